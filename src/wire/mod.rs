@@ -1,0 +1,10 @@
+//! The wire formats, one file each: pure functions between bytes and values.
+//!
+//! Decoders take bytes from the network. They never panic, recurse only to a fixed depth, and
+//! allocate no more than a small multiple of the input. Each has a fuzz target in `fuzz/`.
+
+/// How deep values may nest in anything decoded here: containers inside containers.
+///
+/// Zeek has no limit in its binary format and 128 levels of arrays and objects in JSON
+/// (WIRE.md §2.1, §3.1); real events stay below ten.
+pub const MAX_DEPTH: usize = 128;
