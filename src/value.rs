@@ -446,7 +446,7 @@ mod tests {
     #[test]
     fn seconds_become_nanoseconds_as_zeek_truncates_them() {
         // As recorded from a Zeek node: the product in double precision, a multiple of 256 ns.
-        assert_eq!(Timestamp::from_secs_f64(1_700_000_000.123).0, 0x1797_9cfe_3d85_ca00);
+        assert_eq!(Timestamp::from_secs_f64(1_700_000_000.123_456).0, 0x1797_9cfe_3d85_ca00);
         assert_eq!(Timespan::from_secs_f64(-2.0).0, -2_000_000_000);
         assert_eq!(Timespan::from_secs_f64(-0.000_000_001_9).0, -1);
         for huge in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e12] {
