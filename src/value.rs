@@ -456,7 +456,7 @@ mod tests {
 
     #[test]
     fn values_order_by_type_first() {
-        let mut values = vec![
+        let mut values = [
             Value::from(vec![]),
             Value::from("a"),
             Value::from(1.0),
