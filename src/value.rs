@@ -372,9 +372,9 @@ macro_rules! nanoseconds {
             /// toward zero; what does not fit becomes the smallest `i64` (WIRE.md §2.3, §2.5).
             pub fn from_secs_f64(seconds: f64) -> Self {
                 let nanos = seconds * 1e9;
-                // 2^63 is exact in f64; NaN fails both comparisons.
+                // ±2^63, exact in f64; NaN is in no range.
                 let fits =
-                    nanos >= -9_223_372_036_854_775_808.0 && nanos < 9_223_372_036_854_775_808.0;
+                    (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&nanos);
                 $type(if fits { nanos as i64 } else { i64::MIN })
             }
 
