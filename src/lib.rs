@@ -5,11 +5,15 @@
 //! | module | what it owns |
 //! |---|---|
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, names of topics and nodes |
+//! | [`queue`] | bounded queues between threads |
+//! | [`transport`] | every use of libzmq and every `unsafe` |
 //! | [`wire`] | pure codecs, one file per wire format |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod event;
+pub mod queue;
 pub mod topic;
+pub mod transport;
 pub mod value;
 pub mod wire;
 

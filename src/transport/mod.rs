@@ -1,0 +1,92 @@
+//! Every use of libzmq, and the only module of this crate that may hold `unsafe` code.
+//!
+//! What leaves here are sockets that send and receive whole multipart messages without blocking,
+//! a poll over them, connection events, and a wake-up for the thread that polls. Nothing here
+//! knows what a message means.
+
+mod error;
+mod monitor;
+mod options;
+mod poll;
+mod proxy;
+mod socket;
+mod wake;
+
+pub use error::TransportError;
+pub use monitor::{ConnectionEvent, ConnectionEventKind, Monitor};
+pub use options::{Heartbeat, SocketOptions};
+pub use poll::{Interest, PollSet};
+pub use proxy::{ProxyControl, ProxyStatistics, SocketStatistics, run_proxy};
+pub use socket::{Frame, MAX_FRAMES, Received, Socket, SocketKind};
+pub use wake::Waker;
+
+/// A ZeroMQ context: the I/O threads that sockets share. Cheap to clone.
+///
+/// Dropping the last clone waits until every socket is closed and has lingered.
+#[derive(Clone)]
+pub struct Context(zmq::Context);
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Context")
+    }
+}
+
+impl Context {
+    /// A context with that many I/O threads, 1 or more.
+    ///
+    /// # Errors
+    /// When libzmq refuses the number.
+    pub fn new(io_threads: u32) -> Result<Self, TransportError> {
+        let context = zmq::Context::new();
+        context
+            .set_io_threads(i32::try_from(io_threads.max(1)).unwrap_or(i32::MAX))
+            .map_err(|error| TransportError::new("set the number of I/O threads", error))?;
+        Ok(Context(context))
+    }
+
+    /// Makes every blocking call on sockets of this context return, then waits until all of them
+    /// are closed. Blocks.
+    pub fn terminate(mut self) {
+        if let Err(error) = self.0.destroy() {
+            log::debug!("terminating the ZeroMQ context: {error}");
+        }
+    }
+}
+
+/// The version of libzmq that is linked in.
+pub fn libzmq_version() -> (i32, i32, i32) {
+    zmq::version()
+}
+
+/// Whether libzmq was built with CURVE encryption.
+pub fn has_curve() -> bool {
+    zmq::has("curve").unwrap_or(false)
+}
+
+/// A new CURVE key pair, both keys as Z85 text of 40 characters: (public, secret).
+///
+/// # Errors
+/// When libzmq was built without CURVE.
+pub fn generate_curve_keypair() -> Result<(String, String), TransportError> {
+    let make = || {
+        let pair = zmq::CurveKeyPair::new()?;
+        // 32 bytes always divide by 4, the only thing Z85 asks for.
+        let text = |key: &[u8]| zmq::z85_encode(key).map_err(|_| zmq::Error::EINVAL);
+        Ok((text(&pair.public_key)?, text(&pair.secret_key)?))
+    };
+    make().map_err(|error| TransportError::new("make a CURVE key pair", error))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn libzmq_is_the_vendored_one_with_curve() {
+        assert_eq!(super::libzmq_version(), (4, 3, 5));
+        assert!(super::has_curve());
+        assert_eq!(zmq::has("curve"), Some(true));
+        let (public, secret) = super::generate_curve_keypair().unwrap();
+        assert_eq!((public.len(), secret.len()), (40, 40));
+        assert_ne!(public, secret);
+    }
+}

@@ -1,0 +1,97 @@
+//! What happens to a socket's connections (WIRE.md §7.3), as typed events.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Context, Socket, SocketKind, SocketOptions, TransportError};
+
+/// One thing that happened to a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionEvent {
+    /// What happened.
+    pub kind: ConnectionEventKind,
+    /// The event's value: an errno, a protocol error code or a file descriptor.
+    pub value: u32,
+    /// The endpoint or peer address it happened to.
+    pub address: String,
+}
+
+/// The events of `zmq_socket_monitor` that matter to a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionEventKind {
+    /// A peer was accepted; its handshake is to come.
+    Accepted,
+    /// The handshake is done: messages flow.
+    HandshakeSucceeded,
+    /// The connection is gone.
+    Disconnected,
+    /// A peer spoke something else than ZMTP, or broke off.
+    HandshakeFailedNoDetail,
+    /// A peer broke the protocol, or uses another mechanism than we do.
+    HandshakeFailedProtocol,
+    /// A peer's key was refused.
+    HandshakeFailedAuth,
+    /// Accepting failed: out of file descriptors, mostly.
+    AcceptFailed,
+}
+
+impl ConnectionEventKind {
+    fn from_number(number: u16) -> Option<Self> {
+        use zmq_sys as z;
+        Some(match u32::from(number) {
+            z::ZMQ_EVENT_ACCEPTED => Self::Accepted,
+            z::ZMQ_EVENT_HANDSHAKE_SUCCEEDED => Self::HandshakeSucceeded,
+            z::ZMQ_EVENT_DISCONNECTED => Self::Disconnected,
+            z::ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL => Self::HandshakeFailedNoDetail,
+            z::ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL => Self::HandshakeFailedProtocol,
+            z::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => Self::HandshakeFailedAuth,
+            z::ZMQ_EVENT_ACCEPT_FAILED => Self::AcceptFailed,
+            _ => return None,
+        })
+    }
+}
+
+/// Reads the connection events of one socket. Drop it before the socket.
+#[derive(Debug)]
+pub struct Monitor {
+    pub(super) events: Socket,
+}
+
+impl Monitor {
+    /// Starts to watch a socket; call it before bind or connect to miss nothing.
+    ///
+    /// # Errors
+    /// When the process is out of file descriptors.
+    pub fn new(context: &Context, socket: &Socket) -> Result<Self, TransportError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let endpoint = format!("inproc://monitor-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        socket
+            .raw
+            .monitor(&endpoint, zmq_sys::ZMQ_EVENT_ALL as i32)
+            .map_err(|error| TransportError::new("monitor a socket", error))?;
+        let events = Socket::new(context, SocketKind::Pair, &SocketOptions::default())?;
+        events.connect(&endpoint)?;
+        Ok(Monitor { events })
+    }
+
+    /// The next event that matters; `None` when there is none. Never blocks.
+    ///
+    /// # Errors
+    /// When the context was terminated.
+    pub fn try_next(&self) -> Result<Option<ConnectionEvent>, TransportError> {
+        while let Some(message) = self.events.try_receive()? {
+            // Two frames: u16 event and u32 value in host order, then the address.
+            let [event, address] = message.frames.as_slice() else { continue };
+            let Ok::<[u8; 6], _>([n0, n1, v0, v1, v2, v3]) = (**event).try_into() else {
+                continue;
+            };
+            if let Some(kind) = ConnectionEventKind::from_number(u16::from_ne_bytes([n0, n1])) {
+                return Ok(Some(ConnectionEvent {
+                    kind,
+                    value: u32::from_ne_bytes([v0, v1, v2, v3]),
+                    address: String::from_utf8_lossy(address).into_owned(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,206 @@
+//! [`Socket`]: whole multipart messages in and out, without blocking.
+
+use std::fmt;
+use std::ops::Deref;
+
+use super::{Context, SocketOptions, TransportError};
+
+/// Frames kept of one message. Every message of the protocol has four at most; the rest of a
+/// longer one is read and thrown away, so that its length costs no memory.
+pub const MAX_FRAMES: usize = 8;
+
+/// The socket types a cluster uses (WIRE.md §1.1, §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    /// Publishes, and receives subscriptions.
+    Xpub,
+    /// Receives events, and sends subscriptions.
+    Xsub,
+    /// Sends log batches.
+    Push,
+    /// Receives log batches.
+    Pull,
+    /// Control connections inside a process.
+    Pair,
+}
+
+impl SocketKind {
+    fn raw(self) -> zmq::SocketType {
+        match self {
+            SocketKind::Xpub => zmq::XPUB,
+            SocketKind::Xsub => zmq::XSUB,
+            SocketKind::Push => zmq::PUSH,
+            SocketKind::Pull => zmq::PULL,
+            SocketKind::Pair => zmq::PAIR,
+        }
+    }
+}
+
+/// One frame of a received message; derefs to its bytes, which stay where libzmq received them.
+pub struct Frame(zmq::Message);
+
+impl Deref for Frame {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(bstr::BStr::new(&**self), f)
+    }
+}
+
+/// One received message.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// The first [`MAX_FRAMES`] frames.
+    pub frames: Vec<Frame>,
+    /// How many frames the message had.
+    pub count: usize,
+}
+
+impl Received {
+    /// Bytes of the kept frames.
+    pub fn len(&self) -> usize {
+        self.frames.iter().map(|frame| frame.len()).sum()
+    }
+
+    /// Whether there are no bytes in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A ZeroMQ socket. Not shared between threads; it may move to another one.
+pub struct Socket {
+    pub(super) raw: zmq::Socket,
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Socket")
+    }
+}
+
+impl Socket {
+    /// A socket with its options set, neither bound nor connected.
+    ///
+    /// # Errors
+    /// When libzmq refuses an option, or the process is out of file descriptors.
+    pub fn new(
+        context: &Context,
+        kind: SocketKind,
+        options: &SocketOptions,
+    ) -> Result<Self, TransportError> {
+        let mut raw = context
+            .0
+            .socket(kind.raw())
+            .map_err(|error| TransportError::new(format!("open a {kind:?} socket"), error))?;
+        options.apply(&mut raw)?;
+        Ok(Socket { raw })
+    }
+
+    /// Accepts connections at `endpoint`, and returns it as bound: with the port that the system
+    /// chose for `:0` or `:*`.
+    ///
+    /// # Errors
+    /// A bad endpoint, or one that is taken.
+    pub fn bind(&self, endpoint: &str) -> Result<String, TransportError> {
+        let fail = |error| TransportError::new(format!("bind to {endpoint}"), error);
+        // A NUL would panic inside the zmq crate.
+        if endpoint.contains('\0') {
+            return Err(fail(zmq::Error::EINVAL));
+        }
+        self.raw.bind(endpoint).map_err(fail)?;
+        match self.raw.get_last_endpoint() {
+            Ok(Ok(bound)) => Ok(bound),
+            Ok(Err(_)) | Err(_) => Ok(endpoint.to_owned()),
+        }
+    }
+
+    /// Stops accepting connections at a bound endpoint; those there are stay.
+    ///
+    /// # Errors
+    /// When the socket is not bound there.
+    pub fn unbind(&self, endpoint: &str) -> Result<(), TransportError> {
+        self.raw
+            .unbind(endpoint)
+            .map_err(|error| TransportError::new(format!("unbind from {endpoint}"), error))
+    }
+
+    /// Connects in the background, again and again until the peer is there.
+    ///
+    /// # Errors
+    /// A bad endpoint only.
+    pub fn connect(&self, endpoint: &str) -> Result<(), TransportError> {
+        let fail = |error| TransportError::new(format!("connect to {endpoint}"), error);
+        if endpoint.contains('\0') {
+            return Err(fail(zmq::Error::EINVAL));
+        }
+        self.raw.connect(endpoint).map_err(fail)
+    }
+
+    /// Changes how long the socket goes on sending once it is closed.
+    ///
+    /// # Errors
+    /// When the context is gone.
+    pub fn set_linger(&self, milliseconds: i32) -> Result<(), TransportError> {
+        self.raw
+            .set_linger(milliseconds)
+            .map_err(|error| TransportError::new("set socket option LINGER", error))
+    }
+
+    /// The next message that has arrived; `None` when there is none. Never blocks.
+    ///
+    /// # Errors
+    /// When the context was terminated.
+    pub fn try_receive(&self) -> Result<Option<Received>, TransportError> {
+        let mut received = Received::default();
+        loop {
+            let mut frame = zmq::Message::new();
+            match self.raw.recv(&mut frame, zmq::DONTWAIT) {
+                Ok(()) => {}
+                // libzmq delivers messages whole: after the first frame the others are there.
+                Err(zmq::Error::EAGAIN) => return Ok(None),
+                Err(zmq::Error::EINTR) => continue,
+                Err(error) => return Err(TransportError::new("receive", error)),
+            }
+            let more = frame.get_more();
+            received.count += 1;
+            if received.frames.len() < MAX_FRAMES {
+                received.frames.push(Frame(frame));
+            }
+            if !more {
+                return Ok(Some(received));
+            }
+        }
+    }
+
+    /// Sends a message of one or more frames, or says with `false` that there is no room for it:
+    /// then nothing was sent. Never blocks.
+    ///
+    /// # Errors
+    /// When the context was terminated.
+    pub fn try_send<F: AsRef<[u8]>>(&self, frames: &[F]) -> Result<bool, TransportError> {
+        let last = frames.len().saturating_sub(1);
+        for (i, frame) in frames.iter().enumerate() {
+            let more = if i < last { zmq::SNDMORE } else { 0 };
+            loop {
+                match self.raw.send(frame.as_ref(), zmq::DONTWAIT | more) {
+                    Ok(()) => break,
+                    Err(zmq::Error::EINTR) => {}
+                    // libzmq decides at the first frame; the others follow it wherever it went.
+                    Err(zmq::Error::EAGAIN) if i == 0 => return Ok(false),
+                    Err(error) => return Err(TransportError::new("send", error)),
+                }
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,46 @@
+//! [`Waker`]: wakes a thread that waits in a poll, from any other thread.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+/// An eventfd. Many wake-ups before the sleeper comes around are one.
+#[derive(Debug)]
+pub struct Waker {
+    fd: OwnedFd,
+    /// Set while a wake-up is under way, so that a burst of sends costs one system call.
+    pending: AtomicBool,
+}
+
+impl Waker {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When the process is out of file descriptors.
+    pub fn new() -> std::io::Result<Self> {
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Waker { fd, pending: AtomicBool::new(false) })
+    }
+
+    /// Wakes the sleeper, now or when it next goes to sleep.
+    pub fn wake(&self) {
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            // It can only fail when 2^64 - 1 wake-ups are unread, and then the sleeper is awake.
+            let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Called by the sleeper once awake, *before* it looks at what it was woken for.
+    pub fn reset(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.fd, &mut count);
+        self.pending.store(false, Ordering::Release);
+    }
+}
+
+impl AsRawFd for Waker {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
