@@ -5,12 +5,14 @@
 //! | module | what it owns |
 //! |---|---|
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, names of topics and nodes |
+//! | [`membership`] | the hello handshake as a state machine |
 //! | [`queue`] | bounded queues between threads |
 //! | [`transport`] | every use of libzmq and every `unsafe` |
 //! | [`wire`] | pure codecs, one file per wire format |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod event;
+pub mod membership;
 pub mod queue;
 pub mod topic;
 pub mod transport;

@@ -1,0 +1,449 @@
+//! The hello handshake and node liveness (WIRE.md §6) as a state machine.
+//!
+//! [`Membership`] is a value one feeds: what the node's XPUB and XSUB showed, and the time. It
+//! answers with [`Action`]s to carry out. It opens no socket and reads no clock.
+//!
+//! Two things differ from Zeek, on purpose (§6.4):
+//!
+//! - A changed id is *one* transition. Zeek queues the `node_down` of the old id and may handle the
+//!   new id's hello before it, after which the node counts as dead for good.
+//! - After the connection to the proxy broke and came back, nodes whose subscription does not
+//!   reappear within a grace time are down. Zeek never finds out, because no unsubscription is
+//!   sent for a node that died while there was no proxy. A node whose subscription reappears later
+//!   is up again without a new greeting: it never took us down, and a second greeting would only
+//!   make a Zeek peer warn.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bstr::{BString, ByteSlice};
+
+use crate::topic::NodeId;
+
+/// Entries each of the tables that strangers can fill may hold. Real clusters have a few hundred
+/// nodes; beyond the limit, news of further strangers is dropped with a warning.
+pub const MAX_ENTRIES: usize = 10_000;
+
+/// A longer id is not a node's. Zeek's are below 400 bytes: host and node names have limits.
+pub const MAX_ID_LEN: usize = 1024;
+
+/// What a [`Membership`] needs to know of its own node and of the layout.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Own name.
+    pub name: String,
+    /// Own id.
+    pub id: NodeId,
+    /// Names of all nodes of the layout.
+    pub nodes: BTreeSet<String>,
+    /// `hello_expiration`: how long half a handshake is remembered.
+    pub hello_expiration: Duration,
+    /// Time between our first hello and our second to one peer; works around a race in Zeek, see
+    /// §6.4.
+    pub hello_delay: Duration,
+    /// How long after a reconnect nodes have to reappear.
+    pub reconcile_grace: Duration,
+}
+
+/// Which of the two messages of the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hello {
+    /// `Cluster::Backend::ZeroMQ::hello`: I see your subscription.
+    Backend,
+    /// `Cluster::hello`: I see your subscription, and what you publish reaches me.
+    Cluster,
+}
+
+impl Hello {
+    /// The name of the event on the wire.
+    pub fn event_name(self) -> &'static str {
+        match self {
+            Hello::Backend => "Cluster::Backend::ZeroMQ::hello",
+            Hello::Cluster => "Cluster::hello",
+        }
+    }
+
+    /// The message of that event name.
+    pub fn from_event_name(name: &[u8]) -> Option<Self> {
+        [Hello::Backend, Hello::Cluster].into_iter().find(|h| h.event_name().as_bytes() == name)
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The own XPUB shows a subscription to the nodeid topic of that id.
+    Subscribed(NodeId),
+    /// The own XPUB shows that this subscription is gone.
+    Unsubscribed(NodeId),
+    /// A hello arrived from the node that says to have that name and id.
+    Hello(Hello, BString, NodeId),
+    /// The connection of the own XPUB to the proxy broke.
+    Disconnected,
+    /// It is back, handshake done.
+    Connected,
+    /// Time has passed; see [`Membership::deadline`].
+    Tick,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Publish the hello, with own name and id, to the nodeid topic of that id.
+    Greet(Hello, NodeId),
+    /// Tell the application.
+    NodeUp(String, NodeId),
+    /// Tell the application.
+    NodeDown(String, NodeId),
+    /// Write a line to `cluster.log`.
+    ClusterLog(String),
+    /// Warn the people who read this process's own log.
+    Warn(Warning),
+}
+
+/// What deserves a person's attention. The texts are Zeek's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// A node greeted again without need.
+    HelloTwice(String, NodeId),
+    /// A node of that name greets with another id than the one that is up: (name, old, new).
+    NeverSaidGoodbye(String, NodeId, NodeId),
+    /// A second hello with an id that was never introduced by a first one.
+    DuplicateNode(String),
+    /// A hello from a name that is not in the layout.
+    UnexpectedNode(BString),
+    /// An unsubscription of an id that nobody has.
+    UnknownUnsubscription(NodeId),
+    /// A subscription was seen, but its node never greeted.
+    ExpiredSubscription(NodeId),
+    /// A node greeted, but its subscription was never seen.
+    ExpiredHello(NodeId),
+    /// Too many strangers, or an id too long to be one: not taken in.
+    TooMany(NodeId),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::HelloTwice(name, id) => {
+                write!(f, "node '{name}' sends ZeroMQ::hello twice (id:{id})")
+            }
+            Warning::NeverSaidGoodbye(name, old, new) => {
+                write!(f, "node '{name}' never said goodbye (old id:{old} new id:{new})")
+            }
+            Warning::DuplicateNode(name) => {
+                write!(f, "Got Cluster::hello msg from duplicate node:{name}")
+            }
+            Warning::UnexpectedNode(name) => {
+                write!(f, "Got Cluster::hello msg from unexpected node: {name}")
+            }
+            Warning::UnknownUnsubscription(id) => {
+                write!(f, "unsubscription of unknown node with id '{id}'")
+            }
+            Warning::ExpiredSubscription(id) => write!(f, "Expired subscription from nodeid {id}"),
+            Warning::ExpiredHello(id) => write!(f, "Expired hello from nodeid {id}"),
+            Warning::TooMany(id) => {
+                let shown = &id.as_bytes()[..id.as_bytes().len().min(64)];
+                write!(
+                    f,
+                    "too many unknown nodes, or an overlong id: ignored '{}'",
+                    shown.as_bstr()
+                )
+            }
+        }
+    }
+}
+
+/// What is known of one subscribed nodeid topic.
+#[derive(Clone, Debug)]
+struct Seen {
+    /// When our first hello went out to it.
+    greeted: Instant,
+    /// Since when its first hello is awaited; `None` once it came (or the wait expired).
+    awaiting: Option<Instant>,
+}
+
+/// After the connection to the proxy broke: who has not reappeared.
+#[derive(Clone, Debug)]
+struct Reconcile {
+    missing: BTreeSet<NodeId>,
+    /// Set once connected again.
+    deadline: Option<Instant>,
+}
+
+/// The state machine. Feed it with [`Membership::handle`].
+#[derive(Clone, Debug)]
+pub struct Membership {
+    settings: Settings,
+    /// Ids by the names of nodes that are up.
+    up: BTreeMap<String, NodeId>,
+    /// Nodeid topics that are subscribed, as far as we know.
+    seen: BTreeMap<NodeId, Seen>,
+    /// Zeek's `nodeid_hellos`: first hellos whose subscription has not been seen, since when.
+    hellos: BTreeMap<NodeId, Instant>,
+    /// Second hellos that wait for their time.
+    due: BTreeMap<NodeId, Instant>,
+    reconcile: Option<Reconcile>,
+    /// Nodes declared down by reconciliation, which may yet reappear: names by id.
+    vanished: BTreeMap<NodeId, String>,
+    /// No later than the first thing that waits for time to pass. Kept instead of computed: the
+    /// tables may be large, and each input asks.
+    next: Option<Instant>,
+}
+
+impl Membership {
+    /// A node that knows of nobody yet.
+    pub fn new(settings: Settings) -> Self {
+        Membership {
+            settings,
+            up: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            hellos: BTreeMap::new(),
+            due: BTreeMap::new(),
+            reconcile: None,
+            vanished: BTreeMap::new(),
+            next: None,
+        }
+    }
+
+    /// The nodes that are up, names to ids; the own node is not among them.
+    pub fn members(&self) -> &BTreeMap<String, NodeId> {
+        &self.up
+    }
+
+    /// When [`Input::Tick`] is due, or somewhat sooner; `None` when nothing waits for time to pass.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+
+    fn schedule(&mut self, time: Instant) {
+        self.next = Some(self.next.map_or(time, |next| next.min(time)));
+    }
+
+    /// Takes an input in and returns what to do about it, in order.
+    pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.pass_time(now, &mut actions);
+        match input {
+            Input::Subscribed(id) => self.subscribed(id, now, &mut actions),
+            Input::Unsubscribed(id) => self.unsubscribed(&id, &mut actions),
+            // Nobody else has our id; who says so gets no answer.
+            Input::Hello(_, _, id) if id == self.settings.id => {}
+            Input::Hello(Hello::Backend, name, id) => {
+                self.backend_hello(&name, id, now, &mut actions);
+            }
+            Input::Hello(Hello::Cluster, name, id) => self.cluster_hello(name, id, &mut actions),
+            Input::Disconnected => {
+                self.reconcile = Some(Reconcile {
+                    missing: self.seen.keys().cloned().collect(),
+                    deadline: None,
+                });
+            }
+            Input::Connected => {
+                let deadline = now + self.settings.reconcile_grace;
+                if let Some(reconcile) = &mut self.reconcile {
+                    reconcile.deadline = Some(deadline);
+                    self.schedule(deadline);
+                }
+            }
+            Input::Tick => {}
+        }
+        actions
+    }
+
+    fn subscribed(&mut self, id: NodeId, now: Instant, actions: &mut Vec<Action>) {
+        if id == self.settings.id {
+            return;
+        }
+        if let Some(reconcile) = &mut self.reconcile {
+            reconcile.missing.remove(&id);
+        }
+        if self.seen.contains_key(&id) {
+            return;
+        }
+        if self.seen.len() >= MAX_ENTRIES || id.as_bytes().len() > MAX_ID_LEN {
+            actions.push(Action::Warn(Warning::TooMany(id)));
+            return;
+        }
+        if let Some(name) = self.vanished.remove(&id)
+            && !self.up.contains_key(&name)
+        {
+            self.seen.insert(id.clone(), Seen { greeted: now, awaiting: None });
+            self.bring_up(name, id, actions);
+            return;
+        }
+        actions.push(Action::Greet(Hello::Backend, id.clone()));
+        let awaiting = if self.hellos.remove(&id).is_some() {
+            self.greet_later(id.clone(), now, now, actions);
+            None
+        } else {
+            self.schedule(now + self.settings.hello_expiration);
+            Some(now)
+        };
+        self.seen.insert(id, Seen { greeted: now, awaiting });
+    }
+
+    fn unsubscribed(&mut self, id: &NodeId, actions: &mut Vec<Action>) {
+        if *id == self.settings.id {
+            return;
+        }
+        self.forget(id);
+        self.vanished.remove(id);
+        if !self.take_down(id, actions) {
+            actions.push(Action::Warn(Warning::UnknownUnsubscription(id.clone())));
+        }
+    }
+
+    fn backend_hello(&mut self, name: &[u8], id: NodeId, now: Instant, actions: &mut Vec<Action>) {
+        if let Some((name, old)) = name.to_str().ok().and_then(|name| self.up.get_key_value(name)) {
+            if *old == id {
+                actions.push(Action::Warn(Warning::HelloTwice(name.clone(), id)));
+                return;
+            }
+            let (name, old) = (name.clone(), old.clone());
+            actions.push(Action::Warn(Warning::NeverSaidGoodbye(name, old.clone(), id.clone())));
+            self.take_down(&old, actions);
+        }
+        match self.seen.get_mut(&id) {
+            // It greets again before our second hello went out: that one is on its way.
+            Some(_) if self.due.contains_key(&id) => {}
+            // Its subscription is there, so our second hello is what it waits for; also when it
+            // greets anew, having forgotten us.
+            Some(seen) => {
+                seen.awaiting = None;
+                let greeted = seen.greeted;
+                self.greet_later(id, greeted, now, actions);
+            }
+            None if self.hellos.len() >= MAX_ENTRIES || id.as_bytes().len() > MAX_ID_LEN => {
+                actions.push(Action::Warn(Warning::TooMany(id)));
+            }
+            None => {
+                self.hellos.insert(id, now);
+                self.schedule(now + self.settings.hello_expiration);
+            }
+        }
+    }
+
+    fn cluster_hello(&mut self, name: BString, id: NodeId, actions: &mut Vec<Action>) {
+        let known = name.to_str().ok().filter(|name| self.settings.nodes.contains(*name));
+        let Some(name) = known.map(str::to_owned) else {
+            actions.push(Action::Warn(Warning::UnexpectedNode(name)));
+            return;
+        };
+        match self.up.get(&name) {
+            Some(old) if *old == id => {
+                actions.push(got_hello(&name, &id));
+                return;
+            }
+            Some(old) => {
+                let old = old.clone();
+                actions.push(Action::Warn(Warning::DuplicateNode(name.clone())));
+                self.take_down(&old, actions);
+            }
+            None => {}
+        }
+        self.bring_up(name, id, actions);
+    }
+
+    /// Sends the second hello, but not sooner than `hello_delay` after the first.
+    fn greet_later(
+        &mut self,
+        id: NodeId,
+        greeted: Instant,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let time = greeted + self.settings.hello_delay;
+        if time <= now {
+            actions.push(Action::Greet(Hello::Cluster, id));
+        } else {
+            self.due.insert(id, time);
+            self.schedule(time);
+        }
+    }
+
+    fn bring_up(&mut self, name: String, id: NodeId, actions: &mut Vec<Action>) {
+        actions.push(Action::NodeUp(name.clone(), id.clone()));
+        actions.push(got_hello(&name, &id));
+        self.up.insert(name, id);
+    }
+
+    /// Takes the node with that id down; `false` where nobody has it.
+    fn take_down(&mut self, id: &NodeId, actions: &mut Vec<Action>) -> bool {
+        let Some(name) = self.up.iter().find(|(_, up)| *up == id).map(|(name, _)| name.clone())
+        else {
+            return false;
+        };
+        self.up.remove(&name);
+        actions.push(Action::NodeDown(name.clone(), id.clone()));
+        actions.push(Action::ClusterLog(format!("node down: {name}")));
+        true
+    }
+
+    fn forget(&mut self, id: &NodeId) {
+        self.seen.remove(id);
+        self.hellos.remove(id);
+        self.due.remove(id);
+        if let Some(reconcile) = &mut self.reconcile {
+            reconcile.missing.remove(id);
+        }
+    }
+
+    fn pass_time(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.next.is_none_or(|next| now < next) {
+            return;
+        }
+        for (id, _) in self.due.extract_if(.., |_, time| *time <= now) {
+            actions.push(Action::Greet(Hello::Cluster, id));
+        }
+        self.expire(now, actions);
+        if self.reconcile.as_ref().is_some_and(|r| r.deadline.is_some_and(|time| time <= now)) {
+            self.finish_reconcile(actions);
+        }
+        let halves = self.seen.values().filter_map(|seen| seen.awaiting);
+        let halves = halves.chain(self.hellos.values().copied()).min();
+        let expiry = halves.map(|since| since + self.settings.hello_expiration);
+        let due = self.due.values().copied().min();
+        let reconcile = self.reconcile.as_ref().and_then(|r| r.deadline);
+        self.next = [expiry, due, reconcile].into_iter().flatten().min();
+    }
+
+    fn expire(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let expiration = self.settings.hello_expiration;
+        for (id, seen) in &mut self.seen {
+            // The subscription itself is still there; only the wait for its hello is over.
+            if seen.awaiting.take_if(|since| now >= *since + expiration).is_some() {
+                actions.push(Action::Warn(Warning::ExpiredSubscription(id.clone())));
+            }
+        }
+        self.hellos.retain(|id, since| {
+            let alive = now < *since + expiration;
+            if !alive {
+                actions.push(Action::Warn(Warning::ExpiredHello(id.clone())));
+            }
+            alive
+        });
+    }
+
+    fn finish_reconcile(&mut self, actions: &mut Vec<Action>) {
+        let missing = self.reconcile.take().map(|r| r.missing).unwrap_or_default();
+        for id in missing {
+            let name = self.up.iter().find(|(_, up)| **up == id).map(|(name, _)| name.clone());
+            self.forget(&id);
+            self.take_down(&id, actions);
+            if let Some(name) = name
+                && self.vanished.len() < MAX_ENTRIES
+            {
+                self.vanished.insert(id, name);
+            }
+        }
+    }
+}
+
+fn got_hello(name: &str, id: &NodeId) -> Action {
+    Action::ClusterLog(format!("got hello from {name} ({id})"))
+}
+
+#[cfg(test)]
+mod tests;
