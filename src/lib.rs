@@ -8,10 +8,14 @@
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`queue`] | bounded queues between threads |
 //! | [`transport`] | every use of libzmq and every `unsafe` |
+//! | [`layout`] | the layout file: the nodes of a cluster and their options |
+//! | [`exit`] | exit codes of the binaries |
 //! | [`wire`] | pure codecs, one file per wire format |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod event;
+pub mod exit;
+pub mod layout;
 pub mod membership;
 pub mod queue;
 pub mod topic;

@@ -1,0 +1,262 @@
+//! [`Layout`]: which nodes a cluster has, where they listen, and every option they agree on.
+//!
+//! One file, `cluster-layout.toml`, is read by every process; Zeek's `cluster-layout.zeek` can be
+//! imported and exported (WIRE.md §8.1). Names are Zeek's names.
+//!
+//! Reading takes text and gives a checked [`Layout`] or all errors of the text at once; no socket
+//! is opened and no name resolved.
+
+mod endpoint;
+mod options;
+mod secret;
+mod setting;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+
+pub use endpoint::{Endpoint, Host};
+pub use options::{
+    Cluster, EventSerializer, JsonStringEscapePolicy, JsonTimestamps, Log, LogFormat, LogHwmAction,
+    Proxy, Telemetry, WebSocket, ZeroMq,
+};
+pub use secret::Secret;
+
+/// A cluster: its nodes and its options.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// What the nodes agree on.
+    pub cluster: Cluster,
+    /// Sockets, endpoints and queues.
+    pub zeromq: ZeroMq,
+    /// The central broker.
+    pub proxy: Proxy,
+    /// Logs and log files.
+    pub log: Log,
+    /// Metrics.
+    pub telemetry: Telemetry,
+    /// The nodes by name.
+    pub nodes: BTreeMap<String, Node>,
+}
+
+/// One node, `Cluster::Node` of Zeek (WIRE.md §8.1.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// What it does.
+    pub node_type: NodeType,
+    /// The address of its host.
+    pub ip: IpAddr,
+    /// Scope of a link-local IPv6 address: the name of an interface.
+    pub zone_id: Option<String>,
+    /// Where a log receiver takes log batches; 0 means that the system chooses. Without meaning
+    /// for other nodes.
+    pub port: Option<u16>,
+    /// Name of its manager.
+    pub manager: Option<String>,
+    /// Port of its metrics; unset means none, 0 that the system chooses.
+    pub metrics_port: Option<u16>,
+    /// The WebSocket API it offers, if any.
+    pub websocket: Option<WebSocket>,
+}
+
+impl Node {
+    /// A node of that type at that address, everything else unset.
+    pub fn new(node_type: NodeType, ip: IpAddr) -> Self {
+        Node {
+            node_type,
+            ip,
+            zone_id: None,
+            port: None,
+            manager: None,
+            metrics_port: None,
+            websocket: None,
+        }
+    }
+
+    /// Its host as an endpoint names it: with brackets and scope where it is IPv6.
+    fn endpoint(&self, port: u16) -> String {
+        match (self.ip, &self.zone_id) {
+            (IpAddr::V6(ip), Some(zone)) if ip.is_unicast_link_local() => {
+                format!("tcp://[{ip}%{zone}]:{port}")
+            }
+            (IpAddr::V6(ip), _) => format!("tcp://[{ip}]:{port}"),
+            (IpAddr::V4(ip), _) => format!("tcp://{ip}:{port}"),
+        }
+    }
+}
+
+options::words! {
+    /// The type of a node, `Cluster::NodeType` of Zeek.
+    pub enum NodeType {
+        /// No part of a cluster.
+        #[default]
+        None = "none",
+        /// Speaks to nodes for an operator.
+        Control = "control",
+        /// Receives logs.
+        Logger = "logger",
+        /// Coordinates; at most one.
+        Manager = "manager",
+        /// Takes work off the others. Not the central broker.
+        Proxy = "proxy",
+        /// Analyses traffic.
+        Worker = "worker",
+    }
+}
+
+impl NodeType {
+    /// The name of the enum value in Zeek script.
+    pub const fn zeek_name(self) -> &'static str {
+        match self {
+            NodeType::None => "Cluster::NONE",
+            NodeType::Control => "Cluster::CONTROL",
+            NodeType::Logger => "Cluster::LOGGER",
+            NodeType::Manager => "Cluster::MANAGER",
+            NodeType::Proxy => "Cluster::PROXY",
+            NodeType::Worker => "Cluster::WORKER",
+        }
+    }
+}
+
+/// A text that names no [`NodeType`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown node type `{0}`; expected none, control, logger, manager, proxy or worker")]
+pub struct UnknownNodeType(pub String);
+
+impl FromStr for NodeType {
+    type Err = UnknownNodeType;
+
+    /// Reads `worker`, `WORKER` and `Cluster::WORKER`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bare = text.strip_prefix("Cluster::").unwrap_or(text);
+        let known = NodeType::ALL.iter().find(|t| t.as_str().eq_ignore_ascii_case(bare));
+        known.copied().ok_or_else(|| UnknownNodeType(text.into()))
+    }
+}
+
+impl Layout {
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    /// The nodes of a type, sorted by the bytes of their names.
+    pub fn nodes_of_type(&self, node_type: NodeType) -> impl Iterator<Item = (&str, &Node)> {
+        let of_type = move |(_, node): &(_, &Node)| node.node_type == node_type;
+        self.nodes.iter().map(|(name, node)| (name.as_str(), node)).filter(of_type)
+    }
+
+    /// The loggers, sorted by name.
+    pub fn loggers(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.nodes_of_type(NodeType::Logger)
+    }
+
+    /// The manager, if there is one.
+    pub fn manager(&self) -> Option<(&str, &Node)> {
+        self.nodes_of_type(NodeType::Manager).next()
+    }
+
+    /// Who receives logs: the loggers, and the manager if it is one; sorted by name.
+    pub fn log_receivers(&self) -> impl Iterator<Item = (&str, &Node)> {
+        let all = self.nodes.iter().map(|(name, node)| (name.as_str(), node));
+        all.filter(|(_, node)| self.receives_logs(node))
+    }
+
+    fn receives_logs(&self, node: &Node) -> bool {
+        match node.node_type {
+            NodeType::Logger => true,
+            NodeType::Manager => self.cluster.manager_is_logger,
+            _ => false,
+        }
+    }
+
+    /// Where producers of logs connect: the endpoints of the option, then every log receiver whose
+    /// port is known beforehand, each once.
+    pub fn connect_log_endpoints(&self) -> Vec<String> {
+        let mut endpoints = self.zeromq.connect_log_endpoints.clone();
+        for (_, node) in self.log_receivers() {
+            let Some(port) = node.port.filter(|port| *port != 0) else { continue };
+            let endpoint = node.endpoint(port);
+            if !endpoints.contains(&endpoint) {
+                endpoints.push(endpoint);
+            }
+        }
+        endpoints
+    }
+
+    /// Where a log receiver listens: the option, else its own address and port. `None` for nodes
+    /// that receive no logs or have no port.
+    pub fn listen_log_endpoint(&self, name: &str) -> Option<String> {
+        let node = self.node(name).filter(|node| self.receives_logs(node))?;
+        if self.zeromq.listen_log_endpoint.is_empty() {
+            node.port.map(|port| node.endpoint(port))
+        } else {
+            Some(self.zeromq.listen_log_endpoint.clone())
+        }
+    }
+
+    /// Where a node's XPUB connects: the option, else the central XSUB.
+    pub fn connect_xpub_endpoint(&self) -> String {
+        self.connect_endpoint(&self.zeromq.connect_xpub_endpoint, &self.zeromq.listen_xsub_endpoint)
+    }
+
+    /// Where a node's XSUB connects: the option, else the central XPUB.
+    pub fn connect_xsub_endpoint(&self) -> String {
+        self.connect_endpoint(&self.zeromq.connect_xsub_endpoint, &self.zeromq.listen_xpub_endpoint)
+    }
+
+    /// One cannot connect to a wildcard: the broker is then looked for where the manager is, as
+    /// Zeek's multi-host helper does, or on this host.
+    fn connect_endpoint(&self, connect: &str, listen: &str) -> String {
+        if !connect.is_empty() {
+            return connect.into();
+        }
+        match listen.parse() {
+            Ok(Endpoint::Tcp { host, port }) if host.is_wildcard() => match self.manager() {
+                Some((_, manager)) => manager.endpoint(port),
+                None => Node::new(NodeType::None, Ipv4Addr::LOCALHOST.into()).endpoint(port),
+            },
+            _ => listen.into(),
+        }
+    }
+
+    /// The address at which a node offers its metrics.
+    pub fn metrics_address(&self, node: &Node) -> IpAddr {
+        self.telemetry.metrics_address.unwrap_or(node.ip)
+    }
+
+    /// The address at which the central broker offers its metrics: the option, else that of
+    /// `[telemetry]`, else where its XPUB listens.
+    pub fn proxy_metrics_address(&self) -> IpAddr {
+        let listens = || match self.zeromq.listen_xpub_endpoint.parse() {
+            Ok(Endpoint::Tcp { host, .. }) => host.ip(),
+            _ => None,
+        };
+        let set = self.proxy.metrics_address.or(self.telemetry.metrics_address);
+        set.or_else(listens).unwrap_or(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// Whether sockets must be allowed IPv6: the option, or any address of the layout is IPv6.
+    pub fn needs_ipv6(&self) -> bool {
+        let is_v6 = |endpoint: &String| {
+            matches!(endpoint.parse(), Ok(Endpoint::Tcp { host: Host::V6(..), .. }))
+        };
+        let zeromq = &self.zeromq;
+        let endpoints = [
+            &zeromq.listen_xpub_endpoint,
+            &zeromq.listen_xsub_endpoint,
+            &zeromq.connect_xpub_endpoint,
+            &zeromq.connect_xsub_endpoint,
+            &zeromq.listen_log_endpoint,
+        ];
+        zeromq.ipv6
+            || self.nodes.values().any(|node| node.ip.is_ipv6())
+            || endpoints.into_iter().chain(&zeromq.connect_log_endpoints).any(is_v6)
+    }
+
+    /// What `manager_is_logger` is where the file does not say.
+    fn default_manager_is_logger(&self) -> bool {
+        self.manager().is_some() && self.loggers().next().is_none()
+    }
+}

@@ -1,0 +1,359 @@
+//! The sections of a layout that are tables of options: their names, types and defaults, once.
+//!
+//! The TOML reader and printer, the Zeek importer and exporter and the environment all walk these
+//! tables through [`Table`], so that a new option is one line here. Names and defaults of the
+//! `[zeromq]` section are those of WIRE.md §7.4, of `[log]` those of WIRE.md §5.6.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secret::Secret;
+use super::setting::Setting;
+
+/// A section whose keys are options.
+pub(super) trait Table {
+    /// Every option by name, in the order of declaration.
+    fn options(&mut self) -> Vec<(&'static str, &mut dyn Setting)>;
+}
+
+/// Declares a section: the struct, its defaults, and its [`Table`].
+macro_rules! table {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $($(#[$doc:meta])* $field:ident: $type:ty = $default:expr,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                $name { $($field: $default,)* }
+            }
+        }
+
+        impl Table for $name {
+            fn options(&mut self) -> Vec<(&'static str, &mut dyn Setting)> {
+                vec![$((stringify!($field), &mut self.$field as &mut dyn Setting),)*]
+            }
+        }
+    };
+}
+
+/// Declares a closed set of words: the enum and its spellings.
+macro_rules! words {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident {
+            $($(#[$doc:meta])* $variant:ident = $word:literal,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $name {
+            /// Every variant, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$($name::$variant,)*];
+
+            /// The word as a layout file spells it.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $($name::$variant => $word,)*
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+pub(super) use words;
+
+words! {
+    /// How events are serialized on the bus (WIRE.md §2.8).
+    pub enum EventSerializer {
+        /// WIRE.md §2, Zeek's default.
+        #[default]
+        BrokerBinV1 = "broker-bin-v1",
+        /// WIRE.md §3.2.
+        BrokerJsonV1 = "broker-json-v1",
+    }
+}
+
+words! {
+    /// What a log producer does when every logger is at its high-water mark.
+    pub enum LogHwmAction {
+        /// The producer waits: nothing is lost, and overload reaches whoever writes logs.
+        #[default]
+        Block = "block",
+        /// The batch is dropped and counted, as Zeek does.
+        Drop = "drop",
+    }
+}
+
+words! {
+    /// The format of log files.
+    pub enum LogFormat {
+        /// Tab-separated values with a header (WIRE.md §5.1).
+        #[default]
+        Tsv = "tsv",
+        /// One JSON object a line (WIRE.md §5.5).
+        Json = "json",
+    }
+}
+
+words! {
+    /// How JSON logs write times, `LogAscii::json_timestamps` (WIRE.md §5.5).
+    pub enum JsonTimestamps {
+        /// Seconds since 1970 as a real number.
+        #[default]
+        Epoch = "JSON::TS_EPOCH",
+        /// Milliseconds since 1970, signed.
+        Millis = "JSON::TS_MILLIS",
+        /// Milliseconds since 1970, unsigned.
+        MillisUnsigned = "JSON::TS_MILLIS_UNSIGNED",
+        /// `2026-01-01T00:00:00.000000Z`.
+        Iso8601 = "JSON::TS_ISO8601",
+    }
+}
+
+words! {
+    /// How JSON logs write strings, `LogAscii::json_string_escape_policy` (WIRE.md §5.5).
+    pub enum JsonStringEscapePolicy {
+        /// Bytes that are not text become `\xNN`; ambiguous by design.
+        #[default]
+        Hex = "JSON::STRING_ESCAPE_POLICY_HEX",
+        /// As TSV logs escape, backslashes doubled.
+        Tsv = "JSON::STRING_ESCAPE_POLICY_TSV",
+        /// Bytes that are not text become code points of a private use area: nothing is lost.
+        Pua = "JSON::STRING_ESCAPE_POLICY_PUA",
+    }
+}
+
+const MIB: u64 = 1024 * 1024;
+
+table! {
+    /// `[cluster]`: what the nodes agree on.
+    pub struct Cluster {
+        /// Name of the cluster, for people: dashboards and messages.
+        name: String = "zcluster".into(),
+        /// Serialization of the events this cluster's nodes publish; both are understood.
+        event_serializer: EventSerializer = EventSerializer::BrokerBinV1,
+        /// Whether the manager receives logs. Where the file does not say: if and only if there
+        /// is a manager and no logger.
+        manager_is_logger: bool = false,
+    }
+}
+
+table! {
+    /// `[zeromq]`: the options of Zeek's ZeroMQ backend under Zeek's names (WIRE.md §7.4), and
+    /// after them our own.
+    ///
+    /// High-water marks are in messages and 0 means unlimited; buffers are in bytes and -1 means
+    /// the kernel's default.
+    pub struct ZeroMq {
+        /// Where a node's XPUB connects; empty means where the central XSUB listens. Read it
+        /// through [`Layout::connect_xpub_endpoint`](super::Layout::connect_xpub_endpoint).
+        connect_xpub_endpoint: String = String::new(),
+        /// Where a node's XSUB connects; empty means where the central XPUB listens. Read it
+        /// through [`Layout::connect_xsub_endpoint`](super::Layout::connect_xsub_endpoint).
+        connect_xsub_endpoint: String = String::new(),
+        /// Log receivers beside those of the layout. Read them through
+        /// [`Layout::connect_log_endpoints`](super::Layout::connect_log_endpoints).
+        connect_log_endpoints: Vec<String> = Vec::new(),
+        /// Threads for I/O of the central broker.
+        proxy_io_threads: u32 = 2,
+        /// Where the central XSUB listens.
+        listen_xsub_endpoint: String = "tcp://127.0.0.1:5556".into(),
+        /// Where the central XPUB listens.
+        listen_xpub_endpoint: String = "tcp://127.0.0.1:5555".into(),
+        /// Where log receivers listen; empty means at their `ip` and `port`. Read it through
+        /// [`Layout::listen_log_endpoint`](super::Layout::listen_log_endpoint).
+        listen_log_endpoint: String = String::new(),
+        /// How long closing sockets may still send, in milliseconds; -1 means for ever.
+        linger_ms: i32 = 500,
+        /// Send high-water mark of a node's XPUB.
+        xpub_sndhwm: i32 = 1000,
+        /// Send buffer of a node's XPUB.
+        xpub_sndbuf: i32 = -1,
+        /// Receive high-water mark of a node's XSUB.
+        xsub_rcvhwm: i32 = 1000,
+        /// Receive buffer of a node's XSUB.
+        xsub_rcvbuf: i32 = -1,
+        /// Bound of the queue of received events, in messages.
+        onloop_queue_hwm: u32 = 10_000,
+        /// Whether log batches wait for connected loggers only (`ZMQ_IMMEDIATE`).
+        log_immediate: bool = false,
+        /// Send high-water mark of a log producer, per logger.
+        log_sndhwm: i32 = 1000,
+        /// Receive high-water mark of a logger, per producer.
+        log_rcvhwm: i32 = 1000,
+        /// Send buffer of a log producer.
+        log_sndbuf: i32 = -1,
+        /// Receive buffer of a logger.
+        log_rcvbuf: i32 = -1,
+        /// Whether sockets may use IPv6. See also
+        /// [`Layout::needs_ipv6`](super::Layout::needs_ipv6).
+        ipv6: bool = false,
+        /// Whether a node's XPUB reports a full peer rather than dropping silently.
+        connect_xpub_nodrop: bool = true,
+        /// Whether the central XPUB holds publishers back rather than dropping silently.
+        listen_xpub_nodrop: bool = true,
+        /// Messages taken from one socket before the next gets its turn.
+        poll_max_messages: u32 = 100,
+        /// CURVE public key of the servers, 40 characters of Z85; empty means no CURVE.
+        curve_server_publickey: Secret = Secret::default(),
+        /// CURVE secret key of the servers.
+        curve_server_secretkey: Secret = Secret::default(),
+        /// CURVE public key all clients share.
+        curve_client_publickey: Secret = Secret::default(),
+        /// CURVE secret key all clients share.
+        curve_client_secretkey: Secret = Secret::default(),
+        /// Prefix of the topics of nodes by name.
+        node_topic_prefix: String = "zeek.cluster.node".into(),
+        /// Prefix of the topics of processes by id.
+        nodeid_topic_prefix: String = "zeek.cluster.nodeid".into(),
+        /// How long a node waits for the hello of a peer it said hello to.
+        hello_expiration: Duration = Duration::from_secs(10),
+        /// Prefix of the probes that tell a node its subscriptions have arrived.
+        internal_topic_prefix: String = "zeek.zeromq.internal.".into(),
+
+        /// How often ZMTP pings a silent connection (`ZMQ_HEARTBEAT_IVL`); 0 means never.
+        heartbeat_interval: Duration = Duration::from_secs(5),
+        /// How long a ping may stay unanswered before the connection is closed
+        /// (`ZMQ_HEARTBEAT_TIMEOUT`).
+        heartbeat_timeout: Duration = Duration::from_secs(15),
+        /// How long the peer may hear nothing before it closes its end (`ZMQ_HEARTBEAT_TTL`); 0
+        /// means it is not told. Tenths of a second, at most 6553 s.
+        heartbeat_ttl: Duration = Duration::from_secs(15),
+        /// What producers of logs do at `log_sndhwm`.
+        log_hwm_action: LogHwmAction = LogHwmAction::Block,
+        /// Bound of a node's queue of events to publish, in bytes.
+        publish_queue_bytes: u64 = 64 * MIB,
+        /// Bound of a node's queue of received events, in bytes.
+        onloop_queue_bytes: u64 = 64 * MIB,
+        /// Bound of a producer's queue of log batches, in bytes.
+        log_queue_bytes: u64 = 64 * MIB,
+        /// The largest message accepted from a peer, in bytes (`ZMQ_MAXMSGSIZE`).
+        max_message_size: u64 = 128 * MIB,
+        /// How long a node that went silent may take to come back before it counts as down.
+        reconcile_grace: Duration = Duration::from_secs(3),
+        /// How long a node waits after a peer's subscription before it says hello.
+        hello_delay: Duration = Duration::from_millis(100),
+    }
+}
+
+impl ZeroMq {
+    /// Options Zeek does not have: the exporter leaves them out.
+    pub(super) const OWN: [&'static str; 10] = [
+        "heartbeat_interval",
+        "heartbeat_timeout",
+        "heartbeat_ttl",
+        "log_hwm_action",
+        "publish_queue_bytes",
+        "onloop_queue_bytes",
+        "log_queue_bytes",
+        "max_message_size",
+        "reconcile_grace",
+        "hello_delay",
+    ];
+    /// Options of Zeek that speak of threads inside Zeek: accepted, without effect.
+    pub(super) const IGNORED: [&'static str; 2] = ["run_proxy_thread", "debug_flags"];
+}
+
+table! {
+    /// `[proxy]`: the central broker.
+    pub struct Proxy {
+        /// Port of its metrics; unset means none, 0 that the system chooses.
+        metrics_port: Option<u16> = None,
+        /// Address of its metrics. Read it through
+        /// [`Layout::proxy_metrics_address`](super::Layout::proxy_metrics_address).
+        metrics_address: Option<IpAddr> = None,
+    }
+}
+
+table! {
+    /// `[log]`: how log records are gathered, and how loggers write files (WIRE.md §4.6, §5.6).
+    pub struct Log {
+        /// Directory of the log files: a logger writes `<dir>/<node>/<path>.log`.
+        dir: PathBuf = "logs".into(),
+        /// Format of the files.
+        format: LogFormat = LogFormat::Tsv,
+        /// Extension of the files, without the dot.
+        suffix: String = "log".into(),
+        /// Records a producer gathers before it sends a batch.
+        write_buffer_size: u32 = 1000,
+        /// How long a producer keeps records back at most; 0 means until the batch is full.
+        flush_interval: Duration = Duration::from_secs(1),
+        /// Bound of what a logger holds unwritten, in bytes.
+        max_memory: u64 = 256 * MIB,
+        /// How long a logger may take to write what it holds when it is told to stop.
+        shutdown_timeout: Duration = Duration::from_secs(5),
+        /// TSV: whether valid UTF-8 stays as it is.
+        enable_utf_8: bool = true,
+        /// JSON: how times are written.
+        json_timestamps: JsonTimestamps = JsonTimestamps::Epoch,
+        /// JSON: whether unset fields are written as `null`.
+        json_include_unset_fields: bool = false,
+        /// JSON: how strings are escaped.
+        json_string_escape_policy: JsonStringEscapePolicy = JsonStringEscapePolicy::Hex,
+        /// TSV: whether the header and footer are written.
+        include_meta: bool = true,
+        /// TSV: what header and footer lines start with.
+        meta_prefix: String = "#".into(),
+        /// TSV: between fields; not empty.
+        separator: String = "\t".into(),
+        /// TSV: between the elements of a set or vector; not empty.
+        set_separator: String = ",".into(),
+        /// TSV: an empty string, set or vector.
+        empty_field: String = "(empty)".into(),
+        /// TSV: a field that is not set.
+        unset_field: String = "-".into(),
+        /// TSV: plain tab-separated values with the field names as the only header.
+        tsv: bool = false,
+    }
+}
+
+table! {
+    /// `[telemetry]`: Prometheus metrics.
+    pub struct Telemetry {
+        /// Address of every node's metrics; unset means the node's own `ip`. Read it through
+        /// [`Layout::metrics_address`](super::Layout::metrics_address).
+        metrics_address: Option<IpAddr> = None,
+        /// Name of the label that carries the node's name.
+        metrics_endpoint_label: String = "node".into(),
+    }
+}
+
+table! {
+    /// `websocket = { … }` of a node: the WebSocket API it offers (WIRE.md §3.3).
+    pub struct WebSocket {
+        /// Address to listen on.
+        listen_addr: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        /// Port to listen on; 0 means that the system chooses.
+        listen_port: u16 = 27759,
+        /// Bound of the inbound queue all clients share, in messages.
+        max_event_queue_size: u32 = 32,
+        /// How often clients are pinged, in whole seconds; 0 means never.
+        ping_interval: Duration = Duration::from_secs(5),
+        /// TLS certificate chain, a PEM file. Set together with `key_file`, or not at all.
+        cert_file: Option<PathBuf> = None,
+        /// TLS private key, a PEM file.
+        key_file: Option<PathBuf> = None,
+        /// Whether clients must show a certificate. Needs `cert_file`.
+        enable_peer_verification: bool = false,
+        /// Who may sign the certificates of clients, a PEM file; unset means the system's own list.
+        ca_file: Option<PathBuf> = None,
+    }
+}

@@ -1,0 +1,439 @@
+//! How each type of option is read from a file and written back: to TOML and to Zeek script.
+//!
+//! Reading is strict about types and says what it would have accepted. Nothing here knows which
+//! option it reads.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::options::{
+    EventSerializer, JsonStringEscapePolicy, JsonTimestamps, LogFormat, LogHwmAction,
+};
+use super::secret::Secret;
+use super::{NodeType, options};
+
+/// A value as a file spells it, before its option gives it a type.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Raw<'a> {
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    /// A string; in Zeek script also an address, a port or the name of an enum value.
+    Text(&'a str),
+    /// An interval of Zeek script.
+    Interval(Duration),
+    List(Vec<Raw<'a>>),
+    /// Anything no option takes; the words name it.
+    Other(&'static str),
+}
+
+impl fmt::Display for Raw<'_> {
+    /// Names the value as in "found …".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Raw::Bool(value) => write!(f, "`{value}`"),
+            Raw::Integer(value) => write!(f, "`{value}`"),
+            Raw::Float(value) => write!(f, "`{value}`"),
+            // What a person typed may be long or a whole file by a missing quote.
+            Raw::Text(text) if text.chars().count() > 60 => {
+                write!(f, "text of {} characters", text.chars().count())
+            }
+            Raw::Text(text) => write!(f, "{text:?}"),
+            Raw::Interval(value) => write!(f, "an interval of {value:?}"),
+            Raw::List(_) => f.write_str("a list"),
+            Raw::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+/// One option of a section, seen without its type.
+pub(super) trait Setting {
+    /// Takes the value over; the error says what would have been right ("a port …").
+    fn read(&mut self, raw: &Raw<'_>) -> Result<(), String>;
+    /// The value in TOML; `None` where it is unset.
+    fn to_toml(&self) -> Option<String>;
+    /// The value in Zeek script; `None` where it is unset.
+    fn to_zeek(&self) -> Option<String>;
+    /// Whether messages must not show what the file says.
+    fn is_secret(&self) -> bool {
+        false
+    }
+}
+
+/// A type of option.
+pub(super) trait Scalar: Sized {
+    /// What a file may say, as in "expected …".
+    fn expected() -> String;
+    /// Reads it; `None` when it is anything else.
+    fn parse(raw: &Raw<'_>) -> Option<Self>;
+    /// Writes it in TOML.
+    fn toml(&self) -> String;
+    /// Writes it in Zeek script, where that differs.
+    fn zeek(&self) -> String {
+        self.toml()
+    }
+    /// Whether messages must not show what the file says.
+    const SECRET: bool = false;
+}
+
+impl<T: Scalar> Setting for T {
+    fn read(&mut self, raw: &Raw<'_>) -> Result<(), String> {
+        *self = T::parse(raw).ok_or_else(T::expected)?;
+        Ok(())
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(self.toml())
+    }
+
+    fn to_zeek(&self) -> Option<String> {
+        Some(self.zeek())
+    }
+
+    fn is_secret(&self) -> bool {
+        T::SECRET
+    }
+}
+
+impl<T: Scalar> Setting for Option<T> {
+    fn read(&mut self, raw: &Raw<'_>) -> Result<(), String> {
+        *self = Some(T::parse(raw).ok_or_else(T::expected)?);
+        Ok(())
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        self.as_ref().map(T::toml)
+    }
+
+    fn to_zeek(&self) -> Option<String> {
+        self.as_ref().map(T::zeek)
+    }
+
+    fn is_secret(&self) -> bool {
+        T::SECRET
+    }
+}
+
+/// A string of TOML, on one line.
+pub(super) fn toml_string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A string of Zeek script. Bytes beyond ASCII stand for themselves in Zeek source files.
+pub(super) fn zeek_string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+impl Scalar for bool {
+    fn expected() -> String {
+        "`true` or `false`".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        self.to_string()
+    }
+    fn zeek(&self) -> String {
+        if *self { "T" } else { "F" }.into()
+    }
+}
+
+impl Scalar for u32 {
+    fn expected() -> String {
+        format!("a whole number from 0 to {}", u32::MAX)
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Integer(value) => u32::try_from(*value).ok(),
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Scalar for i32 {
+    fn expected() -> String {
+        format!("a whole number from -1 to {}", i32::MAX)
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Integer(value) => i32::try_from(*value).ok().filter(|value| *value >= -1),
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// A port: the only option of 16 bits.
+impl Scalar for u16 {
+    fn expected() -> String {
+        "a TCP port from 0 to 65535, such as 5560 or \"5560/tcp\"".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Integer(value) => u16::try_from(*value).ok(),
+            Raw::Text(text) => {
+                let digits = ["/tcp", "/unknown"]
+                    .iter()
+                    .find_map(|protocol| text.strip_suffix(protocol))
+                    .unwrap_or(text);
+                // `parse` alone would take "+1" too.
+                let plain = digits.bytes().all(|b| b.is_ascii_digit());
+                digits.parse().ok().filter(|_| plain)
+            }
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        self.to_string()
+    }
+    fn zeek(&self) -> String {
+        format!("{self}/tcp")
+    }
+}
+
+/// A number of bytes: the only option of 64 bits. Bounded by what a signed socket option holds.
+impl Scalar for u64 {
+    fn expected() -> String {
+        "a number of bytes, such as 1048576 or \"64MiB\"".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Integer(value) => u64::try_from(*value).ok(),
+            Raw::Text(text) => {
+                let size = text.parse::<bytesize::ByteSize>().ok()?;
+                Some(size.as_u64()).filter(|size| i64::try_from(*size).is_ok())
+            }
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
+            // Larger counts would pass through a float when they are read back.
+            if *self > 0 && self.is_multiple_of(unit) && *self / unit < 10_000 {
+                return format!("\"{}{name}\"", self / unit);
+            }
+        }
+        self.to_string()
+    }
+}
+
+impl Scalar for Duration {
+    fn expected() -> String {
+        "a duration, such as \"5s\", \"100ms\" or a number of seconds".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Integer(value) => u64::try_from(*value).ok().map(Duration::from_secs),
+            Raw::Float(value) => Duration::try_from_secs_f64(*value).ok(),
+            Raw::Text(text) => humantime::parse_duration(text).ok(),
+            Raw::Interval(value) => Some(*value),
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        toml_string(&humantime::format_duration(*self).to_string())
+    }
+    fn zeek(&self) -> String {
+        // Zeek's intervals are floating point; whole units keep them exact.
+        if self.subsec_nanos() == 0 {
+            format!("{} sec", self.as_secs())
+        } else if self.subsec_nanos().is_multiple_of(1_000_000) {
+            format!("{} msec", self.as_millis())
+        } else {
+            format!("{} usec", self.as_micros())
+        }
+    }
+}
+
+impl Scalar for IpAddr {
+    fn expected() -> String {
+        "an IPv4 or IPv6 address".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Text(text) => {
+                let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+                // Zeek takes IPv4-mapped addresses for IPv4 (WIRE.md §5.4).
+                bare.unwrap_or(text).parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+            }
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        format!("\"{self}\"")
+    }
+    fn zeek(&self) -> String {
+        match self {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        }
+    }
+}
+
+impl Scalar for String {
+    fn expected() -> String {
+        "a string".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Text(text) => Some((*text).into()),
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        toml_string(self)
+    }
+    fn zeek(&self) -> String {
+        zeek_string(self)
+    }
+}
+
+impl Scalar for PathBuf {
+    fn expected() -> String {
+        "a path".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Text(text) if !text.is_empty() && !text.contains('\0') => Some(text.into()),
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        toml_string(&self.to_string_lossy())
+    }
+}
+
+impl Scalar for Secret {
+    const SECRET: bool = true;
+
+    fn expected() -> String {
+        "a string".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Text(text) => Some(Secret::new(*text)),
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        toml_string(self.expose())
+    }
+    fn zeek(&self) -> String {
+        zeek_string(self.expose())
+    }
+}
+
+impl Scalar for Vec<String> {
+    fn expected() -> String {
+        "a list of strings".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::List(list) => list.iter().map(String::parse).collect(),
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        format!("[{}]", self.iter().map(String::toml).collect::<Vec<_>>().join(", "))
+    }
+    fn zeek(&self) -> String {
+        format!("vector({})", self.iter().map(String::zeek).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// A word of a closed set; `$prefix` may be left out.
+macro_rules! word {
+    ($type:ty, $prefix:literal) => {
+        impl Scalar for $type {
+            fn expected() -> String {
+                let words: Vec<_> = Self::ALL.iter().map(|w| format!("\"{w}\"")).collect();
+                format!("one of {}", words.join(", "))
+            }
+            fn parse(raw: &Raw<'_>) -> Option<Self> {
+                let Raw::Text(text) = raw else { return None };
+                let bare = text.strip_prefix($prefix).unwrap_or(text);
+                let bare_word = |word: &str| word.strip_prefix($prefix).unwrap_or(word) == bare;
+                Self::ALL.iter().copied().find(|word| bare_word(word.as_str()))
+            }
+            fn toml(&self) -> String {
+                toml_string(self.as_str())
+            }
+            fn zeek(&self) -> String {
+                self.as_str().into()
+            }
+        }
+    };
+}
+
+word!(EventSerializer, "");
+word!(LogHwmAction, "");
+word!(LogFormat, "");
+word!(JsonTimestamps, "JSON::");
+word!(JsonStringEscapePolicy, "JSON::");
+
+impl Scalar for NodeType {
+    fn expected() -> String {
+        let words: Vec<_> = NodeType::ALL.iter().map(|t| format!("\"{t}\"")).collect();
+        format!("one of {}", words.join(", "))
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        toml_string(self.as_str())
+    }
+    fn zeek(&self) -> String {
+        self.zeek_name().into()
+    }
+}
+
+impl options::Table for super::Node {
+    fn options(&mut self) -> Vec<(&'static str, &mut dyn Setting)> {
+        vec![
+            ("node_type", &mut self.node_type),
+            ("ip", &mut self.ip),
+            ("zone_id", &mut self.zone_id),
+            ("port", &mut self.port),
+            ("manager", &mut self.manager),
+            ("metrics_port", &mut self.metrics_port),
+        ]
+    }
+}
