@@ -9,6 +9,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod event;
+#[cfg(test)]
+mod testing;
 pub mod topic;
 pub mod value;
 pub mod wire;
