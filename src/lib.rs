@@ -18,6 +18,8 @@ pub mod exit;
 pub mod layout;
 pub mod membership;
 pub mod queue;
+#[cfg(test)]
+mod testing;
 pub mod topic;
 pub mod transport;
 pub mod value;

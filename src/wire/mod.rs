@@ -3,6 +3,19 @@
 //! Decoders take bytes from the network. They never panic, recurse only to a fixed depth, and
 //! allocate no more than a small multiple of the input. Each has a fuzz target in `fuzz/`.
 
+pub mod broker_bin;
+pub mod broker_json;
+pub mod event_format;
+pub mod frames;
+mod json;
+mod json_text;
+pub mod recording;
+
+pub use broker_json::InvalidUtf8;
+pub use event_format::{EventDecodeError, EventFormat};
+pub use frames::{EventMessage, FrameError, LogMessage, SubscriptionMessage};
+pub use recording::Recording;
+
 /// How deep values may nest in anything decoded here: containers inside containers.
 ///
 /// Zeek has no limit in its binary format and 128 levels of arrays and objects in JSON

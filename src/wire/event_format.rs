@@ -1,0 +1,86 @@
+//! [`EventFormat`]: the formats an event may travel in, by the name in its frame (WIRE.md §2.8).
+
+use thiserror::Error;
+
+use super::broker_json::InvalidUtf8;
+use super::{broker_bin, broker_json};
+use crate::event::Event;
+
+/// The format of event payloads. A cluster uses one; Zeek drops what comes in another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EventFormat {
+    /// [`broker_bin`], the default.
+    #[default]
+    BrokerBinV1,
+    /// [`broker_json`], with bytes that are not UTF-8 left as they are, as Zeek does.
+    BrokerJsonV1,
+}
+
+/// Why a payload is not an event.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EventDecodeError {
+    /// The payload should be `broker-bin-v1`.
+    #[error("broker-bin-v1: {0}")]
+    BrokerBinV1(#[from] broker_bin::DecodeError),
+    /// The payload should be `broker-json-v1`.
+    #[error("broker-json-v1: {0}")]
+    BrokerJsonV1(#[from] broker_json::DecodeError),
+}
+
+impl EventFormat {
+    /// What the format frame says.
+    pub fn name(self) -> &'static str {
+        match self {
+            EventFormat::BrokerBinV1 => "broker-bin-v1",
+            EventFormat::BrokerJsonV1 => "broker-json-v1",
+        }
+    }
+
+    /// The format that a format frame names; Zeek compares byte for byte, and so does this.
+    pub fn from_name(name: impl AsRef<[u8]>) -> Option<Self> {
+        [EventFormat::BrokerBinV1, EventFormat::BrokerJsonV1]
+            .into_iter()
+            .find(|format| format.name().as_bytes() == name.as_ref())
+    }
+
+    /// Appends the payload of an event.
+    pub fn encode(self, event: &Event, out: &mut Vec<u8>) {
+        match self {
+            EventFormat::BrokerBinV1 => broker_bin::encode_event(event, out),
+            EventFormat::BrokerJsonV1 => broker_json::encode_event(event, InvalidUtf8::Raw, out),
+        }
+    }
+
+    /// Reads the payload of an event.
+    ///
+    /// # Errors
+    ///
+    /// That of the format's decoder.
+    pub fn decode(self, payload: &[u8]) -> Result<Event, EventDecodeError> {
+        Ok(match self {
+            EventFormat::BrokerBinV1 => broker_bin::decode_event(payload)?,
+            EventFormat::BrokerJsonV1 => broker_json::decode_event(payload)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_go_by_their_names() {
+        for format in [EventFormat::BrokerBinV1, EventFormat::BrokerJsonV1] {
+            assert_eq!(EventFormat::from_name(format.name()), Some(format));
+            let event = Event::new("ping", vec![b"\xff".as_slice().into()]);
+            let mut payload = Vec::new();
+            format.encode(&event, &mut payload);
+            assert_eq!(format.decode(&payload), Ok(event));
+            let error = format.decode(b"").unwrap_err().to_string();
+            assert!(error.starts_with(format.name()), "{error}");
+        }
+        for name in ["", "Broker-bin-v1", "broker-bin-v1 ", "broker-bin-v2"] {
+            assert_eq!(EventFormat::from_name(name), None);
+        }
+    }
+}

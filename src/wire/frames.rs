@@ -1,0 +1,178 @@
+//! Multipart messages as borrowed views: events (WIRE.md §1.2), log writes (§4.1) and
+//! subscriptions (§1.4).
+//!
+//! A view checks how many frames there are and nothing else. What the frames hold is the business
+//! of the codecs, and whether a sender or format is acceptable is the business of the receiver.
+
+use thiserror::Error;
+
+/// A multipart message with the wrong number of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("expected {expected} parts, have {found}")]
+pub struct FrameError {
+    /// How many frames a message of this kind has.
+    pub expected: usize,
+    /// How many came.
+    pub found: usize,
+}
+
+/// Exactly four frames, borrowed.
+fn four<F: AsRef<[u8]>>(frames: &[F]) -> Result<[&[u8]; 4], FrameError> {
+    match frames {
+        [a, b, c, d] => Ok([a.as_ref(), b.as_ref(), c.as_ref(), d.as_ref()]),
+        _ => Err(FrameError { expected: 4, found: frames.len() }),
+    }
+}
+
+/// One event on the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventMessage<'a> {
+    /// The topic published to; frame 0, which the bus matches by prefix.
+    pub topic: &'a [u8],
+    /// Id of the publisher. Zeek drops what carries its own id, byte for byte.
+    pub sender: &'a [u8],
+    /// Name of the event format, for example `broker-bin-v1`.
+    pub format: &'a [u8],
+    /// The event in that format.
+    pub payload: &'a [u8],
+}
+
+impl<'a> EventMessage<'a> {
+    /// Views a received message.
+    ///
+    /// # Errors
+    ///
+    /// Where there are not exactly four frames; Zeek drops such messages, too.
+    pub fn parse<F: AsRef<[u8]>>(frames: &'a [F]) -> Result<Self, FrameError> {
+        let [topic, sender, format, payload] = four(frames)?;
+        Ok(EventMessage { topic, sender, format, payload })
+    }
+
+    /// The frames in the order of the wire.
+    pub fn frames(&self) -> [&'a [u8]; 4] {
+        [self.topic, self.sender, self.format, self.payload]
+    }
+}
+
+/// One log batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogMessage<'a> {
+    /// [`LogMessage::KIND`] from any Zeek. Not checked on receipt, here as there.
+    pub kind: &'a [u8],
+    /// Id of the node that wrote the log. Not checked on receipt either.
+    pub sender: &'a [u8],
+    /// Name of the batch format: [`LogMessage::ZEEK_BIN`].
+    pub format: &'a [u8],
+    /// The batch in that format.
+    pub payload: &'a [u8],
+}
+
+impl<'a> LogMessage<'a> {
+    /// What frame 0 says.
+    pub const KIND: &'static [u8] = b"log-write";
+    /// The only batch format there is. Its configuration enum is called otherwise.
+    pub const ZEEK_BIN: &'static [u8] = b"zeek-bin-serializer";
+
+    /// Views a received message.
+    ///
+    /// # Errors
+    ///
+    /// Where there are not exactly four frames.
+    pub fn parse<F: AsRef<[u8]>>(frames: &'a [F]) -> Result<Self, FrameError> {
+        let [kind, sender, format, payload] = four(frames)?;
+        Ok(LogMessage { kind, sender, format, payload })
+    }
+
+    /// The frames in the order of the wire.
+    pub fn frames(&self) -> [&'a [u8]; 4] {
+        [self.kind, self.sender, self.format, self.payload]
+    }
+}
+
+/// A single-frame message from a subscriber: the start or the end of interest in a topic prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionMessage<'a> {
+    /// Interest in all topics with this prefix.
+    Subscribe(&'a [u8]),
+    /// No further interest in this prefix.
+    Unsubscribe(&'a [u8]),
+}
+
+impl<'a> SubscriptionMessage<'a> {
+    /// Views a frame received on an XPUB.
+    ///
+    /// `None` for a user message: an empty frame, or one with another first byte. A forwarder must
+    /// drop those, for an empty one can kill a Zeek node (WIRE.md §1.2).
+    pub fn parse(frame: &'a [u8]) -> Option<Self> {
+        match frame.split_first()? {
+            (1, prefix) => Some(SubscriptionMessage::Subscribe(prefix)),
+            (0, prefix) => Some(SubscriptionMessage::Unsubscribe(prefix)),
+            _ => None,
+        }
+    }
+
+    /// The frame to send on an XSUB.
+    pub fn encode(&self) -> Vec<u8> {
+        let (first, prefix) = match self {
+            SubscriptionMessage::Subscribe(prefix) => (1, prefix),
+            SubscriptionMessage::Unsubscribe(prefix) => (0, prefix),
+        };
+        let mut frame = Vec::with_capacity(1 + prefix.len());
+        frame.push(first);
+        frame.extend_from_slice(prefix);
+        frame
+    }
+
+    /// The prefix it speaks of.
+    pub fn prefix(&self) -> &'a [u8] {
+        match self {
+            SubscriptionMessage::Subscribe(prefix) | SubscriptionMessage::Unsubscribe(prefix) => {
+                prefix
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_and_log_writes_have_four_frames() {
+        let frames = ["zeek.cluster.worker", "zeromq_a", "broker-bin-v1", ""];
+        let event = EventMessage::parse(&frames).unwrap();
+        assert_eq!(event.topic, b"zeek.cluster.worker");
+        assert_eq!(event.payload, b"");
+        assert_eq!(event.frames(), frames.map(str::as_bytes));
+
+        let frames = [LogMessage::KIND, b"zeromq_a", LogMessage::ZEEK_BIN, b"batch"];
+        let log = LogMessage::parse(&frames).unwrap();
+        assert_eq!((log.kind, log.payload), (LogMessage::KIND, b"batch".as_slice()));
+        assert_eq!(log.frames(), frames);
+    }
+
+    #[test]
+    fn any_other_number_of_frames_is_named_in_the_error() {
+        for found in [0, 1, 3, 5] {
+            let error = FrameError { expected: 4, found };
+            assert_eq!(EventMessage::parse(&vec![""; found]), Err(error));
+            assert_eq!(LogMessage::parse(&vec![""; found]), Err(error));
+            assert_eq!(error.to_string(), format!("expected 4 parts, have {found}"));
+        }
+    }
+
+    #[test]
+    fn subscriptions_read_back_and_user_messages_are_none() {
+        for message in [
+            SubscriptionMessage::Subscribe(b"zeek.cluster.worker"),
+            SubscriptionMessage::Subscribe(b""),
+            SubscriptionMessage::Unsubscribe(b"\x01\x00"),
+        ] {
+            assert_eq!(SubscriptionMessage::parse(&message.encode()), Some(message));
+        }
+        assert_eq!(SubscriptionMessage::parse(b"\x01ab").unwrap().prefix(), b"ab");
+        for user in [b"".as_slice(), b"\x02", b"a"] {
+            assert_eq!(SubscriptionMessage::parse(user), None);
+        }
+    }
+}
