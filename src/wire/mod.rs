@@ -21,3 +21,5 @@ pub use recording::Recording;
 /// Zeek has no limit in its binary format and 128 levels of arrays and objects in JSON
 /// (WIRE.md §2.1, §3.1); real events stay below ten.
 pub const MAX_DEPTH: usize = 128;
+
+pub mod zeek_bin;

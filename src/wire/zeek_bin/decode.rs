@@ -1,0 +1,579 @@
+//! Reading log batches without copying (WIRE.md §4.3, acceptance §4.5).
+//!
+//! Nothing here allocates. What is refused is refused for the whole batch: a receiver that formats
+//! while it reads must be able to take back what it has written.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use bstr::{BStr, ByteSlice};
+use thiserror::Error;
+
+use super::{LogType, MAX_STRING, MIN_FIELD, MIN_VALUE, Scalar, TAG_SET, TAG_VECTOR};
+use crate::value::Protocol;
+
+/// A batch that was refused, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("log batch: byte {offset}, {place}: {kind}")]
+pub struct DecodeError {
+    /// Offset in the payload of the first byte that could not be read.
+    pub offset: usize,
+    /// What was being read.
+    pub place: Place,
+    /// What is wrong.
+    pub kind: DecodeErrorKind,
+}
+
+/// The part of a batch an error is in. Indices start at 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Names and counts of the header.
+    Header,
+    /// The description of a field.
+    Field(u32),
+    /// A value.
+    Value {
+        /// Index of the record.
+        record: u32,
+        /// Index of the field.
+        field: u32,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Header => f.write_str("header"),
+            Place::Field(field) => write!(f, "description of field {field}"),
+            Place::Value { record, field } => write!(f, "record {record} field {field}"),
+        }
+    }
+}
+
+/// What is wrong with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DecodeErrorKind {
+    /// The batch ends inside a value or a name.
+    #[error("needs {needed} bytes, {left} are left")]
+    Truncated {
+        /// Bytes wanted next.
+        needed: usize,
+        /// Bytes there.
+        left: usize,
+    },
+    /// A string of 2³¹ bytes or more.
+    #[error("string of {0} bytes")]
+    StringTooLong(u32),
+    /// A log without columns.
+    #[error("no fields")]
+    NoFields,
+    /// More fields than the bytes could hold.
+    #[error("claims {claimed} fields in {left} bytes")]
+    FieldCount {
+        /// The number in the header.
+        claimed: u32,
+        /// Bytes after it.
+        left: usize,
+    },
+    /// More records than the bytes could hold.
+    #[error("claims {claimed} records in {left} bytes")]
+    RecordCount {
+        /// The number in the header.
+        claimed: u32,
+        /// Bytes after it.
+        left: usize,
+    },
+    /// A field of a type that cannot be logged.
+    #[error("type {0} cannot be logged")]
+    FieldType(u32),
+    /// A set or vector of a type that cannot be logged in one.
+    #[error("containers of type {0} cannot be logged")]
+    ElementType(u32),
+    /// A value of another type than its field.
+    #[error("value has type {found}, its field has {expected} ({})", expected.tag())]
+    TypeMismatch {
+        /// Type of the field.
+        expected: LogType,
+        /// Type tag of the value.
+        found: u32,
+    },
+    /// An element count that is negative, or larger than the bytes could hold.
+    #[error("claims {claimed} elements in {left} bytes")]
+    ElementCount {
+        /// The number before the elements.
+        claimed: i64,
+        /// Bytes after it.
+        left: usize,
+    },
+    /// A port of an unknown transport protocol.
+    #[error("unknown port protocol {0}")]
+    PortProtocol(u32),
+    /// An address that is neither IPv4 nor IPv6.
+    #[error("unknown address family {0}")]
+    AddressFamily(u8),
+    /// A prefix length the address cannot have. IPv4 counts from 96 on the wire.
+    #[error("prefix length {0} out of range")]
+    PrefixLength(u8),
+    /// [`Cursor::next_value`] was called more often than the batch has values.
+    #[error("no values left")]
+    NoValuesLeft,
+}
+
+/// A batch: its header, checked, and its records, not looked at yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Name of the log stream, such as `Conn::LOG`.
+    pub stream: &'a BStr,
+    /// Name of the writer, such as `Log::WRITER_ASCII`.
+    pub writer: &'a BStr,
+    /// Name of the filter, such as `default`.
+    pub filter: &'a BStr,
+    /// Path as the producer chose it, such as `conn`. Anything can stand here: see that it stays
+    /// inside the log directory.
+    pub path: &'a BStr,
+    num_fields: u32,
+    num_records: u32,
+    /// The whole payload.
+    payload: &'a [u8],
+    /// Where the fields start in it.
+    fields_at: usize,
+    /// Where the number of records stands in it.
+    num_records_at: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// Reads and checks the header of a batch.
+    ///
+    /// # Errors
+    ///
+    /// When the header is cut off, names a type that cannot be logged, has no fields, or counts
+    /// more fields or records than the bytes could hold.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader { rest: payload, payload_len: payload.len() };
+        let header = Place::Header;
+        let stream = reader.string().map_err(at(header))?.as_bstr();
+        let writer = reader.string().map_err(at(header))?.as_bstr();
+        let filter = reader.string().map_err(at(header))?.as_bstr();
+        let path = reader.string().map_err(at(header))?.as_bstr();
+        let num_fields = reader.u32().map_err(at(header))?;
+        let left = reader.rest.len();
+        if num_fields == 0 {
+            return Err(at(header)(reader.fault(DecodeErrorKind::NoFields)));
+        }
+        if num_fields as usize > left / MIN_FIELD {
+            let kind = DecodeErrorKind::FieldCount { claimed: num_fields, left };
+            return Err(at(header)(reader.fault(kind)));
+        }
+        let fields_at = reader.offset();
+        for field in 0..num_fields {
+            reader.field().map_err(at(Place::Field(field)))?;
+        }
+        let num_records_at = reader.offset();
+        let num_records = reader.u32().map_err(at(header))?;
+        let left = reader.rest.len();
+        // Neither factor exceeds 2³², so the product fits.
+        if u64::from(num_records) * u64::from(num_fields) > (left / MIN_VALUE) as u64 {
+            let kind = DecodeErrorKind::RecordCount { claimed: num_records, left };
+            return Err(at(header)(reader.fault(kind)));
+        }
+        Ok(Batch {
+            stream,
+            writer,
+            filter,
+            path,
+            num_fields,
+            num_records,
+            payload,
+            fields_at,
+            num_records_at,
+        })
+    }
+
+    /// Everything before the number of records. Batches whose header bytes are equal have the
+    /// same stream, writer, filter, path and columns.
+    #[inline]
+    pub fn header_bytes(&self) -> &'a [u8] {
+        &self.payload[..self.num_records_at]
+    }
+
+    /// Number of columns, at least 1.
+    pub fn num_fields(&self) -> u32 {
+        self.num_fields
+    }
+
+    /// Number of records the batch claims; there is room for that many in its bytes.
+    pub fn num_records(&self) -> u32 {
+        self.num_records
+    }
+
+    /// The columns.
+    pub fn fields(&self) -> Fields<'a> {
+        let rest = &self.payload[self.fields_at..self.num_records_at];
+        Fields { reader: Reader { rest, payload_len: rest.len() } }
+    }
+
+    /// A cursor before the first value of the first record.
+    #[inline]
+    pub fn cursor(&self) -> Cursor<'a> {
+        Cursor {
+            // Four bytes of count were read there.
+            reader: Reader {
+                rest: &self.payload[self.num_records_at + 4..],
+                payload_len: self.payload.len(),
+            },
+            num_fields: self.num_fields,
+            values_total: u64::from(self.num_fields) * u64::from(self.num_records),
+            values_read: 0,
+            elements_left: 0,
+        }
+    }
+}
+
+/// The description of one column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// Flattened name, such as `id.orig_h`.
+    pub name: &'a BStr,
+    /// Not used by log writes.
+    pub secondary_name: Option<&'a BStr>,
+    /// Type of the values.
+    pub log_type: LogType,
+    /// The subtype tag as it was sent. For containers it is that of `log_type`; for others it
+    /// means nothing.
+    pub subtype_tag: u32,
+    /// Whether the record field is `&optional`. Values of other fields can be unset all the same.
+    pub optional: bool,
+}
+
+/// Iterator over the columns of a [`Batch`].
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    reader: Reader<'a>,
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    fn next(&mut self) -> Option<Field<'a>> {
+        // `Batch::decode` has read these bytes before; there is no other error than the end.
+        self.reader.field().ok()
+    }
+}
+
+/// One value, borrowed from the batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValueRef<'a> {
+    /// Absent: an unset field, or a hole in a container.
+    Unset,
+    /// A truth value; on the wire anything but 0 is true, and Zeek does send 255.
+    Bool(bool),
+    /// A signed number.
+    Int(i64),
+    /// An unsigned number.
+    Count(u64),
+    /// A double; can be infinite or not a number.
+    Double(f64),
+    /// Seconds since the Unix epoch; can be infinite or not a number.
+    Time(f64),
+    /// Seconds; can be infinite or not a number.
+    Interval(f64),
+    /// Any bytes.
+    String(&'a [u8]),
+    /// Qualified name of an enum value.
+    Enum(&'a [u8]),
+    /// Name of a function.
+    Func(&'a [u8]),
+    /// Name of a file.
+    File(&'a [u8]),
+    /// A port. The wire has 64 bits for the number, and nothing says it is below 65536.
+    Port {
+        /// Port number.
+        number: u64,
+        /// Transport protocol.
+        protocol: Protocol,
+    },
+    /// An address, in the family it was sent in: an IPv4 address that was sent in 16 bytes stays
+    /// IPv6, because its text differs (WIRE.md §5.4).
+    Addr(IpAddr),
+    /// A subnet.
+    Subnet {
+        /// Its address; bits beyond the prefix are as they were sent.
+        prefix: IpAddr,
+        /// Natural prefix length: at most 32 for IPv4, 128 for IPv6.
+        length: u8,
+    },
+    /// A set; read its elements with [`Cursor::next_element`].
+    Set {
+        /// Number of elements.
+        len: u64,
+    },
+    /// A vector; read its elements with [`Cursor::next_element`].
+    Vector {
+        /// Number of elements.
+        len: u64,
+    },
+}
+
+/// Reads the values of a batch, row by row.
+///
+/// Bytes beyond the last record are never looked at: Zeek ignores them as well (WIRE.md §4.3).
+#[derive(Clone, Debug)]
+pub struct Cursor<'a> {
+    reader: Reader<'a>,
+    num_fields: u32,
+    values_total: u64,
+    /// Values begun so far.
+    values_read: u64,
+    /// Elements of the last value that were not read yet.
+    elements_left: u64,
+}
+
+impl<'a> Cursor<'a> {
+    /// The next value of the row, or the first of the next row. Elements of the container before
+    /// it that were not read are skipped.
+    ///
+    /// # Errors
+    ///
+    /// When the value is cut off or malformed, or is not of the type `expected` for its field, and
+    /// after the last value. The cursor is of no use then.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "lets the caller's match on the value fuse with ours")]
+    pub fn next_value(&mut self, expected: LogType) -> Result<ValueRef<'a>, DecodeError> {
+        while self.elements_left > 0 {
+            self.next_element()?;
+        }
+        if self.values_read == self.values_total {
+            return Err(self.fault(self.reader.fault(DecodeErrorKind::NoValuesLeft)));
+        }
+        self.values_read += 1;
+        match self.value(expected) {
+            Ok(value) => Ok(value),
+            Err(fault) => Err(self.fault(fault)),
+        }
+    }
+
+    /// The next element of the container that [`Cursor::next_value`] returned last; `None` after
+    /// its last. Elements have the type they say, which need not be that of the field.
+    ///
+    /// # Errors
+    ///
+    /// When the element is cut off, malformed, or is a container itself.
+    #[inline]
+    pub fn next_element(&mut self) -> Result<Option<ValueRef<'a>>, DecodeError> {
+        if self.elements_left == 0 {
+            return Ok(None);
+        }
+        self.elements_left -= 1;
+        match self.element() {
+            Ok(value) => Ok(Some(value)),
+            Err(fault) => Err(self.fault(fault)),
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "see next_value")]
+    fn value(&mut self, expected: LogType) -> Result<ValueRef<'a>, Fault> {
+        let (found, present) = self.reader.value_head()?;
+        if found != expected.tag() {
+            return Err(self.reader.fault(DecodeErrorKind::TypeMismatch { expected, found }));
+        }
+        if !present {
+            return Ok(ValueRef::Unset);
+        }
+        match expected {
+            LogType::Scalar(scalar) => self.reader.scalar(scalar),
+            LogType::Set(_) => {
+                let len = self.reader.element_count()?;
+                self.elements_left = len;
+                Ok(ValueRef::Set { len })
+            }
+            LogType::Vector(_) => {
+                let len = self.reader.element_count()?;
+                self.elements_left = len;
+                Ok(ValueRef::Vector { len })
+            }
+        }
+    }
+
+    #[inline]
+    fn element(&mut self) -> Result<ValueRef<'a>, Fault> {
+        let (tag, present) = self.reader.value_head()?;
+        let Some(scalar) = Scalar::from_tag(tag) else {
+            return Err(self.reader.fault(DecodeErrorKind::ElementType(tag)));
+        };
+        if present { self.reader.scalar(scalar) } else { Ok(ValueRef::Unset) }
+    }
+
+    /// Says where in the table the last value was.
+    #[cold]
+    fn fault(&self, fault: Fault) -> DecodeError {
+        let index = self.values_read.saturating_sub(1);
+        let num_fields = u64::from(self.num_fields);
+        // `Batch::decode` bounds both quotients by numbers that came as u32.
+        let place = Place::Value {
+            record: (index / num_fields) as u32,
+            field: (index % num_fields) as u32,
+        };
+        at(place)(fault)
+    }
+}
+
+/// An error before it is known which record and field it is in.
+#[derive(Debug)]
+struct Fault {
+    offset: usize,
+    kind: DecodeErrorKind,
+}
+
+fn at(place: Place) -> impl Fn(Fault) -> DecodeError {
+    move |Fault { offset, kind }| DecodeError { offset, place, kind }
+}
+
+/// Reads primitives off the front of a slice.
+#[derive(Clone, Debug)]
+struct Reader<'a> {
+    rest: &'a [u8],
+    /// Length of the slice that `rest` is the tail of.
+    payload_len: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn offset(&self) -> usize {
+        self.payload_len - self.rest.len()
+    }
+
+    #[cold]
+    fn fault(&self, kind: DecodeErrorKind) -> Fault {
+        Fault { offset: self.offset(), kind }
+    }
+
+    #[cold]
+    fn truncated(&self, needed: usize) -> Fault {
+        self.fault(DecodeErrorKind::Truncated { needed, left: self.rest.len() })
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "one bounds check and a load")]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let Some((head, rest)) = self.rest.split_first_chunk::<N>() else {
+            return Err(self.truncated(N));
+        };
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    #[inline]
+    fn u32(&mut self) -> Result<u32, Fault> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    #[inline]
+    fn u64(&mut self) -> Result<u64, Fault> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// Exactly 01 is true.
+    fn bool(&mut self) -> Result<bool, Fault> {
+        self.array().map(|[byte]| byte == 1)
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a length and a slice")]
+    fn string(&mut self) -> Result<&'a [u8], Fault> {
+        let len = self.u32()?;
+        if len > MAX_STRING {
+            return Err(self.fault(DecodeErrorKind::StringTooLong(len)));
+        }
+        let Some((head, rest)) = self.rest.split_at_checked(len as usize) else {
+            return Err(self.truncated(len as usize));
+        };
+        self.rest = rest;
+        Ok(head)
+    }
+
+    fn field(&mut self) -> Result<Field<'a>, Fault> {
+        let secondary_name = if self.bool()? { Some(self.string()?.as_bstr()) } else { None };
+        let name = self.string()?.as_bstr();
+        let tag = self.u32()?;
+        let subtype_tag = self.u32()?;
+        let container: Option<fn(Scalar) -> LogType> = match tag {
+            TAG_SET => Some(LogType::Set),
+            TAG_VECTOR => Some(LogType::Vector),
+            _ => None,
+        };
+        let log_type = match container {
+            Some(container) => container(
+                Scalar::from_tag(subtype_tag)
+                    .ok_or_else(|| self.fault(DecodeErrorKind::ElementType(subtype_tag)))?,
+            ),
+            None => LogType::Scalar(
+                Scalar::from_tag(tag).ok_or_else(|| self.fault(DecodeErrorKind::FieldType(tag)))?,
+            ),
+        };
+        let optional = self.bool()?;
+        Ok(Field { name, secondary_name, log_type, subtype_tag, optional })
+    }
+
+    /// Type tag and presence of a value; its subtype says nothing.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "one bounds check for nine bytes")]
+    fn value_head(&mut self) -> Result<(u32, bool), Fault> {
+        let [a, b, c, d, _, _, _, _, present] = self.array::<MIN_VALUE>()?;
+        Ok((u32::from_be_bytes([a, b, c, d]), present == 1))
+    }
+
+    #[inline]
+    fn element_count(&mut self) -> Result<u64, Fault> {
+        let claimed = self.array().map(i64::from_be_bytes)?;
+        let left = self.rest.len();
+        match u64::try_from(claimed) {
+            Ok(count) if count <= (left / MIN_VALUE) as u64 => Ok(count),
+            _ => Err(self.fault(DecodeErrorKind::ElementCount { claimed, left })),
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "see Cursor::next_value")]
+    fn scalar(&mut self, scalar: Scalar) -> Result<ValueRef<'a>, Fault> {
+        Ok(match scalar {
+            Scalar::Bool => ValueRef::Bool(self.u64()? != 0),
+            Scalar::Int => ValueRef::Int(self.array().map(i64::from_be_bytes)?),
+            Scalar::Count => ValueRef::Count(self.u64()?),
+            Scalar::Double => ValueRef::Double(self.array().map(f64::from_be_bytes)?),
+            Scalar::Time => ValueRef::Time(self.array().map(f64::from_be_bytes)?),
+            Scalar::Interval => ValueRef::Interval(self.array().map(f64::from_be_bytes)?),
+            Scalar::String => ValueRef::String(self.string()?),
+            Scalar::Enum => ValueRef::Enum(self.string()?),
+            Scalar::Func => ValueRef::Func(self.string()?),
+            Scalar::File => ValueRef::File(self.string()?),
+            Scalar::Port => {
+                let number = self.u64()?;
+                let protocol = self.u32()?;
+                match u8::try_from(protocol).ok().and_then(Protocol::from_number) {
+                    Some(protocol) => ValueRef::Port { number, protocol },
+                    None => return Err(self.fault(DecodeErrorKind::PortProtocol(protocol))),
+                }
+            }
+            Scalar::Addr => ValueRef::Addr(self.address()?),
+            Scalar::Subnet => {
+                let [wire_length] = self.array()?;
+                let prefix = self.address()?;
+                // IPv4 lengths count the 96 bits of the mapped prefix.
+                let (offset, max) = if prefix.is_ipv4() { (96, 32) } else { (0, 128) };
+                match wire_length.checked_sub(offset) {
+                    Some(length) if length <= max => ValueRef::Subnet { prefix, length },
+                    _ => return Err(self.fault(DecodeErrorKind::PrefixLength(wire_length))),
+                }
+            }
+        })
+    }
+
+    #[inline]
+    fn address(&mut self) -> Result<IpAddr, Fault> {
+        match self.array()? {
+            [4] => self.array::<4>().map(IpAddr::from),
+            [6] => self.array::<16>().map(IpAddr::from),
+            [family] => Err(self.fault(DecodeErrorKind::AddressFamily(family))),
+        }
+    }
+}
