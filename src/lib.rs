@@ -6,9 +6,14 @@
 //! |---|---|
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, names of topics and nodes |
 //! | [`wire`] | pure codecs, one file per wire format |
+//! | [`gateway`] | HTTP: metrics and health |
+//! | [`telemetry`], [`rate_limit`] | metric families of all binaries; how often a warning is repeated |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod event;
+pub mod gateway;
+pub mod rate_limit;
+pub mod telemetry;
 pub mod topic;
 pub mod value;
 pub mod wire;
