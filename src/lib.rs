@@ -11,6 +11,8 @@
 //! | [`layout`] | the layout file: the nodes of a cluster and their options |
 //! | [`exit`] | exit codes of the binaries |
 //! | [`wire`] | pure codecs, one file per wire format |
+//! | [`gateway`] | HTTP: metrics and health |
+//! | [`telemetry`], [`rate_limit`] | metric families of all binaries; how often a warning is repeated |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod event;
@@ -20,6 +22,9 @@ pub mod membership;
 pub mod queue;
 #[cfg(test)]
 mod testing;
+pub mod gateway;
+pub mod rate_limit;
+pub mod telemetry;
 pub mod topic;
 pub mod transport;
 pub mod value;

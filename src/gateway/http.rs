@@ -1,0 +1,315 @@
+//! [`HttpServer`]: one thread, one runtime, and bounds on what clients can make it hold.
+//!
+//! axum routes, hyper speaks HTTP/1; this file owns the listening socket and the connections. Each
+//! connection has deadlines for what it asks ([`Limits`]); where there is no place for a new one,
+//! the oldest makes room. So neither slow nor silent clients keep others out, and none of them can
+//! hold up a shutdown.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::{Pin, pin};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_io_timeout::TimeoutStream;
+
+use super::GatewayError;
+use crate::rate_limit::RateLimit;
+
+/// What one server grants its clients. A connection that was upgraded leaves these limits behind:
+/// whoever upgrades it bounds it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Connections at once.
+    pub(super) connections: usize,
+    /// How long a connection keeps its place when others wait for one.
+    pub(super) guaranteed: Duration,
+    /// From the end of a response, or the start of the connection, to the end of the next request
+    /// header: bounds both slow headers and idle connections.
+    pub(super) next_request: Duration,
+    /// From the end of a request's header to its response.
+    pub(super) response: Duration,
+    /// How long a client may take nothing of a response.
+    pub(super) stalled_write: Duration,
+    /// Size of request line and headers, in bytes.
+    pub(super) header_bytes: usize,
+    /// Size of a request body, in bytes.
+    pub(super) body_bytes: usize,
+    /// How long a shutdown waits for responses that are under way.
+    pub(super) drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 64,
+            guaranteed: Duration::from_secs(1),
+            next_request: Duration::from_secs(30),
+            response: Duration::from_secs(10),
+            stalled_write: Duration::from_secs(10),
+            header_bytes: 16 * 1024,
+            body_bytes: 64 * 1024,
+            drain: Duration::from_millis(500),
+        }
+    }
+}
+
+/// How long accepting pauses after the system refused a connection, for example for want of file
+/// descriptors: trying again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a warning about the same trouble is repeated at most.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long [`HttpServer::shutdown`] waits for its thread beyond [`Limits::drain`].
+const JOIN_GRACE: Duration = Duration::from_millis(300);
+
+/// A running HTTP server. Dropping it stops it.
+pub struct HttpServer {
+    address: SocketAddr,
+    /// Dropped to ask the thread and every connection to stop.
+    stop: Option<watch::Sender<()>>,
+    /// Disconnects when the thread is about to end.
+    ended: mpsc::Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+    drain: Duration,
+}
+
+impl HttpServer {
+    /// Listens on `listen` and serves `router` on a thread of its own. Port 0 lets the system
+    /// choose.
+    ///
+    /// Handlers share that thread and must not block it.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Listen`] if the address cannot be had, [`GatewayError::Start`] if the
+    /// system refuses a thread.
+    pub fn start(listen: SocketAddr, router: Router) -> Result<HttpServer, GatewayError> {
+        Self::start_with(listen, router, Limits::default())
+    }
+
+    pub(super) fn start_with(
+        listen: SocketAddr,
+        router: Router,
+        limits: Limits,
+    ) -> Result<HttpServer, GatewayError> {
+        let refused = |error| GatewayError::Listen { address: listen, error };
+        let listener = StdListener::bind(listen).map_err(refused)?;
+        listener.set_nonblocking(true).map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(GatewayError::Start)?;
+        let listener = {
+            let _context = runtime.enter();
+            TcpListener::from_std(listener).map_err(refused)?
+        };
+        let (stop, stopping) = watch::channel(());
+        let (ending, ended) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("http".into())
+            .spawn(move || {
+                let _ending = ending;
+                run(runtime, listener, router, limits, stopping);
+            })
+            .map_err(GatewayError::Start)?;
+        log::info!("serving HTTP on {address}");
+        Ok(HttpServer {
+            address,
+            stop: Some(stop),
+            ended,
+            thread: Some(thread),
+            drain: limits.drain,
+        })
+    }
+
+    /// The address it listens on, with the port the system chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, lets responses under way finish for half a second, closes the rest.
+    /// Returns within a second.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // Nothing is ever sent: the answer is either "disconnected" or "timed out".
+        let answer = self.ended.recv_timeout(self.drain + JOIN_GRACE);
+        if answer == Err(mpsc::RecvTimeoutError::Timeout) {
+            log::error!("HTTP on {}: a handler blocks its thread; leaving it behind", self.address);
+            return;
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("HTTP on {}: the thread panicked", self.address);
+        }
+    }
+}
+
+impl fmt::Debug for HttpServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpServer").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// The body of the thread.
+fn run(
+    runtime: Runtime,
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    stopping: watch::Receiver<()>,
+) {
+    let router = router
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(middleware::from_fn(move |request, next| in_time(limits.response, request, next)));
+    runtime.block_on(serve(listener, router, limits, stopping));
+    // What handlers spawned ends here; a blocking task is not waited for.
+    runtime.shutdown_background();
+}
+
+async fn in_time(limit: Duration, request: Request, next: Next) -> Response {
+    timeout(limit, next.run(request))
+        .await
+        .unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "out of time\n").into_response())
+}
+
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    mut stopping: watch::Receiver<()>,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.next_request)
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes + limits.body_bytes);
+    let mut connections = Connections::new(limits);
+    let mut refusals = RateLimit::new(WARNING_INTERVAL);
+    loop {
+        let accepted = async {
+            connections.make_room().await;
+            listener.accept().await
+        };
+        let stream = tokio::select! {
+            _ = stopping.changed() => break,
+            accepted = accepted => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    if let Some(more) = refusals.check(std::time::Instant::now()) {
+                        log::warn!("HTTP: cannot accept connections: {error} ({more} times more)");
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let stream = guarded(stream, limits);
+        connections.spawn(converse(http.clone(), stream, service, stopping.clone()));
+    }
+    drop(listener);
+    if timeout(limits.drain, connections.all_ended()).await.is_err() {
+        log::debug!("HTTP: closing connections that did not finish");
+    }
+}
+
+/// One connection, to its end. When the server stops, the response under way is the last.
+async fn converse(
+    http: http1::Builder,
+    stream: TokioIo<Pin<Box<TimeoutStream<TcpStream>>>>,
+    service: TowerToHyperService<Router>,
+    mut stopping: watch::Receiver<()>,
+) {
+    let mut connection = pin!(http.serve_connection(stream, service).with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    // A client that sends garbage or goes away ends its own connection, nothing else.
+    if let Err(error) = ended {
+        log::debug!("HTTP: {error}");
+    }
+}
+
+/// The stream as hyper wants it, with a bound on how long a client may stop reading.
+fn guarded(stream: TcpStream, limits: Limits) -> TokioIo<Pin<Box<TimeoutStream<TcpStream>>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.stalled_write));
+    TokioIo::new(Box::pin(stream))
+}
+
+/// The connections that are open, oldest first. Dropping it closes them.
+struct Connections {
+    tasks: JoinSet<()>,
+    opened: VecDeque<(Instant, AbortHandle)>,
+    limits: Limits,
+    crowded: RateLimit,
+}
+
+impl Connections {
+    fn new(limits: Limits) -> Self {
+        Connections {
+            tasks: JoinSet::new(),
+            opened: VecDeque::new(),
+            limits,
+            crowded: RateLimit::new(WARNING_INTERVAL),
+        }
+    }
+
+    fn spawn(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.tasks.spawn(connection);
+        self.opened.push_back((Instant::now(), handle));
+    }
+
+    /// Returns when there is a place: at once, or when a connection has ended by itself, or when
+    /// the oldest has had its guaranteed time and was closed. May be dropped at any point.
+    async fn make_room(&mut self) {
+        loop {
+            while self.tasks.try_join_next().is_some() {}
+            self.opened.retain(|(_, handle)| !handle.is_finished());
+            if self.tasks.len() < self.limits.connections {
+                return;
+            }
+            let Some((since, oldest)) = self.opened.front() else { return };
+            if timeout_at(*since + self.limits.guaranteed, self.tasks.join_next()).await.is_err() {
+                if let Some(more) = self.crowded.check(std::time::Instant::now()) {
+                    let max = self.limits.connections;
+                    log::warn!("HTTP: over {max} connections: closed the oldest ({more} more)");
+                }
+                oldest.abort();
+                self.tasks.join_next().await;
+            }
+        }
+    }
+
+    async fn all_ended(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,151 @@
+//! The HTTP side of a process: `/metrics`, `/services.json` and `/healthz` (WIRE.md §7.7).
+//!
+//! The only place with a tokio runtime: one thread of its own, which the data plane never waits
+//! for. Without the cargo feature `gateway` the same functions exist, and say that HTTP is not
+//! built in.
+
+use std::fmt;
+use std::io;
+use std::net::{AddrParseError, IpAddr, SocketAddr};
+
+use thiserror::Error;
+
+#[cfg(feature = "gateway")]
+mod http;
+#[cfg(feature = "gateway")]
+mod routes;
+#[cfg(test)]
+mod tests;
+
+#[cfg(feature = "gateway")]
+pub use http::HttpServer;
+
+use crate::telemetry::Telemetry;
+
+/// The environment variable that says on which address metrics are served unless configured
+/// otherwise (WIRE.md §7.5).
+pub const DEFAULT_LISTEN_ADDRESS_VARIABLE: &str = "ZEEK_DEFAULT_LISTEN_ADDRESS";
+
+/// Why HTTP is not served.
+#[derive(Debug, Error)]
+pub enum GatewayError {
+    /// The address cannot be listened on: another process has it, or it is not one of this host.
+    #[error("cannot serve HTTP on {address}: {error}")]
+    Listen {
+        /// The address as configured.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
+    /// The system refuses the thread or the descriptors that a server needs.
+    #[error("cannot start the HTTP thread: {0}")]
+    Start(#[source] io::Error),
+    /// The environment variable for the default address does not hold an IP address.
+    #[error("{DEFAULT_LISTEN_ADDRESS_VARIABLE}={value:?}: {error}")]
+    DefaultAddress {
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        #[source]
+        error: AddrParseError,
+    },
+    /// The program was built without the cargo feature `gateway`.
+    #[error("cannot serve HTTP on {0}: built without the feature `gateway`")]
+    NotBuiltIn(SocketAddr),
+}
+
+/// The state of a process for whoever supervises it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    problems: Vec<String>,
+}
+
+impl Health {
+    /// Nothing is wrong.
+    pub fn ok() -> Self {
+        Health::default()
+    }
+
+    /// Adds a problem: one line for people.
+    pub fn problem(&mut self, line: impl Into<String>) {
+        self.problems.push(line.into());
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_ok(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_ok() {
+            return writeln!(f, "ok");
+        }
+        self.problems.iter().try_for_each(|line| writeln!(f, "{}", line.replace('\n', " ")))
+    }
+}
+
+/// The address to serve metrics on where none is configured: that of the environment variable
+/// [`DEFAULT_LISTEN_ADDRESS_VARIABLE`], whose value is given here, else that of the node.
+///
+/// # Errors
+///
+/// [`GatewayError::DefaultAddress`] if the value is not empty and not an IP address. IPv6 may
+/// stand in brackets.
+pub fn default_listen_address(
+    variable: Option<&str>,
+    node_address: IpAddr,
+) -> Result<IpAddr, GatewayError> {
+    let Some(value) = variable.filter(|value| !value.is_empty()) else {
+        return Ok(node_address);
+    };
+    let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
+    bare.parse().map_err(|error| GatewayError::DefaultAddress { value: value.to_owned(), error })
+}
+
+/// Serves `/metrics`, `/healthz` and, where `services` is given, `/services.json`.
+///
+/// `services` are the metrics addresses of all nodes of the layout, for Prometheus to discover;
+/// only the manager has them. `health` is asked at each request on the HTTP thread and must not
+/// block. Listens when this returns, until the server is dropped.
+///
+/// # Errors
+///
+/// [`GatewayError::Listen`] if the address cannot be had, [`GatewayError::Start`] if the system
+/// refuses a thread, [`GatewayError::NotBuiltIn`] without the feature `gateway`.
+pub fn serve_metrics(
+    address: SocketAddr,
+    telemetry: &Telemetry,
+    services: Option<Vec<SocketAddr>>,
+    health: impl Fn() -> Health + Send + Sync + 'static,
+) -> Result<HttpServer, GatewayError> {
+    #[cfg(feature = "gateway")]
+    {
+        HttpServer::start(address, routes::metrics(telemetry.clone(), services, health))
+    }
+    #[cfg(not(feature = "gateway"))]
+    {
+        let _ = (telemetry, services, health);
+        Err(GatewayError::NotBuiltIn(address))
+    }
+}
+
+/// The server that a program without the feature `gateway` never gets.
+#[cfg(not(feature = "gateway"))]
+#[derive(Debug)]
+pub enum HttpServer {}
+
+#[cfg(not(feature = "gateway"))]
+impl HttpServer {
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        match *self {}
+    }
+
+    /// Stops it.
+    pub fn shutdown(self) {
+        match self {}
+    }
+}

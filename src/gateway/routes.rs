@@ -1,0 +1,51 @@
+//! The routes that every process serves (WIRE.md §7.7). They answer from memory and never wait.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+
+use super::Health;
+use crate::telemetry::{self, Telemetry};
+
+/// One group of targets as Prometheus' HTTP service discovery reads it.
+#[derive(Clone, Debug, Serialize)]
+struct TargetGroup {
+    targets: Vec<SocketAddr>,
+    labels: BTreeMap<String, String>,
+}
+
+/// `/metrics`, `/healthz` and, with `services`, `/services.json`.
+pub(super) fn metrics(
+    telemetry: Telemetry,
+    services: Option<Vec<SocketAddr>>,
+    health: impl Fn() -> Health + Send + Sync + 'static,
+) -> Router {
+    let health = Arc::new(health);
+    let mut router = Router::new()
+        .route(
+            "/metrics",
+            get(|| async move {
+                ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], telemetry.encode())
+            }),
+        )
+        .route(
+            "/healthz",
+            get(|| async move {
+                let health = health();
+                let status =
+                    if health.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                (status, health.to_string())
+            }),
+        );
+    if let Some(targets) = services {
+        let groups = [TargetGroup { targets, labels: BTreeMap::new() }];
+        router = router.route("/services.json", get(|| async move { Json(groups) }));
+    }
+    router.fallback(|| async { (StatusCode::NOT_FOUND, "not found\n").into_response() })
+}
