@@ -5,6 +5,7 @@
 //! | module | what it owns |
 //! |---|---|
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, names of topics and nodes |
+//! | [`node`] | a running node: its I/O thread, its handle, remote logging |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`queue`] | bounded queues between threads |
 //! | [`transport`] | every use of libzmq and every `unsafe` |
@@ -17,12 +18,11 @@
 
 pub mod event;
 pub mod exit;
+pub mod gateway;
 pub mod layout;
 pub mod membership;
+pub mod node;
 pub mod queue;
-#[cfg(test)]
-mod testing;
-pub mod gateway;
 pub mod rate_limit;
 pub mod telemetry;
 pub mod topic;
@@ -30,5 +30,10 @@ pub mod transport;
 pub mod value;
 pub mod wire;
 
+#[cfg(test)]
+mod testing;
+
 pub use event::Event;
+pub use layout::Layout;
+pub use node::Node;
 pub use value::Value;

@@ -123,6 +123,22 @@ pub enum Warning {
     TooMany(NodeId),
 }
 
+impl Warning {
+    /// A name for the kind of warning: what a limit on repetitions goes by.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Warning::HelloTwice(..) => "hello twice",
+            Warning::NeverSaidGoodbye(..) => "never said goodbye",
+            Warning::DuplicateNode(_) => "duplicate node",
+            Warning::UnexpectedNode(_) => "unexpected node",
+            Warning::UnknownUnsubscription(_) => "unknown unsubscription",
+            Warning::ExpiredSubscription(_) => "expired subscription",
+            Warning::ExpiredHello(_) => "expired hello",
+            Warning::TooMany(_) => "too many",
+        }
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -298,30 +314,35 @@ impl Membership {
     fn backend_hello(&mut self, name: &[u8], id: NodeId, now: Instant, actions: &mut Vec<Action>) {
         if let Some((name, old)) = name.to_str().ok().and_then(|name| self.up.get_key_value(name)) {
             if *old == id {
-                actions.push(Action::Warn(Warning::HelloTwice(name.clone(), id)));
+                actions.push(Action::Warn(Warning::HelloTwice(name.clone(), id.clone())));
+                // Zeek leaves it at that. But a node greets anew when it saw our subscription go
+                // and come back, and then waits for our second hello to count us as up.
+                self.answer_greeting(id, now, actions);
                 return;
             }
             let (name, old) = (name.clone(), old.clone());
             actions.push(Action::Warn(Warning::NeverSaidGoodbye(name, old.clone(), id.clone())));
             self.take_down(&old, actions);
         }
-        match self.seen.get_mut(&id) {
-            // It greets again before our second hello went out: that one is on its way.
-            Some(_) if self.due.contains_key(&id) => {}
-            // Its subscription is there, so our second hello is what it waits for; also when it
-            // greets anew, having forgotten us.
-            Some(seen) => {
-                seen.awaiting = None;
-                let greeted = seen.greeted;
-                self.greet_later(id, greeted, now, actions);
-            }
-            None if self.hellos.len() >= MAX_ENTRIES || id.as_bytes().len() > MAX_ID_LEN => {
-                actions.push(Action::Warn(Warning::TooMany(id)));
-            }
-            None => {
-                self.hellos.insert(id, now);
-                self.schedule(now + self.settings.hello_expiration);
-            }
+        if self.seen.contains_key(&id) {
+            self.answer_greeting(id, now, actions);
+        } else if self.hellos.len() >= MAX_ENTRIES || id.as_bytes().len() > MAX_ID_LEN {
+            actions.push(Action::Warn(Warning::TooMany(id)));
+        } else {
+            self.hellos.insert(id, now);
+            self.schedule(now + self.settings.hello_expiration);
+        }
+    }
+
+    /// Sends the second hello to a node that greeted, if its subscription is there and none is
+    /// on its way already.
+    fn answer_greeting(&mut self, id: NodeId, now: Instant, actions: &mut Vec<Action>) {
+        if let Some(seen) = self.seen.get_mut(&id)
+            && !self.due.contains_key(&id)
+        {
+            seen.awaiting = None;
+            let greeted = seen.greeted;
+            self.greet_later(id, greeted, now, actions);
         }
     }
 

@@ -108,12 +108,15 @@ fn own_and_repeated_subscriptions_are_ignored() {
 }
 
 #[test]
-fn a_first_hello_twice_is_a_warning() {
-    after_worker_1_is_up([(
-        200,
-        hello(Backend, "worker-1", "w1"),
-        vec![Warn(Warning::HelloTwice("worker-1".into(), id("w1")))],
-    )]);
+fn a_first_hello_twice_is_a_warning_and_answered() {
+    let twice = Warn(Warning::HelloTwice("worker-1".into(), id("w1")));
+    after_worker_1_is_up([
+        (200, hello(Backend, "worker-1", "w1"), vec![twice.clone(), greet(Cluster, "w1")]),
+        // Never to a topic that is not subscribed.
+        (300, Unsubscribed(id("w1")), down("worker-1", "w1")),
+        (301, hello(Cluster, "worker-1", "w1"), up("worker-1", "w1")),
+        (302, hello(Backend, "worker-1", "w1"), vec![twice]),
+    ]);
 }
 
 #[test]

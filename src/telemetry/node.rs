@@ -22,6 +22,8 @@ label_values! {
         HighWaterMark = "high_water_mark",
         /// The node's own queue of batches was full.
         QueueFull = "queue_full",
+        /// The layout names no logger.
+        NoLoggers = "no_loggers",
         /// The spool on disk was full or failed.
         Spool = "spool",
         /// One record was larger than a record may be.

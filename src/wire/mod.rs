@@ -10,6 +10,7 @@ pub mod frames;
 mod json;
 mod json_text;
 pub mod recording;
+pub mod zeek_bin;
 
 pub use broker_json::InvalidUtf8;
 pub use event_format::{EventDecodeError, EventFormat};
@@ -22,4 +23,3 @@ pub use recording::Recording;
 /// (WIRE.md §2.1, §3.1); real events stay below ten.
 pub const MAX_DEPTH: usize = 128;
 
-pub mod zeek_bin;

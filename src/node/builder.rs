@@ -1,0 +1,239 @@
+//! Configures a node and starts it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bstr::{BStr, BString, ByteSlice};
+
+use super::bus::Bus;
+use super::fanout::Fanout;
+use super::identity::new_node_id;
+use super::io::{Io, LocalLogs};
+use super::log_stream::Streams;
+use super::{Node, NodeError, Notifications, Shared};
+use crate::layout::{EventSerializer, Layout, NodeType};
+use crate::membership::{Membership, Settings};
+use crate::queue::{self, Limits};
+use crate::telemetry::Telemetry;
+use crate::topic::{self, NodeTopics};
+use crate::transport::{Context, Waker};
+use crate::wire::event_format::EventFormat;
+
+/// Events that wait to be published; more than a node sends in a second.
+const PUBLISH_QUEUE_MESSAGES: usize = 10_000;
+
+/// A node that is not running yet; see [`Node::builder`].
+pub struct Builder {
+    layout: Arc<Layout>,
+    name: String,
+    telemetry: Option<Telemetry>,
+    local_logs: Option<LocalLogs>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    pub(super) fn new(layout: Arc<Layout>, name: String) -> Self {
+        Builder { layout, name, telemetry: None, local_logs: None }
+    }
+
+    /// Counts into these metrics instead of new ones.
+    #[must_use]
+    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = Some(telemetry);
+        self
+    }
+
+    /// Hands the node's own log batches to this function instead of sending them to the loggers:
+    /// for a node that is a logger itself. The function must not block; with `false` it refuses
+    /// the batch for now and is offered it again.
+    #[must_use]
+    pub fn local_logs(mut self, sink: impl Fn(&[u8]) -> bool + Send + 'static) -> Self {
+        self.local_logs = Some(Box::new(sink));
+        self
+    }
+
+    /// Opens the sockets, starts the I/O thread and begins to greet. Does not wait for the broker
+    /// or for any other node.
+    ///
+    /// # Errors
+    /// When the layout has no such node, an endpoint is malformed, or the system refuses.
+    pub fn start(self) -> Result<(Node, Notifications), NodeError> {
+        let Builder { layout, name, telemetry, local_logs } = self;
+        let Some(own) = layout.node(&name) else {
+            let known: Vec<&str> = layout.nodes.keys().map(String::as_str).collect();
+            return Err(NodeError::UnknownNode { name, known: known.join(", ") });
+        };
+        if has_curve_keys(&layout) {
+            return Err(NodeError::CurveUnsupported);
+        }
+        let options = &layout.zeromq;
+        let label = &layout.telemetry.metrics_endpoint_label;
+        let telemetry = telemetry.unwrap_or_else(|| Telemetry::new(&name, label));
+        let metrics = telemetry.node().clone();
+        let id = new_node_id(&name)?;
+        let topics = NodeTopics {
+            node_prefix: options.node_topic_prefix.clone(),
+            nodeid_prefix: options.nodeid_topic_prefix.clone(),
+        };
+        let format = match layout.cluster.event_serializer {
+            EventSerializer::BrokerBinV1 => EventFormat::BrokerBinV1,
+            EventSerializer::BrokerJsonV1 => EventFormat::BrokerJsonV1,
+        };
+
+        let waker = Arc::new(Waker::new()?);
+        let wake = |waker: &Arc<Waker>| {
+            let waker = Arc::clone(waker);
+            move || waker.wake()
+        };
+        let limits = |messages, bytes| Limits { messages, bytes: clamp(bytes) };
+        let publish_limits = limits(PUBLISH_QUEUE_MESSAGES, options.publish_queue_bytes);
+        let (outgoing, outgoing_rx) = queue::bounded(publish_limits, wake(&waker));
+        let (notify, notifications) = queue::bounded(
+            limits(options.onloop_queue_hwm as usize, options.onloop_queue_bytes),
+            || {},
+        );
+        let batch_limit = usize::try_from(options.log_sndhwm).unwrap_or(0);
+        let (batches, batches_rx) =
+            queue::bounded(limits(batch_limit, options.log_queue_bytes), wake(&waker));
+        let streams = Arc::new(Streams::new(
+            &layout.log,
+            options.log_hwm_action,
+            batches,
+            Arc::clone(&waker),
+            telemetry.clone(),
+        ));
+
+        let context = Context::new(1)?;
+        let bus = Bus::connect(&context, &layout, id.clone(), metrics.clone())?;
+        let fanout = match local_logs {
+            Some(_) => Fanout::none(&metrics),
+            None => Fanout::new(&context, &layout, &metrics)?,
+        };
+        let membership = Membership::new(Settings {
+            name: name.clone(),
+            id: id.clone(),
+            nodes: layout.nodes.keys().cloned().collect(),
+            hello_expiration: options.hello_expiration,
+            hello_delay: options.hello_delay,
+            reconcile_grace: options.reconcile_grace,
+        });
+        let members = Arc::new(Mutex::new(BTreeMap::new()));
+        let own_topics = initial_topics(
+            &layout,
+            own.node_type,
+            topics.nodeid(&id).as_bstr(),
+            topics.node(&name).as_bstr(),
+        );
+        let io = Io::new(super::io::Parts {
+            name: name.clone(),
+            id: id.clone(),
+            layout: Arc::clone(&layout),
+            topics: topics.clone(),
+            format,
+            metrics,
+            context,
+            waker,
+            bus,
+            fanout,
+            local_logs,
+            membership,
+            outgoing: outgoing_rx,
+            outbox_limits: publish_limits,
+            batches: batches_rx,
+            notify,
+            members: Arc::clone(&members),
+            streams: Arc::clone(&streams),
+            own_topics,
+        })?;
+        let thread = std::thread::Builder::new().name(format!("{name}-io")).spawn(|| io.run())?;
+        let shared = Shared {
+            name,
+            id,
+            topics,
+            format,
+            telemetry,
+            outgoing,
+            members,
+            streams,
+            thread: Mutex::new(Some(thread)),
+        };
+        let node = Node { shared: Arc::new(shared) };
+        Ok((node, Notifications { queue: notifications }))
+    }
+}
+
+/// What a node subscribes to at start, in Zeek's order (WIRE.md §1.7).
+fn initial_topics(
+    layout: &Layout,
+    node_type: NodeType,
+    nodeid_topic: &BStr,
+    node_topic: &BStr,
+) -> Vec<BString> {
+    let mut topics: Vec<BString> = vec![topic::SUPERVISOR.into(), topic::TABLE.into()];
+    let (pool, class) = match node_type {
+        NodeType::Logger => (Some(topic::LOGGER_POOL), Some(topic::LOGGER)),
+        NodeType::Manager => {
+            let pool = layout.cluster.manager_is_logger.then_some(topic::LOGGER_POOL);
+            (pool, Some(topic::MANAGER))
+        }
+        NodeType::Proxy => (Some(topic::PROXY_POOL), Some(topic::PROXY)),
+        NodeType::Worker => (Some(topic::WORKER_POOL), Some(topic::WORKER)),
+        NodeType::Control => (None, None),
+        NodeType::None => return topics,
+    };
+    topics.extend(pool.into_iter().chain(class).map(BString::from));
+    topics.extend([nodeid_topic.to_owned(), node_topic.to_owned()]);
+    topics
+}
+
+fn has_curve_keys(layout: &Layout) -> bool {
+    let options = &layout.zeromq;
+    [
+        &options.curve_server_publickey,
+        &options.curve_server_secretkey,
+        &options.curve_client_publickey,
+        &options.curve_client_secretkey,
+    ]
+    .iter()
+    .any(|key| !key.is_empty())
+}
+
+fn clamp(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn subscriptions_stand_in_zeeks_order() {
+        let mut layout = Layout::default();
+        let ip = Ipv4Addr::LOCALHOST.into();
+        layout.nodes.insert("m".into(), layout::Node::new(NodeType::Manager, ip));
+        let rows = [
+            (NodeType::Worker, false, vec!["zeek.cluster.pool.worker", "zeek.cluster.worker"]),
+            (NodeType::Proxy, false, vec!["zeek.cluster.pool.proxy", "zeek.cluster.proxy"]),
+            (NodeType::Logger, false, vec!["zeek.cluster.pool.logger", "zeek.cluster.logger"]),
+            (NodeType::Manager, false, vec!["zeek.cluster.manager"]),
+            (NodeType::Manager, true, vec!["zeek.cluster.pool.logger", "zeek.cluster.manager"]),
+            (NodeType::Control, false, vec![]),
+        ];
+        for (node_type, manager_is_logger, class) in rows {
+            layout.cluster.manager_is_logger = manager_is_logger;
+            let topics = initial_topics(&layout, node_type, "ID".into(), "NODE".into());
+            let expected: Vec<&str> =
+                ["zeek/supervisor", "zeek/table/"].into_iter().chain(class).chain(["ID", "NODE"]).collect();
+            assert_eq!(topics, expected, "{node_type}");
+        }
+        let none = initial_topics(&layout, NodeType::None, "ID".into(), "NODE".into());
+        assert_eq!(none, ["zeek/supervisor", "zeek/table/"]);
+    }
+}

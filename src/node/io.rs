@@ -1,0 +1,518 @@
+//! The I/O thread of a node: the only one that touches its sockets.
+//!
+//! Each turn takes in what has arrived, carries out what the application and the handshake want,
+//! and sends what can be sent; then it sleeps until there is more to do. Nothing here blocks but
+//! that sleep.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use bstr::{BString, ByteSlice};
+
+use super::bus::{Bus, Link, SubscriptionChange};
+use super::log_pump::LogPump;
+use super::log_stream::{LogStream, Streams};
+use super::notification::{Notification, ReceivedEvent};
+use super::outbox::{Outbox, Publication};
+use super::{LogBatch, NodeError, Outgoing, lock};
+use crate::layout::Layout;
+use crate::membership::{Action, Hello, Input, Membership, Warning};
+use crate::queue::{self, Empty, Limits, Rejected};
+use crate::rate_limit::{KeyedRateLimit, RateLimit};
+use crate::telemetry::{EventFault, NodeMetrics};
+use crate::topic::{NodeId, NodeTopics};
+use crate::transport::{Context, PollSet, Received, TransportError, Waker};
+use crate::value::{Timestamp, Value};
+use crate::wire::event_format::EventFormat;
+use crate::wire::zeek_bin::{FieldSpec, LogSchema, LogValue, Scalar};
+use crate::Event;
+
+use super::fanout::Fanout;
+
+/// Takes a log batch where the node writes its own logs; `false` refuses it for now.
+pub(super) type LocalLogs = Box<dyn Fn(&[u8]) -> bool + Send>;
+
+/// How often queue depths are written to the metrics.
+const GAUGE_INTERVAL: Duration = Duration::from_millis(250);
+/// How often each kind of trouble is told.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the builder hands over.
+pub(super) struct Parts {
+    pub(super) name: String,
+    pub(super) id: NodeId,
+    pub(super) layout: Arc<Layout>,
+    pub(super) topics: NodeTopics,
+    pub(super) format: EventFormat,
+    pub(super) metrics: NodeMetrics,
+    pub(super) context: Context,
+    pub(super) waker: Arc<Waker>,
+    pub(super) bus: Bus,
+    pub(super) fanout: Fanout,
+    pub(super) local_logs: Option<LocalLogs>,
+    pub(super) membership: Membership,
+    pub(super) outgoing: queue::Receiver<Outgoing>,
+    pub(super) outbox_limits: Limits,
+    pub(super) batches: queue::Receiver<LogBatch>,
+    pub(super) notify: queue::Sender<Notification>,
+    pub(super) members: Arc<Mutex<BTreeMap<String, NodeId>>>,
+    pub(super) streams: Arc<Streams>,
+    pub(super) own_topics: Vec<BString>,
+}
+
+/// The state of the thread.
+pub(super) struct Io {
+    name: String,
+    id: NodeId,
+    own_nodeid_topic: BString,
+    layout: Arc<Layout>,
+    topics: NodeTopics,
+    format: EventFormat,
+    metrics: NodeMetrics,
+    waker: Arc<Waker>,
+    bus: Bus,
+    logs: LogPump,
+    membership: Membership,
+    outgoing: queue::Receiver<Outgoing>,
+    notify: queue::Sender<Notification>,
+    members: Arc<Mutex<BTreeMap<String, NodeId>>>,
+    cluster_log: LogStream,
+    own_topics: Vec<BString>,
+    /// Greetings that found no room; they are sent before any event.
+    deferred: VecDeque<Publication>,
+    outbox: Outbox,
+    probe: Probe,
+    /// Set once the node is to end.
+    deadline: Option<Instant>,
+    gauges_due: Instant,
+    warnings: Warnings,
+    /// Last: it ends only after all sockets are closed.
+    _context: Context,
+}
+
+/// The ready-to-publish probe (WIRE.md §1.8): once a fresh subscription of our own comes back to
+/// our XPUB, so have those of everybody else.
+struct Probe {
+    count: u64,
+    /// The subscription that is awaited; `None` when the bus is ready.
+    topic: Option<BString>,
+}
+
+struct Warnings {
+    onloop: RateLimit,
+    payload: RateLimit,
+    notify: RateLimit,
+    membership: KeyedRateLimit<String>,
+}
+
+impl Io {
+    pub(super) fn new(parts: Parts) -> Result<Self, NodeError> {
+        let cluster_log = LogStream::open(&parts.streams, None, cluster_log_schema())?;
+        let limit = || RateLimit::new(WARNING_INTERVAL);
+        let logs = LogPump::new(
+            &parts.id,
+            parts.fanout,
+            parts.local_logs,
+            parts.batches,
+            parts.streams,
+            parts.layout.zeromq.log_hwm_action,
+            parts.metrics.clone(),
+        );
+        Ok(Io {
+            own_nodeid_topic: parts.topics.nodeid(&parts.id),
+            name: parts.name,
+            id: parts.id,
+            layout: parts.layout,
+            topics: parts.topics,
+            format: parts.format,
+            metrics: parts.metrics,
+            waker: parts.waker,
+            bus: parts.bus,
+            logs,
+            membership: parts.membership,
+            outgoing: parts.outgoing,
+            notify: parts.notify,
+            members: parts.members,
+            cluster_log,
+            own_topics: parts.own_topics,
+            deferred: VecDeque::new(),
+            outbox: Outbox::new(parts.outbox_limits),
+            probe: Probe { count: 0, topic: None },
+            deadline: None,
+            gauges_due: Instant::now(),
+            warnings: Warnings {
+                onloop: limit(),
+                payload: limit(),
+                notify: limit(),
+                membership: KeyedRateLimit::new(WARNING_INTERVAL, 100),
+            },
+            _context: parts.context,
+        })
+    }
+
+    /// Runs until the node is shut down. The body of the thread.
+    pub(super) fn run(mut self) {
+        if let Err(error) = self.start().and_then(|()| self.turn_until_done()) {
+            log::error!("{}: {error}; the node ends", self.name);
+        }
+        self.finish();
+    }
+
+    fn start(&mut self) -> Result<(), TransportError> {
+        for topic in &self.own_topics {
+            self.bus.subscribe(topic.clone())?;
+        }
+        self.send_probe()
+    }
+
+    fn turn_until_done(&mut self) -> Result<(), TransportError> {
+        loop {
+            let now = Instant::now();
+            let busy = self.turn(now)?;
+            if self.is_done(now) {
+                return Ok(());
+            }
+            self.sleep(now, busy)?;
+        }
+    }
+
+    /// One turn; `true` when a socket may have more than its share of messages waiting.
+    fn turn(&mut self, now: Instant) -> Result<bool, TransportError> {
+        let share = match self.layout.zeromq.poll_max_messages {
+            0 => u32::MAX,
+            share => share,
+        };
+        for link in self.bus.read_connections(now)? {
+            self.link_changed(link, now)?;
+        }
+        let mut subscriptions = share;
+        while let Some(change) = self.bus.next_subscription(&mut subscriptions, now)? {
+            self.subscription_changed(change, now)?;
+        }
+        let mut events = share;
+        while let Some(received) = self.bus.next_event(self.format, &mut events, now)? {
+            self.event_received(received, now)?;
+        }
+        let commands_left = self.take_commands(share, now)?;
+        if self.membership.deadline().is_some_and(|deadline| deadline <= now) {
+            self.feed_membership(Input::Tick, now)?;
+        }
+        self.send_publications()?;
+        let batches_left = self.logs.pump(share, self.deadline.is_some(), now)?;
+        self.update_gauges(now);
+        Ok(subscriptions == 0 || events == 0 || commands_left || batches_left)
+    }
+
+    fn sleep(&mut self, now: Instant, busy: bool) -> Result<(), TransportError> {
+        let mut poll = PollSet::new();
+        let waker = poll.add_waker(&self.waker);
+        let room = !self.deferred.is_empty() || (self.is_ready() && !self.outbox.is_empty());
+        self.bus.poll(&mut poll, room);
+        self.logs.poll(&mut poll);
+        let timeout = if busy {
+            Some(Duration::ZERO)
+        } else {
+            let deadlines = [self.membership.deadline(), self.logs.deadline(now), self.deadline];
+            let next = deadlines.into_iter().flatten().min();
+            next.map(|next| next.saturating_duration_since(now))
+        };
+        poll.wait(timeout)?;
+        if poll.is_readable(waker) {
+            self.waker.reset();
+        }
+        Ok(())
+    }
+
+    fn is_done(&self, now: Instant) -> bool {
+        let Some(deadline) = self.deadline else { return false };
+        let sent = self.outbox.is_empty() && self.deferred.is_empty() && self.logs.is_drained();
+        sent || now >= deadline
+    }
+
+    /// Counts what could not be sent and lets the sockets linger for what they hold.
+    fn finish(mut self) {
+        let unsent = self.outbox.len();
+        self.metrics.xpub_drops.inc_by(unsent as u64);
+        let records = self.logs.abandon();
+        if unsent > 0 || records > 0 {
+            log::warn!("{}: ended with {unsent} events and {records} log records unsent", self.name);
+        }
+        let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = left.map_or(0, |left| i32::try_from(left.as_millis()).unwrap_or(i32::MAX));
+        let linger = self.layout.zeromq.linger_ms;
+        let linger = if linger < 0 { linger } else { linger.max(left) };
+        if let Err(error) = self.bus.set_linger(linger).and_then(|()| self.logs.set_linger(linger)) {
+            log::debug!("{}: {error}", self.name);
+        }
+    }
+
+    // The bus.
+
+    fn is_ready(&self) -> bool {
+        self.probe.topic.is_none()
+    }
+
+    fn send_probe(&mut self) -> Result<(), TransportError> {
+        self.probe.count += 1;
+        let prefix = &self.layout.zeromq.internal_topic_prefix;
+        let topic = BString::from(format!("{prefix}{}.{}.", self.id, self.probe.count));
+        if let Some(old) = self.probe.topic.replace(topic.clone()) {
+            self.bus.unsubscribe(&old)?;
+        }
+        self.bus.subscribe(topic)
+    }
+
+    fn link_changed(&mut self, link: Link, now: Instant) -> Result<(), TransportError> {
+        match link {
+            Link::Up => {
+                log::debug!("{}: connected to the broker", self.name);
+                self.feed_membership(Input::Connected, now)
+            }
+            Link::Down => {
+                log::warn!("{}: lost the connection to the broker", self.name);
+                self.notify(Notification::Disconnected, now);
+                self.feed_membership(Input::Disconnected, now)?;
+                self.send_probe()
+            }
+        }
+    }
+
+    fn subscription_changed(
+        &mut self,
+        change: SubscriptionChange,
+        now: Instant,
+    ) -> Result<(), TransportError> {
+        match change {
+            SubscriptionChange::Subscribed { prefix, new } => {
+                if self.probe.topic.as_ref() == Some(&prefix) {
+                    self.probe.topic = None;
+                    self.bus.unsubscribe(&prefix)?;
+                    self.notify(Notification::Connected, now);
+                    return Ok(());
+                }
+                let nodeid = self.topics.parse_nodeid(&prefix);
+                if new {
+                    self.notify(Notification::Subscription(prefix), now);
+                }
+                match nodeid {
+                    Some(id) => self.feed_membership(Input::Subscribed(id), now),
+                    None => Ok(()),
+                }
+            }
+            SubscriptionChange::Unsubscribed { prefix } => {
+                let nodeid = self.topics.parse_nodeid(&prefix);
+                self.notify(Notification::Unsubscription(prefix), now);
+                match nodeid {
+                    Some(id) => self.feed_membership(Input::Unsubscribed(id), now),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn event_received(&mut self, received: Received, now: Instant) -> Result<(), TransportError> {
+        let bytes = received.len();
+        let Some(event) = ReceivedEvent::new(received, self.format, &self.metrics) else {
+            return Ok(());
+        };
+        if event.topic() == self.own_nodeid_topic.as_bstr() {
+            match event.decode() {
+                Ok(decoded) => {
+                    if let Some(hello) = read_hello(&decoded) {
+                        return self.feed_membership(hello, now);
+                    }
+                }
+                Err(error) => {
+                    if let Some(more) = self.warnings.payload.check(now) {
+                        log::error!(
+                            "Failed to unserialize message: {}: {error} (from {}; {more} more like this)",
+                            event.topic(),
+                            event.sender(),
+                        );
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        match self.notify.try_send(Notification::Event(event), bytes) {
+            // Without a receiver nobody wants events.
+            Ok(()) | Err(Rejected::Closed(_)) => {}
+            Err(Rejected::Full(_)) => {
+                self.metrics.onloop_drops.inc();
+                if let Some(more) = self.warnings.onloop.check(now) {
+                    log::warn!(
+                        "dropped an event: the application does not take them fast enough \
+                         (onloop_queue_hwm; {more} more like this)"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the application, in the lane that events cannot fill.
+    fn notify(&mut self, notification: Notification, now: Instant) {
+        if let Err(Rejected::Full(lost)) = self.notify.send_control(notification)
+            && let Some(more) = self.warnings.notify.check(now)
+        {
+            log::warn!("the application takes no notifications; lost {lost:?} ({more} more like this)");
+        }
+    }
+
+    // The application.
+
+    /// Carries out up to `share` commands; `true` when there may be more.
+    fn take_commands(&mut self, share: u32, now: Instant) -> Result<bool, TransportError> {
+        for _ in 0..share {
+            match self.outgoing.receive_until(Some(now)) {
+                Ok(Outgoing::Publish { topic, payload }) => {
+                    if !self.outbox.push(Publication { topic, payload }) {
+                        self.bus.count_drop(now);
+                    }
+                }
+                Ok(Outgoing::Subscribe(prefix)) => self.bus.subscribe(prefix)?,
+                Ok(Outgoing::Unsubscribe(prefix)) => self.bus.unsubscribe(&prefix)?,
+                Ok(Outgoing::Leave) => {
+                    for topic in std::mem::take(&mut self.own_topics) {
+                        self.bus.unsubscribe(&topic)?;
+                    }
+                }
+                Ok(Outgoing::Shutdown { deadline }) => self.deadline = Some(deadline),
+                Err(Empty::TimedOut) => return Ok(false),
+                // The last handle is gone.
+                Err(Empty::Closed) => {
+                    self.deadline.get_or_insert(now + self.layout.log.shutdown_timeout);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends greetings, then events, as far as there is room. Events wait until the bus is ready.
+    fn send_publications(&mut self) -> Result<(), TransportError> {
+        while let Some(greeting) = self.deferred.front() {
+            if !self.bus.try_publish(&greeting.topic, self.format, &greeting.payload)? {
+                return Ok(());
+            }
+            self.deferred.pop_front();
+        }
+        if !self.is_ready() {
+            return Ok(());
+        }
+        while let Some(event) = self.outbox.front() {
+            if !self.bus.try_publish(&event.topic, self.format, &event.payload)? {
+                break;
+            }
+            self.outbox.pop();
+        }
+        Ok(())
+    }
+
+    // Membership.
+
+    fn feed_membership(&mut self, input: Input, now: Instant) -> Result<(), TransportError> {
+        for action in self.membership.handle(input, now) {
+            match action {
+                Action::Greet(hello, id) => self.greet(hello, &id)?,
+                Action::NodeUp(name, id) => {
+                    log::info!("{}: node up: {name} ({id})", self.name);
+                    self.metrics.node_up.inc();
+                    self.member_changed(&name, true);
+                    self.notify(Notification::NodeUp { name, id }, now);
+                }
+                Action::NodeDown(name, id) => {
+                    log::info!("{}: node down: {name} ({id})", self.name);
+                    self.metrics.node_down.inc();
+                    self.member_changed(&name, false);
+                    self.notify(Notification::NodeDown { name, id }, now);
+                }
+                Action::ClusterLog(message) => self.write_cluster_log(&message),
+                Action::Warn(warning) => self.warn(&warning, now),
+            }
+        }
+        Ok(())
+    }
+
+    fn member_changed(&mut self, name: &str, up: bool) {
+        self.logs.set_down(name, !up);
+        let members = self.membership.members();
+        lock(&self.members).clone_from(members);
+        if let Some(node) = self.layout.node(name) {
+            let of_type = |name: &&String| {
+                self.layout.node(name).is_some_and(|other| other.node_type == node.node_type)
+            };
+            let count = members.keys().filter(of_type).count();
+            self.metrics.members_up(node.node_type.as_str()).set(count as i64);
+        }
+    }
+
+    fn greet(&mut self, hello: Hello, to: &NodeId) -> Result<(), TransportError> {
+        let args = vec![Value::from(self.name.as_str()), Value::from(self.id.as_bytes())];
+        let mut payload = Vec::new();
+        self.format.encode(&Event::new(hello.event_name(), args), &mut payload);
+        self.metrics.outgoing_events.inc();
+        let topic = self.topics.nodeid(to);
+        if self.deferred.is_empty() && self.bus.try_publish(&topic, self.format, &payload)? {
+            return Ok(());
+        }
+        self.metrics.control_deferred.inc();
+        // Bounded by what the membership remembers: one or two greetings a known id.
+        self.deferred.push_back(Publication { topic, payload });
+        Ok(())
+    }
+
+    fn warn(&mut self, warning: &Warning, now: Instant) {
+        let kind = warning.kind();
+        if let Some(more) = self.warnings.membership.check(kind, now) {
+            log::warn!("{}: {warning} ({more} more like this)", self.name);
+        }
+    }
+
+    fn write_cluster_log(&self, message: &str) {
+        let ts = Timestamp::from(SystemTime::now()).as_secs_f64();
+        let record = [LogValue::Time(ts), self.name.as_str().into(), message.into()];
+        if let Err(error) = self.cluster_log.write_unblocking(&record) {
+            log::warn!("{}: line for cluster.log lost: {error}", self.name);
+        }
+    }
+
+    fn update_gauges(&mut self, now: Instant) {
+        if now < self.gauges_due {
+            return;
+        }
+        self.gauges_due = now + GAUGE_INTERVAL;
+        let metrics = &self.metrics;
+        let (messages, bytes) = self.outgoing.depth();
+        metrics.publish_queue_messages.set((messages + self.outbox.len()) as i64);
+        metrics.publish_queue_bytes.set((bytes + self.outbox.bytes()) as i64);
+        let (messages, bytes) = self.notify.depth();
+        metrics.onloop_queue_messages.set(messages as i64);
+        metrics.onloop_queue_bytes.set(bytes as i64);
+        let (messages, bytes) = self.logs.depth();
+        metrics.log_queue_messages.set(messages as i64);
+        metrics.log_queue_bytes.set(bytes as i64);
+    }
+}
+
+/// The handshake message in an event, if it is one.
+fn read_hello(event: &Event) -> Option<Input> {
+    let hello = Hello::from_event_name(&event.name)?;
+    match event.args.as_slice() {
+        [Value::String(name), Value::String(id)] => {
+            Some(Input::Hello(hello, name.clone(), NodeId::from_bytes(id.clone())))
+        }
+        _ => None,
+    }
+}
+
+/// `cluster.log` (WIRE.md §5.10).
+fn cluster_log_schema() -> LogSchema {
+    let fields = vec![
+        FieldSpec::new("ts", Scalar::Time),
+        FieldSpec::new("node", Scalar::String),
+        FieldSpec::new("message", Scalar::String),
+    ];
+    LogSchema::new("Cluster::LOG", "cluster", fields)
+}

@@ -1,0 +1,180 @@
+//! Moves log batches from the streams to the loggers, on the I/O thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::LogBatch;
+use super::fanout::{Fanout, Sent};
+use super::io::LocalLogs;
+use super::log_stream::Streams;
+use crate::layout::LogHwmAction;
+use crate::queue;
+use crate::rate_limit::RateLimit;
+use crate::telemetry::{LogLoss, NodeMetrics};
+use crate::topic::NodeId;
+use crate::transport::{PollSet, TransportError};
+use crate::wire::frames::LogMessage;
+
+/// How soon a refused local batch is offered again: its taker cannot wake us.
+const LOCAL_RETRY: Duration = Duration::from_millis(20);
+
+/// Batches on their last step.
+pub(super) struct LogPump {
+    id: NodeId,
+    fanout: Fanout,
+    local: Option<LocalLogs>,
+    queue: queue::Receiver<LogBatch>,
+    streams: Arc<Streams>,
+    hwm_action: LogHwmAction,
+    metrics: NodeMetrics,
+    /// Taken from the queue or the streams, and waiting for room. At most one batch from the
+    /// queue, or one of each stream.
+    pending: VecDeque<LogBatch>,
+    /// The last attempt found no room.
+    blocked: bool,
+    /// The last attempt found nothing left to send.
+    drained: bool,
+    loss_warning: RateLimit,
+}
+
+impl LogPump {
+    pub(super) fn new(
+        id: &NodeId,
+        fanout: Fanout,
+        local: Option<LocalLogs>,
+        queue: queue::Receiver<LogBatch>,
+        streams: Arc<Streams>,
+        hwm_action: LogHwmAction,
+        metrics: NodeMetrics,
+    ) -> Self {
+        LogPump {
+            id: id.clone(),
+            fanout,
+            local,
+            queue,
+            streams,
+            hwm_action,
+            metrics,
+            pending: VecDeque::new(),
+            blocked: false,
+            drained: false,
+            loss_warning: RateLimit::new(Duration::from_secs(10)),
+        }
+    }
+
+    /// Sends up to `share` batches; `true` when there may be more to send at once. With `closing`,
+    /// streams give up what they have gathered, due or not.
+    pub(super) fn pump(
+        &mut self,
+        share: u32,
+        closing: bool,
+        now: Instant,
+    ) -> Result<bool, TransportError> {
+        self.fanout.read_connections()?;
+        self.blocked = false;
+        self.drained = false;
+        for _ in 0..share {
+            // Full batches of the queue are older than what their streams hold.
+            if self.pending.is_empty() {
+                match self.queue.try_receive() {
+                    Some(batch) => self.pending.push_back(batch),
+                    None => self.pending.extend(self.streams.take_due(now, closing)),
+                }
+            }
+            let Some(batch) = self.pending.front() else {
+                self.drained = true;
+                return Ok(false);
+            };
+            let sent = match &self.local {
+                Some(sink) => if sink(&batch.payload) { Sent::Yes } else { Sent::NoRoom },
+                None => {
+                    let message = LogMessage {
+                        kind: LogMessage::KIND,
+                        sender: self.id.as_bytes(),
+                        format: LogMessage::ZEEK_BIN,
+                        payload: &batch.payload,
+                    };
+                    self.fanout.try_send(&message.frames())?
+                }
+            };
+            match sent {
+                Sent::Yes => {
+                    self.metrics.log_batches_sent.inc();
+                    self.metrics.log_records_sent.inc_by(batch.records);
+                }
+                Sent::NoRoom if self.hwm_action == LogHwmAction::Block => {
+                    self.blocked = true;
+                    return Ok(false);
+                }
+                Sent::NoRoom => {
+                    let records = batch.records;
+                    self.lose(LogLoss::HighWaterMark, records, "no logger has room", now);
+                }
+                Sent::NoLoggers => {
+                    let records = batch.records;
+                    self.lose(LogLoss::NoLoggers, records, "the layout has no logger", now);
+                }
+            }
+            self.pending.pop_front();
+        }
+        Ok(true)
+    }
+
+    fn lose(&mut self, reason: LogLoss, records: u64, why: &str, now: Instant) {
+        self.metrics.log_records_dropped[reason].inc_by(records);
+        if let Some(more) = self.loss_warning.check(now) {
+            log::warn!("dropped {records} log records: {why} ({more} more batches since the last)");
+        }
+    }
+
+    /// Adds what to wait for.
+    pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>) {
+        self.fanout.poll_connections(poll);
+        if self.blocked {
+            self.fanout.poll_room(poll);
+        }
+    }
+
+    /// When the next batch is due, or the next attempt.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        match (&self.local, self.blocked) {
+            (Some(_), true) => Some(now + LOCAL_RETRY),
+            (None, true) => None,
+            (_, false) => self.streams.next_flush(),
+        }
+    }
+
+    /// A node came up or went down.
+    pub(super) fn set_down(&mut self, name: &str, down: bool) {
+        self.fanout.set_down(name, down);
+    }
+
+    /// Whether the last [`LogPump::pump`] sent all there was.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    /// Batches waiting and their bytes.
+    pub(super) fn depth(&self) -> (usize, usize) {
+        let (messages, bytes) = self.queue.depth();
+        let pending: usize = self.pending.iter().map(|batch| batch.payload.len()).sum();
+        (messages + self.pending.len(), bytes + pending)
+    }
+
+    /// Gives up on all that waits; returns the number of records lost.
+    pub(super) fn abandon(&mut self) -> u64 {
+        self.pending.extend(self.streams.take_due(Instant::now(), true));
+        while let Some(batch) = self.queue.try_receive() {
+            self.pending.push_back(batch);
+        }
+        let records = self.pending.drain(..).map(|batch| batch.records).sum();
+        self.metrics.log_records_dropped[LogLoss::Shutdown].inc_by(records);
+        records
+    }
+
+    /// How long closed sockets go on sending.
+    pub(super) fn set_linger(&self, milliseconds: i32) -> Result<(), TransportError> {
+        self.fanout.set_linger(milliseconds)
+    }
+}

@@ -1,0 +1,250 @@
+//! [`LogStream`]: typed records, gathered into batches for the loggers (WIRE.md §4.6).
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bstr::ByteSlice;
+
+use super::{LogBatch, NodeError, Shared, lock};
+use crate::layout::{Log, LogHwmAction};
+use crate::queue::{self, Rejected};
+use crate::telemetry::{LogLoss, LogStreamCounters, NodeMetrics, Telemetry};
+use crate::transport::Waker;
+use crate::wire::zeek_bin::{BatchBuilder, Limits, LogSchema, LogValue, PushError};
+
+/// A batch is sent once it has that many bytes, however few its records: what a producer holds
+/// back must not depend on how large its records are.
+const MAX_BATCH_BYTES: usize = 4 << 20;
+
+/// Why a record was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// It does not fit the schema of the stream, or is too large.
+    #[error(transparent)]
+    Record(#[from] PushError),
+    /// The node has been shut down.
+    #[error("the node has been shut down")]
+    Closed,
+}
+
+/// A log stream of a node: one (stream, filter, path). Clones share it.
+///
+/// Records are gathered and sent as one batch at `write_buffer_size` records, or when the oldest
+/// has waited for `flush_interval`.
+#[derive(Clone)]
+pub struct LogStream {
+    buffer: Arc<Buffer>,
+    streams: Arc<Streams>,
+    /// Keeps the node, which sends the batches, alive; the node's own streams do not.
+    _node: Option<Arc<Shared>>,
+}
+
+impl std::fmt::Debug for LogStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let inner = lock(&self.buffer.inner);
+        f.debug_struct("LogStream").field("path", &inner.builder.schema().path).finish()
+    }
+}
+
+/// What a stream has gathered.
+struct Buffer {
+    inner: Mutex<Inner>,
+    counters: LogStreamCounters,
+}
+
+struct Inner {
+    builder: BatchBuilder,
+    /// When the oldest record of the batch was written.
+    oldest: Option<Instant>,
+}
+
+/// All streams of a node, and where their batches go.
+pub(super) struct Streams {
+    all: Mutex<Vec<Arc<Buffer>>>,
+    batches: queue::Sender<LogBatch>,
+    write_buffer_size: usize,
+    flush_interval: Duration,
+    hwm_action: LogHwmAction,
+    waker: Arc<Waker>,
+    telemetry: Telemetry,
+}
+
+impl Streams {
+    pub(super) fn new(
+        options: &Log,
+        hwm_action: LogHwmAction,
+        batches: queue::Sender<LogBatch>,
+        waker: Arc<Waker>,
+        telemetry: Telemetry,
+    ) -> Self {
+        Streams {
+            all: Mutex::new(Vec::new()),
+            batches,
+            write_buffer_size: options.write_buffer_size.max(1) as usize,
+            flush_interval: options.flush_interval,
+            hwm_action,
+            waker,
+            telemetry,
+        }
+    }
+
+    fn open(&self, schema: LogSchema) -> Result<Arc<Buffer>, NodeError> {
+        let counters = self.telemetry.log_sender().stream(
+            &schema.stream.to_str_lossy(),
+            &schema.writer.to_str_lossy(),
+            &schema.filter.to_str_lossy(),
+            &schema.path.to_str_lossy(),
+        );
+        let builder = BatchBuilder::with_limits(schema, Limits::default())?;
+        let inner = Mutex::new(Inner { builder, oldest: None });
+        let buffer = Arc::new(Buffer { inner, counters });
+        lock(&self.all).push(Arc::clone(&buffer));
+        Ok(buffer)
+    }
+
+    /// When the next batch is due; `None` when nothing is gathered.
+    pub(super) fn next_flush(&self) -> Option<Instant> {
+        if self.flush_interval.is_zero() {
+            return None;
+        }
+        let all = lock(&self.all);
+        let oldest = all.iter().filter_map(|buffer| lock(&buffer.inner).oldest).min();
+        oldest.map(|oldest| oldest + self.flush_interval)
+    }
+
+    /// Takes the batches that are due; all of them with `everything`. Called by the I/O thread.
+    pub(super) fn take_due(&self, now: Instant, everything: bool) -> Vec<LogBatch> {
+        let mut due = Vec::new();
+        for buffer in lock(&self.all).iter() {
+            let mut inner = lock(&buffer.inner);
+            let is_due = inner.oldest.is_some_and(|oldest| {
+                everything || (!self.flush_interval.is_zero() && now >= oldest + self.flush_interval)
+            });
+            if is_due {
+                due.push(inner.take());
+            }
+        }
+        due
+    }
+}
+
+impl Inner {
+    fn take(&mut self) -> LogBatch {
+        self.oldest = None;
+        let records = self.builder.len() as u64;
+        LogBatch { payload: self.builder.take(), records }
+    }
+}
+
+impl LogStream {
+    pub(super) fn open(
+        streams: &Arc<Streams>,
+        node: Option<Arc<Shared>>,
+        schema: LogSchema,
+    ) -> Result<Self, NodeError> {
+        let buffer = streams.open(schema)?;
+        Ok(LogStream { buffer, streams: Arc::clone(streams), _node: node })
+    }
+
+    /// Writes a record.
+    ///
+    /// Blocks when the batch it completes finds the queue of batches full and `log_hwm_action` is
+    /// `block`; with `drop` that batch is dropped and counted.
+    ///
+    /// # Errors
+    /// When the record does not fit the schema, or the node has been shut down.
+    pub fn write(&self, record: &[LogValue<'_>]) -> Result<(), LogError> {
+        match self.gather(record)? {
+            Some(batch) => self.send(batch),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a record on the I/O thread itself, which must not wait for itself: a batch that
+    /// finds the queue full is dropped and counted, whatever `log_hwm_action` says.
+    pub(super) fn write_unblocking(&self, record: &[LogValue<'_>]) -> Result<(), LogError> {
+        match self.gather(record)? {
+            Some(batch) => self.try_send(batch),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends what has been gathered. Blocks like [`LogStream::write`].
+    ///
+    /// # Errors
+    /// When the node has been shut down.
+    pub fn flush(&self) -> Result<(), LogError> {
+        let batch = {
+            let mut inner = lock(&self.buffer.inner);
+            inner.oldest.is_some().then(|| inner.take())
+        };
+        batch.map_or(Ok(()), |batch| self.send(batch))
+    }
+
+    /// Adds a record to the batch, and returns the batch if that completes it.
+    fn gather(&self, record: &[LogValue<'_>]) -> Result<Option<LogBatch>, LogError> {
+        let counters = &self.buffer.counters;
+        counters.stream_writes.inc();
+        let mut inner = lock(&self.buffer.inner);
+        let before = inner.builder.truncations();
+        let pushed = inner.builder.push(record);
+        let after = inner.builder.truncations();
+        counters.truncated_string_fields.inc_by(after.strings - before.strings);
+        counters.truncated_containers.inc_by(after.containers - before.containers);
+        if let Err(error) = pushed {
+            counters.discarded_writes.inc();
+            if after.records > before.records {
+                self.metrics().log_records_dropped[LogLoss::RecordTooLarge].inc();
+            }
+            return Err(error.into());
+        }
+        counters.writer_writes.inc();
+        let streams = &self.streams;
+        if inner.builder.len() >= streams.write_buffer_size
+            || inner.builder.bytes() >= MAX_BATCH_BYTES
+        {
+            return Ok(Some(inner.take()));
+        }
+        let first = inner.oldest.is_none();
+        if first {
+            inner.oldest = Some(Instant::now());
+        }
+        drop(inner);
+        if first {
+            // The I/O thread does not know yet that there is something to flush.
+            streams.waker.wake();
+        }
+        Ok(None)
+    }
+
+    fn send(&self, batch: LogBatch) -> Result<(), LogError> {
+        let streams = &self.streams;
+        if streams.hwm_action == LogHwmAction::Drop {
+            return self.try_send(batch);
+        }
+        let bytes = batch.payload.len();
+        streams.batches.send(batch, bytes).map_err(|rejected| self.lost(rejected))
+    }
+
+    fn try_send(&self, batch: LogBatch) -> Result<(), LogError> {
+        let bytes = batch.payload.len();
+        match self.streams.batches.try_send(batch, bytes) {
+            Ok(()) => Ok(()),
+            Err(Rejected::Full(batch)) => {
+                self.metrics().log_records_dropped[LogLoss::QueueFull].inc_by(batch.records);
+                Ok(())
+            }
+            Err(closed) => Err(self.lost(closed)),
+        }
+    }
+
+    fn lost(&self, rejected: Rejected<LogBatch>) -> LogError {
+        let (Rejected::Full(batch) | Rejected::Closed(batch)) = rejected;
+        self.metrics().log_records_dropped[LogLoss::Shutdown].inc_by(batch.records);
+        LogError::Closed
+    }
+
+    fn metrics(&self) -> &NodeMetrics {
+        self.streams.telemetry.node()
+    }
+}

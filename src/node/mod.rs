@@ -1,0 +1,274 @@
+//! A running node: joins the bus, greets the others, publishes, subscribes, and sends logs.
+//!
+//! One I/O thread per node owns all its sockets ([`io`]). The application holds a [`Node`], a
+//! handle that can be cloned and sent anywhere, and one [`Notifications`] receiver. Between them
+//! are bounded queues, each with what happens when it is full:
+//!
+//! | queue | bound | when full |
+//! |---|---|---|
+//! | events to publish | 10,000 and `publish_queue_bytes` | [`Node::publish`] blocks, [`Node::try_publish`] refuses |
+//! | events received | `onloop_queue_hwm` and `onloop_queue_bytes` | the event is dropped and counted |
+//! | log batches to send | `log_sndhwm` and `log_queue_bytes` | `log_hwm_action` |
+//!
+//! Membership news and commands go through the same queues in a lane of their own, which bulk data
+//! cannot fill.
+//!
+//! ```no_run
+//! use zcluster::node::{Node, Notification};
+//! use zcluster::{Event, Layout, Value};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (layout, _warnings) = Layout::from_toml(&std::fs::read_to_string("cluster-layout.toml")?, "cluster-layout.toml")?;
+//! let (node, notifications) = Node::builder(layout, "worker-1").start()?;
+//! node.subscribe("demo.")?;
+//! while let Some(notification) = notifications.receive() {
+//!     match notification {
+//!         Notification::NodeUp { name, .. } => {
+//!             node.publish("demo.greetings", &Event::new("Demo::hello", vec![Value::from(name)]))?;
+//!         }
+//!         Notification::Event(received) => println!("{:?}", received.decode()?),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod bus;
+mod fanout;
+mod identity;
+mod io;
+mod log_pump;
+mod log_stream;
+mod notification;
+mod outbox;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bstr::BString;
+
+pub use builder::Builder;
+pub use log_stream::{LogError, LogStream};
+pub use notification::{Notification, Notifications, ReceivedEvent};
+
+use crate::layout::Layout;
+use crate::queue::{self, Rejected};
+use crate::telemetry::Telemetry;
+use crate::topic::{NodeId, NodeTopics};
+use crate::transport::TransportError;
+use crate::wire::event_format::EventFormat;
+use crate::wire::zeek_bin::{LogSchema, SchemaError};
+use crate::Event;
+
+use log_stream::Streams;
+
+/// Why a node does not start, or an operation on it fails.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The layout has no node of that name.
+    #[error("'{name}' is not a valid node in the layout; it has: {known}")]
+    UnknownNode {
+        /// The name asked for.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
+    /// CURVE keys are set, which this version does not use: it would speak in the clear.
+    #[error("CURVE keys are set, but encryption is not supported yet; refusing to speak in the clear")]
+    CurveUnsupported,
+    /// A socket could not be opened or configured.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The system refused a thread or a file descriptor.
+    #[error("cannot start the node's I/O thread: {0}")]
+    System(#[from] std::io::Error),
+    /// A log stream with an unusable schema.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// The queue is full.
+    #[error("the publish queue is full")]
+    QueueFull,
+    /// The node has been shut down.
+    #[error("the node has been shut down")]
+    Closed,
+}
+
+/// What the application asks of the I/O thread. Publications are bulk; everything else is control.
+#[derive(Debug)]
+enum Outgoing {
+    Publish { topic: BString, payload: Vec<u8> },
+    Subscribe(BString),
+    Unsubscribe(BString),
+    /// Say goodbye: peers see this node down, while its sockets stay.
+    Leave,
+    /// Send what is waiting, until the deadline, and end.
+    Shutdown { deadline: Instant },
+}
+
+/// A log batch on its way to the loggers.
+#[derive(Debug)]
+struct LogBatch {
+    payload: Vec<u8>,
+    records: u64,
+}
+
+/// What handles and the I/O thread share.
+struct Shared {
+    name: String,
+    id: NodeId,
+    topics: NodeTopics,
+    format: EventFormat,
+    telemetry: Telemetry,
+    outgoing: queue::Sender<Outgoing>,
+    members: Arc<Mutex<BTreeMap<String, NodeId>>>,
+    streams: Arc<Streams>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A handle on a running node. Clones share the node; it ends with [`Node::shutdown`], or when the
+/// last handle and every [`LogStream`] are gone.
+#[derive(Clone)]
+pub struct Node {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("name", &self.shared.name).field("id", &self.shared.id).finish()
+    }
+}
+
+impl Node {
+    /// A node of the layout by its name, to be configured and started.
+    pub fn builder(layout: impl Into<Arc<Layout>>, name: impl Into<String>) -> Builder {
+        Builder::new(layout.into(), name.into())
+    }
+
+    /// The name of this node.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The id of this process, new with each start.
+    pub fn id(&self) -> &NodeId {
+        &self.shared.id
+    }
+
+    /// Names of the topics of single nodes, with the prefixes of the layout.
+    pub fn topics(&self) -> &NodeTopics {
+        &self.shared.topics
+    }
+
+    /// The metrics of this node.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.shared.telemetry
+    }
+
+    /// Publishes an event. Blocks while the publish queue is full.
+    ///
+    /// Events published before the bus has answered for the first time are kept until it has:
+    /// earlier, they would reach nobody. Success means that the event is on its way, not that
+    /// somebody received it; events nobody subscribes to vanish (WIRE.md §1.2).
+    ///
+    /// # Errors
+    /// [`NodeError::Closed`] after shutdown.
+    pub fn publish(&self, topic: impl AsRef<[u8]>, event: &Event) -> Result<(), NodeError> {
+        let (publication, bytes) = self.encode(topic.as_ref(), event);
+        self.shared.outgoing.send(publication, bytes).map_err(refused)
+    }
+
+    /// Publishes an event, or refuses when the publish queue is full. Does not block.
+    ///
+    /// # Errors
+    /// [`NodeError::QueueFull`], counted as `zcluster_publish_rejected_total`, or
+    /// [`NodeError::Closed`].
+    pub fn try_publish(&self, topic: impl AsRef<[u8]>, event: &Event) -> Result<(), NodeError> {
+        let (publication, bytes) = self.encode(topic.as_ref(), event);
+        let answer = self.shared.outgoing.try_send(publication, bytes).map_err(refused);
+        if matches!(answer, Err(NodeError::QueueFull)) {
+            self.shared.telemetry.node().publish_rejected.inc();
+        }
+        answer
+    }
+
+    fn encode(&self, topic: &[u8], event: &Event) -> (Outgoing, usize) {
+        let mut payload = Vec::with_capacity(256);
+        self.shared.format.encode(event, &mut payload);
+        self.shared.telemetry.node().outgoing_events.inc();
+        let bytes = topic.len() + payload.len();
+        (Outgoing::Publish { topic: topic.into(), payload }, bytes)
+    }
+
+    /// Subscribes to all topics that start with these bytes. Does not block. Subscriptions are
+    /// counted: as many [`Node::unsubscribe`] end them.
+    ///
+    /// # Errors
+    /// [`NodeError::Closed`] after shutdown, [`NodeError::QueueFull`] when thousands of such
+    /// requests wait.
+    pub fn subscribe(&self, prefix: impl Into<BString>) -> Result<(), NodeError> {
+        self.command(Outgoing::Subscribe(prefix.into()))
+    }
+
+    /// Ends a subscription. Does not block.
+    ///
+    /// # Errors
+    /// As [`Node::subscribe`].
+    pub fn unsubscribe(&self, prefix: impl Into<BString>) -> Result<(), NodeError> {
+        self.command(Outgoing::Unsubscribe(prefix.into()))
+    }
+
+    /// Opens a log stream to the loggers of the layout.
+    ///
+    /// # Errors
+    /// When the schema has no fields, or names that cannot be.
+    pub fn log(&self, schema: LogSchema) -> Result<LogStream, NodeError> {
+        LogStream::open(&self.shared.streams, Some(Arc::clone(&self.shared)), schema)
+    }
+
+    /// The nodes that are up, names to ids, without this one.
+    pub fn members(&self) -> BTreeMap<String, NodeId> {
+        lock(&self.shared.members).clone()
+    }
+
+    /// Says goodbye: every peer sees this node down, but its sockets stay open. A logger does this
+    /// before it stops, so that producers turn to the others.
+    ///
+    /// # Errors
+    /// As [`Node::subscribe`].
+    pub fn leave(&self) -> Result<(), NodeError> {
+        self.command(Outgoing::Leave)
+    }
+
+    /// Sends what waits to be sent, events and logs, for as long as `patience`, and ends the node.
+    /// Blocks until then. Records that could not be sent are counted and told.
+    pub fn shutdown(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        // An error means that it has ended already.
+        let _ = self.command(Outgoing::Shutdown { deadline });
+        if let Some(thread) = lock(&self.shared.thread).take()
+            && thread.join().is_err()
+        {
+            log::error!("the node's I/O thread panicked");
+        }
+    }
+
+    fn command(&self, command: Outgoing) -> Result<(), NodeError> {
+        self.shared.outgoing.send_control(command).map_err(refused)
+    }
+}
+
+fn refused<T>(rejected: Rejected<T>) -> NodeError {
+    match rejected {
+        Rejected::Full(_) => NodeError::QueueFull,
+        Rejected::Closed(_) => NodeError::Closed,
+    }
+}
+
+/// Locks data that a panic elsewhere cannot leave half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,117 @@
+//! What a node tells its application.
+
+use std::time::Duration;
+
+use bstr::{BStr, BString};
+
+use crate::Event;
+use crate::queue::{self, Empty};
+use crate::telemetry::{EventFault, NodeMetrics};
+use crate::topic::NodeId;
+use crate::transport::{Frame, Received};
+use crate::wire::event_format::{EventDecodeError, EventFormat};
+
+/// Something that happened, in the order it happened.
+#[derive(Debug)]
+pub enum Notification {
+    /// An event arrived on a subscribed topic.
+    Event(ReceivedEvent),
+    /// The handshake with a node is complete: what is published to its topics reaches it.
+    NodeUp {
+        /// Its name in the layout.
+        name: String,
+        /// The id of its process.
+        id: NodeId,
+    },
+    /// A node is gone, or was replaced by a new process of that name.
+    NodeDown {
+        /// Its name in the layout.
+        name: String,
+        /// The id of the process that is gone.
+        id: NodeId,
+    },
+    /// Somebody on the bus, perhaps this node, subscribed to a prefix nobody had.
+    Subscription(BString),
+    /// The last subscriber of a prefix is gone.
+    Unsubscription(BString),
+    /// The bus has answered: what is published from now on reaches everybody who subscribed.
+    /// Again after each loss of the connection.
+    Connected,
+    /// The connection to the central broker is lost; libzmq goes on trying.
+    Disconnected,
+}
+
+/// An event as it arrived; decoding it is left to whoever wants it.
+#[derive(Debug)]
+pub struct ReceivedEvent {
+    /// Topic, sender, format, payload.
+    frames: [Frame; 4],
+    format: EventFormat,
+    metrics: NodeMetrics,
+}
+
+impl ReceivedEvent {
+    /// `None` unless the message has four frames.
+    pub(super) fn new(message: Received, format: EventFormat, metrics: &NodeMetrics) -> Option<Self> {
+        let frames = <[Frame; 4]>::try_from(message.frames).ok()?;
+        Some(ReceivedEvent { frames, format, metrics: metrics.clone() })
+    }
+
+    /// The topic it was published to.
+    pub fn topic(&self) -> &BStr {
+        BStr::new(&*self.frames[0])
+    }
+
+    /// The id its publisher gave; whatever bytes that was.
+    pub fn sender(&self) -> &BStr {
+        BStr::new(&*self.frames[1])
+    }
+
+    /// The undecoded event.
+    pub fn payload(&self) -> &[u8] {
+        &self.frames[3]
+    }
+
+    /// The event itself.
+    ///
+    /// # Errors
+    /// When the payload is not a well-formed event; also counted.
+    pub fn decode(&self) -> Result<Event, EventDecodeError> {
+        let event = self.format.decode(self.payload());
+        match &event {
+            Ok(_) => self.metrics.incoming_events.inc(),
+            Err(_) => self.metrics.event_errors[EventFault::Payload].inc(),
+        };
+        event
+    }
+}
+
+/// The receiver of a node's notifications.
+///
+/// Events beyond `onloop_queue_hwm` that wait here are dropped and counted; news of members and
+/// subscriptions have a lane of their own. Dropping it means that the application is not
+/// interested: the node goes on without.
+#[derive(Debug)]
+pub struct Notifications {
+    pub(super) queue: queue::Receiver<Notification>,
+}
+
+impl Notifications {
+    /// The next notification. Blocks; `None` once the node has ended.
+    pub fn receive(&self) -> Option<Notification> {
+        self.queue.receive()
+    }
+
+    /// The next notification, waiting for that long at most. Blocks.
+    ///
+    /// # Errors
+    /// [`Empty::TimedOut`], or [`Empty::Closed`] once the node has ended.
+    pub fn receive_timeout(&self, patience: Duration) -> Result<Notification, Empty> {
+        self.queue.receive_timeout(patience)
+    }
+
+    /// The next notification if there is one. Does not block.
+    pub fn try_receive(&self) -> Option<Notification> {
+        self.queue.try_receive()
+    }
+}
