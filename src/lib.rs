@@ -10,12 +10,13 @@
 //! | [`queue`] | bounded queues between threads |
 //! | [`transport`] | every use of libzmq and every `unsafe` |
 //! | [`layout`] | the layout file: the nodes of a cluster and their options |
-//! | [`exit`] | exit codes of the binaries |
+//! | [`daemon`], [`exit`] | what all daemons do alike; their exit codes |
 //! | [`wire`] | pure codecs, one file per wire format |
 //! | [`gateway`] | HTTP: metrics and health |
 //! | [`telemetry`], [`rate_limit`] | metric families of all binaries; how often a warning is repeated |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod daemon;
 pub mod event;
 pub mod exit;
 pub mod gateway;

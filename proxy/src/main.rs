@@ -1,2 +1,7 @@
-//! stub
-fn main() {}
+//! `zcluster-proxy`: the central broker. See the library for what it does.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zcluster::daemon::main(zcluster_proxy::run)
+}

@@ -229,8 +229,11 @@ mod tests {
         for (node_type, manager_is_logger, class) in rows {
             layout.cluster.manager_is_logger = manager_is_logger;
             let topics = initial_topics(&layout, node_type, "ID".into(), "NODE".into());
-            let expected: Vec<&str> =
-                ["zeek/supervisor", "zeek/table/"].into_iter().chain(class).chain(["ID", "NODE"]).collect();
+            let expected: Vec<&str> = ["zeek/supervisor", "zeek/table/"]
+                .into_iter()
+                .chain(class)
+                .chain(["ID", "NODE"])
+                .collect();
             assert_eq!(topics, expected, "{node_type}");
         }
         let none = initial_topics(&layout, NodeType::None, "ID".into(), "NODE".into());

@@ -36,8 +36,13 @@ pub(super) enum Link {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SubscriptionChange {
     /// `new` where no one was known to have it.
-    Subscribed { prefix: BString, new: bool },
-    Unsubscribed { prefix: BString },
+    Subscribed {
+        prefix: BString,
+        new: bool,
+    },
+    Unsubscribed {
+        prefix: BString,
+    },
 }
 
 struct Warnings {
@@ -206,8 +211,8 @@ impl Bus {
             match SubscriptionMessage::parse(frame) {
                 Some(SubscriptionMessage::Subscribe(prefix)) => {
                     let prefix = BString::from(prefix);
-                    let new = self.known.len() < MAX_KNOWN_PREFIXES
-                        && self.known.insert(prefix.clone());
+                    let new =
+                        self.known.len() < MAX_KNOWN_PREFIXES && self.known.insert(prefix.clone());
                     return Ok(Some(SubscriptionChange::Subscribed { prefix, new }));
                 }
                 Some(SubscriptionMessage::Unsubscribe(prefix)) => {

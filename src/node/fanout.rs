@@ -53,9 +53,10 @@ impl Fanout {
             let socket = Socket::new(context, SocketKind::Push, &options)?;
             let monitor = Monitor::new(context, &socket)?;
             socket.connect(&endpoint)?;
-            let name = layout.log_receivers().map(|(name, _)| name.to_owned()).find(|name| {
-                layout.listen_log_endpoint(name).as_ref() == Some(&endpoint)
-            });
+            let name = layout
+                .log_receivers()
+                .map(|(name, _)| name.to_owned())
+                .find(|name| layout.listen_log_endpoint(name).as_ref() == Some(&endpoint));
             loggers.push(Logger {
                 name,
                 monitor,

@@ -16,17 +16,17 @@ use super::log_stream::{LogStream, Streams};
 use super::notification::{Notification, ReceivedEvent};
 use super::outbox::{Outbox, Publication};
 use super::{LogBatch, NodeError, Outgoing, lock};
+use crate::Event;
 use crate::layout::Layout;
 use crate::membership::{Action, Hello, Input, Membership, Warning};
 use crate::queue::{self, Empty, Limits, Rejected};
 use crate::rate_limit::{KeyedRateLimit, RateLimit};
-use crate::telemetry::{EventFault, NodeMetrics};
+use crate::telemetry::NodeMetrics;
 use crate::topic::{NodeId, NodeTopics};
 use crate::transport::{Context, PollSet, Received, TransportError, Waker};
 use crate::value::{Timestamp, Value};
 use crate::wire::event_format::EventFormat;
 use crate::wire::zeek_bin::{FieldSpec, LogSchema, LogValue, Scalar};
-use crate::Event;
 
 use super::fanout::Fanout;
 
@@ -236,13 +236,17 @@ impl Io {
         self.metrics.xpub_drops.inc_by(unsent as u64);
         let records = self.logs.abandon();
         if unsent > 0 || records > 0 {
-            log::warn!("{}: ended with {unsent} events and {records} log records unsent", self.name);
+            log::warn!(
+                "{}: ended with {unsent} events and {records} log records unsent",
+                self.name
+            );
         }
         let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.map_or(0, |left| i32::try_from(left.as_millis()).unwrap_or(i32::MAX));
         let linger = self.layout.zeromq.linger_ms;
         let linger = if linger < 0 { linger } else { linger.max(left) };
-        if let Err(error) = self.bus.set_linger(linger).and_then(|()| self.logs.set_linger(linger)) {
+        if let Err(error) = self.bus.set_linger(linger).and_then(|()| self.logs.set_linger(linger))
+        {
             log::debug!("{}: {error}", self.name);
         }
     }
@@ -356,7 +360,9 @@ impl Io {
         if let Err(Rejected::Full(lost)) = self.notify.send_control(notification)
             && let Some(more) = self.warnings.notify.check(now)
         {
-            log::warn!("the application takes no notifications; lost {lost:?} ({more} more like this)");
+            log::warn!(
+                "the application takes no notifications; lost {lost:?} ({more} more like this)"
+            );
         }
     }
 

@@ -87,7 +87,13 @@ impl LogPump {
                 return Ok(false);
             };
             let sent = match &self.local {
-                Some(sink) => if sink(&batch.payload) { Sent::Yes } else { Sent::NoRoom },
+                Some(sink) => {
+                    if sink(&batch.payload) {
+                        Sent::Yes
+                    } else {
+                        Sent::NoRoom
+                    }
+                }
                 None => {
                     let message = LogMessage {
                         kind: LogMessage::KIND,

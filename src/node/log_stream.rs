@@ -118,7 +118,8 @@ impl Streams {
         for buffer in lock(&self.all).iter() {
             let mut inner = lock(&buffer.inner);
             let is_due = inner.oldest.is_some_and(|oldest| {
-                everything || (!self.flush_interval.is_zero() && now >= oldest + self.flush_interval)
+                everything
+                    || (!self.flush_interval.is_zero() && now >= oldest + self.flush_interval)
             });
             if is_due {
                 due.push(inner.take());

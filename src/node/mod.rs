@@ -55,6 +55,7 @@ pub use builder::Builder;
 pub use log_stream::{LogError, LogStream};
 pub use notification::{Notification, Notifications, ReceivedEvent};
 
+use crate::Event;
 use crate::layout::Layout;
 use crate::queue::{self, Rejected};
 use crate::telemetry::Telemetry;
@@ -62,7 +63,6 @@ use crate::topic::{NodeId, NodeTopics};
 use crate::transport::TransportError;
 use crate::wire::event_format::EventFormat;
 use crate::wire::zeek_bin::{LogSchema, SchemaError};
-use crate::Event;
 
 use log_stream::Streams;
 
@@ -78,7 +78,9 @@ pub enum NodeError {
         known: String,
     },
     /// CURVE keys are set, which this version does not use: it would speak in the clear.
-    #[error("CURVE keys are set, but encryption is not supported yet; refusing to speak in the clear")]
+    #[error(
+        "CURVE keys are set, but encryption is not supported yet; refusing to speak in the clear"
+    )]
     CurveUnsupported,
     /// A socket could not be opened or configured.
     #[error(transparent)]
@@ -100,13 +102,18 @@ pub enum NodeError {
 /// What the application asks of the I/O thread. Publications are bulk; everything else is control.
 #[derive(Debug)]
 enum Outgoing {
-    Publish { topic: BString, payload: Vec<u8> },
+    Publish {
+        topic: BString,
+        payload: Vec<u8>,
+    },
     Subscribe(BString),
     Unsubscribe(BString),
     /// Say goodbye: peers see this node down, while its sockets stay.
     Leave,
     /// Send what is waiting, until the deadline, and end.
-    Shutdown { deadline: Instant },
+    Shutdown {
+        deadline: Instant,
+    },
 }
 
 /// A log batch on its way to the loggers.
@@ -138,7 +145,10 @@ pub struct Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("name", &self.shared.name).field("id", &self.shared.id).finish()
+        f.debug_struct("Node")
+            .field("name", &self.shared.name)
+            .field("id", &self.shared.id)
+            .finish()
     }
 }
 

@@ -52,7 +52,11 @@ pub struct ReceivedEvent {
 
 impl ReceivedEvent {
     /// `None` unless the message has four frames.
-    pub(super) fn new(message: Received, format: EventFormat, metrics: &NodeMetrics) -> Option<Self> {
+    pub(super) fn new(
+        message: Received,
+        format: EventFormat,
+        metrics: &NodeMetrics,
+    ) -> Option<Self> {
         let frames = <[Frame; 4]>::try_from(message.frames).ok()?;
         Some(ReceivedEvent { frames, format, metrics: metrics.clone() })
     }

@@ -22,4 +22,3 @@ pub use recording::Recording;
 /// Zeek has no limit in its binary format and 128 levels of arrays and objects in JSON
 /// (WIRE.md §2.1, §3.1); real events stay below ten.
 pub const MAX_DEPTH: usize = 128;
-
