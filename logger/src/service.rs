@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use zcluster::daemon::{self, Failure, Signal};
 use zcluster::exit::ExitCode;
-use zcluster::gateway::{self, Health};
-use zcluster::layout::{self, Layout, Loaded};
-use zcluster::node::{Node, NodeError};
+use zcluster::gateway::Health;
+use zcluster::layout::{Layout, Loaded};
+use zcluster::node::Node;
 use zcluster::queue::{self, Limits};
 use zcluster::telemetry::Telemetry;
-use zcluster::transport::{Context, TransportError};
+use zcluster::transport::Context;
 
 use crate::format::WriterOptions;
 use crate::intake::{self, Intake, IntakeError};
@@ -39,7 +39,7 @@ pub struct Args {
 /// A bad layout (78), an address that is taken (69), a log directory that cannot be made (74).
 pub fn run(args: Args) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
-    let (name, _) = loaded.local_node().map_err(|e| Failure::new(e.exit_code(), e))?;
+    let (name, _) = loaded.local_node()?;
     let name = name.to_owned();
     let endpoint = log_endpoint(&loaded, &name)?;
     let layout = Arc::new(loaded.layout);
@@ -68,15 +68,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .spawn(|| writer.run())
         .map_err(|error| Failure::new(ExitCode::Software, error))?;
 
-    let context = Context::new(1).map_err(|error| transport_failure(&error))?;
-    let intake = Intake::start(&context, &layout, &endpoint, batches.clone(), metrics)
-        .map_err(intake_failure)?;
+    let context = Context::new(1)?;
+    let intake = Intake::start(&context, &layout, &endpoint, batches.clone(), metrics)?;
     let own = batches.clone();
     let (node, notifications) = Node::builder(Arc::clone(&layout), name.as_str())
         .telemetry(telemetry.clone())
         .local_logs(move |payload| intake::send_own(&own, payload))
-        .start()
-        .map_err(node_failure)?;
+        .start()?;
     let health = move || {
         let mut health = Health::ok();
         trouble.get().into_iter().for_each(|line| health.problem(line));
@@ -139,22 +137,11 @@ fn log_endpoint(loaded: &Loaded, name: &str) -> Result<String, Failure> {
     })
 }
 
-fn transport_failure(error: &TransportError) -> Failure {
-    let code = if error.is_configuration() { ExitCode::Config } else { ExitCode::Unavailable };
-    Failure::new(code, error)
-}
-
-fn intake_failure(error: IntakeError) -> Failure {
-    match error {
-        IntakeError::Transport(error) => transport_failure(&error),
-        IntakeError::System(_) => Failure::new(ExitCode::Software, error),
-    }
-}
-
-fn node_failure(error: NodeError) -> Failure {
-    match error {
-        NodeError::Transport(error) => transport_failure(&error),
-        NodeError::UnknownNode { .. } | NodeError::CurveUnsupported => Failure::config(error),
-        _ => Failure::new(ExitCode::Software, error),
+impl From<IntakeError> for Failure {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Transport(error) => error.into(),
+            IntakeError::System(_) => Failure::new(ExitCode::Software, error),
+        }
     }
 }

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use zcluster::daemon::{self, Failure, Signal};
 use zcluster::exit::ExitCode;
 use zcluster::gateway::{self, Health};
-use zcluster::layout::{self, Layout};
 use zcluster::telemetry::Telemetry;
 use zcluster::transport::{PollSet, TransportError, Waker};
 
@@ -45,10 +44,10 @@ pub struct Args {
 /// # Errors
 /// A bad layout or endpoint (78), an address that is taken (69).
 pub fn run(args: Args) -> Result<(), Failure> {
-    let layout = load(&args)?;
+    let layout = daemon::load_layout(&args.layout, None)?.layout;
     let label = &layout.telemetry.metrics_endpoint_label;
     let telemetry = Telemetry::new(&args.node, label);
-    let mut engine = ZmqEngine::start(&layout).map_err(|error| transport_failure(&error))?;
+    let mut engine = ZmqEngine::start(&layout)?;
     let stalled = Arc::new(AtomicBool::new(false));
     let http = match layout.proxy.metrics_port {
         Some(port) => {
@@ -83,18 +82,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut peers = Peers::new(telemetry.proxy().clone());
     let outcome = serve(&mut engine, &mut peers, &telemetry, &waker, &stop, &stalled);
     engine.stop();
-    outcome.map_err(|error| transport_failure(&error))
-}
-
-fn load(args: &Args) -> Result<Layout, Failure> {
-    layout::load(&args.layout, |name| std::env::var(name).ok())
-        .map(|loaded| loaded.layout)
-        .map_err(|error| Failure::new(error.exit_code(), error))
-}
-
-fn transport_failure(error: &TransportError) -> Failure {
-    let code = if error.is_configuration() { ExitCode::Config } else { ExitCode::Unavailable };
-    Failure::new(code, error)
+    outcome.map_err(Failure::from)
 }
 
 fn print_ready(args: &Args, engine: &ZmqEngine, metrics: Option<String>) -> Result<(), Failure> {
