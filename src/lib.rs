@@ -11,11 +11,13 @@
 //! | [`transport`] | every use of libzmq and every `unsafe` |
 //! | [`layout`] | the layout file: the nodes of a cluster and their options |
 //! | [`daemon`], [`exit`] | what all daemons do alike; their exit codes |
+//! | [`console`] | the program `zcluster-node` |
 //! | [`wire`] | pure codecs, one file per wire format |
 //! | [`gateway`] | HTTP: metrics and health |
 //! | [`telemetry`], [`rate_limit`] | metric families of all binaries; how often a warning is repeated |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod console;
 pub mod daemon;
 pub mod event;
 pub mod exit;
