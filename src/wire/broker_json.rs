@@ -14,7 +14,7 @@
 //! elements of a set can become equal, and no reader accepts that set any more.
 //!
 //! Reading takes what Zeek takes and what Zeek writes. How the text is read is the business of
-//! [`super::json`], how scalars look that of [`super::json_text`].
+//! `wire/json.rs`, how scalars look that of `wire/json_text.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
