@@ -27,6 +27,7 @@ pub mod membership;
 pub mod node;
 pub mod queue;
 pub mod rate_limit;
+pub mod readable;
 pub mod telemetry;
 pub mod topic;
 pub mod transport;

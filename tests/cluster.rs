@@ -95,7 +95,8 @@ fn after_a_proxy_restart_the_living_are_up_and_the_dead_are_down() {
     successor.wait_all_up(&OTHERS);
     for node in nodes.values_mut() {
         assert_eq!(node.wait_member("node_up", "worker-1"), successor.id());
-        let downs: Vec<_> = node.seen.iter().filter(|line| line.get("node_down").is_some()).collect();
+        let downs: Vec<_> =
+            node.seen.iter().filter(|line| line.get("node_down").is_some()).collect();
         assert_eq!(downs.len(), 1, "{}: {downs:?}", node.name);
     }
     successor.write_line(r#"{"topic":"zeek.cluster.manager","event":"Test::after","args":[1]}"#);

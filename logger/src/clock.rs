@@ -20,7 +20,8 @@ pub(crate) fn now_text() -> String {
 mod tests {
     #[test]
     fn it_has_zeeks_shape() {
-        let text = super::text(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_767_225_600));
+        let text =
+            super::text(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_767_225_600));
         let numbers: Vec<u32> = text.split('-').map(|part| part.parse().unwrap()).collect();
         assert_eq!(numbers.len(), 6, "{text}");
         assert!(numbers[0] == 2025 || numbers[0] == 2026, "{text}");

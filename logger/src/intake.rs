@@ -36,10 +36,7 @@ pub(crate) enum Incoming {
 /// Sends a batch of this process to the writer; `false` when the queue is full.
 pub(crate) fn send_own(queue: &queue::Sender<Incoming>, payload: &[u8]) -> bool {
     let bytes = payload.len() + MESSAGE_OVERHEAD;
-    !matches!(
-        queue.try_send(Incoming::Own(payload.to_vec()), bytes),
-        Err(queue::Rejected::Full(_))
-    )
+    !matches!(queue.try_send(Incoming::Own(payload.to_vec()), bytes), Err(queue::Rejected::Full(_)))
 }
 
 /// The thread and how to stop it.

@@ -126,8 +126,9 @@ fn set_aside(target: &Path) -> io::Result<()> {
 
 /// Whether an error is about this one name, so that waiting does not help and other logs are fine.
 pub(crate) fn is_about_the_name(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::IsADirectory | ErrorKind::InvalidFilename | ErrorKind::FilesystemLoop
-    )
+    use rustix::io::Errno;
+    let number = error.raw_os_error();
+    [Errno::ISDIR, Errno::NAMETOOLONG, Errno::INVAL, Errno::ILSEQ, Errno::LOOP]
+        .iter()
+        .any(|errno| number == Some(errno.raw_os_error()))
 }

@@ -52,8 +52,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let telemetry = Telemetry::new(&name, &layout.telemetry.metrics_endpoint_label);
     let metrics = telemetry.logger().clone();
     let bytes = usize::try_from(layout.log.max_memory).unwrap_or(usize::MAX);
-    let (batches, batches_rx) =
-        queue::bounded(Limits { messages: QUEUE_MESSAGES, bytes }, || {});
+    let (batches, batches_rx) = queue::bounded(Limits { messages: QUEUE_MESSAGES, bytes }, || {});
     let trouble = Trouble::default();
     let stopping = Arc::new(AtomicBool::new(false));
     let writer = Writer::new(

@@ -232,8 +232,8 @@ impl Writer {
     }
 
     fn make_plan(&mut self, batch: &Batch<'_>) -> Result<Plan, (BatchFault, String)> {
-        let path = LogPath::new(batch.path)
-            .map_err(|error| (BatchFault::Path, error.to_string()))?;
+        let path =
+            LogPath::new(batch.path).map_err(|error| (BatchFault::Path, error.to_string()))?;
         let formatter = RecordFormatter::new(batch, &self.settings.options).map_err(|error| {
             let fault = match error {
                 FormatError::FieldName { .. } => BatchFault::Schema,
@@ -313,7 +313,9 @@ impl Writer {
         if log.file.buffer.capacity() > KEEP_CAPACITY {
             log.file.buffer = Vec::new();
         }
-        self.metrics.open_files.set(self.logs.iter().filter(|log| log.file.is_open()).count() as i64);
+        self.metrics
+            .open_files
+            .set(self.logs.iter().filter(|log| log.file.is_open()).count() as i64);
     }
 
     /// Whether the process is to end and has tried for long enough.

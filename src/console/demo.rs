@@ -11,7 +11,7 @@ use crate::exit::ExitCode;
 use crate::layout::NodeType;
 use crate::node::{LogStream, Node};
 use crate::topic;
-use crate::value::{Port, Protocol, Timestamp, Value};
+use crate::value::{Port, Protocol, Timestamp};
 use crate::wire::zeek_bin::{FieldSpec, LogSchema, LogType, LogValue, Scalar};
 
 /// Time between heartbeats.

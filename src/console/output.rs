@@ -13,7 +13,10 @@ use crate::value::Timestamp;
 
 /// Starts to print. A failure comes out of the receiver once, when standard output is gone; it
 /// disconnects when the node has ended.
-pub(super) fn start(notifications: Notifications, quiet: bool) -> Result<Receiver<Failure>, Failure> {
+pub(super) fn start(
+    notifications: Notifications,
+    quiet: bool,
+) -> Result<Receiver<Failure>, Failure> {
     let (failed, failure) = bounded(1);
     let body = move || {
         let mut printer = Printer { quiet, warning: RateLimit::new(super::WARNING_INTERVAL) };

@@ -1,42 +1,10 @@
 //! The options that shape the content of a log (WIRE.md §5.6).
 
 use bstr::BString;
+use zcluster::layout::Log;
 
-/// What a line is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// Values between separators, with `#` lines around them.
-    #[default]
-    Tsv,
-    /// One JSON object.
-    Json,
-}
-
-/// `json_timestamps`: how JSON shows times.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum JsonTimestamps {
-    /// `JSON::TS_EPOCH`: seconds, as a double.
-    #[default]
-    Epoch,
-    /// `JSON::TS_MILLIS`: whole milliseconds.
-    Millis,
-    /// `JSON::TS_MILLIS_UNSIGNED`: whole milliseconds; times before 1970 wrap around.
-    MillisUnsigned,
-    /// `JSON::TS_ISO8601`: text in UTC.
-    Iso8601,
-}
-
-/// `json_string_escape_policy`: what JSON does with bytes that are not printable text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum JsonStringEscape {
-    /// `JSON::STRING_ESCAPE_POLICY_HEX`: `\\xNN`, backslashes of the value unmarked.
-    #[default]
-    Hex,
-    /// `JSON::STRING_ESCAPE_POLICY_TSV`: as in TSV, then encoded as JSON.
-    Tsv,
-    /// `JSON::STRING_ESCAPE_POLICY_PUA`: a private code point per byte; loses nothing.
-    Pua,
-}
+pub use zcluster::layout::LogFormat as Format;
+pub use zcluster::layout::{JsonStringEscapePolicy as JsonStringEscape, JsonTimestamps};
 
 /// Options of the writer, under Zeek's names and with Zeek's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,19 +37,25 @@ pub struct WriterOptions {
 
 impl Default for WriterOptions {
     fn default() -> Self {
+        WriterOptions::from(&Log::default())
+    }
+}
+
+impl From<&Log> for WriterOptions {
+    fn from(log: &Log) -> Self {
         WriterOptions {
-            format: Format::Tsv,
-            enable_utf_8: true,
-            json_timestamps: JsonTimestamps::Epoch,
-            json_include_unset_fields: false,
-            json_string_escape_policy: JsonStringEscape::Hex,
-            include_meta: true,
-            meta_prefix: "#".into(),
-            separator: "\t".into(),
-            set_separator: ",".into(),
-            empty_field: "(empty)".into(),
-            unset_field: "-".into(),
-            tsv: false,
+            format: log.format,
+            enable_utf_8: log.enable_utf_8,
+            json_timestamps: log.json_timestamps,
+            json_include_unset_fields: log.json_include_unset_fields,
+            json_string_escape_policy: log.json_string_escape_policy,
+            include_meta: log.include_meta,
+            meta_prefix: log.meta_prefix.as_str().into(),
+            separator: log.separator.as_str().into(),
+            set_separator: log.set_separator.as_str().into(),
+            empty_field: log.empty_field.as_str().into(),
+            unset_field: log.unset_field.as_str().into(),
+            tsv: log.tsv,
         }
     }
 }
