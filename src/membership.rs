@@ -22,7 +22,8 @@ use bstr::{BString, ByteSlice};
 use crate::topic::NodeId;
 
 /// Entries each of the tables that strangers can fill may hold. Real clusters have a few hundred
-/// nodes; beyond the limit, news of further strangers is dropped with a warning.
+/// nodes; beyond the limit, the subscription that has been longest without a handshake is
+/// forgotten for a new one, and further hellos are dropped, each with a warning.
 pub const MAX_ENTRIES: usize = 10_000;
 
 /// A longer id is not a node's. Zeek's are below 400 bytes: host and node names have limits.
@@ -196,6 +197,8 @@ pub struct Membership {
     up: BTreeMap<String, NodeId>,
     /// Nodeid topics that are subscribed, as far as we know.
     seen: BTreeMap<NodeId, Seen>,
+    /// Those of `seen` that are not up, oldest first: the ones to forget when there are too many.
+    strangers: BTreeSet<(Instant, NodeId)>,
     /// Zeek's `nodeid_hellos`: first hellos whose subscription has not been seen, since when.
     hellos: BTreeMap<NodeId, Instant>,
     /// Second hellos that wait for their time.
@@ -215,6 +218,7 @@ impl Membership {
             settings,
             up: BTreeMap::new(),
             seen: BTreeMap::new(),
+            strangers: BTreeSet::new(),
             hellos: BTreeMap::new(),
             due: BTreeMap::new(),
             reconcile: None,
@@ -278,10 +282,11 @@ impl Membership {
         if self.seen.contains_key(&id) {
             return;
         }
-        if self.seen.len() >= MAX_ENTRIES || id.as_bytes().len() > MAX_ID_LEN {
+        if id.as_bytes().len() > MAX_ID_LEN || !self.make_room(actions) {
             actions.push(Action::Warn(Warning::TooMany(id)));
             return;
         }
+        self.strangers.insert((now, id.clone()));
         if let Some(name) = self.vanished.remove(&id)
             && !self.up.contains_key(&name)
         {
@@ -298,6 +303,17 @@ impl Membership {
             Some(now)
         };
         self.seen.insert(id, Seen { greeted: now, awaiting });
+    }
+
+    /// Makes room for one more subscription; `false` when all there are belong to nodes that are up.
+    fn make_room(&mut self, actions: &mut Vec<Action>) -> bool {
+        if self.seen.len() < MAX_ENTRIES {
+            return true;
+        }
+        let Some((_, oldest)) = self.strangers.pop_first() else { return false };
+        self.forget(&oldest);
+        actions.push(Action::Warn(Warning::TooMany(oldest)));
+        true
     }
 
     fn unsubscribed(&mut self, id: &NodeId, actions: &mut Vec<Action>) {
@@ -387,6 +403,9 @@ impl Membership {
     fn bring_up(&mut self, name: String, id: NodeId, actions: &mut Vec<Action>) {
         actions.push(Action::NodeUp(name.clone(), id.clone()));
         actions.push(got_hello(&name, &id));
+        if let Some(seen) = self.seen.get(&id) {
+            self.strangers.remove(&(seen.greeted, id.clone()));
+        }
         self.up.insert(name, id);
     }
 
@@ -397,13 +416,18 @@ impl Membership {
             return false;
         };
         self.up.remove(&name);
+        if let Some(seen) = self.seen.get(id) {
+            self.strangers.insert((seen.greeted, id.clone()));
+        }
         actions.push(Action::NodeDown(name.clone(), id.clone()));
         actions.push(Action::ClusterLog(format!("node down: {name}")));
         true
     }
 
     fn forget(&mut self, id: &NodeId) {
-        self.seen.remove(id);
+        if let Some(seen) = self.seen.remove(id) {
+            self.strangers.remove(&(seen.greeted, id.clone()));
+        }
         self.hellos.remove(id);
         self.due.remove(id);
         if let Some(reconcile) = &mut self.reconcile {

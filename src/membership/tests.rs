@@ -299,10 +299,20 @@ fn strangers_cannot_fill_memory() {
         assert_eq!(machine.handle(Subscribed(stranger.clone()), start).len(), 1);
         assert_eq!(machine.handle(hello(Backend, "x", &format!("h{i}")), start), []);
     }
-    let one_more = id("one more");
-    let refused = vec![Warn(Warning::TooMany(one_more.clone()))];
-    assert_eq!(machine.handle(Subscribed(one_more), start), refused);
+    // The oldest goes for a new one, which has its chance.
+    let forgotten = Warn(Warning::TooMany(id("x0")));
+    let actions = machine.handle(Subscribed(id("w1")), start);
+    assert_eq!(actions, [forgotten, greet(Backend, "w1")]);
+    let refused = vec![Warn(Warning::TooMany(id("one more")))];
     assert_eq!(machine.handle(hello(Backend, "x", "one more"), start), refused);
+    // Who is up is no stranger, and never goes.
+    assert_eq!(machine.handle(hello(Cluster, "worker-1", "w1"), start), up("worker-1", "w1"));
+    let later = start + Duration::from_millis(1);
+    for i in 0..MAX_ENTRIES {
+        machine.handle(Subscribed(id(&format!("y{i}"))), later);
+    }
+    assert_eq!(machine.members().len(), 1);
+    assert_eq!(machine.handle(Unsubscribed(id("w1")), later), down("worker-1", "w1"));
     let long = id(&"x".repeat(MAX_ID_LEN + 1));
     assert_eq!(
         Membership::new(settings()).handle(Subscribed(long.clone()), start),
