@@ -321,13 +321,16 @@ impl Io {
             return Ok(());
         };
         if event.topic() == self.own_nodeid_topic.as_bstr() {
-            match event.decode() {
-                Ok(decoded) => {
-                    if let Some(hello) = read_hello(&decoded) {
+            let decoded = event.decode_uncounted();
+            match &decoded {
+                Ok(greeting) => {
+                    if let Some(hello) = read_hello(greeting) {
+                        event.count(&decoded);
                         return self.feed_membership(hello, now);
                     }
                 }
                 Err(error) => {
+                    event.count(&decoded);
                     if let Some(more) = self.warnings.payload.check(now) {
                         log::error!(
                             "Failed to unserialize message: {}: {error} (from {}; {more} more like this)",

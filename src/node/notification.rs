@@ -81,12 +81,22 @@ impl ReceivedEvent {
     /// # Errors
     /// When the payload is not a well-formed event; also counted.
     pub fn decode(&self) -> Result<Event, EventDecodeError> {
-        let event = self.format.decode(self.payload());
-        match &event {
+        let event = self.decode_uncounted();
+        self.count(&event);
+        event
+    }
+
+    /// As [`ReceivedEvent::decode`], for a look at an event that is perhaps for somebody else.
+    pub(super) fn decode_uncounted(&self) -> Result<Event, EventDecodeError> {
+        self.format.decode(self.payload())
+    }
+
+    /// Counts what came of decoding it.
+    pub(super) fn count(&self, event: &Result<Event, EventDecodeError>) {
+        match event {
             Ok(_) => self.metrics.incoming_events.inc(),
             Err(_) => self.metrics.event_errors[EventFault::Payload].inc(),
         };
-        event
     }
 }
 
