@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use zcluster::layout::{Layout, ZeroMq};
 use zcluster::telemetry::{ProxyMetrics, SocketTraffic};
 use zcluster::transport::{
-    Context, Heartbeat, Monitor, ProxyControl, ProxyStatistics, Socket, SocketKind, SocketOptions,
-    SocketStatistics, TransportError, run_proxy,
+    Context, Heartbeat, Monitor, ProxyControl, ProxyStatistics, SUBSCRIPTION_HWM, Socket,
+    SocketKind, SocketOptions, SocketStatistics, TransportError, run_proxy,
 };
 
 /// How long the engine may take to stop before its context is pulled away under it.
@@ -35,7 +35,9 @@ impl ZmqEngine {
         let options = &layout.zeromq;
         let ipv6 = layout.needs_ipv6();
         let context = Context::new(options.proxy_io_threads)?;
-        let xsub = Socket::new(&context, SocketKind::Xsub, &socket_options(options, ipv6))?;
+        let xsub_options =
+            SocketOptions { send_hwm: Some(SUBSCRIPTION_HWM), ..socket_options(options, ipv6) };
+        let xsub = Socket::new(&context, SocketKind::Xsub, &xsub_options)?;
         let xpub_options = SocketOptions {
             xpub_verboser: true,
             xpub_nodrop: options.listen_xpub_nodrop,

@@ -12,8 +12,8 @@ use crate::rate_limit::RateLimit;
 use crate::telemetry::{EventFault, NodeMetrics, NodeSocket};
 use crate::topic::NodeId;
 use crate::transport::{
-    ConnectionEventKind, Context, Interest, Monitor, PollSet, Received, Socket, SocketKind,
-    SocketOptions, TransportError,
+    ConnectionEventKind, Context, Interest, Monitor, PollSet, Received, SUBSCRIPTION_HWM, Socket,
+    SocketKind, SocketOptions, TransportError,
 };
 use crate::wire::event_format::EventFormat;
 use crate::wire::frames::{EventMessage, SubscriptionMessage};
@@ -300,6 +300,7 @@ fn xpub_options(options: &ZeroMq, ipv6: bool) -> SocketOptions {
 fn xsub_options(options: &ZeroMq, ipv6: bool) -> SocketOptions {
     SocketOptions {
         ipv6,
+        send_hwm: Some(SUBSCRIPTION_HWM),
         receive_hwm: Some(options.xsub_rcvhwm),
         receive_buffer: Some(options.xsub_rcvbuf),
         max_message_size: Some(clamp(options.max_message_size)),

@@ -14,7 +14,7 @@ mod wake;
 
 pub use error::TransportError;
 pub use monitor::{ConnectionEvent, ConnectionEventKind, Monitor};
-pub use options::{Heartbeat, SocketOptions};
+pub use options::{Heartbeat, SUBSCRIPTION_HWM, SocketOptions};
 pub use poll::{Interest, PollSet};
 pub use proxy::{ProxyControl, ProxyStatistics, SocketStatistics, run_proxy};
 pub use socket::{Frame, MAX_FRAMES, Received, Socket, SocketKind};

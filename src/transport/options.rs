@@ -35,6 +35,11 @@ pub struct SocketOptions {
     pub heartbeat: Heartbeat,
 }
 
+/// A send high-water mark for XSUB sockets. What they send are subscriptions, and libzmq drops
+/// those silently beyond the mark, those of others that a broker repeats to a new node included.
+/// Its default of 1000 is less than a few hundred nodes have topics.
+pub const SUBSCRIPTION_HWM: i32 = 100_000;
+
 /// ZMTP heartbeats (RFC 37): PING every `interval`, cut the peer off when nothing came back
 /// within `timeout`, and ask the peer to do the same to us after `ttl`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
