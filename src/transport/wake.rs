@@ -35,7 +35,8 @@ impl Waker {
     pub fn reset(&self) {
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.fd, &mut count);
-        self.pending.store(false, Ordering::Release);
+        // A swap, to see what was done before the wake-ups that this one stands for.
+        self.pending.swap(false, Ordering::AcqRel);
     }
 }
 
