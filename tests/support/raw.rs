@@ -2,8 +2,12 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use zcluster::transport::{Context, Socket, SocketKind, SocketOptions};
+use zcluster::wire::SubscriptionMessage;
 
 use super::{PATIENCE, wait_for};
 
@@ -19,7 +23,10 @@ impl RawPeer {
     pub fn connect(kind: SocketKind, endpoint: &str) -> Self {
         let context = Context::new(1).unwrap();
         let options = SocketOptions {
-            linger_ms: PATIENCE.as_millis() as i32,
+            // An XSUB whose peer is gone would wait to repeat its subscriptions.
+            linger_ms: if kind == SocketKind::Xsub { 0 } else { PATIENCE.as_millis() as i32 },
+            // It drops subscriptions silently where they find no room.
+            send_hwm: (kind == SocketKind::Xsub).then_some(0),
             xpub_nodrop: kind == SocketKind::Xpub,
             ..SocketOptions::default()
         };
@@ -32,7 +39,13 @@ impl RawPeer {
     pub fn publisher(xsub_endpoint: &str, topic: &[u8]) -> Self {
         let peer = Self::connect(SocketKind::Xpub, xsub_endpoint);
         wait_for("a subscription to the topic", || {
-            peer.receive().filter(|frames| frames[0][0] == 1 && topic.starts_with(&frames[0][1..]))
+            // All that is there: there may be thousands of others.
+            let frames = std::iter::from_fn(|| peer.receive());
+            let mut seen = frames.map(|frames| match SubscriptionMessage::parse(&frames[0]) {
+                Some(SubscriptionMessage::Subscribe(prefix)) => topic.starts_with(prefix),
+                _ => false,
+            });
+            seen.any(|matches| matches).then_some(())
         });
         peer
     }
@@ -42,10 +55,43 @@ impl RawPeer {
         wait_for("room to send", || self.socket.try_send(frames).unwrap().then_some(()));
     }
 
+    /// Subscribes to all of these, and reads what comes, so that nobody has to wait for us.
+    pub fn subscribe_all(&self, prefixes: impl IntoIterator<Item = Vec<u8>>) {
+        for prefix in prefixes {
+            self.send(&[SubscriptionMessage::Subscribe(&prefix).encode()]);
+            while self.receive().is_some() {}
+        }
+    }
+
+    /// Goes on reading, on a thread, until the answer is dropped.
+    pub fn read_on(self) -> ReadingPeer {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let wait = Duration::from_millis(1);
+            while stopped.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+                while self.receive().is_some() {}
+            }
+        });
+        ReadingPeer { stop: Some(stop), thread: Some(thread) }
+    }
+
     /// The next message, if there is one.
     pub fn receive(&self) -> Option<Vec<Vec<u8>>> {
         let message = self.socket.try_receive().unwrap()?;
         Some(message.frames.iter().map(|frame| frame.to_vec()).collect())
+    }
+}
+
+/// A peer that reads all that comes until it is dropped.
+pub struct ReadingPeer {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for ReadingPeer {
+    fn drop(&mut self) {
+        self.stop = None;
+        self.thread.take().unwrap().join().unwrap();
     }
 }
 
