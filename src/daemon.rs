@@ -8,7 +8,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -198,8 +198,12 @@ pub enum Signal {
     Hangup,
 }
 
-/// Calls `handle` for every signal, on a thread of its own. A second request to stop ends the
-/// process at once: somebody is waiting.
+/// A second SIGINT that soon after a first request to stop is the same request: `timeout` and
+/// shells may send a signal to the process and to its group.
+const SAME_REQUEST: Duration = Duration::from_secs(1);
+
+/// Calls `handle` for every signal, on a thread of its own; requests to stop once. A person who
+/// presses Ctrl-C again ends the process at once.
 ///
 /// # Errors
 /// When the system refuses the handlers or the thread.
@@ -207,17 +211,20 @@ pub fn on_signals(handle: impl Fn(Signal) + Send + 'static) -> Result<(), Failur
     let fail = |error| Failure::new(ExitCode::Software, format!("cannot handle signals: {error}"));
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(fail)?;
     let body = move || {
-        let mut stopping = false;
+        let mut stopping: Option<Instant> = None;
         for signal in signals.forever() {
-            if signal == SIGHUP {
-                handle(Signal::Hangup);
-                continue;
+            match stopping {
+                _ if signal == SIGHUP => handle(Signal::Hangup),
+                None => {
+                    stopping = Some(Instant::now());
+                    handle(Signal::Stop);
+                }
+                Some(since) if signal == SIGINT && since.elapsed() > SAME_REQUEST => {
+                    log::warn!("interrupted again: ending at once");
+                    process::exit(ExitCode::Software.code().into());
+                }
+                Some(_) => {}
             }
-            if std::mem::replace(&mut stopping, true) {
-                log::warn!("second request to stop: ending at once");
-                process::exit(ExitCode::Software.code().into());
-            }
-            handle(Signal::Stop);
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(body).map_err(fail)?;

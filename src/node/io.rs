@@ -85,7 +85,8 @@ pub(super) struct Io {
     probe: Probe,
     /// Set once the node is to end.
     deadline: Option<Instant>,
-    gauges_due: Instant,
+    /// When the gauges are next written; `None` once they stand at zero and nothing happens.
+    gauges_due: Option<Instant>,
     warnings: Warnings,
     /// Last: it ends only after all sockets are closed.
     _context: Context,
@@ -140,7 +141,7 @@ impl Io {
             outbox: Outbox::new(parts.outbox_limits),
             probe: Probe { count: 0, topic: None },
             deadline: None,
-            gauges_due: Instant::now(),
+            gauges_due: None,
             warnings: Warnings {
                 onloop: limit(),
                 payload: limit(),
@@ -213,7 +214,12 @@ impl Io {
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
-            let deadlines = [self.membership.deadline(), self.logs.deadline(now), self.deadline];
+            let deadlines = [
+                self.membership.deadline(),
+                self.logs.deadline(now),
+                self.deadline,
+                self.gauges_due,
+            ];
             let next = deadlines.into_iter().flatten().min();
             next.map(|next| next.saturating_duration_since(now))
         };
@@ -484,21 +490,25 @@ impl Io {
         }
     }
 
+    /// Writes the depths of the queues, once in a while and until all of them are empty.
     fn update_gauges(&mut self, now: Instant) {
-        if now < self.gauges_due {
+        if self.gauges_due.is_some_and(|due| now < due) {
             return;
         }
-        self.gauges_due = now + GAUGE_INTERVAL;
         let metrics = &self.metrics;
         let (messages, bytes) = self.outgoing.depth();
-        metrics.publish_queue_messages.set((messages + self.outbox.len()) as i64);
-        metrics.publish_queue_bytes.set((bytes + self.outbox.bytes()) as i64);
-        let (messages, bytes) = self.notify.depth();
-        metrics.onloop_queue_messages.set(messages as i64);
-        metrics.onloop_queue_bytes.set(bytes as i64);
-        let (messages, bytes) = self.logs.depth();
-        metrics.log_queue_messages.set(messages as i64);
-        metrics.log_queue_bytes.set(bytes as i64);
+        let publish = (messages + self.outbox.len(), bytes + self.outbox.bytes());
+        let depths = [publish, self.notify.depth(), self.logs.depth()];
+        for ((messages, bytes), (messages_gauge, bytes_gauge)) in depths.into_iter().zip([
+            (&metrics.publish_queue_messages, &metrics.publish_queue_bytes),
+            (&metrics.onloop_queue_messages, &metrics.onloop_queue_bytes),
+            (&metrics.log_queue_messages, &metrics.log_queue_bytes),
+        ]) {
+            messages_gauge.set(messages as i64);
+            bytes_gauge.set(bytes as i64);
+        }
+        let idle = depths.iter().all(|(messages, _)| *messages == 0);
+        self.gauges_due = (!idle).then(|| now + GAUGE_INTERVAL);
     }
 }
 
