@@ -4,7 +4,7 @@
 //! Lines that hold secrets are never shown beyond their `=`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +35,9 @@ pub struct Diagnostic {
     /// What was found and what was expected.
     pub message: String,
 }
+
+/// How many diagnostics are kept: each holds a line of the file, so there must be some end.
+const KEPT: usize = 500;
 
 /// Columns of a source line that are shown: longer lines are cut around the place in question.
 const SHOWN: usize = 120;
@@ -99,23 +102,40 @@ pub(super) struct Span {
     pub(super) end: usize,
 }
 
+/// A text, and the bytes its lines start at.
+#[derive(Debug)]
+struct Source {
+    file: String,
+    text: String,
+    lines: Vec<usize>,
+}
+
 /// Collects the diagnostics of one or more texts.
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
-    sources: Vec<(String, String)>,
+    sources: Vec<Source>,
     found: Vec<(Span, Severity, String)>,
     secret_lines: Vec<(usize, usize)>,
+    failed: bool,
+    dropped: usize,
 }
 
 impl Reporter {
     /// Adds a text; spans of it carry the number returned.
     pub(super) fn add_source(&mut self, file: &str, text: &str) -> usize {
-        self.sources.push((file.into(), text.into()));
+        let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(starts).collect();
+        self.sources.push(Source { file: file.into(), text: text.into(), lines });
         self.sources.len() - 1
     }
 
     pub(super) fn report(&mut self, severity: Severity, span: Span, message: impl Into<String>) {
-        self.found.push((span, severity, message.into()));
+        self.failed |= severity == Severity::Error;
+        if self.found.len() < KEPT {
+            self.found.push((span, severity, message.into()));
+        } else {
+            self.dropped += 1;
+        }
     }
 
     pub(super) fn error(&mut self, span: Span, message: impl Into<String>) {
@@ -138,7 +158,7 @@ impl Reporter {
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.found.iter().any(|(_, severity, _)| *severity == Severity::Error)
+        self.failed
     }
 
     /// The places of all errors so far.
@@ -159,10 +179,9 @@ impl Reporter {
 
     /// The number of the line a byte is on, from 1, and the byte its line starts at.
     fn line_start(&self, source: usize, byte: usize) -> (usize, usize) {
-        let text = self.sources.get(source).map_or("", |(_, text)| text);
-        let before = &text.as_bytes()[..byte.min(text.len())];
-        let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        (before.iter().filter(|b| **b == b'\n').count() + 1, start)
+        let Some(Source { lines, .. }) = self.sources.get(source) else { return (1, 0) };
+        let line = lines.partition_point(|start| *start <= byte);
+        (line, line.checked_sub(1).map_or(0, |index| lines[index]))
     }
 
     /// Everything reported, in the order of the texts.
@@ -170,11 +189,17 @@ impl Reporter {
         let mut found = std::mem::take(&mut self.found);
         found.sort_by_key(|(span, severity, _)| (*span, std::cmp::Reverse(*severity)));
         found.dedup();
+        if let Some((.., message)) = found.last_mut()
+            && self.dropped > 0
+        {
+            let _ = write!(message, " (and {} more)", self.dropped);
+        }
         found.into_iter().map(|found| self.diagnostic(found)).collect()
     }
 
     fn diagnostic(&self, (span, severity, message): (Span, Severity, String)) -> Diagnostic {
-        let (file, text) = self.sources.get(span.source).map_or(("", ""), |(f, t)| (f, t));
+        let source = self.sources.get(span.source);
+        let (file, text) = source.map_or(("", ""), |s| (&s.file, &s.text));
         let (line, start) = self.line_start(span.source, span.start);
         let rest = text.get(start..).unwrap_or_default();
         let line_text = rest.lines().next().unwrap_or_default();
@@ -222,9 +247,12 @@ impl Places {
 
     /// Forgets a part and all below it.
     pub(super) fn forget(&mut self, path: &[&str]) {
-        self.0.retain(|key, _| {
-            !(key.len() >= path.len() && key.iter().zip(path).all(|(a, b)| a == b))
-        });
+        let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
+        let below = self.0.range(path.clone()..).map(|(key, _)| key);
+        let below: Vec<_> = below.take_while(|key| key.starts_with(&path)).cloned().collect();
+        for key in below {
+            self.0.remove(&key);
+        }
     }
 
     /// Whether a file says anything about it.
