@@ -30,8 +30,10 @@ pub struct Diagnostic {
     pub column: usize,
     /// How many characters of the line it speaks of; at least 1.
     pub width: usize,
-    /// The text of the line, without what must stay secret.
+    /// The text of the line, cut around the place where it is long, without what must stay secret.
     pub source: String,
+    /// The column of the first character of `source`, from 1.
+    pub source_column: usize,
     /// What was found and what was expected.
     pub message: String,
 }
@@ -51,16 +53,16 @@ impl fmt::Display for Diagnostic {
         };
         writeln!(f, "{}:{}:{}: {severity}{}", self.file, self.line, self.column, self.message)?;
         let gutter = self.line.to_string();
-        let skipped = (self.column + 20).saturating_sub(SHOWN);
-        let shown: String = self.source.chars().skip(skipped).take(SHOWN).collect();
         // Tabs stay tabs so that the caret stands below its character.
-        let indent: String = shown
+        let indent: String = self
+            .source
             .chars()
-            .take(self.column - 1 - skipped)
+            .chain(std::iter::repeat(' '))
+            .take(self.column.saturating_sub(self.source_column))
             .map(|c| if c == '\t' { c } else { ' ' })
             .collect();
-        let caret = "^".repeat(self.width.min(SHOWN - indent.chars().count()).max(1));
-        writeln!(f, "{gutter} | {shown}")?;
+        let caret = "^".repeat(self.width.min(SHOWN.saturating_sub(indent.chars().count())).max(1));
+        writeln!(f, "{gutter} | {}", self.source)?;
         write!(f, "{:width$} | {indent}{caret}", "", width = gutter.len())
     }
 }
@@ -194,46 +196,68 @@ impl Reporter {
         {
             let _ = write!(message, " (and {} more)", self.dropped);
         }
-        found.into_iter().map(|found| self.diagnostic(found)).collect()
+        let mut diagnostics = Vec::with_capacity(found.len());
+        // Diagnostics of one line follow each other, and a line may be the whole file.
+        let mut visible = ((usize::MAX, 0), 0);
+        for (span, severity, message) in found {
+            let line = (span.source, self.line_start(span.source, span.start).0);
+            if visible.0 != line {
+                visible = (line, self.visible(span));
+            }
+            diagnostics.push(self.diagnostic(span, severity, message, visible.1));
+        }
+        diagnostics
     }
 
-    fn diagnostic(&self, (span, severity, message): (Span, Severity, String)) -> Diagnostic {
-        let source = self.sources.get(span.source);
-        let (file, text) = source.map_or(("", ""), |s| (&s.file, &s.text));
-        let (line, start) = self.line_start(span.source, span.start);
+    /// The line of a place, without its end, and the byte it starts at.
+    fn line_text(&self, span: Span) -> (&str, usize) {
+        let (_, start) = self.line_start(span.source, span.start);
+        let text = self.sources.get(span.source).map_or("", |source| &source.text);
         let rest = text.get(start..).unwrap_or_default();
-        let line_text = rest.lines().next().unwrap_or_default();
-        let from = span.start.min(text.len()) - start;
+        (rest.lines().next().unwrap_or_default(), start)
+    }
+
+    /// How many bytes of the line of a place may be shown. A misspelt name of a key must not give
+    /// the key away, so anything that looks like a key ends at its `=`.
+    fn visible(&self, span: Span) -> usize {
+        let (line, _) = self.line_text(span);
+        if self.secret_lines.contains(&(span.source, self.line_start(span.source, span.start).0)) {
+            return 0;
+        }
+        let lower = line.to_ascii_lowercase();
+        match line.find('=') {
+            Some(at) if lower.contains("curve") || lower.contains("secret") => at + 1,
+            _ => line.len(),
+        }
+    }
+
+    fn diagnostic(
+        &self,
+        span: Span,
+        severity: Severity,
+        message: String,
+        visible: usize,
+    ) -> Diagnostic {
+        let (line_text, start) = self.line_text(span);
+        let from = (span.start - start).min(line_text.len());
         let to = (span.end.max(span.start) - start).min(line_text.len());
         let characters = |bytes: &[u8]| bytes.iter().filter(|b| (**b as i8) >= -0x40).count();
-        let before = characters(&line_text.as_bytes()[..from.min(line_text.len())]);
-        let within = line_text.as_bytes().get(from..to).map_or(0, characters);
-        let source = if self.secret_lines.contains(&(span.source, line)) {
-            String::new()
-        } else {
-            without_secrets(line_text)
-        };
+        let column = characters(&line_text.as_bytes()[..from]) + 1;
+        let skipped = (column + 20).saturating_sub(SHOWN);
+        let shown = line_text[..visible].chars().skip(skipped).take(SHOWN);
+        // Nothing moves the cursor of a terminal.
+        let safe = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
         Diagnostic {
             severity,
-            file: file.into(),
-            line,
-            column: before + 1,
-            width: within.max(1),
-            source,
+            file: self.sources.get(span.source).map_or("", |source| &source.file).into(),
+            line: self.line_start(span.source, span.start).0,
+            column,
+            width: characters(&line_text.as_bytes()[from..to]).max(1),
+            source: shown.map(safe).collect(),
+            source_column: skipped + 1,
             message,
         }
     }
-}
-
-/// The line as it may be shown. A misspelt name of a key must not give the key away, so anything
-/// that looks like a key ends at its `=`; and nothing moves the cursor of a terminal.
-fn without_secrets(line: &str) -> String {
-    let lower = line.to_ascii_lowercase();
-    let shown = match line.find('=') {
-        Some(at) if lower.contains("curve") || lower.contains("secret") => &line[..=at],
-        _ => line,
-    };
-    shown.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Where the parts of a layout stand in their files.

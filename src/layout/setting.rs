@@ -340,6 +340,9 @@ impl Scalar for PathBuf {
     fn toml(&self) -> String {
         toml_string(&self.to_string_lossy())
     }
+    fn zeek(&self) -> String {
+        zeek_string(&self.to_string_lossy())
+    }
 }
 
 impl Scalar for Secret {
