@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let loaded = layout::load("cluster-layout.toml", |variable| std::env::var(variable).ok())?;
     let (node, notifications) = Node::builder(loaded.layout, name.as_str()).start()?;
 
-    let fields = vec![FieldSpec::new("node", Scalar::String), FieldSpec::new("what", Scalar::String)];
+    let fields =
+        vec![FieldSpec::new("node", Scalar::String), FieldSpec::new("what", Scalar::String)];
     let log = node.log(LogSchema::new("Ping::LOG", "ping", fields))?;
     node.subscribe("demo.ping")?;
 

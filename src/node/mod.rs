@@ -15,11 +15,11 @@
 //!
 //! ```no_run
 //! use zcluster::node::{Node, Notification};
-//! use zcluster::{Event, Layout, Value};
+//! use zcluster::{Event, Value};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (layout, _warnings) = Layout::from_toml(&std::fs::read_to_string("cluster-layout.toml")?, "cluster-layout.toml")?;
-//! let (node, notifications) = Node::builder(layout, "worker-1").start()?;
+//! let loaded = zcluster::layout::load("cluster-layout.toml", |name| std::env::var(name).ok())?;
+//! let (node, notifications) = Node::builder(loaded.layout, "worker-1").start()?;
 //! node.subscribe("demo.")?;
 //! while let Some(notification) = notifications.receive() {
 //!     match notification {
