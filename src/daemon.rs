@@ -70,7 +70,7 @@ impl From<NodeError> for Failure {
 /// The body of a daemon's `main`: parses the command line, sets up logging, runs, and turns a
 /// failure into one line and an exit code.
 pub fn main<Args: clap::Parser>(
-    run: impl FnOnce(Args) -> Result<(), Failure>,
+    run: impl FnOnce(&Args) -> Result<(), Failure>,
 ) -> process::ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -84,7 +84,7 @@ pub fn main<Args: clap::Parser>(
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_target(false)
         .init();
-    match run(args) {
+    match run(&args) {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
             log::error!("{}", failure.message);
@@ -174,7 +174,7 @@ pub fn print_members(notifications: &Notifications) {
 ///
 /// # Errors
 /// When nobody reads standard output any more.
-pub fn print_ready(members: serde_json::Map<String, serde_json::Value>) -> Result<(), Failure> {
+pub fn print_ready(members: &serde_json::Map<String, serde_json::Value>) -> Result<(), Failure> {
     print_line(&serde_json::json!({ "ready": members }))
 }
 

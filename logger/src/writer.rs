@@ -348,7 +348,9 @@ impl Writer {
             && let Some(oldest) = open.map(|log| log.file.last_used).min()
         {
             let log = self.logs.iter_mut().find(|log| log.file.last_used == oldest);
-            log.into_iter().for_each(|log| log.file.release());
+            if let Some(log) = log {
+                log.file.release();
+            }
         }
     }
 

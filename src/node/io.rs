@@ -19,6 +19,7 @@ use super::{LogBatch, NodeError, Outgoing, lock};
 use crate::Event;
 use crate::layout::Layout;
 use crate::membership::{Action, Hello, Input, Membership, Warning};
+use crate::pool::Pools;
 use crate::queue::{self, Empty, Limits, Rejected};
 use crate::rate_limit::{KeyedRateLimit, RateLimit};
 use crate::telemetry::NodeMetrics;
@@ -57,6 +58,7 @@ pub(super) struct Parts {
     pub(super) batches: queue::Receiver<LogBatch>,
     pub(super) notify: queue::Sender<Notification>,
     pub(super) members: Arc<Mutex<BTreeMap<String, NodeId>>>,
+    pub(super) pools: Arc<Mutex<Pools>>,
     pub(super) streams: Arc<Streams>,
     pub(super) own_topics: Vec<BString>,
 }
@@ -69,7 +71,7 @@ pub(super) struct Io {
     layout: Arc<Layout>,
     topics: NodeTopics,
     format: EventFormat,
-    metrics: NodeMetrics,
+    metrics: Arc<NodeMetrics>,
     waker: Arc<Waker>,
     bus: Bus,
     logs: LogPump,
@@ -77,6 +79,7 @@ pub(super) struct Io {
     outgoing: queue::Receiver<Outgoing>,
     notify: queue::Sender<Notification>,
     members: Arc<Mutex<BTreeMap<String, NodeId>>>,
+    pools: Arc<Mutex<Pools>>,
     cluster_log: LogStream,
     own_topics: Vec<BString>,
     /// Greetings that found no room; they are sent before any event.
@@ -127,7 +130,7 @@ impl Io {
             layout: parts.layout,
             topics: parts.topics,
             format: parts.format,
-            metrics: parts.metrics,
+            metrics: Arc::new(parts.metrics),
             waker: parts.waker,
             bus: parts.bus,
             logs,
@@ -135,6 +138,7 @@ impl Io {
             outgoing: parts.outgoing,
             notify: parts.notify,
             members: parts.members,
+            pools: parts.pools,
             cluster_log,
             own_topics: parts.own_topics,
             deferred: VecDeque::new(),
@@ -449,6 +453,13 @@ impl Io {
 
     fn member_changed(&mut self, name: &str, up: bool) {
         self.logs.set_down(name, !up);
+        let mut pools = lock(&self.pools);
+        if up {
+            pools.node_up(name);
+        } else {
+            pools.node_down(name);
+        }
+        drop(pools);
         let members = self.membership.members();
         lock(&self.members).clone_from(members);
         if let Some(node) = self.layout.node(name) {

@@ -1,6 +1,6 @@
 //! Real processes for the system tests: a cluster in a directory of its own, on ports that the
 //! system chose, with everything it started killed when it goes out of scope.
-#![allow(dead_code)] // not every test uses all of it
+#![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -307,7 +307,7 @@ impl Cluster {
         if !options.contains("[log]") {
             text.push_str("[log]\n");
         }
-        let logs = format!("dir = {:?}\n", dir.path().join("logs"));
+        let logs = format!("dir = \"{}\"\n", dir.path().join("logs").display());
         text = text.replacen("[log]\n", &format!("[log]\n{logs}"), 1);
         if !options.contains("[proxy]") {
             text.push_str("[proxy]\nmetrics_port = 0\n");

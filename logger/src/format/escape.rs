@@ -77,8 +77,8 @@ impl Stops {
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         (control
             | word
-            | zero(word ^ ONES * 0x7f)
-            | zero(word ^ ONES * u64::from(b'\\'))
+            | zero(word ^ (ONES * 0x7f))
+            | zero(word ^ (ONES * u64::from(b'\\')))
             | zero(word ^ self.first)
             | zero(word ^ self.second))
             & HIGH_BITS
