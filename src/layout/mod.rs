@@ -6,22 +6,33 @@
 //! Reading takes text and gives a checked [`Layout`] or all errors of the text at once; no socket
 //! is opened and no name resolved.
 
+mod diagnostic;
 mod endpoint;
+mod env;
+mod load;
 mod options;
 mod secret;
 mod setting;
+mod toml;
+mod toml_print;
+mod validate;
+pub mod zeek;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
-pub use endpoint::{Endpoint, Host};
+pub use diagnostic::{Diagnostic, LayoutErrors, Severity};
+pub use endpoint::{Endpoint, EndpointError, Host};
+pub use env::{Environment, EnvironmentError};
+pub use load::{LoadError, Loaded, load};
 pub use options::{
     Cluster, EventSerializer, JsonStringEscapePolicy, JsonTimestamps, Log, LogFormat, LogHwmAction,
     Proxy, Telemetry, WebSocket, ZeroMq,
 };
 pub use secret::Secret;
+pub use toml_print::to_toml;
 
 /// A cluster: its nodes and its options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -260,3 +271,6 @@ impl Layout {
         self.manager().is_some() && self.loggers().next().is_none()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -255,6 +255,18 @@ table! {
 }
 
 impl ZeroMq {
+    /// Whether client sockets use CURVE (WIRE.md §7.1).
+    pub fn curve_client(&self) -> bool {
+        !self.curve_server_publickey.is_empty()
+            && !self.curve_client_publickey.is_empty()
+            && !self.curve_client_secretkey.is_empty()
+    }
+
+    /// Whether server sockets use CURVE (WIRE.md §7.1).
+    pub fn curve_server(&self) -> bool {
+        !self.curve_server_secretkey.is_empty() && !self.curve_client_publickey.is_empty()
+    }
+
     /// Options Zeek does not have: the exporter leaves them out.
     pub(super) const OWN: [&'static str; 10] = [
         "heartbeat_interval",

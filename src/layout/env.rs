@@ -1,0 +1,310 @@
+//! [`Environment`]: the environment variables a node heeds, and what they change in a layout
+//! (WIRE.md §7.1, §7.5). Reads through a closure, never the environment itself.
+
+use std::net::IpAddr;
+
+use super::endpoint::Endpoint;
+use super::secret::Secret;
+use super::setting::{Raw, Scalar};
+use super::validate::is_curve_key;
+use super::{Layout, NodeType};
+
+/// Common start of the names of CURVE keys and of the ports of the central broker.
+const PREFIX: &str = "ZEEK_CLUSTER_BACKEND_ZEROMQ_";
+
+/// What the environment says. An empty variable counts as unset, as in Zeek.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `CLUSTER_NODE`: which node this process is.
+    pub node: Option<String>,
+    /// `ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_SERVER_PUBLICKEY`.
+    pub curve_server_publickey: Secret,
+    /// `ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_SERVER_SECRETKEY`.
+    pub curve_server_secretkey: Secret,
+    /// `ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_CLIENT_PUBLICKEY`.
+    pub curve_client_publickey: Secret,
+    /// `ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_CLIENT_SECRETKEY`.
+    pub curve_client_secretkey: Secret,
+    /// `ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT`: port of the central XPUB.
+    pub xpub_port: Option<u16>,
+    /// `ZEEK_CLUSTER_BACKEND_ZEROMQ_XSUB_PORT`: port of the central XSUB.
+    pub xsub_port: Option<u16>,
+    /// `ZEEK_WEBSOCKET_LISTEN_ADDRESS`.
+    pub websocket_address: Option<IpAddr>,
+    /// `ZEEK_WEBSOCKET_LISTEN_PORT`.
+    pub websocket_port: Option<u16>,
+    /// `ZEEK_LOG_SUFFIX`: extension of log files.
+    pub log_suffix: Option<String>,
+    /// `ZEEK_DEFAULT_LISTEN_ADDRESS`: address of metrics.
+    pub default_listen_address: Option<IpAddr>,
+    /// `ZEEKCTL_CHECK_CONFIG` is set: check and exit, open no socket.
+    pub check_config: bool,
+    /// `ZEEKCTL_DISABLE_LISTEN` is set: open no socket.
+    pub disable_listen: bool,
+}
+
+/// What is wrong with the environment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvironmentError {
+    /// A variable holds something else than it should.
+    #[error("environment variable {name}: found {found}, expected {expected}")]
+    Invalid {
+        /// The variable.
+        name: String,
+        /// Its value, or for secrets its length.
+        found: String,
+        /// What it should hold.
+        expected: String,
+    },
+    /// CURVE keys come from the environment and from the file: nobody could say which count.
+    #[error(
+        "CURVE keys are set in the environment ({variable}) and in the layout file ({option}); \
+         expected one of them only"
+    )]
+    CurveTwice {
+        /// A variable that is set.
+        variable: String,
+        /// An option that is set.
+        option: &'static str,
+    },
+    /// The keys of the environment enable neither clients nor servers (WIRE.md §7.1).
+    #[error(
+        "the CURVE keys of the environment do not suffice: clients need \
+         {PREFIX}CURVE_SERVER_PUBLICKEY, …_CLIENT_PUBLICKEY and …_CLIENT_SECRETKEY, servers \
+         …_SERVER_SECRETKEY and …_CLIENT_PUBLICKEY"
+    )]
+    CurveIncomplete,
+}
+
+impl Environment {
+    /// Reads every variable through `lookup`.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvironmentError::Invalid`] for a port, address or key that is none.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentError> {
+        let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let curve = |which: &str| {
+            let name = format!("{PREFIX}CURVE_{which}");
+            let key = Secret::new(get(&name).unwrap_or_default());
+            if key.is_empty() || is_curve_key(&key) {
+                return Ok(key);
+            }
+            let found = format!("{} characters", key.expose().chars().count());
+            let expected = "a key of 40 characters of Z85".into();
+            Err(EnvironmentError::Invalid { name, found, expected })
+        };
+        let websocket_port: Option<u16> = parse(&get, "ZEEK_WEBSOCKET_LISTEN_PORT")?;
+        Ok(Environment {
+            node: get("CLUSTER_NODE"),
+            curve_server_publickey: curve("SERVER_PUBLICKEY")?,
+            curve_server_secretkey: curve("SERVER_SECRETKEY")?,
+            curve_client_publickey: curve("CLIENT_PUBLICKEY")?,
+            curve_client_secretkey: curve("CLIENT_SECRETKEY")?,
+            xpub_port: parse(&get, &format!("{PREFIX}XPUB_PORT"))?,
+            xsub_port: parse(&get, &format!("{PREFIX}XSUB_PORT"))?,
+            websocket_address: parse(&get, "ZEEK_WEBSOCKET_LISTEN_ADDRESS")?,
+            websocket_port,
+            log_suffix: get("ZEEK_LOG_SUFFIX"),
+            default_listen_address: parse(&get, "ZEEK_DEFAULT_LISTEN_ADDRESS")?,
+            check_config: get("ZEEKCTL_CHECK_CONFIG").is_some(),
+            disable_listen: get("ZEEKCTL_DISABLE_LISTEN").is_some(),
+        })
+    }
+
+    /// The keys by the name of their option.
+    fn curve_keys(&self) -> [(&'static str, &Secret); 4] {
+        [
+            ("curve_server_publickey", &self.curve_server_publickey),
+            ("curve_server_secretkey", &self.curve_server_secretkey),
+            ("curve_client_publickey", &self.curve_client_publickey),
+            ("curve_client_secretkey", &self.curve_client_secretkey),
+        ]
+    }
+}
+
+fn parse<T: Scalar>(
+    get: &impl Fn(&str) -> Option<String>,
+    name: &str,
+) -> Result<Option<T>, EnvironmentError> {
+    let Some(text) = get(name) else { return Ok(None) };
+    match T::parse(&Raw::Text(&text)) {
+        Some(value) => Ok(Some(value)),
+        None => Err(EnvironmentError::Invalid {
+            name: name.into(),
+            found: Raw::Text(&text).to_string(),
+            expected: T::expected(),
+        }),
+    }
+}
+
+impl Layout {
+    /// Overrides what the environment says otherwise.
+    ///
+    /// The ports of the central broker change where it listens, and where nodes connect as long
+    /// as they follow it. The WebSocket variables change the API of the node this process is (of
+    /// the manager where that is not known), if it offers one.
+    ///
+    /// # Errors
+    ///
+    /// CURVE keys from the environment never mix with keys of the file, and must suffice for a
+    /// client or a server; the layout is then unchanged.
+    pub fn apply_environment(&mut self, environment: &Environment) -> Result<(), EnvironmentError> {
+        self.apply_curve(environment)?;
+        let zeromq = &mut self.zeromq;
+        for (port, listen, connect) in [
+            (
+                environment.xpub_port,
+                &mut zeromq.listen_xpub_endpoint,
+                &mut zeromq.connect_xsub_endpoint,
+            ),
+            (
+                environment.xsub_port,
+                &mut zeromq.listen_xsub_endpoint,
+                &mut zeromq.connect_xpub_endpoint,
+            ),
+        ] {
+            let Some(port) = port else { continue };
+            // An endpoint elsewhere belongs to another broker, which has its own port.
+            let follows = connect == listen;
+            if let Ok(Endpoint::Tcp { host, .. }) = listen.parse() {
+                *listen = Endpoint::Tcp { host, port }.to_string();
+                if follows {
+                    connect.clone_from(listen);
+                }
+            }
+        }
+        if let Some(suffix) = &environment.log_suffix {
+            self.log.suffix.clone_from(suffix);
+        }
+        // The file is more specific than a default.
+        self.telemetry.metrics_address =
+            self.telemetry.metrics_address.or(environment.default_listen_address);
+        let local = match &environment.node {
+            Some(name) => self.nodes.get_mut(name),
+            None => self.nodes.values_mut().find(|node| node.node_type == NodeType::Manager),
+        };
+        if let Some(websocket) = local.and_then(|node| node.websocket.as_mut()) {
+            websocket.listen_addr = environment.websocket_address.unwrap_or(websocket.listen_addr);
+            websocket.listen_port = environment.websocket_port.unwrap_or(websocket.listen_port);
+        }
+        Ok(())
+    }
+
+    fn apply_curve(&mut self, environment: &Environment) -> Result<(), EnvironmentError> {
+        let given = environment.curve_keys();
+        let Some((name, _)) = given.iter().find(|(_, key)| !key.is_empty()) else { return Ok(()) };
+        let mut zeromq = self.zeromq.clone();
+        let keys = [
+            &mut zeromq.curve_server_publickey,
+            &mut zeromq.curve_server_secretkey,
+            &mut zeromq.curve_client_publickey,
+            &mut zeromq.curve_client_secretkey,
+        ];
+        for (key, (option, value)) in keys.into_iter().zip(given) {
+            if !key.is_empty() {
+                let variable = format!("{PREFIX}{}", name.to_ascii_uppercase());
+                return Err(EnvironmentError::CurveTwice { variable, option });
+            }
+            key.clone_from(value);
+        }
+        if !zeromq.curve_client() && !zeromq.curve_server() {
+            return Err(EnvironmentError::CurveIncomplete);
+        }
+        self.zeromq = zeromq;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{Node, WebSocket};
+
+    // The public test keys of the ZeroMQ documentation.
+    const KEY: &str = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+
+    fn read(variables: &[(&str, &str)]) -> Result<Environment, EnvironmentError> {
+        Environment::read(|name| {
+            variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn apply(layout: &mut Layout, variables: &[(&str, &str)]) -> Result<(), EnvironmentError> {
+        layout.apply_environment(&read(variables)?)
+    }
+
+    #[test]
+    fn an_empty_environment_changes_nothing() {
+        let mut layout = Layout::default();
+        apply(&mut layout, &[("ZEEK_LOG_SUFFIX", ""), ("ZEEKCTL_CHECK_CONFIG", "")]).unwrap();
+        assert_eq!(layout, Layout::default());
+    }
+
+    #[test]
+    fn ports_move_the_broker_and_those_who_follow_it() {
+        let mut layout = Layout::default();
+        layout.zeromq.connect_xpub_endpoint = "tcp://10.0.0.1:5556".into();
+        let xpub = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT";
+        let xsub = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XSUB_PORT";
+        apply(&mut layout, &[(xpub, "7001/tcp"), (xsub, "7002")]).unwrap();
+        assert_eq!(layout.zeromq.listen_xpub_endpoint, "tcp://127.0.0.1:7001");
+        assert_eq!(layout.connect_xsub_endpoint(), "tcp://127.0.0.1:7001");
+        assert_eq!(layout.zeromq.listen_xsub_endpoint, "tcp://127.0.0.1:7002");
+        assert_eq!(layout.connect_xpub_endpoint(), "tcp://10.0.0.1:5556");
+    }
+
+    #[test]
+    fn websocket_telemetry_and_suffix() {
+        let mut layout = Layout::default();
+        for name in ["manager", "other"] {
+            let node_type = if name == "manager" { NodeType::Manager } else { NodeType::Worker };
+            let mut node = Node::new(node_type, [10, 0, 0, 1].into());
+            node.websocket = Some(WebSocket::default());
+            layout.nodes.insert(name.into(), node);
+        }
+        let mut variables = vec![
+            ("ZEEK_WEBSOCKET_LISTEN_ADDRESS", "[::1]"),
+            ("ZEEK_WEBSOCKET_LISTEN_PORT", "8080"),
+            ("ZEEK_DEFAULT_LISTEN_ADDRESS", "0.0.0.0"),
+            ("ZEEK_LOG_SUFFIX", "txt"),
+        ];
+        let mut unnamed = layout.clone();
+        apply(&mut unnamed, &variables).unwrap();
+        assert_eq!(unnamed.log.suffix, "txt");
+        assert_eq!(unnamed.telemetry.metrics_address, Some([0, 0, 0, 0].into()));
+        let websocket = |layout: &Layout, name| layout.nodes[name].websocket.clone().unwrap();
+        assert_eq!(websocket(&unnamed, "manager").listen_port, 8080);
+        assert!(websocket(&unnamed, "manager").listen_addr.is_ipv6());
+        assert_eq!(websocket(&unnamed, "other"), WebSocket::default());
+
+        variables.push(("CLUSTER_NODE", "other"));
+        apply(&mut layout, &variables).unwrap();
+        assert_eq!(websocket(&layout, "other").listen_port, 8080);
+        assert_eq!(websocket(&layout, "manager"), WebSocket::default());
+    }
+
+    #[test]
+    fn bad_values_name_the_variable() {
+        let error = read(&[("ZEEK_WEBSOCKET_LISTEN_PORT", "99999")]).unwrap_err().to_string();
+        assert!(error.contains("ZEEK_WEBSOCKET_LISTEN_PORT: found \"99999\", expected a TCP port"));
+        let name = "ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_CLIENT_SECRETKEY";
+        let error = read(&[(name, "hunter2")]).unwrap_err().to_string();
+        assert!(error.contains(name) && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn curve_keys_come_from_one_place() {
+        let name = |which: &str| format!("ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_{which}");
+        let (secret, public) = (name("SERVER_SECRETKEY"), name("CLIENT_PUBLICKEY"));
+        let mut layout = Layout::default();
+        let error = apply(&mut layout, &[(&secret, KEY)]).unwrap_err();
+        assert_eq!(error, EnvironmentError::CurveIncomplete);
+        assert_eq!(layout, Layout::default());
+
+        apply(&mut layout, &[(&secret, KEY), (&public, KEY)]).unwrap();
+        assert!(layout.zeromq.curve_server() && !layout.zeromq.curve_client());
+        let error = apply(&mut layout, &[(&public, KEY)]).unwrap_err();
+        assert!(matches!(error, EnvironmentError::CurveTwice { .. }));
+    }
+}

@@ -1,0 +1,253 @@
+//! `cluster-layout.toml` to [`Layout`], with every error of the file at once.
+//!
+//! The tree of the parsed file is walked by hand: serde would stop at the first error and lose the
+//! places of the others.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ::toml::Spanned;
+use ::toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, LayoutErrors, Places, Reporter, Span};
+use super::options::Table;
+use super::setting::Raw;
+use super::validate::validate;
+use super::{Layout, Node, NodeType, WebSocket, ZeroMq};
+
+/// The tables a layout file may have.
+const SECTIONS: [&str; 6] = ["cluster", "zeromq", "proxy", "log", "telemetry", "nodes"];
+
+impl Layout {
+    /// Reads a layout file. `file_name` is for messages.
+    ///
+    /// The second part of the result are the warnings: what is legal but unwise.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes the file unusable, each with its place: syntax errors, unknown keys, wrong
+    /// types, values out of range, and parts that contradict each other.
+    pub fn from_toml(
+        text: &str,
+        file_name: &str,
+    ) -> Result<(Layout, Vec<Diagnostic>), LayoutErrors> {
+        let mut reader = Reader::new(text, file_name);
+        let layout = reader.layout(text);
+        let failed = reader.reporter.has_errors();
+        let diagnostics = reader.reporter.finish();
+        if failed { Err(LayoutErrors { diagnostics }) } else { Ok((layout, diagnostics)) }
+    }
+}
+
+struct Reader {
+    reporter: Reporter,
+    places: Places,
+    source: usize,
+}
+
+impl Reader {
+    fn new(text: &str, file_name: &str) -> Self {
+        let mut reporter = Reporter::default();
+        let source = reporter.add_source(file_name, text);
+        Reader { reporter, places: Places::default(), source }
+    }
+
+    fn span<T>(&self, part: &Spanned<T>) -> Span {
+        let range = part.span();
+        Span { source: self.source, start: range.start, end: range.end }
+    }
+
+    fn layout(&mut self, text: &str) -> Layout {
+        let (root, syntax_errors) = DeTable::parse_recoverable(text);
+        for error in &syntax_errors {
+            let range = error.span().unwrap_or_default();
+            let span = Span { source: self.source, start: range.start, end: range.end };
+            self.reporter.error(span, error.message().trim_end().replace('\n', ", "));
+        }
+        let mut layout = Layout::default();
+        for (key, value) in root.get_ref() {
+            let name: &str = key.get_ref();
+            self.places.put(&[name], self.span(key));
+            match name {
+                "cluster" => self.section(&[name], "[cluster]", value, &mut layout.cluster, &[]),
+                "zeromq" => {
+                    self.section(&[name], "[zeromq]", value, &mut layout.zeromq, &ZeroMq::IGNORED);
+                }
+                "proxy" => self.section(&[name], "[proxy]", value, &mut layout.proxy, &[]),
+                "log" => self.section(&[name], "[log]", value, &mut layout.log, &[]),
+                "telemetry" => {
+                    self.section(&[name], "[telemetry]", value, &mut layout.telemetry, &[]);
+                }
+                "nodes" => self.nodes(value, &mut layout),
+                _ => {
+                    let hint = suggestion(name, SECTIONS).map_or_else(
+                        || format!("expected one of {}", SECTIONS.join(", ")),
+                        |hint| format!("did you mean `{hint}`?"),
+                    );
+                    self.error(key, format!("unknown section `{name}`; {hint}"));
+                }
+            }
+        }
+        if !self.places.has(&["cluster", "manager_is_logger"]) {
+            layout.cluster.manager_is_logger = layout.default_manager_is_logger();
+        }
+        // After a syntax error parts are missing from the tree that may well be in the file.
+        if syntax_errors.is_empty() {
+            validate(&layout, &self.places, &mut self.reporter);
+        }
+        layout
+    }
+
+    /// Reports an error, unless its line is known to be broken.
+    fn error<T>(&mut self, at: &Spanned<T>, message: String) {
+        let span = self.span(at);
+        if !self.reporter.has_error_on_line(span) {
+            self.reporter.error(span, message);
+        }
+    }
+
+    fn table<'t, 'i>(
+        &mut self,
+        value: &'t Spanned<DeValue<'i>>,
+        label: &str,
+    ) -> Option<&'t DeTable<'i>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            let found = raw(value.get_ref());
+            self.error(value, format!("{label}: found {found}, expected a table"));
+        }
+        table
+    }
+
+    /// Reads a table of options. Keys in `ignored` are accepted with a warning.
+    fn section(
+        &mut self,
+        path: &[&str],
+        label: &str,
+        value: &Spanned<DeValue<'_>>,
+        options: &mut dyn Table,
+        ignored: &[&str],
+    ) {
+        let Some(table) = self.table(value, label) else { return };
+        for (key, value) in table {
+            self.option(path, label, key, value, options, ignored, &[]);
+        }
+    }
+
+    /// Reads one option. `others` are keys the caller reads itself: for suggestions only.
+    #[allow(clippy::too_many_arguments)]
+    fn option(
+        &mut self,
+        path: &[&str],
+        label: &str,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+        options: &mut dyn Table,
+        ignored: &[&str],
+        others: &[&'static str],
+    ) {
+        let name: &str = key.get_ref();
+        if ignored.contains(&name) {
+            let span = self.span(key);
+            self.reporter.warn(span, format!("`{name}` in {label} has no effect here"));
+            return;
+        }
+        let mut options = options.options();
+        let names: Vec<&'static str> = options.iter().map(|(name, _)| *name).collect();
+        let Some((_, setting)) = options.iter_mut().find(|(known, _)| *known == name) else {
+            let hint = suggestion(name, names.into_iter().chain(others.iter().copied()))
+                .map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"));
+            self.error(key, format!("unknown key `{name}` in {label}{hint}"));
+            return;
+        };
+        let span = self.span(value);
+        self.places.put(&[path, &[name]].concat(), span);
+        let raw = raw(value.get_ref());
+        if setting.is_secret() {
+            self.reporter.keep_secret(span);
+        }
+        if let Err(expected) = setting.read(&raw) {
+            let found = if setting.is_secret() { String::new() } else { format!("found {raw}, ") };
+            self.error(value, format!("`{name}` in {label}: {found}expected {expected}"));
+        }
+    }
+
+    fn nodes(&mut self, value: &Spanned<DeValue<'_>>, layout: &mut Layout) {
+        let Some(table) = self.table(value, "[nodes]") else {
+            self.places.put(&["nodes"], self.span(value));
+            return;
+        };
+        for (key, value) in table {
+            let name: &str = key.get_ref();
+            self.places.put(&["nodes", name], self.span(key));
+            let node = self.node(name, key, value);
+            layout.nodes.insert(name.into(), node);
+        }
+    }
+
+    fn node(
+        &mut self,
+        name: &str,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Node {
+        let label = format!("[nodes.{name}]");
+        let mut node = Node::new(NodeType::None, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let Some(table) = self.table(value, &label) else { return node };
+        for (key, value) in table {
+            if key.get_ref() == "websocket" {
+                let websocket = node.websocket.insert(WebSocket::default());
+                let path = ["nodes", name, "websocket"];
+                self.places.put(&path, self.span(key));
+                let label = format!("`websocket` of {label}");
+                self.section(&path, &label, value, websocket, &[]);
+            } else {
+                let others = ["websocket"];
+                self.option(&["nodes", name], &label, key, value, &mut node, &[], &others);
+            }
+        }
+        for required in ["node_type", "ip"] {
+            if !self.places.has(&["nodes", name, required]) {
+                let expected = match required {
+                    "ip" => "the address of its host",
+                    _ => "\"manager\", \"logger\", \"worker\", \"proxy\" or \"control\"",
+                };
+                self.error(key, format!("{label} has no `{required}`; expected {expected}"));
+            }
+        }
+        node.zone_id = node.zone_id.filter(|zone| !zone.is_empty());
+        node
+    }
+}
+
+/// The value without its place.
+fn raw<'t>(value: &'t DeValue<'_>) -> Raw<'t> {
+    match value {
+        DeValue::String(text) => Raw::Text(text),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Raw::Integer(number),
+            Err(_) => Raw::Other("a number beyond 64 bits"),
+        },
+        DeValue::Float(number) => match number.as_str().parse() {
+            Ok(number) => Raw::Float(number),
+            Err(_) => Raw::Other("a number beyond 64 bits"),
+        },
+        DeValue::Boolean(value) => Raw::Bool(*value),
+        DeValue::Datetime(_) => Raw::Other("a date or time"),
+        DeValue::Array(list) => Raw::List(list.iter().map(|item| raw(item.get_ref())).collect()),
+        DeValue::Table(_) => Raw::Other("a table"),
+    }
+}
+
+/// The known name nearest to what was typed, if any is near.
+pub(super) fn suggestion(
+    typed: &str,
+    known: impl IntoIterator<Item = &'static str>,
+) -> Option<&'static str> {
+    // Long nonsense resembles nothing, and the measure is quadratic.
+    if typed.len() > 64 {
+        return None;
+    }
+    let near = known.into_iter().map(|name| (strsim::damerau_levenshtein(typed, name), name));
+    let (distance, name) = near.min()?;
+    (distance <= (typed.len() / 3).clamp(1, 4)).then_some(name)
+}

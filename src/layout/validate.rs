@@ -1,0 +1,502 @@
+//! Whether the parts of a [`Layout`] fit together: ranges, references between nodes, endpoints and
+//! ports. The same rules hold for every format a layout is read from.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::diagnostic::{Places, Reporter, Span};
+use super::endpoint::Endpoint;
+use super::{Host, Layout, Node, NodeType, Secret};
+
+/// Reports what is wrong or unwise in `layout`; `places` says where it stands.
+pub(super) fn validate(layout: &Layout, places: &Places, reporter: &mut Reporter) {
+    let broken = reporter.error_spans();
+    let mut check = Check { layout, places, reporter, broken };
+    check.node_names();
+    check.roles();
+    check.websockets();
+    check.endpoints();
+    check.ranges();
+    check.queues();
+    check.curve();
+    check.log();
+    check.ports();
+}
+
+struct Check<'a> {
+    layout: &'a Layout,
+    places: &'a Places,
+    reporter: &'a mut Reporter,
+    /// Values that could not be read: what stands in the layout instead is nobody's fault.
+    broken: BTreeSet<Span>,
+}
+
+/// Sockets count heartbeats in milliseconds of 31 bits.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+/// `ZMQ_HEARTBEAT_TTL` travels as tenths of a second in 16 bits.
+const LONGEST_TTL: Duration = Duration::from_secs(6553);
+
+impl Check<'_> {
+    fn error(&mut self, path: &[&str], message: impl Into<String>) {
+        let span = self.places.find(path);
+        if !self.broken.contains(&span) {
+            self.reporter.error(span, message);
+        }
+    }
+
+    fn warn(&mut self, path: &[&str], message: impl Into<String>) {
+        self.reporter.warn(self.places.find(path), message);
+    }
+
+    /// Names stand in topics and in paths of log files.
+    fn node_names(&mut self) {
+        if self.layout.nodes.is_empty() {
+            self.error(&["nodes"], "the layout has no nodes; expected at least one [nodes.NAME]");
+        }
+        for name in self.layout.nodes.keys() {
+            let problem = if name.is_empty() {
+                "is empty"
+            } else if name == "." || name == ".." {
+                "is no name of a directory"
+            } else if name.contains('/') {
+                "contains `/`"
+            } else if name.chars().any(char::is_control) {
+                "contains a control character"
+            } else if name.len() > 200 {
+                "is longer than 200 bytes"
+            } else {
+                continue;
+            };
+            let message = format!("the node name {name:?} {problem}; it must fit topics and paths");
+            self.error(&["nodes", name], message);
+        }
+    }
+
+    fn roles(&mut self) {
+        let layout = self.layout;
+        let mut managers = layout.nodes_of_type(NodeType::Manager);
+        if let Some((first, _)) = managers.next() {
+            for (name, _) in managers {
+                let message =
+                    format!("`{name}` is a second manager beside `{first}`; expected one");
+                self.error(&["nodes", name, "node_type"], message);
+            }
+        }
+        for (name, node) in &layout.nodes {
+            self.manager_of(name, node);
+            if node.node_type == NodeType::None && self.places.has(&["nodes", name, "node_type"]) {
+                self.warn(&["nodes", name, "node_type"], format!("`{name}` has no part to play"));
+            }
+            let link_local = matches!(node.ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+            if link_local && node.zone_id.is_none() {
+                let message = format!("`{name}` has a link-local address but no `zone_id`");
+                self.warn(&["nodes", name, "ip"], message);
+            }
+            if let Some(zone) = node.zone_id.as_deref() {
+                if zone
+                    .contains(|c: char| c.is_control() || c.is_whitespace() || "[]%/:".contains(c))
+                {
+                    let message = format!("`zone_id` of `{name}` is not the name of an interface");
+                    self.error(&["nodes", name, "zone_id"], message);
+                } else if !link_local {
+                    let message = format!(
+                        "`zone_id` of `{name}` has no effect: its address is not link-local"
+                    );
+                    self.warn(&["nodes", name, "zone_id"], message);
+                }
+            }
+            if node.ip.is_unspecified() && self.places.has(&["nodes", name, "ip"]) {
+                let message = format!("`ip` of `{name}` must be an address others can connect to");
+                self.error(&["nodes", name, "ip"], message);
+            }
+        }
+        self.log_receivers();
+    }
+
+    fn manager_of(&mut self, name: &str, node: &Node) {
+        let Some(manager) = &node.manager else { return };
+        let problem = match self.layout.node(manager) {
+            None => "is not in the layout".to_owned(),
+            Some(node) if node.node_type != NodeType::Manager => {
+                format!("is of type {}, not manager", node.node_type)
+            }
+            Some(_) => return,
+        };
+        let message = format!("`{name}` names `{manager}` as its manager, which {problem}");
+        self.error(&["nodes", name, "manager"], message);
+    }
+
+    fn log_receivers(&mut self) {
+        let layout = self.layout;
+        let explicit = self.places.has(&["cluster", "manager_is_logger"]);
+        for (name, node) in layout.log_receivers() {
+            if node.port.is_some() || self.places.has(&["nodes", name, "port"]) {
+                continue;
+            }
+            if node.node_type == NodeType::Logger {
+                let message =
+                    format!("logger `{name}` has no `port`; expected the port it receives logs on");
+                self.error(&["nodes", name], message);
+            } else if explicit {
+                let message = format!(
+                    "`{name}` receives logs by `manager_is_logger` but has no `port`; expected one"
+                );
+                self.error(&["nodes", name], message);
+            } else if layout.nodes.len() > 1 {
+                let message = format!(
+                    "nobody receives logs: there is no logger, and manager `{name}` has no `port`"
+                );
+                self.warn(&["nodes", name], message);
+            }
+        }
+        if layout.cluster.manager_is_logger && layout.loggers().next().is_some() {
+            let message = "the manager receives logs beside the loggers: set `manager_is_logger` \
+                           to false unless that is meant";
+            self.warn(&["cluster", "manager_is_logger"], message);
+        }
+        if layout.cluster.manager_is_logger && layout.manager().is_none() {
+            let message = "`manager_is_logger` has no effect: the layout has no manager";
+            self.warn(&["cluster", "manager_is_logger"], message);
+        }
+        if layout.log_receivers().next().is_none()
+            && layout.zeromq.connect_log_endpoints.is_empty()
+            && layout.nodes.len() > 1
+        {
+            self.warn(&["nodes"], "nobody receives logs: the layout has no logger and no manager");
+        }
+    }
+
+    fn websockets(&mut self) {
+        for (name, node) in &self.layout.nodes {
+            let Some(websocket) = &node.websocket else { continue };
+            let at = |key| ["nodes", name, "websocket", key];
+            let tls = websocket.cert_file.is_some();
+            if tls != websocket.key_file.is_some() {
+                let (set, unset) =
+                    if tls { ("cert_file", "key_file") } else { ("key_file", "cert_file") };
+                self.error(
+                    &at(set),
+                    format!("`{set}` without `{unset}`; expected both or neither"),
+                );
+            }
+            if websocket.enable_peer_verification && !tls {
+                self.error(
+                    &at("enable_peer_verification"),
+                    "clients can be verified over TLS only; expected `cert_file` and `key_file` too",
+                );
+            }
+            if websocket.ca_file.is_some() && !websocket.enable_peer_verification {
+                self.warn(
+                    &at("ca_file"),
+                    "`ca_file` has no effect without `enable_peer_verification`",
+                );
+            }
+            if websocket.max_event_queue_size == 0 {
+                self.error(&at("max_event_queue_size"), "found `0`, expected at least 1");
+            }
+            if !websocket.listen_addr.is_loopback() && !websocket.enable_peer_verification {
+                self.warn(
+                    &at("listen_addr"),
+                    format!(
+                        "the WebSocket API of `{name}` is open to whoever reaches {}: clients are \
+                         not verified",
+                        websocket.listen_addr
+                    ),
+                );
+            }
+        }
+    }
+
+    fn endpoints(&mut self) {
+        let zeromq = &self.layout.zeromq;
+        for (key, text) in [
+            ("listen_xsub_endpoint", &zeromq.listen_xsub_endpoint),
+            ("listen_xpub_endpoint", &zeromq.listen_xpub_endpoint),
+            ("listen_log_endpoint", &zeromq.listen_log_endpoint),
+        ] {
+            if key != "listen_log_endpoint" || !text.is_empty() {
+                self.endpoint(key, text);
+            }
+        }
+        let log_endpoints =
+            zeromq.connect_log_endpoints.iter().map(|text| ("connect_log_endpoints", text));
+        let optional = [
+            ("connect_xpub_endpoint", &zeromq.connect_xpub_endpoint),
+            ("connect_xsub_endpoint", &zeromq.connect_xsub_endpoint),
+        ];
+        let optional = optional.into_iter().filter(|(_, text)| !text.is_empty());
+        for (key, text) in optional.chain(log_endpoints) {
+            let problem = match self.endpoint(key, text) {
+                Some(Endpoint::Tcp { host, .. }) if host.is_wildcard() => "a wildcard address",
+                Some(Endpoint::Tcp { port: 0, .. }) => "port 0",
+                _ => continue,
+            };
+            self.error(&["zeromq", key], format!("`{key}`: one cannot connect to {problem}"));
+        }
+    }
+
+    fn endpoint(&mut self, key: &str, text: &str) -> Option<Endpoint> {
+        match text.parse() {
+            Ok(endpoint) => Some(endpoint),
+            Err(error) => {
+                let message = format!(
+                    "`{key}`: {error} in {text:?}; expected `tcp://host:port`, \
+                     `tcp://[v6 address]:port`, `tcp://*:port` or `ipc://path`"
+                );
+                self.error(&["zeromq", key], message);
+                None
+            }
+        }
+    }
+
+    fn ranges(&mut self) {
+        let zeromq = &self.layout.zeromq;
+        let at_least_one = [
+            ("zeromq", "proxy_io_threads", u64::from(zeromq.proxy_io_threads)),
+            ("zeromq", "poll_max_messages", u64::from(zeromq.poll_max_messages)),
+            ("zeromq", "publish_queue_bytes", zeromq.publish_queue_bytes),
+            ("zeromq", "onloop_queue_bytes", zeromq.onloop_queue_bytes),
+            ("zeromq", "log_queue_bytes", zeromq.log_queue_bytes),
+            ("zeromq", "max_message_size", zeromq.max_message_size),
+            ("log", "write_buffer_size", u64::from(self.layout.log.write_buffer_size)),
+            ("log", "max_memory", self.layout.log.max_memory),
+        ];
+        for (section, key, value) in at_least_one {
+            if value == 0 {
+                self.error(&[section, key], format!("`{key}`: found `0`, expected at least 1"));
+            }
+        }
+        for (key, value, longest) in [
+            ("heartbeat_interval", zeromq.heartbeat_interval, LONGEST),
+            ("heartbeat_timeout", zeromq.heartbeat_timeout, LONGEST),
+            ("heartbeat_ttl", zeromq.heartbeat_ttl, LONGEST_TTL),
+        ] {
+            if value > longest {
+                let message = format!(
+                    "`{key}`: found {}, expected at most {}s",
+                    humantime::format_duration(value),
+                    longest.as_secs()
+                );
+                self.error(&["zeromq", key], message);
+            }
+        }
+        if !zeromq.heartbeat_interval.is_zero() {
+            for (key, value) in [
+                ("heartbeat_timeout", zeromq.heartbeat_timeout),
+                ("heartbeat_ttl", zeromq.heartbeat_ttl),
+            ] {
+                if value < zeromq.heartbeat_interval && !(value.is_zero() && key == "heartbeat_ttl")
+                {
+                    let message =
+                        format!("`{key}` is below `heartbeat_interval`: live peers may be cut off");
+                    self.warn(&["zeromq", key], message);
+                }
+            }
+        }
+        for (key, prefix) in [
+            ("node_topic_prefix", &zeromq.node_topic_prefix),
+            ("nodeid_topic_prefix", &zeromq.nodeid_topic_prefix),
+            ("internal_topic_prefix", &zeromq.internal_topic_prefix),
+        ] {
+            if prefix.is_empty() {
+                self.error(
+                    &["zeromq", key],
+                    format!("`{key}` is empty; expected a prefix of topics"),
+                );
+            }
+        }
+        let label = &self.layout.telemetry.metrics_endpoint_label;
+        let mut rest = label.chars();
+        let first = rest.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+        if !first || !rest.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            let message = format!(
+                "`metrics_endpoint_label`: found {label:?}, expected letters, digits and `_`"
+            );
+            self.error(&["telemetry", "metrics_endpoint_label"], message);
+        }
+    }
+
+    fn queues(&mut self) {
+        let zeromq = &self.layout.zeromq;
+        for (key, value) in [
+            ("xpub_sndhwm", i64::from(zeromq.xpub_sndhwm)),
+            ("xsub_rcvhwm", i64::from(zeromq.xsub_rcvhwm)),
+            ("log_sndhwm", i64::from(zeromq.log_sndhwm)),
+            ("log_rcvhwm", i64::from(zeromq.log_rcvhwm)),
+            ("onloop_queue_hwm", i64::from(zeromq.onloop_queue_hwm)),
+        ] {
+            let path = ["zeromq", key];
+            if value < 0 {
+                let message = format!("`{key}`: found `{value}`, expected 0 (unlimited) or more");
+                self.error(&path, message);
+            } else if value == 0 {
+                self.warn(&path, format!("`{key}` is 0: the queue is unlimited, watch its memory"));
+            }
+        }
+    }
+
+    /// Half a set of keys would leave a cluster open that its operator takes for encrypted.
+    fn curve(&mut self) {
+        let zeromq = &self.layout.zeromq;
+        let keys = [
+            ("curve_server_publickey", &zeromq.curve_server_publickey),
+            ("curve_server_secretkey", &zeromq.curve_server_secretkey),
+            ("curve_client_publickey", &zeromq.curve_client_publickey),
+            ("curve_client_secretkey", &zeromq.curve_client_secretkey),
+        ];
+        for (name, key) in keys {
+            if !key.is_empty() && !is_curve_key(key) {
+                let message = format!(
+                    "`{name}`: found {} characters, expected a key of 40 characters of Z85",
+                    key.expose().chars().count()
+                );
+                self.error(&["zeromq", name], message);
+            }
+        }
+        let Some((set, _)) = keys.iter().find(|(_, key)| !key.is_empty()) else { return };
+        if !zeromq.curve_client() && !zeromq.curve_server() {
+            let message = "CURVE stays off: clients need `curve_server_publickey`, \
+                           `curve_client_publickey` and `curve_client_secretkey`, servers \
+                           `curve_server_secretkey` and `curve_client_publickey`";
+            self.error(&["zeromq", set], message);
+        }
+    }
+
+    fn log(&mut self) {
+        let log = &self.layout.log;
+        for (key, text) in [("separator", &log.separator), ("set_separator", &log.set_separator)] {
+            if text.is_empty() {
+                let message = format!("`{key}` is empty; expected at least one character");
+                self.error(&["log", key], message);
+            }
+        }
+        if log.separator == log.set_separator {
+            self.warn(&["log", "set_separator"], "`set_separator` and `separator` are the same");
+        }
+        if log.suffix.is_empty() || log.suffix.contains(['/', '\0']) {
+            let message = format!("`suffix`: found {:?}, expected a file extension", log.suffix);
+            self.error(&["log", "suffix"], message);
+        }
+    }
+
+    /// No two sockets may listen at one port of one address.
+    fn ports(&mut self) {
+        let mut taken: Vec<Listener<'_>> = Vec::new();
+        for listener in self.layout.listeners() {
+            match taken.iter().find(|other| other.collides(&listener)) {
+                Some(other) => {
+                    let message = format!(
+                        "{} takes {}, as does {}; expected a port of its own",
+                        listener.what, listener.address, other.what
+                    );
+                    self.error(&listener.path, message);
+                }
+                None => taken.push(listener),
+            }
+        }
+    }
+}
+
+/// Whether it is the Z85 text of 32 bytes: 8 groups of 5 digits of base 85, each below 2^32.
+pub(super) fn is_curve_key(key: &Secret) -> bool {
+    const DIGITS: &[u8] =
+        b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+    let digit = |byte: &u8| DIGITS.iter().position(|d| d == byte);
+    let group = |group: &[u8]| {
+        let value = group.iter().try_fold(0u64, |sum, byte| Some(sum * 85 + digit(byte)? as u64));
+        value.is_some_and(|value| u32::try_from(value).is_ok())
+    };
+    let bytes = key.expose().as_bytes();
+    bytes.len() == 40 && bytes.chunks(5).all(group)
+}
+
+/// A socket that listens.
+struct Listener<'a> {
+    what: String,
+    path: Vec<&'a str>,
+    /// The host it is on, as far as the layout tells: the address of its node.
+    host: Option<IpAddr>,
+    address: Endpoint,
+}
+
+impl Listener<'_> {
+    fn collides(&self, other: &Self) -> bool {
+        let (Endpoint::Tcp { host: a, port }, Endpoint::Tcp { host: b, port: other_port }) =
+            (&self.address, &other.address)
+        else {
+            return self.address == other.address;
+        };
+        if port != other_port || *port == 0 {
+            return false;
+        }
+        let same_host = match (self.host, other.host) {
+            (Some(a), Some(b)) => a == b || (a.is_loopback() && b.is_loopback()),
+            _ => true,
+        };
+        let local =
+            |host: &Host| host.is_wildcard() || host.ip().is_some_and(|ip| ip.is_loopback());
+        if local(a) || local(b) {
+            same_host && (a == b || a.is_wildcard() || b.is_wildcard())
+        } else {
+            a == b
+        }
+    }
+}
+
+impl Layout {
+    /// Every socket that would listen at an address the layout knows.
+    fn listeners(&self) -> Vec<Listener<'_>> {
+        let mut listeners = Vec::new();
+        for (what, key, endpoint) in [
+            ("the central XSUB", "listen_xsub_endpoint", &self.zeromq.listen_xsub_endpoint),
+            ("the central XPUB", "listen_xpub_endpoint", &self.zeromq.listen_xpub_endpoint),
+        ] {
+            let Ok(address) = endpoint.parse() else { continue };
+            let host = match &address {
+                Endpoint::Tcp { host, .. } if !host.is_wildcard() => host.ip(),
+                _ => None,
+            };
+            let what = what.to_owned();
+            listeners.push(Listener { what, path: vec!["zeromq", key], host, address });
+        }
+        if let Some(port) = self.proxy.metrics_port {
+            let ip = self.proxy_metrics_address();
+            listeners.push(Listener {
+                what: "the metrics of the central broker".into(),
+                path: vec!["proxy", "metrics_port"],
+                host: listeners.last().and_then(|xpub| xpub.host),
+                address: tcp(ip, port),
+            });
+        }
+        for (name, node) in &self.nodes {
+            let host = Some(node.ip);
+            let log = self.listen_log_endpoint(name);
+            if let Some(address) = log.and_then(|endpoint| endpoint.parse().ok()) {
+                let what = format!("the log socket of `{name}`");
+                listeners.push(Listener { what, path: vec!["nodes", name, "port"], host, address });
+            }
+            if let Some(port) = node.metrics_port {
+                let what = format!("the metrics of `{name}`");
+                let address = tcp(self.metrics_address(node), port);
+                let path = vec!["nodes", name, "metrics_port"];
+                listeners.push(Listener { what, path, host, address });
+            }
+            if let Some(websocket) = &node.websocket {
+                let what = format!("the WebSocket API of `{name}`");
+                let address = tcp(websocket.listen_addr, websocket.listen_port);
+                let path = vec!["nodes", name, "websocket", "listen_port"];
+                listeners.push(Listener { what, path, host, address });
+            }
+        }
+        listeners
+    }
+}
+
+fn tcp(ip: IpAddr, port: u16) -> Endpoint {
+    let host = match ip {
+        IpAddr::V4(ip) => Host::V4(ip),
+        IpAddr::V6(ip) => Host::V6(ip, None),
+    };
+    Endpoint::Tcp { host, port }
+}
