@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::Write;
-use std::process;
+use std::{env, process};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -33,6 +33,10 @@ impl Failure {
     }
 }
 
+/// The environment variable by which a supervisor gives its process id to the daemons it starts,
+/// so that they end when it does.
+pub const PARENT_PID: &str = "ZCLUSTER_PARENT_PID";
+
 /// The body of a daemon's `main`: parses the command line, sets up logging, runs, and turns a
 /// failure into one line and an exit code.
 pub fn main<Args: clap::Parser>(
@@ -50,13 +54,31 @@ pub fn main<Args: clap::Parser>(
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_target(false)
         .init();
-    match run(args) {
+    match end_with_parent().and_then(|()| run(args)) {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
             log::error!("{}", failure.message);
             failure.code.into()
         }
     }
+}
+
+/// Asks the kernel for SIGTERM when the parent ends, if [`PARENT_PID`] says that the parent is a
+/// supervisor: even one that is killed leaves no daemon behind.
+///
+/// # Errors
+/// When the parent was gone before the kernel was asked.
+fn end_with_parent() -> Result<(), Failure> {
+    let Some(named) = env::var_os(PARENT_PID) else { return Ok(()) };
+    let refused = |e| Failure::new(ExitCode::Software, format!("cannot watch the parent: {e}"));
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(refused)?;
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
+    if parent.is_some_and(|parent| *named == *parent) {
+        return Ok(());
+    }
+    let message = format!("the process {PARENT_PID}={} is not the parent", named.display());
+    Err(Failure::new(ExitCode::Unavailable, message))
 }
 
 /// Prints the ready line with these members.

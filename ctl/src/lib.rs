@@ -1,0 +1,52 @@
+//! `zcluster`, the operator's command.
+//!
+//! One module a subcommand. A new one is a module with its `clap` arguments and a `run` that
+//! returns an [`ExitCode`], a variant of [`Command`], and an arm in [`run`].
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod keygen;
+pub mod up;
+
+use clap::{Parser, Subcommand};
+use zcluster::exit::ExitCode;
+
+/// Drive a cluster of nodes that speak Zeek's ZeroMQ backend.
+#[derive(Debug, Parser)]
+#[command(name = "zcluster", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// `zcluster keygen`.
+    Keygen(keygen::Args),
+    /// `zcluster up`.
+    Up(up::Args),
+}
+
+/// Does what the command line says.
+pub fn run(cli: &Cli) -> ExitCode {
+    match &cli.command {
+        Command::Keygen(args) => keygen::run(args),
+        Command::Up(args) => up::run(args),
+    }
+}
+
+/// Reads the command line; `Err` carries the exit code of `--help` and of mistakes, which are
+/// already told.
+///
+/// # Errors
+///
+/// The command line asks for help or is wrong.
+pub fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok };
+        // A closed terminal is no reason for another error.
+        let _ = error.print();
+        code
+    })
+}
