@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod keygen;
+pub mod layout;
 pub mod up;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +23,9 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Check and convert layout files.
+    #[command(subcommand)]
+    Layout(layout::Command),
     /// `zcluster keygen`.
     Keygen(keygen::Args),
     /// `zcluster up`.
@@ -31,6 +35,7 @@ pub enum Command {
 /// Does what the command line says.
 pub fn run(cli: &Cli) -> ExitCode {
     match &cli.command {
+        Command::Layout(command) => layout::run(command),
         Command::Keygen(args) => keygen::run(args),
         Command::Up(args) => up::run(args),
     }
