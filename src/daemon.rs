@@ -5,12 +5,21 @@
 
 use std::fmt;
 use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 use std::{env, process};
 
+use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::exit::ExitCode;
+use crate::gateway::{self, Health, HttpServer};
+use crate::layout::{self, Layout, Loaded, NodeType};
+use crate::node::{Node, NodeError, Notification, Notifications};
+use crate::telemetry::Telemetry;
+use crate::transport::TransportError;
 
 /// Why a daemon ends other than by request: one line for people, and the exit code.
 #[derive(Debug)]
@@ -33,6 +42,31 @@ impl Failure {
     }
 }
 
+impl From<layout::LoadError> for Failure {
+    fn from(error: layout::LoadError) -> Self {
+        Failure::new(error.exit_code(), error)
+    }
+}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        let code = if error.is_configuration() { ExitCode::Config } else { ExitCode::Unavailable };
+        Failure::new(code, error)
+    }
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::Transport(error) => error.into(),
+            NodeError::UnknownNode { .. } | NodeError::CurveUnsupported | NodeError::Schema(_) => {
+                Failure::config(error)
+            }
+            _ => Failure::new(ExitCode::Software, error),
+        }
+    }
+}
+
 /// The environment variable by which a supervisor gives its process id to the daemons it starts,
 /// so that they end when it does.
 pub const PARENT_PID: &str = "ZCLUSTER_PARENT_PID";
@@ -40,7 +74,7 @@ pub const PARENT_PID: &str = "ZCLUSTER_PARENT_PID";
 /// The body of a daemon's `main`: parses the command line, sets up logging, runs, and turns a
 /// failure into one line and an exit code.
 pub fn main<Args: clap::Parser>(
-    run: impl FnOnce(Args) -> Result<(), Failure>,
+    run: impl FnOnce(&Args) -> Result<(), Failure>,
 ) -> process::ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -54,7 +88,7 @@ pub fn main<Args: clap::Parser>(
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_target(false)
         .init();
-    match end_with_parent().and_then(|()| run(args)) {
+    match end_with_parent().and_then(|()| run(&args)) {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
             log::error!("{}", failure.message);
@@ -81,11 +115,88 @@ fn end_with_parent() -> Result<(), Failure> {
     Err(Failure::new(ExitCode::Unavailable, message))
 }
 
+/// Reads the layout and the environment, with `--node` in the place of `CLUSTER_NODE`, and tells
+/// what is unwise in it.
+///
+/// # Errors
+/// No file, or a wrong one.
+pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
+    let loaded = layout::load(path, |variable| match (variable, node) {
+        ("CLUSTER_NODE", Some(node)) => Some(node.to_owned()),
+        _ => env::var(variable).ok(),
+    })?;
+    for warning in &loaded.warnings {
+        log::warn!("{warning}");
+    }
+    Ok(loaded)
+}
+
+/// Serves the metrics of a node where the layout gives it a port; the manager's server also lists
+/// those of all nodes.
+///
+/// # Errors
+/// An address that is taken (69).
+pub fn serve_metrics(
+    layout: &Layout,
+    name: &str,
+    telemetry: &Telemetry,
+    health: impl Fn() -> Health + Send + Sync + 'static,
+) -> Result<Option<HttpServer>, Failure> {
+    let Some(node) = layout.node(name) else { return Ok(None) };
+    let Some(port) = node.metrics_port else { return Ok(None) };
+    let services = (node.node_type == NodeType::Manager).then(|| metrics_addresses(layout));
+    let address = SocketAddr::new(layout.metrics_address(node), port);
+    gateway::serve_metrics(address, telemetry, services, health)
+        .map(Some)
+        .map_err(|error| Failure::new(ExitCode::Unavailable, error))
+}
+
+/// Where all nodes of the layout offer their metrics.
+fn metrics_addresses(layout: &Layout) -> Vec<SocketAddr> {
+    let nodes = layout.nodes.values();
+    let with_port = nodes.filter_map(|node| node.metrics_port.map(|port| (node, port)));
+    with_port
+        .filter(|(_, port)| *port != 0)
+        .map(|(node, port)| SocketAddr::new(layout.metrics_address(node), port))
+        .collect()
+}
+
+/// The members every node's ready line starts with.
+pub fn ready_members(node: &Node) -> serde_json::Map<String, serde_json::Value> {
+    let mut members = serde_json::Map::new();
+    members.insert("node".into(), node.name().into());
+    members.insert("id".into(), node.id().to_string().into());
+    members
+}
+
+/// The JSON line for nodes that come and go; `None` for other notifications.
+pub fn member_line(notification: &Notification) -> Option<serde_json::Value> {
+    let (what, name, id) = match notification {
+        Notification::NodeUp { name, id } => ("node_up", name, id),
+        Notification::NodeDown { name, id } => ("node_down", name, id),
+        _ => return None,
+    };
+    let time = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
+    Some(json!({ "time": format!("{time:.6}"), what: { "name": name, "id": id.to_string() } }))
+}
+
+/// Prints who comes and goes, until the node has ended or nobody reads any more.
+pub fn print_members(notifications: &Notifications) {
+    while let Some(notification) = notifications.receive() {
+        if let Some(line) = member_line(&notification)
+            && let Err(failure) = print_line(&line)
+        {
+            log::warn!("{}", failure.message);
+            return;
+        }
+    }
+}
+
 /// Prints the ready line with these members.
 ///
 /// # Errors
 /// When nobody reads standard output any more.
-pub fn print_ready(members: serde_json::Map<String, serde_json::Value>) -> Result<(), Failure> {
+pub fn print_ready(members: &serde_json::Map<String, serde_json::Value>) -> Result<(), Failure> {
     print_line(&serde_json::json!({ "ready": members }))
 }
 
@@ -109,8 +220,12 @@ pub enum Signal {
     Hangup,
 }
 
-/// Calls `handle` for every signal, on a thread of its own. A second request to stop ends the
-/// process at once: somebody is waiting.
+/// A second SIGINT that soon after a first request to stop is the same request: `timeout` and
+/// shells may send a signal to the process and to its group.
+const SAME_REQUEST: Duration = Duration::from_secs(1);
+
+/// Calls `handle` for every signal, on a thread of its own; requests to stop once. A person who
+/// presses Ctrl-C again ends the process at once.
 ///
 /// # Errors
 /// When the system refuses the handlers or the thread.
@@ -118,17 +233,20 @@ pub fn on_signals(handle: impl Fn(Signal) + Send + 'static) -> Result<(), Failur
     let fail = |error| Failure::new(ExitCode::Software, format!("cannot handle signals: {error}"));
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(fail)?;
     let body = move || {
-        let mut stopping = false;
+        let mut stopping: Option<Instant> = None;
         for signal in signals.forever() {
-            if signal == SIGHUP {
-                handle(Signal::Hangup);
-                continue;
+            match stopping {
+                _ if signal == SIGHUP => handle(Signal::Hangup),
+                None => {
+                    stopping = Some(Instant::now());
+                    handle(Signal::Stop);
+                }
+                Some(since) if signal == SIGINT && since.elapsed() > SAME_REQUEST => {
+                    log::warn!("interrupted again: ending at once");
+                    process::exit(ExitCode::Software.code().into());
+                }
+                Some(_) => {}
             }
-            if std::mem::replace(&mut stopping, true) {
-                log::warn!("second request to stop: ending at once");
-                process::exit(ExitCode::Software.code().into());
-            }
-            handle(Signal::Stop);
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(body).map_err(fail)?;

@@ -7,15 +7,19 @@
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, names of topics and nodes |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
 //! | [`membership`] | the hello handshake as a state machine |
+//! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
+//! | [`readable`] | values and events as JSON that people read and type |
 //! | [`queue`] | bounded queues between threads |
 //! | [`transport`] | every use of libzmq and every `unsafe` |
 //! | [`layout`] | the layout file: the nodes of a cluster and their options |
 //! | [`daemon`], [`exit`] | what all daemons do alike; their exit codes |
+//! | [`console`] | the program `zcluster-node` |
 //! | [`wire`] | pure codecs, one file per wire format |
 //! | [`gateway`] | HTTP: metrics and health |
 //! | [`telemetry`], [`rate_limit`] | metric families of all binaries; how often a warning is repeated |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod console;
 pub mod daemon;
 pub mod event;
 pub mod exit;
@@ -23,8 +27,10 @@ pub mod gateway;
 pub mod layout;
 pub mod membership;
 pub mod node;
+pub mod pool;
 pub mod queue;
 pub mod rate_limit;
+pub mod readable;
 pub mod telemetry;
 pub mod topic;
 pub mod transport;

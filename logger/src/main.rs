@@ -1,2 +1,7 @@
-//! stub
-fn main() {}
+//! `zcluster-logger`: see the library for what it does.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zcluster::daemon::main(zcluster_logger::run)
+}

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use zcluster::daemon::{self, Failure, Signal};
 use zcluster::exit::ExitCode;
 use zcluster::gateway::{self, Health};
-use zcluster::layout::{self, Layout};
 use zcluster::telemetry::Telemetry;
 use zcluster::transport::{PollSet, TransportError, Waker};
 
@@ -44,11 +43,11 @@ pub struct Args {
 ///
 /// # Errors
 /// A bad layout or endpoint (78), an address that is taken (69).
-pub fn run(args: Args) -> Result<(), Failure> {
-    let layout = load(&args)?;
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let layout = daemon::load_layout(&args.layout, None)?.layout;
     let label = &layout.telemetry.metrics_endpoint_label;
     let telemetry = Telemetry::new(&args.node, label);
-    let mut engine = ZmqEngine::start(&layout).map_err(|error| transport_failure(&error))?;
+    let mut engine = ZmqEngine::start(&layout)?;
     let stalled = Arc::new(AtomicBool::new(false));
     let http = match layout.proxy.metrics_port {
         Some(port) => {
@@ -78,23 +77,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
             }
         })?;
     }
-    print_ready(&args, &engine, http.as_ref().map(|http| http.local_addr().to_string()))?;
+    print_ready(args, &engine, http.as_ref().map(|http| http.local_addr().to_string()))?;
 
     let mut peers = Peers::new(telemetry.proxy().clone());
     let outcome = serve(&mut engine, &mut peers, &telemetry, &waker, &stop, &stalled);
     engine.stop();
-    outcome.map_err(|error| transport_failure(&error))
-}
-
-fn load(args: &Args) -> Result<Layout, Failure> {
-    layout::load(&args.layout, |name| std::env::var(name).ok())
-        .map(|loaded| loaded.layout)
-        .map_err(|error| Failure::new(error.exit_code(), error))
-}
-
-fn transport_failure(error: &TransportError) -> Failure {
-    let code = if error.is_configuration() { ExitCode::Config } else { ExitCode::Unavailable };
-    Failure::new(code, error)
+    outcome.map_err(Failure::from)
 }
 
 fn print_ready(args: &Args, engine: &ZmqEngine, metrics: Option<String>) -> Result<(), Failure> {
@@ -107,7 +95,7 @@ fn print_ready(args: &Args, engine: &ZmqEngine, metrics: Option<String>) -> Resu
     if let Some(metrics) = metrics {
         set("metrics", &metrics);
     }
-    daemon::print_ready(ready)
+    daemon::print_ready(&ready)
 }
 
 /// Watches over the engine until told to stop, or until it fails.

@@ -19,7 +19,7 @@ impl Peers {
 
     /// Takes in what has happened since the last time.
     pub(crate) fn read(&mut self, xsub: &Monitor, xpub: &Monitor) -> Result<(), TransportError> {
-        for (monitor, socket) in [(xsub, ProxySocket::Xsub), (xpub, ProxySocket::Xpub)] {
+        for (monitor, socket) in [(xsub, ProxySocket::Frontend), (xpub, ProxySocket::Backend)] {
             while let Some(event) = monitor.try_next()? {
                 self.count(&event, socket);
             }

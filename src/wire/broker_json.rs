@@ -1,8 +1,8 @@
 //! `broker-json-v1`: values and events as JSON (WIRE.md §3.1, §3.2), and the `data-message` of the
 //! WebSocket API around an event (§3.6).
 //!
-//! What is written is always valid JSON, save for [`InvalidUtf8::Raw`], and is read by Zeek as the
-//! value meant. Where Zeek itself writes no valid JSON, this differs:
+//! What is written is what Zeek writes, and always valid JSON, save for [`InvalidUtf8::Raw`]. So it
+//! differs where Zeek's is not valid:
 //!
 //! | value | Zeek | here |
 //! |---|---|---|
@@ -11,10 +11,11 @@
 //! | NaN | `nan` | `null`, which Zeek refuses as it does `nan` |
 //!
 //! JSON is not exact: timestamps keep milliseconds, reals six digits behind the point. So distinct
-//! elements of a set can become equal, and no reader accepts that set any more.
+//! elements of a set can become equal, and no reader accepts that set any more. Reals of 2^64 and
+//! more are written in full; Zeek writes them so, too, and cannot read them.
 //!
 //! Reading takes what Zeek takes and what Zeek writes. How the text is read is the business of
-//! [`super::json`], how scalars look that of [`super::json_text`].
+//! `wire/json.rs`, how scalars look that of `wire/json_text.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -176,13 +176,11 @@ fn parse_quad(text: &str) -> Option<Ipv4Addr> {
 /// make it `::/0`, as in Zeek.
 pub(super) fn parse_subnet(text: &str) -> Option<Subnet> {
     let (address, length) = text.split_once('/')?;
-    let mapped = address.contains(':');
+    let written_as_v6 = address.contains(':');
     let address = parse_address(address)?;
     let length: u8 = length[..leading_digits(length)].parse().ok()?;
-    let subnet = match mapped && address.is_ipv4() {
-        true => None,
-        false => Subnet::new(address, length),
-    };
+    let mapped_v4 = written_as_v6 && address.is_ipv4();
+    let subnet = if mapped_v4 { None } else { Subnet::new(address, length) };
     Some(subnet.unwrap_or(Subnet { network: Address([0; 16]), prefix_len: 0 }))
 }
 

@@ -1,0 +1,37 @@
+//! Fills `fuzz/corpus/` with the recorded traffic, so that fuzzing starts from real messages:
+//! `cargo run --example fuzz-seeds`.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use zcluster::wire::{EventMessage, LogMessage, Recording};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let events = root.join("tests/fixtures/events");
+    let seed = |target: &str, name: &str, bytes: &[u8]| {
+        let corpus = root.join("fuzz/corpus").join(target);
+        fs::create_dir_all(&corpus)?;
+        fs::write(corpus.join(name), bytes)
+    };
+    for recording in ["cluster", "types-binary", "types-utf8"] {
+        let bytes = fs::read(events.join(recording).with_extension("zmq"))?;
+        seed("frames", recording, &bytes)?;
+        for (i, frames) in Recording::new(&bytes).enumerate() {
+            let frames = frames?;
+            let event = EventMessage::parse(&frames)?;
+            seed("broker_bin", &format!("{recording}-{i}"), event.payload)?;
+        }
+    }
+    let bytes = fs::read(root.join("tests/fixtures/logs/odd.zmq"))?;
+    for (i, frames) in Recording::new(&bytes).enumerate() {
+        let frames = frames?;
+        seed("zeek_bin", &format!("odd-{i}"), LogMessage::parse(&frames)?.payload)?;
+    }
+    let json = fs::read(events.join("types-utf8.ndjson"))?;
+    for (i, line) in json.split(|b| *b == b'\n').enumerate() {
+        seed("broker_json", &format!("types-utf8-{i}"), line)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! The text of log files, as Zeek's ASCII writer has it, byte for byte (WIRE.md §5).
+//!
+//! [`RecordFormatter`] is made once per batch header and turns batches into lines. A record goes
+//! from the bytes of its batch to text in the output buffer in one pass: no value is built, nothing
+//! is allocated but room in that buffer. `benches/format.rs` measures it.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | `options` | the writer's options (§5.6) |
+//! | `plan` | [`RecordFormatter`]: what is worked out once per header |
+//! | `tsv`, `json` | lines and values of the two formats (§5.1, §5.2, §5.5) |
+//! | `escape` | strings (§5.3) |
+//! | `number`, `grisu` | doubles and times (§5.2, §5.5) |
+//! | `addr` | addresses and subnets (§5.4) |
+//!
+//! Nothing here knows the time or a file: the texts of `#open` and `#close` are arguments.
+
+mod addr;
+mod escape;
+mod grisu;
+mod json;
+mod number;
+mod options;
+mod plan;
+mod tsv;
+
+pub use options::{Format, JsonStringEscape, JsonTimestamps, WriterOptions};
+pub use plan::{FormatError, MAX_FIELD_NAME, RecordFormatter};

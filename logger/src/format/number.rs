@@ -1,0 +1,249 @@
+//! Integers, doubles and times as text (WIRE.md §5.2, §5.5).
+//!
+//! Zeek prints TSV times and doubles with C's `%.6f`, which rounds the exact binary value, ties to
+//! even. So do we, in integers where the value has fewer than 64 bits before the point.
+
+use std::io::Write;
+
+use super::grisu;
+
+/// Appends an integer.
+#[inline]
+pub(super) fn put_int(number: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends a time or an interval of TSV: `%.6f`.
+#[inline]
+pub(super) fn put_fixed(x: f64, out: &mut Vec<u8>) {
+    let Some((whole, micros)) = to_micros(x.abs()) else {
+        return put_unusual(x, out);
+    };
+    if x.is_sign_negative() {
+        out.push(b'-');
+    }
+    put_int(whole, out);
+    // The point takes the place of the leading 1.
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(1_000_000 + micros).as_bytes();
+    if let Some(mut fraction) = digits.first_chunk::<7>().copied() {
+        fraction[0] = b'.';
+        out.extend_from_slice(&fraction);
+    }
+}
+
+/// Appends a double of TSV: `%.6f` without trailing zeros, but with `.0` for integers.
+pub(super) fn put_double(x: f64, out: &mut Vec<u8>) {
+    if !x.is_finite() {
+        return put_unusual(x, out);
+    }
+    // Negative zero has no sign here.
+    put_fixed(if x == 0.0 { 0.0 } else { x }, out);
+    while out.ends_with(b"0") {
+        out.pop();
+    }
+    if out.ends_with(b".") {
+        out.pop();
+    }
+    if (x - x.round()).abs() < 1e-9 {
+        out.extend_from_slice(b".0");
+    }
+}
+
+/// Appends a double of JSON.
+#[inline]
+pub(super) fn put_json_double(x: f64, out: &mut Vec<u8>) {
+    if x.is_finite() {
+        grisu::put_double(x, out);
+    } else {
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Appends a time as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, or `null` where there is no such date.
+///
+/// The fraction is rounded on its own: what rounds up to a whole second prints as seven digits.
+pub(super) fn put_iso8601(x: f64, out: &mut Vec<u8>) {
+    // Beyond this a year has more digits than a C `int`, and Zeek's conversion fails.
+    const LIMIT: f64 = 6.7e16;
+    if x.is_nan() || x.abs() >= LIMIT {
+        out.extend_from_slice(b"null");
+        return;
+    }
+    let seconds = x.floor() as i64;
+    let fraction = x.fract() + if x.fract() < 0.0 { 1.0 } else { 0.0 };
+    let micros = (fraction * 1e6).round_ties_even() as u32;
+    let (year, month, day) = civil_date(seconds.div_euclid(86_400));
+    let in_day = seconds.rem_euclid(86_400);
+    let (hour, minute, second) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
+    // Writing to a vector does not fail.
+    let _ = write!(
+        out,
+        "\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z\""
+    );
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+fn civil_date(days: i64) -> (i64, i64, i64) {
+    // Count from 0000-03-01, so that the leap day is the last of its year.
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months from March on: 31 30 31 30 31, again and again, are 153 days.
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// A number of at least 2⁵³, an infinity, or not a number.
+#[cold]
+fn put_unusual(x: f64, out: &mut Vec<u8>) {
+    // Writing to a vector does not fail. Rust prints the exact binary value, as C does.
+    let _ = if x.is_nan() { write!(out, "nan") } else { write!(out, "{x:.6}") };
+}
+
+/// A number that is not negative, rounded to millionths as C rounds: integer part and millionths.
+/// `None` from 2⁵³ on, where there is nothing to round.
+#[inline]
+fn to_micros(x: f64) -> Option<(u64, u32)> {
+    const MANTISSA_BITS: u32 = 52;
+    let bits = x.to_bits();
+    let biased_exponent = (bits >> MANTISSA_BITS) as u32;
+    if biased_exponent == 0 {
+        // Zero and subnormal numbers.
+        return Some((0, 0));
+    }
+    // x = mantissa / 2^shift
+    let mantissa = bits & ((1 << MANTISSA_BITS) - 1) | 1 << MANTISSA_BITS;
+    let shift = (1023 + MANTISSA_BITS).checked_sub(biased_exponent)?;
+    if shift > MANTISSA_BITS + 1 + 40 {
+        // Less than 2⁻⁴⁰: rounds to nothing.
+        return Some((0, 0));
+    }
+    let mantissa = u128::from(mantissa);
+    let whole = (mantissa >> shift) as u64;
+    // Exact: the mantissa has 53 bits, a million 20.
+    let scaled = (mantissa & ((1 << shift) - 1)) * 1_000_000;
+    let floor = (scaled >> shift) as u32;
+    let rest = scaled & ((1 << shift) - 1);
+    let half = (1u128 << shift) >> 1;
+    let round_up = rest > half || (rest == half && half > 0 && floor % 2 == 1);
+    match floor + u32::from(round_up) {
+        1_000_000 => Some((whole + 1, 0)),
+        micros => Some((whole, micros)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(put: impl Fn(f64, &mut Vec<u8>), x: f64) -> String {
+        let mut out = Vec::new();
+        put(x, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn doubles_print_as_zeek_prints_them() {
+        for (x, tsv, json) in [
+            (0.0, "0.0", "0.0"),
+            (-0.0, "0.0", "-0.0"),
+            (2_153_226_000.0, "2153226000.0", "2153226000.0"),
+            (1.1, "1.1", "1.1"),
+            (0.5, "0.5", "0.5"),
+            (-2.5, "-2.5", "-2.5"),
+            (1.123_456_789, "1.123457", "1.123456789"),
+            (5e4, "50000.0", "50000.0"),
+            (3.14e15, "3140000000000000.0", "3140000000000000.0"),
+            (1e-6, "0.000001", "0.000001"),
+            (1e-7, "0", "1e-7"),
+            (1e-10, "0.0", "1e-10"),
+            (1.234_567_89e-5, "0.000012", "0.0000123456789"),
+            (99_999_999.999_999_9, "100000000", "99999999.9999999"),
+            (1e20, "100000000000000000000.0", "100000000000000000000.0"),
+            (1e21, "1000000000000000000000.0", "1e21"),
+            (1e22, "10000000000000000000000.0", "1e22"),
+            (f64::NAN, "nan", "null"),
+            (f64::INFINITY, "inf", "null"),
+            (f64::NEG_INFINITY, "-inf", "null"),
+        ] {
+            assert_eq!(text(put_double, x), tsv, "{x}");
+            assert_eq!(text(put_json_double, x), json, "{x}");
+        }
+        let huge = text(put_double, 1.79e308);
+        assert!(huge.len() == 311 && huge.ends_with(".0"), "{huge}");
+    }
+
+    #[test]
+    fn times_have_six_decimals() {
+        for (x, expected) in [
+            (0.0, "0.000000"),
+            (-0.0, "-0.000000"),
+            (1_767_225_600.25, "1767225600.250000"),
+            (-0.5, "-0.500000"),
+            (0.999_999_6, "1.000000"),
+            // Ties, which these are exactly: to even.
+            (0.000_000_5, "0.000000"),
+            (0.5 / 64.0, "0.007812"),
+            (1.5 / 64.0, "0.023438"),
+            (9_007_199_254_740_991.0, "9007199254740991.000000"),
+            (9_007_199_254_740_992.0, "9007199254740992.000000"),
+            (f64::MIN_POSITIVE, "0.000000"),
+            (5e-324, "0.000000"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (f64::NAN, "nan"),
+        ] {
+            assert_eq!(text(put_fixed, x), expected, "{x}");
+        }
+    }
+
+    #[test]
+    fn dates_are_utc() {
+        for (x, expected) in [
+            (0.0, r#""1970-01-01T00:00:00.000000Z""#),
+            (1_767_225_600.25, r#""2026-01-01T00:00:00.250000Z""#),
+            (951_782_399.5, r#""2000-02-28T23:59:59.500000Z""#),
+            (951_868_799.0, r#""2000-02-29T23:59:59.000000Z""#),
+            (4_107_542_400.0, r#""2100-03-01T00:00:00.000000Z""#),
+            (-0.25, r#""1969-12-31T23:59:59.750000Z""#),
+            (-1.0, r#""1969-12-31T23:59:59.000000Z""#),
+            (1.999_999_6, r#""1970-01-01T00:00:01.1000000Z""#),
+            (253_402_300_800.0, r#""10000-01-01T00:00:00.000000Z""#),
+            (f64::NAN, "null"),
+            (1e300, "null"),
+        ] {
+            assert_eq!(text(put_iso8601, x), expected, "{x}");
+        }
+    }
+
+    fn check_fixed(x: f64) {
+        let expected = if x.is_nan() { "nan".into() } else { format!("{x:.6}") };
+        assert_eq!(text(put_fixed, x), expected, "{x:e}");
+    }
+
+    proptest! {
+        #[test]
+        fn rounding_is_that_of_the_exact_value(x: f64, seconds in 0.0..1e11f64, small in 0.0..1f64) {
+            for x in [x, seconds, small, small / 1e5, -seconds] {
+                check_fixed(x);
+            }
+        }
+
+        #[test]
+        fn rounding_of_ties_and_their_neighbours(halves in any::<u64>(), shift in 1..60u32) {
+            // Fractions with few bits, where ties are.
+            let tie = (halves >> 11) as f64 / (1u64 << shift) as f64;
+            for x in [tie, tie.next_up(), tie.next_down()] {
+                check_fixed(x);
+            }
+        }
+    }
+}

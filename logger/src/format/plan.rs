@@ -1,0 +1,122 @@
+//! [`RecordFormatter`]: everything about a log that is the same for all its records.
+
+use bstr::{BStr, BString, ByteSlice};
+use thiserror::Error;
+use zcluster::wire::zeek_bin::{Batch, DecodeError};
+
+use super::json::Json;
+use super::options::{Format, WriterOptions};
+use super::tsv::Tsv;
+
+/// Longest name of a column, in bytes.
+///
+/// In JSON the name stands in every record: this bounds how much text a small batch can become.
+pub const MAX_FIELD_NAME: usize = 255;
+
+/// A batch that cannot be formatted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FormatError {
+    /// The name of a column holds control characters, which would break the `#fields` line, or is
+    /// longer than [`MAX_FIELD_NAME`].
+    #[error("field {index}: bad name {name:?}")]
+    FieldName {
+        /// Index of the column, from 0.
+        index: usize,
+        /// Its name.
+        name: BString,
+    },
+    /// The header of the batch is not the one the formatter was made for.
+    #[error("batch of path {path:?} has another header than its formatter")]
+    OtherHeader {
+        /// Path of the batch.
+        path: BString,
+    },
+    /// The batch is malformed.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+/// Formats all batches that have one header: the same stream, writer, filter, path and columns.
+#[derive(Clone, Debug)]
+pub struct RecordFormatter {
+    header_bytes: Box<[u8]>,
+    path: BString,
+    style: Style,
+}
+
+#[derive(Clone, Debug)]
+enum Style {
+    Tsv(Tsv),
+    Json(Json),
+}
+
+impl RecordFormatter {
+    /// A formatter for batches with the header of `batch`. It can be kept under
+    /// [`Batch::header_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::FieldName`].
+    pub fn new(batch: &Batch<'_>, options: &WriterOptions) -> Result<Self, FormatError> {
+        for (index, field) in batch.fields().enumerate() {
+            let name = field.name;
+            if name.len() > MAX_FIELD_NAME || name.iter().any(u8::is_ascii_control) {
+                return Err(FormatError::FieldName { index, name: name.into() });
+            }
+        }
+        let style = match options.format {
+            Format::Tsv => Style::Tsv(Tsv::new(batch, options)),
+            Format::Json => Style::Json(Json::new(batch, options)),
+        };
+        let (header_bytes, path) = (batch.header_bytes().into(), batch.path.into());
+        Ok(RecordFormatter { header_bytes, path, style })
+    }
+
+    /// The path of the batches, as their producer chose it.
+    pub fn path(&self) -> &BStr {
+        self.path.as_bstr()
+    }
+
+    /// Appends the lines a file starts with; none for JSON.
+    ///
+    /// `open_time` is local time as `%Y-%m-%d-%H-%M-%S`.
+    pub fn header(&self, open_time: &str, out: &mut Vec<u8>) {
+        match &self.style {
+            Style::Tsv(tsv) => tsv.header(open_time, out),
+            Style::Json(_) => {}
+        }
+    }
+
+    /// Appends the line a file ends with; none for JSON. `close_time` as in
+    /// [`RecordFormatter::header`].
+    pub fn footer(&self, close_time: &str, out: &mut Vec<u8>) {
+        match &self.style {
+            Style::Tsv(tsv) => tsv.footer(close_time, out),
+            Style::Json(_) => {}
+        }
+    }
+
+    /// Appends a line per record and returns their number. Allocates nothing but room in `out`.
+    ///
+    /// # Errors
+    ///
+    /// When the batch is malformed or has another header than the formatter. `out` is as it was
+    /// before, so that a bad batch leaves nothing in a file.
+    pub fn format_batch(&self, batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<u32, FormatError> {
+        if batch.header_bytes() != &*self.header_bytes {
+            return Err(FormatError::OtherHeader { path: batch.path.into() });
+        }
+        let start = out.len();
+        let done = match &self.style {
+            Style::Tsv(tsv) => tsv.records(batch, out),
+            Style::Json(json) => json.records(batch, out),
+        };
+        match done {
+            Ok(()) => Ok(batch.num_records()),
+            Err(error) => {
+                out.truncate(start);
+                Err(error.into())
+            }
+        }
+    }
+}

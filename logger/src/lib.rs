@@ -1,0 +1,27 @@
+//! The logger: takes log batches off the cluster and writes Zeek's log files.
+//!
+//! A batch flows one way: `intake` (PULL socket) → bounded queue → `writer`, which has `format` turn
+//! its bytes into text, and `log_file` write that.
+//!
+//! # Layout
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`format`] | the text of a log: batches to lines of TSV or JSON, pure |
+//! | [`path`] | which file a producer's path names, pure |
+//! | `intake` | the receiving thread |
+//! | `writer` | the writing thread: which batch belongs to which file |
+//! | `log_file` | one file: opening, writing, going on after an error |
+//! | `service` | the process: command line, start, signals, end |
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod format;
+pub mod path;
+
+mod clock;
+mod intake;
+mod log_file;
+mod service;
+mod writer;
+
+pub use service::{Args, run};

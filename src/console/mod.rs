@@ -1,0 +1,133 @@
+//! The program `zcluster-node`: a node that people and scripts talk to over standard input and
+//! output, in lines of JSON.
+//!
+//! - [`input`]: lines to publish.
+//! - [`output`]: lines for events and for nodes that come and go.
+//! - [`demo`]: a load to look at.
+
+mod demo;
+mod input;
+mod output;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded, select};
+
+use crate::daemon::{self, Failure, Signal};
+use crate::exit::ExitCode;
+use crate::gateway::Health;
+use crate::layout::NodeType;
+use crate::node::Node;
+use crate::telemetry::Telemetry;
+
+/// A node of a Zeek-compatible cluster.
+///
+/// Prints what it receives as lines of JSON and publishes the lines it reads, for example
+/// `{"topic":"zeek.cluster.worker","event":"Demo::ping","args":["hello",42]}`
+#[derive(Debug, clap::Parser)]
+#[command(name = "zcluster-node", version)]
+pub struct Args {
+    /// The layout of the cluster.
+    #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
+    layout: PathBuf,
+    /// Which node of the layout this is.
+    #[arg(long, value_name = "NAME", env = "CLUSTER_NODE")]
+    node: Option<String>,
+    /// Also subscribe to topics that start with this; may be given several times.
+    #[arg(long, value_name = "PREFIX")]
+    subscribe: Vec<String>,
+    /// Print the ready line only.
+    #[arg(long)]
+    quiet: bool,
+    /// Publish what comes in on standard input and end with it; print the ready line only.
+    #[arg(long, conflicts_with_all = ["no_stdin", "demo", "subscribe"])]
+    publish_only: bool,
+    /// Do not read standard input.
+    #[arg(long)]
+    no_stdin: bool,
+    /// Make a load to look at: workers publish a heartbeat each second and write a log.
+    #[arg(long)]
+    demo: bool,
+}
+
+/// How long events and logs may take to leave when the node is told to stop.
+const MIN_PATIENCE: Duration = Duration::from_millis(500);
+/// How often each kind of trouble is told.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Runs a node until SIGTERM or SIGINT, or the end of the input with `--publish-only`.
+///
+/// # Errors
+/// A bad layout (78), an address that is taken (69), nobody who reads the output (74).
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
+    let (name, own) = loaded.local_node()?;
+    let (name, own) = (name.to_owned(), own.clone());
+    if own.node_type == NodeType::Logger {
+        let text = format!("node '{name}' is a logger; start it with zcluster-logger");
+        return Err(Failure::config(text));
+    }
+    let layout = Arc::new(loaded.layout);
+    let patience = layout.log.shutdown_timeout.max(MIN_PATIENCE);
+    let telemetry = Telemetry::new(&name, &layout.telemetry.metrics_endpoint_label);
+    let (node, notifications) =
+        Node::builder(Arc::clone(&layout), name.as_str()).telemetry(telemetry.clone()).start()?;
+    for prefix in &args.subscribe {
+        node.subscribe(prefix.as_str())?;
+    }
+    let http = daemon::serve_metrics(&layout, &name, &telemetry, Health::ok)?;
+
+    let signals = stop_signals()?;
+    let mut ready = daemon::ready_members(&node);
+    if let Some(http) = &http {
+        ready.insert("metrics".into(), http.local_addr().to_string().into());
+    }
+    daemon::print_ready(&ready)?;
+
+    let quiet = args.quiet || args.publish_only;
+    let output = output::start(notifications, quiet)?;
+    let input = if args.no_stdin { None } else { Some(input::start(node.clone())?) };
+    let demo = if args.demo { demo::start(&node, own.node_type)? } else { None };
+
+    let outcome = wait_for_end(&signals, &output, input.as_ref().filter(|_| args.publish_only));
+    drop(demo);
+    node.shutdown(patience);
+    outcome
+}
+
+fn stop_signals() -> Result<Receiver<()>, Failure> {
+    let (stop, signals) = bounded(1);
+    daemon::on_signals(move |signal| {
+        if signal == Signal::Stop {
+            let _ = stop.try_send(());
+        }
+    })?;
+    Ok(signals)
+}
+
+/// Blocks until there is a reason to end: a signal, an output nobody reads, or, where it is given,
+/// the end of the input.
+fn wait_for_end(
+    signals: &Receiver<()>,
+    output: &Receiver<Failure>,
+    input: Option<&Receiver<input::End>>,
+) -> Result<(), Failure> {
+    let never = crossbeam_channel::never();
+    select! {
+        recv(signals) -> _ => Ok(()),
+        recv(output) -> failure => match failure {
+            Ok(failure) => Err(failure),
+            Err(_) => Err(Failure::new(ExitCode::Software, "the node ended by itself")),
+        },
+        recv(input.unwrap_or(&never)) -> end => match end {
+            Ok(input::End { bad_lines: 0 }) => Ok(()),
+            Ok(input::End { bad_lines }) => {
+                let lines = if bad_lines == 1 { "line was" } else { "lines were" };
+                Err(Failure::new(ExitCode::Data, format!("{bad_lines} {lines} not published")))
+            }
+            Err(_) => Ok(()),
+        },
+    }
+}

@@ -1,0 +1,385 @@
+//! Real processes for the system tests: a cluster in a directory of its own, on ports that the
+//! system chose, with everything it started killed when it goes out of scope.
+#![allow(dead_code, unreachable_pub)] // not every test uses all of it
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+pub use rustix::process::Signal;
+
+/// How long anything may take before a test gives up. Generous: it only matters when a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A port that was free a moment ago, and is handed out once.
+pub fn free_port() -> u16 {
+    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().get_or_insert_default().insert(port) {
+            return port;
+        }
+    }
+}
+
+/// Waits until `condition` gives something; fails with `what` when that takes too long.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// The folder of the workspace's binaries, built from this very source.
+fn bin_dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let node = Path::new(env!("CARGO_BIN_EXE_zcluster-node"));
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--workspace", "--bins"]);
+        if node.components().any(|part| part.as_os_str() == "release") {
+            build.arg("--release");
+        }
+        assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+        node.parent().unwrap().to_owned()
+    })
+}
+
+/// The path of one of the workspace's binaries.
+pub fn binary(name: &str) -> PathBuf {
+    bin_dir().join(name)
+}
+
+/// A running process, its output line by line.
+pub struct Process {
+    pub name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: mpsc::Receiver<Json>,
+    /// Every line of standard output so far that somebody has waited past.
+    pub seen: Vec<Json>,
+    stderr: std::sync::Arc<Mutex<String>>,
+    pub ready: Json,
+}
+
+impl Process {
+    /// Starts a binary of the workspace and waits for its ready line.
+    pub fn start(name: &str, program: &str, args: &[&str]) -> Self {
+        let mut process = Self::spawn(name, program, args, &[]);
+        process.ready = process.wait_line("the ready line", |line| line.get("ready").cloned());
+        process
+    }
+
+    /// Starts a binary of the workspace.
+    pub fn spawn(name: &str, program: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(binary(program))
+            .args(args)
+            .envs(env.iter().copied())
+            .env_remove("CLUSTER_NODE")
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {program}: {error}"));
+        let (send, lines) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let line = serde_json::from_str(&line)
+                    .unwrap_or_else(|error| panic!("stdout is not JSON ({error}): {line}"));
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let stderr = std::sync::Arc::new(Mutex::new(String::new()));
+        let sink = std::sync::Arc::clone(&stderr);
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        let prefix = name.to_owned();
+        std::thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                eprintln!("[{prefix}] {line}");
+                let mut sink = sink.lock().unwrap();
+                sink.push_str(&line);
+                sink.push('\n');
+            }
+        });
+        let stdin = child.stdin.take();
+        Process {
+            name: name.to_owned(),
+            child,
+            stdin,
+            lines,
+            seen: Vec::new(),
+            stderr,
+            ready: Json::Null,
+        }
+    }
+
+    /// The next line of standard output, from now on, for which `pick` gives something.
+    pub fn wait_line<T>(&mut self, what: &str, pick: impl Fn(&Json) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|error| {
+                panic!("{}: waited for {what}: {error}\n{}", self.name, self.stderr())
+            });
+            let picked = pick(&line);
+            self.seen.push(line);
+            if let Some(picked) = picked {
+                return picked;
+            }
+        }
+    }
+
+    /// Waits until this process has said that the node of that name is up, or down; its id.
+    pub fn wait_member(&mut self, what: &str, name: &str) -> String {
+        self.wait_line(&format!("{what} {name}"), |line| {
+            let member = line.get(what)?;
+            (member["name"] == name).then(|| member["id"].as_str().unwrap().to_owned())
+        })
+    }
+
+    /// Waits until all those nodes are up.
+    pub fn wait_all_up(&mut self, names: &[&str]) -> BTreeMap<String, String> {
+        let mut up = BTreeMap::new();
+        while !names.iter().all(|name| up.contains_key(*name)) {
+            let (name, id) = self.wait_line(&format!("{names:?} up, so far {up:?}"), |line| {
+                let member = line.get("node_up")?;
+                let text = |key: &str| member[key].as_str().unwrap().to_owned();
+                Some((text("name"), text("id")))
+            });
+            up.insert(name, id);
+        }
+        up
+    }
+
+    /// The id of this process on the bus.
+    pub fn id(&self) -> &str {
+        self.ready["id"].as_str().unwrap()
+    }
+
+    /// An endpoint or address of the ready line.
+    pub fn endpoint(&self, key: &str) -> String {
+        self.ready[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", self.ready)).to_owned()
+    }
+
+    /// Writes a line to standard input.
+    pub fn write_line(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        writeln!(stdin, "{line}").unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// Ends standard input.
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// Waits until standard error has that text.
+    pub fn wait_stderr(&self, text: &str) {
+        wait_for(&format!("{text:?} on stderr of {}", self.name), || {
+            self.stderr().contains(text).then_some(())
+        });
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until it ends.
+    pub fn wait(&mut self) -> ExitStatus {
+        let name = self.name.clone();
+        wait_for(&format!("the end of {name}"), || self.child.try_wait().unwrap())
+    }
+
+    /// Asks it to stop in good order, and expects exit code 0.
+    pub fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{}: {status}\n{}", self.name, self.stderr());
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap();
+    }
+
+    /// The metrics it serves: series to value.
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        let text = http_get(&self.endpoint("metrics"), "/metrics");
+        let series = text.lines().filter(|line| !line.starts_with('#'));
+        series
+            .filter_map(|line| line.rsplit_once(' '))
+            .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+            .collect()
+    }
+
+    /// The sum over all series of a metric.
+    pub fn metric(&self, name: &str) -> f64 {
+        let metrics = self.metrics();
+        let of_name = |series: &str| series.split('{').next() == Some(name);
+        metrics.iter().filter(|(series, _)| of_name(series)).map(|(_, value)| value).sum()
+    }
+
+    /// Waits until a metric (the sum over its series) has reached a value.
+    pub fn wait_metric(&self, name: &str, at_least: f64) {
+        wait_for(&format!("{name} >= {at_least} at {}", self.name), || {
+            (self.metric(name) >= at_least).then_some(())
+        });
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A stopped process dies of SIGKILL, too.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The body of an HTTP answer.
+pub fn http_get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap()
+}
+
+/// A directory with a layout, and the ports that it names.
+pub struct Cluster {
+    pub dir: tempfile::TempDir,
+    pub layout: PathBuf,
+    pub xsub_port: u16,
+    pub xpub_port: u16,
+}
+
+/// One node of a test's layout: name, type.
+pub type NodeSpec<'a> = (&'a str, &'a str);
+
+/// The nodes of the default layout.
+pub const DEFAULT_NODES: &[NodeSpec<'static>] = &[
+    ("manager", "manager"),
+    ("logger-1", "logger"),
+    ("logger-2", "logger"),
+    ("worker-1", "worker"),
+    ("worker-2", "worker"),
+];
+
+impl Cluster {
+    /// A layout of those nodes. `options` are further lines of TOML: `[log]` and the like, after
+    /// lines that belong to `[zeromq]`.
+    pub fn new(nodes: &[NodeSpec<'_>], options: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (xsub_port, xpub_port) = (free_port(), free_port());
+        let mut text = format!(
+            "[zeromq]\nlisten_xsub_endpoint = \"tcp://127.0.0.1:{xsub_port}\"\n\
+             listen_xpub_endpoint = \"tcp://127.0.0.1:{xpub_port}\"\n{options}\n"
+        );
+        if !options.contains("[log]") {
+            text.push_str("[log]\n");
+        }
+        let logs = format!("dir = \"{}\"\n", dir.path().join("logs").display());
+        text = text.replacen("[log]\n", &format!("[log]\n{logs}"), 1);
+        if !options.contains("[proxy]") {
+            text.push_str("[proxy]\nmetrics_port = 0\n");
+        }
+        for (name, node_type) in nodes {
+            text.push_str(&format!(
+                "[nodes.{name}]\nnode_type = \"{node_type}\"\nip = \"127.0.0.1\"\nmetrics_port = 0\n"
+            ));
+            if *node_type == "logger" {
+                text.push_str(&format!("port = {}\n", free_port()));
+            }
+        }
+        let layout = dir.path().join("cluster-layout.toml");
+        std::fs::write(&layout, text).unwrap();
+        Cluster { dir, layout, xsub_port, xpub_port }
+    }
+
+    fn layout_arg(&self) -> &str {
+        self.layout.to_str().unwrap()
+    }
+
+    /// Starts the central broker.
+    pub fn proxy(&self) -> Process {
+        Process::start("proxy", "zcluster-proxy", &["--layout", self.layout_arg()])
+    }
+
+    /// Starts a node with further arguments.
+    pub fn node(&self, name: &str, args: &[&str]) -> Process {
+        let args = [&["--layout", self.layout_arg(), "--node", name], args].concat();
+        Process::start(name, "zcluster-node", &args)
+    }
+
+    /// Starts a logger.
+    pub fn logger(&self, name: &str) -> Process {
+        let args = ["--layout", self.layout_arg(), "--node", name];
+        Process::start(name, "zcluster-logger", &args)
+    }
+
+    /// Starts every node of the list.
+    pub fn start_all(&self, nodes: &[NodeSpec<'_>]) -> BTreeMap<String, Process> {
+        nodes
+            .iter()
+            .map(|(name, node_type)| {
+                let process = match *node_type {
+                    "logger" => self.logger(name),
+                    _ => self.node(name, &[]),
+                };
+                ((*name).to_owned(), process)
+            })
+            .collect()
+    }
+
+    /// The lines of a log that are no header, over all loggers.
+    pub fn log_lines(&self, path: &str) -> Vec<String> {
+        let Ok(loggers) = std::fs::read_dir(self.dir.path().join("logs")) else { return vec![] };
+        let mut lines = Vec::new();
+        for logger in loggers {
+            let file = logger.unwrap().path().join(format!("{path}.log"));
+            let Ok(text) = std::fs::read(file) else { continue };
+            let text = String::from_utf8_lossy(&text).into_owned();
+            lines.extend(text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned));
+        }
+        lines
+    }
+}
+
+/// Waits until each of these processes has seen all the others.
+pub fn wait_all_see_all(processes: &mut BTreeMap<String, Process>) {
+    let names: Vec<String> = processes.keys().cloned().collect();
+    for (name, process) in processes {
+        let others: Vec<&str> =
+            names.iter().filter(|other| *other != name).map(String::as_str).collect();
+        process.wait_all_up(&others);
+    }
+}
