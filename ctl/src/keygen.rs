@@ -12,10 +12,7 @@ use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::transport::generate_curve_keypair;
 
-/// Make the CURVE keys that encrypt and authenticate a cluster.
-///
-/// Without options: both key pairs a cluster needs, as the lines of a layout file. All nodes share
-/// them, so that whoever has the client's secret key is in: keep the file as you keep a password.
+/// The arguments of `zcluster keygen`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// One key pair only, as PREFIX_publickey and PREFIX_secretkey; say curve_client.
@@ -70,7 +67,7 @@ fn text(args: &Args) -> Result<String, zcluster::transport::TransportError> {
             ],
         ),
         (
-            "Who listens: the central broker and the loggers, beside curve_client_publickey.",
+            "Who listens: the central broker and the loggers, with curve_client_publickey.",
             vec![("curve_server_secretkey", secret)],
         ),
     ];

@@ -1,10 +1,10 @@
 //! `zcluster up`: a local cluster in the foreground.
 //!
-//! - [`plan`]: which processes a layout asks for.
-//! - [`supervisor`]: when each is started, started again and stopped: a state machine.
-//! - [`processes`], [`lines`], [`message`]: child processes, and what they print.
-//! - [`programs`]: where their executables are.
-//! - [`console`]: what is shown of it all.
+//! - `plan`: which processes a layout asks for.
+//! - `supervisor`: when each is started, started again and stopped: a state machine.
+//! - `processes`, `lines`, `message`: child processes, and what they print.
+//! - `programs`: where their executables are.
+//! - `console`: what is shown of it all.
 //! - here: the command line, and the loop that ties them together.
 
 mod console;
@@ -18,7 +18,7 @@ mod supervisor;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -35,16 +35,14 @@ use supervisor::{Action, End, Input, Supervisor};
 
 /// What the threads have told and nobody has looked at yet; they wait when it is full.
 const TOLD: usize = 256;
+/// How long the processes of one role may take to end, at least, …
+const MIN_STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// … and beyond the time the layout grants them for what they still hold.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// The label of lines about the cluster as a whole.
 const LABEL: &str = "zcluster";
 
-/// Start a cluster on this host, in the foreground, until Ctrl-C.
-///
-/// Starts the central broker, then every node of the layout as a process of its own: loggers, the
-/// manager, proxies, workers, control. What each prints is shown behind its name: after `|` its
-/// own lines, after `*` what zcluster has to say about it. A process that exits by itself is
-/// started again. Ctrl-C stops workers, proxies, the manager and control nodes, then the loggers,
-/// then the broker; a second one kills.
+/// The arguments of `zcluster up`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The layout of the cluster.
@@ -116,6 +114,7 @@ fn up(args: &Args) -> Result<(), Failure> {
         supervisor: Supervisor::new(
             jobs.clone(),
             !args.no_restart,
+            MIN_STOP_PATIENCE.max(layout.log.shutdown_timeout + STOP_MARGIN),
             logs_hint(&layout.log.dir, &layout.log.suffix),
             Instant::now(),
         ),

@@ -20,7 +20,7 @@ use zcluster::daemon;
 use super::console::Voice;
 use super::lines;
 use super::message::Message;
-use super::plan::{Job, Role};
+use super::plan::Job;
 use super::supervisor::{End, Input, Run};
 
 /// How long a process that has exited may keep its output open: what it left behind in its own
@@ -91,8 +91,7 @@ impl Processes {
             .args(&job.args)
             .env(daemon::PARENT_PID, process::id().to_string())
             .envs(environment.iter().map(|(name, value)| (name, value)))
-            // A node publishes what it reads: it shall wait for it rather than see its end.
-            .stdin(if job.role.is_node() { Stdio::piped() } else { Stdio::null() })
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the process group in the foreground: that is ours, and
@@ -147,13 +146,6 @@ impl Processes {
             Err(error) => End::NotStarted(format!("its end is not known: {error}")),
         };
         Some(Input::Ended(run, end))
-    }
-}
-
-impl Role {
-    /// Whether it is run by `zcluster-node`.
-    fn is_node(self) -> bool {
-        !matches!(self, Role::Broker | Role::Logger)
     }
 }
 

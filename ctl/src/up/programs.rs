@@ -33,3 +33,24 @@ pub(crate) fn find(program: &'static str, bin_dir: Option<&Path>) -> Result<Path
     let package = if program == "zcluster-node" { "zcluster" } else { program };
     found.ok_or(Missing { program, package, beside: own })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_given_folder_comes_first_and_only_executables_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = "zcluster-pretended";
+        let file = folder.path().join(program);
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let error = find(program, Some(folder.path())).unwrap_err().to_string();
+        assert!(error.starts_with("cannot find zcluster-pretended in --bin-dir, beside /"));
+        assert!(error.ends_with("build it with `cargo build -p zcluster-pretended`"), "{error}");
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(find(program, Some(folder.path())), Ok(file));
+    }
+}

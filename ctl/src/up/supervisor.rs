@@ -15,8 +15,6 @@ use super::plan::{Job, Role};
 
 /// How long a process may take until its ready line.
 pub(crate) const READY_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the processes of one role may take to end before they are killed.
-pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a killed process may take to be gone: the kernel may be busy, but not for ever.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
 /// The pause before a process that ended by itself is started again; doubled each time …
@@ -85,6 +83,8 @@ pub(crate) struct Supervisor {
     restart: bool,
     /// Said once the cluster is up.
     hint: String,
+    /// How long the processes of one role may take to end before they are killed.
+    stop_patience: Duration,
     started: Instant,
     /// When to say who misses whom, if that is still to come.
     complain_at: Option<Instant>,
@@ -151,8 +151,15 @@ enum Phase {
 }
 
 impl Supervisor {
-    /// A cluster of these jobs, the broker among them; nothing is started yet.
-    pub(crate) fn new(jobs: Vec<Job>, restart: bool, hint: String, now: Instant) -> Self {
+    /// A cluster of these jobs, the broker among them; nothing is started yet. The processes of
+    /// each role may take `stop_patience` to end, and `hint` is said once the cluster is up.
+    pub(crate) fn new(
+        jobs: Vec<Job>,
+        restart: bool,
+        stop_patience: Duration,
+        hint: String,
+        now: Instant,
+    ) -> Self {
         let member = |job| Member {
             job,
             state: State::Down,
@@ -166,6 +173,7 @@ impl Supervisor {
             phase: Phase::Broker,
             restart,
             hint,
+            stop_patience,
             started: now,
             complain_at: None,
             whole: false,
@@ -345,7 +353,7 @@ impl Supervisor {
                     if killed {
                         self.give_up(index, actions);
                     } else {
-                        let patience = STOP_PATIENCE.as_secs();
+                        let patience = self.stop_patience.as_secs();
                         let text = format!("did not end within {patience} s: killed");
                         actions.extend([Action::Say(Some(index), text), Action::Kill(run)]);
                         self.note_force(index);
@@ -424,7 +432,7 @@ impl Supervisor {
         };
         let of_role = self.members.iter().filter(|member| member.job.role == role);
         actions.extend(of_role.filter_map(|member| member.state.run()).map(Action::Terminate));
-        self.phase = Phase::Stopping { role, until: now + STOP_PATIENCE, killed: false };
+        self.phase = Phase::Stopping { role, until: now + self.stop_patience, killed: false };
     }
 
     fn kill_all(&mut self, why: &str, now: Instant, actions: &mut Vec<Action>) {

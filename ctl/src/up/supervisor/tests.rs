@@ -25,7 +25,8 @@ impl Scenario {
     fn new(restart: bool) -> Self {
         let job = |(name, role): (&str, Role)| Job { name: name.into(), role, args: Vec::new() };
         let now = Instant::now();
-        let supervisor = Supervisor::new(JOBS.map(job).into(), restart, "hint".into(), now);
+        let jobs = JOBS.map(job).into();
+        let supervisor = Supervisor::new(jobs, restart, STOP_PATIENCE, "hint".into(), now);
         Scenario { supervisor, now, runs: Vec::new() }
     }
 
@@ -113,6 +114,7 @@ impl Scenario {
     }
 }
 
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 const SIGKILL: i32 = 9;
 /// Wait statuses of processes that exited by themselves.
