@@ -177,9 +177,13 @@ struct Up {
 }
 
 impl Up {
-    /// The next line that has `text` in it.
+    /// The first line that has `text` in it, which may have come before: what a process writes to
+    /// its two outputs comes in any order.
     fn wait_for(&mut self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
+        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+            return line.clone();
+        }
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let Ok(line) = self.lines.as_ref().unwrap().recv_timeout(left) else {
