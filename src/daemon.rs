@@ -7,8 +7,8 @@ use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process;
 use std::time::{Duration, Instant, SystemTime};
+use std::{env, process};
 
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -67,6 +67,10 @@ impl From<NodeError> for Failure {
     }
 }
 
+/// The environment variable by which a supervisor gives its process id to the daemons it starts,
+/// so that they end when it does.
+pub const PARENT_PID: &str = "ZCLUSTER_PARENT_PID";
+
 /// The body of a daemon's `main`: parses the command line, sets up logging, runs, and turns a
 /// failure into one line and an exit code.
 pub fn main<Args: clap::Parser>(
@@ -84,13 +88,31 @@ pub fn main<Args: clap::Parser>(
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_target(false)
         .init();
-    match run(&args) {
+    match end_with_parent().and_then(|()| run(&args)) {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
             log::error!("{}", failure.message);
             failure.code.into()
         }
     }
+}
+
+/// Asks the kernel for SIGTERM when the parent ends, if [`PARENT_PID`] says that the parent is a
+/// supervisor: even one that is killed leaves no daemon behind.
+///
+/// # Errors
+/// When the parent was gone before the kernel was asked.
+fn end_with_parent() -> Result<(), Failure> {
+    let Some(named) = env::var_os(PARENT_PID) else { return Ok(()) };
+    let refused = |e| Failure::new(ExitCode::Software, format!("cannot watch the parent: {e}"));
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(refused)?;
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
+    if parent.is_some_and(|parent| *named == *parent) {
+        return Ok(());
+    }
+    let message = format!("the process {PARENT_PID}={} is not the parent", named.display());
+    Err(Failure::new(ExitCode::Unavailable, message))
 }
 
 /// Reads the layout and the environment, with `--node` in the place of `CLUSTER_NODE`, and tells
@@ -101,7 +123,7 @@ pub fn main<Args: clap::Parser>(
 pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
     let loaded = layout::load(path, |variable| match (variable, node) {
         ("CLUSTER_NODE", Some(node)) => Some(node.to_owned()),
-        _ => std::env::var(variable).ok(),
+        _ => env::var(variable).ok(),
     })?;
     for warning in &loaded.warnings {
         log::warn!("{warning}");

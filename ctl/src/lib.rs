@@ -4,7 +4,9 @@
 //! returns an [`ExitCode`], a variant of [`Command`], and an arm in [`run`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod keygen;
 pub mod layout;
+pub mod up;
 
 use clap::{Parser, Subcommand};
 use zcluster::exit::ExitCode;
@@ -24,12 +26,28 @@ pub enum Command {
     /// Check and convert layout files.
     #[command(subcommand)]
     Layout(layout::Command),
+    /// Make the CURVE keys that encrypt and authenticate a cluster.
+    ///
+    /// Without options: both key pairs a cluster needs, as the lines of a layout file. All nodes
+    /// share them, so that whoever has the client's secret key is in: keep the file as you keep a
+    /// password.
+    Keygen(keygen::Args),
+    /// Start a cluster on this host, in the foreground, until Ctrl-C.
+    ///
+    /// Starts the central broker, then every node of the layout as a process of its own: loggers,
+    /// the manager, proxies, workers, control nodes. What each prints is shown behind its name:
+    /// after `|` its own lines, after `*` what there is to say about it. A process that exits by
+    /// itself is started again. Ctrl-C stops workers, proxies, the manager and control nodes, then
+    /// the loggers, then the broker; a second one kills.
+    Up(up::Args),
 }
 
 /// Does what the command line says.
 pub fn run(cli: &Cli) -> ExitCode {
     match &cli.command {
         Command::Layout(command) => layout::run(command),
+        Command::Keygen(args) => keygen::run(args),
+        Command::Up(args) => up::run(args),
     }
 }
 
