@@ -49,7 +49,6 @@ pub(crate) struct Intake {
 
 struct Receiver {
     socket: Socket,
-    endpoint: String,
     queue: queue::Sender<Incoming>,
     metrics: LoggerMetrics,
     parts_warning: RateLimit,
@@ -82,7 +81,6 @@ impl Intake {
         let waker = Arc::new(Waker::new()?);
         let receiver = Receiver {
             socket,
-            endpoint: endpoint.clone(),
             queue,
             metrics,
             parts_warning: RateLimit::new(Duration::from_secs(10)),
@@ -94,8 +92,8 @@ impl Intake {
         Ok(Intake { endpoint, thread, stop, waker })
     }
 
-    /// Takes no new connection, takes in what is still on its way on those there are, and ends.
-    /// Blocks until then; the writer must go on meanwhile.
+    /// Takes in what is still on its way, and ends. Blocks until then; the writer must go on
+    /// meanwhile.
     pub(crate) fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.waker.wake();
@@ -130,11 +128,9 @@ impl Receiver {
         Ok(())
     }
 
-    /// Receives what is still on its way.
+    /// Receives what is still on its way. The endpoint stays bound meanwhile: libzmq cuts accepted
+    /// connections off with their listener, and what is on its way on them is lost.
     fn drain(&mut self) -> Result<(), TransportError> {
-        if let Err(error) = self.socket.unbind(&self.endpoint) {
-            log::debug!("{error}");
-        }
         let end = Instant::now() + self.patience;
         let mut quiet_at = Instant::now() + QUIET;
         loop {

@@ -1,10 +1,11 @@
 //! The logger as a process: command line, start, signals, end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::fs::Access;
 use zcluster::daemon::{self, Failure, Signal};
 use zcluster::exit::ExitCode;
 use zcluster::gateway::Health;
@@ -44,10 +45,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let endpoint = log_endpoint(&loaded, &name)?;
     let layout = Arc::new(loaded.layout);
     let dir = layout.log.dir.join(&name);
-    std::fs::create_dir_all(&dir).map_err(|error| {
-        let text = format!("cannot make the log directory {}: {error}", dir.display());
-        Failure::new(ExitCode::Io, text)
-    })?;
+    make_log_dir(&dir)?;
 
     let telemetry = Telemetry::new(&name, &layout.telemetry.metrics_endpoint_label);
     let metrics = telemetry.logger().clone();
@@ -113,6 +111,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         http.shutdown();
     }
     written.map_err(|_| Failure::new(ExitCode::Software, "the writing thread panicked"))
+}
+
+/// Makes the log directory. One that cannot be written is found out now, not with the first record.
+fn make_log_dir(dir: &Path) -> Result<(), Failure> {
+    let fail = |what: &str, error: std::io::Error| {
+        let text = format!("cannot {what} the log directory {}: {error}", dir.display());
+        Failure::new(ExitCode::Io, text)
+    };
+    std::fs::create_dir_all(dir).map_err(|error| fail("make", error))?;
+    rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| fail("write to", error.into()))
 }
 
 fn settings(layout: &Layout, dir: PathBuf) -> Settings {

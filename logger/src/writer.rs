@@ -209,11 +209,14 @@ impl Writer {
         }
         let log = &mut self.logs[plan.log];
         let before = log.file.buffer.len();
+        let in_force = log.formatter.clone();
         log.switch_to(&plan.formatter);
         let records = match plan.formatter.format_batch(&batch, &mut log.file.buffer) {
             Ok(records) => records,
             Err(error) => {
-                self.unwritten += log.file.buffer.len() - before;
+                // Its header goes, too: a refused batch makes no file.
+                log.file.buffer.truncate(before);
+                log.formatter = in_force;
                 return Err((BatchFault::Payload, format!("path {}: {error}", batch.path)));
             }
         };

@@ -124,16 +124,6 @@ impl Socket {
         }
     }
 
-    /// Stops accepting connections at a bound endpoint; those there are stay.
-    ///
-    /// # Errors
-    /// When the socket is not bound there.
-    pub fn unbind(&self, endpoint: &str) -> Result<(), TransportError> {
-        self.raw
-            .unbind(endpoint)
-            .map_err(|error| TransportError::new(format!("unbind from {endpoint}"), error))
-    }
-
     /// Connects in the background, again and again until the peer is there.
     ///
     /// # Errors

@@ -1,6 +1,14 @@
 //! Real processes for the system tests: a cluster in a directory of its own, on ports that the
 //! system chose, with everything it started killed when it goes out of scope.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
+//!
+//! - here: processes, and the cluster they belong to.
+//! - [`raw`]: peers that speak ZeroMQ and nothing more.
+//! - [`producer`]: a node in the test itself that writes numbered records.
+#![allow(dead_code, unreachable_pub)] // not every test uses all of it
+
+pub mod producer;
+pub mod raw;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,9 +16,12 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
+use zcluster::Layout;
+use zcluster::node::{Node, Notification, Notifications};
 
 pub use rustix::process::Signal;
 
@@ -62,6 +73,56 @@ pub fn binary(name: &str) -> PathBuf {
     bin_dir().join(name)
 }
 
+/// A binary of the workspace, to be given arguments and started.
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new(binary(program));
+    command
+        .env_remove("CLUSTER_NODE")
+        .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()));
+    command
+}
+
+/// What a process left that ended by itself.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command without input until it ends by itself.
+pub fn run_to_end(command: &mut Command) -> Ended {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+    let stdout = read_all(child.stdout.take().unwrap());
+    let stderr = read_all(child.stderr.take().unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break Some(status),
+            None if Instant::now() > deadline => break None,
+            None => std::thread::park_timeout(Duration::from_millis(5)),
+        }
+    };
+    let _ = child.kill();
+    let _ = child.wait();
+    let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+    let status = status.unwrap_or_else(|| panic!("{command:?} does not end\n{stderr}"));
+    Ended { code: status.code(), stdout, stderr }
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).unwrap();
+        text
+    })
+}
+
 /// A running process, its output line by line.
 pub struct Process {
     pub name: String,
@@ -77,18 +138,15 @@ pub struct Process {
 impl Process {
     /// Starts a binary of the workspace and waits for its ready line.
     pub fn start(name: &str, program: &str, args: &[&str]) -> Self {
-        let mut process = Self::spawn(name, program, args, &[]);
+        let mut process = Self::spawn(name, program, args);
         process.ready = process.wait_line("the ready line", |line| line.get("ready").cloned());
         process
     }
 
     /// Starts a binary of the workspace.
-    pub fn spawn(name: &str, program: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(binary(program))
+    pub fn spawn(name: &str, program: &str, args: &[&str]) -> Self {
+        let mut child = command(program)
             .args(args)
-            .envs(env.iter().copied())
-            .env_remove("CLUSTER_NODE")
-            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -189,6 +247,11 @@ impl Process {
         self.stdin = None;
     }
 
+    /// Stops reading its standard output: what it writes from the next line on fails.
+    pub fn close_stdout(&mut self) {
+        self.lines = mpsc::channel().1;
+    }
+
     /// What it has written to standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
@@ -212,6 +275,13 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// The memory it has in use, in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Waits until it ends.
     pub fn wait(&mut self) -> ExitStatus {
         let name = self.name.clone();
@@ -231,21 +301,25 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    /// The metrics it serves: series to value.
-    pub fn metrics(&self) -> BTreeMap<String, f64> {
-        let text = http_get(&self.endpoint("metrics"), "/metrics");
-        let series = text.lines().filter(|line| !line.starts_with('#'));
-        series
-            .filter_map(|line| line.rsplit_once(' '))
-            .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
-            .collect()
+    /// The metrics it serves, as text.
+    pub fn metrics(&self) -> String {
+        http_get(&self.endpoint("metrics"), "/metrics")
     }
 
     /// The sum over all series of a metric.
     pub fn metric(&self, name: &str) -> f64 {
-        let metrics = self.metrics();
-        let of_name = |series: &str| series.split('{').next() == Some(name);
-        metrics.iter().filter(|(series, _)| of_name(series)).map(|(_, value)| value).sum()
+        metric(&self.metrics(), name, "")
+    }
+
+    /// The sum over the series of a metric with a label such as `reason="path"`.
+    pub fn metric_with(&self, name: &str, label: &str) -> f64 {
+        metric(&self.metrics(), name, label)
+    }
+
+    /// Whether it says to be in health, and what it says.
+    pub fn health(&self) -> (bool, String) {
+        let (status, body) = http(&self.endpoint("metrics"), "/healthz");
+        (status == 200, body)
     }
 
     /// Waits until a metric (the sum over its series) has reached a value.
@@ -264,14 +338,29 @@ impl Drop for Process {
     }
 }
 
+/// The sum over the series of a metric that have a label such as `reason="path"`; all have the
+/// empty one.
+pub fn metric(text: &str, name: &str, label: &str) -> f64 {
+    let series = text.lines().filter_map(|line| line.rsplit_once(' '));
+    let wanted = series
+        .filter(|(series, _)| series.split('{').next() == Some(name) && series.contains(label));
+    wanted.map(|(_, value)| value.parse::<f64>().unwrap()).sum()
+}
+
 /// The body of an HTTP answer.
 pub fn http_get(address: &str, path: &str) -> String {
+    http(address, path).1
+}
+
+/// The status and body of an HTTP answer.
+pub fn http(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap()
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 /// A directory with a layout, and the ports that it names.
@@ -325,8 +414,24 @@ impl Cluster {
         Cluster { dir, layout, xsub_port, xpub_port }
     }
 
-    fn layout_arg(&self) -> &str {
+    /// The layout file as an argument.
+    pub fn layout_arg(&self) -> &str {
         self.layout.to_str().unwrap()
+    }
+
+    /// The layout, for a node of the library in the test itself.
+    pub fn read_layout(&self) -> Layout {
+        Layout::from_toml(&std::fs::read_to_string(&self.layout).unwrap(), "layout").unwrap().0
+    }
+
+    /// Starts a node in the test itself.
+    pub fn library_node(&self, name: &str) -> (Node, Notifications) {
+        Node::builder(self.read_layout(), name).start().unwrap()
+    }
+
+    /// The folder of a logger's files.
+    pub fn log_dir(&self, logger: &str) -> PathBuf {
+        self.dir.path().join("logs").join(logger)
     }
 
     /// Starts the central broker.
@@ -360,18 +465,49 @@ impl Cluster {
             .collect()
     }
 
-    /// The lines of a log that are no header, over all loggers.
+    /// The lines of a log that are no header, over all loggers, those that former runs of them
+    /// left included.
     pub fn log_lines(&self, path: &str) -> Vec<String> {
         let Ok(loggers) = std::fs::read_dir(self.dir.path().join("logs")) else { return vec![] };
         let mut lines = Vec::new();
-        for logger in loggers {
-            let file = logger.unwrap().path().join(format!("{path}.log"));
-            let Ok(text) = std::fs::read(file) else { continue };
+        for file in loggers.flat_map(|logger| std::fs::read_dir(logger.unwrap().path()).unwrap()) {
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            if name.split('.').next() != Some(path) {
+                continue;
+            }
+            // It may be renamed just now.
+            let Ok(text) = std::fs::read(file.path()) else { continue };
             let text = String::from_utf8_lossy(&text).into_owned();
             lines.extend(text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned));
         }
         lines
     }
+}
+
+/// The next notification of a node in the test, from now on, for which `pick` gives something.
+pub fn wait_notification<T>(
+    notifications: &Notifications,
+    what: &str,
+    mut pick: impl FnMut(Notification) -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let next = notifications.receive_timeout(left);
+        let next = next.unwrap_or_else(|error| panic!("waited for {what}: {error:?}"));
+        if let Some(picked) = pick(next) {
+            return picked;
+        }
+    }
+}
+
+/// Waits until a node in the test counts all those as up.
+pub fn wait_members(node: &Node, names: &[&str]) {
+    wait_for(&format!("{names:?} up at {}", node.name()), || {
+        let members = node.members();
+        names.iter().all(|name| members.contains_key(*name)).then_some(())
+    });
 }
 
 /// Waits until each of these processes has seen all the others.

@@ -1,0 +1,317 @@
+//! What a logger makes of batches nobody should send, and of disks that refuse them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::producer::{self, Producer, assert_each_once};
+use support::raw::RawPeer;
+use support::{Cluster, NodeSpec, binary, run_to_end, wait_for};
+use zcluster::transport::SocketKind;
+use zcluster::wire::LogMessage;
+use zcluster::wire::zeek_bin::{BatchBuilder, FieldSpec, LogSchema, LogValue, Scalar};
+
+const NODES: &[NodeSpec<'static>] =
+    &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
+
+const COUNT: u32 = 3;
+const STRING: u32 = 7;
+
+/// A batch written by hand, of one field and records that are already encoded (WIRE.md §4.3).
+struct HandMade<'a> {
+    path: &'a [u8],
+    fields: u32,
+    field_type: u32,
+    records: u32,
+    values: &'a [u8],
+}
+
+impl Default for HandMade<'_> {
+    fn default() -> Self {
+        HandMade { path: b"bad", fields: 1, field_type: COUNT, records: 1, values: ONE }
+    }
+}
+
+/// The count 1.
+const ONE: &[u8] = &[0, 0, 0, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1];
+
+impl HandMade<'_> {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let number = |out: &mut Vec<u8>, n: u32| out.extend_from_slice(&n.to_be_bytes());
+        for text in [b"Test::BAD".as_slice(), b"Log::WRITER_ASCII", b"default", self.path] {
+            number(&mut out, text.len() as u32);
+            out.extend_from_slice(text);
+        }
+        number(&mut out, self.fields);
+        out.push(0);
+        number(&mut out, 1);
+        out.push(b'f');
+        number(&mut out, self.field_type);
+        number(&mut out, 0);
+        out.push(0);
+        number(&mut out, self.records);
+        out.extend_from_slice(self.values);
+        out
+    }
+}
+
+fn good_batch(n: u64) -> Vec<u8> {
+    let mut batch = BatchBuilder::new(producer::schema()).unwrap();
+    batch.push(&[LogValue::from("good"), LogValue::Count(n)]).unwrap();
+    batch.finish()
+}
+
+fn send(peer: &RawPeer, payload: &[u8]) {
+    peer.send(&[LogMessage::KIND, b"stranger", LogMessage::ZEEK_BIN, payload]);
+}
+
+/// All files and folders below a folder.
+fn everything_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(everything_below(&path));
+        }
+        found.push(path);
+    }
+    found
+}
+
+#[test]
+fn hostile_batches_are_counted_and_good_ones_written() {
+    let cluster = Cluster::new(NODES, "");
+    let mut logger = cluster.logger("logger-1");
+    let before = everything_below(cluster.dir.path());
+    let peer = RawPeer::connect(SocketKind::Push, &logger.endpoint("log"));
+    send(&peer, &good_batch(0));
+
+    let absolute = cluster.dir.path().join("absolute");
+    let bad_paths: &[&[u8]] = &[
+        b"../x",
+        b"../../x",
+        b"a/../../x",
+        absolute.to_str().unwrap().as_bytes(),
+        b"/",
+        b"..",
+        b".",
+        b"",
+        b".hidden",
+        b"nul\0",
+        b"new\nline",
+        &[b'x'; 5000],
+    ];
+    for path in bad_paths {
+        send(&peer, &HandMade { path, ..HandMade::default() }.encode());
+    }
+
+    let good = good_batch(7);
+    let mut undecodable = vec![
+        HandMade { fields: u32::MAX, ..HandMade::default() }.encode(),
+        HandMade { records: u32::MAX, ..HandMade::default() }.encode(),
+        HandMade { fields: 0, records: u32::MAX, ..HandMade::default() }.encode(),
+        HandMade { field_type: STRING, ..HandMade::default() }.encode(),
+        HandMade { field_type: 99, ..HandMade::default() }.encode(),
+        HandMade { records: 2, ..HandMade::default() }.encode(),
+        b"garbage".to_vec(),
+        vec![0xff; 1 << 20],
+        Vec::new(),
+    ];
+    undecodable.extend((0..good.len()).map(|length| good[..length].to_vec()));
+    undecodable.iter().for_each(|payload| send(&peer, payload));
+
+    for format in [b"".as_slice(), b"unknown", b"ZEEK-BIN-SERIALIZER", b"\xff\0"] {
+        peer.send(&[LogMessage::KIND, b"stranger", format, &good]);
+    }
+    let frames: &[&[&[u8]]] = &[
+        &[b""],
+        &[b"log-write"],
+        &[b"log-write", b"stranger", b"zeek-bin-serializer"],
+        &[b"log-write", b"stranger", b"zeek-bin-serializer", &good, b""],
+        &[b"x".as_slice(); 100],
+    ];
+    frames.iter().for_each(|frames| peer.send(frames));
+    send(&peer, &good_batch(1));
+
+    logger.wait_metric("zcluster_logger_records_total", 2.0);
+    let rejected = |reason: &str| {
+        logger
+            .metric_with("zcluster_logger_batches_rejected_total", &format!("reason=\"{reason}\""))
+    };
+    assert_eq!(rejected("path"), bad_paths.len() as f64);
+    assert_eq!(rejected("payload") + rejected("schema"), undecodable.len() as f64);
+    assert_eq!(rejected("format"), 4.0);
+    let errors = logger.metric("zeek_cluster_zeromq_msg_errors_total");
+    assert_eq!(errors, frames.len() as f64);
+    assert!(logger.health().0);
+    drop(peer);
+    logger.stop();
+
+    assert_eq!(cluster.log_lines(producer::PATH), ["good\t0", "good\t1"]);
+    let mut after = everything_below(cluster.dir.path());
+    after.retain(|path| !before.contains(path));
+    assert_eq!(after, [cluster.log_dir("logger-1").join("numbers.log")]);
+}
+
+#[test]
+fn records_of_two_schemas_stand_in_one_file_under_their_own_headers() {
+    let cluster = Cluster::new(NODES, "");
+    let mut logger = cluster.logger("logger-1");
+    let schema = |name: &str| {
+        LogSchema::new("Test::SHARED", "shared", vec![FieldSpec::new(name, Scalar::Count)])
+    };
+    let batch = |name: &str, n| {
+        let mut batch = BatchBuilder::new(schema(name)).unwrap();
+        batch.push(&[LogValue::Count(n)]).unwrap();
+        batch.finish()
+    };
+    let peers = [(); 2].map(|()| RawPeer::connect(SocketKind::Push, &logger.endpoint("log")));
+    for n in 0..4 {
+        send(&peers[0], &batch("old", n));
+        logger.wait_metric("zcluster_logger_records_total", (2 * n + 1) as f64);
+        send(&peers[1], &batch("new", 100 + n));
+        logger.wait_metric("zcluster_logger_records_total", (2 * n + 2) as f64);
+    }
+    drop(peers);
+    logger.stop();
+
+    let text = fs::read_to_string(cluster.log_dir("logger-1").join("shared.log")).unwrap();
+    let mut header = "";
+    let mut records = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("#fields\t") {
+            Some(fields) => header = fields,
+            None if line.starts_with('#') => {}
+            None => records.push(format!("{header} {line}")),
+        }
+    }
+    let expected = ["old 0", "new 100", "old 1", "new 101", "old 2", "new 102", "old 3", "new 103"];
+    assert_eq!(records, expected);
+}
+
+#[test]
+fn the_log_of_a_former_run_is_kept() {
+    let cluster = Cluster::new(NODES, "");
+    fs::create_dir_all(cluster.log_dir("logger-1")).unwrap();
+    let file = cluster.log_dir("logger-1").join("numbers.log");
+    fs::write(&file, "of a former run\t0\n").unwrap();
+    for n in 0..3 {
+        let mut logger = cluster.logger("logger-1");
+        let peer = RawPeer::connect(SocketKind::Push, &logger.endpoint("log"));
+        send(&peer, &good_batch(n));
+        drop(peer);
+        logger.stop();
+        let lines = fs::read_to_string(&file).unwrap();
+        assert!(lines.contains(&format!("good\t{n}\n")), "{lines}");
+    }
+    let mut lines = cluster.log_lines(producer::PATH);
+    lines.sort();
+    assert_eq!(lines, ["good\t0", "good\t1", "good\t2", "of a former run\t0"]);
+}
+
+/// A small file system of its own, gone at the end of the test.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts it; `None`, said on stderr, where that is not permitted.
+    fn mount(folder: PathBuf, options: &str) -> Option<Self> {
+        fs::create_dir_all(&folder).unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "none"])
+            .arg(&folder)
+            .output();
+        match mount {
+            Ok(output) if output.status.success() => Some(SmallDisk(folder)),
+            other => {
+                eprintln!("SKIPPED: cannot mount a file system: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_holds_everything_back_and_loses_nothing() {
+    let options = "log_sndhwm = 10\n[log]\nwrite_buffer_size = 100\nflush_interval = \"50ms\"\n\
+                   max_memory = \"64KiB\"";
+    let cluster = Cluster::new(NODES, options);
+    let folder = cluster.log_dir("logger-1");
+    let Some(disk) = SmallDisk::mount(folder, "size=16m") else { return };
+    let _proxy = cluster.proxy();
+    let mut logger = cluster.logger("logger-1");
+    let producer = Producer::start(&cluster, "worker-1");
+    logger.wait_metric("zcluster_logger_records_total", 1000.0);
+
+    let filler = disk.0.join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    // Until there is no room: the logger's own writes take part in that.
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    drop(file);
+    let reason = wait_for("the logger to say that it is not well", || {
+        let (healthy, reason) = logger.health();
+        (!healthy).then_some(reason)
+    });
+    assert!(reason.contains("numbers.log: No space left on device"), "{reason}");
+    assert!(logger.is_running());
+
+    fs::remove_file(&filler).unwrap();
+    wait_for("the logger to be well again", || logger.health().0.then_some(()));
+    producer.wait_more(1000);
+    let written = producer.finish();
+    logger.stop();
+    assert_each_once(&cluster, &[written]);
+    assert!(!logger.stderr().contains("lost"), "{}", logger.stderr());
+}
+
+#[test]
+fn a_log_directory_that_cannot_be_made_is_one_clear_line() {
+    let cluster = Cluster::new(NODES, "");
+    fs::write(cluster.dir.path().join("logs"), "a file").unwrap();
+    let ended = run_to_end(support::command("zcluster-logger").args([
+        "--layout",
+        cluster.layout_arg(),
+        "--node",
+        "logger-1",
+    ]));
+    assert_eq!(ended.code, Some(74), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("logs/logger-1"), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+}
+
+#[test]
+fn a_log_directory_that_cannot_be_written_is_one_clear_line() {
+    let cluster = Cluster::new(NODES, "");
+    let folder = cluster.log_dir("logger-1");
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
+    // Permissions bind everybody but root: a root starts it as somebody else, from a copy that
+    // anybody may execute.
+    let mut command = if rustix::process::geteuid().is_root() {
+        let copy = cluster.dir.path().join("zcluster-logger");
+        fs::copy(binary("zcluster-logger"), &copy).unwrap();
+        fs::set_permissions(cluster.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = Command::new(copy);
+        command.uid(65534).gid(65534);
+        command
+    } else {
+        Command::new(binary("zcluster-logger"))
+    };
+    let args = ["--layout", cluster.layout_arg(), "--node", "logger-1"];
+    let ended = run_to_end(command.args(args));
+    assert_eq!(ended.code, Some(74), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("logs/logger-1"), "{}", ended.stderr);
+}
