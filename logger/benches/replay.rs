@@ -61,10 +61,7 @@ fn main() {
     let wanted = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(RECORDS);
     let small = recording::payloads("traffic.zmq");
     let full = merge(&small);
-    println!(
-        "{:<34} {:>12} {:>16} {:>9} {:>9}",
-        "", "records/s", "records/CPU-s", "MB/s", "peak"
-    );
+    println!("{:<34} {:>12} {:>16} {:>9} {:>9}", "", "records/s", "records/CPU-s", "MB/s", "peak");
     for (size, batches) in [("small", &small), ("full", &full)] {
         yardstick_decode(size, batches, wanted).print();
         for format in [Format::Tsv, Format::Json] {
@@ -267,7 +264,8 @@ fn count_records(dir: &Path) -> u64 {
         .filter(|file| !file.file_name().to_string_lossy().starts_with("cluster."))
         .map(|file| {
             let text = BufReader::with_capacity(1 << 20, fs::File::open(file.path()).unwrap());
-            text.split(b'\n').filter(|line| !line.as_ref().unwrap().starts_with(b"#")).count() as u64
+            text.split(b'\n').filter(|line| !line.as_ref().unwrap().starts_with(b"#")).count()
+                as u64
         })
         .sum()
 }

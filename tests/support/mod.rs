@@ -1,6 +1,5 @@
 //! Real processes for the system tests: a cluster in a directory of its own, on ports that the
 //! system chose, with everything it started killed when it goes out of scope.
-#![allow(dead_code, unreachable_pub)] // not every test uses all of it
 //!
 //! - here: processes, and the cluster they belong to.
 //! - [`raw`]: peers that speak ZeroMQ and nothing more.
