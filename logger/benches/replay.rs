@@ -110,7 +110,7 @@ fn merge(small: &[Vec<u8>]) -> Vec<Vec<u8>> {
 }
 
 /// The batches over and over, up to that many records.
-fn endless<'a>(batches: &'a [Vec<u8>], wanted: u64) -> impl Iterator<Item = (&'a [u8], u64)> {
+fn endless(batches: &[Vec<u8>], wanted: u64) -> impl Iterator<Item = (&[u8], u64)> {
     let mut sent = 0;
     batches.iter().cycle().map_while(move |payload| {
         let records = u64::from(Batch::decode(payload).unwrap().num_records());
@@ -247,7 +247,7 @@ fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64) -> Row {
         size_before = written;
         assert!(now < Duration::from_secs(600), "the logger does not keep up");
     };
-    let cpu = cpu_time(pid) - before;
+    let cpu = cpu_time(pid).saturating_sub(before);
     let peak_kib = peak_memory(pid);
     let what = format!("{size}: zcluster-logger, {format}");
     Row { what, records, bytes, wall, cpu, peak_kib }

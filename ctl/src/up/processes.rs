@@ -97,6 +97,10 @@ impl Processes {
             // Ctrl-C in a terminal goes to the process group in the foreground: that is ours, and
             // the order in which the others stop is for us to decide.
             .process_group(0);
+        if std::env::var_os("RUST_LOG").is_none() {
+            // What daemons say at `info` they also say on stdout, which is shown in other words.
+            command.env("RUST_LOG", "warn");
+        }
         let mut process = Process { child: command.spawn()? };
         let last_line = Arc::new(Mutex::new(None));
         // Closed when both readers are done.
