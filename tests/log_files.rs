@@ -138,7 +138,7 @@ fn hostile_batches_are_counted_and_good_ones_written() {
         &[b"log-write", b"stranger", b"zeek-bin-serializer", &good, b""],
         &[b"x".as_slice(); 100],
     ];
-    for frames in &frames {
+    for frames in frames {
         peer.send(frames);
     }
     send(&peer, &good_batch(1));
