@@ -47,7 +47,9 @@ lint: tools ## Formatting, clippy and rustdoc, without a warning
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 bench: tools ## Measure what README.md quotes
+	$(CARGO) bench -p zcluster --bench codecs
 	$(CARGO) bench -p zcluster-logger --bench format
+	$(CARGO) bench -p zcluster-logger --bench replay
 
 fuzz: tools ## Run every fuzz target for a bounded time (needs cargo-fuzz)
 	@command -v cargo-fuzz >/dev/null || { echo "missing: cargo-fuzz. cargo install cargo-fuzz" >&2; exit 1; }
