@@ -7,13 +7,14 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use zcluster::Event;
-use zcluster::wire::{EventFormat, EventMessage, Recording};
+use zcluster::wire::{EventFormat, Recording};
 
 fn bench(c: &mut Criterion) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/events/cluster.zmq");
     let recording = std::fs::read(path).unwrap();
     let payloads: Vec<&[u8]> = Recording::new(&recording)
-        .map(|frames| EventMessage::parse(&frames.unwrap()).unwrap().payload)
+        // Topic, sender, format, payload.
+        .map(|frames| frames.unwrap()[3])
         .collect();
     let events: Vec<Event> =
         payloads.iter().map(|payload| EventFormat::BrokerBinV1.decode(payload).unwrap()).collect();
