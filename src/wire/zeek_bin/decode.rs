@@ -172,13 +172,7 @@ impl<'a> Batch<'a> {
             reader.field().map_err(at(Place::Field(field)))?;
         }
         let num_records_at = reader.offset();
-        let num_records = reader.u32().map_err(at(header))?;
-        let left = reader.rest.len();
-        // Neither factor exceeds 2³², so the product fits.
-        if u64::from(num_records) * u64::from(num_fields) > (left / MIN_VALUE) as u64 {
-            let kind = DecodeErrorKind::RecordCount { claimed: num_records, left };
-            return Err(at(header)(reader.fault(kind)));
-        }
+        let num_records = reader.num_records(num_fields)?;
         Ok(Batch {
             stream,
             writer,
@@ -190,6 +184,18 @@ impl<'a> Batch<'a> {
             fields_at,
             num_records_at,
         })
+    }
+
+    /// The part of a payload that names its stream, writer, filter and path: what its header can
+    /// be looked up by without reading the rest of it. `None` where that part is cut off.
+    #[inline]
+    pub fn names_bytes(payload: &[u8]) -> Option<&[u8]> {
+        let mut rest = payload;
+        for _ in 0..4 {
+            let (length, tail) = rest.split_first_chunk()?;
+            rest = tail.get(u32::from_be_bytes(*length) as usize..)?;
+        }
+        Some(&payload[..payload.len() - rest.len()])
     }
 
     /// Everything before the number of records. Batches whose header bytes are equal have the
@@ -229,6 +235,58 @@ impl<'a> Batch<'a> {
             values_read: 0,
             elements_left: 0,
         }
+    }
+}
+
+/// A header that was checked once. Payloads that start with its very bytes have that header, and
+/// it need not be read again: most of the work of a small batch.
+#[derive(Clone, Debug)]
+pub struct KnownHeader {
+    bytes: Box<[u8]>,
+    /// Where stream, writer, filter and path stand in it.
+    names: [std::ops::Range<usize>; 4],
+    num_fields: u32,
+    fields_at: usize,
+}
+
+impl KnownHeader {
+    /// The header of a batch.
+    pub fn of(batch: &Batch<'_>) -> Self {
+        let mut end = 0;
+        let names = [batch.stream, batch.writer, batch.filter, batch.path].map(|name| {
+            let start = end + 4;
+            end = start + name.len();
+            start..end
+        });
+        KnownHeader {
+            bytes: batch.header_bytes().into(),
+            names,
+            num_fields: batch.num_fields,
+            fields_at: batch.fields_at,
+        }
+    }
+
+    /// Reads a batch with this header; `None` where the payload has another one.
+    ///
+    /// # Errors
+    ///
+    /// When more records are counted than the bytes could hold.
+    #[inline]
+    pub fn decode<'a>(&self, payload: &'a [u8]) -> Option<Result<Batch<'a>, DecodeError>> {
+        let rest = payload.strip_prefix(&*self.bytes)?;
+        let mut reader = Reader { rest, payload_len: payload.len() };
+        let name = |i: usize| payload[self.names[i].clone()].as_bstr();
+        Some(reader.num_records(self.num_fields).map(|num_records| Batch {
+            stream: name(0),
+            writer: name(1),
+            filter: name(2),
+            path: name(3),
+            num_fields: self.num_fields,
+            num_records,
+            payload,
+            fields_at: self.fields_at,
+            num_records_at: self.bytes.len(),
+        }))
     }
 }
 
@@ -420,6 +478,19 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// The number of records, which stands behind the header.
+    fn num_records(&mut self, num_fields: u32) -> Result<u32, DecodeError> {
+        let header = Place::Header;
+        let num_records = self.u32().map_err(at(header))?;
+        let left = self.rest.len();
+        // Neither factor exceeds 2³², so the product fits.
+        if u64::from(num_records) * u64::from(num_fields) > (left / MIN_VALUE) as u64 {
+            let kind = DecodeErrorKind::RecordCount { claimed: num_records, left };
+            return Err(at(header)(self.fault(kind)));
+        }
+        Ok(num_records)
+    }
+
     fn offset(self) -> usize {
         self.payload_len - self.rest.len()
     }
