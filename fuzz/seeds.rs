@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use zcluster::wire::{EventMessage, Recording};
+use zcluster::wire::{EventMessage, LogMessage, Recording};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -23,6 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             let event = EventMessage::parse(&frames)?;
             seed("broker_bin", &format!("{recording}-{i}"), event.payload)?;
         }
+    }
+    let bytes = fs::read(root.join("tests/fixtures/logs/odd.zmq"))?;
+    for (i, frames) in Recording::new(&bytes).enumerate() {
+        let frames = frames?;
+        seed("zeek_bin", &format!("odd-{i}"), LogMessage::parse(&frames)?.payload)?;
     }
     let json = fs::read(events.join("types-utf8.ndjson"))?;
     for (i, line) in json.split(|b| *b == b'\n').enumerate() {

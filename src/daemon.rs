@@ -7,8 +7,8 @@ use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, process};
 
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -67,10 +67,14 @@ impl From<NodeError> for Failure {
     }
 }
 
+/// The environment variable by which a supervisor gives its process id to the daemons it starts,
+/// so that they end when it does.
+pub const PARENT_PID: &str = "ZCLUSTER_PARENT_PID";
+
 /// The body of a daemon's `main`: parses the command line, sets up logging, runs, and turns a
 /// failure into one line and an exit code.
 pub fn main<Args: clap::Parser>(
-    run: impl FnOnce(Args) -> Result<(), Failure>,
+    run: impl FnOnce(&Args) -> Result<(), Failure>,
 ) -> process::ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -84,13 +88,31 @@ pub fn main<Args: clap::Parser>(
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_target(false)
         .init();
-    match run(args) {
+    match end_with_parent().and_then(|()| run(&args)) {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
             log::error!("{}", failure.message);
             failure.code.into()
         }
     }
+}
+
+/// Asks the kernel for SIGTERM when the parent ends, if [`PARENT_PID`] says that the parent is a
+/// supervisor: even one that is killed leaves no daemon behind.
+///
+/// # Errors
+/// When the parent was gone before the kernel was asked.
+fn end_with_parent() -> Result<(), Failure> {
+    let Some(named) = env::var_os(PARENT_PID) else { return Ok(()) };
+    let refused = |e| Failure::new(ExitCode::Software, format!("cannot watch the parent: {e}"));
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(refused)?;
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
+    if parent.is_some_and(|parent| *named == *parent) {
+        return Ok(());
+    }
+    let message = format!("the process {PARENT_PID}={} is not the parent", named.display());
+    Err(Failure::new(ExitCode::Unavailable, message))
 }
 
 /// Reads the layout and the environment, with `--node` in the place of `CLUSTER_NODE`, and tells
@@ -101,7 +123,7 @@ pub fn main<Args: clap::Parser>(
 pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
     let loaded = layout::load(path, |variable| match (variable, node) {
         ("CLUSTER_NODE", Some(node)) => Some(node.to_owned()),
-        _ => std::env::var(variable).ok(),
+        _ => env::var(variable).ok(),
     })?;
     for warning in &loaded.warnings {
         log::warn!("{warning}");
@@ -174,7 +196,7 @@ pub fn print_members(notifications: &Notifications) {
 ///
 /// # Errors
 /// When nobody reads standard output any more.
-pub fn print_ready(members: serde_json::Map<String, serde_json::Value>) -> Result<(), Failure> {
+pub fn print_ready(members: &serde_json::Map<String, serde_json::Value>) -> Result<(), Failure> {
     print_line(&serde_json::json!({ "ready": members }))
 }
 
@@ -198,8 +220,12 @@ pub enum Signal {
     Hangup,
 }
 
-/// Calls `handle` for every signal, on a thread of its own. A second request to stop ends the
-/// process at once: somebody is waiting.
+/// A second SIGINT that soon after a first request to stop is the same request: `timeout` and
+/// shells may send a signal to the process and to its group.
+const SAME_REQUEST: Duration = Duration::from_secs(1);
+
+/// Calls `handle` for every signal, on a thread of its own; requests to stop once. A person who
+/// presses Ctrl-C again ends the process at once.
 ///
 /// # Errors
 /// When the system refuses the handlers or the thread.
@@ -207,17 +233,20 @@ pub fn on_signals(handle: impl Fn(Signal) + Send + 'static) -> Result<(), Failur
     let fail = |error| Failure::new(ExitCode::Software, format!("cannot handle signals: {error}"));
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(fail)?;
     let body = move || {
-        let mut stopping = false;
+        let mut stopping: Option<Instant> = None;
         for signal in signals.forever() {
-            if signal == SIGHUP {
-                handle(Signal::Hangup);
-                continue;
+            match stopping {
+                _ if signal == SIGHUP => handle(Signal::Hangup),
+                None => {
+                    stopping = Some(Instant::now());
+                    handle(Signal::Stop);
+                }
+                Some(since) if signal == SIGINT && since.elapsed() > SAME_REQUEST => {
+                    log::warn!("interrupted again: ending at once");
+                    process::exit(ExitCode::Software.code().into());
+                }
+                Some(_) => {}
             }
-            if std::mem::replace(&mut stopping, true) {
-                log::warn!("second request to stop: ending at once");
-                process::exit(ExitCode::Software.code().into());
-            }
-            handle(Signal::Stop);
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(body).map_err(fail)?;

@@ -7,6 +7,8 @@
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, names of topics and nodes |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
 //! | [`membership`] | the hello handshake as a state machine |
+//! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
+//! | [`readable`] | values and events as JSON that people read and type |
 //! | [`queue`] | bounded queues between threads |
 //! | [`transport`] | every use of libzmq and every `unsafe` |
 //! | [`layout`] | the layout file: the nodes of a cluster and their options |
@@ -25,6 +27,7 @@ pub mod gateway;
 pub mod layout;
 pub mod membership;
 pub mod node;
+pub mod pool;
 pub mod queue;
 pub mod rate_limit;
 pub mod readable;

@@ -378,9 +378,16 @@ macro_rules! nanoseconds {
                 $type(if fits { nanos as i64 } else { i64::MIN })
             }
 
-            /// In seconds.
+            /// In seconds, as the nearest double: a whole quarter of a second stays one, which it
+            /// does not where today's nanoseconds are rounded to a double first.
             pub fn as_secs_f64(self) -> f64 {
-                self.0 as f64 / 1e9
+                const NANOS_PER_SEC: i64 = 1_000_000_000;
+                // Up to 2^53 nanoseconds are exact in f64; beyond, the whole seconds are.
+                if self.0.unsigned_abs() < 1 << 53 {
+                    self.0 as f64 / 1e9
+                } else {
+                    (self.0 / NANOS_PER_SEC) as f64 + (self.0 % NANOS_PER_SEC) as f64 / 1e9
+                }
             }
         }
     };
@@ -451,6 +458,22 @@ mod tests {
         assert_eq!(Timespan::from_secs_f64(-0.000_000_001_9).0, -1);
         for huge in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e12] {
             assert_eq!(Timestamp::from_secs_f64(huge).0, i64::MIN, "{huge}");
+        }
+    }
+
+    #[test]
+    fn nanoseconds_become_the_nearest_seconds() {
+        for (nanos, seconds) in [
+            (0, 0.0),
+            (1, 1e-9),
+            (-1_100_000_000, -1.1),
+            (1_767_225_600_250_000_000, 1_767_225_600.25),
+            (1_767_225_600_123_456_000, 1_767_225_600.123_456),
+            (-1_767_225_600_250_000_000, -1_767_225_600.25),
+            (i64::MIN, -9_223_372_036.854_776),
+            (i64::MAX, 9_223_372_036.854_776),
+        ] {
+            assert_eq!(Real(Timestamp(nanos).as_secs_f64()), Real(seconds), "{nanos}");
         }
     }
 

@@ -124,7 +124,9 @@ fn hostile_batches_are_counted_and_good_ones_written() {
         Vec::new(),
     ];
     undecodable.extend((0..good.len()).map(|length| good[..length].to_vec()));
-    undecodable.iter().for_each(|payload| send(&peer, payload));
+    for payload in &undecodable {
+        send(&peer, payload);
+    }
 
     for format in [b"".as_slice(), b"unknown", b"ZEEK-BIN-SERIALIZER", b"\xff\0"] {
         peer.send(&[LogMessage::KIND, b"stranger", format, &good]);
@@ -136,7 +138,9 @@ fn hostile_batches_are_counted_and_good_ones_written() {
         &[b"log-write", b"stranger", b"zeek-bin-serializer", &good, b""],
         &[b"x".as_slice(); 100],
     ];
-    frames.iter().for_each(|frames| peer.send(frames));
+    for frames in frames {
+        peer.send(frames);
+    }
     send(&peer, &good_batch(1));
 
     logger.wait_metric("zcluster_logger_records_total", 2.0);

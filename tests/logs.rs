@@ -101,7 +101,9 @@ fn check_terminated_logger(comes_back: bool) {
         logger.wait_metric("zcluster_logger_records_total", so_far + 1000.0);
     }
     first.stop();
-    producers.iter().for_each(|producer| producer.wait_more(2000));
+    for producer in &producers {
+        producer.wait_more(2000);
+    }
     if comes_back {
         first = cluster.logger("logger-1");
         for producer in &producers {

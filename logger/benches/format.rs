@@ -12,43 +12,52 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use zcluster::wire::zeek_bin::Batch;
 use zcluster_logger::format::{Format, RecordFormatter, WriterOptions};
 
+/// The recorded batches of one path as a producer under load would have sent them: one batch of
+/// all records, and again until there are a thousand, which is when Zeek sends.
+fn full_batches(path: &str) -> Vec<Vec<u8>> {
+    let mut merged: Vec<(Vec<u8>, u32, Vec<u8>)> = Vec::new();
+    for payload in recording::payloads("traffic.zmq") {
+        let batch = Batch::decode(&payload).unwrap();
+        if path != "all" && batch.path != path {
+            continue;
+        }
+        let header = batch.header_bytes();
+        let at = merged.iter().position(|(known, ..)| known == header).unwrap_or_else(|| {
+            merged.push((header.to_vec(), 0, Vec::new()));
+            merged.len() - 1
+        });
+        merged[at].1 += batch.num_records();
+        // Four bytes of count follow the header.
+        merged[at].2.extend_from_slice(&payload[header.len() + 4..]);
+    }
+    let full = |(header, count, records): (Vec<u8>, u32, Vec<u8>)| {
+        let times = 1000 / count + 1;
+        let count = (count * times).to_be_bytes();
+        [header, count.to_vec(), records.repeat(times as usize)].concat()
+    };
+    merged.into_iter().map(full).collect()
+}
+
 fn bench(c: &mut Criterion) {
-    let payloads = recording::payloads("traffic.zmq");
-    for path in [None, Some("conn"), Some("modbus"), Some("http")] {
-        let chosen: Vec<&[u8]> = payloads
-            .iter()
-            .map(Vec::as_slice)
-            .filter(|payload| path.is_none_or(|path| Batch::decode(payload).unwrap().path == path))
-            .collect();
-        let records: u64 =
-            chosen.iter().map(|p| u64::from(Batch::decode(p).unwrap().num_records())).sum();
-        let mut group = c.benchmark_group(path.unwrap_or("all"));
-        group.throughput(Throughput::Elements(records));
+    for path in ["all", "conn", "dns", "http", "modbus"] {
+        let payloads = full_batches(path);
+        let records = |payload: &Vec<u8>| u64::from(Batch::decode(payload).unwrap().num_records());
+        let mut group = c.benchmark_group(path);
+        group.throughput(Throughput::Elements(payloads.iter().map(records).sum()));
         for (name, format) in [("tsv", Format::Tsv), ("json", Format::Json)] {
             let options = WriterOptions { format, ..WriterOptions::default() };
-            // One formatter per header, found before the clock runs.
-            let mut formatters: Vec<RecordFormatter> = Vec::new();
-            let mut known: Vec<&[u8]> = Vec::new();
-            let jobs: Vec<(usize, &[u8])> = chosen
+            let formatters: Vec<RecordFormatter> = payloads
                 .iter()
-                .map(|payload| {
-                    let batch = Batch::decode(payload).unwrap();
-                    let at = known.iter().position(|header| *header == batch.header_bytes());
-                    let at = at.unwrap_or_else(|| {
-                        known.push(batch.header_bytes());
-                        formatters.push(RecordFormatter::new(&batch, &options).unwrap());
-                        known.len() - 1
-                    });
-                    (at, *payload)
-                })
+                .map(|payload| Batch::decode(payload).unwrap())
+                .map(|batch| RecordFormatter::new(&batch, &options).unwrap())
                 .collect();
             let mut out = Vec::new();
             group.bench_function(name, |b| {
                 b.iter(|| {
                     out.clear();
-                    for (at, payload) in &jobs {
+                    for (payload, formatter) in payloads.iter().zip(&formatters) {
                         let batch = Batch::decode(payload).unwrap();
-                        formatters[*at].format_batch(&batch, &mut out).unwrap();
+                        formatter.format_batch(&batch, &mut out).unwrap();
                     }
                     black_box(&out);
                 });

@@ -18,17 +18,20 @@ use zcluster::transport::{
 
 /// Messages taken in before the thread looks for a request to stop.
 const BURST: usize = 256;
+/// Bytes after which they are handed over.
+const BURST_BYTES: usize = 1 << 20;
 /// What a waiting message costs beside its bytes: its four frames and their bookkeeping.
 const MESSAGE_OVERHEAD: usize = 512;
 /// Once no batch has come for so long after the goodbye, nothing is on its way any more: on a
 /// loaded network a round trip takes less.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// One batch on its way to the writer.
+/// Batches on their way to the writer.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    /// As it came off the socket: four frames.
-    Message(Received),
+    /// As they came off the socket: four frames each. Handed over together, because each hand-over
+    /// may wake a thread.
+    Messages(Vec<Received>),
     /// From this process itself.
     Own(Vec<u8>),
 }
@@ -162,8 +165,12 @@ impl Receiver {
 
     /// Moves what has arrived into the queue; blocks while that is full.
     fn take_burst(&mut self) -> Result<usize, TransportError> {
-        for taken in 0..BURST {
-            let Some(message) = self.socket.try_receive()? else { return Ok(taken) };
+        let mut burst = Vec::new();
+        let mut bytes = 0;
+        let mut taken = 0;
+        while taken < BURST && bytes < BURST_BYTES {
+            let Some(message) = self.socket.try_receive()? else { break };
+            taken += 1;
             if message.count != 4 {
                 self.metrics.message_errors.inc();
                 if let Some(more) = self.parts_warning.check(Instant::now()) {
@@ -174,10 +181,13 @@ impl Receiver {
                 }
                 continue;
             }
-            let bytes = message.len() + MESSAGE_OVERHEAD;
-            // The writer is gone only when the process ends.
-            let _ = self.queue.send(Incoming::Message(message), bytes);
+            bytes += message.len() + MESSAGE_OVERHEAD;
+            burst.push(message);
         }
-        Ok(BURST)
+        if !burst.is_empty() {
+            // The writer is gone only when the process ends.
+            let _ = self.queue.send(Incoming::Messages(burst), bytes);
+        }
+        Ok(taken)
     }
 }

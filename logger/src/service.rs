@@ -38,7 +38,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A bad layout (78), an address that is taken (69), a log directory that cannot be made (74).
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
     let (name, _) = loaded.local_node()?;
     let name = name.to_owned();
@@ -92,7 +92,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if let Some(http) = &http {
         ready.insert("metrics".into(), http.local_addr().to_string().into());
     }
-    daemon::print_ready(ready)?;
+    daemon::print_ready(&ready)?;
     let printer = std::thread::spawn(move || daemon::print_members(&notifications));
 
     // Only the signal thread holds the sender, and it never ends.

@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ahash::AHashMap;
 use bstr::{BStr, BString};
 use zcluster::queue::{self, Empty};
 use zcluster::rate_limit::{KeyedRateLimit, RateLimit};
 use zcluster::telemetry::{BatchFault, LoggerMetrics, PathCounters, SenderCounters};
 use zcluster::wire::LogMessage;
-use zcluster::wire::zeek_bin::Batch;
+use zcluster::wire::zeek_bin::{Batch, DecodeError, KnownHeader};
 
 use crate::clock;
 use crate::format::{FormatError, RecordFormatter, WriterOptions};
@@ -37,6 +38,8 @@ const MAX_LOGS: usize = 10_000;
 /// Headers whose plan is kept, and senders whose counters are. Beyond, all are forgotten and made
 /// anew: that is slow, not wrong.
 const MAX_CACHED: usize = 4_096;
+/// Sets of columns kept for one stream, writer, filter and path.
+const MAX_PLANS_OF_ONE_NAME: usize = 16;
 /// Time between attempts to write where writing fails.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// How often each kind of trouble is told.
@@ -79,6 +82,7 @@ struct Log {
 #[derive(Clone)]
 struct Plan {
     log: usize,
+    header: Arc<KnownHeader>,
     formatter: Arc<RecordFormatter>,
 }
 
@@ -92,8 +96,11 @@ pub(crate) struct Writer {
     stopping: Arc<AtomicBool>,
     logs: Vec<Log>,
     by_path: HashMap<LogPath, usize>,
-    plans: HashMap<Box<[u8]>, Plan>,
-    senders: HashMap<BString, SenderCounters>,
+    /// Plans by the names in the header; one each for every set of columns.
+    plans: AHashMap<Box<[u8]>, Vec<Plan>>,
+    /// How many there are.
+    plan_count: usize,
+    senders: AHashMap<BString, SenderCounters>,
     unwritten: usize,
     uses: u64,
     bad_batch: KeyedRateLimit<[u8; 64]>,
@@ -116,8 +123,9 @@ impl Writer {
             stopping,
             logs: Vec::new(),
             by_path: HashMap::new(),
-            plans: HashMap::new(),
-            senders: HashMap::new(),
+            plans: AHashMap::new(),
+            plan_count: 0,
+            senders: AHashMap::new(),
             unwritten: 0,
             uses: 0,
             bad_batch: KeyedRateLimit::new(WARNING_INTERVAL, 100),
@@ -145,14 +153,20 @@ impl Writer {
     }
 
     fn take_in(&mut self, incoming: &Incoming) {
-        let (sender, format, payload): (&[u8], &[u8], &[u8]) = match incoming {
-            Incoming::Own(payload) => (b"", LogMessage::ZEEK_BIN, payload),
-            Incoming::Message(message) => {
-                // The intake lets four frames pass only.
-                let Ok(message) = LogMessage::parse(&message.frames) else { return };
-                (message.sender, message.format, message.payload)
+        match incoming {
+            Incoming::Own(payload) => self.take_batch(b"", LogMessage::ZEEK_BIN, payload),
+            Incoming::Messages(messages) => {
+                for message in messages {
+                    // The intake lets four frames pass only.
+                    if let Ok(message) = LogMessage::parse(&message.frames) {
+                        self.take_batch(message.sender, message.format, message.payload);
+                    }
+                }
             }
-        };
+        }
+    }
+
+    fn take_batch(&mut self, sender: &[u8], format: &[u8], payload: &[u8]) {
         let counters = self.sender(sender);
         counters.batches.inc();
         if format != LogMessage::ZEEK_BIN {
@@ -198,11 +212,14 @@ impl Writer {
 
     /// Appends a batch to its log's buffer, and writes that if it is large enough.
     fn write_batch(&mut self, payload: &[u8]) -> Result<(), (BatchFault, String)> {
-        let batch = Batch::decode(payload)
-            .map_err(|error| (BatchFault::Payload, format!("Failed to unserialize: {error}")))?;
-        let plan = match self.plans.get(batch.header_bytes()) {
-            Some(plan) => plan.clone(),
-            None => self.make_plan(&batch)?,
+        let undecodable =
+            |error: DecodeError| (BatchFault::Payload, format!("Failed to unserialize: {error}"));
+        let (batch, plan) = if let Some((batch, plan)) = self.find_plan(payload) {
+            (batch.map_err(undecodable)?, plan.clone())
+        } else {
+            let batch = Batch::decode(payload).map_err(undecodable)?;
+            let plan = self.make_plan(&batch)?;
+            (batch, plan)
         };
         if batch.num_records() == 0 {
             return Ok(());
@@ -234,6 +251,12 @@ impl Writer {
         Ok(())
     }
 
+    /// The plan for a payload whose header is known, and the batch read by it.
+    fn find_plan<'a>(&self, payload: &'a [u8]) -> Option<(Result<Batch<'a>, DecodeError>, &Plan)> {
+        let plans = self.plans.get(Batch::names_bytes(payload)?)?;
+        plans.iter().find_map(|plan| plan.header.decode(payload).map(|batch| (batch, plan)))
+    }
+
     fn make_plan(&mut self, batch: &Batch<'_>) -> Result<Plan, (BatchFault, String)> {
         let path =
             LogPath::new(batch.path).map_err(|error| (BatchFault::Path, error.to_string()))?;
@@ -261,11 +284,22 @@ impl Writer {
                 self.logs.len() - 1
             }
         };
-        if self.plans.len() >= MAX_CACHED {
+        if self.plan_count >= MAX_CACHED {
             self.plans.clear();
+            self.plan_count = 0;
         }
-        let plan = Plan { log, formatter: Arc::new(formatter) };
-        self.plans.insert(batch.header_bytes().into(), plan.clone());
+        let header = Arc::new(KnownHeader::of(batch));
+        let plan = Plan { log, header, formatter: Arc::new(formatter) };
+        if let Some(names) = Batch::names_bytes(batch.header_bytes()) {
+            let plans = self.plans.entry(names.into()).or_default();
+            // So many sets of columns under one name are no schema but an attack: forget them.
+            if plans.len() >= MAX_PLANS_OF_ONE_NAME {
+                self.plan_count -= plans.len();
+                plans.clear();
+            }
+            plans.push(plan.clone());
+            self.plan_count += 1;
+        }
         Ok(plan)
     }
 
@@ -351,7 +385,9 @@ impl Writer {
             && let Some(oldest) = open.map(|log| log.file.last_used).min()
         {
             let log = self.logs.iter_mut().find(|log| log.file.last_used == oldest);
-            log.into_iter().for_each(|log| log.file.release());
+            if let Some(log) = log {
+                log.file.release();
+            }
         }
     }
 

@@ -43,7 +43,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A bad layout or endpoint (78), an address that is taken (69).
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     let layout = daemon::load_layout(&args.layout, None)?.layout;
     let label = &layout.telemetry.metrics_endpoint_label;
     let telemetry = Telemetry::new(&args.node, label);
@@ -77,7 +77,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
             }
         })?;
     }
-    print_ready(&args, &engine, http.as_ref().map(|http| http.local_addr().to_string()))?;
+    print_ready(args, &engine, http.as_ref().map(|http| http.local_addr().to_string()))?;
 
     let mut peers = Peers::new(telemetry.proxy().clone());
     let outcome = serve(&mut engine, &mut peers, &telemetry, &waker, &stop, &stalled);
@@ -95,7 +95,7 @@ fn print_ready(args: &Args, engine: &ZmqEngine, metrics: Option<String>) -> Resu
     if let Some(metrics) = metrics {
         set("metrics", &metrics);
     }
-    daemon::print_ready(ready)
+    daemon::print_ready(&ready)
 }
 
 /// Watches over the engine until told to stop, or until it fails.

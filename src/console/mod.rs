@@ -61,7 +61,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// A bad layout (78), an address that is taken (69), nobody who reads the output (74).
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(args: &Args) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
     let (name, own) = loaded.local_node()?;
     let (name, own) = (name.to_owned(), own.clone());
@@ -84,7 +84,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if let Some(http) = &http {
         ready.insert("metrics".into(), http.local_addr().to_string().into());
     }
-    daemon::print_ready(ready)?;
+    daemon::print_ready(&ready)?;
 
     let quiet = args.quiet || args.publish_only;
     let output = output::start(notifications, quiet)?;

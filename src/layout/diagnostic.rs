@@ -4,7 +4,7 @@
 //! Lines that hold secrets are never shown beyond their `=`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,11 +30,16 @@ pub struct Diagnostic {
     pub column: usize,
     /// How many characters of the line it speaks of; at least 1.
     pub width: usize,
-    /// The text of the line, without what must stay secret.
+    /// The text of the line, cut around the place where it is long, without what must stay secret.
     pub source: String,
+    /// The column of the first character of `source`, from 1.
+    pub source_column: usize,
     /// What was found and what was expected.
     pub message: String,
 }
+
+/// How many diagnostics are kept: each holds a line of the file, so there must be some end.
+const KEPT: usize = 500;
 
 /// Columns of a source line that are shown: longer lines are cut around the place in question.
 const SHOWN: usize = 120;
@@ -48,16 +53,16 @@ impl fmt::Display for Diagnostic {
         };
         writeln!(f, "{}:{}:{}: {severity}{}", self.file, self.line, self.column, self.message)?;
         let gutter = self.line.to_string();
-        let skipped = (self.column + 20).saturating_sub(SHOWN);
-        let shown: String = self.source.chars().skip(skipped).take(SHOWN).collect();
         // Tabs stay tabs so that the caret stands below its character.
-        let indent: String = shown
+        let indent: String = self
+            .source
             .chars()
-            .take(self.column - 1 - skipped)
+            .chain(std::iter::repeat(' '))
+            .take(self.column.saturating_sub(self.source_column))
             .map(|c| if c == '\t' { c } else { ' ' })
             .collect();
-        let caret = "^".repeat(self.width.min(SHOWN - indent.chars().count()).max(1));
-        writeln!(f, "{gutter} | {shown}")?;
+        let caret = "^".repeat(self.width.min(SHOWN.saturating_sub(indent.chars().count())).max(1));
+        writeln!(f, "{gutter} | {}", self.source)?;
         write!(f, "{:width$} | {indent}{caret}", "", width = gutter.len())
     }
 }
@@ -99,23 +104,40 @@ pub(super) struct Span {
     pub(super) end: usize,
 }
 
+/// A text, and the bytes its lines start at.
+#[derive(Debug)]
+struct Source {
+    file: String,
+    text: String,
+    lines: Vec<usize>,
+}
+
 /// Collects the diagnostics of one or more texts.
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
-    sources: Vec<(String, String)>,
+    sources: Vec<Source>,
     found: Vec<(Span, Severity, String)>,
     secret_lines: Vec<(usize, usize)>,
+    failed: bool,
+    dropped: usize,
 }
 
 impl Reporter {
     /// Adds a text; spans of it carry the number returned.
     pub(super) fn add_source(&mut self, file: &str, text: &str) -> usize {
-        self.sources.push((file.into(), text.into()));
+        let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(starts).collect();
+        self.sources.push(Source { file: file.into(), text: text.into(), lines });
         self.sources.len() - 1
     }
 
     pub(super) fn report(&mut self, severity: Severity, span: Span, message: impl Into<String>) {
-        self.found.push((span, severity, message.into()));
+        self.failed |= severity == Severity::Error;
+        if self.found.len() < KEPT {
+            self.found.push((span, severity, message.into()));
+        } else {
+            self.dropped += 1;
+        }
     }
 
     pub(super) fn error(&mut self, span: Span, message: impl Into<String>) {
@@ -138,7 +160,7 @@ impl Reporter {
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.found.iter().any(|(_, severity, _)| *severity == Severity::Error)
+        self.failed
     }
 
     /// The places of all errors so far.
@@ -159,10 +181,9 @@ impl Reporter {
 
     /// The number of the line a byte is on, from 1, and the byte its line starts at.
     fn line_start(&self, source: usize, byte: usize) -> (usize, usize) {
-        let text = self.sources.get(source).map_or("", |(_, text)| text);
-        let before = &text.as_bytes()[..byte.min(text.len())];
-        let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        (before.iter().filter(|b| **b == b'\n').count() + 1, start)
+        let Some(Source { lines, .. }) = self.sources.get(source) else { return (1, 0) };
+        let line = lines.partition_point(|start| *start <= byte);
+        (line, line.checked_sub(1).map_or(0, |index| lines[index]))
     }
 
     /// Everything reported, in the order of the texts.
@@ -170,45 +191,73 @@ impl Reporter {
         let mut found = std::mem::take(&mut self.found);
         found.sort_by_key(|(span, severity, _)| (*span, std::cmp::Reverse(*severity)));
         found.dedup();
-        found.into_iter().map(|found| self.diagnostic(found)).collect()
+        if let Some((.., message)) = found.last_mut()
+            && self.dropped > 0
+        {
+            let _ = write!(message, " (and {} more)", self.dropped);
+        }
+        let mut diagnostics = Vec::with_capacity(found.len());
+        // Diagnostics of one line follow each other, and a line may be the whole file.
+        let mut visible = ((usize::MAX, 0), 0);
+        for (span, severity, message) in found {
+            let line = (span.source, self.line_start(span.source, span.start).0);
+            if visible.0 != line {
+                visible = (line, self.visible(span));
+            }
+            diagnostics.push(self.diagnostic(span, severity, message, visible.1));
+        }
+        diagnostics
     }
 
-    fn diagnostic(&self, (span, severity, message): (Span, Severity, String)) -> Diagnostic {
-        let (file, text) = self.sources.get(span.source).map_or(("", ""), |(f, t)| (f, t));
-        let (line, start) = self.line_start(span.source, span.start);
+    /// The line of a place, without its end, and the byte it starts at.
+    fn line_text(&self, span: Span) -> (&str, usize) {
+        let (_, start) = self.line_start(span.source, span.start);
+        let text = self.sources.get(span.source).map_or("", |source| &source.text);
         let rest = text.get(start..).unwrap_or_default();
-        let line_text = rest.lines().next().unwrap_or_default();
-        let from = span.start.min(text.len()) - start;
+        (rest.lines().next().unwrap_or_default(), start)
+    }
+
+    /// How many bytes of the line of a place may be shown. A misspelt name of a key must not give
+    /// the key away, so anything that looks like a key ends at its `=`.
+    fn visible(&self, span: Span) -> usize {
+        let (line, _) = self.line_text(span);
+        if self.secret_lines.contains(&(span.source, self.line_start(span.source, span.start).0)) {
+            return 0;
+        }
+        let lower = line.to_ascii_lowercase();
+        match line.find('=') {
+            Some(at) if lower.contains("curve") || lower.contains("secret") => at + 1,
+            _ => line.len(),
+        }
+    }
+
+    fn diagnostic(
+        &self,
+        span: Span,
+        severity: Severity,
+        message: String,
+        visible: usize,
+    ) -> Diagnostic {
+        let (line_text, start) = self.line_text(span);
+        let from = (span.start - start).min(line_text.len());
         let to = (span.end.max(span.start) - start).min(line_text.len());
         let characters = |bytes: &[u8]| bytes.iter().filter(|b| (**b as i8) >= -0x40).count();
-        let before = characters(&line_text.as_bytes()[..from.min(line_text.len())]);
-        let within = line_text.as_bytes().get(from..to).map_or(0, characters);
-        let source = if self.secret_lines.contains(&(span.source, line)) {
-            String::new()
-        } else {
-            without_secrets(line_text)
-        };
+        let column = characters(&line_text.as_bytes()[..from]) + 1;
+        let skipped = (column + 20).saturating_sub(SHOWN);
+        let shown = line_text[..visible].chars().skip(skipped).take(SHOWN);
+        // Nothing moves the cursor of a terminal.
+        let safe = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
         Diagnostic {
             severity,
-            file: file.into(),
-            line,
-            column: before + 1,
-            width: within.max(1),
-            source,
+            file: self.sources.get(span.source).map_or("", |source| &source.file).into(),
+            line: self.line_start(span.source, span.start).0,
+            column,
+            width: characters(&line_text.as_bytes()[from..to]).max(1),
+            source: shown.map(safe).collect(),
+            source_column: skipped + 1,
             message,
         }
     }
-}
-
-/// The line as it may be shown. A misspelt name of a key must not give the key away, so anything
-/// that looks like a key ends at its `=`; and nothing moves the cursor of a terminal.
-fn without_secrets(line: &str) -> String {
-    let lower = line.to_ascii_lowercase();
-    let shown = match line.find('=') {
-        Some(at) if lower.contains("curve") || lower.contains("secret") => &line[..=at],
-        _ => line,
-    };
-    shown.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Where the parts of a layout stand in their files.
@@ -222,9 +271,12 @@ impl Places {
 
     /// Forgets a part and all below it.
     pub(super) fn forget(&mut self, path: &[&str]) {
-        self.0.retain(|key, _| {
-            !(key.len() >= path.len() && key.iter().zip(path).all(|(a, b)| a == b))
-        });
+        let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
+        let below = self.0.range(path.clone()..).map(|(key, _)| key);
+        let below: Vec<_> = below.take_while(|key| key.starts_with(&path)).cloned().collect();
+        for key in below {
+            self.0.remove(&key);
+        }
     }
 
     /// Whether a file says anything about it.

@@ -245,9 +245,9 @@ mod tests {
     fn ports_move_the_broker_and_those_who_follow_it() {
         let mut layout = Layout::default();
         layout.zeromq.connect_xpub_endpoint = "tcp://10.0.0.1:5556".into();
-        let xpub = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT";
-        let xsub = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XSUB_PORT";
-        apply(&mut layout, &[(xpub, "7001/tcp"), (xsub, "7002")]).unwrap();
+        let xpub_port = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT";
+        let port_of_xsub = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XSUB_PORT";
+        apply(&mut layout, &[(xpub_port, "7001/tcp"), (port_of_xsub, "7002")]).unwrap();
         assert_eq!(layout.zeromq.listen_xpub_endpoint, "tcp://127.0.0.1:7001");
         assert_eq!(layout.connect_xsub_endpoint(), "tcp://127.0.0.1:7001");
         assert_eq!(layout.zeromq.listen_xsub_endpoint, "tcp://127.0.0.1:7002");

@@ -19,7 +19,6 @@ mod validate;
 pub mod zeek;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 

@@ -3,7 +3,7 @@
 //! Reading is strict about types and says what it would have accepted. Nothing here knows which
 //! option it reads.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -125,7 +125,9 @@ pub(super) fn toml_string(text: &str) -> String {
             '"' | '\\' => out.extend(['\\', c]),
             '\t' => out.push_str("\\t"),
             '\n' => out.push_str("\\n"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
@@ -142,7 +144,9 @@ pub(super) fn zeek_string(text: &str) -> String {
             '"' | '\\' => out.extend(['\\', c]),
             '\t' => out.push_str("\\t"),
             '\n' => out.push_str("\\n"),
-            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_ascii_control() => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
@@ -335,6 +339,9 @@ impl Scalar for PathBuf {
     }
     fn toml(&self) -> String {
         toml_string(&self.to_string_lossy())
+    }
+    fn zeek(&self) -> String {
+        zeek_string(&self.to_string_lossy())
     }
 }
 

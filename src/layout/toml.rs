@@ -247,6 +247,11 @@ pub(super) fn suggestion(
     if typed.len() > 64 {
         return None;
     }
+    let known: Vec<_> = known.into_iter().collect();
+    let begun = |name: &&&str| typed.len() > 3 && name.starts_with(typed);
+    if let Some(name) = known.iter().find(begun) {
+        return Some(name);
+    }
     let near = known.into_iter().map(|name| (strsim::damerau_levenshtein(typed, name), name));
     let (distance, name) = near.min()?;
     (distance <= (typed.len() / 3).clamp(1, 4)).then_some(name)

@@ -13,24 +13,23 @@ pub fn to_toml(layout: &Layout) -> String {
     let derived = layout.cluster.manager_is_logger == layout.default_manager_is_logger();
     let mut cluster = layout.cluster.clone();
     cluster.manager_is_logger = false;
-    let mut lines = changed(&mut cluster, &mut Default::default());
+    let mut lines = changed(&cluster);
     if !derived {
         lines.push(("manager_is_logger", layout.cluster.manager_is_logger.to_string()));
     }
     section(&mut out, "[cluster]", "", &lines);
 
-    let mut zeromq = layout.zeromq.clone();
     section(
         &mut out,
         "[zeromq]",
         "The options of Zeek's ZeroMQ backend, under the same names.",
-        &changed(&mut zeromq, &mut Default::default()),
+        &changed(&layout.zeromq),
     );
-    let lines = changed(&mut layout.proxy.clone(), &mut Default::default());
+    let lines = changed(&layout.proxy);
     section(&mut out, "[proxy]", "The central broker.", &lines);
-    let lines = changed(&mut layout.log.clone(), &mut Default::default());
+    let lines = changed(&layout.log);
     section(&mut out, "[log]", "", &lines);
-    let lines = changed(&mut layout.telemetry.clone(), &mut Default::default());
+    let lines = changed(&layout.telemetry);
     section(&mut out, "[telemetry]", "", &lines);
 
     // As zeekctl orders them; within a type by name.
@@ -77,12 +76,12 @@ fn node_lines(node: &Node) -> Vec<(&'static str, String)> {
 }
 
 /// The options that differ from their defaults, as TOML.
-fn changed<T: Table>(table: &mut T, defaults: &mut T) -> Vec<(&'static str, String)> {
-    let defaults = defaults.options();
+fn changed<T: Table + Clone + Default>(table: &T) -> Vec<(&'static str, String)> {
+    let (mut table, mut defaults) = (table.clone(), T::default());
     table
         .options()
         .into_iter()
-        .zip(defaults)
+        .zip(defaults.options())
         .filter_map(|((name, value), (_, default))| {
             let text = value.to_toml()?;
             (Some(&text) != default.to_toml().as_ref()).then_some((name, text))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::BString;
 
 use super::bus::Bus;
 use super::fanout::Fanout;
@@ -13,6 +13,7 @@ use super::log_stream::Streams;
 use super::{Node, NodeError, Notifications, Shared};
 use crate::layout::{EventSerializer, Layout, NodeType};
 use crate::membership::{Membership, Settings};
+use crate::pool::{PoolError, PoolSpec, Pools};
 use crate::queue::{self, Limits};
 use crate::telemetry::Telemetry;
 use crate::topic::{self, NodeTopics};
@@ -123,12 +124,10 @@ impl Builder {
             reconcile_grace: options.reconcile_grace,
         });
         let members = Arc::new(Mutex::new(BTreeMap::new()));
-        let own_topics = initial_topics(
-            &layout,
-            own.node_type,
-            topics.nodeid(&id).as_bstr(),
-            topics.node(&name).as_bstr(),
-        );
+        let pools = built_in_pools(&layout, &name, &topics)?;
+        let own_topics =
+            initial_topics(&pools, &name, own.node_type, [topics.nodeid(&id), topics.node(&name)]);
+        let pools = Arc::new(Mutex::new(pools));
         let io = Io::new(super::io::Parts {
             name: name.clone(),
             id: id.clone(),
@@ -147,6 +146,7 @@ impl Builder {
             batches: batches_rx,
             notify,
             members: Arc::clone(&members),
+            pools: Arc::clone(&pools),
             streams: Arc::clone(&streams),
             own_topics,
         })?;
@@ -159,6 +159,7 @@ impl Builder {
             telemetry,
             outgoing,
             members,
+            pools,
             streams,
             thread: Mutex::new(Some(thread)),
         };
@@ -167,27 +168,31 @@ impl Builder {
     }
 }
 
+fn built_in_pools(layout: &Layout, name: &str, topics: &NodeTopics) -> Result<Pools, PoolError> {
+    let nodes = layout.nodes.iter().map(|(name, node)| (name.as_str(), node.node_type));
+    let manager_is_logger = layout.cluster.manager_is_logger;
+    Pools::new(PoolSpec::built_in(), nodes, name, manager_is_logger, |name| topics.node(name))
+}
+
 /// What a node subscribes to at start, in Zeek's order (WIRE.md §1.7).
 fn initial_topics(
-    layout: &Layout,
+    pools: &Pools,
+    name: &str,
     node_type: NodeType,
-    nodeid_topic: &BStr,
-    node_topic: &BStr,
+    own_topics: [BString; 2],
 ) -> Vec<BString> {
     let mut topics: Vec<BString> = vec![topic::SUPERVISOR.into(), topic::TABLE.into()];
-    let (pool, class) = match node_type {
-        NodeType::Logger => (Some(topic::LOGGER_POOL), Some(topic::LOGGER)),
-        NodeType::Manager => {
-            let pool = layout.cluster.manager_is_logger.then_some(topic::LOGGER_POOL);
-            (pool, Some(topic::MANAGER))
-        }
-        NodeType::Proxy => (Some(topic::PROXY_POOL), Some(topic::PROXY)),
-        NodeType::Worker => (Some(topic::WORKER_POOL), Some(topic::WORKER)),
-        NodeType::Control => (None, None),
+    topics.extend(pools.topics_of(name).map(BString::from));
+    let class = match node_type {
+        NodeType::Logger => Some(topic::LOGGER),
+        NodeType::Manager => Some(topic::MANAGER),
+        NodeType::Proxy => Some(topic::PROXY),
+        NodeType::Worker => Some(topic::WORKER),
+        NodeType::Control => None,
         NodeType::None => return topics,
     };
-    topics.extend(pool.into_iter().chain(class).map(BString::from));
-    topics.extend([nodeid_topic.to_owned(), node_topic.to_owned()]);
+    topics.extend(class.map(BString::from));
+    topics.extend(own_topics);
     topics
 }
 
@@ -210,14 +215,11 @@ fn clamp(bytes: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout;
+    use crate::layout::Node;
     use std::net::Ipv4Addr;
 
     #[test]
     fn subscriptions_stand_in_zeeks_order() {
-        let mut layout = Layout::default();
-        let ip = Ipv4Addr::LOCALHOST.into();
-        layout.nodes.insert("m".into(), layout::Node::new(NodeType::Manager, ip));
         let rows = [
             (NodeType::Worker, false, vec!["zeek.cluster.pool.worker", "zeek.cluster.worker"]),
             (NodeType::Proxy, false, vec!["zeek.cluster.pool.proxy", "zeek.cluster.proxy"]),
@@ -226,17 +228,19 @@ mod tests {
             (NodeType::Manager, true, vec!["zeek.cluster.pool.logger", "zeek.cluster.manager"]),
             (NodeType::Control, false, vec![]),
         ];
-        for (node_type, manager_is_logger, class) in rows {
+        let subscriptions = |node_type, manager_is_logger| {
+            let mut layout = Layout::default();
+            layout.nodes.insert("n".into(), Node::new(node_type, Ipv4Addr::LOCALHOST.into()));
             layout.cluster.manager_is_logger = manager_is_logger;
-            let topics = initial_topics(&layout, node_type, "ID".into(), "NODE".into());
-            let expected: Vec<&str> = ["zeek/supervisor", "zeek/table/"]
-                .into_iter()
-                .chain(class)
-                .chain(["ID", "NODE"])
-                .collect();
-            assert_eq!(topics, expected, "{node_type}");
+            let pools = built_in_pools(&layout, "n", &NodeTopics::default()).unwrap();
+            initial_topics(&pools, "n", node_type, ["ID".into(), "NODE".into()])
+        };
+        for (node_type, manager_is_logger, class) in rows {
+            let first = ["zeek/supervisor", "zeek/table/"];
+            let expected: Vec<&str> =
+                first.into_iter().chain(class).chain(["ID", "NODE"]).collect();
+            assert_eq!(subscriptions(node_type, manager_is_logger), expected, "{node_type}");
         }
-        let none = initial_topics(&layout, NodeType::None, "ID".into(), "NODE".into());
-        assert_eq!(none, ["zeek/supervisor", "zeek/table/"]);
+        assert_eq!(subscriptions(NodeType::None, false), ["zeek/supervisor", "zeek/table/"]);
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Bus {
     own: BTreeMap<BString, usize>,
     /// Prefixes that somebody has subscribed to.
     known: HashSet<BString>,
+    /// Whether the XPUB and the XSUB have had a connection.
+    were_connected: [bool; 2],
     warnings: Warnings,
 }
 
@@ -94,6 +96,7 @@ impl Bus {
             xsub,
             own: BTreeMap::new(),
             known: HashSet::new(),
+            were_connected: [false; 2],
             warnings: Warnings {
                 parts: limit(),
                 format: limit(),
@@ -241,18 +244,22 @@ impl Bus {
     /// Takes in news of connections and returns those of the XPUB, in order.
     pub(super) fn read_connections(&mut self, now: Instant) -> Result<Vec<Link>, TransportError> {
         let mut links = Vec::new();
-        for (monitor, socket) in
-            [(&self.xpub_monitor, NodeSocket::Xpub), (&self.xsub_monitor, NodeSocket::Xsub)]
-        {
+        let [xpub, xsub] = &mut self.were_connected;
+        for (monitor, socket, was_connected) in [
+            (&self.xpub_monitor, NodeSocket::Xpub, xpub),
+            (&self.xsub_monitor, NodeSocket::Xsub, xsub),
+        ] {
             while let Some(event) = monitor.try_next()? {
                 let link = match event.kind {
                     ConnectionEventKind::HandshakeSucceeded => {
                         self.metrics.connections[socket].set(1);
+                        if std::mem::replace(was_connected, true) {
+                            self.metrics.reconnects[socket].inc();
+                        }
                         Link::Up
                     }
                     ConnectionEventKind::Disconnected => {
                         self.metrics.connections[socket].set(0);
-                        self.metrics.reconnects[socket].inc();
                         Link::Down
                     }
                     ConnectionEventKind::HandshakeFailedNoDetail

@@ -19,6 +19,7 @@ use super::{LogBatch, NodeError, Outgoing, lock};
 use crate::Event;
 use crate::layout::Layout;
 use crate::membership::{Action, Hello, Input, Membership, Warning};
+use crate::pool::Pools;
 use crate::queue::{self, Empty, Limits, Rejected};
 use crate::rate_limit::{KeyedRateLimit, RateLimit};
 use crate::telemetry::NodeMetrics;
@@ -57,6 +58,7 @@ pub(super) struct Parts {
     pub(super) batches: queue::Receiver<LogBatch>,
     pub(super) notify: queue::Sender<Notification>,
     pub(super) members: Arc<Mutex<BTreeMap<String, NodeId>>>,
+    pub(super) pools: Arc<Mutex<Pools>>,
     pub(super) streams: Arc<Streams>,
     pub(super) own_topics: Vec<BString>,
 }
@@ -69,7 +71,7 @@ pub(super) struct Io {
     layout: Arc<Layout>,
     topics: NodeTopics,
     format: EventFormat,
-    metrics: NodeMetrics,
+    metrics: Arc<NodeMetrics>,
     waker: Arc<Waker>,
     bus: Bus,
     logs: LogPump,
@@ -77,6 +79,7 @@ pub(super) struct Io {
     outgoing: queue::Receiver<Outgoing>,
     notify: queue::Sender<Notification>,
     members: Arc<Mutex<BTreeMap<String, NodeId>>>,
+    pools: Arc<Mutex<Pools>>,
     cluster_log: LogStream,
     own_topics: Vec<BString>,
     /// Greetings that found no room; they are sent before any event.
@@ -85,7 +88,8 @@ pub(super) struct Io {
     probe: Probe,
     /// Set once the node is to end.
     deadline: Option<Instant>,
-    gauges_due: Instant,
+    /// When the gauges are next written; `None` once they stand at zero and nothing happens.
+    gauges_due: Option<Instant>,
     warnings: Warnings,
     /// Last: it ends only after all sockets are closed.
     _context: Context,
@@ -126,7 +130,7 @@ impl Io {
             layout: parts.layout,
             topics: parts.topics,
             format: parts.format,
-            metrics: parts.metrics,
+            metrics: Arc::new(parts.metrics),
             waker: parts.waker,
             bus: parts.bus,
             logs,
@@ -134,13 +138,14 @@ impl Io {
             outgoing: parts.outgoing,
             notify: parts.notify,
             members: parts.members,
+            pools: parts.pools,
             cluster_log,
             own_topics: parts.own_topics,
             deferred: VecDeque::new(),
             outbox: Outbox::new(parts.outbox_limits),
             probe: Probe { count: 0, topic: None },
             deadline: None,
-            gauges_due: Instant::now(),
+            gauges_due: None,
             warnings: Warnings {
                 onloop: limit(),
                 payload: limit(),
@@ -213,7 +218,12 @@ impl Io {
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
-            let deadlines = [self.membership.deadline(), self.logs.deadline(now), self.deadline];
+            let deadlines = [
+                self.membership.deadline(),
+                self.logs.deadline(now),
+                self.deadline,
+                self.gauges_due,
+            ];
             let next = deadlines.into_iter().flatten().min();
             next.map(|next| next.saturating_duration_since(now))
         };
@@ -446,6 +456,13 @@ impl Io {
 
     fn member_changed(&mut self, name: &str, up: bool) {
         self.logs.set_down(name, !up);
+        let mut pools = lock(&self.pools);
+        if up {
+            pools.node_up(name);
+        } else {
+            pools.node_down(name);
+        }
+        drop(pools);
         let members = self.membership.members();
         lock(&self.members).clone_from(members);
         if let Some(node) = self.layout.node(name) {
@@ -487,21 +504,25 @@ impl Io {
         }
     }
 
+    /// Writes the depths of the queues, once in a while and until all of them are empty.
     fn update_gauges(&mut self, now: Instant) {
-        if now < self.gauges_due {
+        if self.gauges_due.is_some_and(|due| now < due) {
             return;
         }
-        self.gauges_due = now + GAUGE_INTERVAL;
         let metrics = &self.metrics;
         let (messages, bytes) = self.outgoing.depth();
-        metrics.publish_queue_messages.set((messages + self.outbox.len()) as i64);
-        metrics.publish_queue_bytes.set((bytes + self.outbox.bytes()) as i64);
-        let (messages, bytes) = self.notify.depth();
-        metrics.onloop_queue_messages.set(messages as i64);
-        metrics.onloop_queue_bytes.set(bytes as i64);
-        let (messages, bytes) = self.logs.depth();
-        metrics.log_queue_messages.set(messages as i64);
-        metrics.log_queue_bytes.set(bytes as i64);
+        let publish = (messages + self.outbox.len(), bytes + self.outbox.bytes());
+        let depths = [publish, self.notify.depth(), self.logs.depth()];
+        for ((messages, bytes), (messages_gauge, bytes_gauge)) in depths.into_iter().zip([
+            (&metrics.publish_queue_messages, &metrics.publish_queue_bytes),
+            (&metrics.onloop_queue_messages, &metrics.onloop_queue_bytes),
+            (&metrics.log_queue_messages, &metrics.log_queue_bytes),
+        ]) {
+            messages_gauge.set(messages as i64);
+            bytes_gauge.set(bytes as i64);
+        }
+        let idle = depths.iter().all(|(messages, _)| *messages == 0);
+        self.gauges_due = (!idle).then(|| now + GAUGE_INTERVAL);
     }
 }
 

@@ -86,23 +86,16 @@ impl LogPump {
                 self.drained = true;
                 return Ok(false);
             };
-            let sent = match &self.local {
-                Some(sink) => {
-                    if sink(&batch.payload) {
-                        Sent::Yes
-                    } else {
-                        Sent::NoRoom
-                    }
-                }
-                None => {
-                    let message = LogMessage {
-                        kind: LogMessage::KIND,
-                        sender: self.id.as_bytes(),
-                        format: LogMessage::ZEEK_BIN,
-                        payload: &batch.payload,
-                    };
-                    self.fanout.try_send(&message.frames())?
-                }
+            let sent = if let Some(sink) = &self.local {
+                if sink(&batch.payload) { Sent::Yes } else { Sent::NoRoom }
+            } else {
+                let message = LogMessage {
+                    kind: LogMessage::KIND,
+                    sender: self.id.as_bytes(),
+                    format: LogMessage::ZEEK_BIN,
+                    payload: &batch.payload,
+                };
+                self.fanout.try_send(&message.frames())?
             };
             match sent {
                 Sent::Yes => {

@@ -42,7 +42,8 @@ pub struct LogStream {
 impl std::fmt::Debug for LogStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let inner = lock(&self.buffer.inner);
-        f.debug_struct("LogStream").field("path", &inner.builder.schema().path).finish()
+        let path = &inner.builder.schema().path;
+        f.debug_struct("LogStream").field("path", path).finish_non_exhaustive()
     }
 }
 

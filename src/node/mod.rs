@@ -15,11 +15,11 @@
 //!
 //! ```no_run
 //! use zcluster::node::{Node, Notification};
-//! use zcluster::{Event, Layout, Value};
+//! use zcluster::{Event, Value};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (layout, _warnings) = Layout::from_toml(&std::fs::read_to_string("cluster-layout.toml")?, "cluster-layout.toml")?;
-//! let (node, notifications) = Node::builder(layout, "worker-1").start()?;
+//! let loaded = zcluster::layout::load("cluster-layout.toml", |name| std::env::var(name).ok())?;
+//! let (node, notifications) = Node::builder(loaded.layout, "worker-1").start()?;
 //! node.subscribe("demo.")?;
 //! while let Some(notification) = notifications.receive() {
 //!     match notification {
@@ -57,6 +57,7 @@ pub use notification::{Notification, Notifications, ReceivedEvent};
 
 use crate::Event;
 use crate::layout::Layout;
+use crate::pool::{PoolError, Pools};
 use crate::queue::{self, Rejected};
 use crate::telemetry::Telemetry;
 use crate::topic::{NodeId, NodeTopics};
@@ -91,6 +92,9 @@ pub enum NodeError {
     /// A log stream with an unusable schema.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// The pools do not work out with the nodes of the layout.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
     /// The queue is full.
     #[error("the publish queue is full")]
     QueueFull,
@@ -132,6 +136,7 @@ struct Shared {
     telemetry: Telemetry,
     outgoing: queue::Sender<Outgoing>,
     members: Arc<Mutex<BTreeMap<String, NodeId>>>,
+    pools: Arc<Mutex<Pools>>,
     streams: Arc<Streams>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -188,7 +193,7 @@ impl Node {
     /// [`NodeError::Closed`] after shutdown.
     pub fn publish(&self, topic: impl AsRef<[u8]>, event: &Event) -> Result<(), NodeError> {
         let (publication, bytes) = self.encode(topic.as_ref(), event);
-        self.shared.outgoing.send(publication, bytes).map_err(refused)
+        self.shared.outgoing.send(publication, bytes).map_err(|rejected| refused(&rejected))
     }
 
     /// Publishes an event, or refuses when the publish queue is full. Does not block.
@@ -198,7 +203,11 @@ impl Node {
     /// [`NodeError::Closed`].
     pub fn try_publish(&self, topic: impl AsRef<[u8]>, event: &Event) -> Result<(), NodeError> {
         let (publication, bytes) = self.encode(topic.as_ref(), event);
-        let answer = self.shared.outgoing.try_send(publication, bytes).map_err(refused);
+        let answer = self
+            .shared
+            .outgoing
+            .try_send(publication, bytes)
+            .map_err(|rejected| refused(&rejected));
         if matches!(answer, Err(NodeError::QueueFull)) {
             self.shared.telemetry.node().publish_rejected.inc();
         }
@@ -211,6 +220,27 @@ impl Node {
         self.shared.telemetry.node().outgoing_events.inc();
         let bytes = topic.len() + payload.len();
         (Outgoing::Publish { topic: topic.into(), payload }, bytes)
+    }
+
+    /// Publishes an event to the next live member of a pool, in turn; `false` where none is alive.
+    /// Each `key` takes turns of its own. Blocks like [`Node::publish`].
+    ///
+    /// # Errors
+    /// As [`Node::publish`].
+    pub fn publish_rr(&self, pool: &str, key: &[u8], event: &Event) -> Result<bool, NodeError> {
+        let topic = lock(&self.shared.pools).rr_topic(pool, key);
+        topic.map_or(Ok(false), |topic| self.publish(topic, event).map(|()| true))
+    }
+
+    /// Publishes an event to the live member of a pool that rendezvous hashing maps a key to;
+    /// `false` where none is alive. [`crate::pool::hash_key`] makes Zeek's keys. Blocks like
+    /// [`Node::publish`].
+    ///
+    /// # Errors
+    /// As [`Node::publish`].
+    pub fn publish_hrw(&self, pool: &str, key: &[u8], event: &Event) -> Result<bool, NodeError> {
+        let topic = lock(&self.shared.pools).hrw_topic(pool, key);
+        topic.map_or(Ok(false), |topic| self.publish(topic, event).map(|()| true))
     }
 
     /// Subscribes to all topics that start with these bytes. Does not block. Subscriptions are
@@ -267,11 +297,11 @@ impl Node {
     }
 
     fn command(&self, command: Outgoing) -> Result<(), NodeError> {
-        self.shared.outgoing.send_control(command).map_err(refused)
+        self.shared.outgoing.send_control(command).map_err(|rejected| refused(&rejected))
     }
 }
 
-fn refused<T>(rejected: Rejected<T>) -> NodeError {
+fn refused<T>(rejected: &Rejected<T>) -> NodeError {
     match rejected {
         Rejected::Full(_) => NodeError::QueueFull,
         Rejected::Closed(_) => NodeError::Closed,

@@ -1,5 +1,6 @@
 //! What a node tells its application.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bstr::{BStr, BString};
@@ -44,10 +45,10 @@ pub enum Notification {
 /// An event as it arrived; decoding it is left to whoever wants it.
 #[derive(Debug)]
 pub struct ReceivedEvent {
-    /// Topic, sender, format, payload.
-    frames: [Frame; 4],
+    /// Topic, sender, format, payload: always four.
+    frames: Vec<Frame>,
     format: EventFormat,
-    metrics: NodeMetrics,
+    metrics: Arc<NodeMetrics>,
 }
 
 impl ReceivedEvent {
@@ -55,10 +56,11 @@ impl ReceivedEvent {
     pub(super) fn new(
         message: Received,
         format: EventFormat,
-        metrics: &NodeMetrics,
+        metrics: &Arc<NodeMetrics>,
     ) -> Option<Self> {
-        let frames = <[Frame; 4]>::try_from(message.frames).ok()?;
-        Some(ReceivedEvent { frames, format, metrics: metrics.clone() })
+        let frames = message.frames;
+        let metrics = Arc::clone(metrics);
+        (frames.len() == 4).then_some(ReceivedEvent { frames, format, metrics })
     }
 
     /// The topic it was published to.

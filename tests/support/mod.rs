@@ -395,7 +395,7 @@ impl Cluster {
         if !options.contains("[log]") {
             text.push_str("[log]\n");
         }
-        let logs = format!("dir = {:?}\n", dir.path().join("logs"));
+        let logs = format!("dir = \"{}\"\n", dir.path().join("logs").display());
         text = text.replacen("[log]\n", &format!("[log]\n{logs}"), 1);
         if !options.contains("[proxy]") {
             text.push_str("[proxy]\nmetrics_port = 0\n");

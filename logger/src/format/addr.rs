@@ -2,20 +2,23 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Every octet with its dot, and the length of both.
-static OCTETS: [([u8; 4], u8); 256] = {
-    let mut table = [([0; 4], 0); 256];
+use super::number::put_uint;
+
+/// Every octet with its dot, the first digit in the lowest byte, and the bits of both.
+static OCTETS: [(u32, u8); 256] = {
+    let mut table = [(0, 0); 256];
     let mut n = 0;
     while n < 256 {
         let (hundreds, tens, ones) =
             (b'0' + (n / 100) as u8, b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8);
-        table[n] = if n >= 100 {
+        let (text, len) = if n >= 100 {
             ([hundreds, tens, ones, b'.'], 4)
         } else if n >= 10 {
             ([tens, ones, b'.', 0], 3)
         } else {
             ([ones, b'.', 0, 0], 2)
         };
+        table[n] = (u32::from_le_bytes(text), 8 * len);
         n += 1;
     }
     table
@@ -34,21 +37,24 @@ pub(super) fn put_addr(ip: IpAddr, out: &mut Vec<u8>) {
 pub(super) fn put_subnet(prefix: IpAddr, length: u8, out: &mut Vec<u8>) {
     put_addr(prefix, out);
     out.push(b'/');
-    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+    put_uint(length.into(), out);
 }
 
 #[inline]
 fn put_v4(v4: Ipv4Addr, out: &mut Vec<u8>) {
-    let mut text = [0; 16];
-    let mut len = 0;
+    let mut text = 0u128;
+    let mut bits = 0;
     for octet in v4.octets() {
-        let (digits, digits_len) = OCTETS[usize::from(octet)];
-        // At most four bytes have been counted per octet before, so four more fit.
-        text[len..len + 4].copy_from_slice(&digits);
-        len += usize::from(digits_len);
+        let (digits, len) = OCTETS[usize::from(octet)];
+        // At most 32 bits per octet have been counted before: there is room for 32 more.
+        text |= u128::from(digits) << bits;
+        bits += u32::from(len);
     }
-    // Without the last dot.
-    out.extend_from_slice(&text[..len - 1]);
+    // All sixteen bytes are copied, which is faster than counting, and the last dot goes again
+    // with what follows it.
+    let end = out.len() + bits as usize / 8 - 1;
+    out.extend_from_slice(&text.to_le_bytes());
+    out.truncate(end);
 }
 
 fn put_v6(v6: Ipv6Addr, out: &mut Vec<u8>) {
@@ -80,8 +86,8 @@ fn put_v6(v6: Ipv6Addr, out: &mut Vec<u8>) {
         if start + len < 6 {
             out.push(b':');
         }
-        let [.., a, b, c, d] = v6.octets();
-        put_v4(Ipv4Addr::new(a, b, c, d), out);
+        // The lowest 32 bits.
+        put_v4(Ipv4Addr::from_bits(v6.to_bits() as u32), out);
     }
 }
 

@@ -34,7 +34,9 @@ const HIGH_BITS: u64 = ONES << 7;
 impl Stops {
     /// Stops at the usual bytes and at these two.
     pub(super) fn new(first: u8, second: u8) -> Self {
-        Stops { first: ONES * u64::from(first), second: ONES * u64::from(second) }
+        // All that is not ASCII is a stop already.
+        let word = |byte: u8| ONES * u64::from(if byte.is_ascii() { byte } else { b'\\' });
+        Stops { first: word(first), second: word(second) }
     }
 
     /// Whether a string can be written as it is.
@@ -72,16 +74,13 @@ impl Stops {
     /// can mark the byte after a stop as well.)
     #[inline]
     fn find(self, word: u64) -> u64 {
-        // The high bit of a byte of `x` that is zero.
-        let zero = |x: u64| x.wrapping_sub(ONES) & !x;
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        (control
-            | word
-            | zero(word ^ ONES * 0x7f)
-            | zero(word ^ ONES * u64::from(b'\\'))
-            | zero(word ^ self.first)
-            | zero(word ^ self.second))
-            & HIGH_BITS
+        // Bytes of 0x80 and above are stops themselves. For the others, the high bit of a byte
+        // comes from counting below zero or above 0x7f.
+        let control = word.wrapping_sub(ONES * 0x20);
+        let del = word.wrapping_add(ONES);
+        let is = |pattern: u64| (word ^ pattern).wrapping_sub(ONES);
+        let backslash = is(ONES * u64::from(b'\\'));
+        (word | control | del | backslash | is(self.first) | is(self.second)) & HIGH_BITS
     }
 }
 

@@ -1,12 +1,15 @@
 //! Lines of JSON (WIRE.md §5.5).
 
-use zcluster::wire::zeek_bin::{Batch, Cursor, DecodeError, LogType, ValueRef};
+use std::net::IpAddr;
+
+use zcluster::value::Protocol;
+use zcluster::wire::zeek_bin::{Batch, Cursor, DecodeError, LogType, Visitor};
 
 use super::addr::{put_addr, put_subnet};
 use super::escape::{
     Stops, hex_digits, is_printable, is_printable_char, is_printable_text, put_escaped,
 };
-use super::number::{put_int, put_iso8601, put_json_double};
+use super::number::{put_int, put_iso8601, put_json_double, put_uint};
 use super::options::{JsonStringEscape, JsonTimestamps, WriterOptions};
 
 /// The columns of a log and how their values become text.
@@ -52,91 +55,169 @@ impl Json {
     pub(super) fn records(&self, batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let mut cursor = batch.cursor();
         for _ in 0..batch.num_records() {
-            out.push(b'{');
-            let mut comma = 1;
+            let line = out.len();
             for column in &self.columns {
-                let value = cursor.next_value(column.log_type)?;
-                if matches!(value, ValueRef::Unset) && !self.include_unset {
-                    continue;
+                let put = Put { json: self, key: &column.key, nulls: self.include_unset, out };
+                if cursor.visit_value(column.log_type, put)? {
+                    cursor = self.put_elements(cursor, out)?;
                 }
-                // The first member has no comma.
-                out.extend_from_slice(&column.key[std::mem::take(&mut comma)..]);
-                match value {
-                    ValueRef::Set { .. } | ValueRef::Vector { .. } => {
-                        self.put_elements(&mut cursor, out)?;
-                    }
-                    scalar => self.put_scalar(scalar, out),
-                }
+            }
+            // The first member began with a comma.
+            match out.get_mut(line) {
+                Some(comma) => *comma = b'{',
+                None => out.push(b'{'),
             }
             out.extend_from_slice(b"}\n");
         }
         Ok(())
     }
 
-    fn put_elements(&self, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        out.push(b'[');
-        let mut first = true;
-        while let Some(element) = cursor.next_element()? {
-            if !std::mem::take(&mut first) {
-                out.push(b',');
-            }
-            self.put_scalar(element, out);
+    /// Appends the elements of the container before the cursor, and returns the cursor after them.
+    /// (A reference to the cursor would keep it out of registers in `records`.)
+    fn put_elements<'a>(
+        &self,
+        mut cursor: Cursor<'a>,
+        out: &mut Vec<u8>,
+    ) -> Result<Cursor<'a>, DecodeError> {
+        // Every element begins with a comma; the first one's becomes the bracket.
+        let start = out.len();
+        while cursor.visit_element(Put { json: self, key: b",", nulls: true, out })?.is_some() {}
+        match out.get_mut(start) {
+            Some(comma) => *comma = b'[',
+            None => out.push(b'['),
         }
         out.push(b']');
-        Ok(())
+        Ok(cursor)
+    }
+}
+
+/// Appends one member of an object or element of an array. Says whether it is a container, whose
+/// elements are to follow.
+struct Put<'p> {
+    json: &'p Json,
+    /// What stands before the value: a comma; for members, then the name and a colon.
+    key: &'p [u8],
+    /// Whether an absent value is `null`; otherwise it is left out.
+    nulls: bool,
+    out: &'p mut Vec<u8>,
+}
+
+impl Put<'_> {
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "one call around the closure")]
+    fn plain(self, put: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.out.extend_from_slice(self.key);
+        put(self.out);
+        false
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "one match on the type for decoding and formatting")]
-    fn put_scalar(&self, value: ValueRef<'_>, out: &mut Vec<u8>) {
-        match value {
-            ValueRef::Unset => out.extend_from_slice(b"null"),
-            ValueRef::Bool(true) => out.extend_from_slice(b"true"),
-            ValueRef::Bool(false) => out.extend_from_slice(b"false"),
-            ValueRef::Int(x) => put_int(x, out),
-            ValueRef::Count(x) => put_int(x, out),
-            ValueRef::Port { number, .. } => put_int(number, out),
-            ValueRef::Double(x) | ValueRef::Interval(x) => put_json_double(x, out),
-            ValueRef::Time(x) => self.put_time(x, out),
-            ValueRef::String(text) => self.put_string(text, out),
-            ValueRef::Enum(text) | ValueRef::Func(text) | ValueRef::File(text) => {
-                put_hex_string(text, self.stops, out);
-            }
-            ValueRef::Addr(ip) => {
-                out.push(b'"');
-                put_addr(ip, out);
-                out.push(b'"');
-            }
-            ValueRef::Subnet { prefix, length } => {
-                out.push(b'"');
-                put_subnet(prefix, length, out);
-                out.push(b'"');
-            }
-            // Neither holds containers: the cursor refuses them as elements.
-            ValueRef::Set { .. } | ValueRef::Vector { .. } => {}
-        }
+    #[allow(clippy::inline_always, reason = "one call around the closure")]
+    fn quoted(self, put: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.out.extend_from_slice(self.key);
+        self.out.push(b'"');
+        put(self.out);
+        self.out.push(b'"');
+        false
     }
 
     #[inline]
-    fn put_time(&self, x: f64, out: &mut Vec<u8>) {
-        match self.timestamps {
+    fn container(self) -> bool {
+        self.out.extend_from_slice(self.key);
+        true
+    }
+
+    /// Enums and names have the HEX policy whatever is configured.
+    #[inline]
+    fn name(self, text: &[u8]) -> bool {
+        let stops = self.json.stops;
+        self.plain(|out| put_hex_string(text, stops, out))
+    }
+}
+
+impl<'a> Visitor<'a> for Put<'_> {
+    type Output = bool;
+
+    #[inline]
+    fn unset(self) -> bool {
+        if self.nulls {
+            self.plain(|out| out.extend_from_slice(b"null"));
+        }
+        false
+    }
+    #[inline]
+    fn bool(self, x: bool) -> bool {
+        self.plain(|out| out.extend_from_slice(if x { &b"true"[..] } else { b"false" }))
+    }
+    #[inline]
+    fn int(self, x: i64) -> bool {
+        self.plain(|out| put_int(x, out))
+    }
+    #[inline]
+    fn count(self, x: u64) -> bool {
+        self.plain(|out| put_uint(x, out))
+    }
+    #[inline]
+    fn double(self, x: f64) -> bool {
+        self.plain(|out| put_json_double(x, out))
+    }
+    #[inline]
+    fn time(self, x: f64) -> bool {
+        let timestamps = self.json.timestamps;
+        self.plain(|out| match timestamps {
             JsonTimestamps::Epoch => put_json_double(x, out),
             // Truncated; what does not fit becomes the largest or smallest number, and what is no
             // number 0.
             JsonTimestamps::Millis => put_int((x * 1000.0) as i64, out),
-            JsonTimestamps::MillisUnsigned => put_int((x * 1000.0) as i64 as u64, out),
+            JsonTimestamps::MillisUnsigned => put_uint((x * 1000.0) as i64 as u64, out),
             JsonTimestamps::Iso8601 => put_iso8601(x, out),
-        }
+        })
     }
-
     #[inline]
-    fn put_string(&self, text: &[u8], out: &mut Vec<u8>) {
-        match self.strings {
-            JsonStringEscape::Hex => put_hex_string(text, self.stops, out),
-            _ if self.stops.is_clean(text) => put_quoted(text, out),
+    fn interval(self, x: f64) -> bool {
+        self.plain(|out| put_json_double(x, out))
+    }
+    #[inline]
+    fn string(self, text: &'a [u8]) -> bool {
+        let Json { strings, stops, .. } = *self.json;
+        self.plain(|out| match strings {
+            JsonStringEscape::Hex => put_hex_string(text, stops, out),
+            _ if stops.is_clean(text) => put_quoted(text, out),
             JsonStringEscape::Tsv => put_tsv_string(text, out),
             JsonStringEscape::Pua => put_pua_string(text, out),
-        }
+        })
+    }
+    #[inline]
+    fn enum_name(self, text: &'a [u8]) -> bool {
+        self.name(text)
+    }
+    #[inline]
+    fn func(self, text: &'a [u8]) -> bool {
+        self.name(text)
+    }
+    #[inline]
+    fn file(self, text: &'a [u8]) -> bool {
+        self.name(text)
+    }
+    #[inline]
+    fn port(self, number: u64, _: Protocol) -> bool {
+        self.plain(|out| put_uint(number, out))
+    }
+    #[inline]
+    fn addr(self, ip: IpAddr) -> bool {
+        self.quoted(|out| put_addr(ip, out))
+    }
+    #[inline]
+    fn subnet(self, prefix: IpAddr, length: u8) -> bool {
+        self.quoted(|out| put_subnet(prefix, length, out))
+    }
+    #[inline]
+    fn set(self, _: u64) -> bool {
+        self.container()
+    }
+    #[inline]
+    fn vector(self, _: u64) -> bool {
+        self.container()
     }
 }
 

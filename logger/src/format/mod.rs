@@ -26,3 +26,6 @@ mod tsv;
 
 pub use options::{Format, JsonStringEscape, JsonTimestamps, WriterOptions};
 pub use plan::{FormatError, MAX_FIELD_NAME, RecordFormatter};
+
+#[cfg(test)]
+mod tests;

@@ -7,10 +7,59 @@ use std::io::Write;
 
 use super::grisu;
 
-/// Appends an integer.
+/// Appends an unsigned integer.
 #[inline]
-pub(super) fn put_int(number: impl itoa::Integer, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+pub(super) fn put_uint(number: u64, out: &mut Vec<u8>) {
+    if number < 10 {
+        out.push(b'0' + number as u8);
+    } else {
+        put_long_uint(number, out);
+    }
+}
+
+fn put_long_uint(number: u64, out: &mut Vec<u8>) {
+    if number >= EIGHT_DIGITS {
+        return put_very_long_uint(number, out);
+    }
+    let digits = ascii_digits(number);
+    // Leading zeros are the low bytes; the last digit stays in any case. All eight bytes are
+    // copied, which is faster than counting, and those shifted in go again.
+    let zeros = ((digits - ASCII_ZEROS) | 1 << 56).trailing_zeros() / 8;
+    out.extend_from_slice(&(digits >> (8 * zeros)).to_le_bytes());
+    out.truncate(out.len() - zeros as usize);
+}
+
+#[inline(never)]
+fn put_very_long_uint(number: u64, out: &mut Vec<u8>) {
+    put_uint(number / EIGHT_DIGITS, out);
+    out.extend_from_slice(&ascii_digits(number % EIGHT_DIGITS).to_le_bytes());
+}
+
+/// The first number that has more than eight digits.
+const EIGHT_DIGITS: u64 = 100_000_000;
+
+const ASCII_ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// The eight digits of a number below 10⁸, the first one in the lowest byte.
+///
+/// The number is halved thrice, into lanes of 32, 16 and 8 bits. Quotients by 100 and by 10 are
+/// products with 10486 / 2²⁰ and 103 / 2¹⁰, which are exact for four and for two digits.
+#[inline]
+fn ascii_digits(number: u64) -> u64 {
+    let lanes = (number / 10_000) | ((number % 10_000) << 32);
+    let high = (lanes * 10_486) >> 20 & 0x7f_0000_007f;
+    let lanes = high | (lanes - high * 100) << 16;
+    let high = (lanes * 103) >> 10 & 0x000f_000f_000f_000f;
+    (high | (lanes - high * 10) << 8) + ASCII_ZEROS
+}
+
+/// Appends a signed integer.
+#[inline]
+pub(super) fn put_int(number: i64, out: &mut Vec<u8>) {
+    if number < 0 {
+        out.push(b'-');
+    }
+    put_uint(number.unsigned_abs(), out);
 }
 
 /// Appends a time or an interval of TSV: `%.6f`.
@@ -22,14 +71,11 @@ pub(super) fn put_fixed(x: f64, out: &mut Vec<u8>) {
     if x.is_sign_negative() {
         out.push(b'-');
     }
-    put_int(whole, out);
-    // The point takes the place of the leading 1.
-    let mut digits = itoa::Buffer::new();
-    let digits = digits.format(1_000_000 + micros).as_bytes();
-    if let Some(mut fraction) = digits.first_chunk::<7>().copied() {
-        fraction[0] = b'.';
-        out.extend_from_slice(&fraction);
-    }
+    put_uint(whole, out);
+    // Eight digits, of which the second gives way to the point and the first to nothing.
+    let mut fraction = ascii_digits(micros.into()).to_le_bytes();
+    fraction[1] = b'.';
+    out.extend_from_slice(&fraction[1..]);
 }
 
 /// Appends a double of TSV: `%.6f` without trailing zeros, but with `.0` for integers.
@@ -120,22 +166,27 @@ fn to_micros(x: f64) -> Option<(u64, u32)> {
     // x = mantissa / 2^shift
     let mantissa = bits & ((1 << MANTISSA_BITS) - 1) | 1 << MANTISSA_BITS;
     let shift = (1023 + MANTISSA_BITS).checked_sub(biased_exponent)?;
-    if shift > MANTISSA_BITS + 1 + 40 {
-        // Less than 2⁻⁴⁰: rounds to nothing.
-        return Some((0, 0));
-    }
-    let mantissa = u128::from(mantissa);
-    let whole = (mantissa >> shift) as u64;
-    // Exact: the mantissa has 53 bits, a million 20.
-    let scaled = (mantissa & ((1 << shift) - 1)) * 1_000_000;
-    let floor = (scaled >> shift) as u32;
-    let rest = scaled & ((1 << shift) - 1);
-    let half = (1u128 << shift) >> 1;
-    let round_up = rest > half || (rest == half && half > 0 && floor % 2 == 1);
-    match floor + u32::from(round_up) {
-        1_000_000 => Some((whole + 1, 0)),
-        micros => Some((whole, micros)),
-    }
+    // Half a unit, less one, plus one if the last digit is odd: a tie goes to the even digit.
+    let (whole, micros) = match shift {
+        0 => (mantissa, 0),
+        // Whatever has ten bits before the point, as the times of our days have: the products fit
+        // 64 bits.
+        1..=43 => {
+            let scaled = (mantissa & ((1 << shift) - 1)) * 1_000_000;
+            let half = (1 << (shift - 1)) - 1 + (scaled >> shift & 1);
+            (mantissa >> shift, (scaled + half) >> shift)
+        }
+        // The mantissa has 53 bits, a million 20.
+        44..=93 => {
+            let mantissa = u128::from(mantissa);
+            let scaled = (mantissa & ((1 << shift) - 1)) * 1_000_000;
+            let half = (1 << (shift - 1)) - 1 + (scaled >> shift & 1);
+            ((mantissa >> shift) as u64, ((scaled + half) >> shift) as u64)
+        }
+        // Less than 2⁻⁴⁰.
+        _ => (0, 0),
+    };
+    Some(if micros == 1_000_000 { (whole + 1, 0) } else { (whole, micros as u32) })
 }
 
 #[cfg(test)]
@@ -224,12 +275,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn integers_print_all_their_digits() {
+        let mut numbers: Vec<u64> = (0..20_000).collect();
+        for power in 0..20 {
+            numbers.extend((0..10).map(|n| 10u64.pow(power).saturating_mul(n)));
+        }
+        numbers.push(u64::MAX);
+        for near in numbers {
+            for number in [near, near.wrapping_sub(1), near.wrapping_mul(9_999)] {
+                let mut out = Vec::new();
+                put_uint(number, &mut out);
+                assert_eq!(out, number.to_string().as_bytes());
+            }
+        }
+        let mut out = Vec::new();
+        put_int(i64::MIN, &mut out);
+        assert_eq!(out, b"-9223372036854775808");
+    }
+
     fn check_fixed(x: f64) {
         let expected = if x.is_nan() { "nan".into() } else { format!("{x:.6}") };
         assert_eq!(text(put_fixed, x), expected, "{x:e}");
     }
 
     proptest! {
+        #[test]
+        fn integers_print_as_they_do_elsewhere(number: u64, shift in 0..64u32) {
+            let mut out = Vec::new();
+            put_uint(number >> shift, &mut out);
+            let expected = (number >> shift).to_string();
+            prop_assert_eq!(out, expected.as_bytes());
+        }
+
         #[test]
         fn rounding_is_that_of_the_exact_value(x: f64, seconds in 0.0..1e11f64, small in 0.0..1f64) {
             for x in [x, seconds, small, small / 1e5, -seconds] {

@@ -8,6 +8,7 @@ pub use zcluster::layout::{JsonStringEscapePolicy as JsonStringEscape, JsonTimes
 
 /// Options of the writer, under Zeek's names and with Zeek's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of Zeek")]
 pub struct WriterOptions {
     /// `use_json`.
     pub format: Format,

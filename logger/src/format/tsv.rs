@@ -1,11 +1,14 @@
 //! Lines of TSV and the `#` lines around them (WIRE.md §5.1, §5.2).
 
+use std::net::IpAddr;
+
 use bstr::BString;
-use zcluster::wire::zeek_bin::{Batch, Cursor, DecodeError, LogType, ValueRef};
+use zcluster::value::Protocol;
+use zcluster::wire::zeek_bin::{Batch, Cursor, DecodeError, LogType, Visitor};
 
 use super::addr::{put_addr, put_subnet};
 use super::escape::{Stops, hex_digits, put_escaped, put_header_value, put_unlike_marker};
-use super::number::{put_double, put_fixed, put_int};
+use super::number::{put_double, put_fixed, put_int, put_uint};
 use super::options::WriterOptions;
 
 /// The columns of a log and how their values become text.
@@ -147,7 +150,10 @@ impl Tsv {
                 if i > 0 {
                     self.separator.put(out);
                 }
-                self.put_value(*column, &mut cursor, out)?;
+                let put = Put { tsv: self, in_container: false, out };
+                if cursor.visit_value(*column, put)? {
+                    cursor = self.put_elements(cursor, out)?;
+                }
             }
             self.mark_unlike_meta(line, out);
             out.push(b'\n');
@@ -164,95 +170,158 @@ impl Tsv {
         }
     }
 
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "one match on the type for decoding and formatting")]
-    fn put_value(
+    /// Appends the elements of the container before the cursor, which has some, and returns the
+    /// cursor after them. (A reference to the cursor would keep it out of registers in `records`.)
+    fn put_elements<'a>(
         &self,
-        column: LogType,
-        cursor: &mut Cursor<'_>,
+        mut cursor: Cursor<'a>,
         out: &mut Vec<u8>,
-    ) -> Result<(), DecodeError> {
-        match cursor.next_value(column)? {
-            ValueRef::Set { len } | ValueRef::Vector { len } => {
-                if len == 0 {
-                    self.empty.put(out);
-                } else {
-                    self.put_elements(cursor, out)?;
-                }
-            }
-            scalar => self.put_scalar(scalar, false, out),
+    ) -> Result<Cursor<'a>, DecodeError> {
+        while cursor.visit_element(Put { tsv: self, in_container: true, out })?.is_some() {
+            self.set_separator.put(out);
         }
-        Ok(())
-    }
-
-    fn put_elements(&self, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        let mut first = true;
-        while let Some(element) = cursor.next_element()? {
-            if !std::mem::take(&mut first) {
-                self.set_separator.put(out);
-            }
-            self.put_scalar(element, true, out);
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "see put_value")]
-    fn put_scalar(&self, value: ValueRef<'_>, in_container: bool, out: &mut Vec<u8>) {
-        let start = out.len();
-        match value {
-            ValueRef::Unset => return self.unset.put(out),
-            ValueRef::String(text)
-            | ValueRef::Enum(text)
-            | ValueRef::Func(text)
-            | ValueRef::File(text) => return self.put_string(text, in_container, out),
-            ValueRef::Bool(x) => out.push(if x { b'T' } else { b'F' }),
-            ValueRef::Int(x) => put_int(x, out),
-            ValueRef::Count(x) => put_int(x, out),
-            ValueRef::Port { number, .. } => put_int(number, out),
-            ValueRef::Double(x) => put_double(x, out),
-            ValueRef::Time(x) | ValueRef::Interval(x) => put_fixed(x, out),
-            ValueRef::Addr(ip) => put_addr(ip, out),
-            ValueRef::Subnet { prefix, length } => put_subnet(prefix, length, out),
-            // Neither holds containers: the cursor refuses them as elements.
-            ValueRef::Set { .. } | ValueRef::Vector { .. } => {}
-        }
-        if self.escape_all && !self.stops[usize::from(in_container)].is_clean(&out[start..]) {
-            let text = out.split_off(start);
-            put_escaped(&text, &self.separators()[..=usize::from(in_container)], self.utf_8, out);
-        }
-    }
-
-    #[inline]
-    fn put_string(&self, text: &[u8], in_container: bool, out: &mut Vec<u8>) {
-        let is_marker = text == self.unset.0.as_slice() || text == self.empty.0.as_slice();
-        if !is_marker && !text.is_empty() && self.stops[usize::from(in_container)].is_clean(text) {
-            out.extend_from_slice(text);
-        } else {
-            self.put_unusual_string(text, is_marker, in_container, out);
-        }
+        // The last one is one too many.
+        out.truncate(out.len() - self.set_separator.0.len());
+        Ok(cursor)
     }
 
     /// The separator of columns, and that of elements.
     fn separators(&self) -> [&[u8]; 2] {
         [&self.separator.0, &self.set_separator.0]
     }
+}
+
+/// Appends one value. Says whether it is a container whose elements are to follow.
+struct Put<'p> {
+    tsv: &'p Tsv,
+    in_container: bool,
+    out: &'p mut Vec<u8>,
+}
+
+impl Put<'_> {
+    #[inline]
+    fn text(self, text: &[u8]) -> bool {
+        let Tsv { unset, empty, stops, .. } = self.tsv;
+        let is_marker = text == unset.0.as_slice() || text == empty.0.as_slice();
+        if !is_marker && !text.is_empty() && stops[usize::from(self.in_container)].is_clean(text) {
+            self.out.extend_from_slice(text);
+        } else {
+            self.unusual_text(text, is_marker);
+        }
+        false
+    }
 
     #[cold]
-    fn put_unusual_string(
-        &self,
-        text: &[u8],
-        is_marker: bool,
-        in_container: bool,
-        out: &mut Vec<u8>,
-    ) {
-        let separators = &self.separators()[..=usize::from(in_container)];
+    fn unusual_text(self, text: &[u8], is_marker: bool) {
+        let separators = &self.tsv.separators()[..=usize::from(self.in_container)];
         if text.is_empty() {
-            self.empty.put(out);
+            self.tsv.empty.put(self.out);
         } else if is_marker {
-            put_unlike_marker(text, separators, self.utf_8, out);
+            put_unlike_marker(text, separators, self.tsv.utf_8, self.out);
         } else {
-            put_escaped(text, separators, self.utf_8, out);
+            put_escaped(text, separators, self.tsv.utf_8, self.out);
         }
+    }
+
+    /// Appends something that is no string.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "one test around the call of the closure")]
+    fn plain(self, put: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let start = self.out.len();
+        put(self.out);
+        if self.tsv.escape_all {
+            self.escape_from(start);
+        }
+        false
+    }
+
+    /// Escapes what was appended since `start`, if it holds a separator. That takes options that
+    /// nobody should choose, so it may allocate.
+    #[cold]
+    fn escape_from(self, start: usize) {
+        let stops = self.tsv.stops[usize::from(self.in_container)];
+        if !stops.is_clean(&self.out[start..]) {
+            let text = self.out.split_off(start);
+            let separators = &self.tsv.separators()[..=usize::from(self.in_container)];
+            put_escaped(&text, separators, self.tsv.utf_8, self.out);
+        }
+    }
+
+    #[inline]
+    fn container(self, len: u64) -> bool {
+        if len == 0 {
+            self.tsv.empty.put(self.out);
+        }
+        len > 0
+    }
+}
+
+impl<'a> Visitor<'a> for Put<'_> {
+    type Output = bool;
+
+    #[inline]
+    fn unset(self) -> bool {
+        self.tsv.unset.put(self.out);
+        false
+    }
+    #[inline]
+    fn bool(self, x: bool) -> bool {
+        self.plain(|out| out.push(if x { b'T' } else { b'F' }))
+    }
+    #[inline]
+    fn int(self, x: i64) -> bool {
+        self.plain(|out| put_int(x, out))
+    }
+    #[inline]
+    fn count(self, x: u64) -> bool {
+        self.plain(|out| put_uint(x, out))
+    }
+    #[inline]
+    fn double(self, x: f64) -> bool {
+        self.plain(|out| put_double(x, out))
+    }
+    #[inline]
+    fn time(self, x: f64) -> bool {
+        self.plain(|out| put_fixed(x, out))
+    }
+    #[inline]
+    fn interval(self, x: f64) -> bool {
+        self.plain(|out| put_fixed(x, out))
+    }
+    #[inline]
+    fn string(self, text: &'a [u8]) -> bool {
+        self.text(text)
+    }
+    #[inline]
+    fn enum_name(self, text: &'a [u8]) -> bool {
+        self.text(text)
+    }
+    #[inline]
+    fn func(self, text: &'a [u8]) -> bool {
+        self.text(text)
+    }
+    #[inline]
+    fn file(self, text: &'a [u8]) -> bool {
+        self.text(text)
+    }
+    #[inline]
+    fn port(self, number: u64, _: Protocol) -> bool {
+        self.plain(|out| put_uint(number, out))
+    }
+    #[inline]
+    fn addr(self, ip: IpAddr) -> bool {
+        self.plain(|out| put_addr(ip, out))
+    }
+    #[inline]
+    fn subnet(self, prefix: IpAddr, length: u8) -> bool {
+        self.plain(|out| put_subnet(prefix, length, out))
+    }
+    #[inline]
+    fn set(self, len: u64) -> bool {
+        self.container(len)
+    }
+    #[inline]
+    fn vector(self, len: u64) -> bool {
+        self.container(len)
     }
 }

@@ -9,7 +9,10 @@ use std::net::IpAddr;
 use bstr::{BStr, ByteSlice};
 use thiserror::Error;
 
-use super::{LogType, MAX_STRING, MIN_FIELD, MIN_VALUE, Scalar, TAG_SET, TAG_VECTOR};
+use super::visit::MakeValueRef;
+use super::{
+    LogType, MAX_STRING, MIN_FIELD, MIN_VALUE, Scalar, TAG_SET, TAG_VECTOR, ValueRef, Visitor,
+};
 use crate::value::Protocol;
 
 /// A batch that was refused, and where.
@@ -114,7 +117,7 @@ pub enum DecodeErrorKind {
     /// A prefix length the address cannot have. IPv4 counts from 96 on the wire.
     #[error("prefix length {0} out of range")]
     PrefixLength(u8),
-    /// [`Cursor::next_value`] was called more often than the batch has values.
+    /// The cursor was asked for more values than the batch has.
     #[error("no values left")]
     NoValuesLeft,
 }
@@ -169,13 +172,7 @@ impl<'a> Batch<'a> {
             reader.field().map_err(at(Place::Field(field)))?;
         }
         let num_records_at = reader.offset();
-        let num_records = reader.u32().map_err(at(header))?;
-        let left = reader.rest.len();
-        // Neither factor exceeds 2³², so the product fits.
-        if u64::from(num_records) * u64::from(num_fields) > (left / MIN_VALUE) as u64 {
-            let kind = DecodeErrorKind::RecordCount { claimed: num_records, left };
-            return Err(at(header)(reader.fault(kind)));
-        }
+        let num_records = reader.num_records(num_fields)?;
         Ok(Batch {
             stream,
             writer,
@@ -187,6 +184,18 @@ impl<'a> Batch<'a> {
             fields_at,
             num_records_at,
         })
+    }
+
+    /// The part of a payload that names its stream, writer, filter and path: what its header can
+    /// be looked up by without reading the rest of it. `None` where that part is cut off.
+    #[inline]
+    pub fn names_bytes(payload: &[u8]) -> Option<&[u8]> {
+        let mut rest = payload;
+        for _ in 0..4 {
+            let (length, tail) = rest.split_first_chunk()?;
+            rest = tail.get(u32::from_be_bytes(*length) as usize..)?;
+        }
+        Some(&payload[..payload.len() - rest.len()])
     }
 
     /// Everything before the number of records. Batches whose header bytes are equal have the
@@ -229,6 +238,58 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// A header that was checked once. Payloads that start with its very bytes have that header, and
+/// it need not be read again: most of the work of a small batch.
+#[derive(Clone, Debug)]
+pub struct KnownHeader {
+    bytes: Box<[u8]>,
+    /// Where stream, writer, filter and path stand in it.
+    names: [std::ops::Range<usize>; 4],
+    num_fields: u32,
+    fields_at: usize,
+}
+
+impl KnownHeader {
+    /// The header of a batch.
+    pub fn of(batch: &Batch<'_>) -> Self {
+        let mut end = 0;
+        let names = [batch.stream, batch.writer, batch.filter, batch.path].map(|name| {
+            let start = end + 4;
+            end = start + name.len();
+            start..end
+        });
+        KnownHeader {
+            bytes: batch.header_bytes().into(),
+            names,
+            num_fields: batch.num_fields,
+            fields_at: batch.fields_at,
+        }
+    }
+
+    /// Reads a batch with this header; `None` where the payload has another one.
+    ///
+    /// # Errors
+    ///
+    /// When more records are counted than the bytes could hold.
+    #[inline]
+    pub fn decode<'a>(&self, payload: &'a [u8]) -> Option<Result<Batch<'a>, DecodeError>> {
+        let rest = payload.strip_prefix(&*self.bytes)?;
+        let mut reader = Reader { rest, payload_len: payload.len() };
+        let name = |i: usize| payload[self.names[i].clone()].as_bstr();
+        Some(reader.num_records(self.num_fields).map(|num_records| Batch {
+            stream: name(0),
+            writer: name(1),
+            filter: name(2),
+            path: name(3),
+            num_fields: self.num_fields,
+            num_records,
+            payload,
+            fields_at: self.fields_at,
+            num_records_at: self.bytes.len(),
+        }))
+    }
+}
+
 /// The description of one column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
@@ -260,64 +321,10 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// One value, borrowed from the batch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ValueRef<'a> {
-    /// Absent: an unset field, or a hole in a container.
-    Unset,
-    /// A truth value; on the wire anything but 0 is true, and Zeek does send 255.
-    Bool(bool),
-    /// A signed number.
-    Int(i64),
-    /// An unsigned number.
-    Count(u64),
-    /// A double; can be infinite or not a number.
-    Double(f64),
-    /// Seconds since the Unix epoch; can be infinite or not a number.
-    Time(f64),
-    /// Seconds; can be infinite or not a number.
-    Interval(f64),
-    /// Any bytes.
-    String(&'a [u8]),
-    /// Qualified name of an enum value.
-    Enum(&'a [u8]),
-    /// Name of a function.
-    Func(&'a [u8]),
-    /// Name of a file.
-    File(&'a [u8]),
-    /// A port. The wire has 64 bits for the number, and nothing says it is below 65536.
-    Port {
-        /// Port number.
-        number: u64,
-        /// Transport protocol.
-        protocol: Protocol,
-    },
-    /// An address, in the family it was sent in: an IPv4 address that was sent in 16 bytes stays
-    /// IPv6, because its text differs (WIRE.md §5.4).
-    Addr(IpAddr),
-    /// A subnet.
-    Subnet {
-        /// Its address; bits beyond the prefix are as they were sent.
-        prefix: IpAddr,
-        /// Natural prefix length: at most 32 for IPv4, 128 for IPv6.
-        length: u8,
-    },
-    /// A set; read its elements with [`Cursor::next_element`].
-    Set {
-        /// Number of elements.
-        len: u64,
-    },
-    /// A vector; read its elements with [`Cursor::next_element`].
-    Vector {
-        /// Number of elements.
-        len: u64,
-    },
-}
-
 /// Reads the values of a batch, row by row.
 ///
 /// Bytes beyond the last record are never looked at: Zeek ignores them as well (WIRE.md §4.3).
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Cursor<'a> {
     reader: Reader<'a>,
     num_fields: u32,
@@ -336,77 +343,110 @@ impl<'a> Cursor<'a> {
     ///
     /// When the value is cut off or malformed, or is not of the type `expected` for its field, and
     /// after the last value. The cursor is of no use then.
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "lets the caller's match on the value fuse with ours")]
+    #[inline]
     pub fn next_value(&mut self, expected: LogType) -> Result<ValueRef<'a>, DecodeError> {
-        while self.elements_left > 0 {
-            self.next_element()?;
-        }
-        if self.values_read == self.values_total {
-            return Err(self.fault(self.reader.fault(DecodeErrorKind::NoValuesLeft)));
-        }
-        self.values_read += 1;
-        match self.value(expected) {
-            Ok(value) => Ok(value),
-            Err(fault) => Err(self.fault(fault)),
-        }
+        self.visit_value(expected, MakeValueRef)
     }
 
-    /// The next element of the container that [`Cursor::next_value`] returned last; `None` after
-    /// its last. Elements have the type they say, which need not be that of the field.
+    /// The next element of the container that was read last; `None` after its last. Elements have
+    /// the type they say, which need not be that of the field.
     ///
     /// # Errors
     ///
     /// When the element is cut off, malformed, or is a container itself.
     #[inline]
     pub fn next_element(&mut self) -> Result<Option<ValueRef<'a>>, DecodeError> {
+        self.visit_element(MakeValueRef)
+    }
+
+    /// Like [`Cursor::next_value`], with the value handed to `visitor`. The visitor's code ends up
+    /// in the branches that read the types: this is the fast way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cursor::next_value`]; nothing was visited then.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "one match on the type for reading and visiting")]
+    pub fn visit_value<V: Visitor<'a>>(
+        &mut self,
+        expected: LogType,
+        visitor: V,
+    ) -> Result<V::Output, DecodeError> {
+        if self.elements_left > 0 {
+            *self = self.without_elements()?;
+        }
+        if self.values_read == self.values_total {
+            return Err(self.fault(self.reader.fault(DecodeErrorKind::NoValuesLeft)));
+        }
+        self.values_read += 1;
+        match self.value(expected, visitor) {
+            Ok(output) => Ok(output),
+            Err(fault) => Err(self.fault(fault)),
+        }
+    }
+
+    /// Like [`Cursor::next_element`], with the element handed to `visitor`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cursor::next_element`]; nothing was visited then.
+    #[inline]
+    pub fn visit_element<V: Visitor<'a>>(
+        &mut self,
+        visitor: V,
+    ) -> Result<Option<V::Output>, DecodeError> {
         if self.elements_left == 0 {
             return Ok(None);
         }
         self.elements_left -= 1;
-        match self.element() {
-            Ok(value) => Ok(Some(value)),
+        match self.element(visitor) {
+            Ok(output) => Ok(Some(output)),
             Err(fault) => Err(self.fault(fault)),
         }
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "see next_value")]
-    fn value(&mut self, expected: LogType) -> Result<ValueRef<'a>, Fault> {
+    #[allow(clippy::inline_always, reason = "see visit_value")]
+    fn value<V: Visitor<'a>>(&mut self, expected: LogType, visitor: V) -> Result<V::Output, Fault> {
         let (found, present) = self.reader.value_head()?;
         if found != expected.tag() {
             return Err(self.reader.fault(DecodeErrorKind::TypeMismatch { expected, found }));
         }
         if !present {
-            return Ok(ValueRef::Unset);
+            return Ok(visitor.unset());
         }
         match expected {
-            LogType::Scalar(scalar) => self.reader.scalar(scalar),
+            LogType::Scalar(scalar) => self.reader.scalar(scalar, visitor),
             LogType::Set(_) => {
-                let len = self.reader.element_count()?;
-                self.elements_left = len;
-                Ok(ValueRef::Set { len })
+                self.elements_left = self.reader.element_count()?;
+                Ok(visitor.set(self.elements_left))
             }
             LogType::Vector(_) => {
-                let len = self.reader.element_count()?;
-                self.elements_left = len;
-                Ok(ValueRef::Vector { len })
+                self.elements_left = self.reader.element_count()?;
+                Ok(visitor.vector(self.elements_left))
             }
         }
     }
 
     #[inline]
-    fn element(&mut self) -> Result<ValueRef<'a>, Fault> {
+    fn element<V: Visitor<'a>>(&mut self, visitor: V) -> Result<V::Output, Fault> {
         let (tag, present) = self.reader.value_head()?;
         let Some(scalar) = Scalar::from_tag(tag) else {
             return Err(self.reader.fault(DecodeErrorKind::ElementType(tag)));
         };
-        if present { self.reader.scalar(scalar) } else { Ok(ValueRef::Unset) }
+        if present { self.reader.scalar(scalar, visitor) } else { Ok(visitor.unset()) }
+    }
+
+    /// The cursor after the elements that were not read.
+    #[cold]
+    fn without_elements(mut self) -> Result<Self, DecodeError> {
+        while self.next_element()?.is_some() {}
+        Ok(self)
     }
 
     /// Says where in the table the last value was.
     #[cold]
-    fn fault(&self, fault: Fault) -> DecodeError {
+    fn fault(self, fault: Fault) -> DecodeError {
         let index = self.values_read.saturating_sub(1);
         let num_fields = u64::from(self.num_fields);
         // `Batch::decode` bounds both quotients by numbers that came as u32.
@@ -430,7 +470,7 @@ fn at(place: Place) -> impl Fn(Fault) -> DecodeError {
 }
 
 /// Reads primitives off the front of a slice.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Reader<'a> {
     rest: &'a [u8],
     /// Length of the slice that `rest` is the tail of.
@@ -438,17 +478,31 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn offset(&self) -> usize {
+    /// The number of records, which stands behind the header.
+    fn num_records(&mut self, num_fields: u32) -> Result<u32, DecodeError> {
+        let header = Place::Header;
+        let num_records = self.u32().map_err(at(header))?;
+        let left = self.rest.len();
+        // Neither factor exceeds 2³², so the product fits.
+        if u64::from(num_records) * u64::from(num_fields) > (left / MIN_VALUE) as u64 {
+            let kind = DecodeErrorKind::RecordCount { claimed: num_records, left };
+            return Err(at(header)(self.fault(kind)));
+        }
+        Ok(num_records)
+    }
+
+    fn offset(self) -> usize {
         self.payload_len - self.rest.len()
     }
 
+    // By value, here and below: a reference would keep the reader out of registers.
     #[cold]
-    fn fault(&self, kind: DecodeErrorKind) -> Fault {
+    fn fault(self, kind: DecodeErrorKind) -> Fault {
         Fault { offset: self.offset(), kind }
     }
 
     #[cold]
-    fn truncated(&self, needed: usize) -> Fault {
+    fn truncated(self, needed: usize) -> Fault {
         self.fault(DecodeErrorKind::Truncated { needed, left: self.rest.len() })
     }
 
@@ -533,42 +587,43 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "see Cursor::next_value")]
-    fn scalar(&mut self, scalar: Scalar) -> Result<ValueRef<'a>, Fault> {
+    #[allow(clippy::inline_always, reason = "see Cursor::visit_value")]
+    fn scalar<V: Visitor<'a>>(&mut self, scalar: Scalar, visitor: V) -> Result<V::Output, Fault> {
         Ok(match scalar {
-            Scalar::Bool => ValueRef::Bool(self.u64()? != 0),
-            Scalar::Int => ValueRef::Int(self.array().map(i64::from_be_bytes)?),
-            Scalar::Count => ValueRef::Count(self.u64()?),
-            Scalar::Double => ValueRef::Double(self.array().map(f64::from_be_bytes)?),
-            Scalar::Time => ValueRef::Time(self.array().map(f64::from_be_bytes)?),
-            Scalar::Interval => ValueRef::Interval(self.array().map(f64::from_be_bytes)?),
-            Scalar::String => ValueRef::String(self.string()?),
-            Scalar::Enum => ValueRef::Enum(self.string()?),
-            Scalar::Func => ValueRef::Func(self.string()?),
-            Scalar::File => ValueRef::File(self.string()?),
+            Scalar::Bool => visitor.bool(self.u64()? != 0),
+            Scalar::Int => visitor.int(self.array().map(i64::from_be_bytes)?),
+            Scalar::Count => visitor.count(self.u64()?),
+            Scalar::Double => visitor.double(self.array().map(f64::from_be_bytes)?),
+            Scalar::Time => visitor.time(self.array().map(f64::from_be_bytes)?),
+            Scalar::Interval => visitor.interval(self.array().map(f64::from_be_bytes)?),
+            Scalar::String => visitor.string(self.string()?),
+            Scalar::Enum => visitor.enum_name(self.string()?),
+            Scalar::Func => visitor.func(self.string()?),
+            Scalar::File => visitor.file(self.string()?),
             Scalar::Port => {
                 let number = self.u64()?;
                 let protocol = self.u32()?;
                 match u8::try_from(protocol).ok().and_then(Protocol::from_number) {
-                    Some(protocol) => ValueRef::Port { number, protocol },
+                    Some(protocol) => visitor.port(number, protocol),
                     None => return Err(self.fault(DecodeErrorKind::PortProtocol(protocol))),
                 }
             }
-            Scalar::Addr => ValueRef::Addr(self.address()?),
+            Scalar::Addr => visitor.addr(self.address()?),
             Scalar::Subnet => {
                 let [wire_length] = self.array()?;
                 let prefix = self.address()?;
                 // IPv4 lengths count the 96 bits of the mapped prefix.
                 let (offset, max) = if prefix.is_ipv4() { (96, 32) } else { (0, 128) };
                 match wire_length.checked_sub(offset) {
-                    Some(length) if length <= max => ValueRef::Subnet { prefix, length },
+                    Some(length) if length <= max => visitor.subnet(prefix, length),
                     _ => return Err(self.fault(DecodeErrorKind::PrefixLength(wire_length))),
                 }
             }
         })
     }
 
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "an address should not go through memory")]
     fn address(&mut self) -> Result<IpAddr, Fault> {
         match self.array()? {
             [4] => self.array::<4>().map(IpAddr::from),

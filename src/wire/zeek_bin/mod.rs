@@ -14,10 +14,12 @@
 mod decode;
 mod encode;
 mod schema;
+mod visit;
 
-pub use decode::{Batch, Cursor, DecodeError, DecodeErrorKind, Field, Fields, Place, ValueRef};
+pub use decode::{Batch, Cursor, DecodeError, DecodeErrorKind, Field, Fields, KnownHeader, Place};
 pub use encode::{BatchBuilder, Limits, LogValue, PushError, Truncations};
 pub use schema::{FieldSpec, LogSchema, SchemaError};
+pub use visit::{ValueRef, Visitor};
 
 use std::fmt;
 

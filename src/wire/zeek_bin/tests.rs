@@ -645,3 +645,39 @@ proptest! {
         let _ = read_all(&payload);
     }
 }
+
+#[test]
+fn a_known_header_reads_its_batches_and_no_others() {
+    let payloads = recorded("traffic.zmq");
+    let first = Batch::decode(&payloads[0]).unwrap();
+    let known = KnownHeader::of(&first);
+    assert_eq!(Batch::names_bytes(first.header_bytes()), Batch::names_bytes(&payloads[0]));
+    let mut others = 0;
+    for payload in &payloads {
+        let batch = Batch::decode(payload).unwrap();
+        match known.decode(payload) {
+            Some(read) => {
+                assert_eq!(format!("{:?}", read.unwrap()), format!("{batch:?}"));
+                assert_eq!(batch.header_bytes(), first.header_bytes());
+            }
+            None => {
+                others += 1;
+                assert_ne!(batch.header_bytes(), first.header_bytes());
+            }
+        }
+    }
+    assert!(others > 0 && others < payloads.len());
+    // Cut off anywhere, it is the same answer as without knowing the header.
+    let payload = &payloads[0];
+    for length in 0..payload.len() {
+        let cut = &payload[..length];
+        match known.decode(cut) {
+            None => assert!(length < first.header_bytes().len()),
+            Some(read) => assert_eq!(
+                read.map(|batch| batch.num_records()),
+                Batch::decode(cut).map(|batch| batch.num_records())
+            ),
+        }
+        let _ = Batch::names_bytes(cut);
+    }
+}

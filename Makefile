@@ -1,0 +1,67 @@
+# zcluster: `make` alone prints help.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+LAYOUT ?= cluster-layout.toml
+# Seconds each fuzz target runs.
+FUZZ_SECONDS ?= 30
+FUZZ_TARGETS := broker_bin broker_json frames zeek_bin
+
+.PHONY: help tools build cluster test lint bench fuzz doc clean
+
+help: ## Print this help
+	@echo "zcluster: a Zeek-compatible ZeroMQ cluster"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  LAYOUT=FILE       the layout that \`make cluster\` runs (cluster-layout.toml)"
+	@echo "  FUZZ_SECONDS=N    how long \`make fuzz\` runs each target (30)"
+
+# Everything else comes from crates.io: libzmq and libsodium are compiled from source.
+tools: ## Check for a C++ compiler and make; install them where that is possible (root on Debian)
+	@missing=""; \
+	for tool in c++ make; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && apt-get install -y -q g++ make; \
+		else \
+			echo "missing:$$missing. On Debian: apt-get install g++ make" >&2; exit 1; \
+		fi; \
+	fi
+	@command -v $(CARGO) >/dev/null || { echo "missing: cargo. See https://rustup.rs" >&2; exit 1; }
+
+build: tools ## Build everything, optimised
+	$(CARGO) build --release --workspace --bins
+
+cluster: build ## Build, then run the cluster of cluster-layout.toml in the foreground; Ctrl-C ends it
+	@exec target/release/zcluster up --layout $(LAYOUT) --demo
+
+test: tools ## Build and run every test
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace
+
+lint: tools ## Formatting, clippy and rustdoc, without a warning
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p zcluster --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+bench: tools ## Measure what README.md quotes
+	$(CARGO) bench -p zcluster --bench codecs
+	$(CARGO) bench -p zcluster-logger --bench format
+	$(CARGO) bench -p zcluster-logger --bench replay
+
+fuzz: tools ## Run every fuzz target for a bounded time (needs cargo-fuzz)
+	@command -v cargo-fuzz >/dev/null || { echo "missing: cargo-fuzz. cargo install cargo-fuzz" >&2; exit 1; }
+	$(CARGO) run -q --example fuzz-seeds
+	@for target in $(FUZZ_TARGETS); do \
+		$(CARGO) fuzz run --sanitizer none $$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -print_final_stats=1 || exit 1; \
+	done
+
+doc: ## Build the library's documentation
+	$(CARGO) doc --workspace --no-deps
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf fuzz/target logs

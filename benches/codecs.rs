@@ -1,0 +1,54 @@
+//! How long the event codecs take, over recorded traffic of a real cluster.
+//!
+//! `cargo bench -p zcluster --bench codecs`; time divided by elements is time per event.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use zcluster::Event;
+use zcluster::wire::{EventFormat, Recording};
+
+fn bench(c: &mut Criterion) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/events/cluster.zmq");
+    let recording = std::fs::read(path).unwrap();
+    let payloads: Vec<&[u8]> = Recording::new(&recording)
+        // Topic, sender, format, payload.
+        .map(|frames| frames.unwrap()[3])
+        .collect();
+    let events: Vec<Event> =
+        payloads.iter().map(|payload| EventFormat::BrokerBinV1.decode(payload).unwrap()).collect();
+    for format in [EventFormat::BrokerBinV1, EventFormat::BrokerJsonV1] {
+        let encoded: Vec<Vec<u8>> = events
+            .iter()
+            .map(|event| {
+                let mut payload = Vec::new();
+                format.encode(event, &mut payload);
+                payload
+            })
+            .collect();
+        let mut group = c.benchmark_group(format.name());
+        group.throughput(Throughput::Elements(events.len() as u64));
+        let mut out = Vec::new();
+        group.bench_function("encode", |b| {
+            b.iter(|| {
+                for event in &events {
+                    out.clear();
+                    format.encode(event, &mut out);
+                    black_box(&out);
+                }
+            });
+        });
+        group.bench_function("decode", |b| {
+            b.iter(|| {
+                for payload in &encoded {
+                    black_box(format.decode(payload).unwrap());
+                }
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);

@@ -1,0 +1,120 @@
+//! `zcluster layout`: check a layout file, import one from Zeek script, export one to it.
+//!
+//! What was asked for goes to stdout, what there is to say about it to stderr.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use zcluster::exit::ExitCode;
+use zcluster::layout::{Diagnostic, Layout, Severity, to_toml, zeek};
+
+/// The subcommands of `zcluster layout`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Show all errors and warnings of a layout file.
+    Check {
+        /// The layout file.
+        #[arg(default_value = "cluster-layout.toml")]
+        file: PathBuf,
+    },
+    /// Make a layout file from Zeek script: cluster-layout.zeek, and the ZeroMQ options of
+    /// zeekctl-config.zeek. The layout goes to stdout, with the CURVE keys the scripts hold.
+    Import {
+        /// The scripts, in the order Zeek loads them.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Make a cluster-layout.zeek from a layout file; it goes to stdout, without CURVE keys.
+    Export {
+        /// The layout file.
+        #[arg(default_value = "cluster-layout.toml")]
+        file: PathBuf,
+    },
+}
+
+/// Does what the command says.
+pub fn run(command: &Command) -> ExitCode {
+    let done = match command {
+        Command::Check { file } => check(file),
+        Command::Import { files } => import(files),
+        Command::Export { file } => export(file),
+    };
+    done.unwrap_or_else(|code| code)
+}
+
+fn check(file: &Path) -> Result<ExitCode, ExitCode> {
+    let layout = layout(file)?;
+    let nodes = layout.nodes.len();
+    let loggers = layout.log_receivers().count();
+    print(&format!(
+        "{}: {nodes} node{}, {loggers} of them receiv{} logs\n",
+        file.display(),
+        if nodes == 1 { "" } else { "s" },
+        if loggers == 1 { "es" } else { "e" },
+    ))
+}
+
+fn import(files: &[PathBuf]) -> Result<ExitCode, ExitCode> {
+    let mut importer = zeek::Importer::new();
+    for file in files {
+        // Zeek script is bytes; what is not UTF-8 can only be in strings and comments.
+        let text = fs::read(file).map_err(|error| unreadable(file, &error))?;
+        importer.file(&String::from_utf8_lossy(&text), &file.display().to_string());
+    }
+    let import = importer.finish();
+    tell(&import.diagnostics);
+    print(&to_toml(&import.layout))?;
+    let failed = import.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    Ok(if failed { ExitCode::Data } else { ExitCode::Ok })
+}
+
+fn export(file: &Path) -> Result<ExitCode, ExitCode> {
+    print(&zeek::export(&layout(file)?))
+}
+
+/// Reads a layout file without the environment: it is the file that is asked about.
+fn layout(file: &Path) -> Result<Layout, ExitCode> {
+    let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+    match Layout::from_toml(&text, &file.display().to_string()) {
+        Ok((layout, warnings)) => {
+            tell(&warnings);
+            Ok(layout)
+        }
+        Err(errors) => {
+            tell(&errors.diagnostics);
+            Err(ExitCode::Config)
+        }
+    }
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> ExitCode {
+    eprintln!("zcluster: cannot read {}: {error}", file.display());
+    ExitCode::Io
+}
+
+/// Shows the diagnostics and how many there are.
+fn tell(diagnostics: &[Diagnostic]) {
+    for diagnostic in diagnostics {
+        eprintln!("{diagnostic}");
+    }
+    let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
+    let plural = |count, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    if errors + warnings > 0 {
+        eprintln!("{}, {}", plural(errors, "error"), plural(warnings, "warning"));
+    }
+}
+
+/// Writes to stdout. A reader that has gone, as in `… | head`, is no error of ours.
+fn print(text: &str) -> Result<ExitCode, ExitCode> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(ExitCode::Ok),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::Ok),
+        Err(error) => {
+            eprintln!("zcluster: cannot write: {error}");
+            Err(ExitCode::Io)
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! [`Console`]: standard output, which many threads write lines to.
+//!
+//! A thread of its own writes, so that a terminal that is stopped or a pipe nobody reads holds up
+//! neither signals nor the cluster: the queue before it is bounded by [`QUEUE`] lines, and when
+//! it stays full for [`PATIENCE`], lines are dropped and counted until there is room again.
+
+use std::io::{self, IsTerminal, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+/// Lines that may wait; each is at most a little longer than `lines::MAX_LINE`.
+const QUEUE: usize = 512;
+/// How long a line waits for room before lines are dropped.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the end waits for what is queued.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+/// What an event line may take where there is no terminal, in characters.
+const DEFAULT_WIDTH: usize = 160;
+
+/// One colour per process, in turn; the dark and the red ones are left to errors.
+const COLOURS: [AnsiColor; 10] = [
+    AnsiColor::Cyan,
+    AnsiColor::Yellow,
+    AnsiColor::Green,
+    AnsiColor::Magenta,
+    AnsiColor::Blue,
+    AnsiColor::BrightCyan,
+    AnsiColor::BrightYellow,
+    AnsiColor::BrightGreen,
+    AnsiColor::BrightMagenta,
+    AnsiColor::BrightBlue,
+];
+
+/// Whether standard output takes colours: it is a terminal, and nobody objects.
+pub(crate) fn wants_colour(no_color: bool) -> bool {
+    let objection = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !no_color && !objection && io::stdout().is_terminal()
+}
+
+/// Columns a line of output has.
+pub(crate) fn width() -> usize {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => DEFAULT_WIDTH,
+    }
+}
+
+/// The thread that writes to standard output.
+pub(crate) struct Console {
+    /// `None` ends the thread.
+    lines: Sender<Option<String>>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
+    label_width: usize,
+    colour: bool,
+}
+
+impl Console {
+    /// Starts writing; `gone` is called once when nobody reads any more. Labels are padded to
+    /// `label_width`.
+    ///
+    /// # Errors
+    /// When the system refuses the thread.
+    pub(crate) fn start(
+        label_width: usize,
+        colour: bool,
+        gone: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (lines, queue) = bounded(QUEUE);
+        let (end, ended) = bounded(0);
+        let body = move || {
+            write_lines(&queue, gone);
+            drop(end);
+        };
+        thread::Builder::new().name("console".into()).spawn(body)?;
+        Ok(Console { lines, ended, label_width, colour })
+    }
+
+    /// A voice that speaks as `label`; `index` chooses its colour, and without one it is bold.
+    pub(crate) fn voice(&self, label: &str, index: Option<usize>) -> Voice {
+        let style = match index {
+            _ if !self.colour => Style::new(),
+            Some(index) => COLOURS[index % COLOURS.len()].on_default(),
+            None => Style::new().bold(),
+        };
+        let width = self.label_width;
+        Voice {
+            lines: self.lines.clone(),
+            label: format!("{style}{label:width$}"),
+            reset: format!("{style:#}"),
+            label_width: width,
+            dropped: 0,
+        }
+    }
+
+    /// Writes what is queued, unless that takes too long, and ends.
+    pub(crate) fn finish(self) {
+        let until = Instant::now() + FLUSH_PATIENCE;
+        if self.lines.send_deadline(None, until).is_ok() {
+            // Nothing is ever sent. A thread that is stuck in a write ends with the process.
+            let _: Result<(), _> = self.ended.recv_deadline(until);
+        }
+    }
+}
+
+fn write_lines(queue: &Receiver<Option<String>>, gone: impl FnOnce()) {
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    let mut gone = Some(gone);
+    while let Ok(Some(line)) = queue.recv() {
+        if gone.is_none() {
+            // Draining goes on: those who speak must not wait.
+            continue;
+        }
+        let mut result = stdout.write_all(line.as_bytes());
+        if queue.is_empty() {
+            result = result.and_then(|()| stdout.flush());
+        }
+        if result.is_err()
+            && let Some(gone) = gone.take()
+        {
+            gone();
+        }
+    }
+    // Whoever reads is told by the exit code, if at all.
+    let _ = stdout.flush();
+}
+
+/// Says lines in the name of one process.
+pub(crate) struct Voice {
+    lines: Sender<Option<String>>,
+    label: String,
+    reset: String,
+    label_width: usize,
+    /// Lines dropped since the last that was shown.
+    dropped: u64,
+}
+
+impl Voice {
+    /// Shows a line the process itself wrote.
+    pub(crate) fn quote(&mut self, text: &str) {
+        self.line('|', text);
+    }
+
+    /// Shows a line about the process.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.line('*', text);
+    }
+
+    /// What a line has for its text, in characters.
+    pub(crate) fn text_width(&self) -> usize {
+        width().saturating_sub(self.label_width + " | ".len())
+    }
+
+    fn line(&mut self, mark: char, text: &str) {
+        if self.dropped > 0 {
+            let note = format!("{} lines not shown: the output is read too slowly", self.dropped);
+            if self.lines.try_send(Some(self.format('*', &note))).is_err() {
+                self.dropped += 1;
+                return;
+            }
+            self.dropped = 0;
+        }
+        let line = Some(self.format(mark, text));
+        if let Err(TrySendError::Full(line)) = self.lines.try_send(line)
+            && self.lines.send_timeout(line, PATIENCE).is_err()
+        {
+            self.dropped += 1;
+        }
+    }
+
+    fn format(&self, mark: char, text: &str) -> String {
+        format!("{} {mark}{} {text}\n", self.label, self.reset)
+    }
+}

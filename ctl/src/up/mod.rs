@@ -1,0 +1,299 @@
+//! `zcluster up`: a local cluster in the foreground.
+//!
+//! - `plan`: which processes a layout asks for.
+//! - `supervisor`: when each is started, started again and stopped: a state machine.
+//! - `processes`, `lines`, `message`: child processes, and what they print.
+//! - `programs`: where their executables are.
+//! - `console`: what is shown of it all.
+//! - here: the command line, and the loop that ties them together.
+
+mod console;
+mod lines;
+mod message;
+mod plan;
+mod processes;
+mod programs;
+mod supervisor;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use zcluster::daemon::Failure;
+use zcluster::exit::ExitCode;
+use zcluster::layout::{self, Endpoint, Layout};
+
+use console::{Console, Voice};
+use message::Ready;
+use plan::Job;
+use processes::{Processes, Told};
+use supervisor::{Action, End, Input, Supervisor};
+
+/// What the threads have told and nobody has looked at yet; they wait when it is full.
+const TOLD: usize = 256;
+/// How long the processes of one role may take to end, at least, …
+const MIN_STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// … and beyond the time the layout grants them for what they still hold.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// The label of lines about the cluster as a whole.
+const LABEL: &str = "zcluster";
+
+/// The arguments of `zcluster up`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The layout of the cluster.
+    #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
+    layout: PathBuf,
+    /// Let workers publish events and logs by themselves.
+    #[arg(long)]
+    demo: bool,
+    /// Look for zcluster-proxy, zcluster-logger and zcluster-node here first; then beside this
+    /// program, then in PATH.
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// No colours, even in a terminal. So does the environment variable NO_COLOR.
+    #[arg(long)]
+    no_color: bool,
+    /// Do not start a process again that exits by itself.
+    #[arg(long)]
+    no_restart: bool,
+    /// Only these nodes, and the broker.
+    #[arg(value_name = "NODE")]
+    nodes: Vec<String>,
+}
+
+/// Runs the cluster until it is told to stop. A failure is told on stderr: a wrong layout (78), a
+/// missing executable or a process that does not come up (69), one that had to be killed (70).
+pub fn run(args: &Args) -> ExitCode {
+    match up(args) {
+        Ok(()) => ExitCode::Ok,
+        Err(failure) => {
+            eprintln!("zcluster: {}", failure.message);
+            failure.code
+        }
+    }
+}
+
+fn up(args: &Args) -> Result<(), Failure> {
+    let loaded = layout::load(&args.layout, |name| std::env::var(name).ok())
+        .map_err(|error| Failure::new(error.exit_code(), error))?;
+    let layout = loaded.layout;
+    let jobs =
+        plan::plan(&layout, &args.layout, &args.nodes, args.demo).map_err(Failure::config)?;
+    let mut programs = BTreeMap::new();
+    for job in &jobs {
+        let program = job.role.program();
+        let path = programs::find(program, args.bin_dir.as_deref())
+            .map_err(|error| Failure::new(ExitCode::Unavailable, error))?;
+        programs.insert(program, path);
+    }
+
+    let fail = |error| Failure::new(ExitCode::Software, format!("cannot start a thread: {error}"));
+    let (told, inbox) = bounded(TOLD);
+    on_signals(told.clone())?;
+    let names = jobs.iter().map(|job| job.name.chars().count());
+    let label_width = names.chain([LABEL.len()]).max().unwrap_or_default();
+    let gone = {
+        let told = told.clone();
+        move || drop(told.send(Told::Input(Input::OutputGone)))
+    };
+    let colour = console::wants_colour(args.no_color);
+    let console = Console::start(label_width, colour, gone).map_err(fail)?;
+    let mut whole = console.voice(LABEL, None);
+    for warning in &loaded.warnings {
+        for line in warning.to_string().lines() {
+            whole.say(line);
+        }
+    }
+
+    let mut cluster = Cluster {
+        supervisor: Supervisor::new(
+            jobs.clone(),
+            !args.no_restart,
+            MIN_STOP_PATIENCE.max(layout.log.shutdown_timeout + STOP_MARGIN),
+            logs_hint(&layout.log.dir, &layout.log.suffix),
+            Instant::now(),
+        ),
+        processes: Processes::new(told),
+        voices: jobs.iter().enumerate().map(|(i, j)| console.voice(&j.name, Some(i))).collect(),
+        whole,
+        console: &console,
+        programs,
+        jobs,
+        ports: BrokerPorts::of(&layout),
+    };
+    let outcome = cluster.run(&inbox);
+    drop(cluster);
+    console.finish();
+    outcome
+}
+
+fn logs_hint(dir: &Path, suffix: &str) -> String {
+    format!("logs: tail -f {}/*/*.{suffix}", dir.display())
+}
+
+/// Everything that runs, and who decides about it.
+struct Cluster<'a> {
+    supervisor: Supervisor,
+    processes: Processes,
+    jobs: Vec<Job>,
+    /// Executables by name.
+    programs: BTreeMap<&'static str, PathBuf>,
+    console: &'a Console,
+    /// By job.
+    voices: Vec<Voice>,
+    whole: Voice,
+    ports: BrokerPorts,
+}
+
+impl Cluster<'_> {
+    /// Does what the supervisor decides until it has finished.
+    fn run(&mut self, inbox: &Receiver<Told>) -> Result<(), Failure> {
+        let mut actions: VecDeque<Action> = self.supervisor.begin(Instant::now()).into();
+        loop {
+            while let Some(action) = actions.pop_front() {
+                if let Action::Finish(outcome) = action {
+                    return outcome;
+                }
+                if let Some(input) = self.act(action) {
+                    actions.extend(self.supervisor.handle(input, Instant::now()));
+                }
+            }
+            if let Some(input) = self.wait(inbox) {
+                actions.extend(self.supervisor.handle(input, Instant::now()));
+            }
+        }
+    }
+
+    /// Waits for the next input; `None` if what was told is of no interest any more.
+    fn wait(&mut self, inbox: &Receiver<Told>) -> Option<Input> {
+        let told = match self.supervisor.deadline() {
+            Some(deadline) => inbox.recv_deadline(deadline).ok(),
+            None => inbox.recv().ok(),
+        };
+        match told {
+            None => Some(Input::Tick),
+            Some(Told::Exited(run, last_line)) => self.processes.reap(run, last_line),
+            Some(Told::Input(input)) => {
+                if let Input::Ready(_, ready) = &input {
+                    self.ports.learn(ready);
+                }
+                Some(input)
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Option<Input> {
+        match action {
+            Action::Start(index, run) => {
+                let job = &self.jobs[index];
+                let program = &self.programs[job.role.program()];
+                let voice = || self.console.voice(&job.name, Some(index));
+                let environment = self.ports.environment();
+                let voices = [voice(), voice()];
+                if let Err(error) = self.processes.start(run, job, program, &environment, voices) {
+                    let why = format!("{}: {error}", program.display());
+                    return Some(Input::Ended(run, End::NotStarted(why)));
+                }
+            }
+            Action::Terminate(run) => self.processes.signal(run, false),
+            Action::Kill(run) => self.processes.signal(run, true),
+            Action::Say(Some(index), text) => self.voices[index].say(&text),
+            Action::Say(None, text) => self.whole.say(&text),
+            // The caller's.
+            Action::Finish(_) => {}
+        }
+        None
+    }
+}
+
+/// The ports of the central broker that the layout leaves to the system. What the broker got is
+/// handed to everybody else, and to the broker when it is started again, by the environment
+/// (WIRE.md §7.5).
+#[derive(Debug, Default, PartialEq, Eq)]
+struct BrokerPorts {
+    /// Which are open: the variable, the member of the ready line that tells it, and its value.
+    open: Vec<(&'static str, &'static str, Option<u16>)>,
+}
+
+impl BrokerPorts {
+    fn of(layout: &Layout) -> Self {
+        let zeromq = &layout.zeromq;
+        let all = [
+            ("ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT", "xpub", &zeromq.listen_xpub_endpoint),
+            ("ZEEK_CLUSTER_BACKEND_ZEROMQ_XSUB_PORT", "xsub", &zeromq.listen_xsub_endpoint),
+        ];
+        let open = all.into_iter().filter(|(.., endpoint)| port(endpoint) == Some(0));
+        BrokerPorts { open: open.map(|(variable, member, _)| (variable, member, None)).collect() }
+    }
+
+    /// Learns from a ready line. Only the broker is started while a port is open, so that the
+    /// first line to tell one is the broker's.
+    fn learn(&mut self, ready: &Ready) {
+        for (_, member, known) in &mut self.open {
+            if known.is_none() {
+                *known = ready.get(member).and_then(port);
+            }
+        }
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let known = |(name, _, port): &(_, _, Option<u16>)| Some((*name, (*port)?.to_string()));
+        self.open.iter().filter_map(known).collect()
+    }
+}
+
+/// The port of a TCP endpoint.
+fn port(endpoint: &str) -> Option<u16> {
+    match endpoint.parse() {
+        Ok(Endpoint::Tcp { port, .. }) => Some(port),
+        _ => None,
+    }
+}
+
+/// SIGINT, SIGTERM, and SIGHUP, which the closing of a terminal sends.
+fn on_signals(told: Sender<Told>) -> Result<(), Failure> {
+    let fail = |error| Failure::new(ExitCode::Software, format!("cannot handle signals: {error}"));
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(fail)?;
+    let body = move || {
+        for _ in signals.forever() {
+            if told.send(Told::Input(Input::Stop)).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(body).map_err(fail)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::up::message::Message;
+
+    #[test]
+    fn open_ports_are_learnt_from_the_broker() {
+        let mut layout = Layout::default();
+        assert_eq!(BrokerPorts::of(&layout), BrokerPorts::default());
+        layout.zeromq.listen_xsub_endpoint = "tcp://127.0.0.1:0".into();
+        layout.zeromq.listen_xpub_endpoint = "tcp://*:*".into();
+        let mut ports = BrokerPorts::of(&layout);
+        assert!(ports.environment().is_empty());
+        for xsub in [7001, 8001] {
+            let line = format!(
+                r#"{{"ready":{{"xsub":"tcp://127.0.0.1:{xsub}","xpub":"tcp://0.0.0.0:7002"}}}}"#
+            );
+            let Some(Message::Ready(ready)) = Message::parse(&line) else { panic!("{line}") };
+            ports.learn(&ready);
+        }
+        let expected = [
+            ("ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT", "7002".to_owned()),
+            ("ZEEK_CLUSTER_BACKEND_ZEROMQ_XSUB_PORT", "7001".to_owned()),
+        ];
+        assert_eq!(ports.environment(), expected);
+    }
+}

@@ -1,0 +1,221 @@
+//! [`plan`]: which processes a layout asks for, and with which arguments. Opens nothing and
+//! starts nothing.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use zcluster::layout::{Endpoint, Layout, NodeType};
+
+/// What a process is in the cluster. The order is the one in which processes are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// The central broker: everybody connects to it.
+    Broker,
+    /// Receives logs.
+    Logger,
+    /// Coordinates.
+    Manager,
+    /// Takes work off the others; not the central broker.
+    Proxy,
+    /// Analyses traffic.
+    Worker,
+    /// Speaks to nodes for an operator.
+    Control,
+}
+
+impl Role {
+    /// The order in which processes are stopped: first those that have something to say, then
+    /// the loggers, which take in what has been said, then the broker.
+    pub(crate) const STOP_ORDER: [Role; 6] =
+        [Role::Worker, Role::Proxy, Role::Manager, Role::Control, Role::Logger, Role::Broker];
+
+    /// The executable of such a process.
+    pub(crate) const fn program(self) -> &'static str {
+        match self {
+            Role::Broker => "zcluster-proxy",
+            Role::Logger => "zcluster-logger",
+            Role::Manager | Role::Proxy | Role::Worker | Role::Control => "zcluster-node",
+        }
+    }
+
+    /// Whether it takes part in the handshake: sees the others and is seen by them.
+    pub(crate) const fn is_member(self) -> bool {
+        !matches!(self, Role::Broker | Role::Control)
+    }
+
+    /// `None` for nodes that are no part of a cluster.
+    const fn of(node_type: NodeType) -> Option<Self> {
+        Some(match node_type {
+            NodeType::None => return None,
+            NodeType::Control => Role::Control,
+            NodeType::Logger => Role::Logger,
+            NodeType::Manager => Role::Manager,
+            NodeType::Proxy => Role::Proxy,
+            NodeType::Worker => Role::Worker,
+        })
+    }
+}
+
+/// One process that is to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Job {
+    /// Name of the node; `broker` for the central broker, which is no node.
+    pub(crate) name: String,
+    /// What it is.
+    pub(crate) role: Role,
+    /// The arguments of its program.
+    pub(crate) args: Vec<OsString>,
+}
+
+/// Why a layout cannot be run on this host.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PlanError {
+    /// A node that was asked for is not in the layout.
+    #[error("'{name}' is not a node of {file}; it has {known}")]
+    UnknownNode {
+        /// The name.
+        name: String,
+        /// The layout file.
+        file: String,
+        /// The nodes it has.
+        known: String,
+    },
+    /// A node that was asked for is of type `none`.
+    #[error("node '{0}' is of type none: nothing can be started for it")]
+    NoPart(String),
+    /// A log receiver listens at a port nobody else can know.
+    #[error(
+        "node '{0}' receives logs at port 0, but the other nodes need to know its port: give it \
+         one in the layout"
+    )]
+    LogPort(String),
+}
+
+/// The processes of `layout` in the order of their start; only the broker and those of `names`
+/// unless that is empty. `file` is the layout file they read, and `demo` makes workers publish by
+/// themselves.
+///
+/// # Errors
+/// A name that is no node of a cluster, or a log receiver whose port the system would choose.
+pub(crate) fn plan(
+    layout: &Layout,
+    file: &Path,
+    names: &[String],
+    demo: bool,
+) -> Result<Vec<Job>, PlanError> {
+    for name in names {
+        match layout.node(name).map(|node| Role::of(node.node_type)) {
+            Some(Some(_)) => {}
+            Some(None) => return Err(PlanError::NoPart(name.clone())),
+            None => {
+                let known: Vec<_> = layout.nodes.keys().map(String::as_str).collect();
+                let (name, file) = (name.clone(), file.display().to_string());
+                return Err(PlanError::UnknownNode { name, file, known: known.join(", ") });
+            }
+        }
+    }
+    for (name, _) in layout.log_receivers() {
+        let endpoint = layout.listen_log_endpoint(name);
+        if endpoint.is_some_and(|text| matches!(text.parse(), Ok(Endpoint::Tcp { port: 0, .. }))) {
+            return Err(PlanError::LogPort(name.into()));
+        }
+    }
+    let base = || vec!["--layout".into(), file.into()];
+    let mut jobs = vec![Job { name: "broker".into(), role: Role::Broker, args: base() }];
+    for (name, node) in &layout.nodes {
+        let Some(role) = Role::of(node.node_type) else { continue };
+        if !names.is_empty() && !names.contains(name) {
+            continue;
+        }
+        let mut args: Vec<OsString> = base();
+        args.extend(["--node".into(), name.into()]);
+        if demo && role == Role::Worker {
+            args.push("--demo".into());
+        }
+        jobs.push(Job { name: name.clone(), role, args });
+    }
+    jobs.sort_by_key(|job| job.role);
+    Ok(jobs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zcluster::layout::Node;
+
+    fn layout(nodes: &[(&str, NodeType, Option<u16>)]) -> Layout {
+        let mut layout = Layout::default();
+        for (name, node_type, port) in nodes {
+            let mut node = Node::new(*node_type, [127, 0, 0, 1].into());
+            node.port = *port;
+            layout.nodes.insert((*name).into(), node);
+        }
+        layout
+    }
+
+    fn small() -> Layout {
+        layout(&[
+            ("a-worker", NodeType::Worker, None),
+            ("control", NodeType::Control, None),
+            ("logger", NodeType::Logger, Some(5560)),
+            ("manager", NodeType::Manager, None),
+            ("nothing", NodeType::None, None),
+            ("proxy", NodeType::Proxy, None),
+        ])
+    }
+
+    #[test]
+    fn jobs_come_in_the_order_of_their_start() {
+        let jobs = plan(&small(), Path::new("l.toml"), &[], true).unwrap();
+        let table: Vec<_> = jobs
+            .iter()
+            .map(|job| {
+                let args: Vec<_> = job.args.iter().map(|arg| arg.to_str().unwrap()).collect();
+                (job.role.program(), args.join(" "))
+            })
+            .collect();
+        let row = |program, args: &str| (program, format!("--layout l.toml{args}"));
+        assert_eq!(
+            table,
+            [
+                row("zcluster-proxy", ""),
+                row("zcluster-logger", " --node logger"),
+                row("zcluster-node", " --node manager"),
+                row("zcluster-node", " --node proxy"),
+                row("zcluster-node", " --node a-worker --demo"),
+                row("zcluster-node", " --node control"),
+            ]
+        );
+    }
+
+    #[test]
+    fn only_what_was_asked_for_and_the_broker() {
+        let plan = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| String::from(*name)).collect();
+            plan(&small(), Path::new("l.toml"), &names, false)
+        };
+        let names: Vec<_> =
+            plan(&["proxy", "logger"]).unwrap().into_iter().map(|job| job.name).collect();
+        assert_eq!(names, ["broker", "logger", "proxy"]);
+        assert_eq!(plan(&["nothing"]), Err(PlanError::NoPart("nothing".into())));
+        assert_eq!(
+            plan(&["worker"]).unwrap_err().to_string(),
+            "'worker' is not a node of l.toml; it has a-worker, control, logger, manager, \
+             nothing, proxy"
+        );
+    }
+
+    #[test]
+    fn loggers_need_a_port() {
+        let layout = layout(&[("logger", NodeType::Logger, Some(0))]);
+        let error = plan(&layout, Path::new("l.toml"), &[], false).unwrap_err();
+        assert_eq!(error, PlanError::LogPort("logger".into()));
+    }
+
+    #[test]
+    fn what_is_started_is_stopped() {
+        let mut order = Role::STOP_ORDER;
+        order.sort();
+        assert!(order.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}

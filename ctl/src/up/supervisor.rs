@@ -1,0 +1,542 @@
+//! [`Supervisor`]: when each process of the cluster is started, started again and stopped.
+//!
+//! A state machine: it is fed with [`Input`]s and the time and answers with [`Action`]s. It
+//! starts no process, reads no clock and prints nothing.
+
+use std::collections::BTreeSet;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use zcluster::daemon::Failure;
+use zcluster::exit::ExitCode;
+
+use super::message::{Peer, Ready};
+use super::plan::{Job, Role};
+
+/// How long a process may take until its ready line.
+pub(crate) const READY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a killed process may take to be gone: the kernel may be busy, but not for ever.
+const KILL_PATIENCE: Duration = Duration::from_secs(2);
+/// The pause before a process that ended by itself is started again; doubled each time …
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// … up to this, …
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// … and back to the first after it was up for so long.
+const STEADY_AFTER: Duration = Duration::from_mins(1);
+/// When to say who misses whom, after everybody was started.
+const MEETING_PATIENCE: Duration = Duration::from_secs(15);
+/// How many nodes that miss others are named.
+const NAMED: usize = 4;
+
+/// Which start of a process something speaks of: each start has its own.
+pub(crate) type Run = u64;
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A process printed its ready line.
+    Ready(Run, Ready),
+    /// A node sees another one.
+    NodeUp(Run, Peer),
+    /// A node lost another one.
+    NodeDown(Run, Peer),
+    /// A process is gone, or never came to be.
+    Ended(Run, End),
+    /// The user wants it to end; the second time at once.
+    Stop,
+    /// Nobody reads the output any more.
+    OutputGone,
+    /// Time has passed; see [`Supervisor::deadline`].
+    Tick,
+}
+
+/// How a process came to its end.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The system refused to start it, for this reason.
+    NotStarted(String),
+    /// It exited, after this line on its standard error.
+    Exited(ExitStatus, Option<String>),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Start this job (an index into the jobs).
+    Start(usize, Run),
+    /// Send SIGTERM.
+    Terminate(Run),
+    /// Send SIGKILL.
+    Kill(Run),
+    /// Tell the user, about a job or the whole.
+    Say(Option<usize>, String),
+    /// All is over.
+    Finish(Result<(), Failure>),
+}
+
+/// Starts, watches and stops the processes of a cluster.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    members: Vec<Member>,
+    phase: Phase,
+    /// Whether processes that end by themselves are started again.
+    restart: bool,
+    /// Said once the cluster is up.
+    hint: String,
+    /// How long the processes of one role may take to end before they are killed.
+    stop_patience: Duration,
+    started: Instant,
+    /// When to say who misses whom, if that is still to come.
+    complain_at: Option<Instant>,
+    /// Whether all see one another.
+    whole: bool,
+    /// Whether that was so before.
+    was_whole: bool,
+    last_run: Run,
+    /// Why the cluster is stopped, if not because the user wants it.
+    failure: Option<Failure>,
+}
+
+/// A job and how it is doing.
+#[derive(Debug)]
+struct Member {
+    job: Job,
+    state: State,
+    /// Whether it has ever been up: before that, its end is the end of all.
+    was_up: bool,
+    /// What its ready line said.
+    ready: Ready,
+    /// The nodes it sees.
+    seen: BTreeSet<Peer>,
+    /// The pause before its next restart.
+    pause: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Not started yet, or gone for good.
+    Down,
+    /// Its ready line must come before then.
+    Starting(Run, Instant),
+    /// It was not up in time and has been killed.
+    Condemned(Run),
+    /// Up since then.
+    Up(Run, Instant),
+    /// Started again at that time.
+    Paused(Instant),
+}
+
+impl State {
+    /// The run of a process that exists.
+    fn run(self) -> Option<Run> {
+        match self {
+            State::Starting(run, _) | State::Condemned(run) | State::Up(run, _) => Some(run),
+            State::Down | State::Paused(_) => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Only the broker runs: without its endpoints the others have nobody to connect to.
+    Broker,
+    /// Everybody has been started.
+    Running,
+    /// Those of one role have been told to end.
+    Stopping { role: Role, until: Instant, killed: bool },
+    /// All have been killed.
+    Killing { until: Instant },
+    /// All is over.
+    Done,
+}
+
+impl Supervisor {
+    /// A cluster of these jobs, the broker among them; nothing is started yet. The processes of
+    /// each role may take `stop_patience` to end, and `hint` is said once the cluster is up.
+    pub(crate) fn new(
+        jobs: Vec<Job>,
+        restart: bool,
+        stop_patience: Duration,
+        hint: String,
+        now: Instant,
+    ) -> Self {
+        let member = |job| Member {
+            job,
+            state: State::Down,
+            was_up: false,
+            ready: Ready::default(),
+            seen: BTreeSet::new(),
+            pause: FIRST_PAUSE,
+        };
+        Supervisor {
+            members: jobs.into_iter().map(member).collect(),
+            phase: Phase::Broker,
+            restart,
+            hint,
+            stop_patience,
+            started: now,
+            complain_at: None,
+            whole: false,
+            was_whole: false,
+            last_run: 0,
+            failure: None,
+        }
+    }
+
+    /// What to do first.
+    pub(crate) fn begin(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.start_where(|role| role == Role::Broker, now, &mut actions);
+        actions
+    }
+
+    /// When the next [`Input::Tick`] is due at the latest.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Stopping { until, .. } | Phase::Killing { until } => return Some(until),
+            Phase::Broker | Phase::Running => self.complain_at,
+            Phase::Done => None,
+        };
+        let members = self.members.iter().filter_map(|member| match member.state {
+            State::Starting(_, until) | State::Paused(until) => Some(until),
+            State::Down | State::Condemned(_) | State::Up(..) => None,
+        });
+        members.chain(phase).min()
+    }
+
+    /// What to do about `input`.
+    pub(crate) fn handle(&mut self, input: Input, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match input {
+            Input::Ready(run, ready) => self.on_ready(run, ready, now, &mut actions),
+            Input::NodeUp(run, peer) => {
+                if let Some(index) = self.find(run) {
+                    self.members[index].seen.insert(peer);
+                }
+            }
+            Input::NodeDown(run, peer) => {
+                if let Some(index) = self.find(run) {
+                    self.members[index].seen.remove(&peer);
+                }
+            }
+            Input::Ended(run, end) => self.on_end(run, end, now, &mut actions),
+            Input::Stop => match self.phase {
+                Phase::Broker | Phase::Running => {
+                    actions.push(Action::Say(None, "stopping; once more kills".into()));
+                    self.stop_next(now, &mut actions);
+                }
+                Phase::Stopping { .. } => {
+                    self.kill_all("asked twice: killing what still runs", now, &mut actions);
+                }
+                Phase::Killing { .. } | Phase::Done => {}
+            },
+            Input::OutputGone => {
+                if matches!(self.phase, Phase::Broker | Phase::Running) {
+                    self.stop_next(now, &mut actions);
+                }
+            }
+            Input::Tick => {}
+        }
+        self.on_time(now, &mut actions);
+        if matches!(self.phase, Phase::Running) {
+            self.look_around(now, &mut actions);
+        }
+        actions
+    }
+
+    fn find(&self, run: Run) -> Option<usize> {
+        self.members.iter().position(|member| member.state.run() == Some(run))
+    }
+
+    fn start(&mut self, index: usize, now: Instant, actions: &mut Vec<Action>) {
+        self.last_run += 1;
+        self.members[index].state = State::Starting(self.last_run, now + READY_PATIENCE);
+        actions.push(Action::Start(index, self.last_run));
+    }
+
+    fn start_where(&mut self, wanted: fn(Role) -> bool, now: Instant, actions: &mut Vec<Action>) {
+        for index in 0..self.members.len() {
+            if wanted(self.members[index].job.role) {
+                self.start(index, now, actions);
+            }
+        }
+    }
+
+    fn on_ready(&mut self, run: Run, ready: Ready, now: Instant, actions: &mut Vec<Action>) {
+        let Some(index) = self.find(run) else { return };
+        let member = &mut self.members[index];
+        let State::Starting(..) = member.state else { return };
+        member.state = State::Up(run, now);
+        member.ready = ready;
+        if std::mem::replace(&mut member.was_up, true) {
+            actions.push(Action::Say(Some(index), "restarted".into()));
+        }
+        if matches!(self.phase, Phase::Broker) {
+            self.phase = Phase::Running;
+            self.complain_at = Some(now + MEETING_PATIENCE);
+            self.start_where(|role| role != Role::Broker, now, actions);
+        }
+    }
+
+    fn on_end(&mut self, run: Run, end: End, now: Instant, actions: &mut Vec<Action>) {
+        let Some(index) = self.find(run) else { return };
+        let member = &mut self.members[index];
+        let state = std::mem::replace(&mut member.state, State::Down);
+        member.seen.clear();
+        match self.phase {
+            Phase::Stopping { role, .. } => {
+                let text = match end {
+                    End::Exited(status, _) if !status.success() => format!("stopped ({status})"),
+                    _ => "stopped".into(),
+                };
+                actions.push(Action::Say(Some(index), text));
+                if !self.runs(role) {
+                    self.stop_next(now, actions);
+                }
+                return;
+            }
+            Phase::Killing { .. } => {
+                if self.members.iter().all(|member| member.state.run().is_none()) {
+                    self.finish(actions);
+                }
+                return;
+            }
+            Phase::Done => return,
+            Phase::Broker | Phase::Running => {}
+        }
+        let (code, how) = match end {
+            End::NotStarted(why) => (ExitCode::Unavailable, format!("cannot be started: {why}")),
+            End::Exited(status, last_line) => {
+                let code = match status.code() {
+                    Some(code) if code == i32::from(ExitCode::Config.code()) => ExitCode::Config,
+                    _ => ExitCode::Unavailable,
+                };
+                let line =
+                    last_line.map(|line| format!(", its last line: {line}")).unwrap_or_default();
+                (code, format!("exited ({status}){line}"))
+            }
+        };
+        let member = &mut self.members[index];
+        if !member.was_up {
+            let message = format!("before it was up, {} {how}", member.job.name);
+            return self.fail(index, code, &how, message, now, actions);
+        }
+        if !self.restart {
+            actions.push(Action::Say(Some(index), how));
+            if self.members.iter().all(|member| member.state.run().is_none()) {
+                let message = "every process has exited";
+                self.failure = Some(Failure::new(ExitCode::Unavailable, message));
+                self.finish(actions);
+            }
+            return;
+        }
+        if matches!(state, State::Up(_, since) if now.duration_since(since) >= STEADY_AFTER) {
+            member.pause = FIRST_PAUSE;
+        }
+        let pause = member.pause;
+        member.pause = (pause * 2).min(LONGEST_PAUSE);
+        member.state = State::Paused(now + pause);
+        let text = format!("{how}; starting it again in {} s", pause.as_secs());
+        actions.push(Action::Say(Some(index), text));
+    }
+
+    /// Looks for what was due by `now`.
+    fn on_time(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Broker | Phase::Running => self.check_members(now, actions),
+            Phase::Stopping { role, until, killed } if now >= until => {
+                let late: Vec<_> = (0..self.members.len())
+                    .filter(|index| self.members[*index].job.role == role)
+                    .filter_map(|index| Some((index, self.members[index].state.run()?)))
+                    .collect();
+                for (index, run) in late {
+                    if killed {
+                        self.give_up(index, actions);
+                    } else {
+                        let patience = self.stop_patience.as_secs();
+                        let text = format!("did not end within {patience} s: killed");
+                        actions.extend([Action::Say(Some(index), text), Action::Kill(run)]);
+                        self.note_force(index);
+                    }
+                }
+                if killed {
+                    self.stop_next(now, actions);
+                } else {
+                    self.phase = Phase::Stopping { role, until: now + KILL_PATIENCE, killed: true };
+                }
+            }
+            Phase::Killing { until } if now >= until => {
+                for index in 0..self.members.len() {
+                    if self.members[index].state.run().is_some() {
+                        self.give_up(index, actions);
+                    }
+                }
+                self.finish(actions);
+            }
+            Phase::Stopping { .. } | Phase::Killing { .. } | Phase::Done => {}
+        }
+    }
+
+    /// Looks for members that are late, and for those whose pause is over.
+    fn check_members(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        for index in 0..self.members.len() {
+            let member = &mut self.members[index];
+            match member.state {
+                State::Paused(until) if now >= until => self.start(index, now, actions),
+                State::Starting(run, until) if now >= until => {
+                    let how = format!("not up within {} s", READY_PATIENCE.as_secs());
+                    if member.was_up {
+                        // Its end will be told, and then it is started again.
+                        member.state = State::Condemned(run);
+                        let text = format!("{how}: killed");
+                        actions.extend([Action::Say(Some(index), text), Action::Kill(run)]);
+                        continue;
+                    }
+                    let message = format!("{} was {how}", member.job.name);
+                    return self.fail(index, ExitCode::Unavailable, &how, message, now, actions);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Stops the cluster because the job at `index` could not be brought up.
+    fn fail(
+        &mut self,
+        index: usize,
+        code: ExitCode,
+        how: &str,
+        message: String,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        self.failure.get_or_insert_with(|| Failure::new(code, message));
+        actions.push(Action::Say(Some(index), format!("{how}; stopping the cluster")));
+        self.stop_next(now, actions);
+    }
+
+    fn runs(&self, role: Role) -> bool {
+        let mut of_role = self.members.iter().filter(|member| member.job.role == role);
+        of_role.any(|member| member.state.run().is_some())
+    }
+
+    /// Tells the next role to end, or finishes when none is left.
+    fn stop_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        for member in &mut self.members {
+            if let State::Paused(_) = member.state {
+                member.state = State::Down;
+            }
+        }
+        let Some(role) = Role::STOP_ORDER.into_iter().find(|role| self.runs(*role)) else {
+            return self.finish(actions);
+        };
+        let of_role = self.members.iter().filter(|member| member.job.role == role);
+        actions.extend(of_role.filter_map(|member| member.state.run()).map(Action::Terminate));
+        self.phase = Phase::Stopping { role, until: now + self.stop_patience, killed: false };
+    }
+
+    fn kill_all(&mut self, why: &str, now: Instant, actions: &mut Vec<Action>) {
+        actions.push(Action::Say(None, why.into()));
+        for index in 0..self.members.len() {
+            if let Some(run) = self.members[index].state.run() {
+                actions.push(Action::Kill(run));
+                self.note_force(index);
+            }
+        }
+        self.phase = Phase::Killing { until: now + KILL_PATIENCE };
+    }
+
+    /// A process that had to be killed may have lost data: the exit code must tell.
+    fn note_force(&mut self, index: usize) {
+        let name = &self.members[index].job.name;
+        let failure = || Failure::new(ExitCode::Software, format!("{name} had to be killed"));
+        self.failure.get_or_insert_with(failure);
+    }
+
+    /// Counts a process as gone that even SIGKILL does not end.
+    fn give_up(&mut self, index: usize, actions: &mut Vec<Action>) {
+        self.members[index].state = State::Down;
+        actions.push(Action::Say(Some(index), "still there after SIGKILL: left behind".into()));
+    }
+
+    fn finish(&mut self, actions: &mut Vec<Action>) {
+        self.phase = Phase::Done;
+        actions.push(Action::Finish(self.failure.take().map_or(Ok(()), Err)));
+    }
+
+    /// Says when all see one another, or who misses whom when that takes long.
+    fn look_around(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let all_up = self.members.iter().all(|member| matches!(member.state, State::Up(..)));
+        let whole = all_up && self.missing().next().is_none();
+        if !std::mem::replace(&mut self.whole, whole) && whole {
+            self.complain_at = None;
+            self.say_whole(now, actions);
+        }
+        if self.complain_at.is_some_and(|at| now >= at) {
+            self.complain_at = None;
+            let missing: Vec<_> = self.missing().collect();
+            let more = match missing.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!("; and {more} more"),
+            };
+            if !missing.is_empty() {
+                let named = missing[..missing.len().min(NAMED)].join("; ");
+                actions.push(Action::Say(None, format!("still waiting: {named}{more}")));
+            }
+        }
+    }
+
+    fn say_whole(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let nodes = self.members.iter().filter(|member| member.job.role.is_member()).count();
+        let nodes = match nodes {
+            0 => "no nodes but the broker".into(),
+            1 => "1 node".into(),
+            n => format!("{n} nodes, all see one another"),
+        };
+        if std::mem::replace(&mut self.was_whole, true) {
+            return actions.push(Action::Say(None, format!("cluster is whole again: {nodes}")));
+        }
+        let seconds = now.duration_since(self.started).as_secs_f64();
+        let mut say = |text| actions.push(Action::Say(None, text));
+        say(format!("cluster is up: {nodes} ({seconds:.1} s)"));
+        if !self.hint.is_empty() {
+            say(self.hint.clone());
+        }
+        let url = |member: &Member| {
+            let address = member.ready.get("metrics")?;
+            Some(format!("http://{address}/metrics ({})", member.job.name))
+        };
+        let metrics: Vec<_> = self.members.iter().filter_map(url).collect();
+        if !metrics.is_empty() {
+            say(format!("metrics: {}", metrics.join(", ")));
+        }
+    }
+
+    /// Who of the members does not see which others.
+    fn missing(&self) -> impl Iterator<Item = String> {
+        let members = || self.members.iter().filter(|member| member.job.role.is_member());
+        let misses = move |member: &Member| {
+            let others = members().filter(|other| other.job.name != member.job.name);
+            let names: Vec<_> = others
+                .filter(|other| !member.sees(other))
+                .map(|other| other.job.name.as_str())
+                .collect();
+            let text = || format!("{} does not see {}", member.job.name, names.join(", "));
+            (!names.is_empty()).then(text)
+        };
+        members().filter_map(misses)
+    }
+}
+
+impl Member {
+    /// Whether it sees the process that `other` is now, rather than one before it.
+    fn sees(&self, other: &Member) -> bool {
+        let id = other.ready.get("id");
+        let is_other =
+            |peer: &&Peer| peer.name == other.job.name && id.is_none_or(|id| id == peer.id);
+        self.seen.iter().any(|peer| is_other(&peer))
+    }
+}
+
+#[cfg(test)]
+mod tests;

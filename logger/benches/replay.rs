@@ -1,0 +1,287 @@
+//! The logger as operators run it: recorded batches through a real PUSH socket into the real
+//! binary, beside two yardsticks measured in the same run.
+//!
+//! `cargo bench -p zcluster-logger --bench replay [-- RECORDS]`
+//!
+//! *Small* batches are those of the recording, four records on average; *full* ones hold the same
+//! records, up to 1,000 a batch. CPU time is that of the whole logger process, user and system,
+//! from the first batch to the last byte written; memory is its peak resident set.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "../tests/recording/mod.rs"]
+mod recording;
+
+use std::collections::HashMap;
+use std::fs;
+use std::hint::black_box;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use zcluster::transport::{Context, Interest, PollSet, Socket, SocketKind, SocketOptions};
+use zcluster::wire::LogMessage;
+use zcluster::wire::zeek_bin::Batch;
+use zcluster_logger::format::{Format, RecordFormatter, WriterOptions};
+
+/// Records sent in each run, unless the command line says otherwise.
+const RECORDS: u64 = 3_000_000;
+
+/// One row of the table.
+struct Row {
+    what: String,
+    records: u64,
+    bytes: u64,
+    wall: Duration,
+    cpu: Duration,
+    peak_kib: u64,
+}
+
+impl Row {
+    fn print(&self) {
+        let records = self.records as f64;
+        let memory = if self.peak_kib == 0 {
+            "-".to_owned()
+        } else {
+            format!("{} MiB", self.peak_kib / 1024)
+        };
+        println!(
+            "{:<34} {:>12.0} {:>16.0} {:>9.0} {:>9}",
+            self.what,
+            records / self.wall.as_secs_f64(),
+            records / self.cpu.as_secs_f64(),
+            self.bytes as f64 / 1e6 / self.wall.as_secs_f64(),
+            memory,
+        );
+    }
+}
+
+fn main() {
+    let wanted = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(RECORDS);
+    let small = recording::payloads("traffic.zmq");
+    let full = merge(&small);
+    println!("{:<34} {:>12} {:>16} {:>9} {:>9}", "", "records/s", "records/CPU-s", "MB/s", "peak");
+    for (size, batches) in [("small", &small), ("full", &full)] {
+        yardstick_decode(size, batches, wanted).print();
+        for format in [Format::Tsv, Format::Json] {
+            let name = if format == Format::Tsv { "TSV" } else { "JSON" };
+            yardstick_write(size, name, batches, format, wanted).print();
+            replay(size, name, batches, wanted).print();
+        }
+    }
+}
+
+/// The same records in batches of up to 1,000.
+fn merge(small: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    const FULL: u32 = 1000;
+    let mut order: Vec<Vec<u8>> = Vec::new();
+    let mut records: HashMap<Vec<u8>, (u32, Vec<u8>)> = HashMap::new();
+    let mut full = Vec::new();
+    let finish = |header: &[u8], count: u32, body: &[u8]| {
+        let mut batch = header.to_vec();
+        batch.extend_from_slice(&count.to_be_bytes());
+        batch.extend_from_slice(body);
+        batch
+    };
+    // Over and over, so that rare paths make full batches, too.
+    for payload in small.iter().cycle().take(small.len() * 40) {
+        let batch = Batch::decode(payload).unwrap();
+        let header = batch.header_bytes().to_vec();
+        let body = &payload[header.len() + 4..];
+        let entry = records.entry(header.clone()).or_insert_with(|| {
+            order.push(header.clone());
+            (0, Vec::new())
+        });
+        entry.0 += batch.num_records();
+        entry.1.extend_from_slice(body);
+        if entry.0 >= FULL {
+            full.push(finish(&header, entry.0, &entry.1));
+            *entry = (0, Vec::new());
+        }
+    }
+    for header in order {
+        let (count, body) = &records[&header];
+        if *count > 0 {
+            full.push(finish(&header, *count, body));
+        }
+    }
+    full
+}
+
+/// The batches over and over, up to that many records.
+fn endless(batches: &[Vec<u8>], wanted: u64) -> impl Iterator<Item = (&[u8], u64)> {
+    let mut sent = 0;
+    batches.iter().cycle().map_while(move |payload| {
+        let records = u64::from(Batch::decode(payload).unwrap().num_records());
+        (sent < wanted).then(|| {
+            sent += records;
+            (payload.as_slice(), records)
+        })
+    })
+}
+
+/// Reading every value of every record, in memory, on one thread.
+fn yardstick_decode(size: &str, batches: &[Vec<u8>], wanted: u64) -> Row {
+    let start = Instant::now();
+    let (mut records, mut bytes) = (0, 0);
+    for (payload, count) in endless(batches, wanted) {
+        let batch = Batch::decode(payload).unwrap();
+        let mut cursor = batch.cursor();
+        for _ in 0..batch.num_records() {
+            for field in batch.fields() {
+                black_box(cursor.next_value(field.log_type).unwrap());
+                while let Some(element) = cursor.next_element().unwrap() {
+                    black_box(element);
+                }
+            }
+        }
+        records += count;
+        bytes += payload.len() as u64;
+    }
+    let wall = start.elapsed();
+    Row { what: format!("{size}: decoding only"), records, bytes, wall, cpu: wall, peak_kib: 0 }
+}
+
+/// Writing the same bytes of text with plain `write`, 128 KiB at a time.
+fn yardstick_write(
+    size: &str,
+    name: &str,
+    batches: &[Vec<u8>],
+    format: Format,
+    wanted: u64,
+) -> Row {
+    let options = WriterOptions { format, ..WriterOptions::default() };
+    let mut formatters: HashMap<Vec<u8>, RecordFormatter> = HashMap::new();
+    let mut text = Vec::new();
+    let mut of_one_round = 0;
+    for payload in batches {
+        let batch = Batch::decode(payload).unwrap();
+        let formatter = formatters
+            .entry(batch.header_bytes().to_vec())
+            .or_insert_with(|| RecordFormatter::new(&batch, &options).unwrap());
+        of_one_round += u64::from(formatter.format_batch(&batch, &mut text).unwrap());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = fs::File::create(dir.path().join("plain.log")).unwrap();
+    let start = Instant::now();
+    let (mut records, mut bytes) = (0, 0);
+    while records < wanted {
+        for chunk in text.chunks(128 << 10) {
+            file.write_all(chunk).unwrap();
+        }
+        records += of_one_round;
+        bytes += text.len() as u64;
+    }
+    let wall = start.elapsed();
+    let what = format!("{size}: plain write of its {name}");
+    Row { what, records, bytes, wall, cpu: wall, peak_kib: 0 }
+}
+
+/// A logger process that ends with the value.
+struct Logger(Child);
+
+impl Drop for Logger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The real binary, fed through a real socket.
+fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64) -> Row {
+    let dir = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let layout = dir.path().join("layout.toml");
+    let text = format!(
+        "[log]\ndir = {:?}\nformat = \"{}\"\n[nodes.logger]\nnode_type = \"logger\"\n\
+         ip = \"127.0.0.1\"\nport = {port}\nmetrics_port = 0\n",
+        dir.path().join("logs").display().to_string(),
+        format.to_lowercase(),
+    );
+    fs::write(&layout, text).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_zcluster-logger"))
+        .args(["--node", "logger", "--layout"])
+        .arg(&layout)
+        .env("RUST_LOG", "warn")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    let logger = Logger(child);
+    let pid = logger.0.id();
+
+    let context = Context::new(1).unwrap();
+    let push = Socket::new(&context, SocketKind::Push, &SocketOptions::default()).unwrap();
+    push.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
+    let before = cpu_time(pid);
+    let start = Instant::now();
+    let (mut records, mut bytes) = (0, 0);
+    for (payload, count) in endless(batches, wanted) {
+        let message = LogMessage {
+            kind: LogMessage::KIND,
+            sender: b"zeromq_bench_host_1_N0",
+            format: LogMessage::ZEEK_BIN,
+            payload,
+        };
+        while !push.try_send(&message.frames()).unwrap() {
+            let mut poll = PollSet::new();
+            poll.add(&push, Interest::Writable);
+            poll.wait(None).unwrap();
+        }
+        records += count;
+        bytes += payload.len() as u64;
+    }
+    let logs = dir.path().join("logs/logger");
+    // The last byte is written when the files stop growing and hold every record.
+    let mut size_before = 0;
+    let wall = loop {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = start.elapsed();
+        let written = total_size(&logs);
+        if written == size_before && written > 0 && count_records(&logs) >= records {
+            break now;
+        }
+        size_before = written;
+        assert!(now < Duration::from_secs(600), "the logger does not keep up");
+    };
+    let cpu = cpu_time(pid).saturating_sub(before);
+    let peak_kib = peak_memory(pid);
+    let what = format!("{size}: zcluster-logger, {format}");
+    Row { what, records, bytes, wall, cpu, peak_kib }
+}
+
+fn total_size(dir: &Path) -> u64 {
+    let Ok(files) = fs::read_dir(dir) else { return 0 };
+    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+}
+
+fn count_records(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap());
+    files
+        .filter(|file| !file.file_name().to_string_lossy().starts_with("cluster."))
+        .map(|file| {
+            let text = BufReader::with_capacity(1 << 20, fs::File::open(file.path()).unwrap());
+            text.split(b'\n').filter(|line| !line.as_ref().unwrap().starts_with(b"#")).count()
+                as u64
+        })
+        .sum()
+}
+
+/// User and system time of a process.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+}
+
+/// Peak resident set of a process, in KiB.
+fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}

@@ -1,0 +1,131 @@
+//! [`Layout`] to the Zeek script of the same meaning: `cluster-layout.zeek`.
+
+use std::fmt::Write;
+
+use super::super::options::Table;
+use super::super::setting::{Scalar, zeek_string};
+use super::super::{EventSerializer, Layout, Log, LogFormat, Node, NodeType, WebSocket, ZeroMq};
+use super::{LOG_ASCII, ZEROMQ};
+
+/// Writes the layout as Zeek script, CURVE keys left out.
+///
+/// Options Zeek does not have are left out too, and so are ports the system chooses.
+pub fn export(layout: &Layout) -> String {
+    let mut out = String::from("# Written by `zcluster layout export`.\n\n");
+    let flag = layout.cluster.manager_is_logger.zeek();
+    let _ = writeln!(out, "redef Cluster::manager_is_logger = {flag};\n");
+    out.push_str("redef Cluster::nodes = {\n");
+    // As zeekctl orders them; within a type by name.
+    for node_type in [
+        NodeType::Control,
+        NodeType::Manager,
+        NodeType::Logger,
+        NodeType::Proxy,
+        NodeType::Worker,
+        NodeType::None,
+    ] {
+        for (name, node) in layout.nodes_of_type(node_type) {
+            let _ = writeln!(out, "\t[{}] = [{}],", zeek_string(name), fields(node));
+        }
+    }
+    out.push_str("};\n");
+    for (name, node) in &layout.nodes {
+        if let Some(websocket) = &node.websocket {
+            websocket_script(&mut out, name, websocket);
+        }
+    }
+    options(&mut out, layout);
+    out
+}
+
+fn fields(node: &Node) -> String {
+    let mut node = node.clone();
+    // 0 means "none" to Zeek, not "any".
+    node.port = node.port.filter(|port| *port != 0);
+    node.metrics_port = node.metrics_port.filter(|port| *port != 0);
+    let fields = node.options().into_iter().filter_map(|(name, value)| {
+        let name = if name == "port" { "p" } else { name };
+        Some(format!("${name}={}", value.to_zeek()?))
+    });
+    fields.collect::<Vec<_>>().join(", ")
+}
+
+fn websocket_script(out: &mut String, node: &str, websocket: &WebSocket) {
+    let mut websocket = websocket.clone();
+    let mut defaults = WebSocket::default();
+    let defaults = defaults.options();
+    let mut fields = Vec::new();
+    let mut tls = Vec::new();
+    for ((name, value), (_, default)) in websocket.options().into_iter().zip(defaults) {
+        let Some(text) = value.to_zeek() else { continue };
+        if name.ends_with("_file") || name == "enable_peer_verification" {
+            if Some(&text) != default.to_zeek().as_ref() {
+                tls.push(format!("${name}={text}"));
+            }
+        } else if name.starts_with("listen_") || Some(&text) != default.to_zeek().as_ref() {
+            fields.push(format!("${name}={text}"));
+        }
+    }
+    if !tls.is_empty() {
+        fields.push(format!("$tls_options=[{}]", tls.join(", ")));
+    }
+    let _ = write!(
+        out,
+        "\nevent zeek_init()\n\t{{\n\tif ( getenv(\"ZEEKCTL_DISABLE_LISTEN\") == \"\" && \
+         Cluster::node == {} )\n\t\tCluster::listen_websocket([{}]);\n\t}}\n",
+        zeek_string(node),
+        fields.join(", ")
+    );
+}
+
+/// The options that differ from Zeek's defaults.
+fn options(out: &mut String, layout: &Layout) {
+    let mut lines = Vec::new();
+    if layout.cluster.event_serializer == EventSerializer::BrokerJsonV1 {
+        lines.push(
+            "redef Cluster::event_serializer = Cluster::EVENT_SERIALIZER_BROKER_JSON_V1;".into(),
+        );
+    }
+    let (mut zeromq, mut defaults) = (layout.zeromq.clone(), ZeroMq::default());
+    // Here they follow where the broker listens; Zeek has to be told.
+    zeromq.connect_xpub_endpoint = layout.connect_xpub_endpoint();
+    zeromq.connect_xsub_endpoint = layout.connect_xsub_endpoint();
+    defaults.connect_xpub_endpoint.clone_from(&defaults.listen_xsub_endpoint);
+    defaults.connect_xsub_endpoint.clone_from(&defaults.listen_xpub_endpoint);
+    let mut keys = false;
+    for ((name, value), (_, default)) in zeromq.options().into_iter().zip(defaults.options()) {
+        let Some(text) = value.to_zeek() else { continue };
+        if ZeroMq::OWN.contains(&name) || Some(&text) == default.to_zeek().as_ref() {
+            continue;
+        }
+        if value.is_secret() {
+            keys = true;
+        } else {
+            lines.push(format!("redef {ZEROMQ}{name} = {text};"));
+        }
+    }
+    if layout.log.format == LogFormat::Json {
+        lines.push("redef LogAscii::use_json = T;".into());
+    }
+    let (mut log, mut defaults) = (layout.log.clone(), Log::default());
+    for ((name, value), (_, default)) in log.options().into_iter().zip(defaults.options()) {
+        let Some(text) = value.to_zeek().filter(|_| LOG_ASCII.contains(&name)) else { continue };
+        if Some(&text) != default.to_zeek().as_ref() {
+            lines.push(format!("redef LogAscii::{name} = {text};"));
+        }
+    }
+    out.push_str(
+        "\n@load frameworks/cluster/backend/zeromq\n\
+         # The central broker is a process of its own, zcluster-proxy.\n",
+    );
+    let _ = writeln!(out, "redef {ZEROMQ}run_proxy_thread = F;");
+    for line in lines {
+        let _ = writeln!(out, "{line}");
+    }
+    if keys {
+        out.push_str(
+            "# The CURVE keys are left out of this file. Set all of them in the environment:\n\
+             # ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_{SERVER,CLIENT}_{PUBLICKEY,SECRETKEY}.\n",
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! The texts of scalars, and how they are read; `None` is what is not understood or out of range.
+
+use std::net::IpAddr;
+
+use serde_json::{Number, Value as Json, json};
+
+use crate::value::{Address, Port, Protocol, Real, Subnet, Timespan, Timestamp, Value};
+
+const NANOS_PER_SEC: i64 = 1_000_000_000;
+const MAX_PREFIX_LEN: u8 = 128;
+
+/// RFC 3339 in UTC, with as many digits of a fraction as it takes.
+pub(super) fn time_to_text(time: Timestamp) -> String {
+    zoned(time).to_string()
+}
+
+/// RFC 3339 in UTC, with six digits of a fraction.
+pub(super) fn time_to_micros(time: Timestamp) -> String {
+    format!("{:.6}", zoned(time))
+}
+
+fn zoned(Timestamp(nanos): Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_nanosecond(nanos.into())
+        .expect("64 bits of nanoseconds stay between the years 1677 and 2262")
+}
+
+pub(super) fn time(json: &Json) -> Option<Value> {
+    let nanos = match json {
+        Json::String(text) => text.parse::<jiff::Timestamp>().ok()?.as_nanosecond().try_into().ok(),
+        Json::Number(number) => seconds(number),
+        _ => None,
+    };
+    nanos.map(|nanos| Value::Timestamp(Timestamp(nanos)))
+}
+
+/// Seconds, with as many digits of a fraction as it takes.
+pub(super) fn interval_to_text(Timespan(nanos): Timespan) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let (whole, fraction) = {
+        let (nanos, second) = (nanos.unsigned_abs(), NANOS_PER_SEC.unsigned_abs());
+        (nanos / second, nanos % second)
+    };
+    let fraction = format!(".{fraction:09}");
+    format!("{sign}{whole}{}s", fraction.trim_end_matches('0').trim_end_matches('.'))
+}
+
+pub(super) fn interval(json: &Json) -> Option<Value> {
+    const UNITS: [(&str, i64); 6] = [
+        ("ns", 1),
+        ("us", 1_000),
+        ("ms", 1_000_000),
+        ("min", 60 * NANOS_PER_SEC),
+        ("h", 3600 * NANOS_PER_SEC),
+        // Last, for others end in it.
+        ("s", NANOS_PER_SEC),
+    ];
+    let nanos = match json {
+        Json::String(text) => UNITS.iter().find_map(|(name, unit)| {
+            let number = text.strip_suffix(name)?;
+            Some(nanoseconds(number, *unit))
+        })?,
+        Json::Number(number) => seconds(number),
+        _ => None,
+    };
+    nanos.map(|nanos| Value::Timespan(Timespan(nanos)))
+}
+
+/// A number of seconds in nanoseconds; what is smaller than those is cut off, for it tends to be
+/// an artefact of binary fractions.
+fn seconds(number: &Number) -> Option<i64> {
+    if let Some(whole) = number.as_i64() {
+        return whole.checked_mul(NANOS_PER_SEC);
+    }
+    // Never with an exponent, and with no more digits than it takes to tell the double.
+    let text = number.as_f64()?.to_string();
+    let end = text.find('.').map_or(text.len(), |point| text.len().min(point + 1 + 9));
+    nanoseconds(&text[..end], NANOS_PER_SEC)
+}
+
+/// A decimal number of a unit in nanoseconds, if it is a whole number of them.
+fn nanoseconds(number: &str, unit: i64) -> Option<i64> {
+    let (sign, number) = match number.strip_prefix('-') {
+        Some(number) => (-1, number),
+        None => (1, number),
+    };
+    let (whole, fraction) = match number.split_once('.') {
+        Some((whole, fraction)) => (digits(whole)?, digits(fraction)?.trim_end_matches('0')),
+        None => (digits(number)?, ""),
+    };
+    let number: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let scale = 10_i128.checked_pow(fraction.len().try_into().ok()?)?;
+    let scaled = number.checked_mul(unit.into())?;
+    (scaled % scale == 0).then_some(sign * (scaled / scale))?.try_into().ok()
+}
+
+/// The text, if it consists of digits and there are some. The standard library reads signs, too.
+fn digits(text: &str) -> Option<&str> {
+    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)
+}
+
+pub(super) fn real(json: &Json) -> Option<Value> {
+    let x = match json {
+        Json::Number(number) => number.as_f64()?,
+        Json::String(text) => match text.as_str() {
+            "inf" => f64::INFINITY,
+            "-inf" => f64::NEG_INFINITY,
+            "nan" => f64::NAN,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(Value::Real(Real(x)))
+}
+
+pub(super) fn address(text: &str) -> Option<Value> {
+    text.parse::<IpAddr>().ok().map(Value::from)
+}
+
+/// A port; `None` without its protocol.
+pub(super) fn port(text: &str) -> Option<Value> {
+    let (number, protocol) = text.split_once('/')?;
+    let number = digits(number)?.parse().ok()?;
+    let mut protocols = (0..).map_while(Protocol::from_number);
+    let protocol = protocols.find(|known| known.name() == protocol)?;
+    Some(Port { number, protocol }.into())
+}
+
+/// The usual text, or the two fields where the text would be read as another subnet.
+pub(super) fn subnet_to_json(subnet: Subnet) -> Json {
+    if Subnet::new(subnet.network, subnet.natural_len()) == Some(subnet) {
+        return json!(subnet.to_string());
+    }
+    json!({ "network": subnet.network.to_string(), "prefix_len": subnet.prefix_len })
+}
+
+pub(super) fn subnet(json: &Json) -> Option<Value> {
+    let address = |text: &str| text.parse::<IpAddr>().ok().map(Address::from);
+    let subnet = match json {
+        Json::String(text) => {
+            let (network, len) = text.split_once('/')?;
+            Subnet::new(address(network)?, digits(len)?.parse().ok()?)?
+        }
+        Json::Object(members) if members.len() == 2 => {
+            let network = address(json.get("network")?.as_str()?)?;
+            let prefix_len = json.get("prefix_len")?.as_u64()?.try_into().ok()?;
+            (prefix_len <= MAX_PREFIX_LEN).then_some(Subnet { network, prefix_len })?
+        }
+        _ => return None,
+    };
+    Some(subnet.into())
+}
