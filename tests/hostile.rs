@@ -108,7 +108,9 @@ fn messages_with_a_wrong_number_of_frames_are_counted() {
     // Reaches nobody: nobody subscribes to everything.
     peer.send(&[b""]);
     peer.send(&[b"".as_slice(), b"", b"", b""]);
-    frames.iter().for_each(|frames| peer.send(frames));
+    for frames in frames {
+        peer.send(frames);
+    }
     let manager = running.node("manager");
     manager.wait_metric("zeek_cluster_zeromq_msg_errors_total", 4.0);
     assert_eq!(manager.metric("zeek_cluster_zeromq_msg_errors_total"), 4.0);
@@ -160,7 +162,7 @@ fn events_that_do_not_decode_are_counted() {
         peer.send(&[MANAGER_TOPIC, b"stranger", format, &good]);
     }
     // Any sender will do.
-    for sender in [b"".as_slice(), b"\xff\0", &[b'x'; 100_000]] {
+    for sender in [b"".as_slice(), b"\xff\0", &vec![b'x'; 100_000]] {
         peer.send(&[MANAGER_TOPIC, sender, FORMAT, &good]);
     }
     let manager = running.nodes.get_mut("manager").unwrap();

@@ -19,7 +19,7 @@ use crate::daemon::{self, Failure, Signal};
 use crate::exit::ExitCode;
 use crate::gateway::Health;
 use crate::layout::NodeType;
-use crate::node::Node;
+use crate::node::{Node, Unsent};
 use crate::telemetry::Telemetry;
 
 /// A node of a Zeek-compatible cluster.
@@ -93,7 +93,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
     let outcome = wait_for_end(&signals, &output, input.as_ref().filter(|_| args.publish_only));
     drop(demo);
-    node.shutdown(patience);
+    let unsent = node.shutdown(patience);
+    if args.publish_only && unsent != Unsent::default() {
+        let text = format!("{} events not published: the broker takes none", unsent.events);
+        return Err(Failure::new(ExitCode::Unavailable, text));
+    }
     outcome
 }
 

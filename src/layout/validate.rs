@@ -254,7 +254,6 @@ impl Check<'_> {
         let zeromq = &self.layout.zeromq;
         let at_least_one = [
             ("zeromq", "proxy_io_threads", u64::from(zeromq.proxy_io_threads)),
-            ("zeromq", "poll_max_messages", u64::from(zeromq.poll_max_messages)),
             ("zeromq", "publish_queue_bytes", zeromq.publish_queue_bytes),
             ("zeromq", "onloop_queue_bytes", zeromq.onloop_queue_bytes),
             ("zeromq", "log_queue_bytes", zeromq.log_queue_bytes),
@@ -267,10 +266,16 @@ impl Check<'_> {
                 self.error(&[section, key], format!("`{key}`: found `0`, expected at least 1"));
             }
         }
-        for (key, value, longest) in [
-            ("heartbeat_interval", zeromq.heartbeat_interval, LONGEST),
-            ("heartbeat_timeout", zeromq.heartbeat_timeout, LONGEST),
-            ("heartbeat_ttl", zeromq.heartbeat_ttl, LONGEST_TTL),
+        let log = &self.layout.log;
+        for (section, key, value, longest) in [
+            ("zeromq", "heartbeat_interval", zeromq.heartbeat_interval, LONGEST),
+            ("zeromq", "heartbeat_timeout", zeromq.heartbeat_timeout, LONGEST),
+            ("zeromq", "heartbeat_ttl", zeromq.heartbeat_ttl, LONGEST_TTL),
+            ("zeromq", "hello_expiration", zeromq.hello_expiration, LONGEST),
+            ("zeromq", "hello_delay", zeromq.hello_delay, LONGEST),
+            ("zeromq", "reconcile_grace", zeromq.reconcile_grace, LONGEST),
+            ("log", "flush_interval", log.flush_interval, LONGEST),
+            ("log", "shutdown_timeout", log.shutdown_timeout, LONGEST),
         ] {
             if value > longest {
                 let message = format!(
@@ -278,7 +283,7 @@ impl Check<'_> {
                     humantime::format_duration(value),
                     longest.as_secs()
                 );
-                self.error(&["zeromq", key], message);
+                self.error(&[section, key], message);
             }
         }
         if !zeromq.heartbeat_interval.is_zero() {

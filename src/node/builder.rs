@@ -20,8 +20,10 @@ use crate::topic::{self, NodeTopics};
 use crate::transport::{Context, Waker};
 use crate::wire::event_format::EventFormat;
 
-/// Events that wait to be published; more than a node sends in a second.
-const PUBLISH_QUEUE_MESSAGES: usize = 10_000;
+/// Events that wait for the bus; more than a node sends in a second.
+const OUTBOX_MESSAGES: usize = 10_000;
+/// Events on their way to the I/O thread, which does not let them wait there.
+const HANDOVER: Limits = Limits { messages: 1_000, bytes: 8 << 20 };
 
 /// A node that is not running yet; see [`Node::builder`].
 pub struct Builder {
@@ -92,8 +94,7 @@ impl Builder {
             move || waker.wake()
         };
         let limits = |messages, bytes| Limits { messages, bytes: clamp(bytes) };
-        let publish_limits = limits(PUBLISH_QUEUE_MESSAGES, options.publish_queue_bytes);
-        let (outgoing, outgoing_rx) = queue::bounded(publish_limits, wake(&waker));
+        let (outgoing, outgoing_rx) = queue::bounded(HANDOVER, wake(&waker));
         let (notify, notifications) = queue::bounded(
             limits(options.onloop_queue_hwm as usize, options.onloop_queue_bytes),
             || {},
@@ -142,7 +143,7 @@ impl Builder {
             local_logs,
             membership,
             outgoing: outgoing_rx,
-            outbox_limits: publish_limits,
+            outbox_limits: limits(OUTBOX_MESSAGES, options.publish_queue_bytes),
             batches: batches_rx,
             notify,
             members: Arc::clone(&members),

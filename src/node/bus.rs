@@ -21,6 +21,8 @@ use crate::wire::frames::{EventMessage, SubscriptionMessage};
 /// Prefixes remembered as subscribed by somebody. Far beyond any cluster; a peer that subscribes
 /// to more is not told apart from one that repeats itself.
 const MAX_KNOWN_PREFIXES: usize = 100_000;
+/// Longer prefixes are nobody's topic and are not remembered.
+const MAX_KNOWN_PREFIX_LEN: usize = 1024;
 
 /// How often each kind of trouble is told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -30,6 +32,13 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) enum Link {
     Up,
     Down,
+}
+
+/// What is known of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct LinkState {
+    up: bool,
+    was_up: bool,
 }
 
 /// A change of the subscriptions that the own XPUB shows.
@@ -66,8 +75,8 @@ pub(super) struct Bus {
     own: BTreeMap<BString, usize>,
     /// Prefixes that somebody has subscribed to.
     known: HashSet<BString>,
-    /// Whether the XPUB and the XSUB have had a connection.
-    were_connected: [bool; 2],
+    /// The connections of the XPUB and the XSUB.
+    links: [LinkState; 2],
     warnings: Warnings,
 }
 
@@ -96,7 +105,7 @@ impl Bus {
             xsub,
             own: BTreeMap::new(),
             known: HashSet::new(),
-            were_connected: [false; 2],
+            links: [LinkState::default(); 2],
             warnings: Warnings {
                 parts: limit(),
                 format: limit(),
@@ -106,11 +115,12 @@ impl Bus {
         })
     }
 
-    /// Adds what the I/O thread waits for; with `room` also for room on the XPUB.
-    pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>, room: bool) {
+    /// Adds what the I/O thread waits for. Room on the XPUB cannot be waited for: libzmq says of
+    /// publishers that they can always be written to.
+    pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>) {
         poll.add_monitor(&self.xpub_monitor);
         poll.add_monitor(&self.xsub_monitor);
-        poll.add(&self.xpub, if room { Interest::Both } else { Interest::Readable });
+        poll.add(&self.xpub, Interest::Readable);
         poll.add(&self.xsub, Interest::Readable);
     }
 
@@ -214,8 +224,9 @@ impl Bus {
             match SubscriptionMessage::parse(frame) {
                 Some(SubscriptionMessage::Subscribe(prefix)) => {
                     let prefix = BString::from(prefix);
-                    let new =
-                        self.known.len() < MAX_KNOWN_PREFIXES && self.known.insert(prefix.clone());
+                    let new = self.known.len() < MAX_KNOWN_PREFIXES
+                        && prefix.len() <= MAX_KNOWN_PREFIX_LEN
+                        && self.known.insert(prefix.clone());
                     return Ok(Some(SubscriptionChange::Subscribed { prefix, new }));
                 }
                 Some(SubscriptionMessage::Unsubscribe(prefix)) => {
@@ -243,23 +254,27 @@ impl Bus {
 
     /// Takes in news of connections and returns those of the XPUB, in order.
     pub(super) fn read_connections(&mut self, now: Instant) -> Result<Vec<Link>, TransportError> {
-        let mut links = Vec::new();
-        let [xpub, xsub] = &mut self.were_connected;
-        for (monitor, socket, was_connected) in [
+        let mut changes = Vec::new();
+        let [xpub, xsub] = &mut self.links;
+        for (monitor, socket, link) in [
             (&self.xpub_monitor, NodeSocket::Xpub, xpub),
             (&self.xsub_monitor, NodeSocket::Xsub, xsub),
         ] {
             while let Some(event) = monitor.try_next()? {
-                let link = match event.kind {
+                let change = match event.kind {
                     ConnectionEventKind::HandshakeSucceeded => {
                         self.metrics.connections[socket].set(1);
-                        if std::mem::replace(was_connected, true) {
+                        if link.was_up {
                             self.metrics.reconnects[socket].inc();
                         }
+                        *link = LinkState { up: true, was_up: true };
                         Link::Up
                     }
+                    // libzmq says so of connections without a handshake, too.
+                    ConnectionEventKind::Disconnected if !link.up => continue,
                     ConnectionEventKind::Disconnected => {
                         self.metrics.connections[socket].set(0);
+                        link.up = false;
                         Link::Down
                     }
                     ConnectionEventKind::HandshakeFailedNoDetail
@@ -278,11 +293,11 @@ impl Bus {
                     _ => continue,
                 };
                 if socket == NodeSocket::Xpub {
-                    links.push(link);
+                    changes.push(change);
                 }
             }
         }
-        Ok(links)
+        Ok(changes)
     }
 
     /// How long the closed XPUB goes on sending.

@@ -15,10 +15,10 @@ use super::log_pump::LogPump;
 use super::log_stream::{LogStream, Streams};
 use super::notification::{Notification, ReceivedEvent};
 use super::outbox::{Outbox, Publication};
-use super::{LogBatch, NodeError, Outgoing, lock};
+use super::{LogBatch, NodeError, Outgoing, Unsent, later, lock};
 use crate::Event;
 use crate::layout::Layout;
-use crate::membership::{Action, Hello, Input, Membership, Warning};
+use crate::membership::{Action, Hello, Input, MAX_ENTRIES, Membership, Warning};
 use crate::pool::Pools;
 use crate::queue::{self, Empty, Limits, Rejected};
 use crate::rate_limit::{KeyedRateLimit, RateLimit};
@@ -38,6 +38,11 @@ pub(super) type LocalLogs = Box<dyn Fn(&[u8]) -> bool + Send>;
 const GAUGE_INTERVAL: Duration = Duration::from_millis(250);
 /// How often each kind of trouble is told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time between attempts to publish while the XPUB takes nothing.
+const ROOM_RETRY: Duration = Duration::from_millis(5);
+/// Greetings that may wait for room: two for each node the membership knows of.
+const MAX_DEFERRED: usize = 2 * MAX_ENTRIES;
 
 /// What the builder hands over.
 pub(super) struct Parts {
@@ -85,6 +90,8 @@ pub(super) struct Io {
     /// Greetings that found no room; they are sent before any event.
     deferred: VecDeque<Publication>,
     outbox: Outbox,
+    /// The last attempt to publish found no room.
+    bus_is_full: bool,
     probe: Probe,
     /// Set once the node is to end.
     deadline: Option<Instant>,
@@ -107,6 +114,7 @@ struct Warnings {
     onloop: RateLimit,
     payload: RateLimit,
     notify: RateLimit,
+    link: RateLimit,
     membership: KeyedRateLimit<String>,
 }
 
@@ -143,6 +151,7 @@ impl Io {
             own_topics: parts.own_topics,
             deferred: VecDeque::new(),
             outbox: Outbox::new(parts.outbox_limits),
+            bus_is_full: false,
             probe: Probe { count: 0, topic: None },
             deadline: None,
             gauges_due: None,
@@ -150,6 +159,7 @@ impl Io {
                 onloop: limit(),
                 payload: limit(),
                 notify: limit(),
+                link: limit(),
                 membership: KeyedRateLimit::new(WARNING_INTERVAL, 100),
             },
             _context: parts.context,
@@ -157,11 +167,11 @@ impl Io {
     }
 
     /// Runs until the node is shut down. The body of the thread.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self) -> Unsent {
         if let Err(error) = self.start().and_then(|()| self.turn_until_done()) {
             log::error!("{}: {error}; the node ends", self.name);
         }
-        self.finish();
+        self.finish()
     }
 
     fn start(&mut self) -> Result<(), TransportError> {
@@ -212,8 +222,7 @@ impl Io {
     fn sleep(&mut self, now: Instant, busy: bool) -> Result<(), TransportError> {
         let mut poll = PollSet::new();
         let waker = poll.add_waker(&self.waker);
-        let room = !self.deferred.is_empty() || (self.is_ready() && !self.outbox.is_empty());
-        self.bus.poll(&mut poll, room);
+        self.bus.poll(&mut poll);
         self.logs.poll(&mut poll);
         let timeout = if busy {
             Some(Duration::ZERO)
@@ -223,6 +232,7 @@ impl Io {
                 self.logs.deadline(now),
                 self.deadline,
                 self.gauges_due,
+                self.bus_is_full.then(|| now + ROOM_RETRY),
             ];
             let next = deadlines.into_iter().flatten().min();
             next.map(|next| next.saturating_duration_since(now))
@@ -241,24 +251,25 @@ impl Io {
     }
 
     /// Counts what could not be sent and lets the sockets linger for what they hold.
-    fn finish(mut self) {
-        let unsent = self.outbox.len();
-        self.metrics.xpub_drops.inc_by(unsent as u64);
-        let records = self.logs.abandon();
-        if unsent > 0 || records > 0 {
+    fn finish(mut self) -> Unsent {
+        let unsent = Unsent { events: self.outbox.len() as u64, records: self.logs.abandon() };
+        self.metrics.xpub_drops.inc_by(unsent.events);
+        if unsent != Unsent::default() {
+            let Unsent { events, records } = unsent;
             log::warn!(
-                "{}: ended with {unsent} events and {records} log records unsent",
+                "{}: ended with {events} events and {records} log records unsent",
                 self.name
             );
         }
         let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.map_or(0, |left| i32::try_from(left.as_millis()).unwrap_or(i32::MAX));
-        let linger = self.layout.zeromq.linger_ms;
-        let linger = if linger < 0 { linger } else { linger.max(left) };
+        // For ever, -1, cannot be longer than whoever ends the node is willing to wait.
+        let linger = self.layout.zeromq.linger_ms.max(left);
         if let Err(error) = self.bus.set_linger(linger).and_then(|()| self.logs.set_linger(linger))
         {
             log::debug!("{}: {error}", self.name);
         }
+        unsent
     }
 
     // The bus.
@@ -284,7 +295,12 @@ impl Io {
                 self.feed_membership(Input::Connected, now)
             }
             Link::Down => {
-                log::warn!("{}: lost the connection to the broker", self.name);
+                if let Some(more) = self.warnings.link.check(now) {
+                    log::warn!(
+                        "{}: lost the connection to the broker ({more} more like this)",
+                        self.name
+                    );
+                }
                 self.notify(Notification::Disconnected, now);
                 self.feed_membership(Input::Disconnected, now)?;
                 self.send_probe()
@@ -401,7 +417,8 @@ impl Io {
                 Err(Empty::TimedOut) => return Ok(false),
                 // The last handle is gone.
                 Err(Empty::Closed) => {
-                    self.deadline.get_or_insert(now + self.layout.log.shutdown_timeout);
+                    self.deadline
+                        .get_or_insert_with(|| later(now, self.layout.log.shutdown_timeout));
                     return Ok(false);
                 }
             }
@@ -411,18 +428,20 @@ impl Io {
 
     /// Sends greetings, then events, as far as there is room. Events wait until the bus is ready.
     fn send_publications(&mut self) -> Result<(), TransportError> {
+        self.bus_is_full = false;
         while let Some(greeting) = self.deferred.front() {
             if !self.bus.try_publish(&greeting.topic, self.format, &greeting.payload)? {
+                self.bus_is_full = true;
                 return Ok(());
             }
             self.deferred.pop_front();
         }
-        if !self.is_ready() {
-            return Ok(());
-        }
-        while let Some(event) = self.outbox.front() {
+        while self.is_ready()
+            && let Some(event) = self.outbox.front()
+        {
             if !self.bus.try_publish(&event.topic, self.format, &event.payload)? {
-                break;
+                self.bus_is_full = true;
+                return Ok(());
             }
             self.outbox.pop();
         }
@@ -484,8 +503,11 @@ impl Io {
             return Ok(());
         }
         self.metrics.control_deferred.inc();
-        // Bounded by what the membership remembers: one or two greetings a known id.
-        self.deferred.push_back(Publication { topic, payload });
+        let greeting = Publication { topic, payload };
+        // A peer that greets again and again is owed one answer.
+        if self.deferred.len() < MAX_DEFERRED && !self.deferred.contains(&greeting) {
+            self.deferred.push_back(greeting);
+        }
         Ok(())
     }
 

@@ -163,7 +163,7 @@ impl LogPump {
 
     /// Gives up on all that waits; returns the number of records lost.
     pub(super) fn abandon(&mut self) -> u64 {
-        self.pending.extend(self.streams.take_due(Instant::now(), true));
+        self.pending.extend(self.streams.close());
         while let Some(batch) = self.queue.try_receive() {
             self.pending.push_back(batch);
         }

@@ -1,5 +1,6 @@
 //! [`LogStream`]: typed records, gathered into batches for the loggers (WIRE.md §4.6).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,8 @@ pub(super) struct Streams {
     hwm_action: LogHwmAction,
     waker: Arc<Waker>,
     telemetry: Telemetry,
+    /// Set once the node has ended: nobody would send what is gathered.
+    closed: AtomicBool,
 }
 
 impl Streams {
@@ -86,6 +89,7 @@ impl Streams {
             hwm_action,
             waker,
             telemetry,
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -113,10 +117,17 @@ impl Streams {
         oldest.map(|oldest| oldest + self.flush_interval)
     }
 
+    /// Takes everything, and no further records. Called by the I/O thread at its end.
+    pub(super) fn close(&self) -> Vec<LogBatch> {
+        // Who finds it unset writes before the buffer is locked below; who finds it set, refuses.
+        self.closed.store(true, Ordering::SeqCst);
+        self.take_due(Instant::now(), true)
+    }
+
     /// Takes the batches that are due; all of them with `everything`. Called by the I/O thread.
     pub(super) fn take_due(&self, now: Instant, everything: bool) -> Vec<LogBatch> {
         let mut due = Vec::new();
-        for buffer in lock(&self.all).iter() {
+        lock(&self.all).retain(|buffer| {
             let mut inner = lock(&buffer.inner);
             let is_due = inner.oldest.is_some_and(|oldest| {
                 everything
@@ -125,7 +136,9 @@ impl Streams {
             if is_due {
                 due.push(inner.take());
             }
-        }
+            // Streams that nobody can write to any more go once they are empty.
+            Arc::strong_count(buffer) > 1 || inner.oldest.is_some()
+        });
         due
     }
 }
@@ -188,6 +201,10 @@ impl LogStream {
         let counters = &self.buffer.counters;
         counters.stream_writes.inc();
         let mut inner = lock(&self.buffer.inner);
+        if self.streams.closed.load(Ordering::SeqCst) {
+            self.metrics().log_records_dropped[LogLoss::Shutdown].inc();
+            return Err(LogError::Closed);
+        }
         let before = inner.builder.truncations();
         let pushed = inner.builder.push(record);
         let after = inner.builder.truncations();

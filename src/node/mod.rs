@@ -6,7 +6,7 @@
 //!
 //! | queue | bound | when full |
 //! |---|---|---|
-//! | events to publish | 10,000 and `publish_queue_bytes` | [`Node::publish`] blocks, [`Node::try_publish`] refuses |
+//! | events to publish | 10,000 and `publish_queue_bytes` | the event is dropped and counted, as in Zeek |
 //! | events received | `onloop_queue_hwm` and `onloop_queue_bytes` | the event is dropped and counted |
 //! | log batches to send | `log_sndhwm` and `log_queue_bytes` | `log_hwm_action` |
 //!
@@ -95,8 +95,8 @@ pub enum NodeError {
     /// The pools do not work out with the nodes of the layout.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// The queue is full.
-    #[error("the publish queue is full")]
+    /// The I/O thread is behind.
+    #[error("the queue to the node's I/O thread is full")]
     QueueFull,
     /// The node has been shut down.
     #[error("the node has been shut down")]
@@ -120,6 +120,15 @@ enum Outgoing {
     },
 }
 
+/// What a node could not send before it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsent {
+    /// Events.
+    pub events: u64,
+    /// Log records.
+    pub records: u64,
+}
+
 /// A log batch on its way to the loggers.
 #[derive(Debug)]
 struct LogBatch {
@@ -138,7 +147,7 @@ struct Shared {
     members: Arc<Mutex<BTreeMap<String, NodeId>>>,
     pools: Arc<Mutex<Pools>>,
     streams: Arc<Streams>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<Unsent>>>,
 }
 
 /// A handle on a running node. Clones share the node; it ends with [`Node::shutdown`], or when the
@@ -183,11 +192,13 @@ impl Node {
         &self.shared.telemetry
     }
 
-    /// Publishes an event. Blocks while the publish queue is full.
+    /// Publishes an event. Does not wait for the bus; it blocks only until the I/O thread has taken
+    /// the event.
     ///
-    /// Events published before the bus has answered for the first time are kept until it has:
-    /// earlier, they would reach nobody. Success means that the event is on its way, not that
-    /// somebody received it; events nobody subscribes to vanish (WIRE.md §1.2).
+    /// Events published before the bus has answered for the first time, or while it takes nothing,
+    /// wait in the node. Beyond 10,000 of them, or `publish_queue_bytes`, further events are dropped
+    /// and counted as `zeek_cluster_zeromq_xpub_drops_total`. Success means that the event is on its
+    /// way, not that somebody received it; events nobody subscribes to vanish (WIRE.md §1.2).
     ///
     /// # Errors
     /// [`NodeError::Closed`] after shutdown.
@@ -196,7 +207,8 @@ impl Node {
         self.shared.outgoing.send(publication, bytes).map_err(|rejected| refused(&rejected))
     }
 
-    /// Publishes an event, or refuses when the publish queue is full. Does not block.
+    /// Publishes an event like [`Node::publish`], but refuses rather than wait for the I/O thread.
+    /// Does not block.
     ///
     /// # Errors
     /// [`NodeError::QueueFull`], counted as `zcluster_publish_rejected_total`, or
@@ -284,16 +296,17 @@ impl Node {
     }
 
     /// Sends what waits to be sent, events and logs, for as long as `patience`, and ends the node.
-    /// Blocks until then. Records that could not be sent are counted and told.
-    pub fn shutdown(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    /// Blocks until then. What could not be sent is counted, told, and returned; nothing on further
+    /// calls.
+    pub fn shutdown(&self, patience: Duration) -> Unsent {
+        let deadline = later(Instant::now(), patience);
         // An error means that it has ended already.
         let _ = self.command(Outgoing::Shutdown { deadline });
-        if let Some(thread) = lock(&self.shared.thread).take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = lock(&self.shared.thread).take() else { return Unsent::default() };
+        thread.join().unwrap_or_else(|_| {
             log::error!("the node's I/O thread panicked");
-        }
+            Unsent::default()
+        })
     }
 
     fn command(&self, command: Outgoing) -> Result<(), NodeError> {
@@ -306,6 +319,12 @@ fn refused<T>(rejected: &Rejected<T>) -> NodeError {
         Rejected::Full(_) => NodeError::QueueFull,
         Rejected::Closed(_) => NodeError::Closed,
     }
+}
+
+/// That much later, or as late as a clock can say.
+fn later(now: Instant, span: Duration) -> Instant {
+    const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    now + span.min(A_YEAR)
 }
 
 /// Locks data that a panic elsewhere cannot leave half changed.

@@ -7,7 +7,7 @@ use bstr::BString;
 use crate::queue::Limits;
 
 /// One event to publish.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Publication {
     pub(super) topic: BString,
     pub(super) payload: Vec<u8>,

@@ -10,10 +10,8 @@ use super::{Monitor, Socket, TransportError, Waker};
 pub enum Interest {
     /// A message to receive.
     Readable,
-    /// Room to send.
+    /// Room to send; of no use with XPUB, which always says yes.
     Writable,
-    /// Either.
-    Both,
 }
 
 /// A set of things to wait for; built anew for each wait, which costs no system call.
@@ -33,7 +31,6 @@ impl<'a> PollSet<'a> {
         let events = match interest {
             Interest::Readable => zmq::POLLIN,
             Interest::Writable => zmq::POLLOUT,
-            Interest::Both => zmq::POLLIN | zmq::POLLOUT,
         };
         self.items.push(socket.raw.as_poll_item(events));
         self.items.len() - 1

@@ -179,18 +179,24 @@ impl Socket {
     /// When the context was terminated.
     pub fn try_send<F: AsRef<[u8]>>(&self, frames: &[F]) -> Result<bool, TransportError> {
         let last = frames.len().saturating_sub(1);
+        let mut sent = true;
         for (i, frame) in frames.iter().enumerate() {
             let more = if i < last { zmq::SNDMORE } else { 0 };
             loop {
                 match self.raw.send(frame.as_ref(), zmq::DONTWAIT | more) {
                     Ok(()) => break,
                     Err(zmq::Error::EINTR) => {}
-                    // libzmq decides at the first frame; the others follow it wherever it went.
                     Err(zmq::Error::EAGAIN) if i == 0 => return Ok(false),
+                    // The peer of a PUSH went between two frames. libzmq has dropped the message
+                    // and wants the rest of it, to drop that, too.
+                    Err(zmq::Error::EAGAIN) => {
+                        sent = false;
+                        break;
+                    }
                     Err(error) => return Err(TransportError::new("send", error)),
                 }
             }
         }
-        Ok(true)
+        Ok(sent)
     }
 }
