@@ -11,7 +11,9 @@
 //! | [`path`] | which file a producer's path names, pure |
 //! | `intake` | the receiving thread |
 //! | `writer` | the writing thread: which batch belongs to which file |
+//! | `plans` | what to do with batches of a header that was seen before |
 //! | `log_file` | one file: opening, writing, going on after an error |
+//! | `end` | until when, and why, the process ends |
 //! | `service` | the process: command line, start, signals, end |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -19,8 +21,10 @@ pub mod format;
 pub mod path;
 
 mod clock;
+mod end;
 mod intake;
 mod log_file;
+mod plans;
 mod service;
 mod writer;
 

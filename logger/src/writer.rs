@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,29 +16,27 @@ use zcluster::queue::{self, Empty};
 use zcluster::rate_limit::{KeyedRateLimit, RateLimit};
 use zcluster::telemetry::{BatchFault, LoggerMetrics, PathCounters, SenderCounters};
 use zcluster::wire::LogMessage;
-use zcluster::wire::zeek_bin::{Batch, DecodeError, KnownHeader};
+use zcluster::wire::zeek_bin::{Batch, DecodeError};
 
 use crate::clock;
+use crate::end::Deadline;
 use crate::format::{FormatError, RecordFormatter, WriterOptions};
 use crate::intake::Incoming;
 use crate::log_file::{self, LogFile};
 use crate::path::LogPath;
+use crate::plans::{Plan, Plans};
 
 /// Text a log gathers before it is written.
 const WRITE_SIZE: usize = 128 << 10;
-/// Text all logs together may gather: a thousand paths must not hold a thousand buffers.
-const TOTAL_UNWRITTEN: usize = 32 << 20;
 /// Buffers larger than this are given back once written: one huge batch must not be remembered.
 const KEEP_CAPACITY: usize = 4 * WRITE_SIZE;
 /// Files open at a time.
 const MAX_OPEN_FILES: usize = 500;
 /// Logs in all. Further paths are refused: paths come from the network.
 const MAX_LOGS: usize = 10_000;
-/// Headers whose plan is kept, and senders whose counters are. Beyond, all are forgotten and made
-/// anew: that is slow, not wrong.
-const MAX_CACHED: usize = 4_096;
-/// Sets of columns kept for one stream, writer, filter and path.
-const MAX_PLANS_OF_ONE_NAME: usize = 16;
+/// Senders whose counters are kept. Beyond, all are forgotten and asked for anew: that is slow, not
+/// wrong.
+const MAX_SENDERS: usize = 4_096;
 /// Time between attempts to write where writing fails.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// How often each kind of trouble is told.
@@ -65,7 +62,11 @@ pub(crate) struct Settings {
     pub(crate) extension: String,
     pub(crate) options: WriterOptions,
     pub(crate) flush_interval: Duration,
-    pub(crate) shutdown_timeout: Duration,
+    /// Bytes of text all logs together may gather: a thousand paths must not hold a thousand
+    /// buffers.
+    pub(crate) max_unwritten: usize,
+    /// Once it is set and over, what cannot be written is given up.
+    pub(crate) deadline: Deadline,
 }
 
 /// One log: its file and the schema that is in force in it.
@@ -78,30 +79,19 @@ struct Log {
     unwritten_records: u64,
 }
 
-/// What to do with batches of one header, worked out once.
-#[derive(Clone)]
-struct Plan {
-    log: usize,
-    header: Arc<KnownHeader>,
-    formatter: Arc<RecordFormatter>,
-}
-
 /// The state of the thread.
 pub(crate) struct Writer {
     settings: Settings,
     queue: queue::Receiver<Incoming>,
     metrics: LoggerMetrics,
     trouble: Trouble,
-    /// Set when the process is to end: writing is then attempted until the deadline only.
-    stopping: Arc<AtomicBool>,
     logs: Vec<Log>,
     by_path: HashMap<LogPath, usize>,
-    /// Plans by the names in the header; one each for every set of columns.
-    plans: AHashMap<Box<[u8]>, Vec<Plan>>,
-    /// How many there are.
-    plan_count: usize,
+    plans: Plans,
     senders: AHashMap<BString, SenderCounters>,
     unwritten: usize,
+    /// Records given up because the process is to end.
+    lost_at_end: u64,
     uses: u64,
     bad_batch: KeyedRateLimit<[u8; 64]>,
     write_error: RateLimit,
@@ -113,20 +103,18 @@ impl Writer {
         queue: queue::Receiver<Incoming>,
         metrics: LoggerMetrics,
         trouble: Trouble,
-        stopping: Arc<AtomicBool>,
     ) -> Self {
         Writer {
             settings,
             queue,
             metrics,
             trouble,
-            stopping,
             logs: Vec::new(),
             by_path: HashMap::new(),
-            plans: AHashMap::new(),
-            plan_count: 0,
+            plans: Plans::default(),
             senders: AHashMap::new(),
             unwritten: 0,
+            lost_at_end: 0,
             uses: 0,
             bad_batch: KeyedRateLimit::new(WARNING_INTERVAL, 100),
             write_error: RateLimit::new(WARNING_INTERVAL),
@@ -134,7 +122,8 @@ impl Writer {
     }
 
     /// Writes until the queue is closed and empty, then closes all logs. The body of the thread.
-    pub(crate) fn run(mut self) {
+    /// Returns how many records could not be written before the deadline.
+    pub(crate) fn run(mut self) -> u64 {
         let mut next_flush = Instant::now() + self.settings.flush_interval;
         loop {
             match self.queue.receive_until(Some(next_flush)) {
@@ -144,12 +133,18 @@ impl Writer {
             }
             let now = Instant::now();
             if now >= next_flush {
-                self.metrics.queue_bytes.set(self.queue.depth().1 as i64);
+                self.update_queue_gauge();
                 self.flush_older_than(now.checked_sub(self.settings.flush_interval));
                 next_flush = now + self.settings.flush_interval.max(Duration::from_millis(10));
             }
         }
         self.close_all();
+        self.update_queue_gauge();
+        self.lost_at_end
+    }
+
+    fn update_queue_gauge(&self) {
+        self.metrics.queue_bytes.set(self.queue.depth().1 as i64);
     }
 
     fn take_in(&mut self, incoming: &Incoming) {
@@ -189,7 +184,7 @@ impl Writer {
         if let Some(counters) = self.senders.get(BStr::new(sender)) {
             return counters.clone();
         }
-        if self.senders.len() >= MAX_CACHED {
+        if self.senders.len() >= MAX_SENDERS {
             self.senders.clear();
         }
         let counters = self.metrics.sender(&sender[..sender.len().min(256)]);
@@ -214,16 +209,18 @@ impl Writer {
     fn write_batch(&mut self, payload: &[u8]) -> Result<(), (BatchFault, String)> {
         let undecodable =
             |error: DecodeError| (BatchFault::Payload, format!("Failed to unserialize: {error}"));
-        let (batch, plan) = if let Some((batch, plan)) = self.find_plan(payload) {
-            (batch.map_err(undecodable)?, plan.clone())
-        } else {
-            let batch = Batch::decode(payload).map_err(undecodable)?;
-            let plan = self.make_plan(&batch)?;
-            (batch, plan)
+        let (batch, plan) = match self.plans.find(payload) {
+            Some((batch, plan)) => (batch.map_err(undecodable)?, Some(plan.clone())),
+            None => (Batch::decode(payload).map_err(undecodable)?, None),
         };
+        // Without records it makes no log, and nothing is remembered of it.
         if batch.num_records() == 0 {
             return Ok(());
         }
+        let plan = match plan {
+            Some(plan) => plan,
+            None => self.make_plan(&batch)?,
+        };
         let log = &mut self.logs[plan.log];
         let before = log.file.buffer.len();
         let in_force = log.formatter.clone();
@@ -245,16 +242,10 @@ impl Writer {
         if log.file.buffer.len() >= WRITE_SIZE {
             self.write_out(plan.log);
         }
-        if self.unwritten >= TOTAL_UNWRITTEN {
+        if self.unwritten >= self.settings.max_unwritten {
             self.flush_older_than(None);
         }
         Ok(())
-    }
-
-    /// The plan for a payload whose header is known, and the batch read by it.
-    fn find_plan<'a>(&self, payload: &'a [u8]) -> Option<(Result<Batch<'a>, DecodeError>, &Plan)> {
-        let plans = self.plans.get(Batch::names_bytes(payload)?)?;
-        plans.iter().find_map(|plan| plan.header.decode(payload).map(|batch| (batch, plan)))
     }
 
     fn make_plan(&mut self, batch: &Batch<'_>) -> Result<Plan, (BatchFault, String)> {
@@ -284,22 +275,8 @@ impl Writer {
                 self.logs.len() - 1
             }
         };
-        if self.plan_count >= MAX_CACHED {
-            self.plans.clear();
-            self.plan_count = 0;
-        }
-        let header = Arc::new(KnownHeader::of(batch));
-        let plan = Plan { log, header, formatter: Arc::new(formatter) };
-        if let Some(names) = Batch::names_bytes(batch.header_bytes()) {
-            let plans = self.plans.entry(names.into()).or_default();
-            // So many sets of columns under one name are no schema but an attack: forget them.
-            if plans.len() >= MAX_PLANS_OF_ONE_NAME {
-                self.plan_count -= plans.len();
-                plans.clear();
-            }
-            plans.push(plan.clone());
-            self.plan_count += 1;
-        }
+        let plan = Plan { log, formatter: Arc::new(formatter) };
+        self.plans.insert(batch, plan.clone());
         Ok(plan)
     }
 
@@ -313,10 +290,9 @@ impl Writer {
         }
     }
 
-    /// Writes a log's buffer, again and again until it is written.
+    /// Writes a log's buffer, again and again until it is written or given up.
     fn write_out(&mut self, index: usize) {
         self.make_room_for(index);
-        let mut give_up_at = None;
         loop {
             let log = &mut self.logs[index];
             let before = log.file.buffer.len();
@@ -324,11 +300,17 @@ impl Writer {
             let written = before - log.file.buffer.len();
             self.unwritten -= written;
             log.counters.written_bytes.inc_by(written as u64);
-            let Err(error) = outcome else { break };
+            let Err(error) = outcome else {
+                if written > 0 && self.trouble.get().is_some() {
+                    self.trouble.set(None);
+                    log::info!("log files can be written again");
+                }
+                break;
+            };
             log.counters.write_errors.inc();
             let trouble = format!("cannot write {}: {error}", log.file.target().display());
-            let name_is_bad = log_file::is_about_the_name(&error);
-            if name_is_bad || self.is_out_of_time(&mut give_up_at) {
+            let is_over = self.settings.deadline.is_over();
+            if is_over || log_file::is_about_the_name(&error) {
                 self.give_up(index, &trouble);
                 break;
             }
@@ -339,11 +321,8 @@ impl Writer {
             if is_out_of_descriptors(&error) {
                 self.release_files(index);
             }
+            self.update_queue_gauge();
             std::thread::park_timeout(RETRY_INTERVAL);
-        }
-        if self.trouble.get().is_some() {
-            self.trouble.set(None);
-            log::info!("log files can be written again");
         }
         let log = &mut self.logs[index];
         log.unwritten_records = 0;
@@ -355,22 +334,22 @@ impl Writer {
             .set(self.logs.iter().filter(|log| log.file.is_open()).count() as i64);
     }
 
-    /// Whether the process is to end and has tried for long enough.
-    fn is_out_of_time(&self, give_up_at: &mut Option<Instant>) -> bool {
-        if !self.stopping.load(Ordering::Relaxed) {
-            return false;
-        }
-        let now = Instant::now();
-        now >= *give_up_at.get_or_insert(now + self.settings.shutdown_timeout)
-    }
-
+    /// Throws away what cannot be written. Records that come later get a header of their own, and
+    /// without any the file gets no footer: it does not end as it should.
     fn give_up(&mut self, index: usize, why: &str) {
         let log = &mut self.logs[index];
         log.counters.records_lost.inc_by(log.unwritten_records);
+        if self.settings.deadline.get().is_some() {
+            self.lost_at_end += log.unwritten_records;
+        }
         self.unwritten -= log.file.buffer.len();
-        log.file.buffer.clear();
-        log.file.unwritten_since = None;
-        log::error!("{why}; lost {} records", log.unwritten_records);
+        log.file.discard();
+        log.formatter = None;
+        if log.unwritten_records > 0 {
+            log::error!("{why}; lost {} records", log.unwritten_records);
+        } else {
+            log::error!("{why}");
+        }
     }
 
     /// Keeps the number of open files within bounds.
@@ -424,6 +403,9 @@ impl Log {
             return;
         }
         let time = clock::now_text();
+        if self.file.is_mid_line() {
+            self.file.buffer.push(b'\n');
+        }
         let mut old = Vec::new();
         let mut new = Vec::new();
         if let Some(current) = &self.formatter {
@@ -445,4 +427,103 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let number = error.raw_os_error();
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| number == Some(errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use zcluster::queue::Limits;
+    use zcluster::telemetry::Telemetry;
+    use zcluster::wire::zeek_bin::{BatchBuilder, FieldSpec, LogSchema, LogValue, Scalar};
+
+    fn writer(dir: PathBuf, deadline: Deadline) -> (Writer, queue::Sender<Incoming>) {
+        let (sender, queue) = queue::bounded(Limits { messages: 0, bytes: 0 }, || {});
+        let settings = Settings {
+            dir,
+            extension: "log".into(),
+            options: WriterOptions::default(),
+            flush_interval: Duration::from_secs(3600),
+            max_unwritten: 1 << 20,
+            deadline,
+        };
+        let metrics = Telemetry::new("", "").logger().clone();
+        (Writer::new(settings, queue, metrics, Trouble::default()), sender)
+    }
+
+    fn batch(path: &str, numbers: &[u64]) -> Vec<u8> {
+        let fields = vec![FieldSpec::new("n", Scalar::Count)];
+        let mut batch = BatchBuilder::new(LogSchema::new("S", path, fields)).unwrap();
+        numbers.iter().for_each(|n| batch.push(&[LogValue::Count(*n)]).unwrap());
+        batch.finish()
+    }
+
+    fn records(text: &str) -> Vec<&str> {
+        text.lines().filter(|line| !line.starts_with('#')).collect()
+    }
+
+    #[test]
+    fn records_after_a_loss_stand_under_a_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.log");
+        fs::create_dir(&target).unwrap();
+        let (mut writer, _sender) = writer(dir.path().into(), Deadline::default());
+        writer.write_batch(&batch("a", &[1, 2])).unwrap();
+        writer.flush_older_than(None);
+        assert_eq!(writer.logs[0].counters.records_lost.get(), 2);
+        assert_eq!((writer.unwritten, writer.lost_at_end), (0, 0));
+        fs::remove_dir(&target).unwrap();
+        writer.close_all();
+        assert!(!target.exists(), "no footer without a header");
+
+        writer.write_batch(&batch("a", &[3])).unwrap();
+        writer.close_all();
+        let text = fs::read_to_string(&target).unwrap();
+        assert!(text.starts_with("#separator"), "{text}");
+        assert!(text.lines().last().unwrap().starts_with("#close"), "{text}");
+        assert_eq!(records(&text), ["3"]);
+    }
+
+    #[test]
+    fn beyond_the_deadline_nothing_is_tried_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let deadline = Deadline::default();
+        deadline.set(Instant::now());
+        let (writer, sender) = writer(dir.path().join("missing"), deadline);
+        let trouble = writer.trouble.clone();
+        for n in 0..1000 {
+            sender.send(Incoming::Own(batch(&format!("p{n}"), &[1, 2, 3])), 1).unwrap();
+        }
+        sender.close();
+        assert_eq!(writer.run(), 3000);
+        assert_eq!(trouble.get(), None);
+    }
+
+    #[test]
+    fn writing_goes_on_where_it_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs");
+        let (writer, sender) = writer(logs.clone(), Deadline::default());
+        let trouble = writer.trouble.clone();
+        sender.send(Incoming::Own(batch("a", &[1, 2])), 1).unwrap();
+        sender.close();
+        let writer = std::thread::spawn(|| writer.run());
+        while trouble.get().is_none() {
+            std::thread::yield_now();
+        }
+        fs::create_dir(&logs).unwrap();
+        assert_eq!(writer.join().unwrap(), 0);
+        assert_eq!(trouble.get(), None);
+        assert_eq!(records(&fs::read_to_string(logs.join("a.log")).unwrap()), ["1", "2"]);
+    }
+
+    #[test]
+    fn a_batch_without_records_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, _sender) = writer(dir.path().into(), Deadline::default());
+        let payload = batch("a", &[]);
+        assert_eq!(writer.write_batch(&payload), Ok(()));
+        assert!(writer.plans.find(&payload).is_none());
+        assert!(writer.logs.is_empty());
+    }
 }

@@ -68,7 +68,10 @@ impl ZmqEngine {
 
     /// Stops forwarding and closes the sockets. Blocks, but never for long: a proxy that is stuck
     /// in a send cannot hear TERMINATE, and is then ended with its context.
-    pub(crate) fn stop(self) {
+    ///
+    /// # Errors
+    /// Why the engine ended, if not because of this.
+    pub(crate) fn stop(self) -> Result<(), String> {
         if let Err(error) = self.control.terminate() {
             log::debug!("{error}");
         }
@@ -79,9 +82,9 @@ impl ZmqEngine {
         drop((self.xsub_monitor, self.xpub_monitor, self.control));
         self.context.terminate();
         match self.thread.join() {
-            Ok(Err(error)) if !error.is_terminated() => log::error!("{error}"),
-            Ok(_) => {}
-            Err(_) => log::error!("the proxy thread panicked"),
+            Ok(Err(error)) if !error.is_terminated() => Err(error.to_string()),
+            Ok(_) => Ok(()),
+            Err(_) => Err("its thread panicked".into()),
         }
     }
 }

@@ -43,7 +43,7 @@ pub struct Args {
 /// Runs the broker until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// A bad layout or endpoint (78), an address that is taken (69).
+/// A bad layout or endpoint (78), an address that is taken (69), an engine that fails (70).
 pub fn run(args: &Args) -> Result<(), Failure> {
     let layout = daemon::load_layout(&args.layout, None)?.layout;
     if layout.zeromq.has_curve_keys() {
@@ -85,8 +85,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
     let mut peers = Peers::new(telemetry.proxy().clone());
     let outcome = serve(&mut engine, &mut peers, &telemetry, &waker, &stop, &stalled);
-    engine.stop();
-    outcome.map_err(Failure::from)
+    let asked = stop.load(Ordering::Relaxed);
+    match engine.stop() {
+        Err(why) => Err(Failure::new(ExitCode::Software, format!("the broker failed: {why}"))),
+        Ok(()) if !asked && outcome.is_ok() => {
+            Err(Failure::new(ExitCode::Software, "the broker stopped by itself"))
+        }
+        Ok(()) => outcome.map_err(Failure::from),
+    }
 }
 
 fn print_ready(args: &Args, engine: &ZmqEngine, metrics: Option<String>) -> Result<(), Failure> {

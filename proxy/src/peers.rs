@@ -10,11 +10,16 @@ use zcluster::transport::{ConnectionEvent, ConnectionEventKind, Monitor, Transpo
 pub(crate) struct Peers {
     metrics: ProxyMetrics,
     handshake_warning: RateLimit,
+    accept_warning: RateLimit,
 }
+
+/// How often each kind of trouble is told.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Peers {
     pub(crate) fn new(metrics: ProxyMetrics) -> Self {
-        Peers { metrics, handshake_warning: RateLimit::new(Duration::from_secs(10)) }
+        let limit = || RateLimit::new(WARNING_INTERVAL);
+        Peers { metrics, handshake_warning: limit(), accept_warning: limit() }
     }
 
     /// Takes in what has happened since the last time.
@@ -31,8 +36,13 @@ impl Peers {
         use ConnectionEventKind as Kind;
         let metrics = &self.metrics;
         match event.kind {
-            Kind::HandshakeSucceeded => {
+            // Peers are counted from here, and not from the end of the handshake: every connection
+            // that was accepted is disconnected in the end, whether or not its handshake came to
+            // any end, and the events of a handshake do not say whose it was.
+            Kind::Accepted => {
                 metrics.peers[socket].inc();
+            }
+            Kind::HandshakeSucceeded => {
                 log::debug!("{socket:?}: a peer joined at {}", event.address);
             }
             Kind::Disconnected => {
@@ -54,12 +64,52 @@ impl Peers {
                     );
                 }
             }
-            Kind::AcceptFailed => log::error!(
-                "{socket:?} at {}: cannot accept connections: {}",
-                event.address,
-                std::io::Error::from_raw_os_error(event.value as i32),
-            ),
-            Kind::Accepted => {}
+            Kind::AcceptFailed => {
+                metrics.accept_failures[socket].inc();
+                // libzmq tries again at once, for as long as the peer waits.
+                if let Some(more) = self.accept_warning.check(Instant::now()) {
+                    log::error!(
+                        "{socket:?} at {}: cannot accept connections: {} ({more} more like this)",
+                        event.address,
+                        std::io::Error::from_raw_os_error(event.value as i32),
+                    );
+                }
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zcluster::telemetry::Telemetry;
+
+    #[test]
+    fn whatever_becomes_of_a_connection_is_counted_once() {
+        use ConnectionEventKind as Kind;
+        let telemetry = Telemetry::new("", "");
+        let metrics = telemetry.proxy();
+        let mut peers = Peers::new(metrics.clone());
+        let socket = ProxySocket::Backend;
+        // (event, peers after it)
+        for (kind, expected) in [
+            (Kind::Accepted, 1),
+            (Kind::HandshakeSucceeded, 1),
+            (Kind::Accepted, 2),
+            (Kind::HandshakeFailedNoDetail, 2),
+            (Kind::Disconnected, 1),
+            // Some connections end without a word about their handshake.
+            (Kind::Accepted, 2),
+            (Kind::Disconnected, 1),
+            (Kind::AcceptFailed, 1),
+            (Kind::Disconnected, 0),
+        ] {
+            let event = ConnectionEvent { kind, value: 24, address: "tcp://h:1".into() };
+            peers.count(&event, socket);
+            assert_eq!(metrics.peers[socket].get(), expected, "{kind:?}");
+        }
+        assert_eq!(metrics.handshakes_failed[socket].get(), 1);
+        assert_eq!(metrics.disconnects[socket].get(), 3);
+        assert_eq!(metrics.accept_failures[socket].get(), 1);
     }
 }

@@ -197,7 +197,7 @@ table! {
         log_immediate: bool = false,
         /// Send high-water mark of a log producer, per logger.
         log_sndhwm: i32 = 1000,
-        /// Receive high-water mark of a logger, per producer.
+        /// Receive high-water mark of a logger, per producer. Loggers of zcluster use 100 at most.
         log_rcvhwm: i32 = 1000,
         /// Send buffer of a log producer.
         log_sndbuf: i32 = -1,
@@ -320,7 +320,7 @@ table! {
         write_buffer_size: u32 = 1000,
         /// How long a producer keeps records back at most; 0 means until the batch is full.
         flush_interval: Duration = Duration::from_secs(1),
-        /// Bound of what a logger holds unwritten, in bytes.
+        /// Bound of what a logger holds unwritten, in bytes. A quarter is for its queue.
         max_memory: u64 = 256 * MIB,
         /// How long a logger may take to write what it holds when it is told to stop.
         shutdown_timeout: Duration = Duration::from_secs(5),

@@ -61,13 +61,17 @@ pub struct ProxyMetrics {
     pub frontend: SocketTraffic,
     /// `zeek_cluster_zeromq_proxy_backend_…`: the XPUB socket.
     pub backend: SocketTraffic,
-    /// `zcluster_proxy_peers{socket}`: nodes that are connected.
+    /// `zcluster_proxy_peers{socket}`: connections that are open, those that still shake hands
+    /// among them.
     pub peers: PerLabel<ProxySocket, Gauge>,
     /// `zcluster_proxy_handshakes_failed_total{socket}`: connections refused or broken off before
     /// any message, for example for a wrong key.
     pub handshakes_failed: PerLabel<ProxySocket, Counter>,
     /// `zcluster_proxy_disconnects_total{socket}`: connections that ended.
     pub disconnects: PerLabel<ProxySocket, Counter>,
+    /// `zcluster_proxy_accept_failures_total{socket}`: attempts to accept a connection that
+    /// failed, for want of file descriptors mostly.
+    pub accept_failures: PerLabel<ProxySocket, Counter>,
 }
 
 impl ProxyMetrics {
@@ -77,7 +81,7 @@ impl ProxyMetrics {
             backend: SocketTraffic::register(telemetry, ProxySocket::Backend),
             peers: telemetry.register_per_label(
                 "zcluster_proxy_peers",
-                "Nodes that are connected",
+                "Connections that are open",
                 "socket",
             ),
             handshakes_failed: telemetry.register_per_label(
@@ -88,6 +92,11 @@ impl ProxyMetrics {
             disconnects: telemetry.register_per_label(
                 "zcluster_proxy_disconnects",
                 "Connections that ended",
+                "socket",
+            ),
+            accept_failures: telemetry.register_per_label(
+                "zcluster_proxy_accept_failures",
+                "Attempts to accept a connection that failed",
                 "socket",
             ),
         }
@@ -147,6 +156,7 @@ mod tests {
             ("zeek_cluster_zeromq_proxy_backend_bytes_sent_total", "8"),
             (r#"zcluster_proxy_peers{socket="backend"}"#, "1"),
             (r#"zcluster_proxy_peers{socket="frontend"}"#, "0"),
+            (r#"zcluster_proxy_accept_failures_total{socket="frontend"}"#, "0"),
         ] {
             assert_eq!(value(&telemetry, name).as_deref(), Some(expected), "{name}");
         }

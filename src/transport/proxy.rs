@@ -45,8 +45,14 @@ pub fn run_proxy(
     mut backend: Socket,
     mut control: Socket,
 ) -> Result<(), TransportError> {
-    zmq::proxy_steerable(&mut frontend.raw, &mut backend.raw, &mut control.raw)
-        .map_err(|error| TransportError::new("run the proxy", error))
+    loop {
+        match zmq::proxy_steerable(&mut frontend.raw, &mut backend.raw, &mut control.raw) {
+            // A signal was handled on this thread, which the kernel does only where the main
+            // thread cannot. In a blocked send it may have cost the message in hand.
+            Err(zmq::Error::EINTR) => {}
+            outcome => return outcome.map_err(|error| TransportError::new("run the proxy", error)),
+        }
+    }
 }
 
 impl ProxyControl {

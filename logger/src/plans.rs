@@ -1,0 +1,127 @@
+//! What to do with batches of a header that was seen before.
+//!
+//! Headers come from the network: the cache is bounded in entries and in bytes, and what is too
+//! large for it is worked out each time. That is slow, not wrong.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use zcluster::wire::zeek_bin::{Batch, DecodeError, KnownHeader};
+
+use crate::format::RecordFormatter;
+
+/// Plans kept. Beyond, all are forgotten and made anew.
+const MAX_PLANS: usize = 4_096;
+/// Bytes of headers kept. A plan takes several times the memory of its header.
+const MAX_BYTES: usize = 4 << 20;
+/// Largest header kept; those of Zeek's logs have a few thousand bytes.
+const MAX_HEADER: usize = 64 << 10;
+/// Sets of columns kept for one stream, writer, filter and path. So many are no schema but an
+/// attack.
+const MAX_PLANS_OF_ONE_NAME: usize = 16;
+
+/// What to do with batches of one header, worked out once.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    /// Index of the log.
+    pub(crate) log: usize,
+    pub(crate) formatter: Arc<RecordFormatter>,
+}
+
+/// Plans by header.
+#[derive(Default)]
+pub(crate) struct Plans {
+    /// By the names in the header; one each for every set of columns.
+    by_names: AHashMap<Box<[u8]>, Vec<(KnownHeader, Plan)>>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Plans {
+    /// The plan for a payload whose header is known, and the batch read by it.
+    pub(crate) fn find<'a>(
+        &self,
+        payload: &'a [u8],
+    ) -> Option<(Result<Batch<'a>, DecodeError>, &Plan)> {
+        let plans = self.by_names.get(Batch::names_bytes(payload)?)?;
+        plans.iter().find_map(|(header, plan)| header.decode(payload).map(|batch| (batch, plan)))
+    }
+
+    /// Keeps the plan for the header of this batch, if that is worth its memory.
+    pub(crate) fn insert(&mut self, batch: &Batch<'_>, plan: Plan) {
+        let header = batch.header_bytes();
+        if header.len() > MAX_HEADER {
+            return;
+        }
+        let Some(names) = Batch::names_bytes(header) else { return };
+        let of_this_name = self.by_names.get(names).map_or(0, Vec::len);
+        if self.count >= MAX_PLANS
+            || self.bytes + header.len() > MAX_BYTES
+            || of_this_name >= MAX_PLANS_OF_ONE_NAME
+        {
+            *self = Plans::default();
+        }
+        self.count += 1;
+        self.bytes += header.len();
+        self.by_names.entry(names.into()).or_default().push((KnownHeader::of(batch), plan));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::WriterOptions;
+    use zcluster::wire::zeek_bin::{BatchBuilder, FieldSpec, LogSchema, LogValue, Scalar};
+
+    /// A batch whose header has about that many bytes.
+    fn payload(path: &str, field: &str, header: usize) -> Vec<u8> {
+        let fields = 1 + header / 200;
+        let fields = (0..fields)
+            .map(|n| FieldSpec::new(format!("{field}{n}{}", "x".repeat(200)), Scalar::Count))
+            .collect::<Vec<_>>();
+        let record = vec![LogValue::Count(1); fields.len()];
+        let mut batch = BatchBuilder::new(LogSchema::new("S", path, fields)).unwrap();
+        batch.push(&record).unwrap();
+        batch.finish()
+    }
+
+    fn insert(plans: &mut Plans, payload: &[u8], log: usize) {
+        let batch = Batch::decode(payload).unwrap();
+        let formatter = RecordFormatter::new(&batch, &WriterOptions::default()).unwrap();
+        plans.insert(&batch, Plan { log, formatter: Arc::new(formatter) });
+        let kept = plans.by_names.values().flatten();
+        assert_eq!(plans.count, kept.count());
+        assert!(plans.count <= MAX_PLANS && plans.bytes <= MAX_BYTES);
+    }
+
+    #[test]
+    fn headers_are_found_again() {
+        let mut plans = Plans::default();
+        let rows = [("a", "f"), ("a", "g"), ("b", "f")].map(|(path, f)| payload(path, f, 0));
+        for (log, payload) in rows.iter().enumerate() {
+            assert!(plans.find(payload).is_none());
+            insert(&mut plans, payload, log);
+        }
+        for (log, payload) in rows.iter().enumerate() {
+            let (batch, plan) = plans.find(payload).unwrap();
+            assert_eq!((batch.unwrap().num_records(), plan.log), (1, log));
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut plans = Plans::default();
+        let huge = payload("a", "f", MAX_HEADER);
+        insert(&mut plans, &huge, 0);
+        assert!(plans.find(&huge).is_none(), "too large to be kept");
+        for n in 0..300 {
+            let large = payload(&format!("p{n}"), "f", MAX_HEADER / 2);
+            insert(&mut plans, &large, 0);
+            assert!(plans.find(&large).is_some(), "the newest is kept");
+        }
+        for n in 0..100 {
+            insert(&mut plans, &payload("a", &format!("f{n}"), 0), 0);
+            assert!(plans.by_names.values().all(|plans| plans.len() <= MAX_PLANS_OF_ONE_NAME));
+        }
+    }
+}
