@@ -179,6 +179,8 @@ struct Seen {
     greeted: Instant,
     /// Since when its first hello is awaited; `None` once it came (or the wait expired).
     awaiting: Option<Instant>,
+    /// Whether our second hello went out to it, or is due.
+    answered: bool,
 }
 
 /// After the connection to the proxy broke: who has not reappeared.
@@ -253,7 +255,10 @@ impl Membership {
             Input::Hello(Hello::Backend, name, id) => {
                 self.backend_hello(&name, id, now, &mut actions);
             }
-            Input::Hello(Hello::Cluster, name, id) => self.cluster_hello(name, id, &mut actions),
+            Input::Hello(Hello::Cluster, name, id) => {
+                self.cluster_hello(name, id.clone(), &mut actions);
+                self.answer_second_hello(id, now, &mut actions);
+            }
             Input::Disconnected => {
                 self.reconcile = Some(Reconcile {
                     missing: self.seen.keys().cloned().collect(),
@@ -290,19 +295,18 @@ impl Membership {
         if let Some(name) = self.vanished.remove(&id)
             && !self.up.contains_key(&name)
         {
-            self.seen.insert(id.clone(), Seen { greeted: now, awaiting: None });
+            self.seen.insert(id.clone(), Seen { greeted: now, awaiting: None, answered: true });
             self.bring_up(name, id, actions);
             return;
         }
         actions.push(Action::Greet(Hello::Backend, id.clone()));
-        let awaiting = if self.hellos.remove(&id).is_some() {
-            self.greet_later(id.clone(), now, now, actions);
-            None
+        if self.hellos.remove(&id).is_some() {
+            self.seen.insert(id.clone(), Seen { greeted: now, awaiting: None, answered: false });
+            self.answer_greeting(id, now, actions);
         } else {
             self.schedule(now + self.settings.hello_expiration);
-            Some(now)
-        };
-        self.seen.insert(id, Seen { greeted: now, awaiting });
+            self.seen.insert(id, Seen { greeted: now, awaiting: Some(now), answered: false });
+        }
     }
 
     /// Makes room for one more subscription; `false` when all there are belong to nodes that are up.
@@ -357,6 +361,7 @@ impl Membership {
             && !self.due.contains_key(&id)
         {
             seen.awaiting = None;
+            seen.answered = true;
             let greeted = seen.greeted;
             self.greet_later(id, greeted, now, actions);
         }
@@ -381,6 +386,15 @@ impl Membership {
             None => {}
         }
         self.bring_up(name, id, actions);
+    }
+
+    /// Sends our second hello to a node whose own has come, if it never got ours: its first hello
+    /// was missed or expired before its subscription was seen. Zeek leaves it at that, and the two
+    /// disagree for good.
+    fn answer_second_hello(&mut self, id: NodeId, now: Instant, actions: &mut Vec<Action>) {
+        if self.seen.get(&id).is_some_and(|seen| !seen.answered) {
+            self.answer_greeting(id, now, actions);
+        }
     }
 
     /// Sends the second hello, but not sooner than `hello_delay` after the first.

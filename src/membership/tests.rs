@@ -241,6 +241,22 @@ fn half_handshakes_expire_with_a_warning() {
 }
 
 #[test]
+fn a_first_hello_that_expired_is_made_up_for_by_the_second() {
+    run([
+        (0, hello(Backend, "worker-1", "w1"), vec![]),
+        (10_000, Tick, vec![Warn(Warning::ExpiredHello(id("w1")))]),
+        // Its subscription shows up at last; it answers our greeting, and is owed ours.
+        (11_000, Subscribed(id("w1")), vec![greet(Backend, "w1")]),
+        (
+            11_100,
+            hello(Cluster, "worker-1", "w1"),
+            [up("worker-1", "w1"), vec![greet(Cluster, "w1")]].concat(),
+        ),
+        (11_200, hello(Cluster, "worker-1", "w1"), vec![got_hello("worker-1", &id("w1"))]),
+    ]);
+}
+
+#[test]
 fn after_a_proxy_restart_the_dead_are_found_out_and_the_living_left_alone() {
     let mut steps = worker_1_is_up();
     steps.extend([
