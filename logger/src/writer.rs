@@ -454,7 +454,9 @@ mod tests {
     fn batch(path: &str, numbers: &[u64]) -> Vec<u8> {
         let fields = vec![FieldSpec::new("n", Scalar::Count)];
         let mut batch = BatchBuilder::new(LogSchema::new("S", path, fields)).unwrap();
-        numbers.iter().for_each(|n| batch.push(&[LogValue::Count(*n)]).unwrap());
+        for n in numbers {
+            batch.push(&[LogValue::Count(*n)]).unwrap();
+        }
         batch.finish()
     }
 
