@@ -48,7 +48,7 @@ pub struct Settings {
 }
 
 /// Which of the two messages of the handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hello {
     /// `Cluster::Backend::ZeroMQ::hello`: I see your subscription.
     Backend,

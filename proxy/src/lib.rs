@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use zcluster::daemon::{self, Failure, Signal};
 use zcluster::exit::ExitCode;
 use zcluster::gateway::{self, Health};
+use zcluster::node::NodeError;
 use zcluster::telemetry::Telemetry;
 use zcluster::transport::{PollSet, TransportError, Waker};
 
@@ -45,6 +46,9 @@ pub struct Args {
 /// A bad layout or endpoint (78), an address that is taken (69), an engine that fails (70).
 pub fn run(args: &Args) -> Result<(), Failure> {
     let layout = daemon::load_layout(&args.layout, None)?.layout;
+    if layout.zeromq.has_curve_keys() {
+        return Err(NodeError::CurveUnsupported.into());
+    }
     let label = &layout.telemetry.metrics_endpoint_label;
     let telemetry = Telemetry::new(&args.node, label);
     let mut engine = ZmqEngine::start(&layout)?;

@@ -255,6 +255,18 @@ table! {
 }
 
 impl ZeroMq {
+    /// Whether there is any CURVE key: whoever set it expects encryption.
+    pub fn has_curve_keys(&self) -> bool {
+        [
+            &self.curve_server_publickey,
+            &self.curve_server_secretkey,
+            &self.curve_client_publickey,
+            &self.curve_client_secretkey,
+        ]
+        .iter()
+        .any(|key| !key.is_empty())
+    }
+
     /// Whether client sockets use CURVE (WIRE.md §7.1).
     pub fn curve_client(&self) -> bool {
         !self.curve_server_publickey.is_empty()

@@ -71,7 +71,7 @@ impl Builder {
             let known: Vec<&str> = layout.nodes.keys().map(String::as_str).collect();
             return Err(NodeError::UnknownNode { name, known: known.join(", ") });
         };
-        if has_curve_keys(&layout) {
+        if layout.zeromq.has_curve_keys() {
             return Err(NodeError::CurveUnsupported);
         }
         let options = &layout.zeromq;
@@ -195,18 +195,6 @@ fn initial_topics(
     topics.extend(class.map(BString::from));
     topics.extend(own_topics);
     topics
-}
-
-fn has_curve_keys(layout: &Layout) -> bool {
-    let options = &layout.zeromq;
-    [
-        &options.curve_server_publickey,
-        &options.curve_server_secretkey,
-        &options.curve_client_publickey,
-        &options.curve_client_secretkey,
-    ]
-    .iter()
-    .any(|key| !key.is_empty())
 }
 
 fn clamp(bytes: u64) -> usize {

@@ -4,7 +4,7 @@
 //! and sends what can be sent; then it sleeps until there is more to do. Nothing here blocks but
 //! that sleep.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,11 +14,11 @@ use super::bus::{Bus, Link, SubscriptionChange};
 use super::log_pump::LogPump;
 use super::log_stream::{LogStream, Streams};
 use super::notification::{Notification, ReceivedEvent};
-use super::outbox::{Outbox, Publication};
+use super::outbox::{Greetings, Outbox, Publication};
 use super::{LogBatch, NodeError, Outgoing, Unsent, later, lock};
 use crate::Event;
 use crate::layout::Layout;
-use crate::membership::{Action, Hello, Input, MAX_ENTRIES, Membership, Warning};
+use crate::membership::{Action, Hello, Input, Membership, Warning};
 use crate::pool::Pools;
 use crate::queue::{self, Empty, Limits, Rejected};
 use crate::rate_limit::{KeyedRateLimit, RateLimit};
@@ -41,8 +41,6 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Time between attempts to publish while the XPUB takes nothing.
 const ROOM_RETRY: Duration = Duration::from_millis(5);
-/// Greetings that may wait for room: two for each node the membership knows of.
-const MAX_DEFERRED: usize = 2 * MAX_ENTRIES;
 
 /// What the builder hands over.
 pub(super) struct Parts {
@@ -88,7 +86,7 @@ pub(super) struct Io {
     cluster_log: LogStream,
     own_topics: Vec<BString>,
     /// Greetings that found no room; they are sent before any event.
-    deferred: VecDeque<Publication>,
+    greetings: Greetings,
     outbox: Outbox,
     /// The last attempt to publish found no room.
     bus_is_full: bool,
@@ -149,7 +147,7 @@ impl Io {
             pools: parts.pools,
             cluster_log,
             own_topics: parts.own_topics,
-            deferred: VecDeque::new(),
+            greetings: Greetings::default(),
             outbox: Outbox::new(parts.outbox_limits),
             bus_is_full: false,
             probe: Probe { count: 0, topic: None },
@@ -246,7 +244,7 @@ impl Io {
 
     fn is_done(&self, now: Instant) -> bool {
         let Some(deadline) = self.deadline else { return false };
-        let sent = self.outbox.is_empty() && self.deferred.is_empty() && self.logs.is_drained();
+        let sent = self.outbox.is_empty() && self.greetings.is_empty() && self.logs.is_drained();
         sent || now >= deadline
     }
 
@@ -429,12 +427,12 @@ impl Io {
     /// Sends greetings, then events, as far as there is room. Events wait until the bus is ready.
     fn send_publications(&mut self) -> Result<(), TransportError> {
         self.bus_is_full = false;
-        while let Some(greeting) = self.deferred.front() {
-            if !self.bus.try_publish(&greeting.topic, self.format, &greeting.payload)? {
+        while let Some((hello, to)) = self.greetings.pop() {
+            if !self.try_greet(hello, &to)? {
+                self.greetings.put_back(hello, to);
                 self.bus_is_full = true;
                 return Ok(());
             }
-            self.deferred.pop_front();
         }
         while self.is_ready()
             && let Some(event) = self.outbox.front()
@@ -453,7 +451,7 @@ impl Io {
     fn feed_membership(&mut self, input: Input, now: Instant) -> Result<(), TransportError> {
         for action in self.membership.handle(input, now) {
             match action {
-                Action::Greet(hello, id) => self.greet(hello, &id)?,
+                Action::Greet(hello, id) => self.greet(hello, id)?,
                 Action::NodeUp(name, id) => {
                     log::info!("{}: node up: {name} ({id})", self.name);
                     self.metrics.node_up.inc();
@@ -493,22 +491,21 @@ impl Io {
         }
     }
 
-    fn greet(&mut self, hello: Hello, to: &NodeId) -> Result<(), TransportError> {
-        let args = vec![Value::from(self.name.as_str()), Value::from(self.id.as_bytes())];
-        let mut payload = Vec::new();
-        self.format.encode(&Event::new(hello.event_name(), args), &mut payload);
+    fn greet(&mut self, hello: Hello, to: NodeId) -> Result<(), TransportError> {
         self.metrics.outgoing_events.inc();
-        let topic = self.topics.nodeid(to);
-        if self.deferred.is_empty() && self.bus.try_publish(&topic, self.format, &payload)? {
+        if self.greetings.is_empty() && self.try_greet(hello, &to)? {
             return Ok(());
         }
         self.metrics.control_deferred.inc();
-        let greeting = Publication { topic, payload };
-        // A peer that greets again and again is owed one answer.
-        if self.deferred.len() < MAX_DEFERRED && !self.deferred.contains(&greeting) {
-            self.deferred.push_back(greeting);
-        }
+        self.greetings.push(hello, to);
         Ok(())
+    }
+
+    fn try_greet(&mut self, hello: Hello, to: &NodeId) -> Result<bool, TransportError> {
+        let args = vec![Value::from(self.name.as_str()), Value::from(self.id.as_bytes())];
+        let mut payload = Vec::new();
+        self.format.encode(&Event::new(hello.event_name(), args), &mut payload);
+        self.bus.try_publish(&self.topics.nodeid(to), self.format, &payload)
     }
 
     fn warn(&mut self, warning: &Warning, now: Instant) {

@@ -1,13 +1,16 @@
-//! Events that wait for room on the XPUB: bounded in messages and bytes, newest dropped when full.
+//! What waits for room on the XPUB: [`Outbox`] for events, [`Greetings`] for the handshake, which
+//! must not wait behind them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use bstr::BString;
 
+use crate::membership::{Hello, MAX_ENTRIES};
 use crate::queue::Limits;
+use crate::topic::NodeId;
 
 /// One event to publish.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Publication {
     pub(super) topic: BString,
     pub(super) payload: Vec<u8>,
@@ -19,7 +22,7 @@ impl Publication {
     }
 }
 
-/// The queue between the I/O thread and its XPUB.
+/// Events in order, bounded in messages and bytes; the newest is dropped when it is full.
 #[derive(Debug)]
 pub(super) struct Outbox {
     limits: Limits,
@@ -69,9 +72,63 @@ impl Outbox {
     }
 }
 
+/// Greetings in order, each once: a peer that greets again and again is owed one answer.
+#[derive(Debug, Default)]
+pub(super) struct Greetings {
+    waiting: VecDeque<(Hello, NodeId)>,
+    known: HashSet<(Hello, NodeId)>,
+}
+
+impl Greetings {
+    /// Two for each node the membership knows of; strangers beyond that get none.
+    const MAX: usize = 2 * MAX_ENTRIES;
+
+    pub(super) fn push(&mut self, hello: Hello, to: NodeId) {
+        if self.waiting.len() < Self::MAX && self.known.insert((hello, to.clone())) {
+            self.waiting.push_back((hello, to));
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(Hello, NodeId)> {
+        let next = self.waiting.pop_front()?;
+        self.known.remove(&next);
+        Some(next)
+    }
+
+    /// Returns what [`Greetings::pop`] gave to its place.
+    pub(super) fn put_back(&mut self, hello: Hello, to: NodeId) {
+        self.known.insert((hello, to.clone()));
+        self.waiting.push_front((hello, to));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn greetings_stand_once_and_in_order() {
+        let (a, b) = (NodeId::from_bytes("a"), NodeId::from_bytes("b"));
+        let mut greetings = Greetings::default();
+        for _ in 0..3 {
+            greetings.push(Hello::Backend, a.clone());
+            greetings.push(Hello::Cluster, a.clone());
+            greetings.push(Hello::Backend, b.clone());
+        }
+        let first = greetings.pop().unwrap();
+        greetings.put_back(first.0, first.1);
+        let mut order = Vec::new();
+        while let Some(next) = greetings.pop() {
+            order.push(next);
+        }
+        let expected = [(Hello::Backend, a.clone()), (Hello::Cluster, a), (Hello::Backend, b)];
+        assert_eq!(order, expected);
+        assert!(greetings.is_empty() && greetings.known.is_empty());
+    }
 
     #[test]
     fn bounds_hold_and_the_newest_is_lost() {

@@ -9,15 +9,17 @@
 pub mod producer;
 pub mod raw;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::net::{self, SocketFlags};
 use serde_json::Value as Json;
 use zcluster::Layout;
 use zcluster::node::{Node, Notification, Notifications};
@@ -27,16 +29,25 @@ pub use rustix::process::Signal;
 /// How long anything may take before a test gives up. Generous: it only matters when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A port that was free a moment ago, and is handed out once.
+/// A port for this process alone, chosen by the system.
+///
+/// A socket that is bound and does not listen holds it to the end: the system then gives it to
+/// nobody who asks for any port, and only those can bind it who name it and set SO_REUSEADDR, as
+/// the daemons do.
 pub fn free_port() -> u16 {
-    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if GIVEN.lock().unwrap().get_or_insert_default().insert(port) {
-            return port;
-        }
-    }
+    static HELD: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+    let socket = net::socket_with(
+        net::AddressFamily::INET,
+        net::SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    net::sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+    net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = SocketAddrV4::try_from(net::getsockname(&socket).unwrap()).unwrap();
+    HELD.lock().unwrap().push(socket);
+    address.port()
 }
 
 /// Waits until `condition` gives something; fails with `what` when that takes too long.
@@ -200,6 +211,11 @@ impl Process {
                 return picked;
             }
         }
+    }
+
+    /// The lines of standard output that nobody has waited past, of a process that has ended.
+    pub fn remaining_lines(&self) -> Vec<Json> {
+        self.lines.iter().collect()
     }
 
     /// Waits until this process has said that the node of that name is up, or down; its id.

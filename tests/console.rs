@@ -1,0 +1,225 @@
+//! `zcluster-node` as people and scripts use it: lines in, lines out.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use serde_json::{Value as Json, json};
+use support::{Cluster, NodeSpec, Process, wait_for, wait_members, wait_notification};
+use zcluster::node::Notification;
+
+const NODES: &[NodeSpec<'static>] = &[
+    ("manager", "manager"),
+    ("logger-1", "logger"),
+    ("worker-1", "worker"),
+    ("worker-2", "worker"),
+];
+
+/// Most of these tests run no logger: what nodes log of one another waits in vain.
+const IMPATIENT: &str = "[log]\nshutdown_timeout = \"100ms\"";
+
+fn wait_event(process: &mut Process, name: &str) -> Json {
+    process.wait_line(name, |line| (line["event"] == name).then(|| line.clone()))
+}
+
+/// A publication as a line.
+fn line(topic: &str, event: &str, args: &Json) -> String {
+    json!({ "topic": topic, "event": event, "args": args }).to_string()
+}
+
+#[test]
+fn what_is_typed_here_is_printed_there() {
+    let cluster = Cluster::new(NODES, IMPATIENT);
+    let _proxy = cluster.proxy();
+    let mut manager = cluster.node("manager", &[]);
+    let mut worker = cluster.node("worker-1", &["--subscribe", "chat.", "--subscribe", "more"]);
+    manager.wait_all_up(&["worker-1"]);
+    worker.wait_all_up(&["manager"]);
+    let args = json!([
+        null,
+        true,
+        42,
+        { "int": -1 },
+        1.5,
+        "text \u{fc}\n\u{0}",
+        { "bytes": "ff00" },
+        { "addr": "192.0.2.1" },
+        { "addr": "2001:db8::1" },
+        { "subnet": "192.0.2.0/24" },
+        { "port": "443/tcp" },
+        { "time": "2026-01-01T00:00:00.25Z" },
+        { "interval": "1.5s" },
+        { "enum": "Cluster::WORKER" },
+        [1, [2, []]],
+        { "set": [1, 2] },
+        { "table": [["key", 1], ["other", [2]]] },
+    ]);
+    manager.write_line(&line("chat.all", "Test::typed", &args));
+    let received = wait_event(&mut worker, "Test::typed");
+    assert_eq!(received["topic"], "chat.all");
+    assert_eq!(received["sender"], manager.id());
+    assert_eq!(received["args"], args);
+
+    // What was printed can be typed again.
+    worker.write_line(&line("zeek.cluster.manager", "Test::back", &received["args"]));
+    assert_eq!(wait_event(&mut manager, "Test::back")["args"], args);
+
+    // Only what somebody subscribed to arrives, and nothing of one's own.
+    for topic in ["nobody", "mor", "chat"] {
+        manager.write_line(&line(topic, "Test::unheard", &json!([])));
+    }
+    worker.write_line(&line("chat.own", "Test::unheard", &json!([])));
+    manager.write_line(&line("moreover", "Test::last", &json!([])));
+    wait_event(&mut worker, "Test::last");
+    worker.write_line(&line("zeek.cluster.manager", "Test::last", &json!([])));
+    wait_event(&mut manager, "Test::last");
+    for process in [&manager, &worker] {
+        assert!(!process.seen.iter().any(|line| line["event"] == "Test::unheard"));
+    }
+    worker.stop();
+    manager.stop();
+}
+
+#[test]
+fn bad_lines_are_told_by_number_and_passed_over() {
+    let cluster = Cluster::new(NODES, IMPATIENT);
+    let _proxy = cluster.proxy();
+    let mut manager = cluster.node("manager", &[]);
+    let mut worker = cluster.node("worker-1", &[]);
+    worker.wait_all_up(&["manager"]);
+    let topic = "zeek.cluster.manager";
+    let lines = [
+        ("no JSON", true),
+        ("", false),
+        (r#"{"topic":"t"}"#, true),
+        (r#"{"topic":"t","event":"e","args":[],"colour":"red"}"#, true),
+        (r#"{"topic":"t","event":"e","args":[{"port":"http"}]}"#, true),
+        ("   ", false),
+        ("[1,2,3]", true),
+    ];
+    for (line, _) in lines {
+        worker.write_line(line);
+    }
+    worker.write_line(&line(topic, "Test::good", &json!([1])));
+    assert_eq!(wait_event(&mut manager, "Test::good")["args"], json!([1]));
+    let stderr = worker.stderr();
+    for (number, (line, bad)) in lines.iter().enumerate() {
+        let told = stderr.contains(&format!("stdin line {}: ", number + 1));
+        assert_eq!(told, *bad, "{line}\n{stderr}");
+    }
+    worker.close_stdin();
+    // The end of the input is not the end of the node.
+    manager.write_line(&line("zeek.cluster.node.worker-1.", "Test::still_there", &json!([])));
+    wait_event(&mut worker, "Test::still_there");
+    worker.stop();
+}
+
+#[test]
+fn publish_only_ends_once_its_input_is_delivered() {
+    let cluster = Cluster::new(NODES, IMPATIENT);
+    let _proxy = cluster.proxy();
+    let (manager, news) = cluster.library_node("manager");
+    wait_notification(&news, "the bus", |n| matches!(n, Notification::Connected).then_some(()));
+    for bad_lines in [0, 1, 2] {
+        let mut worker = cluster.node("worker-1", &["--publish-only"]);
+        // At once, before it can know that anybody listens.
+        for n in 0..100 {
+            worker.write_line(&line("zeek.cluster.manager", "Test::n", &json!([n])));
+        }
+        for _ in 0..bad_lines {
+            worker.write_line("bad");
+        }
+        worker.close_stdin();
+        let status = worker.wait();
+        assert_eq!(status.code(), Some(if bad_lines == 0 { 0 } else { 65 }));
+        for n in 0..100u64 {
+            let number = wait_notification(&news, "the next event", |n| match n {
+                Notification::Event(event) => Some(event.decode().unwrap().args[0].clone()),
+                _ => None,
+            });
+            assert_eq!(number, n.into());
+        }
+        if bad_lines > 0 {
+            let what = if bad_lines == 1 { "1 line was" } else { "2 lines were" };
+            worker.wait_stderr(&format!("{what} not published"));
+        }
+    }
+    drop(manager);
+}
+
+#[test]
+fn quiet_prints_the_ready_line_only() {
+    let cluster = Cluster::new(NODES, IMPATIENT);
+    let _proxy = cluster.proxy();
+    let mut manager = cluster.node("manager", &[]);
+    let mut worker = cluster.node("worker-1", &["--quiet"]);
+    let mut other = cluster.node("worker-2", &[]);
+    manager.wait_all_up(&["worker-1", "worker-2"]);
+    worker.wait_metric("zcluster_members_up", 2.0);
+    manager.write_line(&line("zeek.cluster.worker", "Test::unprinted", &json!([])));
+    wait_event(&mut other, "Test::unprinted");
+    worker.write_line(&line("zeek.cluster.manager", "Test::after", &json!([])));
+    wait_event(&mut manager, "Test::after");
+    worker.stop();
+    let lines = worker.remaining_lines();
+    assert!(worker.seen.iter().chain(&lines).all(|line| line.get("ready").is_some()), "{lines:?}");
+}
+
+#[test]
+fn the_demo_beats_and_logs() {
+    let options = "[log]\nflush_interval = \"50ms\"";
+    let cluster = Cluster::new(NODES, options);
+    let _proxy = cluster.proxy();
+    let mut logger = cluster.logger("logger-1");
+    let mut manager = cluster.node("manager", &["--demo"]);
+    let mut workers = ["worker-1", "worker-2"].map(|name| cluster.node(name, &["--demo"]));
+    for name in ["worker-1", "worker-2"] {
+        manager.wait_line("a heartbeat", |line| {
+            let of_worker = line["event"] == "Demo::heartbeat" && line["args"][0] == name;
+            (of_worker && line["args"][1].as_u64() >= Some(2)).then_some(())
+        });
+    }
+    let complete = || {
+        let lines = cluster.log_lines("demo");
+        ["worker-1", "worker-2"].iter().all(|name| lines.iter().any(|line| line.contains(name)))
+    };
+    wait_for("demo.log", || complete().then_some(()));
+    workers.iter_mut().for_each(Process::stop);
+    manager.stop();
+    logger.stop();
+    for line in cluster.log_lines("demo") {
+        let columns: Vec<&str> = line.split('\t').collect();
+        assert_eq!(columns.len(), 8, "{line}");
+        assert_eq!(columns[6], "demo,heartbeat", "{line}");
+    }
+}
+
+#[test]
+fn a_node_ends_when_nobody_reads_its_output() {
+    let cluster = Cluster::new(NODES, IMPATIENT);
+    let _proxy = cluster.proxy();
+    let mut worker = cluster.node("worker-1", &[]);
+    let (manager, _news) = cluster.library_node("manager");
+    wait_members(&manager, &["worker-1"]);
+    worker.close_stdout();
+    wait_for("the end of the worker", || {
+        let event = zcluster::Event::new("Test::unread", vec![]);
+        manager.publish("zeek.cluster.worker", &event).unwrap();
+        (!worker.is_running()).then_some(())
+    });
+    assert_eq!(worker.wait().code(), Some(74));
+    worker.wait_stderr("cannot write to stdout");
+}
+
+#[test]
+fn without_stdin_nothing_is_read() {
+    let cluster = Cluster::new(NODES, IMPATIENT);
+    let _proxy = cluster.proxy();
+    let mut manager = cluster.node("manager", &[]);
+    let mut worker = cluster.node("worker-1", &["--no-stdin"]);
+    worker.wait_all_up(&["manager"]);
+    worker.write_line("this would be told as a bad line");
+    manager.write_line(&line("zeek.cluster.worker", "Test::after", &json!([])));
+    wait_event(&mut worker, "Test::after");
+    worker.stop();
+    assert!(!worker.stderr().contains("stdin line"));
+}
