@@ -11,7 +11,7 @@ use std::process::Command;
 
 use support::producer::{self, Producer, assert_each_once};
 use support::raw::RawPeer;
-use support::{Cluster, NodeSpec, binary, run_to_end, wait_for};
+use support::{Cluster, NodeSpec, Signal, binary, run_to_end, wait_for};
 use zcluster::transport::SocketKind;
 use zcluster::wire::LogMessage;
 use zcluster::wire::zeek_bin::{BatchBuilder, FieldSpec, LogSchema, LogValue, Scalar};
@@ -277,6 +277,26 @@ fn a_full_disk_holds_everything_back_and_loses_nothing() {
     logger.stop();
     assert_each_once(&cluster, &[written]);
     assert!(!logger.stderr().contains("lost"), "{}", logger.stderr());
+}
+
+#[test]
+fn a_logger_that_cannot_write_ends_on_request_and_says_what_it_lost() {
+    let options = "[log]\nwrite_buffer_size = 100\nflush_interval = \"50ms\"\n\
+                   max_memory = \"64KiB\"\nshutdown_timeout = \"1s\"";
+    let cluster = Cluster::new(NODES, options);
+    let mut logger = cluster.logger("logger-1");
+    fs::remove_dir_all(cluster.log_dir("logger-1")).unwrap();
+    let producer = Producer::start(&cluster, "worker-1");
+    // Its queue holds a MiB at least; now the receiving thread waits for room.
+    logger.wait_metric("zcluster_logger_queue_bytes", 900_000.0);
+    assert!(!logger.health().0);
+    logger.signal(Signal::TERM);
+    let status = logger.wait();
+    let stderr = logger.stderr();
+    assert_eq!(status.code(), Some(74), "{stderr}");
+    assert!(stderr.lines().last().unwrap().contains("could not be written"), "{stderr}");
+    assert!(!stderr.contains("written again"), "{stderr}");
+    drop(producer);
 }
 
 #[test]
