@@ -247,7 +247,7 @@ fn ten_thousand_strange_subscriptions() {
 
 #[test]
 fn strangers_beyond_all_limits_do_not_keep_nodes_out() {
-    let running = Running::start("hello_expiration = \"1s\"");
+    let running = Running::start("");
     let peer = RawPeer::connect(SocketKind::Xsub, &running.proxy.endpoint("xpub"));
     peer.subscribe_all((0..11_000).map(|n| format!("zeek.cluster.nodeid.x-{n}.").into_bytes()));
     let _peer = peer.read_on();
