@@ -7,7 +7,7 @@
 //!
 //! | module | what it owns |
 //! |---|---|
-//! | [`format`] | the text of a log: batches to lines of TSV or JSON, pure |
+//! | [`mod@format`] | the text of a log: batches to lines of TSV or JSON, pure |
 //! | [`path`] | which file a producer's path names, pure |
 //! | `intake` | the receiving thread |
 //! | `writer` | the writing thread: which batch belongs to which file |

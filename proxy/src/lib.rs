@@ -1,8 +1,8 @@
 //! The central broker (WIRE.md §1.1): an XSUB and an XPUB socket joined, so that subscriptions
 //! flow up to the publishers and events flow down to the subscribers.
 //!
-//! - [`engine_zmq`]: `zmq_proxy_steerable` on a thread of its own.
-//! - [`peers`]: who connects and goes, from the socket monitors.
+//! - `engine_zmq`: `zmq_proxy_steerable` on a thread of its own.
+//! - `peers`: who connects and goes, from the socket monitors.
 //! - here: the command line, and the loop that waits for signals and copies statistics.
 
 mod engine_zmq;

@@ -1,9 +1,9 @@
 //! The program `zcluster-node`: a node that people and scripts talk to over standard input and
 //! output, in lines of JSON.
 //!
-//! - [`input`]: lines to publish.
-//! - [`output`]: lines for events and for nodes that come and go.
-//! - [`demo`]: a load to look at.
+//! - `input`: lines to publish.
+//! - `output`: lines for events and for nodes that come and go.
+//! - `demo`: a load to look at.
 
 mod demo;
 mod input;

@@ -1,6 +1,6 @@
 //! A running node: joins the bus, greets the others, publishes, subscribes, and sends logs.
 //!
-//! One I/O thread per node owns all its sockets ([`io`]). The application holds a [`Node`], a
+//! One I/O thread per node owns all its sockets (`io`). The application holds a [`Node`], a
 //! handle that can be cloned and sent anywhere, and one [`Notifications`] receiver. Between them
 //! are bounded queues, each with what happens when it is full:
 //!
