@@ -146,8 +146,8 @@ impl<'a> Visitor<'a> for Put<'_> {
         false
     }
     #[inline]
-    fn bool(self, x: bool) -> bool {
-        self.plain(|out| out.extend_from_slice(if x { &b"true"[..] } else { b"false" }))
+    fn bool(self, x: i64) -> bool {
+        self.plain(|out| out.extend_from_slice(if x != 0 { &b"true"[..] } else { b"false" }))
     }
     #[inline]
     fn int(self, x: i64) -> bool {

@@ -265,8 +265,8 @@ impl<'a> Visitor<'a> for Put<'_> {
         false
     }
     #[inline]
-    fn bool(self, x: bool) -> bool {
-        self.plain(|out| out.push(if x { b'T' } else { b'F' }))
+    fn bool(self, x: i64) -> bool {
+        self.plain(|out| out.push(if x != 0 { b'T' } else { b'F' }))
     }
     #[inline]
     fn int(self, x: i64) -> bool {

@@ -590,7 +590,7 @@ impl<'a> Reader<'a> {
     #[allow(clippy::inline_always, reason = "see Cursor::visit_value")]
     fn scalar<V: Visitor<'a>>(&mut self, scalar: Scalar, visitor: V) -> Result<V::Output, Fault> {
         Ok(match scalar {
-            Scalar::Bool => visitor.bool(self.u64()? != 0),
+            Scalar::Bool => visitor.bool(self.u64()? as i64),
             Scalar::Int => visitor.int(self.array().map(i64::from_be_bytes)?),
             Scalar::Count => visitor.count(self.u64()?),
             Scalar::Double => visitor.double(self.array().map(f64::from_be_bytes)?),

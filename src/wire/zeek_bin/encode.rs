@@ -17,6 +17,9 @@ pub enum LogValue<'a> {
     Unset,
     /// For `bool`.
     Bool(bool),
+    /// For `bool`, as the number that stands for it on the wire: all but 0 are true, and Zeek sends
+    /// 255 for some.
+    BoolNumber(i64),
     /// For `int`.
     Int(i64),
     /// For `count`.
@@ -51,7 +54,7 @@ impl LogValue<'_> {
     fn type_name(&self) -> &'static str {
         match self {
             LogValue::Unset => "unset",
-            LogValue::Bool(_) => "bool",
+            LogValue::Bool(_) | LogValue::BoolNumber(_) => "bool",
             LogValue::Int(_) => "int",
             LogValue::Count(_) => "count",
             LogValue::Double(_) => "double",
@@ -369,6 +372,7 @@ impl RecordWriter<'_> {
         self.head(expected as u32, true);
         match (expected, *value) {
             (Scalar::Bool, LogValue::Bool(x)) => self.put(i64::from(x).to_be_bytes()),
+            (Scalar::Bool, LogValue::BoolNumber(x)) => self.put(x.to_be_bytes()),
             (Scalar::Int, LogValue::Int(x)) => self.put(x.to_be_bytes()),
             (Scalar::Count, LogValue::Count(x)) => self.put(x.to_be_bytes()),
             (Scalar::Double, LogValue::Double(x))

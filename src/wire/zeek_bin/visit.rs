@@ -13,7 +13,7 @@ pub trait Visitor<'a> {
     type Output;
 
     fn unset(self) -> Self::Output;
-    fn bool(self, x: bool) -> Self::Output;
+    fn bool(self, x: i64) -> Self::Output;
     fn int(self, x: i64) -> Self::Output;
     fn count(self, x: u64) -> Self::Output;
     fn double(self, x: f64) -> Self::Output;
@@ -35,8 +35,8 @@ pub trait Visitor<'a> {
 pub enum ValueRef<'a> {
     /// Absent: an unset field, or a hole in a container.
     Unset,
-    /// A truth value; on the wire anything but 0 is true, and Zeek does send 255.
-    Bool(bool),
+    /// A truth value as its number on the wire: anything but 0 is true, and Zeek does send 255.
+    Bool(i64),
     /// A signed number.
     Int(i64),
     /// An unsigned number.
@@ -93,7 +93,7 @@ impl<'a> Visitor<'a> for MakeValueRef {
     fn unset(self) -> ValueRef<'a> {
         ValueRef::Unset
     }
-    fn bool(self, x: bool) -> ValueRef<'a> {
+    fn bool(self, x: i64) -> ValueRef<'a> {
         ValueRef::Bool(x)
     }
     fn int(self, x: i64) -> ValueRef<'a> {
