@@ -32,8 +32,6 @@ pub const MAX_ID_LEN: usize = 1024;
 /// What a [`Membership`] needs to know of its own node and of the layout.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Own name.
-    pub name: String,
     /// Own id.
     pub id: NodeId,
     /// Names of all nodes of the layout.

@@ -11,7 +11,6 @@ type Step = (u64, Input, Vec<Action>);
 
 fn settings() -> Settings {
     Settings {
-        name: "manager".into(),
         id: id("me"),
         nodes: ["manager", "worker-1", "worker-2"].map(String::from).into(),
         hello_expiration: Duration::from_secs(10),

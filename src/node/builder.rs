@@ -117,7 +117,6 @@ impl Builder {
             None => Fanout::new(&context, &layout, &metrics)?,
         };
         let membership = Membership::new(Settings {
-            name: name.clone(),
             id: id.clone(),
             nodes: layout.nodes.keys().cloned().collect(),
             hello_expiration: options.hello_expiration,

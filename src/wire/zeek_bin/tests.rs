@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::value::{Port, Protocol, Subnet};
+use crate::wire::Recording;
 
 /// Bytes from a mixture of hex and quoted text.
 fn bytes(text: &str) -> Vec<u8> {
@@ -147,26 +148,11 @@ fn owned<'a>(value: ValueRef<'a>, elements: &'a [LogValue<'a>]) -> LogValue<'a> 
 fn recorded(name: &str) -> Vec<Vec<u8>> {
     let path = format!("{}/tests/fixtures/logs/{name}", env!("CARGO_MANIFEST_DIR"));
     let file = std::fs::read(path).unwrap();
-    let mut rest = file.as_slice();
-    let number = |rest: &mut &[u8]| {
-        let (head, tail) = rest.split_first_chunk().unwrap();
-        *rest = tail;
-        u32::from_le_bytes(*head) as usize
-    };
-    let mut payloads = Vec::new();
-    while !rest.is_empty() {
-        let frames: Vec<&[u8]> = (0..number(&mut rest))
-            .map(|_| {
-                let len = number(&mut rest);
-                let (frame, tail) = rest.split_at(len);
-                rest = tail;
-                frame
-            })
-            .collect();
+    let payload = |frames: Vec<&[u8]>| {
         assert_eq!((frames.len(), frames[2]), (4, FORMAT.as_bytes()));
-        payloads.push(frames[3].to_vec());
-    }
-    payloads
+        frames[3].to_vec()
+    };
+    Recording::new(&file).map(|frames| payload(frames.unwrap())).collect()
 }
 
 #[test]
