@@ -11,6 +11,7 @@ mod json;
 mod json_text;
 pub mod recording;
 pub mod zeek_bin;
+pub mod zmtp;
 
 pub use broker_json::InvalidUtf8;
 pub use event_format::{EventDecodeError, EventFormat};

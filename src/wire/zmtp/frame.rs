@@ -1,0 +1,117 @@
+//! Frames: a byte of flags, a length, and a body (RFC 23).
+
+use super::ZmtpError;
+
+/// Bytes of the longest header.
+pub const MAX_HEADER: usize = 9;
+
+const MORE: u8 = 1;
+const LONG: u8 = 2;
+const COMMAND: u8 = 4;
+
+/// The header of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// Whether the message goes on in the next frame.
+    pub more: bool,
+    /// Whether it is a command rather than a part of a message.
+    pub command: bool,
+    /// Bytes of the header itself: 2 or 9.
+    pub header_len: usize,
+    /// Bytes of the body.
+    pub body_len: u64,
+}
+
+impl FrameHeader {
+    /// Reads the header `bytes` start with; `None` while it is not complete.
+    ///
+    /// Long headers are accepted for short frames: libzmq accepts them, too.
+    ///
+    /// # Errors
+    /// Unknown flags, or a command that is said to go on.
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, ZmtpError> {
+        let Some((flags, rest)) = bytes.split_first() else { return Ok(None) };
+        if *flags > 7 || flags & (MORE | COMMAND) == MORE | COMMAND {
+            return Err(ZmtpError::Flags(*flags));
+        }
+        let (header_len, body_len) = if flags & LONG == 0 {
+            let Some(length) = rest.first() else { return Ok(None) };
+            (2, u64::from(*length))
+        } else {
+            let Some(length) = rest.first_chunk() else { return Ok(None) };
+            (MAX_HEADER, u64::from_be_bytes(*length))
+        };
+        let (more, command) = (flags & MORE != 0, flags & COMMAND != 0);
+        Ok(Some(FrameHeader { more, command, header_len, body_len }))
+    }
+
+    fn put(self, out: &mut Vec<u8>) {
+        let flags = if self.more { MORE } else { 0 } | if self.command { COMMAND } else { 0 };
+        match u8::try_from(self.body_len) {
+            Ok(length) => out.extend_from_slice(&[flags, length]),
+            Err(_) => {
+                out.push(flags | LONG);
+                out.extend_from_slice(&self.body_len.to_be_bytes());
+            }
+        }
+    }
+}
+
+/// Appends a frame of a message.
+pub fn put_frame(body: &[u8], more: bool, out: &mut Vec<u8>) {
+    let body_len = body.len() as u64;
+    FrameHeader { more, command: false, header_len: 0, body_len }.put(out);
+    out.extend_from_slice(body);
+}
+
+/// Appends a command frame.
+pub(super) fn put_command(body: &[u8], out: &mut Vec<u8>) {
+    let body_len = body.len() as u64;
+    FrameHeader { more: false, command: true, header_len: 0, body_len }.put(out);
+    out.extend_from_slice(body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_every_form() {
+        let header = |more, command, header_len, body_len| {
+            Ok(Some(FrameHeader { more, command, header_len, body_len }))
+        };
+        for (bytes, expected) in [
+            (&b""[..], Ok(None)),
+            (b"\0", Ok(None)),
+            (b"\0\x05", header(false, false, 2, 5)),
+            (b"\x01\xff rest", header(true, false, 2, 255)),
+            (b"\x04\0", header(false, true, 2, 0)),
+            (b"\x02\0\0\0\0\0\0\x01", Ok(None)),
+            (b"\x02\0\0\0\0\0\0\x01\0", header(false, false, 9, 256)),
+            (b"\x03\0\0\0\0\0\0\0\x01", header(true, false, 9, 1)),
+            (b"\x06\xff\xff\xff\xff\xff\xff\xff\xff", header(false, true, 9, u64::MAX)),
+            (b"\x05\0", Err(ZmtpError::Flags(5))),
+            (b"\x07", Err(ZmtpError::Flags(7))),
+            (b"\x08\0", Err(ZmtpError::Flags(8))),
+            (b"\xff\0", Err(ZmtpError::Flags(255))),
+        ] {
+            assert_eq!(FrameHeader::parse(bytes), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn frames_read_back() {
+        for length in [0, 1, 255, 256, 70_000] {
+            for more in [false, true] {
+                let mut out = Vec::new();
+                put_frame(&vec![b'x'; length], more, &mut out);
+                let header = FrameHeader::parse(&out).unwrap().unwrap();
+                assert_eq!((header.more, header.command), (more, false));
+                assert_eq!(header.header_len, if length > 255 { 9 } else { 2 });
+                assert_eq!(header.body_len, length as u64);
+                assert_eq!(out.len(), header.header_len + length);
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The start of a connection: greetings, then READY both ways (RFC 23, mechanism NULL).
+
+use bstr::ByteSlice;
+
+use super::command::{Command, property, put_ready};
+use super::{FrameHeader, ZmtpError};
+
+/// Bytes of a greeting.
+pub const GREETING_SIZE: usize = 64;
+
+/// Bytes of the longest READY command accepted. libzmq's have some fifty; applications may add
+/// properties of their own.
+const MAX_READY: u64 = 8 << 10;
+
+/// Socket types of the cluster's patterns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum SocketType {
+    Pub,
+    Sub,
+    Xpub,
+    Xsub,
+    Push,
+    Pull,
+}
+
+impl SocketType {
+    const ALL: [Self; 6] = [
+        SocketType::Pub,
+        SocketType::Sub,
+        SocketType::Xpub,
+        SocketType::Xsub,
+        SocketType::Push,
+        SocketType::Pull,
+    ];
+
+    /// The name in READY commands.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SocketType::Pub => "PUB",
+            SocketType::Sub => "SUB",
+            SocketType::Xpub => "XPUB",
+            SocketType::Xsub => "XSUB",
+            SocketType::Push => "PUSH",
+            SocketType::Pull => "PULL",
+        }
+    }
+
+    /// Whether a socket of this type may talk to one of the other.
+    pub fn goes_with(self, other: Self) -> bool {
+        use SocketType::{Pub, Pull, Push, Sub, Xpub, Xsub};
+        match self {
+            Pub | Xpub => matches!(other, Sub | Xsub),
+            Sub | Xsub => matches!(other, Pub | Xpub),
+            Push => other == Pull,
+            Pull => other == Push,
+        }
+    }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The lower of the two minor versions: 0 or 1. From 1 on, subscriptions are commands and
+    /// PINGs are understood.
+    pub minor: u8,
+    /// Its type.
+    pub socket_type: SocketType,
+}
+
+/// The handshake of one connection, a state machine fed with bytes.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    ours: SocketType,
+    /// The minor version of the peer, once its greeting is there.
+    minor: Option<u8>,
+}
+
+impl Handshake {
+    /// The handshake of a socket of that type, and its first bytes to be sent.
+    ///
+    /// READY is among them: with NULL neither side waits for the other.
+    pub fn new(ours: SocketType, out: &mut Vec<u8>) -> Self {
+        out.extend_from_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 1]);
+        let end = out.len() + GREETING_SIZE - 12;
+        out.extend_from_slice(b"NULL");
+        out.resize(end, 0);
+        put_ready(ours, out);
+        Handshake { ours, minor: None }
+    }
+
+    /// Reads on at the start of `bytes`, which are all that was received and is not consumed yet.
+    /// Returns how many were consumed, and the peer once the handshake is complete; what follows
+    /// then are frames.
+    ///
+    /// # Errors
+    /// When the peer cannot be talked to.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<(usize, Option<Peer>), ZmtpError> {
+        let mut consumed = 0;
+        let minor = match self.minor {
+            Some(minor) => minor,
+            None => match greeting(bytes)? {
+                None => return Ok((0, None)),
+                Some(minor) => {
+                    consumed = GREETING_SIZE;
+                    *self.minor.insert(minor)
+                }
+            },
+        };
+        let bytes = &bytes[consumed..];
+        let Some(header) = FrameHeader::parse(bytes)? else { return Ok((consumed, None)) };
+        if !header.command {
+            return Err(ZmtpError::NotReady);
+        }
+        if header.body_len > MAX_READY {
+            return Err(ZmtpError::TooLarge { size: header.body_len, limit: MAX_READY });
+        }
+        let end = header.header_len + header.body_len as usize;
+        let Some(body) = bytes.get(header.header_len..end) else { return Ok((consumed, None)) };
+        let socket_type = match Command::parse(body)? {
+            Command::Ready(properties) => self.peer_type(properties)?,
+            Command::Error(reason) => return Err(ZmtpError::Refused(text(reason))),
+            _ => return Err(ZmtpError::NotReady),
+        };
+        Ok((consumed + end, Some(Peer { minor, socket_type })))
+    }
+
+    fn peer_type(&self, mut properties: &[u8]) -> Result<SocketType, ZmtpError> {
+        let mut name: &[u8] = b"";
+        while !properties.is_empty() {
+            let (key, value, rest) = property(properties).ok_or(ZmtpError::Command("READY"))?;
+            if key.eq_ignore_ascii_case(b"Socket-Type") {
+                name = value;
+            }
+            properties = rest;
+        }
+        SocketType::ALL
+            .into_iter()
+            .find(|known| known.name().as_bytes() == name && self.ours.goes_with(*known))
+            .ok_or_else(|| ZmtpError::SocketType(text(name)))
+    }
+}
+
+/// The minor version of the greeting, capped at the one we speak; `None` while it is incomplete.
+/// What cannot become a greeting is refused with its first bytes: nobody waits for the rest of an
+/// HTTP request.
+fn greeting(bytes: &[u8]) -> Result<Option<u8>, ZmtpError> {
+    let is = |at: usize, good: fn(u8) -> bool| bytes.get(at).is_none_or(|byte| good(*byte));
+    if !is(0, |b| b == 0xff) || !is(9, |b| b == 0x7f) || !is(10, |major| major >= 3) {
+        return Err(ZmtpError::Greeting);
+    }
+    let Some(greeting) = bytes.get(..GREETING_SIZE) else { return Ok(None) };
+    let mechanism = greeting[12..32].trim_end_with(|c| c == '\0');
+    if mechanism != b"NULL" {
+        return Err(ZmtpError::Mechanism(text(mechanism)));
+    }
+    // A later major version speaks ours as well as it can.
+    Ok(Some(if greeting[10] > 3 { 1 } else { greeting[11].min(1) }))
+}
+
+/// What a peer said, for people: printable, and short.
+fn text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(64)]);
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{put_error, put_frame, put_ping};
+    use super::*;
+
+    fn greeting_of(minor: u8, mechanism: &str) -> Vec<u8> {
+        let mut out = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, minor];
+        out.extend_from_slice(mechanism.as_bytes());
+        out.resize(GREETING_SIZE, 0);
+        out
+    }
+
+    fn opening(ours: SocketType) -> Vec<u8> {
+        let mut out = Vec::new();
+        Handshake::new(ours, &mut out);
+        out
+    }
+
+    /// Feeds bytes in pieces of a size, keeping what is not consumed, as a connection does.
+    fn feed(
+        ours: SocketType,
+        bytes: &[u8],
+        size: usize,
+    ) -> Result<Option<(Peer, Vec<u8>)>, ZmtpError> {
+        let mut handshake = Handshake::new(ours, &mut Vec::new());
+        let mut kept = Vec::new();
+        let mut pieces = bytes.chunks(size);
+        while let Some(piece) = pieces.next() {
+            kept.extend_from_slice(piece);
+            let (consumed, peer) = handshake.advance(&kept)?;
+            kept.drain(..consumed);
+            if let Some(peer) = peer {
+                kept.extend(pieces.flatten());
+                return Ok(Some((peer, kept)));
+            }
+        }
+        Ok(None)
+    }
+
+    #[test]
+    fn two_of_us_understand_one_another_however_the_bytes_come() {
+        for (ours, theirs) in [
+            (SocketType::Pull, SocketType::Push),
+            (SocketType::Xpub, SocketType::Sub),
+            (SocketType::Xsub, SocketType::Pub),
+            (SocketType::Xsub, SocketType::Xpub),
+        ] {
+            let mut bytes = opening(theirs);
+            bytes.extend_from_slice(b"\0\x01x");
+            for size in 1..=bytes.len() {
+                let (peer, rest) = feed(ours, &bytes, size).unwrap().unwrap();
+                assert_eq!(peer, Peer { minor: 1, socket_type: theirs });
+                assert_eq!(rest, b"\0\x01x");
+            }
+            let whole = bytes.len() - 3;
+            for end in 0..whole {
+                assert_eq!(feed(ours, &bytes[..end], whole), Ok(None), "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn older_and_newer_versions() {
+        let ready = &opening(SocketType::Push)[GREETING_SIZE..];
+        for (major, minor, expected) in [(3, 0, 0), (3, 1, 1), (3, 7, 1), (4, 0, 1)] {
+            let mut bytes = greeting_of(minor, "NULL");
+            bytes[10] = major;
+            bytes.extend_from_slice(ready);
+            let (peer, _) = feed(SocketType::Pull, &bytes, 1000).unwrap().unwrap();
+            assert_eq!(peer.minor, expected);
+        }
+    }
+
+    #[test]
+    fn strangers_are_refused() {
+        let after = |put: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = greeting_of(1, "NULL");
+            put(&mut bytes);
+            bytes
+        };
+        let refuse = |bytes: &[u8]| feed(SocketType::Pull, bytes, bytes.len()).unwrap_err();
+        for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"\x01\0", b"\xff\0\0\0\0\0\0\0\x01\x00"] {
+            assert_eq!(refuse(bytes), ZmtpError::Greeting);
+        }
+        // ZMTP 2.0.
+        let mut old = greeting_of(0, "NULL");
+        old[10] = 1;
+        assert_eq!(refuse(&old), ZmtpError::Greeting);
+        for mechanism in ["CURVE", "PLAIN", "", "NULLX"] {
+            let error = ZmtpError::Mechanism(mechanism.into());
+            assert_eq!(refuse(&greeting_of(1, mechanism)), error);
+        }
+        for wrong in [SocketType::Pull, SocketType::Sub, SocketType::Xpub] {
+            assert_eq!(refuse(&opening(wrong)), ZmtpError::SocketType(wrong.name().into()));
+        }
+        assert_eq!(
+            refuse(&after(&|out| put_error("go away\n", out))),
+            ZmtpError::Refused("go away?".into())
+        );
+        assert_eq!(refuse(&after(&|out| put_frame(b"early", false, out))), ZmtpError::NotReady);
+        assert_eq!(refuse(&after(&|out| put_ping(1, out))), ZmtpError::NotReady);
+        let mut long = greeting_of(1, "NULL");
+        long.extend_from_slice(b"\x06\0\0\0\0\x01\0\0\0");
+        assert!(matches!(refuse(&long), ZmtpError::TooLarge { size: 0x0100_0000, .. }));
+        let torn = after(&|out| out.extend_from_slice(b"\x04\x0b\x05READY\x04Sock"));
+        assert_eq!(refuse(&torn), ZmtpError::Command("READY"));
+        let none = after(&|out| out.extend_from_slice(b"\x04\x06\x05READY"));
+        assert_eq!(refuse(&none), ZmtpError::SocketType(String::new()));
+    }
+}
