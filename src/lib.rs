@@ -26,6 +26,7 @@ pub mod exit;
 pub mod gateway;
 pub mod layout;
 pub mod membership;
+pub mod net;
 pub mod node;
 pub mod pool;
 pub mod queue;

@@ -1,0 +1,129 @@
+//! [`Poller`]: waits for many descriptors, level-triggered (epoll).
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+
+/// Events taken at a time; the others come with the next wait.
+const EVENTS: usize = 256;
+
+/// A set of descriptors to wait for, each under a number of its user's choice.
+pub struct Poller {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+}
+
+impl fmt::Debug for Poller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Poller")
+    }
+}
+
+/// A descriptor that is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The number it was added under.
+    pub key: u64,
+    /// There is something to read, the end of the stream and errors included.
+    pub readable: bool,
+    /// There is room to write.
+    pub writable: bool,
+}
+
+impl Poller {
+    /// An empty set.
+    ///
+    /// # Errors
+    /// When the process is out of file descriptors.
+    pub fn new() -> std::io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        Ok(Poller { epoll, events: Vec::with_capacity(EVENTS) })
+    }
+
+    /// Adds a descriptor. It leaves the set when it is closed.
+    ///
+    /// # Errors
+    /// When the kernel has no room for it.
+    pub fn add(&self, fd: impl AsFd, key: u64, read: bool, write: bool) -> std::io::Result<()> {
+        epoll::add(&self.epoll, fd, EventData::new_u64(key), flags(read, write))?;
+        Ok(())
+    }
+
+    /// Changes what to wait for; nothing but errors when neither is wanted.
+    ///
+    /// # Errors
+    /// When it was not added.
+    pub fn change(&self, fd: impl AsFd, key: u64, read: bool, write: bool) -> std::io::Result<()> {
+        epoll::modify(&self.epoll, fd, EventData::new_u64(key), flags(read, write))?;
+        Ok(())
+    }
+
+    /// Blocks until something is ready or the time is over (`None`: no limit), and returns what is.
+    ///
+    /// # Errors
+    /// None that a working kernel gives.
+    pub fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> std::io::Result<impl Iterator<Item = Event> + '_> {
+        // A time beyond what the kernel counts is for ever.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        self.events.clear();
+        let events = rustix::buffer::spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, events, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.events.iter().map(|event| {
+            let flags = event.flags;
+            let gone = EventFlags::HUP | EventFlags::ERR;
+            Event {
+                key: event.data.u64(),
+                readable: flags.intersects(EventFlags::IN | EventFlags::RDHUP | gone),
+                writable: flags.intersects(EventFlags::OUT | gone),
+            }
+        }))
+    }
+}
+
+fn flags(read: bool, write: bool) -> EventFlags {
+    let mut flags = EventFlags::empty();
+    flags.set(EventFlags::IN, read);
+    flags.set(EventFlags::OUT, write);
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_is_ready_is_told_until_it_is_dealt_with() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut poller = Poller::new().unwrap();
+        poller.add(&ours, 7, true, false).unwrap();
+        let wait = |poller: &mut Poller| -> Vec<Event> {
+            poller.wait(Some(Duration::ZERO)).unwrap().collect()
+        };
+        assert_eq!(wait(&mut poller), []);
+        theirs.write_all(b"x").unwrap();
+        let readable = Event { key: 7, readable: true, writable: false };
+        assert_eq!(wait(&mut poller), [readable]);
+        assert_eq!(wait(&mut poller), [readable], "level-triggered");
+        poller.change(&ours, 8, false, true).unwrap();
+        assert_eq!(wait(&mut poller), [Event { key: 8, readable: false, writable: true }]);
+        poller.change(&ours, 7, true, false).unwrap();
+        ours.read_exact(&mut [0]).unwrap();
+        assert_eq!(wait(&mut poller), []);
+        drop(theirs);
+        assert_eq!(wait(&mut poller).len(), 1);
+        drop(ours);
+        assert_eq!(wait(&mut poller), [], "closed, it leaves the set");
+    }
+}
