@@ -285,6 +285,30 @@ mod tests {
     }
 
     #[test]
+    fn the_default_address_of_metrics() {
+        for (value, expected) in [
+            ("", Ok(None)),
+            ("127.0.0.1", Ok(Some("127.0.0.1"))),
+            ("::1", Ok(Some("::1"))),
+            ("[::1]", Ok(Some("::1"))),
+            ("localhost", Err("found \"localhost\", expected an IPv4 or IPv6 address")),
+            ("127.0.0.1:80", Err("found \"127.0.0.1:80\", expected an IPv4 or IPv6 address")),
+        ] {
+            let name = "ZEEK_DEFAULT_LISTEN_ADDRESS";
+            let read = read(&[(name, value)]).map(|environment| environment.default_listen_address);
+            let expected = expected
+                .map(|address: Option<&str>| address.map(|a| a.parse().unwrap()))
+                .map_err(|what| format!("environment variable {name}: {what}"));
+            assert_eq!(read.map_err(|error| error.to_string()), expected, "{value:?}");
+        }
+        // The file is more specific than a default.
+        let mut layout = Layout::default();
+        layout.telemetry.metrics_address = Some([127, 0, 0, 1].into());
+        apply(&mut layout, &[("ZEEK_DEFAULT_LISTEN_ADDRESS", "0.0.0.0")]).unwrap();
+        assert_eq!(layout.telemetry.metrics_address, Some([127, 0, 0, 1].into()));
+    }
+
+    #[test]
     fn bad_values_name_the_variable() {
         let error = read(&[("ZEEK_WEBSOCKET_LISTEN_PORT", "99999")]).unwrap_err().to_string();
         assert!(error.contains("ZEEK_WEBSOCKET_LISTEN_PORT: found \"99999\", expected a TCP port"));
