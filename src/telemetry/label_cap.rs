@@ -43,7 +43,10 @@ impl LabelCap {
     pub fn admit_all<const N: usize>(&self, values: [&[u8]; N]) -> [String; N] {
         let texts = values.map(|value| Self::text(value).into_owned());
         // Lengths keep apart what would read the same.
-        let key: String = texts.iter().map(|text| format!("{}:{text}", text.len())).collect();
+        let mut key = String::new();
+        for text in &texts {
+            key.extend([&text.len().to_string(), ":", text]);
+        }
         if self.admits(&key) { texts } else { [Self::OTHER; N].map(str::to_owned) }
     }
 

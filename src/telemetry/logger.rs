@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use prometheus_client::metrics::family::Family;
-
 use super::labels::{LabelValue, LabelledFamily, label_values};
 use super::log_sender::module_name;
 use super::{
@@ -81,7 +79,7 @@ pub struct LoggerMetrics {
     path_records_lost: LabelledFamily<Counter, 1>,
     path_records_written: LabelledFamily<Counter, 1>,
     path_queue_bytes: LabelledFamily<Gauge, 1>,
-    path_write_latency: Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>,
+    path_write_latency: LabelledFamily<Histogram, 1>,
     path_rotations: LabelledFamily<Counter, 1>,
     path_compressions: LabelledFamily<Counter, 1>,
     writer_writes: LabelledFamily<Counter, 5>,
@@ -182,7 +180,7 @@ impl LoggerMetrics {
             path_write_latency: t.add(
                 "zcluster_logger_write_latency_seconds",
                 "Time from receiving a log batch to its text being in the file, by path",
-                Family::new_with_constructor(|| Histogram::new(LATENCIES)),
+                LabelledFamily::new_with_constructor(|| Histogram::new(LATENCIES)),
             ),
             path_rotations: t.register("zcluster_logger_rotations", "Log files rotated, by path"),
             path_compressions: t
