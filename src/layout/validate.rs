@@ -11,6 +11,8 @@ use super::{Host, Layout, Node, NodeType, Secret};
 
 mod log;
 
+pub(super) use log::is_extension;
+
 /// Reports what is wrong or unwise in `layout`; `places` says where it stands.
 pub(super) fn validate(layout: &Layout, places: &Places, reporter: &mut Reporter) {
     let broken = reporter.error_spans();
@@ -39,6 +41,15 @@ const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 /// `ZMQ_HEARTBEAT_TTL` travels as tenths of a second in 16 bits.
 const LONGEST_TTL: Duration = Duration::from_secs(6553);
 
+/// An option as messages call it.
+fn option_name(path: &[&str]) -> String {
+    match path {
+        ["log", "path", name, key] => format!("`{key}` of the path `{name}`"),
+        [.., key] => format!("`{key}`"),
+        [] => String::new(),
+    }
+}
+
 impl Check<'_> {
     fn error(&mut self, path: &[&str], message: impl Into<String>) {
         let span = self.places.find(path);
@@ -51,16 +62,17 @@ impl Check<'_> {
         self.reporter.warn(self.places.find(path), message);
     }
 
-    fn at_least_one(&mut self, path: &[&str], what: &str, value: u64) {
+    fn at_least_one(&mut self, path: &[&str], value: u64) {
         if value == 0 {
-            self.error(path, format!("`{what}`: found `0`, expected at least 1"));
+            self.error(path, format!("{}: found `0`, expected at least 1", option_name(path)));
         }
     }
 
-    fn at_most(&mut self, path: &[&str], what: &str, value: Duration, longest: Duration) {
+    fn at_most(&mut self, path: &[&str], value: Duration, longest: Duration) {
         if value > longest {
             let message = format!(
-                "`{what}`: found {}, expected at most {}s",
+                "{}: found {}, expected at most {}s",
+                option_name(path),
                 humantime::format_duration(value),
                 longest.as_secs()
             );
@@ -278,7 +290,7 @@ impl Check<'_> {
             ("log_queue_bytes", zeromq.log_queue_bytes),
             ("max_message_size", zeromq.max_message_size),
         ] {
-            self.at_least_one(&["zeromq", key], key, value);
+            self.at_least_one(&["zeromq", key], value);
         }
         for (key, value, longest) in [
             ("heartbeat_interval", zeromq.heartbeat_interval, LONGEST),
@@ -288,7 +300,7 @@ impl Check<'_> {
             ("hello_delay", zeromq.hello_delay, LONGEST),
             ("reconcile_grace", zeromq.reconcile_grace, LONGEST),
         ] {
-            self.at_most(&["zeromq", key], key, value, longest);
+            self.at_most(&["zeromq", key], value, longest);
         }
         if !zeromq.heartbeat_interval.is_zero() {
             for (key, value) in [

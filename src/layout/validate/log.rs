@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::log::{MAX_FORMAT_THREADS, time_of_day};
 use super::super::options::MIB;
 use super::super::{Compress, PathOptions};
-use super::{Check, LONGEST};
+use super::{Check, LONGEST, option_name};
 
 /// Rotations further apart are a mistake; and times that far ahead can still be computed.
 const LONGEST_ROTATION: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -42,8 +42,8 @@ impl Check<'_> {
         for (key, text) in
             [("suffix", &log.suffix), ("gzip_file_extension", &log.gzip_file_extension)]
         {
-            let may_be_empty = key == "gzip_file_extension";
-            if (text.is_empty() && !may_be_empty) || text.contains(['/', '\0']) {
+            let is_default = key == "gzip_file_extension" && text.is_empty();
+            if !is_default && !is_extension(text) {
                 let message = format!("`{key}`: found {text:?}, expected a file extension");
                 self.error(&["log", key], message);
             }
@@ -56,7 +56,7 @@ impl Check<'_> {
             ("write_buffer_size", u64::from(log.write_buffer_size)),
             ("max_memory", log.max_memory),
         ] {
-            self.at_least_one(&["log", key], key, value);
+            self.at_least_one(&["log", key], value);
         }
         if (1..LITTLE_MEMORY).contains(&log.max_memory) {
             let message = "`max_memory` is below 16 MiB: loggers wait often, and a batch that is \
@@ -68,7 +68,7 @@ impl Check<'_> {
             ("shutdown_timeout", log.shutdown_timeout),
             ("fsync_interval", log.fsync_interval),
         ] {
-            self.at_most(&["log", key], key, value, LONGEST);
+            self.at_most(&["log", key], value, LONGEST);
         }
         if log.fsync_interval.is_zero() {
             let message = "`fsync_interval`: found `0`, expected more; `fsync = \"batch\"` waits for \
@@ -89,7 +89,7 @@ impl Check<'_> {
 
     fn log_rotation(&mut self) {
         let log = &self.layout.log;
-        self.rotation_interval(&["log", "rotation"], "rotation", log.rotation);
+        self.rotation_interval(&["log", "rotation"], log.rotation);
         let base = &log.rotation_base_time;
         if !base.is_empty() && time_of_day(base).is_none() {
             let message = format!(
@@ -126,12 +126,12 @@ impl Check<'_> {
         }
     }
 
-    fn rotation_interval(&mut self, path: &[&str], what: &str, interval: Duration) {
+    fn rotation_interval(&mut self, path: &[&str], interval: Duration) {
         if !interval.is_zero() && interval < Duration::from_secs(1) {
-            let found = humantime::format_duration(interval);
-            self.error(path, format!("`{what}`: found {found}, expected 0 (never) or at least 1s"));
+            let (name, found) = (option_name(path), humantime::format_duration(interval));
+            self.error(path, format!("{name}: found {found}, expected 0 (never) or at least 1s"));
         }
-        self.at_most(path, what, interval, LONGEST_ROTATION);
+        self.at_most(path, interval, LONGEST_ROTATION);
     }
 
     fn log_compression(&mut self) {
@@ -154,7 +154,6 @@ impl Check<'_> {
     }
 
     fn log_path(&mut self, name: &str, options: &PathOptions) {
-        let label = |key: &str| format!("{key}` of the path `{name}");
         let at = |key| ["log", "path", name, key];
         if let Some(problem) = problem_with_path(name) {
             let message = format!("the path {name:?} {problem}; it must fit the name of a file");
@@ -164,13 +163,13 @@ impl Check<'_> {
             && let Some(problem) = problem_with_path(rename)
         {
             let message = format!(
-                "`{}` {problem}: found {rename:?}, expected the name of a file without extension",
-                label("rename")
+                "{} {problem}: found {rename:?}, expected the name of a file without extension",
+                option_name(&at("rename"))
             );
             self.error(&at("rename"), message);
         }
         if let Some(rotation) = options.rotation {
-            self.rotation_interval(&at("rotation"), &label("rotation"), rotation);
+            self.rotation_interval(&at("rotation"), rotation);
         }
         for column in &options.exclude {
             if options.include.contains(column) {
@@ -204,6 +203,11 @@ impl Check<'_> {
             self.error(&["log", "path", path, "rename"], message);
         }
     }
+}
+
+/// Whether a text may be the extension of a file, or several with dots between them.
+pub(in super::super) fn is_extension(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c == '/' || c.is_ascii_control())
 }
 
 /// What keeps a text from being the name of a log file, without its extension: loggers refuse
