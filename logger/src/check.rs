@@ -95,7 +95,9 @@ impl Report {
     }
 
     fn say(&mut self, what: &str, text: impl AsRef<str>) {
-        self.found.push(format!("{what}: {}", text.as_ref()));
+        // A command may be several lines long.
+        let text = text.as_ref().replace(char::is_control, " ");
+        self.found.push(format!("{what}: {text}"));
     }
 
     fn problem(&mut self, code: ExitCode, text: String) {

@@ -205,7 +205,7 @@ fn programs() {
     let report = report_of("[log]\nrotation_postprocessor = \"archive-logg\"\n");
     let problem = "rotation_postprocessor: archive-logg is in none of the directories of PATH";
     assert_eq!(report.problems, [(ExitCode::Config, problem.to_owned())]);
-    let report = report_of("[log]\nrotation_postprocessor = \"A=b run\"\n");
+    let report = report_of("[log]\nrotation_postprocessor = \"A=b\\nrun\"\n");
     assert!(report.found.contains(&"postprocessor: A=b run, left to the shell".to_owned()));
 }
 
