@@ -14,12 +14,16 @@
 //! | `plans` | what to do with batches of a header that was seen before |
 //! | `log_file` | one file: opening, writing, going on after an error |
 //! | `end` | until when, and why, the process ends |
+//! | `check` | `--check`: what the configuration means on this host |
 //! | `service` | the process: command line, start, signals, end |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod format;
 pub mod path;
 
+// `service` calls it for `--check`.
+#[allow(dead_code)]
+mod check;
 mod clock;
 mod end;
 mod intake;

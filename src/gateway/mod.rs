@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{AddrParseError, IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use thiserror::Error;
 
@@ -21,10 +21,6 @@ mod tests;
 pub use http::HttpServer;
 
 use crate::telemetry::Telemetry;
-
-/// The environment variable that says on which address metrics are served unless configured
-/// otherwise (WIRE.md §7.5).
-pub const DEFAULT_LISTEN_ADDRESS_VARIABLE: &str = "ZEEK_DEFAULT_LISTEN_ADDRESS";
 
 /// Why HTTP is not served.
 #[derive(Debug, Error)]
@@ -41,15 +37,6 @@ pub enum GatewayError {
     /// The system refuses the thread or the descriptors that a server needs.
     #[error("cannot start the HTTP thread: {0}")]
     Start(#[source] io::Error),
-    /// The environment variable for the default address does not hold an IP address.
-    #[error("{DEFAULT_LISTEN_ADDRESS_VARIABLE}={value:?}: {error}")]
-    DefaultAddress {
-        /// The value.
-        value: String,
-        /// What is wrong with it.
-        #[source]
-        error: AddrParseError,
-    },
     /// The program was built without the cargo feature `gateway`.
     #[error("cannot serve HTTP on {0}: built without the feature `gateway`")]
     NotBuiltIn(SocketAddr),
@@ -85,24 +72,6 @@ impl fmt::Display for Health {
         }
         self.problems.iter().try_for_each(|line| writeln!(f, "{}", line.replace('\n', " ")))
     }
-}
-
-/// The address to serve metrics on where none is configured: that of the environment variable
-/// [`DEFAULT_LISTEN_ADDRESS_VARIABLE`], whose value is given here, else that of the node.
-///
-/// # Errors
-///
-/// [`GatewayError::DefaultAddress`] if the value is not empty and not an IP address. IPv6 may
-/// stand in brackets.
-pub fn default_listen_address(
-    variable: Option<&str>,
-    node_address: IpAddr,
-) -> Result<IpAddr, GatewayError> {
-    let Some(value) = variable.filter(|value| !value.is_empty()) else {
-        return Ok(node_address);
-    };
-    let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
-    bare.parse().map_err(|error| GatewayError::DefaultAddress { value: value.to_owned(), error })
 }
 
 /// Serves `/metrics`, `/healthz` and, where `services` is given, `/services.json`.

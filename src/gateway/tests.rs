@@ -3,31 +3,6 @@
 use super::*;
 
 #[test]
-fn the_default_address() {
-    let node: IpAddr = "192.0.2.7".parse().unwrap();
-    let rows = [
-        (None, Ok("192.0.2.7")),
-        (Some(""), Ok("192.0.2.7")),
-        (Some("127.0.0.1"), Ok("127.0.0.1")),
-        (Some("::1"), Ok("::1")),
-        (Some("[::1]"), Ok("::1")),
-        (
-            Some("localhost"),
-            Err(r#"ZEEK_DEFAULT_LISTEN_ADDRESS="localhost": invalid IP address syntax"#),
-        ),
-        (
-            Some("127.0.0.1:80"),
-            Err(r#"ZEEK_DEFAULT_LISTEN_ADDRESS="127.0.0.1:80": invalid IP address syntax"#),
-        ),
-    ];
-    for (variable, expected) in rows {
-        let address = default_listen_address(variable, node);
-        let got = address.map(|a| a.to_string()).map_err(|e| e.to_string());
-        assert_eq!(got, expected.map(str::to_owned).map_err(str::to_owned), "{variable:?}");
-    }
-}
-
-#[test]
 fn health_is_one_line_per_problem() {
     let mut health = Health::ok();
     assert_eq!(health.to_string(), "ok\n");

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::endpoint::Endpoint;
 use super::secret::Secret;
 use super::setting::{Raw, Scalar};
-use super::validate::is_curve_key;
+use super::validate::{is_curve_key, is_extension};
 use super::{Layout, NodeType};
 
 /// Common start of the names of CURVE keys and of the ports of the central broker.
@@ -94,6 +94,12 @@ impl Environment {
             let expected = "a key of 40 characters of Z85".into();
             Err(EnvironmentError::Invalid { name, found, expected })
         };
+        let log_suffix = get("ZEEK_LOG_SUFFIX");
+        if let Some(suffix) = log_suffix.as_deref().filter(|suffix| !is_extension(suffix)) {
+            let (name, found) = ("ZEEK_LOG_SUFFIX".into(), Raw::Text(suffix).to_string());
+            let expected = "a file extension".into();
+            return Err(EnvironmentError::Invalid { name, found, expected });
+        }
         let websocket_port: Option<u16> = parse(&get, "ZEEK_WEBSOCKET_LISTEN_PORT")?;
         Ok(Environment {
             node: get("CLUSTER_NODE"),
@@ -105,7 +111,7 @@ impl Environment {
             xsub_port: parse(&get, &format!("{PREFIX}XSUB_PORT"))?,
             websocket_address: parse(&get, "ZEEK_WEBSOCKET_LISTEN_ADDRESS")?,
             websocket_port,
-            log_suffix: get("ZEEK_LOG_SUFFIX"),
+            log_suffix,
             default_listen_address: parse(&get, "ZEEK_DEFAULT_LISTEN_ADDRESS")?,
             check_config: get("ZEEKCTL_CHECK_CONFIG").is_some(),
             disable_listen: get("ZEEKCTL_DISABLE_LISTEN").is_some(),
@@ -285,9 +291,35 @@ mod tests {
     }
 
     #[test]
+    fn the_default_address_of_metrics() {
+        for (value, expected) in [
+            ("", Ok(None)),
+            ("127.0.0.1", Ok(Some("127.0.0.1"))),
+            ("::1", Ok(Some("::1"))),
+            ("[::1]", Ok(Some("::1"))),
+            ("localhost", Err("found \"localhost\", expected an IPv4 or IPv6 address")),
+            ("127.0.0.1:80", Err("found \"127.0.0.1:80\", expected an IPv4 or IPv6 address")),
+        ] {
+            let name = "ZEEK_DEFAULT_LISTEN_ADDRESS";
+            let read = read(&[(name, value)]).map(|environment| environment.default_listen_address);
+            let expected = expected
+                .map(|address: Option<&str>| address.map(|a| a.parse().unwrap()))
+                .map_err(|what| format!("environment variable {name}: {what}"));
+            assert_eq!(read.map_err(|error| error.to_string()), expected, "{value:?}");
+        }
+        // The file is more specific than a default.
+        let mut layout = Layout::default();
+        layout.telemetry.metrics_address = Some([127, 0, 0, 1].into());
+        apply(&mut layout, &[("ZEEK_DEFAULT_LISTEN_ADDRESS", "0.0.0.0")]).unwrap();
+        assert_eq!(layout.telemetry.metrics_address, Some([127, 0, 0, 1].into()));
+    }
+
+    #[test]
     fn bad_values_name_the_variable() {
         let error = read(&[("ZEEK_WEBSOCKET_LISTEN_PORT", "99999")]).unwrap_err().to_string();
         assert!(error.contains("ZEEK_WEBSOCKET_LISTEN_PORT: found \"99999\", expected a TCP port"));
+        let error = read(&[("ZEEK_LOG_SUFFIX", "../log")]).unwrap_err().to_string();
+        assert!(error.contains("ZEEK_LOG_SUFFIX: found \"../log\", expected a file extension"));
         let name = "ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_CLIENT_SECRETKEY";
         let error = read(&[(name, "hunter2")]).unwrap_err().to_string();
         assert!(error.contains(name) && !error.contains("hunter2"), "{error}");

@@ -10,6 +10,7 @@ mod diagnostic;
 mod endpoint;
 mod env;
 mod load;
+mod log;
 mod options;
 mod secret;
 mod setting;
@@ -26,10 +27,11 @@ pub use diagnostic::{Diagnostic, LayoutErrors, Severity};
 pub use endpoint::{Endpoint, EndpointError, Host};
 pub use env::{Environment, EnvironmentError};
 pub use load::{LoadError, Loaded, load};
-pub use options::{
-    Cluster, EventSerializer, JsonStringEscapePolicy, JsonTimestamps, Log, LogFormat, LogHwmAction,
-    Proxy, Telemetry, WebSocket, ZeroMq,
+pub use log::{
+    Compress, Fsync, JsonStringEscapePolicy, JsonTimestamps, Log, LogFormat, PathOptions,
+    PathSettings, RotationName,
 };
+pub use options::{Cluster, EventSerializer, LogHwmAction, Proxy, Telemetry, WebSocket, ZeroMq};
 pub use secret::Secret;
 pub use toml_print::to_toml;
 
@@ -171,6 +173,12 @@ impl Layout {
     pub fn log_receivers(&self) -> impl Iterator<Item = (&str, &Node)> {
         let all = self.nodes.iter().map(|(name, node)| (name.as_str(), node));
         all.filter(|(_, node)| self.receives_logs(node))
+    }
+
+    /// Whether logs are shared out over more than one receiver, so that files of one path and time
+    /// may come from several.
+    pub fn several_loggers(&self) -> bool {
+        self.log_receivers().nth(1).is_some()
     }
 
     fn receives_logs(&self, node: &Node) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! The TOML reader and printer, the Zeek importer and exporter and the environment all walk these
 //! tables through [`Table`], so that a new option is one line here. Names and defaults of the
-//! `[zeromq]` section are those of WIRE.md §7.4, of `[log]` those of WIRE.md §5.6.
+//! `[zeromq]` section are those of WIRE.md §7.4. `[log]` is in [`log`](super::log).
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -15,35 +15,54 @@ use super::setting::Setting;
 pub(super) trait Table {
     /// Every option by name, in the order of declaration.
     fn options(&mut self) -> Vec<(&'static str, &mut dyn Setting)>;
+
+    /// Other names a file may use, each with the name of its option.
+    fn aliases(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
 }
 
-/// Declares a section: the struct, its defaults, and its [`Table`].
+/// Declares a section: the struct, its defaults, and its [`Table`]. An option may have a second
+/// name, `option | alias: …`; members in `beside` are no options and start empty.
 macro_rules! table {
     (
         $(#[$meta:meta])*
         pub struct $name:ident {
-            $($(#[$doc:meta])* $field:ident: $type:ty = $default:expr,)*
+            $($(#[$doc:meta])* $field:ident $(| $alias:ident)?: $type:ty = $default:expr,)*
         }
+        $(beside { $($(#[$beside_doc:meta])* $beside:ident: $beside_type:ty,)* })?
     ) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name {
             $($(#[$doc])* pub $field: $type,)*
+            $($($(#[$beside_doc])* pub $beside: $beside_type,)*)?
         }
 
         impl Default for $name {
             fn default() -> Self {
-                $name { $($field: $default,)* }
+                $name {
+                    $($field: $default,)*
+                    $($($beside: <$beside_type>::default(),)*)?
+                }
             }
         }
 
-        impl Table for $name {
-            fn options(&mut self) -> Vec<(&'static str, &mut dyn Setting)> {
-                vec![$((stringify!($field), &mut self.$field as &mut dyn Setting),)*]
+        impl $crate::layout::options::Table for $name {
+            fn options(&mut self) -> Vec<(&'static str, &mut dyn $crate::layout::setting::Setting)> {
+                vec![$((
+                    stringify!($field),
+                    &mut self.$field as &mut dyn $crate::layout::setting::Setting,
+                ),)*]
+            }
+
+            fn aliases(&self) -> &'static [(&'static str, &'static str)] {
+                &[$($((stringify!($alias), stringify!($field)),)?)*]
             }
         }
     };
 }
+pub(super) use table;
 
 /// Declares a closed set of words: the enum and its spellings.
 macro_rules! words {
@@ -102,46 +121,7 @@ words! {
     }
 }
 
-words! {
-    /// The format of log files.
-    pub enum LogFormat {
-        /// Tab-separated values with a header (WIRE.md §5.1).
-        #[default]
-        Tsv = "tsv",
-        /// One JSON object a line (WIRE.md §5.5).
-        Json = "json",
-    }
-}
-
-words! {
-    /// How JSON logs write times, `LogAscii::json_timestamps` (WIRE.md §5.5).
-    pub enum JsonTimestamps {
-        /// Seconds since 1970 as a real number.
-        #[default]
-        Epoch = "JSON::TS_EPOCH",
-        /// Milliseconds since 1970, signed.
-        Millis = "JSON::TS_MILLIS",
-        /// Milliseconds since 1970, unsigned.
-        MillisUnsigned = "JSON::TS_MILLIS_UNSIGNED",
-        /// `2026-01-01T00:00:00.000000Z`.
-        Iso8601 = "JSON::TS_ISO8601",
-    }
-}
-
-words! {
-    /// How JSON logs write strings, `LogAscii::json_string_escape_policy` (WIRE.md §5.5).
-    pub enum JsonStringEscapePolicy {
-        /// Bytes that are not text become `\xNN`; ambiguous by design.
-        #[default]
-        Hex = "JSON::STRING_ESCAPE_POLICY_HEX",
-        /// As TSV logs escape, backslashes doubled.
-        Tsv = "JSON::STRING_ESCAPE_POLICY_TSV",
-        /// Bytes that are not text become code points of a private use area: nothing is lost.
-        Pua = "JSON::STRING_ESCAPE_POLICY_PUA",
-    }
-}
-
-const MIB: u64 = 1024 * 1024;
+pub(super) const MIB: u64 = 1024 * 1024;
 
 table! {
     /// `[cluster]`: what the nodes agree on.
@@ -304,48 +284,6 @@ table! {
         /// Address of its metrics. Read it through
         /// [`Layout::proxy_metrics_address`](super::Layout::proxy_metrics_address).
         metrics_address: Option<IpAddr> = None,
-    }
-}
-
-table! {
-    /// `[log]`: how log records are gathered, and how loggers write files (WIRE.md §4.6, §5.6).
-    pub struct Log {
-        /// Directory of the log files: a logger writes `<dir>/<node>/<path>.log`.
-        dir: PathBuf = "logs".into(),
-        /// Format of the files.
-        format: LogFormat = LogFormat::Tsv,
-        /// Extension of the files, without the dot.
-        suffix: String = "log".into(),
-        /// Records a producer gathers before it sends a batch.
-        write_buffer_size: u32 = 1000,
-        /// How long a producer keeps records back at most; 0 means until the batch is full.
-        flush_interval: Duration = Duration::from_secs(1),
-        /// Bound of what a logger holds unwritten, in bytes. A quarter is for its queue.
-        max_memory: u64 = 256 * MIB,
-        /// How long a logger may take to write what it holds when it is told to stop.
-        shutdown_timeout: Duration = Duration::from_secs(5),
-        /// TSV: whether valid UTF-8 stays as it is.
-        enable_utf_8: bool = true,
-        /// JSON: how times are written.
-        json_timestamps: JsonTimestamps = JsonTimestamps::Epoch,
-        /// JSON: whether unset fields are written as `null`.
-        json_include_unset_fields: bool = false,
-        /// JSON: how strings are escaped.
-        json_string_escape_policy: JsonStringEscapePolicy = JsonStringEscapePolicy::Hex,
-        /// TSV: whether the header and footer are written.
-        include_meta: bool = true,
-        /// TSV: what header and footer lines start with.
-        meta_prefix: String = "#".into(),
-        /// TSV: between fields; not empty.
-        separator: String = "\t".into(),
-        /// TSV: between the elements of a set or vector; not empty.
-        set_separator: String = ",".into(),
-        /// TSV: an empty string, set or vector.
-        empty_field: String = "(empty)".into(),
-        /// TSV: a field that is not set.
-        unset_field: String = "-".into(),
-        /// TSV: plain tab-separated values with the field names as the only header.
-        tsv: bool = false,
     }
 }
 

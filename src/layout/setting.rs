@@ -3,14 +3,16 @@
 //! Reading is strict about types and says what it would have accepted. Nothing here knows which
 //! option it reads.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::options::{
-    EventSerializer, JsonStringEscapePolicy, JsonTimestamps, LogFormat, LogHwmAction,
+use super::log::{
+    Compress, Fsync, JsonStringEscapePolicy, JsonTimestamps, LogFormat, RotationName,
 };
+use super::options::{EventSerializer, LogHwmAction};
 use super::secret::Secret;
 use super::{NodeType, options};
 
@@ -25,6 +27,8 @@ pub(super) enum Raw<'a> {
     /// An interval of Zeek script.
     Interval(Duration),
     List(Vec<Raw<'a>>),
+    /// A table by the text of its keys.
+    Table(Vec<(&'a str, Raw<'a>)>),
     /// Anything no option takes; the words name it.
     Other(&'static str),
 }
@@ -43,6 +47,7 @@ impl fmt::Display for Raw<'_> {
             Raw::Text(text) => write!(f, "{text:?}"),
             Raw::Interval(value) => write!(f, "an interval of {value:?}"),
             Raw::List(_) => f.write_str("a list"),
+            Raw::Table(_) => f.write_str("a table"),
             Raw::Other(what) => f.write_str(what),
         }
     }
@@ -76,6 +81,8 @@ pub(super) trait Scalar: Sized {
     }
     /// Whether messages must not show what the file says.
     const SECRET: bool = false;
+    /// Whether an optional value may be unset by an empty string, as Zeek does.
+    const EMPTY_IS_UNSET: bool = false;
 }
 
 impl<T: Scalar> Setting for T {
@@ -99,7 +106,10 @@ impl<T: Scalar> Setting for T {
 
 impl<T: Scalar> Setting for Option<T> {
     fn read(&mut self, raw: &Raw<'_>) -> Result<(), String> {
-        *self = Some(T::parse(raw).ok_or_else(T::expected)?);
+        *self = match raw {
+            Raw::Text("") if T::EMPTY_IS_UNSET => None,
+            raw => Some(T::parse(raw).ok_or_else(T::expected)?),
+        };
         Ok(())
     }
 
@@ -133,6 +143,12 @@ pub(super) fn toml_string(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// A key of TOML, bare where that is allowed.
+pub(super) fn toml_key(name: &str) -> String {
+    let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !name.is_empty() && name.bytes().all(bare) { name.into() } else { toml_string(name) }
 }
 
 /// A string of Zeek script. Bytes beyond ASCII stand for themselves in Zeek source files.
@@ -328,6 +344,8 @@ impl Scalar for String {
 }
 
 impl Scalar for PathBuf {
+    const EMPTY_IS_UNSET: bool = true;
+
     fn expected() -> String {
         "a path".into()
     }
@@ -383,6 +401,31 @@ impl Scalar for Vec<String> {
     }
 }
 
+impl Scalar for BTreeMap<String, String> {
+    fn expected() -> String {
+        "a table of strings, such as { NAME = \"value\" }".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Table(entries) => entries
+                .iter()
+                .map(|(key, value)| Some(((*key).to_owned(), String::parse(value)?)))
+                .collect(),
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        let entries =
+            self.iter().map(|(key, value)| format!("{} = {}", toml_key(key), value.toml()));
+        format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+    }
+    fn zeek(&self) -> String {
+        let entries =
+            self.iter().map(|(key, value)| format!("[{}] = {}", key.zeek(), value.zeek()));
+        format!("table({})", entries.collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// A word of a closed set; `$prefix` may be left out.
 macro_rules! word {
     ($type:ty, $prefix:literal) => {
@@ -410,6 +453,9 @@ macro_rules! word {
 word!(EventSerializer, "");
 word!(LogHwmAction, "");
 word!(LogFormat, "");
+word!(RotationName, "");
+word!(Compress, "");
+word!(Fsync, "");
 word!(JsonTimestamps, "JSON::");
 word!(JsonStringEscapePolicy, "JSON::");
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::*;
 
+mod log;
+
 const HEAD: &str = "[nodes.m]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\nport = 5559\n";
 
 fn read(text: &str) -> Result<(Layout, Vec<Diagnostic>), LayoutErrors> {

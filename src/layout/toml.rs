@@ -10,9 +10,9 @@ use ::toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, LayoutErrors, Places, Reporter, Span};
 use super::options::Table;
-use super::setting::Raw;
+use super::setting::{Raw, toml_key};
 use super::validate::validate;
-use super::{Layout, Node, NodeType, WebSocket, ZeroMq};
+use super::{Layout, Log, Node, NodeType, WebSocket, ZeroMq};
 
 /// The tables a layout file may have.
 const SECTIONS: [&str; 6] = ["cluster", "zeromq", "proxy", "log", "telemetry", "nodes"];
@@ -73,7 +73,7 @@ impl Reader {
                     self.section(&[name], "[zeromq]", value, &mut layout.zeromq, &ZeroMq::IGNORED);
                 }
                 "proxy" => self.section(&[name], "[proxy]", value, &mut layout.proxy, &[]),
-                "log" => self.section(&[name], "[log]", value, &mut layout.log, &[]),
+                "log" => self.log(value, &mut layout.log),
                 "telemetry" => {
                     self.section(&[name], "[telemetry]", value, &mut layout.telemetry, &[]);
                 }
@@ -151,16 +151,27 @@ impl Reader {
             self.reporter.warn(span, format!("`{name}` in {label} has no effect here"));
             return;
         }
+        let aliases = options.aliases();
+        let alias = aliases.iter().find(|(alias, _)| *alias == name);
+        let option = alias.map_or(name, |(_, option)| *option);
         let mut options = options.options();
         let names: Vec<&'static str> = options.iter().map(|(name, _)| *name).collect();
-        let Some((_, setting)) = options.iter_mut().find(|(known, _)| *known == name) else {
-            let hint = suggestion(name, names.into_iter().chain(others.iter().copied()))
+        let Some((option, setting)) = options.iter_mut().find(|(known, _)| *known == option) else {
+            let others = others.iter().copied().chain(aliases.iter().map(|(alias, _)| *alias));
+            let hint = suggestion(name, names.into_iter().chain(others))
                 .map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"));
             self.error(key, format!("unknown key `{name}` in {label}{hint}"));
             return;
         };
+        let place = [path, &[*option]].concat();
+        if self.places.has(&place) {
+            let other = aliases.iter().find(|(_, of)| of == option).map_or(*option, |(a, _)| *a);
+            let message = format!("{label} has `{option}` and `{other}`, which are one option");
+            self.error(key, format!("{message}; expected one of them"));
+            return;
+        }
         let span = self.span(value);
-        self.places.put(&[path, &[name]].concat(), span);
+        self.places.put(&place, span);
         let raw = raw(value.get_ref());
         if setting.is_secret() {
             self.reporter.keep_secret(span);
@@ -168,6 +179,28 @@ impl Reader {
         if let Err(expected) = setting.read(&raw) {
             let found = if setting.is_secret() { String::new() } else { format!("found {raw}, ") };
             self.error(value, format!("`{name}` in {label}: {found}expected {expected}"));
+        }
+    }
+
+    fn log(&mut self, value: &Spanned<DeValue<'_>>, log: &mut Log) {
+        let Some(table) = self.table(value, "[log]") else { return };
+        for (key, value) in table {
+            if key.get_ref() == "path" {
+                self.log_paths(value, log);
+            } else {
+                self.option(&["log"], "[log]", key, value, log, &[], &["path"]);
+            }
+        }
+    }
+
+    fn log_paths(&mut self, value: &Spanned<DeValue<'_>>, log: &mut Log) {
+        let Some(table) = self.table(value, "[log.path]") else { return };
+        for (key, value) in table {
+            let name: &str = key.get_ref();
+            let path = ["log", "path", name];
+            self.places.put(&path, self.span(key));
+            let options = log.path.entry(name.into()).or_default();
+            self.section(&path, &format!("[log.path.{}]", toml_key(name)), value, options, &[]);
         }
     }
 
@@ -234,7 +267,9 @@ fn raw<'t>(value: &'t DeValue<'_>) -> Raw<'t> {
         DeValue::Boolean(value) => Raw::Bool(*value),
         DeValue::Datetime(_) => Raw::Other("a date or time"),
         DeValue::Array(list) => Raw::List(list.iter().map(|item| raw(item.get_ref())).collect()),
-        DeValue::Table(_) => Raw::Other("a table"),
+        DeValue::Table(table) => Raw::Table(
+            table.iter().map(|(key, value)| (&**key.get_ref(), raw(value.get_ref()))).collect(),
+        ),
     }
 }
 

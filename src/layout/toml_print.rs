@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::options::Table;
-use super::setting::toml_string;
+use super::setting::toml_key;
 use super::{Layout, Node, NodeType, WebSocket};
 
 /// Writes a layout file, CURVE keys included: keep the text as safe as the keys.
@@ -29,6 +29,10 @@ pub fn to_toml(layout: &Layout) -> String {
     section(&mut out, "[proxy]", "The central broker.", &lines);
     let lines = changed(&layout.log);
     section(&mut out, "[log]", "", &lines);
+    for (path, options) in &layout.log.path {
+        let _ = write!(out, "\n[log.path.{}]\n", toml_key(path));
+        assignments(&mut out, &changed(options));
+    }
     let lines = changed(&layout.telemetry);
     section(&mut out, "[telemetry]", "", &lines);
 
@@ -42,7 +46,7 @@ pub fn to_toml(layout: &Layout) -> String {
         NodeType::None,
     ] {
         for (name, node) in layout.nodes_of_type(node_type) {
-            let title = format!("[nodes.{}]", key(name));
+            let title = format!("[nodes.{}]", toml_key(name));
             section(&mut out, &title, "", &node_lines(node));
         }
     }
@@ -100,13 +104,11 @@ fn section(out: &mut String, title: &str, comment: &str, lines: &[(&'static str,
         let _ = writeln!(out, "# {comment}");
     }
     let _ = writeln!(out, "{title}");
+    assignments(out, lines);
+}
+
+fn assignments(out: &mut String, lines: &[(&'static str, String)]) {
     for (name, value) in lines {
         let _ = writeln!(out, "{name} = {value}");
     }
-}
-
-/// A key, bare where TOML allows it.
-fn key(name: &str) -> String {
-    let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if !name.is_empty() && name.bytes().all(bare) { name.into() } else { toml_string(name) }
 }

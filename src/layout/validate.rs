@@ -1,5 +1,5 @@
 //! Whether the parts of a [`Layout`] fit together: ranges, references between nodes, endpoints and
-//! ports. The same rules hold for every format a layout is read from.
+//! ports. The same rules hold for every format a layout is read from. Those of `[log]` are in [`log`].
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,6 +8,10 @@ use std::time::Duration;
 use super::diagnostic::{Places, Reporter, Span};
 use super::endpoint::Endpoint;
 use super::{Host, Layout, Node, NodeType, Secret};
+
+mod log;
+
+pub(super) use log::is_extension;
 
 /// Reports what is wrong or unwise in `layout`; `places` says where it stands.
 pub(super) fn validate(layout: &Layout, places: &Places, reporter: &mut Reporter) {
@@ -37,6 +41,15 @@ const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 /// `ZMQ_HEARTBEAT_TTL` travels as tenths of a second in 16 bits.
 const LONGEST_TTL: Duration = Duration::from_secs(6553);
 
+/// An option as messages call it.
+fn option_name(path: &[&str]) -> String {
+    match path {
+        ["log", "path", name, key] => format!("`{key}` of the path `{name}`"),
+        [.., key] => format!("`{key}`"),
+        [] => String::new(),
+    }
+}
+
 impl Check<'_> {
     fn error(&mut self, path: &[&str], message: impl Into<String>) {
         let span = self.places.find(path);
@@ -47,6 +60,24 @@ impl Check<'_> {
 
     fn warn(&mut self, path: &[&str], message: impl Into<String>) {
         self.reporter.warn(self.places.find(path), message);
+    }
+
+    fn at_least_one(&mut self, path: &[&str], value: u64) {
+        if value == 0 {
+            self.error(path, format!("{}: found `0`, expected at least 1", option_name(path)));
+        }
+    }
+
+    fn at_most(&mut self, path: &[&str], value: Duration, longest: Duration) {
+        if value > longest {
+            let message = format!(
+                "{}: found {}, expected at most {}s",
+                option_name(path),
+                humantime::format_duration(value),
+                longest.as_secs()
+            );
+            self.error(path, message);
+        }
     }
 
     /// Names stand in topics and in paths of log files.
@@ -252,39 +283,24 @@ impl Check<'_> {
 
     fn ranges(&mut self) {
         let zeromq = &self.layout.zeromq;
-        let at_least_one = [
-            ("zeromq", "proxy_io_threads", u64::from(zeromq.proxy_io_threads)),
-            ("zeromq", "publish_queue_bytes", zeromq.publish_queue_bytes),
-            ("zeromq", "onloop_queue_bytes", zeromq.onloop_queue_bytes),
-            ("zeromq", "log_queue_bytes", zeromq.log_queue_bytes),
-            ("zeromq", "max_message_size", zeromq.max_message_size),
-            ("log", "write_buffer_size", u64::from(self.layout.log.write_buffer_size)),
-            ("log", "max_memory", self.layout.log.max_memory),
-        ];
-        for (section, key, value) in at_least_one {
-            if value == 0 {
-                self.error(&[section, key], format!("`{key}`: found `0`, expected at least 1"));
-            }
-        }
-        let log = &self.layout.log;
-        for (section, key, value, longest) in [
-            ("zeromq", "heartbeat_interval", zeromq.heartbeat_interval, LONGEST),
-            ("zeromq", "heartbeat_timeout", zeromq.heartbeat_timeout, LONGEST),
-            ("zeromq", "heartbeat_ttl", zeromq.heartbeat_ttl, LONGEST_TTL),
-            ("zeromq", "hello_expiration", zeromq.hello_expiration, LONGEST),
-            ("zeromq", "hello_delay", zeromq.hello_delay, LONGEST),
-            ("zeromq", "reconcile_grace", zeromq.reconcile_grace, LONGEST),
-            ("log", "flush_interval", log.flush_interval, LONGEST),
-            ("log", "shutdown_timeout", log.shutdown_timeout, LONGEST),
+        for (key, value) in [
+            ("proxy_io_threads", u64::from(zeromq.proxy_io_threads)),
+            ("publish_queue_bytes", zeromq.publish_queue_bytes),
+            ("onloop_queue_bytes", zeromq.onloop_queue_bytes),
+            ("log_queue_bytes", zeromq.log_queue_bytes),
+            ("max_message_size", zeromq.max_message_size),
         ] {
-            if value > longest {
-                let message = format!(
-                    "`{key}`: found {}, expected at most {}s",
-                    humantime::format_duration(value),
-                    longest.as_secs()
-                );
-                self.error(&[section, key], message);
-            }
+            self.at_least_one(&["zeromq", key], value);
+        }
+        for (key, value, longest) in [
+            ("heartbeat_interval", zeromq.heartbeat_interval, LONGEST),
+            ("heartbeat_timeout", zeromq.heartbeat_timeout, LONGEST),
+            ("heartbeat_ttl", zeromq.heartbeat_ttl, LONGEST_TTL),
+            ("hello_expiration", zeromq.hello_expiration, LONGEST),
+            ("hello_delay", zeromq.hello_delay, LONGEST),
+            ("reconcile_grace", zeromq.reconcile_grace, LONGEST),
+        ] {
+            self.at_most(&["zeromq", key], value, longest);
         }
         if !zeromq.heartbeat_interval.is_zero() {
             for (key, value) in [
@@ -365,23 +381,6 @@ impl Check<'_> {
                            `curve_client_publickey` and `curve_client_secretkey`, servers \
                            `curve_server_secretkey` and `curve_client_publickey`";
             self.error(&["zeromq", set], message);
-        }
-    }
-
-    fn log(&mut self) {
-        let log = &self.layout.log;
-        for (key, text) in [("separator", &log.separator), ("set_separator", &log.set_separator)] {
-            if text.is_empty() {
-                let message = format!("`{key}` is empty; expected at least one character");
-                self.error(&["log", key], message);
-            }
-        }
-        if log.separator == log.set_separator {
-            self.warn(&["log", "set_separator"], "`set_separator` and `separator` are the same");
-        }
-        if log.suffix.is_empty() || log.suffix.contains(['/', '\0']) {
-            let message = format!("`suffix`: found {:?}, expected a file extension", log.suffix);
-            self.error(&["log", "suffix"], message);
         }
     }
 

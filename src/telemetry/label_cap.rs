@@ -32,22 +32,45 @@ impl LabelCap {
     ///
     /// Takes a lock; look a series up once and keep its handle where that is possible.
     pub fn admit<'a>(&self, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Cow<'a, str> {
-        let value = value.as_ref();
+        let text = Self::text(value.as_ref());
+        if self.admits(&text) { text } else { Cow::Borrowed(Self::OTHER) }
+    }
+
+    /// The texts to use for the values of several labels of one series, admitted together: each its
+    /// own, or all of them [`LabelCap::OTHER`]. Labels admitted one by one would multiply.
+    ///
+    /// Takes a lock, as [`LabelCap::admit`] does.
+    pub fn admit_all<const N: usize>(&self, values: [&[u8]; N]) -> [String; N] {
+        let texts = values.map(|value| Self::text(value).into_owned());
+        // Lengths keep apart what would read the same.
+        let mut key = String::new();
+        for text in &texts {
+            key.extend([&text.len().to_string(), ":", text]);
+        }
+        if self.admits(&key) { texts } else { [Self::OTHER; N].map(str::to_owned) }
+    }
+
+    /// The value as text of bounded length.
+    fn text(value: &[u8]) -> Cow<'_, str> {
         let mut text = value[..value.len().min(Self::MAX_BYTES)].to_str_lossy();
         if text.len() > Self::MAX_BYTES {
             // U+FFFD is longer than the byte it stands for.
             let end = (0..=Self::MAX_BYTES).rev().find(|end| text.is_char_boundary(*end));
             text.to_mut().truncate(end.unwrap_or(0));
         }
-        let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
-        if admitted.contains(&*text) {
-            return text;
-        }
-        if admitted.len() >= self.max {
-            return Cow::Borrowed(Self::OTHER);
-        }
-        admitted.insert(text.as_ref().into());
         text
+    }
+
+    fn admits(&self, key: &str) -> bool {
+        let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+        if admitted.contains(key) {
+            return true;
+        }
+        let room = admitted.len() < self.max;
+        if room {
+            admitted.insert(key.into());
+        }
+        room
     }
 }
 
@@ -67,6 +90,19 @@ mod tests {
             assert_eq!(cap.admit(value), expected);
         }
         assert_eq!(LabelCap::new(0).admit("a"), "other");
+    }
+
+    #[test]
+    fn values_of_several_labels_are_admitted_together() {
+        let cap = LabelCap::new(2);
+        for (values, expected) in [
+            ([&b"a"[..], b"1:b"], ["a", "1:b"]),
+            ([b"a1:", b"b"], ["a1:", "b"]),
+            ([b"a", b"b"], ["other", "other"]),
+            ([b"a", b"1:b"], ["a", "1:b"]),
+        ] {
+            assert_eq!(cap.admit_all(values), expected);
+        }
     }
 
     #[test]

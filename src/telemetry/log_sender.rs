@@ -39,8 +39,7 @@ impl LogSenderMetrics {
         LogSenderMetrics {
             stream_writes: telemetry
                 .register("zeek_log_stream_writes", "Records written to a log stream"),
-            writer_writes: telemetry
-                .register("zeek_log_writer_writes", "Records that reached a log writer"),
+            writer_writes: telemetry.writer_writes(),
             discarded_writes: telemetry.register(
                 "zeek_log_writer_discarded_writes",
                 "Records discarded for being too large",
@@ -86,7 +85,7 @@ impl LogSenderMetrics {
 }
 
 /// The module of a qualified name; `GLOBAL` for names outside any, as Zeek calls it.
-fn module_name(name: &str) -> &str {
+pub(super) fn module_name(name: &str) -> &str {
     name.rsplit_once("::").map_or("GLOBAL", |(module, _)| module)
 }
 

@@ -3,10 +3,11 @@
 //!
 //! [`Telemetry`] owns the registry; each part of the program takes its typed group of handles from
 //! it ([`NodeMetrics`], [`ProxyMetrics`], [`LogSenderMetrics`], [`LoggerMetrics`]) once, at start.
-//! Counting on a handle is one relaxed atomic operation: no lock, no allocation. Only creating a
-//! series with labels and scraping take locks. Nothing here opens a socket; `crate::gateway`
+//! Counting on a handle is one relaxed atomic operation: no lock, no allocation. Only histograms,
+//! creating a series with labels and scraping take locks. Nothing here opens a socket; `crate::gateway`
 //! serves the text.
 
+mod gauge_share;
 mod label_cap;
 mod labels;
 mod log_sender;
@@ -21,10 +22,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::{Metric, Registry};
 
+pub use gauge_share::GaugeShare;
 pub use label_cap::LabelCap;
+use labels::LabelledFamily;
 pub use labels::{LabelValue, PerLabel};
 pub use log_sender::{LogSenderMetrics, LogStreamCounters};
-pub use logger::{BatchFault, LoggerMetrics, PathCounters, SenderCounters};
+pub use logger::{BatchFault, LoggerMetrics, PathCounters, PeerFault, SenderCounters};
 pub use node::{EventFault, LogLoss, NodeMetrics, NodeSocket};
 pub use proxy::{AbsoluteCounter, ProxyMetrics, ProxySocket, SocketTraffic};
 
@@ -32,6 +35,8 @@ pub use proxy::{AbsoluteCounter, ProxyMetrics, ProxySocket, SocketTraffic};
 pub type Counter = prometheus_client::metrics::counter::Counter<u64>;
 /// A number that goes up and down. Each operation is one relaxed atomic instruction.
 pub type Gauge = prometheus_client::metrics::gauge::Gauge<i64>;
+/// A distribution of observations, here of seconds. An observation takes a lock for a moment.
+pub type Histogram = prometheus_client::metrics::histogram::Histogram;
 
 /// What [`Telemetry::encode`] writes, for the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -53,6 +58,7 @@ struct Shared {
     // Each group registers its families when first asked for, and once: a family that is
     // registered twice would be exposed twice, which scrapers reject.
     message_errors: OnceLock<Counter>,
+    writer_writes: OnceLock<LabelledFamily<Counter, 5>>,
     node: OnceLock<NodeMetrics>,
     proxy: OnceLock<ProxyMetrics>,
     log_sender: OnceLock<LogSenderMetrics>,
@@ -76,6 +82,7 @@ impl Telemetry {
             shared: Arc::new(Shared {
                 registry: Mutex::new(registry),
                 message_errors: OnceLock::new(),
+                writer_writes: OnceLock::new(),
                 node: OnceLock::new(),
                 proxy: OnceLock::new(),
                 log_sender: OnceLock::new(),
@@ -123,10 +130,22 @@ impl Telemetry {
         self.shared.message_errors.get_or_init(register).clone()
     }
 
+    /// Records per writer of logs: producers count what they give to a writer, loggers what they
+    /// write for it, in one family.
+    fn writer_writes(&self) -> LabelledFamily<Counter, 5> {
+        let register =
+            || self.register("zeek_log_writer_writes", "Records that reached a log writer");
+        self.shared.writer_writes.get_or_init(register).clone()
+    }
+
     /// Adds a metric under its final name, without the `_total` of counters, which the encoder
     /// adds. `help` is a sentence without its full stop.
     fn register<M: Metric + Clone + Default>(&self, name: &str, help: &str) -> M {
-        let metric = M::default();
+        self.add(name, help, M::default())
+    }
+
+    /// Adds a metric that has no default.
+    fn add<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
         self.registry().register(name, help, metric.clone());
         metric
     }

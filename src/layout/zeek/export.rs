@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::super::options::Table;
 use super::super::setting::{Scalar, zeek_string};
 use super::super::{EventSerializer, Layout, Log, LogFormat, Node, NodeType, WebSocket, ZeroMq};
-use super::{LOG_ASCII, ZEROMQ};
+use super::{LOG_ASCII, ZEROMQ, log_name};
 
 /// Writes the layout as Zeek script, CURVE keys left out.
 ///
@@ -108,10 +108,17 @@ fn options(out: &mut String, layout: &Layout) {
         lines.push("redef LogAscii::use_json = T;".into());
     }
     let (mut log, mut defaults) = (layout.log.clone(), Log::default());
+    let aliases = log.aliases();
     for ((name, value), (_, default)) in log.options().into_iter().zip(defaults.options()) {
-        let Some(text) = value.to_zeek().filter(|_| LOG_ASCII.contains(&name)) else { continue };
+        let alias = aliases.iter().find(|(_, option)| *option == name);
+        let zeek_name = match alias {
+            Some((alias, _)) => log_name(alias),
+            None if LOG_ASCII.contains(&name) => format!("LogAscii::{name}"),
+            None => continue,
+        };
+        let Some(text) = value.to_zeek() else { continue };
         if Some(&text) != default.to_zeek().as_ref() {
-            lines.push(format!("redef LogAscii::{name} = {text};"));
+            lines.push(format!("redef {zeek_name} = {text};"));
         }
     }
     out.push_str(

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::setting::Raw;
+use super::LOG_ROTATE_BASE_TIME;
 use super::token::{Kind, Token};
 
 /// How deep expressions may nest.
@@ -69,7 +70,13 @@ impl Value {
             Value::Text(text) => Raw::Text(text),
             Value::List(list) => Raw::List(list.iter().map(Value::raw).collect()),
             Value::Record(_) => Raw::Other("a record"),
-            Value::Table(_) => Raw::Other("a table"),
+            Value::Table(entries) => {
+                let texts = entries.iter().map(|entry| match &entry.key {
+                    Value::Text(key) => Some((&**key, entry.value.raw())),
+                    _ => None,
+                });
+                texts.collect::<Option<_>>().map_or(Raw::Other("a table"), Raw::Table)
+            }
             Value::Unknown(_) => Raw::Other("an expression"),
         }
     }
@@ -130,7 +137,7 @@ impl<'t> Cursor<'t> {
         } else if matches!(name, "nodes" | "hosts" | "manager_is_logger") {
             // As inside `module Cluster`, which snippets tend to leave out.
             format!("Cluster::{name}")
-        } else if self.module.is_empty() {
+        } else if self.module.is_empty() || name == LOG_ROTATE_BASE_TIME {
             name.into()
         } else {
             format!("{}::{name}", self.module)

@@ -15,7 +15,7 @@ use super::super::{EventSerializer, Layout, LogFormat, Node, NodeType, WebSocket
 use super::conditional::{guard_of, is_end, select};
 use super::expr::{Cursor, Entry, Field, Value};
 use super::token::{Kind, tokens};
-use super::{LOG_ASCII, ZEROMQ};
+use super::{LOG_ASCII, ZEROMQ, log_name};
 
 /// What scripts say, and what was to be said about them.
 #[derive(Clone, Debug)]
@@ -249,16 +249,37 @@ impl Script<'_, '_> {
             }
             _ if name.starts_with("LogAscii::") => {
                 let option = &name["LogAscii::".len()..];
-                if LOG_ASCII.contains(&option) {
-                    let Importer { layout, places, reporter, .. } = &mut *self.importer;
-                    let mut options = layout.log.options();
-                    if let Some((known, setting)) = options.iter_mut().find(|(n, _)| *n == option) {
-                        places.put(&["log", known], at.value_at);
-                        read(reporter, known, *setting, &value, at.value_at);
-                    }
+                if let Some(option) = LOG_ASCII.iter().find(|known| **known == option) {
+                    self.log(option, replaces, &value, at);
                 }
             }
-            _ => self.constant(name, replaces, value),
+            _ => {
+                let aliases = self.importer.layout.log.aliases().iter();
+                let mut named = aliases.filter(|(alias, _)| log_name(alias) == name);
+                match named.next() {
+                    Some((_, option)) => self.log(option, replaces, &value, at),
+                    None => self.constant(name, replaces, value),
+                }
+            }
+        }
+    }
+
+    fn log(&mut self, option: &'static str, replaces: bool, value: &Value, at: Assignment) {
+        let Importer { layout, places, reporter, .. } = &mut *self.importer;
+        let earlier = layout.log.rotation_postprocessor_env.clone();
+        let mut options = layout.log.options();
+        let Some((_, setting)) = options.iter_mut().find(|(known, _)| *known == option) else {
+            return;
+        };
+        places.put(&["log", option], at.value_at);
+        let taken = read(reporter, option, *setting, value, at.value_at);
+        if option == "dir" && taken {
+            let message = "loggers write to a folder of their own in there, named after the node";
+            reporter.note(at.value_at, message);
+        }
+        if option == "rotation_postprocessor_env" && taken && !replaces {
+            let added = std::mem::replace(&mut layout.log.rotation_postprocessor_env, earlier);
+            layout.log.rotation_postprocessor_env.extend(added);
         }
     }
 

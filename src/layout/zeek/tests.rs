@@ -172,6 +172,40 @@ fn written_by_hand() {
 }
 
 #[test]
+fn options_of_logs() {
+    let text = r#"
+        module Cluster;
+        redef nodes = { ["m"] = [$node_type=MANAGER, $ip=127.0.0.1, $p=5000/tcp] };
+        redef Log::default_logdir = "/spool";
+        redef Log::default_rotation_interval = 1hr;
+        redef Log::default_rotation_dir = "rotated";
+        redef log_rotate_base_time = "6:00";
+        redef Log::default_rotation_postprocessor_cmd = "archive-log";
+        redef Log::default_rotation_postprocessor_cmd_env = { ["A"] = "1", ["B"] = "2" };
+        redef Log::default_rotation_postprocessor_cmd_env += table(["B"] = "3");
+        redef LogAscii::gzip_level = 6;
+        redef LogAscii::gzip_file_extension = "gzip";
+        "#;
+    let log = clean(text).log;
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let expected = Log {
+        dir: "/spool".into(),
+        rotation: Duration::from_secs(3600),
+        rotation_dir: Some("rotated".into()),
+        rotation_base_time: "6:00".into(),
+        rotation_postprocessor: "archive-log".into(),
+        rotation_postprocessor_env: [pair("A", "1"), pair("B", "3")].into(),
+        gzip_level: 6,
+        gzip_file_extension: "gzip".into(),
+        ..Log::default()
+    };
+    assert_eq!(log, expected);
+    let notes = messages(&import(text, "l"), Severity::Note);
+    assert_eq!(notes.len(), 1);
+    assert!(notes[0].contains("a folder of their own"), "{notes:?}");
+}
+
+#[test]
 fn what_cannot_be_read_is_reported_with_its_place() {
     let node = |fields: &str| {
         format!("redef Cluster::nodes = {{\n[\"m\"] = [$node_type=Cluster::MANAGER, {fields}]\n}};")
@@ -209,6 +243,16 @@ fn what_cannot_be_read_is_reported_with_its_place() {
         ("redef Cluster::nodes = f();".into(), Severity::Error, "cannot tell the nodes from"),
         ("redef Cluster::nodes += 7;".into(), Severity::Error, "found `7`, expected a table"),
         (String::new(), Severity::Error, "1:1: the layout has no nodes"),
+        (
+            "redef Log::default_rotation_interval = f();".into(),
+            Severity::Error,
+            "1:40: `rotation` is what `f()` returns",
+        ),
+        (
+            "redef Log::default_rotation_postprocessor_cmd_env = { [1] = \"x\" };".into(),
+            Severity::Error,
+            "`rotation_postprocessor_env`: found a table, expected a table of strings",
+        ),
         (
             "redef Cluster::Backend::ZeroMQ::linger = 7;".into(),
             Severity::Warning,
@@ -336,17 +380,51 @@ fn layouts() -> impl Strategy<Value = Layout> {
             layout.log.meta_prefix = prefix;
             layout.zeromq.node_topic_prefix = topic;
             layout.log.include_meta = flags.3;
+            layout.log.rotation = Duration::from_millis(numbers.0 as u64 * 1000 + numbers.3 % 1000);
+            if flags.2 {
+                layout.log.rotation_dir = Some(format!("/r/{}", layout.log.separator).into());
+                layout.log.rotation_base_time = "6:30".into();
+                layout.log.rotation_postprocessor.clone_from(&layout.log.empty_field);
+                layout.log.rotation_postprocessor_env =
+                    [("A".into(), layout.log.meta_prefix.clone()), ("_b".into(), String::new())]
+                        .into();
+                layout.log.gzip_level = numbers.1 % 10;
+            }
             layout.log.max_memory = numbers.4;
             layout
         },
     )
 }
 
+fn path_options() -> impl Strategy<Value = PathOptions> {
+    let format = prop::option::of(prop::sample::select(LogFormat::ALL));
+    let rotation = prop::option::of((0u64..10_000).prop_map(Duration::from_secs));
+    let columns = prop::collection::vec("[a-z.\"\\\\]{0,9}", 0..3);
+    (format, rotation, prop::option::of(Just(Fsync::Interval)), any::<bool>(), columns).prop_map(
+        |(format, rotation, fsync, disabled, include)| PathOptions {
+            format,
+            rotation,
+            fsync,
+            disabled,
+            include,
+            ..PathOptions::default()
+        },
+    )
+}
+
 proptest! {
     #[test]
-    fn toml_round_trip(mut layout in layouts(), size in 1u64..1 << 50, name in "\\PC*") {
+    fn toml_round_trip(
+        mut layout in layouts(),
+        size in 1u64..1 << 50,
+        name in "\\PC*",
+        paths in prop::collection::btree_map("[a-zA-Z0-9_é \"-]{1,5}", path_options(), 0..4),
+    ) {
         layout.zeromq.max_message_size = size;
         layout.cluster.name = name;
+        layout.log.path = paths;
+        layout.log.compress = Compress::Zstd;
+        layout.log.fsync = Fsync::Batch;
         let text = to_toml(&layout);
         match Layout::from_toml(&text, "l") {
             Ok((read, _)) => prop_assert_eq!(read, layout),

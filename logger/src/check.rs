@@ -1,0 +1,293 @@
+//! `--check`: what a logger would do with its configuration, and what would keep it from doing so.
+//!
+//! Opens no socket, makes no file and no directory, so that it can run beside the logger itself.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use bytesize::ByteSize;
+use rustix::fs::Access;
+use zcluster::daemon::Failure;
+use zcluster::exit::ExitCode;
+use zcluster::layout::{Compress, Fsync, Layout, Loaded, Log, PathOptions};
+
+/// What a shell knows by itself: there is no program to look for.
+const SHELL_WORDS: [&str; 16] = [
+    ".", ":", "[", "case", "cd", "command", "eval", "exec", "export", "for", "if", "set", "test",
+    "umask", "until", "while",
+];
+
+/// Prints what node `name` would do as a logger; warnings and problems go to standard error.
+///
+/// # Errors
+/// A mistake in the configuration (78), or a directory that cannot be written (74).
+pub(crate) fn check(loaded: &Loaded, name: &str) -> Result<(), Failure> {
+    let host = Host {
+        cores: thread::available_parallelism().map_or(1, usize::from),
+        search_path: env::var_os("PATH"),
+    };
+    let mut report = Report::new(&loaded.layout, name, &host);
+    let text = report.found.join("\n");
+    writeln!(io::stdout(), "{text}")
+        .map_err(|error| Failure::new(ExitCode::Io, format!("cannot write to stdout: {error}")))?;
+    for warning in &report.warnings {
+        log::warn!("{warning}");
+    }
+    let code = report.exit_code();
+    // The last one is told by whoever ends the process.
+    let Some((_, last)) = report.problems.pop() else { return Ok(()) };
+    for (_, problem) in &report.problems {
+        log::error!("{problem}");
+    }
+    Err(Failure::new(code, last))
+}
+
+/// What the result depends on beside the layout and the file system.
+struct Host {
+    cores: usize,
+    /// `PATH`.
+    search_path: Option<OsString>,
+}
+
+/// The outcome, line by line.
+#[derive(Debug, Default)]
+struct Report {
+    found: Vec<String>,
+    warnings: Vec<String>,
+    problems: Vec<(ExitCode, String)>,
+}
+
+impl Report {
+    fn new(layout: &Layout, name: &str, host: &Host) -> Self {
+        let mut report = Report::default();
+        let log = &layout.log;
+        match layout.listen_log_endpoint(name) {
+            Some(endpoint) => report.say("node", format!("{name}, receives logs at {endpoint}")),
+            None => report.problem(
+                ExitCode::Config,
+                format!(
+                    "node '{name}' receives no logs; expected a node of type logger with a port, \
+                     or the manager with manager_is_logger"
+                ),
+            ),
+        }
+        report.directories(log, name);
+        report.files(log);
+        report.postprocessor(&log.rotation_postprocessor, host);
+        report.say("memory", format!("at most {} in queues and buffers", size(log.max_memory)));
+        let threads = log.format_threads_on(host.cores);
+        report.say("format threads", format!("{threads}, on {} cores", host.cores));
+        for (path, options) in &log.path {
+            report.say(&format!("path {path}"), path_text(options));
+        }
+        report
+    }
+
+    /// The code of the worst problem: a wrong configuration is wrong on any host.
+    fn exit_code(&self) -> ExitCode {
+        let has = |code| self.problems.iter().any(|(of, _)| *of == code);
+        if has(ExitCode::Config) { ExitCode::Config } else { ExitCode::Io }
+    }
+
+    fn say(&mut self, what: &str, text: impl AsRef<str>) {
+        // A command may be several lines long.
+        let text = text.as_ref().replace(char::is_control, " ");
+        self.found.push(format!("{what}: {text}"));
+    }
+
+    fn problem(&mut self, code: ExitCode, text: String) {
+        self.problems.push((code, text));
+    }
+
+    fn directories(&mut self, log: &Log, name: &str) {
+        let dir = log.dir.join(name);
+        let logs = self.directory("log directory", &dir);
+        let Some(rotation_dir) = &log.rotation_dir else {
+            self.say("rotated files", "stay in the log directory");
+            return;
+        };
+        let rotated = self.directory("rotation directory", rotation_dir);
+        if let (Some(logs), Some(rotated)) = (logs, rotated)
+            && logs != rotated
+        {
+            self.warnings.push(format!(
+                "the rotation directory {} is on another file system than the log directory {}: \
+                 files cannot be renamed from one to the other",
+                rotation_dir.display(),
+                dir.display()
+            ));
+        }
+    }
+
+    /// Says what is known of a directory. Returns the file system it is on, if it can be written.
+    fn directory(&mut self, what: &str, dir: &Path) -> Option<u64> {
+        let (existing, device) = match probe(dir) {
+            Ok(found) => found,
+            Err(why) => {
+                let text = format!("cannot write to the {what} {}: {why}", dir.display());
+                self.problem(ExitCode::Io, text);
+                return None;
+            }
+        };
+        let mut text = dir.display().to_string();
+        if existing != dir {
+            let _ = write!(text, ", to be made in {}", existing.display());
+        }
+        match rustix::fs::statvfs(&existing) {
+            Ok(system) => {
+                let free = system.f_bavail.saturating_mul(system.f_frsize);
+                let _ = write!(text, ", {} free", size(free));
+                if free == 0 {
+                    self.warnings.push(format!("no space is left for the {what}"));
+                }
+            }
+            Err(error) => self.warnings.push(format!("cannot tell the space left: {error}")),
+        }
+        self.say(what, text);
+        Some(device)
+    }
+
+    fn files(&mut self, log: &Log) {
+        let gzip = log.gzip_extension().map(|e| format!(".{e}, gzip level {}", log.gzip_level));
+        let extension = format!("{}{}", log.suffix, gzip.unwrap_or_default());
+        self.say("format", format!("{}, extension {extension}", log.format));
+
+        let mut rotation = interval_text(log.rotation);
+        if !log.rotation.is_zero() {
+            rotation += &match log.rotation_base_time.as_str() {
+                "" => ", counted from 1970".to_owned(),
+                time => format!(", counted from {time} local time"),
+            };
+        }
+        self.say("rotation", format!("{rotation}, names as of {}", log.rotation_name));
+
+        let compression = match log.compress {
+            Compress::None => log.compress.to_string(),
+            _ if log.gzip_level > 0 => "none, files are gzip streams already".to_owned(),
+            _ => format!("{} level {}, after rotation", log.compress, log.compression_level()),
+        };
+        self.say("compression", compression);
+        self.say(
+            "fsync",
+            match log.fsync {
+                Fsync::Interval => every(log.fsync_interval),
+                Fsync::Never | Fsync::Batch => log.fsync.to_string(),
+            },
+        );
+    }
+
+    fn postprocessor(&mut self, command: &str, host: &Host) {
+        if command.trim().is_empty() {
+            return self.say("postprocessor", "none");
+        }
+        let Some(program) = program_of(command) else {
+            return self.say("postprocessor", format!("{command}, left to the shell"));
+        };
+        match find_program(program, host.search_path.as_deref()) {
+            Ok(found) => {
+                self.say("postprocessor", format!("{command}, program {}", found.display()));
+            }
+            Err(why) => {
+                self.problem(ExitCode::Config, format!("rotation_postprocessor: {program} {why}"));
+            }
+        }
+    }
+}
+
+/// The nearest directory that is there, the directory itself or one above it, and its file system.
+///
+/// # Errors
+/// Why the directory cannot be written, or not be made.
+fn probe(dir: &Path) -> Result<(PathBuf, u64), String> {
+    for ancestor in dir.ancestors() {
+        // The last ancestor of a relative path.
+        let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        let metadata = match fs::metadata(ancestor) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if ancestor.is_symlink() {
+                    return Err(format!("{} is a link to nothing", ancestor.display()));
+                }
+                continue;
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        if !metadata.is_dir() {
+            return Err(format!("{} is not a directory", ancestor.display()));
+        }
+        rustix::fs::access(ancestor, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| format!("{}: {}", ancestor.display(), io::Error::from(error)))?;
+        return Ok((ancestor.to_owned(), metadata.dev()));
+    }
+    Err("no directory above it is there".into())
+}
+
+/// The program a shell command starts, where that takes no shell to tell.
+fn program_of(command: &str) -> Option<&str> {
+    let word = command.split_ascii_whitespace().next()?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./+,@%:[".contains(&b) || !b.is_ascii();
+    (word.bytes().all(plain) && !SHELL_WORDS.contains(&word)).then_some(word)
+}
+
+/// Looks for a program as a shell does. The error continues its name.
+fn find_program(program: &str, search_path: Option<&OsStr>) -> Result<PathBuf, &'static str> {
+    if program.contains('/') {
+        let path = PathBuf::from(program);
+        return match fs::metadata(&path) {
+            Err(_) => Err("is not there"),
+            Ok(_) if !is_executable(&path) => Err("is not an executable file"),
+            Ok(_) => Ok(path),
+        };
+    }
+    let dirs = search_path.into_iter().flat_map(env::split_paths);
+    let found = dirs.map(|dir| dir.join(program)).find(|path| is_executable(path));
+    found.ok_or("is in none of the directories of PATH")
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok()
+}
+
+/// What is different for one path.
+fn path_text(options: &PathOptions) -> String {
+    // All of them, so that a new one is not forgotten here.
+    let PathOptions { format, rotation, fsync, disabled, rename, include, exclude } = options;
+    if *disabled {
+        return "thrown away".into();
+    }
+    let columns = |label: &str, names: &[String]| {
+        (!names.is_empty()).then(|| format!("{label} {}", names.join(", ")))
+    };
+    let parts: Vec<String> = [
+        rename.as_ref().map(|name| format!("written as {name}")),
+        format.map(|format| format!("format {format}")),
+        rotation.map(|rotation| format!("rotation {}", interval_text(rotation))),
+        fsync.map(|fsync| format!("fsync {fsync}")),
+        columns("only the columns", include),
+        columns("without the columns", exclude),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if parts.is_empty() { "as all others".into() } else { parts.join("; ") }
+}
+
+fn interval_text(interval: Duration) -> String {
+    if interval.is_zero() { "never".into() } else { every(interval) }
+}
+
+fn every(interval: Duration) -> String {
+    format!("every {}", humantime::format_duration(interval))
+}
+
+fn size(bytes: u64) -> impl std::fmt::Display {
+    ByteSize(bytes).display().iec()
+}
+
+#[cfg(test)]
+mod tests;
