@@ -34,12 +34,20 @@ pub struct LoggerMetrics {
     pub queue_bytes: Gauge,
     /// `zcluster_logger_open_files`: log files that are open.
     pub open_files: Gauge,
+    /// `zcluster_logger_compression_failures_total`: failed attempts to compress, or otherwise
+    /// finish, a rotated file.
+    pub compression_failures: Counter,
+    /// `zcluster_logger_postprocessor_failures_total`: postprocessor commands that did not start or
+    /// did not end well.
+    pub postprocessor_failures: Counter,
 
     path_batches: LabelledFamily<Counter, 1>,
     path_records: LabelledFamily<Counter, 1>,
     path_written_bytes: LabelledFamily<Counter, 1>,
     path_write_errors: LabelledFamily<Counter, 1>,
     path_records_lost: LabelledFamily<Counter, 1>,
+    path_rotations: LabelledFamily<Counter, 1>,
+    path_compressions: LabelledFamily<Counter, 1>,
     sender_batches: LabelledFamily<Counter, 1>,
     sender_rejected: LabelledFamily<Counter, 2>,
     paths: Arc<LabelCap>,
@@ -59,6 +67,10 @@ pub struct PathCounters {
     pub write_errors: Counter,
     /// `zcluster_logger_records_lost_total{path}`: records given up after such an error.
     pub records_lost: Counter,
+    /// `zcluster_logger_rotations_total{path}`: files that were given their rotated name.
+    pub rotations: Counter,
+    /// `zcluster_logger_compressions_total{path}`: rotated files that were compressed.
+    pub compressions: Counter,
 }
 
 /// Handles to the series of one sender of log batches.
@@ -80,6 +92,14 @@ impl LoggerMetrics {
                 "Bytes of log batches received and not written yet",
             ),
             open_files: t.register("zcluster_logger_open_files", "Log files that are open"),
+            compression_failures: t.register(
+                "zcluster_logger_compression_failures",
+                "Failed attempts to compress or otherwise finish a rotated log file",
+            ),
+            postprocessor_failures: t.register(
+                "zcluster_logger_postprocessor_failures",
+                "Postprocessor commands that did not start or did not end well",
+            ),
             path_batches: t.register("zcluster_logger_batches", "Log batches decoded, by path"),
             path_records: t.register("zcluster_logger_records", "Log records decoded, by path"),
             path_written_bytes: t.register(
@@ -94,6 +114,9 @@ impl LoggerMetrics {
                 "zcluster_logger_records_lost",
                 "Log records given up after a write error, by path",
             ),
+            path_rotations: t.register("zcluster_logger_rotations", "Log files rotated, by path"),
+            path_compressions: t
+                .register("zcluster_logger_compressions", "Rotated log files compressed, by path"),
             sender_batches: t
                 .register("zcluster_logger_sender_batches", "Log batches received, by sender"),
             sender_rejected: t.register(
@@ -114,6 +137,8 @@ impl LoggerMetrics {
             written_bytes: self.path_written_bytes.get_or_create_owned(&labels),
             write_errors: self.path_write_errors.get_or_create_owned(&labels),
             records_lost: self.path_records_lost.get_or_create_owned(&labels),
+            rotations: self.path_rotations.get_or_create_owned(&labels),
+            compressions: self.path_compressions.get_or_create_owned(&labels),
         }
     }
 
