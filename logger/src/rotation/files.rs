@@ -58,7 +58,10 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 /// Never without a name: whoever is killed in between leaves two names of one file.
 fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)?;
-    fs::remove_file(from)
+    fs::remove_file(from).inspect_err(|_| {
+        // One name again. Where that fails too, the next start finds one file of two names.
+        let _ = fs::remove_file(to);
+    })
 }
 
 /// Removes a file that may be gone already.

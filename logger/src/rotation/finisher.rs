@@ -45,11 +45,12 @@ pub(crate) struct Finisher {
 }
 
 impl Finisher {
-    /// Starts them. What a predecessor left to do is done first. `guard` makes what tells that a
-    /// thread of that name has ended.
+    /// Settles what a predecessor left half done, and starts the threads, which first do what it
+    /// left to do. Before anything is rotated, and while no other process uses the log directory.
+    /// `guard` makes what tells that a thread of that name has ended.
     ///
     /// # Errors
-    /// When the system refuses a thread.
+    /// When the job directory cannot be read or written, or the system refuses a thread.
     pub(crate) fn start(
         settings: &Arc<RotationSettings>,
         metrics: &LoggerMetrics,
@@ -58,6 +59,7 @@ impl Finisher {
     ) -> io::Result<Self> {
         let waker = Waker::default();
         let finisher = Finisher { jobs: settings.jobs(), waker: waker.clone() };
+        finisher.jobs.settle()?;
         for (name, stage) in [("finisher", Stage::Rotated), ("postprocessor", Stage::Announced)] {
             let worker = Worker {
                 settings: Arc::clone(settings),
@@ -170,10 +172,11 @@ impl Worker {
             if is_last {
                 return;
             }
-            if std::mem::take(&mut has_failed) {
+            let has_failed = std::mem::take(&mut has_failed);
+            if has_failed && !self.waker.is_stopping() {
                 continue;
             }
-            if stage == Stage::Rotated && self.trouble.get().is_some() {
+            if !has_failed && stage == Stage::Rotated && self.trouble.get().is_some() {
                 self.trouble.set(None);
                 log::info!("rotated logs can be finished again");
             }

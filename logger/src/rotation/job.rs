@@ -203,11 +203,24 @@ impl JobDir {
         match files::replace(&file, &temporary, &text, self.sync) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Not the log directory: that one was removed for a reason, or is not mounted.
-                fs::create_dir(&self.dir)?;
+                self.make()?;
                 files::replace(&file, &temporary, &text, self.sync)
             }
             outcome => outcome,
         }
+    }
+
+    /// Makes the directory.
+    pub(crate) fn make(&self) -> io::Result<()> {
+        match fs::create_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// A temporary file that is removed at the next start if it is left behind.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.dir.join(format!("{}.tmp", JobId::new()))
     }
 
     /// Moves a job to a later stage.
@@ -285,7 +298,7 @@ impl JobDir {
     /// Settles what a killed predecessor left: half-written jobs go, and rotations that were about
     /// to happen either did, and are jobs, or did not, and the log is still there.
     ///
-    /// Before the first rotation, and once.
+    /// Before any thread uses the directory, and while no other process does.
     pub(crate) fn settle(&self) -> io::Result<()> {
         let mut temporary = Vec::new();
         self.for_each_name(|name| {

@@ -1,7 +1,17 @@
 //! `rotated.ndjson` in the log directory: a line of JSON for each file that is complete, for
 //! shippers to follow.
 //!
-//! A line is written in one piece and only after its file has its final name. It may be renamed
+//! | member | |
+//! |---|---|
+//! | `path` | the log's path (WIRE.md §5.7) |
+//! | `first`, `last` | earliest and latest `ts` of a record; `null` where there is none |
+//! | `open`, `close` | when the log was opened and rotated |
+//! | `records`, `bytes` | of the text, uncompressed |
+//! | `sha256`, `size` | of the file as it is |
+//! | `file` | where it is; absolute |
+//! | `terminating` | whether it was rotated because the logger ended |
+//!
+//! Times are seconds since 1970. A line is written in one piece and only after its file has its final name. It may be renamed
 //! away at any time (`logrotate` without `copytruncate`); the next line makes a new one.
 
 use std::fs::{File, OpenOptions};

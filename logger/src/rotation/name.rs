@@ -170,10 +170,11 @@ const SHORT_SHAPE: &[u8] = b"00-00-00_00.00.00";
 
 /// Whether a path, `before` and a time of that shape stand at the front, with a good rest.
 fn ends_after(stem: &[u8], before: &[u8], shape: &[u8], is_good: impl Fn(&[u8]) -> bool) -> bool {
-    let starts = stem.find_iter(before).filter(|start| *start > 0);
-    starts
-        .into_iter()
-        .any(|start| strip(&stem[start + before.len()..], shape).is_some_and(&is_good))
+    // Not only where a search would find it next: the path may end in such characters.
+    (1..stem.len()).any(|start| {
+        let rest = stem[start..].strip_prefix(before).and_then(|rest| strip(rest, shape));
+        rest.is_some_and(&is_good)
+    })
 }
 
 /// Takes a text of that shape, in which `0` stands for a digit, off the front.

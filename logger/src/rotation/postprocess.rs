@@ -96,7 +96,7 @@ impl Postprocessor {
         };
         if status.success() {
             if !kept.is_empty() {
-                log::debug!("postprocessor: {}", kept.trim_end().as_bstr());
+                log::debug!("postprocessor: {:?}", kept.trim_end().as_bstr());
             }
             return Ok(Outcome::Success);
         }

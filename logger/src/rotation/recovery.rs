@@ -7,15 +7,17 @@
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bstr::{BString, ByteSlice};
+use rustix::fs::fstat;
 
 use super::RotationSettings;
 use super::files;
-use super::job::{JOB_DIR, JobId};
 use super::name::is_rotated_name;
 use super::repair::{self, Repaired};
 use super::rotator::{RotationInfo, Rotator};
@@ -138,11 +140,20 @@ fn live_logs(settings: &RotationSettings) -> io::Result<Vec<(PathBuf, LiveName)>
         }
         let live = settings.log_dir.join(&file_name);
         // Gone again, or no file of ours: neither is a log.
-        if files::look_at(&live)?.is_some_and(|metadata| metadata.is_file()) {
+        let metadata = files::look_at(&live)?.filter(Metadata::is_file);
+        if metadata.is_some_and(|metadata| !is_ours_to_print(&metadata)) {
             found.push((live, name));
         }
     }
     Ok(found)
+}
+
+/// Whether it is what we print to, by a redirection of the shell: not a log, and still written.
+fn is_ours_to_print(file: &Metadata) -> bool {
+    let is = |fd: BorrowedFd<'_>| {
+        fstat(fd).is_ok_and(|stat| stat.st_dev == file.dev() && stat.st_ino == file.ino())
+    };
+    is(io::stdout().as_fd()) || is(io::stderr().as_fd())
 }
 
 /// A log of Zeek's, with what its shadow file says. `None` where the log is gone: then the shadow
@@ -188,12 +199,8 @@ fn recover_log(
     let metadata = fs::symlink_metadata(live)?;
     let close = metadata.modified()?;
     let repaired = if settings.is_gzip(name.extension.as_bstr()) {
-        let job_dir = settings.log_dir.join(JOB_DIR);
-        if files::look_at(&job_dir)?.is_none() {
-            fs::create_dir(&job_dir)?;
-        }
-        // The next start removes what a crash leaves of it.
-        let temporary = job_dir.join(format!("{}.tmp", JobId::new()));
+        rotator.jobs().make()?;
+        let temporary = rotator.jobs().temporary();
         repair::repair_gzip(live, rotator.names(), &temporary)?
     } else {
         repair::repair_plain(live, rotator.names())?

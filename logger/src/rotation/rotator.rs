@@ -54,25 +54,18 @@ pub(crate) struct Rotator {
 }
 
 impl Rotator {
-    /// Settles what a predecessor left half done. Before the first rotation of the process, and
-    /// once; not while another process uses the directory.
-    ///
-    /// # Errors
-    /// When the job directory cannot be read or written.
+    /// One that wakes a finisher of the same settings, which has settled what a predecessor left.
     pub(crate) fn new(
         settings: Arc<RotationSettings>,
         metrics: LoggerMetrics,
         waker: Waker,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let logger = settings.logger.as_deref().unwrap_or_default();
         if NameRules::drops(logger) {
             log::warn!("the logger's name {logger:?} is left out of the names of rotated files");
         }
-        let jobs = settings.jobs();
-        jobs.settle()?;
-        waker.wake();
-        let names = Arc::new(settings.names());
-        Ok(Rotator { settings, names, jobs, metrics, waker })
+        let (names, jobs) = (Arc::new(settings.names()), settings.jobs());
+        Rotator { settings, names, jobs, metrics, waker }
     }
 
     pub(crate) fn settings(&self) -> &RotationSettings {
@@ -81,6 +74,10 @@ impl Rotator {
 
     pub(crate) fn names(&self) -> &NameRules {
         &self.names
+    }
+
+    pub(crate) fn jobs(&self) -> &JobDir {
+        &self.jobs
     }
 
     /// Gives a log that is complete and closed its rotated name, and returns that name. The file is
@@ -130,9 +127,11 @@ impl Rotator {
             source: FileId::new(&metadata),
             finished: None,
         };
-        let renamed = self.rename(live, &id, &mut job);
-        if let Err(error) = renamed {
-            let _ = self.jobs.remove(&id, Stage::Intent);
+        if let Err(error) = self.rename(live, &id, &mut job) {
+            // A network file system may fail and have renamed. Then the next start finds the file.
+            if job.source.is_at(live).unwrap_or(false) {
+                let _ = self.jobs.remove(&id, Stage::Intent);
+            }
             return Err(error);
         }
         self.metrics.path(&info.path.as_bstr()).rotations.inc();

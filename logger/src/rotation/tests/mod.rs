@@ -13,11 +13,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 use zcluster::telemetry::{LoggerMetrics, Telemetry};
 
-use super::job::{Job, JobDir, JobId, Stage};
+use super::job::{Job, JobDir, Stage};
 use super::manifest::MANIFEST;
 use super::*;
 use crate::end::{End, TellEnd};
 use crate::path::LogPath;
+
+mod recovery;
 
 const HEAD: &str =
     "#separator \\x09\n#path\tx\n#open\t2026-01-01-00-00-00\n#fields\tts\ta\n#types\ttime\tint\n";
@@ -67,14 +69,14 @@ impl Fixture {
         let (ends, ended) = crossbeam_channel::unbounded();
         let guard = |name| TellEnd(ends.clone(), name);
         let finisher = Finisher::start(&settings, &self.metrics, &self.trouble, guard).unwrap();
-        let rotator = Rotator::new(settings, self.metrics.clone(), finisher.waker()).unwrap();
+        let rotator = Rotator::new(settings, self.metrics.clone(), finisher.waker());
         Running { finisher, rotator, ended }
     }
 
     /// Everything but the finisher: jobs stay where they are.
     fn rotator(&self) -> Rotator {
         let settings = Arc::new(self.settings.clone());
-        Rotator::new(settings, self.metrics.clone(), Waker::default()).unwrap()
+        Rotator::new(settings, self.metrics.clone(), Waker::default())
     }
 
     fn jobs(&self) -> JobDir {
@@ -104,6 +106,14 @@ impl Running {
         assert_eq!(self.finisher.stop(soon()), 0, "jobs are left");
         let ended: Vec<End> = self.ended.try_iter().collect();
         assert_eq!(ended.len(), 2, "{ended:?}");
+    }
+
+    /// Gives up at once.
+    fn abandon(self) {
+        self.finisher.stop(Instant::now());
+        for _ in 0..2 {
+            self.ended.recv_deadline(soon()).unwrap();
+        }
     }
 }
 
@@ -342,14 +352,13 @@ fn postprocessors_get_what_was_announced() {
 #[test]
 fn a_running_postprocessor_holds_nothing_back_and_is_left_alone() {
     let mut fixture = Fixture::new();
-    let (go, done) = (fixture.path("go"), fixture.path("done"));
-    let wait = "f() { until [ -e \"$GO\" ]; do sleep 0.05; done; touch \"$DONE\"; }; f";
+    let file = |name: &str| fixture.path(name).to_str().unwrap().to_owned();
+    let environment = ["STARTED", "GO", "DONE"].map(|name| (name.to_owned(), file(name)));
+    let command = "f() { touch \"$STARTED\"; until [ -e \"$GO\" ]; do sleep 0.05; done; \
+                   touch \"$DONE\"; }; f";
     fixture.settings.postprocessor = Some(Postprocessor {
-        command: wait.into(),
-        environment: vec![
-            ("GO".into(), go.to_str().unwrap().into()),
-            ("DONE".into(), done.to_str().unwrap().into()),
-        ],
+        command: command.into(),
+        environment: environment.into(),
         timeout: POSTPROCESSOR_TIMEOUT,
     });
     let running = fixture.start();
@@ -357,15 +366,39 @@ fn a_running_postprocessor_holds_nothing_back_and_is_left_alone() {
         let live = fixture.write(&format!("{path}.log"), b"1\n");
         running.rotator.rotate(&live, &info(path.as_bytes())).unwrap();
     }
-    wait_until("both are announced", || fixture.lines().len() == 2);
-    wait_until("both wait", || fixture.jobs().list(Stage::Announced, None, 9).unwrap().len() == 2);
-    // The first may not have been started yet; one second is what it has, and it needs no luck:
-    // either it is left alone or it waits for the next start.
-    let left = running.finisher.stop(Instant::now() + Duration::from_secs(1));
-    assert_eq!(left, 1);
-    fs::write(&go, "").unwrap();
-    wait_until("it ended by itself", || done.exists());
+    let waiting = || fixture.jobs().list(Stage::Announced, None, 9).unwrap().len();
+    wait_until("both are announced", || fixture.lines().len() == 2 && waiting() == 2);
+    wait_until("the first runs", || fixture.path("STARTED").exists());
+    running.abandon();
+    assert_eq!(waiting(), 1);
+    fixture.write("GO", b"");
+    wait_until("it ended by itself", || fixture.path("DONE").exists());
     fixture.start().finish();
+}
+
+#[test]
+fn rotations_at_once_add_up() {
+    let mut fixture = Fixture::new();
+    fixture.settings.compress = Compression::Zstd(0);
+    let running = fixture.start();
+    let live = |thread, number| fixture.path(&format!("live-{thread}-{number}.log"));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (rotator, live) = (&running.rotator, &live);
+            scope.spawn(move || {
+                for number in 0..25 {
+                    let live = live(thread, number);
+                    fs::write(&live, "1\n".repeat(thread + 1)).unwrap();
+                    rotator.rotate(&live, &info(b"x")).unwrap();
+                }
+            });
+        }
+    });
+    running.finish();
+    let lines = fixture.lines();
+    let records: u64 = lines.iter().map(|line| line["records"].as_u64().unwrap()).sum();
+    assert_eq!((lines.len(), records), (100, 25 * (1 + 2 + 3 + 4)));
+    assert_eq!(fixture.names().len(), 100);
 }
 
 #[test]
@@ -523,9 +556,8 @@ fn a_compression_is_given_up_at_the_deadline() {
     let mut fixture = Fixture::new();
     fixture.settings.compress = Compression::Zstd(19);
     fixture.rotator().rotate(&fixture.write("x.log", text().as_bytes()), &info(b"x")).unwrap();
-    let running = fixture.start();
     // Whether it was quick enough or not: nothing is lost, and nothing half done is left.
-    running.finisher.stop(Instant::now());
+    fixture.start().abandon();
     fixture.settings.compress = Compression::Zstd(0);
     fixture.start().finish();
     assert_eq!(fixture.lines().len(), 1);
@@ -546,140 +578,4 @@ fn a_failed_rotation_leaves_the_log() {
     fs::create_dir(fixture.path("dir.log")).unwrap();
     rotator.rotate(&fixture.path("dir.log"), &info(b"dir")).unwrap_err();
     assert_eq!(fixture.jobs().count().unwrap(), 0);
-}
-
-/// The lines of `rotated.ndjson`, shortened: name, records, open and close.
-fn summary(fixture: &Fixture) -> Vec<(String, u64, f64, f64)> {
-    let number = |value: &Value| value.as_f64().unwrap();
-    let short = |line: &Value| {
-        let file = Path::new(line["file"].as_str().unwrap()).file_name().unwrap();
-        let records = line["records"].as_u64().unwrap();
-        let name = file.to_str().unwrap().to_owned();
-        (name, records, number(&line["open"]), number(&line["close"]))
-    };
-    let mut lines: Vec<_> = fixture.lines().iter().map(short).collect();
-    lines.sort_by(|a, b| a.0.cmp(&b.0));
-    lines
-}
-
-fn set_modified(file: &Path, seconds: u64) {
-    let file = fs::OpenOptions::new().append(true).open(file).unwrap();
-    file.set_modified(time(seconds)).unwrap();
-}
-
-#[test]
-fn leftover_logs_are_put_in_order_and_rotated() {
-    let mut fixture = Fixture::new();
-    fixture.settings.gzip_extension = "z".into();
-    let torn = format!("{HEAD}2.5\t1\n3.5\t");
-    set_modified(&fixture.write("conn.log", torn.as_bytes()), 1_767_229_200);
-    let packed = gzip("{\"ts\":1.5}\n{\"ts\":2.5}\n{\"ts\":".as_bytes());
-    let packed = fixture.write("http.log.z", &packed[..packed.len() - 8]);
-    set_modified(&packed, 1_767_229_200);
-    fixture.write("empty.log", b"");
-    let hopeless = fixture.write("bad.log", b"no line");
-    for untouched in [
-        "conn.2025-01-01-00-00-00.log",
-        "conn.2025-01-01-00-00-00-1.log",
-        "conn-25-01-01_00.00.00.log.z",
-        "notes.txt",
-        "stderr.log",
-        ".hidden.log",
-        "conn.log.damaged",
-    ] {
-        fixture.write(untouched, b"no line");
-    }
-    fs::create_dir(fixture.path("dir.log")).unwrap();
-    std::os::unix::fs::symlink(&hopeless, fixture.path("link.log")).unwrap();
-    let before = fixture.names().len();
-
-    let running = fixture.start();
-    let recovered = recover(&running.rotator).unwrap();
-    let expected = Recovered { rotated: 2, empty: 1, set_aside: 1, failed: 0 };
-    assert_eq!(recovered, expected);
-    assert_eq!(recover(&running.rotator).unwrap(), Recovered::default());
-    running.finish();
-    assert_eq!(fs::read(fixture.path("bad.log.damaged")).unwrap(), b"no line");
-    assert_eq!(fixture.names().len(), before - 1);
-    let conn = fixture.path("conn.2026-01-01-00-00-00.log");
-    let closed = format!("{HEAD}2.5\t1\n#close\t2026-01-01-01-00-00\n");
-    assert_eq!(fs::read_to_string(conn).unwrap(), closed);
-    let lines = summary(&fixture);
-    let open = 1_767_225_600.0;
-    assert_eq!(lines[0], ("conn.2026-01-01-00-00-00.log".into(), 1, open, 1_767_229_200.0));
-    assert_eq!((lines[1].1, lines[1].3), (2, 1_767_229_200.0));
-    assert!(lines[1].0.ends_with(".log.z"), "{}", lines[1].0);
-}
-
-#[test]
-fn a_log_that_appears_later_is_recovered_by_name() {
-    let fixture = Fixture::new();
-    let rotator = fixture.rotator();
-    let live = fixture.path("x.log");
-    assert_eq!(recover_one(&rotator, &live).unwrap(), None);
-    fixture.write("x.log", format!("{HEAD}1.5\t1\n2").as_bytes());
-    let rotated = recover_one(&rotator, &live).unwrap().unwrap();
-    assert!(fs::read_to_string(&rotated).unwrap().contains("\n1.5\t1\n#close\t"));
-    fixture.write("x.log", b"torn");
-    assert_eq!(recover_one(&rotator, &live).unwrap(), None);
-    assert!(!live.exists() && fixture.path("x.log.damaged").exists());
-    fs::create_dir(&live).unwrap();
-    assert_eq!(recover_one(&rotator, &live).unwrap(), None);
-    fixture.write("x.txt", b"1\n");
-    recover_one(&rotator, &fixture.path("x.txt")).unwrap_err();
-}
-
-#[test]
-fn a_directory_of_zeeks_is_taken_over() {
-    let fixture = Fixture::new();
-    let log = |name: &str| set_modified(&fixture.write(name, text().as_bytes()), 4_102_444_800);
-    log("conn.log");
-    fixture.write(".shadow.conn.log", b".log\nMy::postprocessor\n");
-    log("dns.log");
-    fixture.write(".shadow.dns.log", b".log\n");
-    // Another extension than ours: its shadow says what it is.
-    log("ssl.txt");
-    fixture.write(".shadow.ssl.txt", b".txt\n\n");
-    fixture.write(".shadow.gone.log", b".log\n\n");
-    fixture.write(".tmp.shadow.http.log", b".l");
-    let now = job::Micros::from(SystemTime::now()).0 as f64 / 1e6;
-
-    let running = fixture.start();
-    let recovered = recover(&running.rotator).unwrap();
-    assert_eq!(recovered, Recovered { rotated: 3, ..Recovered::default() });
-    running.finish();
-    let lines = summary(&fixture);
-    assert_eq!(fixture.names(), lines.iter().map(|line| &*line.0).collect::<Vec<_>>());
-    for ((name, records, open, close), path) in lines.iter().zip(["conn", "dns", "ssl"]) {
-        assert!(name.starts_with(&format!("{path}.")), "{name}");
-        assert_eq!((*records, *close), (2, 4_102_444_800.0));
-        assert!((open - now).abs() < 3600.0, "the shadow's ctime, not the log's own: {open}");
-    }
-    assert_eq!(Path::new(&lines[2].0).extension().unwrap(), "txt");
-}
-
-#[test]
-fn a_crash_in_the_middle_of_the_recovery_is_made_good() {
-    let fixture = Fixture::new();
-    fixture.write("conn.log", format!("{HEAD}2.5\t1\n3.5\t").as_bytes());
-    fixture.write(".shadow.conn.log", b".log\n\n");
-    // Killed when the log was in order and its rename was announced, but had not happened.
-    repair::repair_plain(&fixture.path("conn.log"), fixture.rotator().names()).unwrap();
-    let id = JobId::new();
-    let job =
-        Job { live: "conn.log".into(), path: "conn".into(), ..job::tests::job(&fixture.path("")) };
-    fixture.write("conn.log", format!("{HEAD}2.5\t1\n#close\tx\n").as_bytes());
-    fixture.jobs().write(&id, Stage::Intent, &job).unwrap();
-    fs::write(fixture.jobs().path().join("recovered.tmp"), "half a stream").unwrap();
-    let running = fixture.start();
-    assert_eq!(recover(&running.rotator).unwrap().rotated, 1);
-    running.finish();
-    // Killed between the rotation and the end of the shadow.
-    fixture.write(".shadow.conn.log", b".log\n\n");
-    let running = fixture.start();
-    assert_eq!(recover(&running.rotator).unwrap(), Recovered::default());
-    running.finish();
-    assert_eq!(fixture.lines().len(), 1);
-    assert_eq!(fixture.names().len(), 1);
-    assert_eq!(names_of_jobs(&fixture.jobs()), [] as [String; 0]);
 }
