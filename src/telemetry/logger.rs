@@ -175,6 +175,10 @@ mod tests {
         logger.path("conn").batches.inc_by(4);
         logger.path("conn").records.inc_by(5);
         logger.path(b"conn").written_bytes.inc_by(6);
+        logger.path("conn").rotations.inc_by(8);
+        logger.path("conn").compressions.inc_by(9);
+        logger.compression_failures.inc_by(10);
+        logger.postprocessor_failures.inc_by(11);
         logger.sender("worker-1").rejected[BatchFault::Payload].inc_by(7);
         for (name, labels, expected) in [
             ("zeek_cluster_zeromq_msg_errors_total", "", "1"),
@@ -184,6 +188,10 @@ mod tests {
             ("zcluster_logger_records_total", r#",path="conn""#, "5"),
             ("zcluster_logger_written_bytes_total", r#",path="conn""#, "6"),
             ("zcluster_logger_write_errors_total", r#",path="conn""#, "0"),
+            ("zcluster_logger_rotations_total", r#",path="conn""#, "8"),
+            ("zcluster_logger_compressions_total", r#",path="conn""#, "9"),
+            ("zcluster_logger_compression_failures_total", "", "10"),
+            ("zcluster_logger_postprocessor_failures_total", "", "11"),
             (
                 "zcluster_logger_batches_rejected_total",
                 r#",sender="worker-1",reason="payload""#,
