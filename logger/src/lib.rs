@@ -13,6 +13,7 @@
 //! | `writer` | the writing thread: which batch belongs to which file |
 //! | `plans` | what to do with batches of a header that was seen before |
 //! | `log_file` | one file: opening, writing, going on after an error |
+//! | `rotation` | what becomes of a complete file: its name, compression, announcement |
 //! | `end` | until when, and why, the process ends |
 //! | `check` | `--check`: what the configuration means on this host |
 //! | `service` | the process: command line, start, signals, end |
@@ -29,6 +30,8 @@ mod end;
 mod intake;
 mod log_file;
 mod plans;
+#[allow(dead_code, unused_imports, reason = "the writer that calls it comes with the next commits")]
+mod rotation;
 mod service;
 mod writer;
 

@@ -1,0 +1,267 @@
+//! Counts what is in the text of a log, piece by piece as it is read. Pure.
+//!
+//! Records are the lines that are not meta lines (WIRE.md §5.1). Their times are those of the field
+//! `ts` where it is the first one, in each form of §5.2 and §5.5. Only the front of a line is ever
+//! kept, whatever its length.
+
+use bstr::ByteSlice;
+use jiff::Timestamp;
+use memchr::memchr;
+
+use super::job::Micros;
+use super::tsv_head::TsvHead;
+
+/// How much of a line is looked at.
+const FRONT: usize = 128;
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    /// Of the text.
+    pub(crate) bytes: u64,
+    pub(crate) records: u64,
+    /// Earliest time of a record.
+    pub(crate) first: Option<Micros>,
+    /// Latest time of a record.
+    pub(crate) last: Option<Micros>,
+}
+
+/// Where lines have their time.
+#[derive(Clone, Debug)]
+enum TimeField {
+    Nowhere,
+    FirstColumn(Vec<u8>),
+}
+
+/// Takes the text in.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    figures: Figures,
+    /// The front of a line whose end has not come yet.
+    front: Vec<u8>,
+    is_mid_line: bool,
+    is_first_line: bool,
+    bare_header: bool,
+    head: Option<TsvHead>,
+    time: TimeField,
+}
+
+impl Counter {
+    /// At the start of a text. `bare_header` says that its first line has the names of the columns
+    /// and nothing tells so.
+    pub(crate) fn new(bare_header: bool) -> Self {
+        Counter {
+            figures: Figures::default(),
+            front: Vec::with_capacity(FRONT),
+            is_mid_line: false,
+            is_first_line: true,
+            bare_header,
+            head: None,
+            time: TimeField::Nowhere,
+        }
+    }
+
+    /// Takes the next piece.
+    pub(crate) fn add(&mut self, mut text: &[u8]) {
+        self.figures.bytes += text.len() as u64;
+        while let Some(end) = memchr(b'\n', text) {
+            if self.is_mid_line {
+                self.keep(&text[..end]);
+                self.end_line();
+            } else {
+                self.line(&text[..end.min(FRONT)]);
+            }
+            text = &text[end + 1..];
+        }
+        if !text.is_empty() {
+            self.is_mid_line = true;
+            self.keep(text);
+        }
+    }
+
+    /// All of it has come.
+    pub(crate) fn finish(mut self) -> Figures {
+        if self.is_mid_line {
+            self.end_line();
+        }
+        self.figures
+    }
+
+    fn keep(&mut self, text: &[u8]) {
+        let room = FRONT - self.front.len();
+        self.front.extend_from_slice(&text[..text.len().min(room)]);
+    }
+
+    fn end_line(&mut self) {
+        let mut front = std::mem::take(&mut self.front);
+        self.line(&front);
+        front.clear();
+        self.front = front;
+        self.is_mid_line = false;
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        if std::mem::take(&mut self.is_first_line) {
+            self.head = TsvHead::parse(line);
+            if self.bare_header && self.head.is_none() {
+                self.take_columns(line, b"\t");
+                return;
+            }
+        }
+        if let Some(head) = self.head.as_ref().filter(|head| head.is_meta(line)) {
+            if let Some(columns) = head.value(line, "fields") {
+                let separator = head.separator().to_owned();
+                self.take_columns(columns, &separator);
+            }
+            return;
+        }
+        // A stray meta line where the file has no first line that says so.
+        if self.head.is_none() && line.starts_with(b"#") {
+            return;
+        }
+        self.figures.records += 1;
+        let time = match &self.time {
+            TimeField::FirstColumn(separator) => {
+                let end = line.find(separator).unwrap_or(line.len());
+                seconds(&line[..end])
+            }
+            TimeField::Nowhere => line.strip_prefix(br#"{"ts":"#).and_then(json_time),
+        };
+        if let Some(time) = time {
+            let Figures { first, last, .. } = &mut self.figures;
+            *first = Some(first.map_or(time, |first| first.min(time)));
+            *last = Some(last.map_or(time, |last| last.max(time)));
+        }
+    }
+
+    fn take_columns(&mut self, names: &[u8], separator: &[u8]) {
+        let is_time = names
+            .strip_prefix(b"ts")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(separator));
+        self.time =
+            if is_time { TimeField::FirstColumn(separator.to_owned()) } else { TimeField::Nowhere };
+    }
+}
+
+/// Seconds since 1970, as a decimal number.
+fn seconds(text: &[u8]) -> Option<Micros> {
+    let seconds: f64 = text.to_str().ok()?.parse().ok()?;
+    seconds.is_finite().then(|| Micros((seconds * 1e6).round() as i64))
+}
+
+/// The time a JSON line starts with, after `{"ts":`.
+fn json_time(text: &[u8]) -> Option<Micros> {
+    if let Some(text) = text.strip_prefix(b"\"") {
+        let (text, _) = text.split_once_str("\"")?;
+        let time: Timestamp = text.to_str().ok()?.parse().ok()?;
+        return Some(Micros(time.as_microsecond()));
+    }
+    let end = text.find_byteset(",}")?;
+    let text = &text[..end];
+    // Seconds always have a fraction or an exponent, milliseconds never.
+    if text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-') {
+        let milliseconds: i64 = text.to_str().ok()?.parse().ok()?;
+        return Some(Micros(milliseconds.checked_mul(1000)?));
+    }
+    seconds(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn count(text: &[u8], bare_header: bool, piece: usize) -> Figures {
+        let mut counter = Counter::new(bare_header);
+        text.chunks(piece).for_each(|piece| counter.add(piece));
+        counter.finish()
+    }
+
+    #[test]
+    fn records_and_times() {
+        const TSV: &str = "#separator \\x09\n#path\tx\n#fields\tts\ta\n#types\ttime\tstring\n";
+        let micros = |time: Option<i64>| time.map(Micros);
+        for (text, bare, records, first, last) in [
+            ("", false, 0, None, None),
+            (TSV, false, 0, None, None),
+            (
+                &*format!("{TSV}2.5\tx\n1.000001\ty\n-\tz\n#close\t-\n"),
+                false,
+                3,
+                Some(1_000_001),
+                Some(2_500_000),
+            ),
+            (
+                &format!("{TSV}2.5\tx\n#fields\ta\tts\n9\tx\n"),
+                false,
+                2,
+                Some(2_500_000),
+                Some(2_500_000),
+            ),
+            ("#separator ;\n#fields;ts\n1.0\n2.0\n", false, 2, Some(1_000_000), Some(2_000_000)),
+            (
+                "//separator \\x09\n//fields\tts\n1.0\n#\n",
+                false,
+                2,
+                Some(1_000_000),
+                Some(1_000_000),
+            ),
+            ("ts\ta\n7.0\tx\n", true, 1, Some(7_000_000), Some(7_000_000)),
+            ("ts\ta\n7.0\tx\n", false, 2, None, None),
+            ("tsx\ta\n7.0\tx\n", true, 1, None, None),
+            ("{\"ts\":3.25,\"a\":1}\n{\"ts\":1e-1}\n", false, 2, Some(100_000), Some(3_250_000)),
+            (
+                "{\"ts\":1767225600250}\n",
+                false,
+                1,
+                Some(1_767_225_600_250_000),
+                Some(1_767_225_600_250_000),
+            ),
+            (
+                "{\"ts\":\"2026-01-01T00:00:00.250000Z\"}\n",
+                false,
+                1,
+                Some(1_767_225_600_250_000),
+                Some(1_767_225_600_250_000),
+            ),
+            ("{\"a\":1,\"ts\":3.0}\n{\"ts\":null}\n{\"ts\":9e999}\n{\"ts\"", false, 4, None, None),
+            ("# stray\nx\ntorn", false, 2, None, None),
+        ] {
+            for piece in [1, 7, 1 << 20] {
+                let figures = count(text.as_bytes(), bare, piece);
+                let expected = Figures {
+                    bytes: text.len() as u64,
+                    records,
+                    first: micros(first),
+                    last: micros(last),
+                };
+                assert_eq!(figures, expected, "{text:?} by {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_long_line_the_front_is_kept() {
+        let mut counter = Counter::new(false);
+        for _ in 0..1000 {
+            counter.add(&[b'x'; 1000]);
+        }
+        assert!(counter.front.capacity() <= FRONT);
+        assert_eq!(counter.finish().records, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_no_difference(
+            text in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..300),
+                "(#|separator |fields|ts|\\\\x09|\t|\n|\\{|\"ts\":|1.5|,|\\}){0,40}"
+                    .prop_map(String::into_bytes),
+            ],
+            bare in any::<bool>(),
+            piece in 1..50_usize,
+        ) {
+            prop_assert_eq!(count(&text, bare, piece), count(&text, bare, 1000));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Renames that overwrite nothing, and what tells one file from another.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+/// Tells whether a name still stands for the same file: a rename changes neither member.
+///
+/// Device numbers are not part of it. They may change with a restart of the system, and the file
+/// is looked for in one directory only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileId {
+    inode: u64,
+    size: u64,
+}
+
+impl FileId {
+    pub(crate) fn new(metadata: &Metadata) -> Self {
+        FileId { inode: metadata.ino(), size: metadata.size() }
+    }
+
+    /// Whether the regular file of that name is this one. A name that stands for nothing is not.
+    pub(crate) fn is_at(self, path: &Path) -> io::Result<bool> {
+        let metadata = look_at(path)?;
+        Ok(metadata.is_some_and(|metadata| metadata.is_file() && Self::new(&metadata) == self))
+    }
+}
+
+/// What stands under a name itself, not where a symbolic link leads.
+pub(crate) fn look_at(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Renames where the new name is free; otherwise `AlreadyExists`.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some network and FUSE file systems do not know the flag.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_and_unlink(from, to),
+        outcome => Ok(outcome?),
+    }
+}
+
+/// Never without a name: whoever is killed in between leaves two names of one file.
+fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)?;
+    fs::remove_file(from).inspect_err(|_| {
+        // One name again. Where that fails too, the next start finds one file of two names.
+        let _ = fs::remove_file(to);
+    })
+}
+
+/// Removes a file that may be gone already.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if is_absent(&error) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Opens a regular file for reading; `None` where there is none under that name.
+pub(crate) fn open_regular(path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    // A FIFO that has taken the place of the file would block for ever.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) || is(&error, Errno::LOOP) || is(&error, Errno::NXIO) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then_some((file, metadata)))
+}
+
+/// Makes a file that must not exist.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Replaces a small file in one step, by way of `temporary` in the same directory.
+pub(crate) fn replace(path: &Path, temporary: &Path, text: &[u8], sync: bool) -> io::Result<()> {
+    remove_if_there(temporary)?;
+    let write = || {
+        let mut file = create_new(temporary)?;
+        file.write_all(text)?;
+        if sync {
+            file.sync_data()?;
+        }
+        fs::rename(temporary, path)
+    };
+    let outcome = write();
+    if outcome.is_err() {
+        let _ = remove_if_there(temporary);
+    }
+    outcome
+}
+
+/// Makes the names in a directory survive a power cut.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    match File::open(dir)?.sync_all() {
+        // Some file systems have no such thing for directories.
+        Err(error) if is(&error, Errno::INVAL) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// The name with this at its end.
+pub(crate) fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(end);
+    name.into()
+}
+
+/// The last part of a path, as bytes.
+pub(crate) fn name_of(path: &Path) -> &[u8] {
+    path.file_name().unwrap_or_default().as_bytes()
+}
+
+/// Whether an error of the system is this one.
+pub(crate) fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        for rename in [rename_new, link_and_unlink] {
+            fs::write(&a, "a").unwrap();
+            fs::write(&b, "b").unwrap();
+            assert_eq!(rename(&a, &b).unwrap_err().kind(), ErrorKind::AlreadyExists);
+            assert_eq!(fs::read_to_string(&b).unwrap(), "b");
+            fs::remove_file(&b).unwrap();
+            let id = FileId::new(&fs::metadata(&a).unwrap());
+            rename(&a, &b).unwrap();
+            assert_eq!((id.is_at(&a).unwrap(), id.is_at(&b).unwrap()), (false, true));
+            fs::remove_file(&b).unwrap();
+        }
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("file"), "").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(CWD, path("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(open_regular(&path("file")).unwrap().is_some());
+        for name in ["link", "fifo", ".", "missing", "file/x"] {
+            assert!(open_regular(&path(name)).unwrap().is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn replacing_leaves_no_temporary() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, temporary) = (dir.path().join("a"), dir.path().join("a.tmp"));
+        fs::write(&temporary, "left by a crash").unwrap();
+        for sync in [false, true] {
+            replace(&path, &temporary, b"text", sync).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "text");
+            assert!(!temporary.exists());
+        }
+        assert!(replace(&dir.path().join("x/y"), &temporary, b"text", false).is_err());
+        assert!(!temporary.exists());
+    }
+}

@@ -1,0 +1,444 @@
+//! The job directory, `.rotated` in the log directory: what is under way, on disk.
+//!
+//! A job is one small JSON file, written whole or not at all, whose extension is its [`Stage`].
+//! The directory is the queue between the writer and the finisher, so that neither a slow disk nor
+//! a slow postprocessor costs memory, and nothing is forgotten by a process that is killed.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use bstr::BString;
+use rustix::rand::{GetRandomFlags, getrandom};
+use serde::{Deserialize, Serialize};
+
+use super::files::{self, FileId};
+use super::json_bytes;
+
+/// The name of the directory, in the log directory.
+pub(crate) const JOB_DIR: &str = ".rotated";
+/// A job file is far smaller: the paths in it are file names.
+const MAX_JOB: u64 = 64 << 10;
+
+/// A time in microseconds since 1970, as the text of logs has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Micros(pub(crate) i64);
+
+impl From<SystemTime> for Micros {
+    fn from(time: SystemTime) -> Self {
+        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => Micros(micros(after)),
+            Err(before) => Micros(-micros(before.duration())),
+        }
+    }
+}
+
+impl From<Micros> for SystemTime {
+    fn from(time: Micros) -> Self {
+        let distance = Duration::from_micros(time.0.unsigned_abs());
+        let epoch = SystemTime::UNIX_EPOCH;
+        let time =
+            if time.0 < 0 { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
+        time.unwrap_or(epoch)
+    }
+}
+
+/// How far a job has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The log is about to be renamed. Resolved at the next start, if it comes to that.
+    Intent,
+    /// Renamed: to be compressed and announced.
+    Rotated,
+    /// Announced: the postprocessor is to run.
+    Announced,
+}
+
+impl Stage {
+    fn extension(self) -> &'static str {
+        match self {
+            Stage::Intent => "intent",
+            Stage::Rotated => "json",
+            Stage::Announced => "post",
+        }
+    }
+}
+
+/// The name of a job; names sort by time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct JobId(String);
+
+impl JobId {
+    /// One that nobody else has, in this directory or another.
+    pub(crate) fn new() -> Self {
+        let now = Micros::from(SystemTime::now()).0.max(0);
+        let mut random = [0; 6];
+        // Without it the time is unique enough: jobs are made one after the other.
+        let _ = getrandom(&mut random, GetRandomFlags::NONBLOCK);
+        let random = random.map(|byte| format!("{byte:02x}")).concat();
+        JobId(format!("{now:017}-{random}"))
+    }
+
+    /// The name of the temporary file beside the rotated one.
+    pub(crate) fn temporary_name(&self) -> String {
+        format!(".tmp.{}", self.0)
+    }
+}
+
+impl std::fmt::Display for JobId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One rotated file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// The log's path (WIRE.md §5.7).
+    #[serde(with = "json_bytes")]
+    pub(crate) path: BString,
+    /// The file's name before, in the log directory.
+    #[serde(with = "json_bytes")]
+    pub(crate) live: BString,
+    /// What stands behind the path and a dot in both names.
+    #[serde(with = "json_bytes")]
+    pub(crate) extension: BString,
+    /// The file after, uncompressed; absolute.
+    #[serde(with = "json_bytes")]
+    pub(crate) file: BString,
+    /// The name in the job directory under which the file waits to be copied to another file
+    /// system.
+    #[serde(default)]
+    pub(crate) held: Option<String>,
+    pub(crate) open: Micros,
+    pub(crate) close: Micros,
+    pub(crate) terminating: bool,
+    /// The text is a gzip stream already (`gzip_level`).
+    pub(crate) gzipped: bool,
+    /// The first line is the names of the columns (`tsv`).
+    pub(crate) bare_header: bool,
+    /// Which file it is about.
+    pub(crate) source: FileId,
+    /// What came out, known just before the result takes its name.
+    #[serde(default)]
+    pub(crate) finished: Option<Finished>,
+}
+
+/// A file as it is shipped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Finished {
+    /// Where it is; absolute.
+    #[serde(with = "json_bytes")]
+    pub(crate) file: BString,
+    pub(crate) id: FileId,
+    pub(crate) size: u64,
+    pub(crate) sha256: String,
+    pub(crate) records: u64,
+    /// Of the text.
+    pub(crate) bytes: u64,
+    /// Earliest and latest time of a record.
+    pub(crate) first: Option<Micros>,
+    pub(crate) last: Option<Micros>,
+}
+
+impl Job {
+    /// The log's file before the rotation.
+    pub(crate) fn live_path(&self, log_dir: &Path) -> PathBuf {
+        log_dir.join(OsStr::from_bytes(&self.live))
+    }
+
+    /// The rotated file, uncompressed.
+    pub(crate) fn file_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.file))
+    }
+}
+
+impl Finished {
+    pub(crate) fn file_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.file))
+    }
+}
+
+/// Where jobs are.
+#[derive(Clone, Debug)]
+pub(crate) struct JobDir {
+    log_dir: PathBuf,
+    dir: PathBuf,
+    /// Whether jobs survive a power cut too.
+    sync: bool,
+}
+
+impl JobDir {
+    /// That of a log directory. Made when it is first needed.
+    pub(crate) fn new(log_dir: &Path, sync: bool) -> Self {
+        JobDir { log_dir: log_dir.to_owned(), dir: log_dir.join(JOB_DIR), sync }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    fn file(&self, id: &JobId, stage: Stage) -> PathBuf {
+        self.dir.join(format!("{id}.{}", stage.extension()))
+    }
+
+    /// Where the file of a job waits: under its held name, or else where it is to be.
+    pub(crate) fn source_path(&self, job: &Job) -> PathBuf {
+        match &job.held {
+            Some(name) => self.dir.join(name),
+            None => job.file_path().to_owned(),
+        }
+    }
+
+    /// Writes a job, over what it was before.
+    pub(crate) fn write(&self, id: &JobId, stage: Stage, job: &Job) -> io::Result<()> {
+        let text = serde_json::to_vec(job)?;
+        let file = self.file(id, stage);
+        let temporary = self.dir.join(format!("{id}.tmp"));
+        match files::replace(&file, &temporary, &text, self.sync) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Not the log directory: that one was removed for a reason, or is not mounted.
+                self.make()?;
+                files::replace(&file, &temporary, &text, self.sync)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Makes the directory.
+    pub(crate) fn make(&self) -> io::Result<()> {
+        match fs::create_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// A temporary file that is removed at the next start if it is left behind.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.dir.join(format!("{}.tmp", JobId::new()))
+    }
+
+    /// Moves a job to a later stage.
+    pub(crate) fn promote(&self, id: &JobId, from: Stage, to: Stage) -> io::Result<()> {
+        fs::rename(self.file(id, from), self.file(id, to))
+    }
+
+    /// Takes a job off.
+    pub(crate) fn remove(&self, id: &JobId, stage: Stage) -> io::Result<()> {
+        files::remove_if_there(&self.file(id, stage))
+    }
+
+    /// Reads a job; `InvalidData` where the file is none.
+    pub(crate) fn load(&self, id: &JobId, stage: Stage) -> io::Result<Job> {
+        let file = self.file(id, stage);
+        if fs::metadata(&file)?.len() > MAX_JOB {
+            return Err(io::Error::new(ErrorKind::InvalidData, "too large for a job"));
+        }
+        let job: Job = serde_json::from_slice(&fs::read(&file)?)
+            .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        let is_name = |name: &[u8]| !name.contains(&b'/') && name != b".." && !name.is_empty();
+        let held_is_name = job.held.as_ref().is_none_or(|name| is_name(name.as_bytes()));
+        if !is_name(&job.live) || !held_is_name || !job.file_path().is_absolute() {
+            return Err(io::Error::new(ErrorKind::InvalidData, "names files elsewhere"));
+        }
+        Ok(job)
+    }
+
+    /// The first jobs of a stage after one, at most `limit`, in order.
+    pub(crate) fn list(
+        &self,
+        stage: Stage,
+        after: Option<&JobId>,
+        limit: usize,
+    ) -> io::Result<Vec<JobId>> {
+        let mut found = BTreeSet::new();
+        self.for_each_name(|name| {
+            let id = name.strip_suffix(stage.extension()).and_then(|name| name.strip_suffix('.'));
+            let Some(id) = id.map(|id| JobId(id.to_owned())) else { return Ok(()) };
+            if after.is_none_or(|after| id > *after) {
+                found.insert(id);
+                if found.len() > limit {
+                    found.pop_last();
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// How many jobs there are after `Intent`.
+    pub(crate) fn count(&self) -> io::Result<usize> {
+        let mut count = 0;
+        let stages = [Stage::Rotated, Stage::Announced].map(Stage::extension);
+        self.for_each_name(|name| {
+            let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+            count += usize::from(stages.contains(&extension));
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    fn for_each_name(&self, mut f: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            outcome => outcome?,
+        };
+        for entry in entries {
+            // Names of ours are ASCII.
+            entry?.file_name().to_str().map_or(Ok(()), &mut f)?;
+        }
+        Ok(())
+    }
+
+    /// Settles what a killed predecessor left: half-written jobs go, and rotations that were about
+    /// to happen either did, and are jobs, or did not, and the log is still there.
+    ///
+    /// Before any thread uses the directory, and while no other process does.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        let mut temporary = Vec::new();
+        self.for_each_name(|name| {
+            if name.strip_suffix(".tmp").is_some() {
+                temporary.push(self.dir.join(name));
+            }
+            Ok(())
+        })?;
+        temporary.iter().try_for_each(|file| files::remove_if_there(file))?;
+        let mut after = None;
+        loop {
+            let ids = self.list(Stage::Intent, after.as_ref(), 1000)?;
+            let Some(last) = ids.last() else { return Ok(()) };
+            ids.iter().try_for_each(|id| self.settle_intent(id))?;
+            after = Some(last.clone());
+        }
+    }
+
+    fn settle_intent(&self, id: &JobId) -> io::Result<()> {
+        let job = match self.load(id, Stage::Intent) {
+            Ok(job) => job,
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                log::warn!("dropped the rotation job {id}, which cannot be read: {error}");
+                return self.remove(id, Stage::Intent);
+            }
+            Err(error) => return Err(error),
+        };
+        if !job.source.is_at(&self.source_path(&job))? {
+            return self.remove(id, Stage::Intent);
+        }
+        let live = job.live_path(&self.log_dir);
+        // Killed between the two steps of a rename by link: one file of two names.
+        if job.source.is_at(&live)? {
+            files::remove_if_there(&live)?;
+        }
+        self.promote(id, Stage::Intent, Stage::Rotated)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn job(dir: &Path) -> Job {
+        fs::write(dir.join("conn.log"), "1\n").unwrap();
+        Job {
+            path: "conn".into(),
+            live: "conn.log".into(),
+            extension: "log".into(),
+            file: dir.join("conn.x.log").into_os_string().into_encoded_bytes().into(),
+            held: None,
+            open: Micros(1),
+            close: Micros(-2),
+            terminating: true,
+            gzipped: false,
+            bare_header: false,
+            source: FileId::new(&fs::metadata(dir.join("conn.log")).unwrap()),
+            finished: None,
+        }
+    }
+
+    #[test]
+    fn jobs_come_back_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut job = job(dir.path());
+        job.path = b"caf\xe9".into();
+        job.finished = Some(Finished {
+            file: b"/a\xff".into(),
+            id: job.source,
+            size: 1,
+            sha256: "0".into(),
+            records: 2,
+            bytes: 3,
+            first: None,
+            last: Some(Micros(4)),
+        });
+        let jobs = JobDir::new(dir.path(), true);
+        assert_eq!(jobs.list(Stage::Rotated, None, 10).unwrap(), []);
+        let ids: Vec<JobId> = (0..5).map(|n| JobId(format!("{n}-x"))).collect();
+        for id in ids.iter().rev() {
+            jobs.write(id, Stage::Rotated, &job).unwrap();
+        }
+        jobs.promote(&ids[4], Stage::Rotated, Stage::Announced).unwrap();
+        assert_eq!(jobs.list(Stage::Rotated, None, 3).unwrap(), ids[..3]);
+        assert_eq!(jobs.list(Stage::Rotated, Some(&ids[1]), 3).unwrap(), ids[2..4]);
+        assert_eq!(jobs.list(Stage::Announced, None, 3).unwrap(), ids[4..]);
+        assert_eq!(jobs.load(&ids[0], Stage::Rotated).unwrap(), job);
+        assert_eq!(jobs.count().unwrap(), 5);
+        jobs.remove(&ids[0], Stage::Rotated).unwrap();
+        assert_eq!(jobs.count().unwrap(), 4);
+        assert!(JobId::new() < JobId::new() || JobId::new() != JobId::new());
+    }
+
+    #[test]
+    fn an_intent_is_settled_by_where_the_file_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = JobDir::new(dir.path(), false);
+        let id = JobId::new();
+        let job = job(dir.path());
+        let (live, file) = (dir.path().join("conn.log"), dir.path().join("conn.x.log"));
+        let settle = || {
+            jobs.write(&id, Stage::Intent, &job).unwrap();
+            jobs.settle().unwrap();
+            assert_eq!(jobs.list(Stage::Intent, None, 1).unwrap(), []);
+            let is_job = jobs.load(&id, Stage::Rotated).is_ok();
+            jobs.remove(&id, Stage::Rotated).unwrap();
+            (is_job, live.exists(), file.exists())
+        };
+        assert_eq!(settle(), (false, true, false), "not renamed");
+        fs::write(&file, "2\n").unwrap();
+        assert_eq!(settle(), (false, true, true), "somebody else has the name");
+        fs::remove_file(&file).unwrap();
+        fs::hard_link(&live, &file).unwrap();
+        assert_eq!(settle(), (true, false, true), "half renamed");
+        assert_eq!(settle(), (true, false, true), "renamed");
+    }
+
+    #[test]
+    fn what_is_no_job_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = JobDir::new(dir.path(), false);
+        jobs.settle().unwrap();
+        let path = dir.path().join(JOB_DIR);
+        fs::create_dir(&path).unwrap();
+        let mut elsewhere = job(dir.path());
+        elsewhere.live = "../x".into();
+        let elsewhere = serde_json::to_string(&elsewhere).unwrap();
+        for text in ["", "{", "{}", &elsewhere] {
+            fs::write(path.join("1-a.intent"), text).unwrap();
+            fs::write(path.join("1-b.tmp"), text).unwrap();
+            jobs.settle().unwrap();
+            assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_before_1970_are_times() {
+        for micros in [0, 1, -1, 1_767_225_600_250_000, -1_000_001] {
+            let time = SystemTime::from(Micros(micros));
+            assert_eq!(Micros::from(time), Micros(micros));
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Names of rotated files (WIRE.md §5.8), and how to tell them from those of live ones. Pure: the
+//! time zone is an argument.
+//!
+//! Zeek overwrites where two rotations agree on a name. Ours take a number: behind the time, or in
+//! the archiver's form within `log_suffix`, which zeek-archiver carries on to the name of its own.
+
+use std::time::SystemTime;
+
+use bstr::{BStr, BString, ByteSlice};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// What a file name may have, in bytes, on every file system Zeek runs on.
+const MAX_FILE_NAME: usize = 255;
+/// Room that is left for the extension of a compressed file.
+const COMPRESSED_EXTENSION: usize = ".zst".len();
+/// The time of the ASCII writer's form and of the archiver's.
+const LONG_TIME: &str = "%Y-%m-%d-%H-%M-%S";
+/// The time of the generic form and of the postprocessor's arguments.
+const SHORT_TIME: &str = "%y-%m-%d_%H.%M.%S";
+
+/// The form of a rotated file's name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RotationName {
+    /// `conn.2026-01-01-00-00-00.log`, of the ASCII writer.
+    #[default]
+    Ascii,
+    /// `conn-26-01-01_00.00.00.log`, of writers with a postprocessor of their own.
+    Generic,
+    /// `conn__2026-01-01-00-00-00__2026-01-01-01-00-00__.log`, for zeek-archiver.
+    Archiver,
+}
+
+/// How rotated files are named.
+#[derive(Clone, Debug)]
+pub(crate) struct NameRules {
+    form: RotationName,
+    /// The logger's name, where it becomes part of the form.
+    logger: Option<String>,
+    zone: TimeZone,
+}
+
+impl NameRules {
+    /// Names of this form. `logger` is the node's name where the layout has several loggers;
+    /// `in_all_forms` says that the forms without a place for it have it at the end. Such a name
+    /// with `,`, `=` or `/` in it is left out, as Zeek does; [`drops`](Self::drops) tells.
+    pub(crate) fn new(
+        form: RotationName,
+        logger: Option<&str>,
+        in_all_forms: bool,
+        zone: TimeZone,
+    ) -> Self {
+        let logger = logger
+            .filter(|_| in_all_forms || form == RotationName::Archiver)
+            .filter(|logger| !logger.is_empty() && !Self::drops(logger));
+        NameRules { form, logger: logger.map(str::to_owned), zone }
+    }
+
+    /// Whether a logger's name cannot be part of a file's name.
+    pub(crate) fn drops(logger: &str) -> bool {
+        logger.contains([',', '=', '/', '\0'])
+    }
+
+    /// The name without its extension. `number` tells files apart that would have the same one; 0
+    /// is left out. A path too long for a file name with an extension of that many bytes is cut.
+    pub(crate) fn stem(
+        &self,
+        path: &BStr,
+        open: SystemTime,
+        close: SystemTime,
+        number: u32,
+        extension: usize,
+    ) -> BString {
+        let numbered =
+            |before: &str| if number == 0 { String::new() } else { format!("{before}{number}") };
+        let logger = |before: &str| match &self.logger {
+            Some(logger) => format!("{before}{logger}"),
+            None => String::new(),
+        };
+        let rest = match self.form {
+            RotationName::Ascii => {
+                format!(".{}{}{}", self.long_time(open), numbered("-"), logger("."))
+            }
+            RotationName::Generic => {
+                format!("-{}{}{}", self.short_time(open), numbered("-"), logger("-"))
+            }
+            RotationName::Archiver => {
+                let suffix = match &self.logger {
+                    Some(logger) => format!("log_suffix={logger}{}__", numbered("-")),
+                    None if number > 0 => format!("log_suffix={number}__"),
+                    None => String::new(),
+                };
+                format!("__{}__{}__{suffix}", self.long_time(open), self.long_time(close))
+            }
+        };
+        let around = rest.len() + 1 + extension + COMPRESSED_EXTENSION;
+        let room = MAX_FILE_NAME.saturating_sub(around);
+        let mut name = BString::from(cut(path, room));
+        name.extend_from_slice(rest.as_bytes());
+        name
+    }
+
+    /// A time as the postprocessor command is given it.
+    pub(crate) fn short_time(&self, time: SystemTime) -> String {
+        self.text(time, SHORT_TIME)
+    }
+
+    /// A time as headers and footers of TSV logs have it.
+    pub(crate) fn long_time(&self, time: SystemTime) -> String {
+        self.text(time, LONG_TIME)
+    }
+
+    /// Reads a [`long_time`](Self::long_time).
+    pub(crate) fn parse_long_time(&self, text: &[u8]) -> Option<SystemTime> {
+        let text = text.to_str().ok()?;
+        let local = jiff::civil::DateTime::strptime(LONG_TIME, text).ok()?;
+        Some(local.to_zoned(self.zone.clone()).ok()?.timestamp().into())
+    }
+
+    fn text(&self, time: SystemTime, format: &str) -> String {
+        let time = Timestamp::try_from(time).unwrap_or_default();
+        time.to_zoned(self.zone.clone()).strftime(format).to_string()
+    }
+}
+
+/// The first bytes of a path, not in the middle of a character.
+fn cut(path: &BStr, room: usize) -> &[u8] {
+    if path.len() <= room {
+        return path;
+    }
+    let is_inside = |at: &usize| path[*at] & 0xc0 == 0x80;
+    // Bytes that are no UTF-8 may all look like the inside of one.
+    let end = (0..=room).rev().take(4).find(|at| !is_inside(at)).unwrap_or(room);
+    &path[..end]
+}
+
+/// Whether the name of a file, without its extension, is one that rotation gives: in any form, with
+/// or without number and logger.
+pub(crate) fn is_rotated_name(stem: &BStr) -> bool {
+    is_ascii_form(stem) || is_generic_form(stem) || is_archiver_form(stem)
+}
+
+fn is_ascii_form(stem: &[u8]) -> bool {
+    ends_after(stem, b".", LONG_SHAPE, |rest| {
+        let digits = rest.strip_prefix(b"-").map(|rest| (digits(rest), rest));
+        let rest = match digits {
+            Some((0, _)) => return false,
+            Some((count, rest)) => &rest[count..],
+            None => rest,
+        };
+        rest.is_empty() || rest.len() > 1 && rest[0] == b'.'
+    })
+}
+
+fn is_generic_form(stem: &[u8]) -> bool {
+    ends_after(stem, b"-", SHORT_SHAPE, |rest| rest.is_empty() || rest.len() > 1 && rest[0] == b'-')
+}
+
+fn is_archiver_form(stem: &[u8]) -> bool {
+    ends_after(stem, b"__", LONG_SHAPE, |rest| {
+        let Some(rest) = rest.strip_prefix(b"__").and_then(|rest| strip(rest, LONG_SHAPE)) else {
+            return false;
+        };
+        rest.strip_prefix(b"__").is_some_and(|rest| rest.is_empty() || rest.ends_with(b"__"))
+    })
+}
+
+const LONG_SHAPE: &[u8] = b"0000-00-00-00-00-00";
+const SHORT_SHAPE: &[u8] = b"00-00-00_00.00.00";
+
+/// Whether a path, `before` and a time of that shape stand at the front, with a good rest.
+fn ends_after(stem: &[u8], before: &[u8], shape: &[u8], is_good: impl Fn(&[u8]) -> bool) -> bool {
+    // Not only where a search would find it next: the path may end in such characters.
+    (1..stem.len()).any(|start| {
+        let rest = stem[start..].strip_prefix(before).and_then(|rest| strip(rest, shape));
+        rest.is_some_and(&is_good)
+    })
+}
+
+/// Takes a text of that shape, in which `0` stands for a digit, off the front.
+fn strip<'a>(text: &'a [u8], shape: &[u8]) -> Option<&'a [u8]> {
+    let (front, rest) = text.split_at_checked(shape.len())?;
+    let fits = |(byte, shape): (&u8, &u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        other => byte == other,
+    };
+    front.iter().zip(shape).all(fits).then_some(rest)
+}
+
+fn digits(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn time(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn name(form: RotationName, logger: Option<&str>, all: bool, number: u32) -> String {
+        let rules = NameRules::new(form, logger, all, TimeZone::UTC);
+        let (open, close) = (time(1_767_225_600), time(1_767_229_200));
+        rules.stem(b"conn".as_bstr(), open, close, number, 3).to_string()
+    }
+
+    #[test]
+    fn names_are_zeeks() {
+        use RotationName::{Archiver, Ascii, Generic};
+        let one = Some("logger-1");
+        for (form, logger, all, number, expected) in [
+            (Ascii, None, false, 0, "conn.2026-01-01-00-00-00"),
+            (Ascii, one, false, 0, "conn.2026-01-01-00-00-00"),
+            (Ascii, None, true, 2, "conn.2026-01-01-00-00-00-2"),
+            (Ascii, one, true, 0, "conn.2026-01-01-00-00-00.logger-1"),
+            (Ascii, one, true, 3, "conn.2026-01-01-00-00-00-3.logger-1"),
+            (Generic, None, false, 0, "conn-26-01-01_00.00.00"),
+            (Generic, one, false, 1, "conn-26-01-01_00.00.00-1"),
+            (Generic, one, true, 0, "conn-26-01-01_00.00.00-logger-1"),
+            (Generic, one, true, 12, "conn-26-01-01_00.00.00-12-logger-1"),
+            (Archiver, None, true, 0, "conn__2026-01-01-00-00-00__2026-01-01-01-00-00__"),
+            (
+                Archiver,
+                one,
+                false,
+                0,
+                "conn__2026-01-01-00-00-00__2026-01-01-01-00-00__log_suffix=logger-1__",
+            ),
+            (
+                Archiver,
+                one,
+                true,
+                2,
+                "conn__2026-01-01-00-00-00__2026-01-01-01-00-00__log_suffix=logger-1-2__",
+            ),
+            (
+                Archiver,
+                None,
+                true,
+                2,
+                "conn__2026-01-01-00-00-00__2026-01-01-01-00-00__log_suffix=2__",
+            ),
+            (Archiver, Some("a,b"), true, 0, "conn__2026-01-01-00-00-00__2026-01-01-01-00-00__"),
+        ] {
+            let got = name(form, logger, all, number);
+            assert_eq!(got, expected);
+            assert!(is_rotated_name(got.as_bytes().as_bstr()), "{got}");
+        }
+    }
+
+    #[test]
+    fn times_are_local() {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let rules = NameRules::new(RotationName::Ascii, None, false, zone);
+        let open = time(1_782_864_000);
+        assert_eq!(rules.short_time(open), "26-07-01_02.00.00");
+        assert_eq!(rules.long_time(open), "2026-07-01-02-00-00");
+        assert_eq!(rules.parse_long_time(b"2026-07-01-02-00-00"), Some(open));
+        for text in ["", "2026-07-01", "2026-07-01-02-00-00x", "2026-13-01-02-00-00"] {
+            assert_eq!(rules.parse_long_time(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn live_names_are_not_rotated_ones() {
+        for stem in [
+            "conn",
+            "conn-2",
+            "conn.2",
+            "conn.2026-01-01",
+            "conn-26-01-01",
+            ".2026-01-01-00-00-00",
+            "conn.2026-01-01-00-00-0",
+            "conn.2026-01-01-00-00-00-",
+            "conn.2026-01-01-00-00-00x",
+            "conn.2026-01-01-00-00-00.",
+            "conn__2026-01-01-00-00-00__",
+            "conn__2026-01-01-00-00-00__2026-01-01-01-00-00__x",
+            "",
+            "__",
+        ] {
+            assert!(!is_rotated_name(stem.as_bytes().as_bstr()), "{stem}");
+        }
+        for stem in ["a.b.2026-01-01-00-00-00", "a-b-26-01-01_00.00.00", "a.2026-01-01-00-00-00-1"]
+        {
+            assert!(is_rotated_name(stem.as_bytes().as_bstr()), "{stem}");
+        }
+    }
+
+    #[test]
+    fn long_paths_are_cut_between_characters() {
+        assert_eq!(cut("grüße".into(), 3), b"gr");
+        assert_eq!(cut("grüße".into(), 4), "grü".as_bytes());
+        assert_eq!(cut(BStr::new(&[0x80; 9]), 5), [0x80; 5]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_known_and_fits(
+            path in prop::collection::vec(any::<u8>(), 1..=crate::path::MAX_PATH),
+            form in prop::sample::select(vec![
+                RotationName::Ascii, RotationName::Generic, RotationName::Archiver,
+            ]),
+            logger in prop::option::of("[a-z0-9.-]{1,20}"),
+            seconds in 0..4_000_000_000_u64,
+            number in prop_oneof![Just(0), 0..10_000_u32],
+        ) {
+            let rules = NameRules::new(form, logger.as_deref(), true, TimeZone::UTC);
+            let open = time(seconds);
+            let stem = rules.stem(path.as_bstr(), open, open, number, 6);
+            prop_assert!(is_rotated_name(stem.as_bstr()), "{stem}");
+            prop_assert!(stem.len() + ".log.gz.zst".len() <= MAX_FILE_NAME);
+        }
+
+        #[test]
+        fn any_name_can_be_asked_about(stem in prop::collection::vec(any::<u8>(), 0..100)) {
+            is_rotated_name(stem.as_bstr());
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The logs that a predecessor left live: a process that was killed, or a Zeek logger whose
+//! directory we take over (WIRE.md §5.9). Each is put in order and rotated like any other.
+//!
+//! What cannot be put in order is set aside under another name, untouched, and never a reason not
+//! to start. Each step can be done again after a crash; until the last one the log is where it was.
+
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bstr::{BString, ByteSlice};
+use rustix::fs::fstat;
+
+use super::RotationSettings;
+use super::files;
+use super::name::is_rotated_name;
+use super::repair::{self, Repaired};
+use super::rotator::{RotationInfo, Rotator};
+use super::shadow::{self, Shadow};
+use crate::path::LogPath;
+
+/// What is put behind the name of a log that was set aside.
+const SET_ASIDE: &str = ".damaged";
+/// Names tried to set a log aside.
+const MAX_NUMBER: u32 = 1000;
+/// Standard output and error of processes in Zeek's directories: not logs.
+const NOT_LOGS: [&[u8]; 2] = [b"stdout", b"stderr"];
+
+/// What was found and done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recovered {
+    /// Logs that were rotated.
+    pub(crate) rotated: usize,
+    /// Files without any text that were removed.
+    pub(crate) empty: usize,
+    /// Logs that could not be put in order and have another name now.
+    pub(crate) set_aside: usize,
+    /// Logs that are where they were, as something failed.
+    pub(crate) failed: usize,
+}
+
+/// What became of one log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fate {
+    Rotated(PathBuf),
+    Empty,
+    SetAside,
+}
+
+/// Recovers every live log of the log directory. Before anything is written there.
+///
+/// # Errors
+/// When the directory cannot be read. What goes wrong with one log is told, and counted.
+pub(crate) fn recover(rotator: &Rotator) -> io::Result<Recovered> {
+    let settings = rotator.settings();
+    let mut recovered = Recovered::default();
+    for (shadow, log) in shadow::list(&settings.log_dir)? {
+        let outcome = recover_shadowed(rotator, &shadow, &log);
+        recovered.count(&settings.log_dir.join(OsStr::from_bytes(&log)), outcome.transpose());
+    }
+    for (live, name) in live_logs(settings)? {
+        let outcome = recover_log(rotator, &live, &name, None);
+        recovered.count(&live, Some(outcome));
+    }
+    Ok(recovered)
+}
+
+impl Recovered {
+    fn count(&mut self, live: &Path, outcome: Option<io::Result<Fate>>) {
+        match outcome {
+            None => {}
+            Some(Ok(Fate::Rotated(_))) => self.rotated += 1,
+            Some(Ok(Fate::Empty)) => self.empty += 1,
+            Some(Ok(Fate::SetAside)) => self.set_aside += 1,
+            Some(Err(error)) => {
+                self.failed += 1;
+                log::error!("cannot recover {}: {error}", live.display());
+            }
+        }
+    }
+}
+
+/// Recovers the file under a name that is about to be opened for the first time, if there is one.
+/// Returns the name it was rotated to. Afterwards the name is free, or stands for something that is
+/// no regular file.
+///
+/// # Errors
+/// When something fails; then the file is still there.
+pub(crate) fn recover_one(rotator: &Rotator, live: &Path) -> io::Result<Option<PathBuf>> {
+    if !files::look_at(live)?.is_some_and(|metadata| metadata.is_file()) {
+        return Ok(None);
+    }
+    let invalid = || io::Error::new(ErrorKind::InvalidFilename, "not the name of a log");
+    let name = LiveName::parse(files::name_of(live), rotator.settings()).ok_or_else(invalid)?;
+    match recover_log(rotator, live, &name, None)? {
+        Fate::Rotated(file) => Ok(Some(file)),
+        Fate::Empty | Fate::SetAside => Ok(None),
+    }
+}
+
+/// The name of a live log, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LiveName {
+    path: LogPath,
+    /// With no dot in front.
+    extension: BString,
+}
+
+impl LiveName {
+    /// `<path>.<suffix>` or `<path>.<suffix>.<gzip extension>`.
+    fn parse(name: &[u8], settings: &RotationSettings) -> Option<Self> {
+        let strip = |name: &'_ [u8], extension: &str| -> Option<usize> {
+            let rest = name.strip_suffix(extension.as_bytes())?.strip_suffix(b".")?;
+            (!extension.is_empty()).then_some(rest.len())
+        };
+        let plain = strip(name, &settings.gzip_extension).unwrap_or(name.len());
+        let stem =
+            strip(&name[..plain], &settings.suffix).or_else(|| strip(name, &settings.suffix))?;
+        let path = LogPath::new(&name[..stem]).ok()?;
+        Some(LiveName { path, extension: name[stem + 1..].into() })
+    }
+}
+
+/// The live logs of the directory: what is left when rotated files and those of others are not
+/// counted.
+fn live_logs(settings: &RotationSettings) -> io::Result<Vec<(PathBuf, LiveName)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&settings.log_dir)? {
+        let entry = entry?;
+        let file_name = entry.file_name();
+        let Some(name) = LiveName::parse(file_name.as_encoded_bytes(), settings) else { continue };
+        let path = name.path.as_bstr();
+        if is_rotated_name(path) || NOT_LOGS.contains(&path.as_bytes()) {
+            continue;
+        }
+        let live = settings.log_dir.join(&file_name);
+        // Gone again, or no file of ours: neither is a log.
+        let metadata = files::look_at(&live)?.filter(Metadata::is_file);
+        if metadata.is_some_and(|metadata| !is_ours_to_print(&metadata)) {
+            found.push((live, name));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether it is what we print to, by a redirection of the shell: not a log, and still written.
+fn is_ours_to_print(file: &Metadata) -> bool {
+    let is = |fd: BorrowedFd<'_>| {
+        fstat(fd).is_ok_and(|stat| stat.st_dev == file.dev() && stat.st_ino == file.ino())
+    };
+    is(io::stdout().as_fd()) || is(io::stderr().as_fd())
+}
+
+/// A log of Zeek's, with what its shadow file says. `None` where the log is gone: then the shadow
+/// goes too.
+fn recover_shadowed(rotator: &Rotator, file: &Path, log: &BString) -> io::Result<Option<Fate>> {
+    let settings = rotator.settings();
+    let live = settings.log_dir.join(OsStr::from_bytes(log));
+    if !files::look_at(&live)?.is_some_and(|metadata| metadata.is_file()) {
+        files::remove_if_there(file)?;
+        return Ok(None);
+    }
+    let Some(shadow) = Shadow::read(file)? else { return Ok(None) };
+    if let Some(function) = &shadow.postprocessor {
+        let live = live.display();
+        log::warn!("{live}: the postprocessor {function} of Zeek does not run; ours does");
+    }
+    let name = shadowed_name(log, &shadow, settings)?;
+    let fate = recover_log(rotator, &live, &name, Some(shadow.open))?;
+    files::remove_if_there(file)?;
+    Ok(Some(fate))
+}
+
+/// Path and extension of a log as its shadow file has them.
+fn shadowed_name(log: &[u8], shadow: &Shadow, settings: &RotationSettings) -> io::Result<LiveName> {
+    let extension = shadow.extension.clone().unwrap_or_else(|| settings.suffix.as_str().into());
+    let with_dot = [b".", extension.as_slice()].concat();
+    let stem = match log.strip_suffix(&*with_dot) {
+        Some(stem) => stem,
+        None => log.rsplit_once_str(".").map_or(log, |(stem, _)| stem),
+    };
+    let path = LogPath::new(stem)
+        .map_err(|error| io::Error::new(ErrorKind::InvalidFilename, error.to_string()))?;
+    Ok(LiveName { path, extension })
+}
+
+fn recover_log(
+    rotator: &Rotator,
+    live: &Path,
+    name: &LiveName,
+    open: Option<SystemTime>,
+) -> io::Result<Fate> {
+    let settings = rotator.settings();
+    let metadata = fs::symlink_metadata(live)?;
+    let close = metadata.modified()?;
+    let repaired = if settings.is_gzip(name.extension.as_bstr()) {
+        rotator.jobs().make()?;
+        let temporary = rotator.jobs().temporary();
+        repair::repair_gzip(live, rotator.names(), &temporary)?
+    } else {
+        repair::repair_plain(live, rotator.names())?
+    };
+    match repaired {
+        Repaired::Empty => {
+            fs::remove_file(live)?;
+            Ok(Fate::Empty)
+        }
+        Repaired::Hopeless(why) => {
+            let aside = set_aside(live)?;
+            log::error!("{}: {why}; kept as {}", live.display(), aside.display());
+            Ok(Fate::SetAside)
+        }
+        Repaired::Whole(own) => {
+            let open = open.or(own).or_else(|| birth(&metadata)).unwrap_or(close).min(close);
+            let info = RotationInfo {
+                path: name.path.clone(),
+                open,
+                close,
+                terminating: false,
+                bare_header: settings.bare_header,
+            };
+            let file = rotator.rotate_as(live, &info, name.extension.as_bstr())?;
+            log::info!("rotated {} of a former run to {}", live.display(), file.display());
+            Ok(Fate::Rotated(file))
+        }
+    }
+}
+
+/// When the file was made, where the file system knows. Before it was changed here: what replaces
+/// a gzip stream is new.
+fn birth(metadata: &Metadata) -> Option<SystemTime> {
+    metadata.created().ok()
+}
+
+fn set_aside(live: &Path) -> io::Result<PathBuf> {
+    for number in 0..MAX_NUMBER {
+        let number = if number == 0 { String::new() } else { format!("-{number}") };
+        let aside = files::with_end(live, &format!("{SET_ASIDE}{number}"));
+        match files::rename_new(live, &aside) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            outcome => return outcome.map(|()| aside),
+        }
+    }
+    Err(io::Error::new(ErrorKind::AlreadyExists, "no free name to set it aside"))
+}

@@ -1,0 +1,196 @@
+//! The rename of a log that is complete, as the writing thread calls it (WIRE.md §5.8).
+//!
+//! First a job says what is going to happen, then it happens, then the job is made known to the
+//! finisher: whatever moment the process is killed at, the next start can tell.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bstr::{BStr, BString, ByteSlice};
+use rustix::io::Errno;
+use zcluster::telemetry::LoggerMetrics;
+
+use super::RotationSettings;
+use super::compress::Compression;
+use super::files::{self, FileId};
+use super::job::{Job, JobDir, JobId, Stage};
+use super::name::NameRules;
+use super::signal::Waker;
+use crate::path::LogPath;
+
+/// The numbers a file may take before it is given up.
+pub(crate) const NUMBERS: Range<u32> = 0..10_000;
+
+/// What is rotated.
+#[derive(Clone, Debug)]
+pub(crate) struct RotationInfo {
+    /// The log's path.
+    pub(crate) path: LogPath,
+    /// When it was opened: the time of the rotation before, or of its first record.
+    pub(crate) open: SystemTime,
+    /// Now.
+    pub(crate) close: SystemTime,
+    /// Whether the process is about to end.
+    pub(crate) terminating: bool,
+    /// Whether the file's first line is the names of its columns (`tsv`), which nothing in the
+    /// file itself says.
+    pub(crate) bare_header: bool,
+}
+
+/// Renames logs.
+#[derive(Clone, Debug)]
+pub(crate) struct Rotator {
+    settings: Arc<RotationSettings>,
+    names: Arc<NameRules>,
+    jobs: JobDir,
+    metrics: LoggerMetrics,
+    waker: Waker,
+}
+
+impl Rotator {
+    /// One that wakes a finisher of the same settings, which has settled what a predecessor left.
+    pub(crate) fn new(
+        settings: Arc<RotationSettings>,
+        metrics: LoggerMetrics,
+        waker: Waker,
+    ) -> Self {
+        let logger = settings.logger.as_deref().unwrap_or_default();
+        if NameRules::drops(logger) {
+            log::warn!("the logger's name {logger:?} is left out of the names of rotated files");
+        }
+        let (names, jobs) = (Arc::new(settings.names()), settings.jobs());
+        Rotator { settings, names, jobs, metrics, waker }
+    }
+
+    pub(crate) fn settings(&self) -> &RotationSettings {
+        &self.settings
+    }
+
+    pub(crate) fn names(&self) -> &NameRules {
+        &self.names
+    }
+
+    pub(crate) fn jobs(&self) -> &JobDir {
+        &self.jobs
+    }
+
+    /// Gives a log that is complete and closed its rotated name, and returns that name. The file is
+    /// there at once, or, where it must go to another file system, before long.
+    ///
+    /// Blocks for a few operations on directories, and for one write to disk where
+    /// [`fsync`](RotationSettings::fsync) asks for it.
+    ///
+    /// # Errors
+    /// When a step fails. Then the log is where it was.
+    pub(crate) fn rotate(&self, live: &Path, info: &RotationInfo) -> io::Result<PathBuf> {
+        let name = files::name_of(live);
+        let extension = name
+            .strip_prefix(info.path.as_bstr().as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"."))
+            .unwrap_or(self.settings.suffix.as_bytes());
+        self.rotate_as(live, info, extension.as_bstr())
+    }
+
+    /// As [`rotate`](Self::rotate), with that extension.
+    pub(crate) fn rotate_as(
+        &self,
+        live: &Path,
+        info: &RotationInfo,
+        extension: &BStr,
+    ) -> io::Result<PathBuf> {
+        let metadata = fs::symlink_metadata(live)?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(ErrorKind::InvalidFilename, "not a regular file"));
+        }
+        let target_dir = self.settings.target_dir();
+        if files::look_at(target_dir)?.is_none() {
+            fs::create_dir_all(target_dir)?;
+        }
+        let id = JobId::new();
+        let mut job = Job {
+            path: info.path.as_bstr().to_owned(),
+            live: files::name_of(live).into(),
+            file: BString::default(),
+            held: None,
+            open: info.open.into(),
+            close: info.close.into(),
+            terminating: info.terminating,
+            extension: extension.to_owned(),
+            gzipped: self.settings.is_gzip(extension),
+            bare_header: info.bare_header,
+            source: FileId::new(&metadata),
+            finished: None,
+        };
+        if let Err(error) = self.rename(live, &id, &mut job) {
+            // A network file system may fail and have renamed. Then the next start finds the file.
+            if job.source.is_at(live).unwrap_or(false) {
+                let _ = self.jobs.remove(&id, Stage::Intent);
+            }
+            return Err(error);
+        }
+        self.metrics.path(&info.path.as_bstr()).rotations.inc();
+        let file = job.file_path().to_owned();
+        // It has happened, and the writer must not do it again; the next start settles the rest.
+        if let Err(error) = self.jobs.promote(&id, Stage::Intent, Stage::Rotated) {
+            log::error!("{} is left as it is until the next start: {error}", file.display());
+        }
+        self.waker.wake();
+        Ok(file)
+    }
+
+    fn rename(&self, live: &Path, id: &JobId, job: &mut Job) -> io::Result<()> {
+        for number in NUMBERS {
+            let file = candidate(&self.settings, &self.names, job, number);
+            if is_taken(&file)? {
+                continue;
+            }
+            job.file = file.into_os_string().into_encoded_bytes().into();
+            self.jobs.write(id, Stage::Intent, job)?;
+            match files::rename_new(live, job.file_path()) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if files::is(&error, Errno::XDEV) => {
+                    job.held = Some(format!("{id}.held"));
+                    self.jobs.write(id, Stage::Intent, job)?;
+                    return files::rename_new(live, &self.jobs.source_path(job));
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(no_free_name(job))
+    }
+}
+
+/// The rotated name of that number, uncompressed.
+pub(crate) fn candidate(
+    settings: &RotationSettings,
+    names: &NameRules,
+    job: &Job,
+    number: u32,
+) -> PathBuf {
+    let (open, close) = (job.open.into(), job.close.into());
+    let mut name = names.stem(job.path.as_bstr(), open, close, number, job.extension.len());
+    name.push(b'.');
+    name.extend_from_slice(&job.extension);
+    settings.target_dir().join(OsStr::from_bytes(&name))
+}
+
+/// Whether a file of that name is there, or one that was compressed since.
+pub(crate) fn is_taken(file: &Path) -> io::Result<bool> {
+    for compression in [Compression::None, Compression::Zstd(0), Compression::Gzip(0)] {
+        if files::look_at(&files::with_end(file, compression.extension()))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+pub(crate) fn no_free_name(job: &Job) -> io::Error {
+    let what = format!("no free name for the rotated log {:?}", job.path);
+    io::Error::new(ErrorKind::AlreadyExists, what)
+}
