@@ -1,47 +1,77 @@
-//! One log file: opened for the first record, written in large pieces, closed with its footer.
+//! One log file: opened for the first record, written in large pieces, compressed on the way where
+//! `gzip_level` asks for it (WIRE.md §5.6, §5.7).
 //!
-//! A predecessor's file of that name is renamed, never truncated. A write that fails half way is
-//! continued where it stopped: no line is lost, doubled or torn while the process lives.
+//! A write that fails half way is continued where it stopped: no line is lost, doubled or torn
+//! while the process lives. A file that somebody removed or renamed is begun anew.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use bstr::ByteSlice;
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::clock;
-use crate::path::LogPath;
+/// Why a write did not succeed.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// The system says so; trying again goes on where it stopped.
+    Io(io::Error),
+    /// The file at that name is another one, or none: what was to be written starts over, below a
+    /// header of its own.
+    Replaced,
+}
 
-/// A file and the text that is not in it yet.
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> Self {
+        WriteError::Io(error)
+    }
+}
+
+/// A file.
 pub(crate) struct LogFile {
     target: PathBuf,
+    gzip_level: u32,
     file: Option<File>,
-    /// Has been open before: reopened in append mode.
-    begun: bool,
+    /// Device and inode of the file, once it has been opened: then it is reopened to append.
+    identity: Option<(u64, u64)>,
+    gzip: Option<GzEncoder<Vec<u8>>>,
+    /// What is being written, where that is not the text itself.
+    output: Vec<u8>,
+    /// Bytes of it, or of the text, that are in the file.
+    done: usize,
     /// Whether what is in the file ends in the middle of a line.
-    mid_line: bool,
-    pub(crate) buffer: Vec<u8>,
-    /// Since when the buffer is not empty.
-    pub(crate) unwritten_since: Option<Instant>,
+    is_mid_line: bool,
+    /// Bytes in the file, and how many of them survive a power cut.
+    length: u64,
+    synced: u64,
+    /// What is in the file and not synced, where it is to be written again if syncing fails.
+    unsynced: Option<Vec<u8>>,
+    /// Syncing has failed: the kernel no longer knows what is missing on the disk.
+    is_doubtful: bool,
     /// When it was last used; the least recently used is closed when there are too many.
     pub(crate) last_used: u64,
 }
 
 impl LogFile {
-    /// The file of that path; nothing is opened yet.
-    pub(crate) fn new(dir: &Path, path: &LogPath, extension: &str) -> Self {
-        let name = path.file_name(extension);
+    /// The file of that name; nothing is opened yet. `keeps_unsynced`: whether what cannot be
+    /// synced is to be written again.
+    pub(crate) fn new(target: &Path, gzip_level: u32, keeps_unsynced: bool) -> Self {
         LogFile {
-            target: dir.join(name.to_path_lossy()),
+            target: target.into(),
+            gzip_level,
             file: None,
-            begun: false,
-            mid_line: false,
-            buffer: Vec::new(),
-            unwritten_since: None,
+            identity: None,
+            gzip: None,
+            output: Vec::new(),
+            done: 0,
+            is_mid_line: false,
+            length: 0,
+            synced: 0,
+            unsynced: keeps_unsynced.then(Vec::new),
+            is_doubtful: false,
             last_used: 0,
         }
     }
@@ -56,63 +86,214 @@ impl LogFile {
         self.file.is_some()
     }
 
+    /// Whether anything was written to it.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// Whether a line in it has no end: the next text must begin with one.
+    pub(crate) fn is_mid_line(&self) -> bool {
+        self.is_mid_line
+    }
+
+    /// Whether something in it is not synced.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.length > self.synced || self.is_doubtful
+    }
+
+    /// Bytes kept to be written again.
+    pub(crate) fn unsynced_bytes(&self) -> usize {
+        self.unsynced.as_ref().map_or(0, Vec::len)
+    }
+
     /// Gives the descriptor back; the next write opens the file again.
     pub(crate) fn release(&mut self) {
         self.file = None;
     }
 
-    /// Writes the buffer and returns the number of bytes. After an error the buffer holds exactly
-    /// what is not in the file.
-    pub(crate) fn write_out(&mut self) -> io::Result<usize> {
-        let mut written = 0;
-        let outcome = self.write_from(&mut written);
-        self.buffer.drain(..written);
-        if self.buffer.is_empty() {
-            self.unwritten_since = None;
+    /// Forgets the file, which has another name now or is gone.
+    pub(crate) fn forget(&mut self) {
+        *self = LogFile {
+            last_used: self.last_used,
+            ..LogFile::new(&self.target, self.gzip_level, self.unsynced.is_some())
+        };
+    }
+
+    /// Writes `prefix` and `text`, of which one call after an error writes what is left: the same
+    /// two must be given again until it succeeds. Returns the bytes that went into the file.
+    ///
+    /// `recover` deals with a file that is there before it is opened for the first time.
+    pub(crate) fn write(
+        &mut self,
+        prefix: &[u8],
+        text: &[u8],
+        recover: impl Fn(&Path) -> io::Result<()>,
+    ) -> Result<usize, WriteError> {
+        if self.is_doubtful {
+            self.sync()?;
         }
-        outcome.map(|()| written)
+        if self.file.is_none() {
+            self.open(recover)?;
+        }
+        let is_new = self.done == 0 && self.output.is_empty();
+        if self.gzip_level > 0 && is_new {
+            let level = Compression::new(self.gzip_level);
+            let encoder = self.gzip.get_or_insert_with(|| GzEncoder::new(Vec::new(), level));
+            encoder.write_all(prefix)?;
+            encoder.write_all(text)?;
+            // What has been handed on is to be readable.
+            encoder.flush()?;
+            self.output = std::mem::take(encoder.get_mut());
+        }
+        let compressed = std::mem::take(&mut self.output);
+        let parts = if self.gzip_level > 0 { [&compressed[..], &[]] } else { [prefix, text] };
+        let outcome = self.write_parts(parts);
+        let total = parts[0].len() + parts[1].len();
+        if outcome.is_err() {
+            self.output = compressed;
+        } else {
+            self.done = 0;
+        }
+        match outcome {
+            Ok(()) if self.is_removed()? => {
+                self.forget();
+                Err(WriteError::Replaced)
+            }
+            Ok(()) => {
+                self.is_mid_line = false;
+                Ok(total)
+            }
+            Err(error) => {
+                // Perhaps the directory was replaced under us: open anew next time.
+                self.file = None;
+                Err(error.into())
+            }
+        }
     }
 
-    /// Throws the buffer away.
-    pub(crate) fn discard(&mut self) {
-        self.buffer.clear();
-        self.unwritten_since = None;
+    /// Ends the gzip stream, if it is one. A later write begins another, which readers of gzip
+    /// take for one.
+    pub(crate) fn end_stream(&mut self) -> Result<(), WriteError> {
+        if self.output.is_empty() {
+            let Some(encoder) = self.gzip.take() else { return Ok(()) };
+            self.output = encoder.finish()?;
+        }
+        if self.file.is_none() {
+            self.open(|_| Ok(()))?;
+        }
+        let output = std::mem::take(&mut self.output);
+        if let Err(error) = self.write_parts([&output, &[]]) {
+            (self.output, self.file) = (output, None);
+            return Err(error.into());
+        }
+        self.done = 0;
+        Ok(())
     }
 
-    /// Whether text that is now put into an empty buffer would continue a torn line.
-    pub(crate) fn is_mid_line(&self) -> bool {
-        self.mid_line && self.buffer.is_empty()
+    /// Gives up what could not be written.
+    pub(crate) fn give_up(&mut self) {
+        self.is_mid_line |= self.done > 0;
+        self.output.clear();
+        self.done = 0;
+        self.gzip = None;
     }
 
-    fn write_from(&mut self, written: &mut usize) -> io::Result<()> {
-        while *written < self.buffer.len() {
-            let file = match &mut self.file {
-                Some(file) => file,
-                closed => closed.insert(open(&self.target, self.begun)?),
+    /// Makes what is in the file survive a power cut. After a failure it is written again.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.file.is_none() {
+            match self.open(|_| Ok(())) {
+                // What was there is no longer ours to sync.
+                Err(WriteError::Replaced) => return Ok(()),
+                Err(WriteError::Io(error)) => return Err(error),
+                Ok(()) => {}
+            }
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let outcome = (|| {
+            if let (true, Some(unsynced)) = (self.is_doubtful, &self.unsynced) {
+                file.set_len(self.synced)?;
+                file.write_all(unsynced)?;
+            }
+            file.sync_data()?;
+            if self.synced == 0 {
+                // So that the name survives, too.
+                sync_dir_of(&self.target)?;
+            }
+            Ok(())
+        })();
+        self.is_doubtful = outcome.is_err();
+        match &outcome {
+            Ok(()) => {
+                self.synced = self.length;
+                if let Some(unsynced) = &mut self.unsynced {
+                    unsynced.clear();
+                }
+            }
+            Err(_) => self.file = None,
+        }
+        outcome
+    }
+
+    fn write_parts(&mut self, parts: [&[u8]; 2]) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Err(ErrorKind::NotFound.into()) };
+        let total = parts[0].len() + parts[1].len();
+        while self.done < total {
+            let left = match self.done.checked_sub(parts[0].len()) {
+                None => &parts[0][self.done..],
+                Some(done) => &parts[1][done..],
             };
-            self.begun = true;
-            match file.write(&self.buffer[*written..]) {
+            match file.write(left) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => {
-                    *written += count;
-                    self.mid_line = self.buffer[*written - 1] != b'\n';
+                    self.done += count;
+                    self.length += count as u64;
+                    if let Some(unsynced) = &mut self.unsynced {
+                        unsynced.extend_from_slice(&left[..count]);
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    // Perhaps the directory was replaced under us: open anew next time.
-                    self.file = None;
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
+
+    /// Whether the open file has no name any more.
+    fn is_removed(&self) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        Ok(rustix::fs::fstat(file)?.st_nlink == 0)
+    }
+
+    fn open(&mut self, recover: impl Fn(&Path) -> io::Result<()>) -> Result<(), WriteError> {
+        if self.identity.is_none() && is_there(&self.target)? {
+            recover(&self.target)?;
+        }
+        let file = open(&self.target)?;
+        let metadata = file.metadata()?;
+        let identity = (metadata.dev(), metadata.ino());
+        if self.identity.is_some_and(|known| known != identity) {
+            self.forget();
+            return Err(WriteError::Replaced);
+        }
+        if self.identity.replace(identity).is_none() {
+            (self.length, self.synced) = (metadata.len(), 0);
+        }
+        self.file = Some(file);
+        Ok(())
+    }
 }
 
-fn open(target: &Path, begun: bool) -> io::Result<File> {
-    if !begun {
-        set_aside(target)?;
+/// Whether there is a file with something in it.
+fn is_there(target: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(target) {
+        // What is no file is refused when it is opened.
+        Ok(metadata) => Ok(metadata.is_file() && metadata.len() > 0),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
+}
+
+fn open(target: &Path) -> io::Result<File> {
     // A FIFO that nobody reads would block for ever.
     let flags = OFlags::NONBLOCK.bits() as i32;
     let file = match OpenOptions::new().create(true).append(true).custom_flags(flags).open(target) {
@@ -127,35 +308,13 @@ fn open(target: &Path, begun: bool) -> io::Result<File> {
     Ok(file)
 }
 
-fn not_a_regular_file() -> io::Error {
-    io::Error::new(ErrorKind::InvalidFilename, "not a regular file")
+fn sync_dir_of(target: &Path) -> io::Result<()> {
+    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty());
+    File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Renames a file that a predecessor left to the name Zeek's rotation would give it.
-fn set_aside(target: &Path) -> io::Result<()> {
-    let metadata = match fs::symlink_metadata(target) {
-        Ok(metadata) if metadata.is_file() && metadata.len() > 0 => metadata,
-        // Nothing there, nothing in it, or nothing of ours (a FIFO, say).
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let modified = metadata.modified().map_or_else(|_| clock::now_text(), clock::text);
-    let stem = target.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = target.extension().unwrap_or_default().to_string_lossy();
-    for attempt in 0..1000 {
-        let again = if attempt == 0 { String::new() } else { format!("-{attempt}") };
-        let aside = target.with_file_name(format!("{stem}.{modified}{again}.{extension}"));
-        match renameat_with(CWD, target, CWD, &aside, RenameFlags::NOREPLACE) {
-            Ok(()) => {
-                log::info!("kept {} of a former run as {}", target.display(), aside.display());
-                return Ok(());
-            }
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(io::Error::new(ErrorKind::AlreadyExists, "no free name to set the former log aside"))
+fn not_a_regular_file() -> io::Error {
+    io::Error::new(ErrorKind::InvalidFilename, "not a regular file")
 }
 
 /// Whether an error is about this one name, so that waiting does not help and other logs are fine.
@@ -170,7 +329,13 @@ pub(crate) fn is_about_the_name(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{FileType, Mode, mknodat};
+    use flate2::read::MultiGzDecoder;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use std::io::Read;
+
+    fn put(file: &mut LogFile, prefix: &str, text: &str) -> Result<usize, WriteError> {
+        file.write(prefix.as_bytes(), text.as_bytes(), |_| Ok(()))
+    }
 
     #[test]
     fn what_is_not_a_regular_file_is_refused_at_once() {
@@ -179,29 +344,94 @@ mod tests {
         mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
         std::os::unix::fs::symlink("/dev/full", dir.path().join("device.log")).unwrap();
         fs::create_dir(dir.path().join("folder.log")).unwrap();
-        let refused = |name: &[u8]| {
-            let mut file = LogFile::new(dir.path(), &LogPath::new(name).unwrap(), "log");
-            file.buffer.extend_from_slice(b"text\n");
-            file.write_out().unwrap_err()
+        let refused = |name: &str| {
+            let mut file = LogFile::new(&dir.path().join(name), 0, false);
+            match put(&mut file, "", "text\n") {
+                Err(WriteError::Io(error)) => error,
+                other => panic!("{name}: {other:?}"),
+            }
         };
-        for name in ["fifo", "device", "folder"] {
-            let error = refused(name.as_bytes());
+        for name in ["fifo.log", "device.log", "folder.log"] {
+            let error = refused(name);
             assert!(is_about_the_name(&error), "{name}: {error}");
         }
         // A FIFO that somebody reads opens.
         let _reader = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
-        assert_eq!(refused(b"fifo").to_string(), "not a regular file");
+        assert_eq!(refused("fifo.log").to_string(), "not a regular file");
     }
 
     #[test]
-    fn a_torn_line_is_known() {
+    fn what_is_there_is_recovered_first_and_only_once() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = LogFile::new(dir.path(), &LogPath::new(b"a").unwrap(), "log");
-        assert!(!file.is_mid_line());
-        for (text, torn) in [("whole\n", false), ("torn", true), ("\nwhole\n", false)] {
-            file.buffer.extend_from_slice(text.as_bytes());
-            assert_eq!(file.write_out().unwrap(), text.len());
-            assert_eq!(file.is_mid_line(), torn, "{text:?}");
+        let target = dir.path().join("a.log");
+        fs::write(&target, "former\n").unwrap();
+        let mut file = LogFile::new(&target, 0, false);
+        let aside = dir.path().join("aside");
+        let recover = |live: &Path| fs::rename(live, &aside);
+        assert_eq!(file.write(b"head\n", b"1\n", recover).unwrap(), 7);
+        file.release();
+        assert_eq!(file.write(b"", b"2\n", recover).unwrap(), 2);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "head\n1\n2\n");
+        assert_eq!(fs::read_to_string(&aside).unwrap(), "former\n");
+    }
+
+    #[test]
+    fn a_file_that_is_taken_away_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.log");
+        let mut file = LogFile::new(&target, 0, false);
+        put(&mut file, "", "1\n").unwrap();
+        fs::remove_file(&target).unwrap();
+        assert!(matches!(put(&mut file, "", "2\n"), Err(WriteError::Replaced)));
+        assert!(!file.is_begun());
+        put(&mut file, "head\n", "2\n").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "head\n2\n");
+        // Also while it is closed.
+        file.release();
+        fs::rename(&target, dir.path().join("elsewhere")).unwrap();
+        assert!(matches!(put(&mut file, "", "3\n"), Err(WriteError::Replaced)));
+        put(&mut file, "head\n", "3\n").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "head\n3\n");
+    }
+
+    #[test]
+    fn gzip_streams_read_as_one_text_at_any_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.log.gz");
+        let mut file = LogFile::new(&target, 6, false);
+        let mut expected = String::new();
+        for n in 0..10 {
+            let text = format!("line {n}\n").repeat(100);
+            put(&mut file, "#\n", &text).unwrap();
+            expected.push_str("#\n");
+            expected.push_str(&text);
+            if n % 3 == 0 {
+                file.end_stream().unwrap();
+                file.release();
+            }
+            let mut text = Vec::new();
+            let _ = MultiGzDecoder::new(File::open(&target).unwrap()).read_to_end(&mut text);
+            assert_eq!(text, expected.as_bytes(), "{n}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_synced_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.log");
+        let mut file = LogFile::new(&target, 0, true);
+        put(&mut file, "", "1\n").unwrap();
+        file.sync().unwrap();
+        put(&mut file, "", "2\n").unwrap();
+        assert_eq!(file.unsynced_bytes(), 2);
+        // As after a failure: the disk has something, nobody knows what.
+        fs::write(&target, "1\n\0").unwrap();
+        file.is_doubtful = true;
+        put(&mut file, "", "3\n").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "1\n2\n3\n");
+        assert_eq!(file.unsynced_bytes(), 2);
+        assert!(file.is_dirty());
+        file.sync().unwrap();
+        assert!(!file.is_dirty());
     }
 }

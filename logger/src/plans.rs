@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use zcluster::telemetry::Counter;
 use zcluster::wire::zeek_bin::{Batch, DecodeError, KnownHeader};
 
 use crate::format::RecordFormatter;
@@ -21,11 +22,29 @@ const MAX_HEADER: usize = 64 << 10;
 const MAX_PLANS_OF_ONE_NAME: usize = 16;
 
 /// What to do with batches of one header, worked out once.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Index of the log.
-    pub(crate) log: usize,
+    /// Which of the logs of its formatter; `None` for those that are disabled.
+    pub(crate) slot: Option<usize>,
     pub(crate) formatter: Arc<RecordFormatter>,
+    /// Counts its records.
+    pub(crate) writes: Counter,
+    /// The header of its log, without a time.
+    head: Arc<[u8]>,
+}
+
+impl Plan {
+    pub(crate) fn new(slot: Option<usize>, formatter: RecordFormatter, writes: Counter) -> Self {
+        let mut head = Vec::new();
+        formatter.header("", &mut head);
+        Plan { slot, formatter: Arc::new(formatter), writes, head: head.into() }
+    }
+
+    /// Whether text of this plan may stand below text of the other without a header between them:
+    /// another stream, filter or writer may have the same columns.
+    pub(crate) fn continues(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.head, &other.head) || self.head == other.head
+    }
 }
 
 /// Plans by header.
@@ -88,7 +107,7 @@ mod tests {
     fn insert(plans: &mut Plans, payload: &[u8], log: usize) {
         let batch = Batch::decode(payload).unwrap();
         let formatter = RecordFormatter::new(&batch, &WriterOptions::default()).unwrap();
-        plans.insert(&batch, Plan { log, formatter: Arc::new(formatter) });
+        plans.insert(&batch, Plan::new(Some(log), formatter, Counter::default()));
         let kept = plans.by_names.values().flatten();
         assert_eq!(plans.count, kept.count());
         assert!(plans.count <= MAX_PLANS && plans.bytes <= MAX_BYTES);
@@ -104,7 +123,7 @@ mod tests {
         }
         for (log, payload) in rows.iter().enumerate() {
             let (batch, plan) = plans.find(payload).unwrap();
-            assert_eq!((batch.unwrap().num_records(), plan.log), (1, log));
+            assert_eq!((batch.unwrap().num_records(), plan.slot), (1, Some(log)));
         }
     }
 

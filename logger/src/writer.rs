@@ -1,106 +1,93 @@
-//! The writing thread: batches to text to files.
+//! The writing thread: text to files, their headers and footers, syncing, and when to rotate.
 //!
-//! Order per sender and path is the order of arrival. A batch that does not decode leaves nothing
-//! in a file. While a file cannot be written, nothing more is taken off the queue, which fills up
-//! and holds the producers back.
+//! While a file cannot be written, nothing more is taken off the queue, which fills up and holds
+//! the formatters back, and through them the producers.
 
-use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use ahash::AHashMap;
-use bstr::{BStr, BString};
+use zcluster::layout::Fsync;
 use zcluster::queue::{self, Empty};
-use zcluster::rate_limit::{KeyedRateLimit, RateLimit};
-use zcluster::telemetry::{BatchFault, LoggerMetrics, PathCounters, SenderCounters};
-use zcluster::wire::LogMessage;
-use zcluster::wire::zeek_bin::{Batch, DecodeError};
+use zcluster::rate_limit::RateLimit;
+use zcluster::telemetry::LoggerMetrics;
 
 use crate::clock;
 use crate::end::Deadline;
-use crate::format::{FormatError, RecordFormatter, WriterOptions};
-use crate::intake::Incoming;
-use crate::log_file::{self, LogFile};
-use crate::path::LogPath;
-use crate::plans::{Plan, Plans};
+use crate::formatter::{Piece, TextBuffers};
+use crate::log_file::{self, LogFile, WriteError};
+use crate::logs::Log;
+use crate::plans::Plan;
+use crate::rotation::{BaseTime, RotationInfo, Rotator, Schedule, Trouble, recover_one};
 
-/// Text a log gathers before it is written.
-const WRITE_SIZE: usize = 128 << 10;
-/// Buffers larger than this are given back once written: one huge batch must not be remembered.
-const KEEP_CAPACITY: usize = 4 * WRITE_SIZE;
 /// Files open at a time.
 const MAX_OPEN_FILES: usize = 500;
-/// Logs in all. Further paths are refused: paths come from the network.
-const MAX_LOGS: usize = 10_000;
-/// Senders whose counters are kept. Beyond, all are forgotten and asked for anew: that is slow, not
-/// wrong.
-const MAX_SENDERS: usize = 4_096;
 /// Time between attempts to write where writing fails.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// How often each kind of trouble is told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is looked whether a log is to be rotated.
+const ROTATION_CHECK: Duration = Duration::from_millis(200);
+/// Text written to one log before it is synced, where each batch is.
+const MAX_UNSYNCED: usize = 4 << 20;
 
-/// What keeps the writer from writing, for whoever asks after its health.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
-
-impl Trouble {
-    pub(crate) fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, trouble: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-    }
+/// What the writer is asked to do.
+pub(crate) enum ToWrite {
+    /// Write text.
+    Piece(Piece),
+    /// Rotate all logs now (SIGHUP).
+    Rotate,
 }
 
 /// How a writer is set up.
 pub(crate) struct Settings {
-    pub(crate) dir: PathBuf,
-    pub(crate) extension: String,
-    pub(crate) options: WriterOptions,
-    pub(crate) flush_interval: Duration,
-    /// Bytes of text all logs together may gather: a thousand paths must not hold a thousand
-    /// buffers.
-    pub(crate) max_unwritten: usize,
+    pub(crate) gzip_level: u32,
+    pub(crate) fsync_interval: Duration,
+    pub(crate) rotation_base: BaseTime,
+    /// Whether the first line of files is the names of the columns, as nothing in them says.
+    pub(crate) bare_header: bool,
+    pub(crate) rotator: Rotator,
+    pub(crate) text_buffers: TextBuffers,
     /// Once it is set and over, what cannot be written is given up.
     pub(crate) deadline: Deadline,
 }
 
-/// One log: its file and the schema that is in force in it.
-struct Log {
+/// One log: its file and the header that is in force in it.
+struct Open {
+    log: Arc<Log>,
     file: LogFile,
-    /// The header that stands above the next record; `None` before the first.
-    formatter: Option<Arc<RecordFormatter>>,
-    counters: PathCounters,
-    /// Records in the buffer.
-    unwritten_records: u64,
+    /// What the last text was formatted by; `None` before the first of a file.
+    plan: Option<Plan>,
+    /// The time of the rotation before, or of the first record.
+    opened: SystemTime,
+    schedule: Schedule,
+    next_rotation: Option<SystemTime>,
+    /// Records in the file that are not synced.
+    unsynced_records: u64,
 }
 
 /// The state of the thread.
 pub(crate) struct Writer {
     settings: Settings,
-    queue: queue::Receiver<Incoming>,
+    queue: queue::Receiver<ToWrite>,
     metrics: LoggerMetrics,
     trouble: Trouble,
-    logs: Vec<Log>,
-    by_path: HashMap<LogPath, usize>,
-    plans: Plans,
-    senders: AHashMap<BString, SenderCounters>,
-    unwritten: usize,
+    /// By the number of the log.
+    logs: Vec<Option<Open>>,
+    open_files: usize,
+    /// Logs that are to be synced once the queue is empty.
+    unsynced: Vec<usize>,
     /// Records given up because the process is to end.
     lost_at_end: u64,
     uses: u64,
-    bad_batch: KeyedRateLimit<[u8; 64]>,
     write_error: RateLimit,
+    rotation_error: RateLimit,
 }
 
 impl Writer {
     pub(crate) fn new(
         settings: Settings,
-        queue: queue::Receiver<Incoming>,
+        queue: queue::Receiver<ToWrite>,
         metrics: LoggerMetrics,
         trouble: Trouble,
     ) -> Self {
@@ -110,316 +97,384 @@ impl Writer {
             metrics,
             trouble,
             logs: Vec::new(),
-            by_path: HashMap::new(),
-            plans: Plans::default(),
-            senders: AHashMap::new(),
-            unwritten: 0,
+            open_files: 0,
+            unsynced: Vec::new(),
             lost_at_end: 0,
             uses: 0,
-            bad_batch: KeyedRateLimit::new(WARNING_INTERVAL, 100),
             write_error: RateLimit::new(WARNING_INTERVAL),
+            rotation_error: RateLimit::new(WARNING_INTERVAL),
         }
     }
 
     /// Writes until the queue is closed and empty, then closes all logs. The body of the thread.
     /// Returns how many records could not be written before the deadline.
     pub(crate) fn run(mut self) -> u64 {
-        let mut next_flush = Instant::now() + self.settings.flush_interval;
+        let mut next_check = Instant::now() + ROTATION_CHECK;
+        let mut next_sync = Instant::now() + self.settings.fsync_interval;
         loop {
-            match self.queue.receive_until(Some(next_flush)) {
-                Ok(incoming) => self.take_in(&incoming),
-                Err(Empty::TimedOut) => {}
+            // Logs that sync each batch do so when no other batch can join in.
+            let until = if self.unsynced.is_empty() { next_check } else { Instant::now() };
+            match self.queue.receive_until(Some(until)) {
+                Ok(ToWrite::Piece(piece)) => self.write_piece(piece),
+                Ok(ToWrite::Rotate) => self.rotate_where(|_| true, false),
+                Err(Empty::TimedOut) => self.sync_batches(),
                 Err(Empty::Closed) => break,
             }
             let now = Instant::now();
-            if now >= next_flush {
-                self.update_queue_gauge();
-                self.flush_older_than(now.checked_sub(self.settings.flush_interval));
-                next_flush = now + self.settings.flush_interval.max(Duration::from_millis(10));
+            if now >= next_check {
+                self.metrics.queue_bytes.set(self.queue.depth().1 as i64);
+                let time = SystemTime::now();
+                self.rotate_where(|log| log.next_rotation.is_some_and(|next| time >= next), false);
+                next_check = now + ROTATION_CHECK;
+            }
+            if now >= next_sync {
+                self.sync_where(|log| log.log.fsync == Fsync::Interval);
+                next_sync = now + self.settings.fsync_interval;
             }
         }
         self.close_all();
-        self.update_queue_gauge();
+        self.metrics.queue_bytes.set(0);
         self.lost_at_end
     }
 
-    fn update_queue_gauge(&self) {
-        self.metrics.queue_bytes.set(self.queue.depth().1 as i64);
+    fn write_piece(&mut self, piece: Piece) {
+        let Piece { log, plan, text, records, received } = piece;
+        let id = log.id;
+        if self.logs.len() <= id {
+            self.logs.resize_with(id + 1, || None);
+        }
+        let settings = &self.settings;
+        let open = self.logs[id].get_or_insert_with(|| {
+            let now = SystemTime::now();
+            let zone = settings.rotator.settings().zone.clone();
+            let schedule = Schedule::new(log.rotation, settings.rotation_base, zone);
+            Open {
+                file: LogFile::new(&log.target, settings.gzip_level, log.fsync == Fsync::Batch),
+                plan: None,
+                opened: now,
+                next_rotation: schedule.next_after(now),
+                schedule,
+                unsynced_records: 0,
+                log: Arc::clone(&log),
+            }
+        });
+        let is_continued = open.plan.as_ref().is_some_and(|before| before.continues(&plan));
+        let prefix = if is_continued { Vec::new() } else { open.start_of(&plan) };
+        if self.write_out(id, prefix, &text, Some(&plan), records) {
+            if let Some(open) = &mut self.logs[id] {
+                open.plan = Some(plan);
+                open.unsynced_records += records;
+                if log.fsync == Fsync::Batch {
+                    let is_much = open.file.unsynced_bytes() >= MAX_UNSYNCED;
+                    self.unsynced.push(id);
+                    if is_much {
+                        self.sync_batches();
+                    }
+                } else {
+                    open.unsynced_records = 0;
+                    log.counters.records_written.inc_by(records);
+                }
+            }
+            log.counters.write_latency.observe(received.elapsed().as_secs_f64());
+        }
+        log.counters.queue_bytes.sub(text.len());
+        self.settings.text_buffers.give_back(text);
     }
 
-    fn take_in(&mut self, incoming: &Incoming) {
-        match incoming {
-            Incoming::Own(payload) => self.take_batch(b"", LogMessage::ZEEK_BIN, payload),
-            Incoming::Messages(messages) => {
-                for message in messages {
-                    // The intake lets four frames pass only.
-                    if let Ok(message) = LogMessage::parse(&message.frames) {
-                        self.take_batch(message.sender, message.format, message.payload);
+    /// Writes to a log, again and again until it is done (`true`) or given up. Without a plan the
+    /// text belongs to the file that is there, and to no other.
+    fn write_out(
+        &mut self,
+        id: usize,
+        mut prefix: Vec<u8>,
+        text: &[u8],
+        plan: Option<&Plan>,
+        records: u64,
+    ) -> bool {
+        self.make_room_for(id);
+        loop {
+            let Writer { logs, settings, open_files, .. } = self;
+            let Some(open) = &mut logs[id] else { return false };
+            let was_open = open.file.is_open();
+            let rotator = &settings.rotator;
+            let outcome =
+                open.file.write(&prefix, text, |live| recover_one(rotator, live).map(drop));
+            *open_files = *open_files + usize::from(open.file.is_open()) - usize::from(was_open);
+            self.metrics.open_files.set(*open_files as i64);
+            match outcome {
+                Ok(bytes) => {
+                    open.log.counters.written_bytes.inc_by(bytes as u64);
+                    self.end_trouble();
+                    return true;
+                }
+                Err(WriteError::Replaced) => {
+                    log::warn!(
+                        "{} was removed or renamed; it is begun anew",
+                        open.log.target.display()
+                    );
+                    open.plan = None;
+                    let Some(plan) = plan else { return true };
+                    prefix = open.start_of(plan);
+                }
+                Err(WriteError::Io(error)) => {
+                    open.log.counters.write_errors.inc();
+                    if !self.go_on_after(id, &error, "write") {
+                        self.give_up(id, records);
+                        return false;
                     }
                 }
             }
         }
     }
 
-    fn take_batch(&mut self, sender: &[u8], format: &[u8], payload: &[u8]) {
-        let counters = self.sender(sender);
-        counters.batches.inc();
-        if format != LogMessage::ZEEK_BIN {
-            counters.rejected[BatchFault::Format].inc();
-            let ours = BStr::new(LogMessage::ZEEK_BIN);
-            let what = format!(
-                "Got log message in format '{}', but have deserializer '{ours}'",
-                BStr::new(&format[..format.len().min(64)]),
-            );
-            self.warn_batch(sender, &what);
-            return;
+    /// Tells of an error and waits a little; `false` when trying again is of no use.
+    fn go_on_after(&mut self, id: usize, error: &io::Error, verb: &str) -> bool {
+        let Some(open) = &self.logs[id] else { return false };
+        let trouble = format!("cannot {verb} {}: {error}", open.log.target.display());
+        if self.settings.deadline.is_over() || log_file::is_about_the_name(error) {
+            log::error!("{trouble}");
+            return false;
         }
-        if let Err((fault, what)) = self.write_batch(payload) {
-            counters.rejected[fault].inc();
-            self.warn_batch(sender, &what);
+        if let Some(more) = self.write_error.check(Instant::now()) {
+            log::error!("{trouble}; trying again ({more} attempts since the last message)");
         }
+        self.trouble.set(Some(trouble));
+        if is_out_of_descriptors(error) {
+            self.release_files(id);
+        }
+        self.metrics.queue_bytes.set(self.queue.depth().1 as i64);
+        std::thread::park_timeout(RETRY_INTERVAL);
+        true
     }
 
-    fn sender(&mut self, sender: &[u8]) -> SenderCounters {
-        if let Some(counters) = self.senders.get(BStr::new(sender)) {
-            return counters.clone();
+    fn end_trouble(&mut self) {
+        if self.trouble.get().is_some() {
+            self.trouble.set(None);
+            log::info!("log files can be written again");
         }
-        if self.senders.len() >= MAX_SENDERS {
-            self.senders.clear();
-        }
-        let counters = self.metrics.sender(&sender[..sender.len().min(256)]);
-        // Longer ids are nobody's; they are looked up each time.
-        if sender.len() <= 256 {
-            self.senders.insert(sender.into(), counters.clone());
-        }
-        counters
-    }
-
-    fn warn_batch(&mut self, sender: &[u8], what: &str) {
-        let mut key = [0; 64];
-        let length = sender.len().min(64);
-        key[..length].copy_from_slice(&sender[..length]);
-        if let Some(more) = self.bad_batch.check(&key, Instant::now()) {
-            let sender = BStr::new(&sender[..sender.len().min(256)]);
-            log::error!("rejected a log batch from '{sender}': {what} ({more} more like this)");
-        }
-    }
-
-    /// Appends a batch to its log's buffer, and writes that if it is large enough.
-    fn write_batch(&mut self, payload: &[u8]) -> Result<(), (BatchFault, String)> {
-        let undecodable =
-            |error: DecodeError| (BatchFault::Payload, format!("Failed to unserialize: {error}"));
-        let (batch, plan) = match self.plans.find(payload) {
-            Some((batch, plan)) => (batch.map_err(undecodable)?, Some(plan.clone())),
-            None => (Batch::decode(payload).map_err(undecodable)?, None),
-        };
-        // Without records it makes no log, and nothing is remembered of it.
-        if batch.num_records() == 0 {
-            return Ok(());
-        }
-        let plan = match plan {
-            Some(plan) => plan,
-            None => self.make_plan(&batch)?,
-        };
-        let log = &mut self.logs[plan.log];
-        let before = log.file.buffer.len();
-        let in_force = log.formatter.clone();
-        log.switch_to(&plan.formatter);
-        let records = match plan.formatter.format_batch(&batch, &mut log.file.buffer) {
-            Ok(records) => records,
-            Err(error) => {
-                // Its header goes, too: a refused batch makes no file.
-                log.file.buffer.truncate(before);
-                log.formatter = in_force;
-                return Err((BatchFault::Payload, format!("path {}: {error}", batch.path)));
-            }
-        };
-        log.counters.batches.inc();
-        log.counters.records.inc_by(records.into());
-        log.unwritten_records += u64::from(records);
-        log.file.unwritten_since.get_or_insert_with(Instant::now);
-        self.unwritten += log.file.buffer.len() - before;
-        if log.file.buffer.len() >= WRITE_SIZE {
-            self.write_out(plan.log);
-        }
-        if self.unwritten >= self.settings.max_unwritten {
-            self.flush_older_than(None);
-        }
-        Ok(())
-    }
-
-    fn make_plan(&mut self, batch: &Batch<'_>) -> Result<Plan, (BatchFault, String)> {
-        let path =
-            LogPath::new(batch.path).map_err(|error| (BatchFault::Path, error.to_string()))?;
-        let formatter = RecordFormatter::new(batch, &self.settings.options).map_err(|error| {
-            let fault = match error {
-                FormatError::FieldName { .. } => BatchFault::Schema,
-                _ => BatchFault::Payload,
-            };
-            (fault, format!("path {}: {error}", batch.path))
-        })?;
-        let log = match self.by_path.get(&path) {
-            Some(log) => *log,
-            None if self.logs.len() >= MAX_LOGS => {
-                let what = format!("path {}: more than {MAX_LOGS} logs", batch.path);
-                return Err((BatchFault::Limit, what));
-            }
-            None => {
-                self.logs.push(Log {
-                    file: LogFile::new(&self.settings.dir, &path, &self.settings.extension),
-                    formatter: None,
-                    counters: self.metrics.path(path.as_bstr()),
-                    unwritten_records: 0,
-                });
-                self.by_path.insert(path, self.logs.len() - 1);
-                self.logs.len() - 1
-            }
-        };
-        let plan = Plan { log, formatter: Arc::new(formatter) };
-        self.plans.insert(batch, plan.clone());
-        Ok(plan)
-    }
-
-    /// Writes what has waited since that time or longer; everything for `None`.
-    fn flush_older_than(&mut self, time: Option<Instant>) {
-        for index in 0..self.logs.len() {
-            let since = self.logs[index].file.unwritten_since;
-            if since.is_some_and(|since| time.is_none_or(|time| since <= time)) {
-                self.write_out(index);
-            }
-        }
-    }
-
-    /// Writes a log's buffer, again and again until it is written or given up.
-    fn write_out(&mut self, index: usize) {
-        self.make_room_for(index);
-        loop {
-            let log = &mut self.logs[index];
-            let before = log.file.buffer.len();
-            let outcome = log.file.write_out();
-            let written = before - log.file.buffer.len();
-            self.unwritten -= written;
-            log.counters.written_bytes.inc_by(written as u64);
-            let Err(error) = outcome else {
-                if written > 0 && self.trouble.get().is_some() {
-                    self.trouble.set(None);
-                    log::info!("log files can be written again");
-                }
-                break;
-            };
-            log.counters.write_errors.inc();
-            let trouble = format!("cannot write {}: {error}", log.file.target().display());
-            let is_over = self.settings.deadline.is_over();
-            if is_over || log_file::is_about_the_name(&error) {
-                self.give_up(index, &trouble);
-                break;
-            }
-            if let Some(more) = self.write_error.check(Instant::now()) {
-                log::error!("{trouble}; trying again ({more} attempts since the last message)");
-            }
-            self.trouble.set(Some(trouble));
-            if is_out_of_descriptors(&error) {
-                self.release_files(index);
-            }
-            self.update_queue_gauge();
-            std::thread::park_timeout(RETRY_INTERVAL);
-        }
-        let log = &mut self.logs[index];
-        log.unwritten_records = 0;
-        if log.file.buffer.capacity() > KEEP_CAPACITY {
-            log.file.buffer = Vec::new();
-        }
-        self.metrics
-            .open_files
-            .set(self.logs.iter().filter(|log| log.file.is_open()).count() as i64);
     }
 
     /// Throws away what cannot be written. Records that come later get a header of their own, and
     /// without any the file gets no footer: it does not end as it should.
-    fn give_up(&mut self, index: usize, why: &str) {
-        let log = &mut self.logs[index];
-        log.counters.records_lost.inc_by(log.unwritten_records);
+    fn give_up(&mut self, id: usize, records: u64) {
+        let Some(open) = &mut self.logs[id] else { return };
+        open.file.give_up();
+        open.plan = None;
+        open.log.counters.records_lost.inc_by(records);
         if self.settings.deadline.get().is_some() {
-            self.lost_at_end += log.unwritten_records;
+            self.lost_at_end += records;
         }
-        self.unwritten -= log.file.buffer.len();
-        log.file.discard();
-        log.formatter = None;
-        if log.unwritten_records > 0 {
-            log::error!("{why}; lost {} records", log.unwritten_records);
-        } else {
-            log::error!("{why}");
+        if records > 0 {
+            log::error!("lost {records} records of {}", open.log.target.display());
+        }
+    }
+
+    /// Syncs the logs that sync each batch.
+    fn sync_batches(&mut self) {
+        let mut ids = std::mem::take(&mut self.unsynced);
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            self.sync(id);
+        }
+    }
+
+    fn sync_where(&mut self, wanted: impl Fn(&Open) -> bool) {
+        for id in 0..self.logs.len() {
+            if self.logs[id].as_ref().is_some_and(|open| wanted(open) && open.file.is_dirty()) {
+                self.sync(id);
+            }
+        }
+    }
+
+    /// Syncs a log. One that promises it for each batch is tried again until it is done.
+    fn sync(&mut self, id: usize) {
+        loop {
+            let Some(open) = &mut self.logs[id] else { return };
+            if !open.file.is_begun() {
+                return;
+            }
+            let was_open = open.file.is_open();
+            let outcome = open.file.sync();
+            self.open_files = self.open_files + usize::from(open.file.is_open())
+                - usize::from(was_open);
+            let Err(error) = outcome else {
+                let records = std::mem::take(&mut open.unsynced_records);
+                open.log.counters.records_written.inc_by(records);
+                self.end_trouble();
+                return;
+            };
+            let is_promised = open.log.fsync == Fsync::Batch;
+            self.metrics.sync_failures.inc();
+            if !is_promised {
+                if let Some(more) = self.write_error.check(Instant::now()) {
+                    log::error!(
+                        "cannot sync {}: {error} ({more} more like this)",
+                        open.log.target.display()
+                    );
+                }
+                return;
+            }
+            if !self.go_on_after(id, &error, "sync") {
+                if let Some(open) = &mut self.logs[id] {
+                    let records = std::mem::take(&mut open.unsynced_records);
+                    self.give_up(id, records);
+                }
+                return;
+            }
         }
     }
 
     /// Keeps the number of open files within bounds.
-    fn make_room_for(&mut self, index: usize) {
+    fn make_room_for(&mut self, id: usize) {
         self.uses += 1;
-        self.logs[index].file.last_used = self.uses;
-        if self.logs[index].file.is_open() {
+        let Some(open) = &mut self.logs[id] else { return };
+        open.file.last_used = self.uses;
+        if open.file.is_open() || self.open_files < MAX_OPEN_FILES {
             return;
         }
-        let open = self.logs.iter().filter(|log| log.file.is_open());
-        if open.clone().count() >= MAX_OPEN_FILES
-            && let Some(oldest) = open.map(|log| log.file.last_used).min()
-        {
-            let log = self.logs.iter_mut().find(|log| log.file.last_used == oldest);
-            if let Some(log) = log {
-                log.file.release();
-            }
+        let others = self.logs.iter_mut().flatten().filter(|open| open.file.is_open());
+        if let Some(oldest) = others.min_by_key(|open| open.file.last_used) {
+            let id = oldest.log.id;
+            self.release(id);
         }
     }
 
     /// The system has no more descriptors: gives back those of half of the other logs.
     fn release_files(&mut self, but: usize) {
-        let mut open: Vec<usize> = (0..self.logs.len())
-            .filter(|index| *index != but && self.logs[*index].file.is_open())
-            .collect();
-        open.sort_by_key(|index| self.logs[*index].file.last_used);
-        for index in &open[..open.len().div_ceil(2)] {
-            self.logs[*index].file.release();
+        let others = self.logs.iter().flatten();
+        let others = others.filter(|open| open.file.is_open() && open.log.id != but);
+        let mut others: Vec<_> = others.map(|open| (open.file.last_used, open.log.id)).collect();
+        others.sort_unstable();
+        for (_, id) in &others[..others.len().div_ceil(2)] {
+            self.release(*id);
+        }
+    }
+
+    fn release(&mut self, id: usize) {
+        let Some(open) = &mut self.logs[id] else { return };
+        // What was written before would no longer be synced by whoever syncs what is open.
+        if open.log.fsync != Fsync::Never && open.file.is_dirty() && open.file.sync().is_err() {
+            self.metrics.sync_failures.inc();
+        }
+        open.file.release();
+        self.open_files -= 1;
+    }
+
+    /// Ends a log's file with its footer, as far as that can be written.
+    fn end_file(&mut self, id: usize) -> bool {
+        let Some(open) = &mut self.logs[id] else { return false };
+        if !open.file.is_begun() {
+            return false;
+        }
+        let mut footer = Vec::new();
+        if let Some(plan) = open.plan.take() {
+            plan.formatter.footer(&clock::now_text(), &mut footer);
+        }
+        if !footer.is_empty() && !self.write_out(id, footer, b"", None, 0) {
+            return false;
+        }
+        loop {
+            let Some(open) = &mut self.logs[id] else { return false };
+            match open.file.end_stream() {
+                Ok(()) => break,
+                Err(WriteError::Replaced) => return false,
+                Err(WriteError::Io(error)) => {
+                    if !self.go_on_after(id, &error, "end") {
+                        return false;
+                    }
+                }
+            }
+        }
+        let Some(open) = &mut self.logs[id] else { return false };
+        if open.log.fsync != Fsync::Never {
+            self.sync(id);
+        }
+        self.logs[id].as_ref().is_some_and(|open| open.file.is_begun())
+    }
+
+    fn rotate_where(&mut self, wanted: impl Fn(&Open) -> bool, terminating: bool) {
+        for id in 0..self.logs.len() {
+            if self.logs[id].as_ref().is_some_and(&wanted) {
+                self.rotate(id, terminating);
+            }
+        }
+    }
+
+    /// Gives a log's file its rotated name; the next record begins another.
+    fn rotate(&mut self, id: usize, terminating: bool) {
+        let is_complete = self.end_file(id);
+        let Writer { logs, settings, open_files, .. } = self;
+        let Some(open) = &mut logs[id] else { return };
+        let now = SystemTime::now();
+        open.next_rotation = open.schedule.next_after(now);
+        if !is_complete {
+            if !open.file.is_begun() {
+                open.opened = now;
+            }
+            return;
+        }
+        let info = RotationInfo {
+            path: open.log.path.clone(),
+            open: open.opened,
+            close: now,
+            terminating,
+            bare_header: settings.bare_header,
+        };
+        *open_files -= usize::from(open.file.is_open());
+        open.file.release();
+        match settings.rotator.rotate(&open.log.target, &info) {
+            Ok(_) => {
+                open.file.forget();
+                open.opened = now;
+            }
+            // Somebody has renamed it already.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                log::warn!("cannot rotate {}: {error}", open.log.target.display());
+                open.file.forget();
+                open.opened = now;
+            }
+            Err(error) => {
+                // The file goes on, below another header; at the next look it is tried again.
+                open.next_rotation = Some(now);
+                if let Some(more) = self.rotation_error.check(Instant::now()) {
+                    log::error!(
+                        "cannot rotate {}: {error} ({more} more like this)",
+                        open.log.target.display()
+                    );
+                }
+            }
         }
     }
 
     fn close_all(&mut self) {
-        let time = clock::now_text();
-        for index in 0..self.logs.len() {
-            let log = &mut self.logs[index];
-            if let Some(formatter) = log.formatter.take() {
-                let before = log.file.buffer.len();
-                formatter.footer(&time, &mut log.file.buffer);
-                self.unwritten += log.file.buffer.len() - before;
+        self.sync_batches();
+        for id in 0..self.logs.len() {
+            match &self.logs[id] {
+                None => {}
+                Some(open) if open.log.rotation.is_zero() => {
+                    self.end_file(id);
+                }
+                Some(_) => self.rotate(id, true),
             }
-            self.write_out(index);
         }
     }
 }
 
-impl Log {
-    /// Makes the next records stand under the header of this formatter: writes it, and the footer
-    /// of the one before, where the schema changes in the middle of a file.
-    fn switch_to(&mut self, formatter: &Arc<RecordFormatter>) {
-        if self.formatter.as_ref().is_some_and(|current| Arc::ptr_eq(current, formatter)) {
-            return;
-        }
+impl Open {
+    /// What stands before text of that plan: the header of a new file or, in the middle of a file
+    /// where the columns change, the footer of those before and a header.
+    fn start_of(&self, plan: &Plan) -> Vec<u8> {
         let time = clock::now_text();
+        let mut text = Vec::new();
         if self.file.is_mid_line() {
-            self.file.buffer.push(b'\n');
+            text.push(b'\n');
         }
-        let mut old = Vec::new();
-        let mut new = Vec::new();
-        if let Some(current) = &self.formatter {
-            current.header("", &mut old);
-            formatter.header("", &mut new);
-            if old == new {
-                // Another stream, filter or writer with the same columns: the same log.
-                self.formatter = Some(Arc::clone(formatter));
-                return;
-            }
-            current.footer(&time, &mut self.file.buffer);
+        if let Some(before) = &self.plan {
+            before.formatter.footer(&time, &mut text);
         }
-        formatter.header(&time, &mut self.file.buffer);
-        self.formatter = Some(Arc::clone(formatter));
+        plan.formatter.header(&time, &mut text);
+        text
     }
 }
 
@@ -427,105 +482,4 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let number = error.raw_os_error();
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| number == Some(errno.raw_os_error()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use zcluster::queue::Limits;
-    use zcluster::telemetry::Telemetry;
-    use zcluster::wire::zeek_bin::{BatchBuilder, FieldSpec, LogSchema, LogValue, Scalar};
-
-    fn writer(dir: PathBuf, deadline: Deadline) -> (Writer, queue::Sender<Incoming>) {
-        let (sender, queue) = queue::bounded(Limits { messages: 0, bytes: 0 }, || {});
-        let settings = Settings {
-            dir,
-            extension: "log".into(),
-            options: WriterOptions::default(),
-            flush_interval: Duration::from_secs(3600),
-            max_unwritten: 1 << 20,
-            deadline,
-        };
-        let metrics = Telemetry::new("", "").logger().clone();
-        (Writer::new(settings, queue, metrics, Trouble::default()), sender)
-    }
-
-    fn batch(path: &str, numbers: &[u64]) -> Vec<u8> {
-        let fields = vec![FieldSpec::new("n", Scalar::Count)];
-        let mut batch = BatchBuilder::new(LogSchema::new("S", path, fields)).unwrap();
-        for n in numbers {
-            batch.push(&[LogValue::Count(*n)]).unwrap();
-        }
-        batch.finish()
-    }
-
-    fn records(text: &str) -> Vec<&str> {
-        text.lines().filter(|line| !line.starts_with('#')).collect()
-    }
-
-    #[test]
-    fn records_after_a_loss_stand_under_a_header() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("a.log");
-        fs::create_dir(&target).unwrap();
-        let (mut writer, _sender) = writer(dir.path().into(), Deadline::default());
-        writer.write_batch(&batch("a", &[1, 2])).unwrap();
-        writer.flush_older_than(None);
-        assert_eq!(writer.logs[0].counters.records_lost.get(), 2);
-        assert_eq!((writer.unwritten, writer.lost_at_end), (0, 0));
-        fs::remove_dir(&target).unwrap();
-        writer.close_all();
-        assert!(!target.exists(), "no footer without a header");
-
-        writer.write_batch(&batch("a", &[3])).unwrap();
-        writer.close_all();
-        let text = fs::read_to_string(&target).unwrap();
-        assert!(text.starts_with("#separator"), "{text}");
-        assert!(text.lines().last().unwrap().starts_with("#close"), "{text}");
-        assert_eq!(records(&text), ["3"]);
-    }
-
-    #[test]
-    fn beyond_the_deadline_nothing_is_tried_twice() {
-        let dir = tempfile::tempdir().unwrap();
-        let deadline = Deadline::default();
-        deadline.set(Instant::now());
-        let (writer, sender) = writer(dir.path().join("missing"), deadline);
-        let trouble = writer.trouble.clone();
-        for n in 0..1000 {
-            sender.send(Incoming::Own(batch(&format!("p{n}"), &[1, 2, 3])), 1).unwrap();
-        }
-        sender.close();
-        assert_eq!(writer.run(), 3000);
-        assert_eq!(trouble.get(), None);
-    }
-
-    #[test]
-    fn writing_goes_on_where_it_failed() {
-        let dir = tempfile::tempdir().unwrap();
-        let logs = dir.path().join("logs");
-        let (writer, sender) = writer(logs.clone(), Deadline::default());
-        let trouble = writer.trouble.clone();
-        sender.send(Incoming::Own(batch("a", &[1, 2])), 1).unwrap();
-        sender.close();
-        let writer = std::thread::spawn(|| writer.run());
-        while trouble.get().is_none() {
-            std::thread::yield_now();
-        }
-        fs::create_dir(&logs).unwrap();
-        assert_eq!(writer.join().unwrap(), 0);
-        assert_eq!(trouble.get(), None);
-        assert_eq!(records(&fs::read_to_string(logs.join("a.log")).unwrap()), ["1", "2"]);
-    }
-
-    #[test]
-    fn a_batch_without_records_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut writer, _sender) = writer(dir.path().into(), Deadline::default());
-        let payload = batch("a", &[]);
-        assert_eq!(writer.write_batch(&payload), Ok(()));
-        assert!(writer.plans.find(&payload).is_none());
-        assert!(writer.logs.is_empty());
-    }
 }

@@ -198,6 +198,18 @@ impl<'a> Batch<'a> {
         Some(&payload[..payload.len() - rest.len()])
     }
 
+    /// The path of a payload, without reading anything behind it; `None` where it is cut off.
+    #[inline]
+    pub fn path_bytes(payload: &[u8]) -> Option<&[u8]> {
+        let mut rest = payload;
+        for _ in 0..3 {
+            let (length, tail) = rest.split_first_chunk()?;
+            rest = tail.get(u32::from_be_bytes(*length) as usize..)?;
+        }
+        let (length, tail) = rest.split_first_chunk()?;
+        tail.get(..u32::from_be_bytes(*length) as usize)
+    }
+
     /// Everything before the number of records. Batches whose header bytes are equal have the
     /// same stream, writer, filter, path and columns.
     #[inline]

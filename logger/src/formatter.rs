@@ -1,0 +1,277 @@
+//! A formatting thread: batches to text, gathered by log, on to the writer in large pieces.
+//!
+//! Each path belongs to one of these threads, so that the order per sender and path is the order
+//! of arrival. A batch that does not decode leaves nothing.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+use zcluster::layout::Fsync;
+use zcluster::queue::{self, Empty};
+use zcluster::telemetry::BatchFault;
+use zcluster::wire::zeek_bin::{Batch, DecodeError};
+
+use crate::format::{FormatError, RecordFormatter};
+use crate::intake::{Burst, Rejections};
+use crate::logs::{Log, Logs, Route, RouteError};
+use crate::plans::{Plan, Plans};
+use crate::writer::ToWrite;
+
+/// Text a log gathers before it is written.
+const PIECE: usize = 128 << 10;
+/// Capacity of the buffers that are kept for use.
+const KEPT_CAPACITY: std::ops::Range<usize> = 64 << 10..1 << 20;
+/// How many of them.
+const KEPT: usize = 16;
+/// What a piece costs beside its text.
+const PIECE_OVERHEAD: usize = 256;
+
+/// Text of one log, whole lines of one set of columns.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) log: Arc<Log>,
+    pub(crate) plan: Plan,
+    pub(crate) text: Vec<u8>,
+    pub(crate) records: u64,
+    /// When the first of them arrived.
+    pub(crate) received: Instant,
+}
+
+/// Text buffers that were used, for use again: a fresh one costs the kernel more than a write.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TextBuffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl TextBuffers {
+    fn take(&self) -> Vec<u8> {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        free.pop().unwrap_or_else(|| Vec::with_capacity(PIECE + PIECE / 2))
+    }
+
+    /// Takes a buffer back, if it is worth keeping.
+    pub(crate) fn give_back(&self, mut text: Vec<u8>) {
+        if KEPT_CAPACITY.contains(&text.capacity()) {
+            let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if free.len() < KEPT {
+                text.clear();
+                free.push(text);
+            }
+        }
+    }
+}
+
+/// How a formatter is set up.
+pub(crate) struct Settings {
+    pub(crate) flush_interval: Duration,
+    /// Bytes of text all logs together may gather: a thousand paths must not hold a thousand
+    /// buffers.
+    pub(crate) max_gathered: usize,
+    pub(crate) text_buffers: TextBuffers,
+}
+
+/// What is gathered of one log.
+struct Gathered {
+    log: Arc<Log>,
+    /// The columns of the text; `None` while there is none.
+    plan: Option<Plan>,
+    text: Vec<u8>,
+    records: u64,
+    since: Instant,
+    /// Whether the last piece was a large one: the next will be, too.
+    is_busy: bool,
+}
+
+/// The state of the thread.
+pub(crate) struct Formatter {
+    settings: Settings,
+    bursts: queue::Receiver<Burst>,
+    pieces: queue::Sender<ToWrite>,
+    logs: Logs,
+    plans: Plans,
+    gathered: Vec<Gathered>,
+    /// By the number of the log.
+    by_log: AHashMap<usize, usize>,
+    bytes: usize,
+    /// Logs that want each batch written at once.
+    urgent: Vec<usize>,
+    rejections: Rejections,
+    /// Records that could not be handed on.
+    lost: u64,
+}
+
+impl Formatter {
+    pub(crate) fn new(
+        settings: Settings,
+        bursts: queue::Receiver<Burst>,
+        pieces: queue::Sender<ToWrite>,
+        logs: Logs,
+    ) -> Self {
+        Formatter {
+            settings,
+            bursts,
+            pieces,
+            logs,
+            plans: Plans::default(),
+            gathered: Vec::new(),
+            by_log: AHashMap::new(),
+            bytes: 0,
+            urgent: Vec::new(),
+            rejections: Rejections::default(),
+            lost: 0,
+        }
+    }
+
+    /// Formats until no more comes, and hands everything on. The body of the thread. Returns how
+    /// many records could not be handed on, because the writer is gone.
+    pub(crate) fn run(mut self) -> u64 {
+        let interval = self.settings.flush_interval;
+        let mut next_flush = Instant::now() + interval;
+        loop {
+            match self.bursts.receive_until(Some(next_flush)) {
+                Ok(burst) => self.take_in(&burst),
+                Err(Empty::TimedOut) => {}
+                Err(Empty::Closed) => break,
+            }
+            let now = Instant::now();
+            if now >= next_flush {
+                self.flush_older_than(now.checked_sub(interval));
+                next_flush = now + interval.max(Duration::from_millis(10));
+            }
+        }
+        self.flush_older_than(None);
+        self.lost
+    }
+
+    fn take_in(&mut self, burst: &Burst) {
+        for batch in &burst.batches {
+            let payload = &burst.chunk[batch.payload.clone()];
+            if let Err((fault, what)) = self.format(payload, burst.received) {
+                let sender = &burst.senders[batch.sender as usize];
+                self.rejections.reject(sender, fault, &what);
+            }
+        }
+        for index in std::mem::take(&mut self.urgent) {
+            self.hand_on(index);
+        }
+        if self.bytes >= self.settings.max_gathered {
+            self.flush_older_than(None);
+        }
+    }
+
+    fn format(&mut self, payload: &[u8], received: Instant) -> Result<(), (BatchFault, String)> {
+        let undecodable =
+            |error: DecodeError| (BatchFault::Payload, format!("Failed to unserialize: {error}"));
+        let (batch, plan) = match self.plans.find(payload) {
+            Some((batch, plan)) => (batch.map_err(undecodable)?, Some(plan.clone())),
+            None => (Batch::decode(payload).map_err(undecodable)?, None),
+        };
+        // Without records it makes no log, and nothing is remembered of it.
+        if batch.num_records() == 0 {
+            return Ok(());
+        }
+        let plan = match plan {
+            Some(plan) => plan,
+            None => self.make_plan(&batch)?,
+        };
+        let Some(index) = plan.slot else { return Ok(()) };
+        if self.gathered[index].plan.as_ref().is_some_and(|current| !current.continues(&plan)) {
+            self.hand_on(index);
+        }
+        let gathered = &mut self.gathered[index];
+        if gathered.text.capacity() == 0 && gathered.is_busy {
+            gathered.text = self.settings.text_buffers.take();
+        }
+        let before = gathered.text.len();
+        let records = plan
+            .formatter
+            .format_batch(&batch, &mut gathered.text)
+            .map_err(|error| (BatchFault::Payload, format!("path {}: {error}", batch.path)))?;
+        let more = gathered.text.len() - before;
+        if gathered.records == 0 {
+            gathered.since = received;
+            if gathered.log.fsync == Fsync::Batch {
+                self.urgent.push(index);
+            }
+        }
+        let counters = &gathered.log.counters;
+        counters.batches.inc();
+        counters.records.inc_by(records.into());
+        counters.queue_bytes.add(more);
+        plan.writes.inc_by(records.into());
+        gathered.records += u64::from(records);
+        gathered.plan.get_or_insert(plan);
+        self.bytes += more;
+        if gathered.text.len() >= PIECE {
+            self.hand_on(index);
+        }
+        Ok(())
+    }
+
+    fn make_plan(&mut self, batch: &Batch<'_>) -> Result<Plan, (BatchFault, String)> {
+        let route = self.logs.route(batch.path).map_err(|error| {
+            let fault = match error {
+                RouteError::TooMany { .. } => BatchFault::Limit,
+                _ => BatchFault::Path,
+            };
+            (fault, error.to_string())
+        })?;
+        let (log, options) = match route {
+            Route::To(log, options) => (Some(log), options),
+            Route::Disabled => (None, Box::default()),
+        };
+        let formatter = RecordFormatter::new(batch, &options).map_err(|error| {
+            let fault = match error {
+                FormatError::FieldName { .. } | FormatError::NoColumns { .. } => BatchFault::Schema,
+                _ => BatchFault::Payload,
+            };
+            (fault, format!("path {}: {error}", batch.path))
+        })?;
+        let slot = log.map(|log| self.slot_of(log));
+        let metrics = self.logs.metrics();
+        let writes = metrics.writer(batch.writer, batch.stream, batch.filter, batch.path);
+        let plan = Plan::new(slot, formatter, writes);
+        self.plans.insert(batch, plan.clone());
+        Ok(plan)
+    }
+
+    fn slot_of(&mut self, log: Arc<Log>) -> usize {
+        let gathered = &mut self.gathered;
+        *self.by_log.entry(log.id).or_insert_with(|| {
+            gathered.push(Gathered {
+                log,
+                plan: None,
+                text: Vec::new(),
+                records: 0,
+                since: Instant::now(),
+                is_busy: false,
+            });
+            gathered.len() - 1
+        })
+    }
+
+    /// Hands on what has waited since that time or longer; everything for `None`.
+    fn flush_older_than(&mut self, time: Option<Instant>) {
+        for index in 0..self.gathered.len() {
+            let Gathered { records, since, .. } = &self.gathered[index];
+            if *records > 0 && time.is_none_or(|time| *since <= time) {
+                self.hand_on(index);
+            }
+        }
+    }
+
+    /// Hands a log's text to the writer. Blocks while that has too much.
+    fn hand_on(&mut self, index: usize) {
+        let gathered = &mut self.gathered[index];
+        let Some(plan) = gathered.plan.take() else { return };
+        let text = std::mem::take(&mut gathered.text);
+        let records = std::mem::take(&mut gathered.records);
+        gathered.is_busy = text.len() >= KEPT_CAPACITY.start;
+        self.bytes -= text.len();
+        let bytes = text.capacity() + PIECE_OVERHEAD;
+        let log = Arc::clone(&gathered.log);
+        let piece = Piece { log, plan, text, records, received: gathered.since };
+        if self.pieces.send(ToWrite::Piece(piece), bytes).is_err() {
+            self.lost += records;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The memory of received bytes: counted, bounded, and used again.
+//!
+//! Bytes are read into large buffers, batches are handed on as ranges of them, and a buffer comes
+//! back when the last batch in it is text.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use zcluster::transport::Waker;
+
+/// Bytes read at a time, and the size of the buffers that are kept for use.
+pub(super) const BUFFER: usize = 256 << 10;
+/// Buffers kept for use.
+const KEPT: usize = 16;
+
+/// The bytes under way from the socket to the formatters.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    /// Capacity of all buffers under way.
+    under_way: AtomicUsize,
+    /// What they may have. A single buffer may exceed it when there is no other.
+    limit: usize,
+    /// The receiver waits for room.
+    wanted: AtomicBool,
+    waker: Arc<Waker>,
+    free: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Buffers {
+    pub(super) fn new(limit: usize, waker: Arc<Waker>) -> Arc<Self> {
+        Arc::new(Buffers {
+            under_way: AtomicUsize::new(0),
+            limit,
+            wanted: AtomicBool::new(false),
+            waker,
+            free: Mutex::default(),
+        })
+    }
+
+    /// An empty buffer of [`BUFFER`] bytes.
+    pub(super) fn take(&self) -> Vec<u8> {
+        let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| Vec::with_capacity(BUFFER))
+    }
+
+    /// Bytes under way.
+    pub(crate) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// Whether more may be sent on its way. If not, the waker is woken when there is room.
+    pub(super) fn has_room(&self, held: usize) -> bool {
+        let is_room = || {
+            let under_way = self.under_way.load(Ordering::SeqCst);
+            under_way == 0 || under_way + held < self.limit
+        };
+        is_room() || {
+            self.wanted.store(true, Ordering::SeqCst);
+            // Perhaps the last one came back just now.
+            is_room()
+        }
+    }
+
+    /// Sends bytes on their way.
+    pub(super) fn send(self: &Arc<Self>, bytes: Vec<u8>) -> Chunk {
+        self.under_way.fetch_add(bytes.capacity(), Ordering::SeqCst);
+        Chunk { bytes, home: Arc::clone(self) }
+    }
+
+    fn give_back(&self, mut bytes: Vec<u8>) {
+        let capacity = bytes.capacity();
+        if capacity == BUFFER {
+            bytes.clear();
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            if free.len() < KEPT {
+                free.push(bytes);
+            }
+        }
+        let left = self.under_way.fetch_sub(capacity, Ordering::SeqCst) - capacity;
+        if (left == 0 || left < self.limit / 2) && self.wanted.swap(false, Ordering::SeqCst) {
+            self.waker.wake();
+        }
+    }
+}
+
+/// Received bytes on their way; counted until the last user is done.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    bytes: Vec<u8>,
+    home: Arc<Buffers>,
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        self.home.give_back(std::mem::take(&mut self.bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_is_bounded_and_comes_back() {
+        let buffers = Buffers::new(2 * BUFFER, Arc::new(Waker::new().unwrap()));
+        assert!(buffers.has_room(usize::MAX), "alone, anything is taken");
+        let first = buffers.send(buffers.take());
+        assert!(buffers.has_room(0));
+        assert!(!buffers.has_room(BUFFER), "what the receiver holds counts, too");
+        let second = buffers.send(Vec::with_capacity(3 * BUFFER));
+        assert_eq!(buffers.under_way(), 4 * BUFFER);
+        assert!(!buffers.has_room(0));
+        drop(second);
+        drop(first);
+        assert_eq!((buffers.under_way(), buffers.has_room(0)), (0, true));
+        assert_eq!(buffers.free.lock().unwrap().len(), 1, "only those of one size are kept");
+        assert_eq!(buffers.take().capacity(), BUFFER);
+    }
+}

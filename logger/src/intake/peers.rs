@@ -1,0 +1,250 @@
+//! The table of connections: who is accepted, who is read when, and who is cut off.
+
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+use zcluster::net::{Listener, Poller};
+use zcluster::rate_limit::{KeyedRateLimit, RateLimit};
+use zcluster::telemetry::{LoggerMetrics, PeerFault};
+
+use super::LISTENER;
+use super::connection::{Connection, Gone};
+
+/// Connections at a time.
+const MAX_CONNECTIONS: usize = 10_000;
+/// Connections accepted before those that are there get their turn.
+const ACCEPTED_AT_A_TIME: usize = 64;
+/// How long a peer may take for its handshake; libzmq allows as much.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a large message may take when others wait for their turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time without accepting after the system had no more descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// All connections by number.
+pub(super) struct Peers {
+    peers: AHashMap<u64, Connection>,
+    next: u64,
+    max_message: u64,
+    /// Bytes of unfinished messages beyond which large ones are read one at a time.
+    max_held: usize,
+    held: usize,
+    /// Who reads its large message, and since when.
+    turn: Option<(u64, Instant)>,
+    /// How many wait for that.
+    waiting: usize,
+    /// How many are in their handshake.
+    greeting: usize,
+    accept_again: Option<Instant>,
+    next_check: Instant,
+    metrics: LoggerMetrics,
+    accept_warning: RateLimit,
+    peer_warning: KeyedRateLimit<&'static str>,
+}
+
+impl Peers {
+    pub(super) fn new(max_message: u64, max_held: usize, metrics: LoggerMetrics) -> Self {
+        Peers {
+            peers: AHashMap::new(),
+            next: 0,
+            max_message,
+            max_held,
+            held: 0,
+            turn: None,
+            waiting: 0,
+            greeting: 0,
+            accept_again: None,
+            next_check: Instant::now(),
+            metrics,
+            accept_warning: RateLimit::new(WARNING_INTERVAL),
+            peer_warning: KeyedRateLimit::new(WARNING_INTERVAL, 16),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Memory of all unfinished messages.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Whether something happens by itself before long.
+    pub(super) fn need_attention(&self) -> bool {
+        self.greeting > 0 || self.waiting > 0 || self.accept_again.is_some()
+    }
+
+    pub(super) fn get(&mut self, key: u64) -> Option<&mut Connection> {
+        self.peers.get_mut(&key)
+    }
+
+    /// Accepts who waits.
+    pub(super) fn accept(&mut self, listener: &Listener, poller: &Poller) {
+        for _ in 0..ACCEPTED_AT_A_TIME {
+            match listener.accept() {
+                Ok(None) => return,
+                Ok(Some((stream, peer))) => {
+                    if self.peers.len() >= MAX_CONNECTIONS {
+                        self.refuse(PeerFault::Limit, &peer, "too many connections");
+                        continue;
+                    }
+                    let mut connection = Connection::new(stream, peer, self.max_message);
+                    let key = self.next;
+                    if connection.flush().is_err() {
+                        continue;
+                    }
+                    connection.waits_to_write = connection.has_answers();
+                    let waits = connection.waits_to_write;
+                    if poller.add(&connection.stream, key, true, waits).is_err() {
+                        continue;
+                    }
+                    self.next += 1;
+                    self.greeting += 1;
+                    self.peers.insert(key, connection);
+                    self.metrics.connections.set(self.peers.len() as i64);
+                }
+                Err(error) => {
+                    if let Some(more) = self.accept_warning.check(Instant::now()) {
+                        log::error!("cannot accept a connection: {error} ({more} more like this)");
+                    }
+                    // It would be ready again at once.
+                    let _ = poller.change(listener, LISTENER, false, false);
+                    self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Goes on accepting after a pause, once that is over.
+    pub(super) fn resume_accepting(&mut self, listener: &Listener, poller: &Poller) {
+        if self.accept_again.is_some_and(|at| Instant::now() >= at) {
+            self.accept_again = None;
+            let _ = poller.change(listener, LISTENER, true, false);
+        }
+    }
+
+    /// Whether that one may be read now; if not, it waits for its turn.
+    pub(super) fn may_read(&mut self, key: u64, poller: &Poller) -> bool {
+        let Some(peer) = self.peers.get_mut(&key) else { return false };
+        let others = self.held - peer.counted;
+        let must_wait = peer.is_large() && others + peer.need() > self.max_held;
+        if must_wait {
+            let (holder, _) = *self.turn.get_or_insert((key, Instant::now()));
+            if holder != key {
+                if !peer.is_waiting {
+                    peer.is_waiting = true;
+                    self.waiting += 1;
+                    let _ = poller.change(&peer.stream, key, false, peer.waits_to_write);
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes in what a look at that one has changed.
+    pub(super) fn update(&mut self, key: u64, poller: &Poller) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        // An error shows in the next read, too.
+        let _ = peer.flush();
+        if peer.has_answers() != peer.waits_to_write {
+            peer.waits_to_write = peer.has_answers();
+            let _ = poller.change(&peer.stream, key, !peer.is_waiting, peer.waits_to_write);
+        }
+        self.held = self.held - peer.counted + peer.held();
+        peer.counted = peer.held();
+        let is_large = peer.is_large();
+        if !is_large && self.turn.is_some_and(|(holder, _)| holder == key) {
+            self.pass_turn(poller);
+        }
+    }
+
+    /// Cuts a connection off, or takes note of its end.
+    pub(super) fn remove(&mut self, key: u64, gone: &Gone) {
+        let Some(peer) = self.peers.remove(&key) else { return };
+        match (gone, gone.fault()) {
+            (Gone::Protocol(error), Some(fault)) => {
+                self.refuse(fault, &peer.peer, &error.to_string());
+            }
+            (Gone::Torn, _) if peer.is_open() => {
+                log::warn!("{} went in the middle of a log batch", peer.peer);
+            }
+            (Gone::Io(error), _) => log::debug!("{}: {error}", peer.peer),
+            _ => log::debug!("{} has gone", peer.peer),
+        }
+        if peer.is_waiting {
+            self.waiting -= 1;
+        }
+        if self.turn.is_some_and(|(holder, _)| holder == key) {
+            self.turn = None;
+            self.next_check = Instant::now();
+        }
+        self.held -= peer.counted;
+        self.metrics.connections.set(self.peers.len() as i64);
+    }
+
+    fn refuse(&mut self, fault: PeerFault, peer: &str, why: &str) {
+        use zcluster::telemetry::LabelValue as _;
+        self.metrics.peers_refused[fault].inc();
+        if let Some(more) = self.peer_warning.check(&fault.as_str(), Instant::now()) {
+            log::warn!("refused {peer}: {why} ({more} more like this)");
+        }
+    }
+
+    /// The turn is free: whoever waits is looked at again.
+    fn pass_turn(&mut self, poller: &Poller) {
+        self.turn = None;
+        if self.waiting == 0 {
+            return;
+        }
+        for (key, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.is_waiting) {
+            peer.is_waiting = false;
+            let _ = poller.change(&peer.stream, *key, true, peer.waits_to_write);
+        }
+        self.waiting = 0;
+    }
+
+    /// Cuts off who takes too long.
+    pub(super) fn tick(&mut self, poller: &Poller) {
+        let now = Instant::now();
+        if !self.need_attention() || now < self.next_check {
+            return;
+        }
+        self.next_check = now + Duration::from_millis(100);
+        let mut late = Vec::new();
+        self.greeting = 0;
+        for (key, peer) in &self.peers {
+            if !peer.is_open() {
+                self.greeting += 1;
+                if now >= peer.accepted + HANDSHAKE_TIMEOUT {
+                    late.push((*key, "no handshake in time"));
+                }
+            }
+        }
+        match self.turn {
+            Some((key, since)) if self.waiting > 0 && now >= since + TURN_TIMEOUT => {
+                late.push((key, "a message that others wait for took too long"));
+            }
+            None if self.waiting > 0 => self.pass_turn(poller),
+            _ => {}
+        }
+        for (key, why) in late {
+            if let Some(peer) = self.peers.get(&key) {
+                let name = peer.peer.clone();
+                self.refuse(PeerFault::Timeout, &name, why);
+                self.remove(key, &Gone::Closed);
+            }
+        }
+    }
+
+    /// Tells everybody that nothing more is wanted. libzmq then closes its end, after what it has
+    /// sent, and keeps what it has not.
+    pub(super) fn say_farewell(&mut self) {
+        for peer in self.peers.values() {
+            let _ = peer.stream.end_writing();
+        }
+    }
+}
