@@ -7,17 +7,74 @@
 //! powers of ten, the same rounding, the same bounds. (The `dtoa` crate ports an older RapidJSON,
 //! which did not correct the last digit of numbers with nine or more decimals.)
 
-use super::number::put_int;
+use super::number::{ASCII_ZEROS, ZERO_TO_POINT, ascii_digits, put_int, put_ten_digits};
+use super::pen::Pen;
 
 /// Appends a finite number: plain from 10⁻⁶ up to 10²¹, with an exponent otherwise, and never
 /// without a point or an exponent.
-pub(super) fn put_double(x: f64, out: &mut Vec<u8>) {
-    if x.is_sign_negative() {
-        out.push(b'-');
+#[inline]
+pub(super) fn put_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
+    match put_recent_time(x, pen) {
+        Ok(pen) => pen,
+        Err(pen) => put_any_double(x, pen),
     }
+}
+
+/// Appends a time from 2004 to 2038, if that is what the number could be: one from 2³⁰ to 2³¹. They
+/// are most of the doubles of a log.
+///
+/// This is [`Digits::of`] for the constants these numbers lead to. The scaled bound `high` is `x`
+/// times 10⁻⁴, with 46 bits after the point; `delta` is about 1700 of their units.
+///
+/// Digits are generated until what is left of `high` is less than `delta`, both of them multiplied
+/// by ten with each digit after the point. After ten of those, the microseconds, `delta` has become
+/// less than one unit of the last digit. So where it stops there or earlier, the digits left out are
+/// zeros: it stops at the last microsecond digit that is none. And where it does not, it stops after
+/// one more digit, because `delta` is now more than a unit. Lowering the last digit, too, takes a
+/// `delta` of at least a unit.
+#[inline]
+fn put_recent_time(x: f64, pen: Pen<'_>) -> Result<Pen<'_>, Pen<'_>> {
+    const SHIFT: u32 = 46;
+    const UNIT: u64 = 1 << SHIFT;
+    const TO_MICROS: u64 = 10u64.pow(10);
+    let bits = x.to_bits();
+    // Sign and exponent. Next to 2³⁰ itself the numbers below are closer than those above.
+    if bits >> 52 != 1023 + 30 || bits << 12 == 0 {
+        return Err(pen);
+    }
+    let mantissa = bits & (HIDDEN_BIT - 1) | HIDDEN_BIT;
+    let times_power = |mantissa: u64| times(mantissa, POWERS[(-4 - FIRST_POWER) as usize / 8]);
+    let high = times_power((2 * mantissa + 1) << 10) - 1;
+    let low = times_power((2 * mantissa - 1) << 10) + 1;
+
+    let product = u128::from(high) * u128::from(TO_MICROS);
+    let micros = (product >> SHIFT) as u64;
+    let mut rest = product as u64 % UNIT;
+    let mut delta = (high - low) * TO_MICROS;
+    // Zeros before the point are left out even for a `rest` of `delta`: never mind which.
+    if rest == delta {
+        return Err(pen);
+    }
+    let (seconds, mut decimals) = (micros / 1_000_000, micros % 1_000_000 * 10);
+    // The point and seven decimals.
+    if rest < delta {
+        let digits = ascii_digits(decimals);
+        let zeros = (digits ^ ASCII_ZEROS).leading_zeros() as usize / 8;
+        return Ok(put_ten_digits(seconds, digits ^ ZERO_TO_POINT, 2.max(8 - zeros), pen));
+    }
+    rest *= 10;
+    delta *= 10;
+    decimals += rest >> SHIFT;
+    let distance = (high - times_power(mantissa << 11)) * TO_MICROS * 10;
+    decimals -= steps_to_middle(rest % UNIT, delta, UNIT, distance);
+    Ok(put_ten_digits(seconds, ascii_digits(decimals) ^ ZERO_TO_POINT, 8, pen))
+}
+
+#[inline(never)]
+fn put_any_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
+    let pen = if x.is_sign_negative() { pen.byte(b'-') } else { pen };
     if x == 0.0 {
-        out.extend_from_slice(b"0.0");
-        return;
+        return pen.chunk(b"0.0", 3);
     }
     let digits = Digits::of(x.abs());
     let text = digits.as_slice();
@@ -27,29 +84,47 @@ pub(super) fn put_double(x: f64, out: &mut Vec<u8>) {
         1..=21 => {
             let point = point as usize;
             if point < text.len() {
-                out.extend_from_slice(&text[..point]);
-                out.push(b'.');
-                out.extend_from_slice(&text[point..]);
+                pen.bytes(&text[..point]).byte(b'.').bytes(&text[point..])
             } else {
-                out.extend_from_slice(text);
-                out.extend_from_slice(&b"00000000000000000000"[..point - text.len()]);
-                out.extend_from_slice(b".0");
+                let zeros = point - text.len();
+                pen.bytes(text).chunk(b"00000000000000000000", zeros).chunk(b".0", 2)
             }
         }
         -5..=0 => {
-            out.extend_from_slice(&b"0.00000"[..2 + point.unsigned_abs() as usize]);
-            out.extend_from_slice(text);
+            let pen = pen.chunk(b"0.00000", 2 + point.unsigned_abs() as usize);
+            pen.chunk(&digits.buffer, text.len())
         }
         _ => {
-            out.push(text[0]);
-            if let rest @ [_, ..] = &text[1..] {
-                out.push(b'.');
-                out.extend_from_slice(rest);
-            }
-            out.push(b'e');
-            put_int((point - 1).into(), out);
+            let pen = pen.byte(text[0]);
+            let pen =
+                if let rest @ [_, ..] = &text[1..] { pen.byte(b'.').bytes(rest) } else { pen };
+            put_int((point - 1).into(), pen.byte(b'e'))
         }
     }
+}
+
+const HIDDEN_BIT: u64 = 1 << 52;
+
+/// The upper half of a product, rounded.
+#[inline(always)]
+fn times(x: u64, y: u64) -> u64 {
+    ((u128::from(x) * u128::from(y) + (1 << 63)) >> 64) as u64
+}
+
+/// How often the last digit, worth `unit`, is lowered: while that brings the number closer to the
+/// middle, `distance` below the upper bound, and keeps it above the lower one, `delta` below it.
+/// The number is `rest` below the upper bound.
+#[inline]
+fn steps_to_middle(mut rest: u64, delta: u64, unit: u64, distance: u64) -> u64 {
+    let mut steps = 0;
+    while rest < distance
+        && delta - rest >= unit
+        && (rest + unit < distance || distance - rest > rest + unit - distance)
+    {
+        steps += 1;
+        rest += unit;
+    }
+    steps
 }
 
 /// The digits of a number, which is `digits · 10^exponent`.
@@ -74,10 +149,11 @@ impl Scaled {
         Scaled { mantissa: self.mantissa << zeros, exponent: self.exponent - zeros as i32 }
     }
 
-    /// The upper half of the product, rounded.
     fn times(self, other: Scaled) -> Self {
-        let product = u128::from(self.mantissa) * u128::from(other.mantissa) + (1 << 63);
-        Scaled { mantissa: (product >> 64) as u64, exponent: self.exponent + other.exponent + 64 }
+        Scaled {
+            mantissa: times(self.mantissa, other.mantissa),
+            exponent: self.exponent + other.exponent + 64,
+        }
     }
 }
 
@@ -88,7 +164,6 @@ impl Digits {
 
     /// The digits of a positive, finite number.
     fn of(x: f64) -> Self {
-        const HIDDEN_BIT: u64 = 1 << 52;
         let fraction = x.to_bits() & (HIDDEN_BIT - 1);
         let (mantissa, exponent) = match (x.to_bits() >> 52) as i32 {
             0 => (fraction, -1074),
@@ -123,7 +198,7 @@ impl Digits {
         let one = 1u64 << shift;
         let distance = high.mantissa - middle;
 
-        // Fewer than ten digits before the point.
+        // At most ten digits before the point.
         let mut whole = (high.mantissa >> shift) as u32;
         let mut fraction = high.mantissa & (one - 1);
         let mut divisor = 10u32.pow(whole.checked_ilog10().unwrap_or(0));
@@ -135,7 +210,7 @@ impl Digits {
             let rest = (u64::from(whole) << shift) + fraction;
             if rest <= delta {
                 digits.exponent += places;
-                digits.approach(rest, delta, u64::from(divisor) << shift, distance);
+                digits.lower(steps_to_middle(rest, delta, u64::from(divisor) << shift, distance));
                 return digits;
             }
             if places == 0 {
@@ -156,7 +231,8 @@ impl Digits {
             fraction &= one - 1;
             digits.exponent -= 1;
             if fraction < delta {
-                digits.approach(fraction, delta, one, distance.wrapping_mul(unit));
+                let distance = distance.wrapping_mul(unit);
+                digits.lower(steps_to_middle(fraction, delta, one, distance));
                 return digits;
             }
         }
@@ -170,16 +246,9 @@ impl Digits {
         }
     }
 
-    /// Lowers the last digit, worth `unit`, while that brings the number closer to the middle,
-    /// `distance` below the upper bound, and keeps it above the lower one, `delta` below it.
-    fn approach(&mut self, mut rest: u64, delta: u64, unit: u64, distance: u64) {
-        while rest < distance
-            && delta - rest >= unit
-            && (rest + unit < distance || distance - rest > rest + unit - distance)
-        {
-            self.buffer[self.len - 1] -= 1;
-            rest += unit;
-        }
+    /// Lowers the last digit.
+    fn lower(&mut self, steps: u64) {
+        self.buffer[self.len - 1] -= steps as u8;
     }
 }
 
@@ -296,7 +365,7 @@ mod tests {
 
     fn text(x: f64) -> String {
         let mut out = Vec::new();
-        put_double(x, &mut out);
+        put_double(x, Pen::new(&mut out, 0)).finish();
         String::from_utf8(out).unwrap()
     }
 
