@@ -63,9 +63,12 @@ impl Stops {
 
     /// Whether a string can be written as it is.
     pub(super) fn is_clean(self, text: &[u8]) -> bool {
-        let (chunks, rest) = text.as_chunks::<WINDOW>();
-        chunks.iter().all(|chunk| self.is_clean_up_to(WINDOW as u8, chunk))
-            && !rest.iter().any(|byte| self.is_stop(*byte))
+        let Some(last) = text.last_chunk() else {
+            return !text.iter().any(|byte| self.is_stop(*byte));
+        };
+        // The last bytes may be looked at twice.
+        let (chunks, _) = text.as_chunks();
+        chunks.iter().chain([last]).all(|chunk| self.is_clean_up_to(WINDOW as u8, chunk))
     }
 
     /// Whether there is no stop among the first `len` bytes. The others are looked at as well: all
@@ -229,15 +232,34 @@ mod tests {
         text.iter().all(|b| is_printable(*b) && *b != b'\\' && !stops.contains(b))
     }
 
+    /// Whether a string that starts there is appended as it is.
+    fn is_put(stops: Stops, tail: &[u8], len: usize) -> bool {
+        let mut out = Vec::new();
+        let text = Text::new(tail, len).unwrap();
+        let (done, pen) = match stops.put_clean(text, Pen::new(&mut out, 0)) {
+            Ok(pen) => (true, pen),
+            Err(pen) => (false, pen),
+        };
+        pen.finish();
+        assert_eq!(out, &tail[..if done { len } else { 0 }]);
+        done
+    }
+
     #[test]
     fn every_byte_is_judged_at_every_position() {
-        for len in 0..40 {
+        let stops = Stops::new(b'\t', b',');
+        for len in 0..70 {
             for at in 0..len {
                 for byte in 0..=255 {
                     let mut text = vec![b'a'; len];
                     text[at] = byte;
                     let expected = is_clean_by_byte(&text, [b'\t', b',']);
-                    assert_eq!(Stops::new(b'\t', b',').is_clean(&text), expected, "{text:?}");
+                    assert_eq!(stops.is_clean(&text), expected, "{text:?}");
+                    // Whatever follows the string does not matter.
+                    assert_eq!(is_put(stops, &text, len), expected, "{text:?}");
+                    text.extend_from_slice(&[0; 40]);
+                    assert_eq!(is_put(stops, &text, len), expected, "{text:?}");
+                    assert!(is_put(stops, &text, at));
                 }
             }
         }

@@ -7,7 +7,7 @@
 //! powers of ten, the same rounding, the same bounds. (The `dtoa` crate ports an older RapidJSON,
 //! which did not correct the last digit of numbers with nine or more decimals.)
 
-use super::number::{ASCII_ZEROS, ZERO_TO_POINT, ascii_digits, put_int, put_ten_digits};
+use super::number::{ASCII_ZEROS, ZERO_TO_POINT, ascii_digits, is_recent, put_int, put_ten_digits};
 use super::pen::Pen;
 
 /// Appends a finite number: plain from 10⁻⁶ up to 10²¹, with an exponent otherwise, and never
@@ -23,8 +23,8 @@ pub(super) fn put_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
 /// Appends a time from 2004 to 2038, if that is what the number could be: one from 2³⁰ to 2³¹. They
 /// are most of the doubles of a log.
 ///
-/// This is [`Digits::of`] for the constants these numbers lead to. The scaled bound `high` is `x`
-/// times 10⁻⁴, with 46 bits after the point; `delta` is about 1700 of their units.
+/// This is [`Digits::of`] for the constants these numbers lead to. The scaled bound `high` is about
+/// `x` times 10⁻⁴, with 46 bits after the point; `delta` is about 1700 of their units.
 ///
 /// Digits are generated until what is left of `high` is less than `delta`, both of them multiplied
 /// by ten with each digit after the point. After ten of those, the microseconds, `delta` has become
@@ -38,14 +38,16 @@ fn put_recent_time(x: f64, pen: Pen<'_>) -> Result<Pen<'_>, Pen<'_>> {
     const UNIT: u64 = 1 << SHIFT;
     const TO_MICROS: u64 = 10u64.pow(10);
     let bits = x.to_bits();
-    // Sign and exponent. Next to 2³⁰ itself the numbers below are closer than those above.
-    if bits >> 52 != 1023 + 30 || bits << 12 == 0 {
+    let mantissa = bits & (HIDDEN_BIT - 1) | HIDDEN_BIT;
+    // Below 2³⁰ itself the next number is closer than above.
+    if !is_recent(x) || mantissa == HIDDEN_BIT {
         return Err(pen);
     }
-    let mantissa = bits & (HIDDEN_BIT - 1) | HIDDEN_BIT;
-    let times_power = |mantissa: u64| times(mantissa, POWERS[(-4 - FIRST_POWER) as usize / 8]);
-    let high = times_power((2 * mantissa + 1) << 10) - 1;
-    let low = times_power((2 * mantissa - 1) << 10) + 1;
+    // The three of them differ by half a unit of the mantissa.
+    let power = u128::from(POWERS[(-4 - FIRST_POWER) as usize / 8]);
+    let middle = u128::from(mantissa << 11) * power + (1 << 63);
+    let high = ((middle + (power << 10)) >> 64) as u64 - 1;
+    let low = ((middle - (power << 10)) >> 64) as u64 + 1;
 
     let product = u128::from(high) * u128::from(TO_MICROS);
     let micros = (product >> SHIFT) as u64;
@@ -65,7 +67,7 @@ fn put_recent_time(x: f64, pen: Pen<'_>) -> Result<Pen<'_>, Pen<'_>> {
     rest *= 10;
     delta *= 10;
     decimals += rest >> SHIFT;
-    let distance = (high - times_power(mantissa << 11)) * TO_MICROS * 10;
+    let distance = (high - (middle >> 64) as u64) * TO_MICROS * 10;
     decimals -= steps_to_middle(rest % UNIT, delta, UNIT, distance);
     Ok(put_ten_digits(seconds, ascii_digits(decimals) ^ ZERO_TO_POINT, 8, pen))
 }
@@ -199,25 +201,20 @@ impl Digits {
         let distance = high.mantissa - middle;
 
         // At most ten digits before the point.
-        let mut whole = (high.mantissa >> shift) as u32;
+        let whole = (high.mantissa >> shift) as u32;
         let mut fraction = high.mantissa & (one - 1);
-        let mut divisor = 10u32.pow(whole.checked_ilog10().unwrap_or(0));
-        let mut places = divisor.ilog10() as i32;
-        loop {
-            let digit = whole / divisor;
-            whole %= divisor;
-            digits.push(digit as u8);
-            let rest = (u64::from(whole) << shift) + fraction;
-            if rest <= delta {
-                digits.exponent += places;
-                digits.lower(steps_to_middle(rest, delta, u64::from(divisor) << shift, distance));
-                return digits;
+        if delta >= one {
+            digits.put_subnormal(whole, fraction, delta, shift, distance);
+            return digits;
+        }
+        digits.put_whole(whole);
+        // What is left out is less than one, and no digit is worth as little: none is lowered.
+        if fraction <= delta {
+            while digits.as_slice().ends_with(b"0") {
+                digits.len -= 1;
+                digits.exponent += 1;
             }
-            if places == 0 {
-                break;
-            }
-            places -= 1;
-            divisor /= 10;
+            return digits;
         }
 
         // `fraction` stays below `one`, and `delta` below `fraction`: neither product overflows.
@@ -235,6 +232,44 @@ impl Digits {
                 digits.lower(steps_to_middle(fraction, delta, one, distance));
                 return digits;
             }
+        }
+    }
+
+    /// Appends all digits of a number.
+    fn put_whole(&mut self, whole: u32) {
+        let (high, low) = (u64::from(whole) / 100_000_000, u64::from(whole) % 100_000_000);
+        let mut text = [0; 16];
+        text[..8].copy_from_slice(&ascii_digits(high).to_le_bytes());
+        text[8..].copy_from_slice(&ascii_digits(low).to_le_bytes());
+        let zeros = 15 - whole.checked_ilog10().unwrap_or(0) as usize;
+        self.len = 16 - zeros;
+        self.buffer[..self.len].copy_from_slice(&text[zeros..]);
+    }
+
+    /// Digits before the point until what is left is at most `delta`. Numbers with few bits in their
+    /// mantissa get no further.
+    #[cold]
+    fn put_subnormal(
+        &mut self,
+        mut whole: u32,
+        fraction: u64,
+        delta: u64,
+        shift: u32,
+        distance: u64,
+    ) {
+        let mut places = whole.checked_ilog10().unwrap_or(0);
+        loop {
+            let divisor = 10u32.pow(places);
+            self.push((whole / divisor) as u8);
+            whole %= divisor;
+            let rest = (u64::from(whole) << shift) + fraction;
+            if rest <= delta {
+                self.exponent += places as i32;
+                self.lower(steps_to_middle(rest, delta, u64::from(divisor) << shift, distance));
+                return;
+            }
+            // With no places left, `rest` is `fraction`, which is less than `delta`.
+            places -= 1;
         }
     }
 
@@ -257,7 +292,9 @@ const FIRST_POWER: i32 = -348;
 /// The power of ten that brings a number with this binary exponent to an exponent in −60..=−32,
 /// and the decimal exponent that makes up for it.
 fn power_of_ten(exponent: i32) -> (Scaled, i32) {
-    let k = (f64::from(-61 - exponent) * std::f64::consts::LOG10_2).ceil() as i32;
+    // 315653 / 2^20 is close enough to log10(2), and only 0 has a whole product.
+    let distance = -61 - exponent;
+    let k = ((distance * 315_653) >> 20) + i32::from(distance != 0);
     // Every eighth power is in the table.
     let index = ((k - FIRST_POWER - 1) >> 3) + 1;
     let power = FIRST_POWER + 8 * index;
@@ -396,15 +433,136 @@ mod tests {
         }
     }
 
+    /// The same digits by RapidJSON's own steps, without any of the short cuts above: digit by digit
+    /// from the first one on, and every digit compared.
+    fn plain_digits(x: f64) -> (Vec<u8>, i32) {
+        let (mantissa, exponent) = match (x.to_bits() >> 52) as i32 {
+            0 => (x.to_bits(), -1074),
+            biased => (x.to_bits() & (HIDDEN_BIT - 1) | HIDDEN_BIT, biased - 1075),
+        };
+        let normalized = |mantissa, exponent| Scaled { mantissa, exponent }.normalized();
+        let high = normalized(2 * mantissa + 1, exponent - 1);
+        let low = match mantissa {
+            HIDDEN_BIT => (4 * mantissa - 1) << (exponent - 2 - high.exponent),
+            _ => (2 * mantissa - 1) << (exponent - 1 - high.exponent),
+        };
+        let dk = f64::from(-61 - high.exponent) * std::f64::consts::LOG10_2 + 347.0;
+        let index = (dk.ceil() as i32 >> 3) + 1;
+        let power = POWERS[index as usize];
+        let (middle, low) =
+            (times(normalized(mantissa, exponent).mantissa, power), times(low, power));
+        let high_mantissa = times(high.mantissa, power) - 1;
+        let mut delta = high_mantissa - (low + 1);
+        let power_exponent = (((-348 + 8 * index) * 1_741_647) >> 19) - 63;
+        let shift = (high.exponent + power_exponent + 64).unsigned_abs();
+        let mut exponent = 348 - 8 * index;
+
+        let distance = high_mantissa - middle;
+        let mut digits = Vec::new();
+        let (mut whole, mut fraction) = (high_mantissa >> shift, high_mantissa % (1 << shift));
+        for places in (0..10u32).rev() {
+            let divisor = 10u64.pow(places);
+            let digit = whole / divisor;
+            whole %= divisor;
+            if digit > 0 || !digits.is_empty() {
+                digits.push(b'0' + digit as u8);
+            }
+            let rest = (whole << shift) + fraction;
+            if rest <= delta {
+                exponent += places as i32;
+                let steps = steps_to_middle(rest, delta, divisor << shift, distance);
+                *digits.last_mut().unwrap() -= steps as u8;
+                return (digits, exponent);
+            }
+        }
+        let mut unit = 1u64;
+        loop {
+            fraction *= 10;
+            delta *= 10;
+            unit = unit.checked_mul(10).unwrap_or(0);
+            digits.push(b'0' + (fraction >> shift) as u8);
+            fraction %= 1 << shift;
+            exponent -= 1;
+            if fraction < delta {
+                let steps =
+                    steps_to_middle(fraction, delta, 1 << shift, distance.wrapping_mul(unit));
+                *digits.last_mut().unwrap() -= steps as u8;
+                return (digits, exponent);
+            }
+        }
+    }
+
+    /// Our digits are the plain ones, and times are laid out as they should be.
+    fn check(x: f64) {
+        let (digits, exponent) = plain_digits(x);
+        let ours = Digits::of(x);
+        assert_eq!((ours.as_slice(), ours.exponent), (&digits[..], exponent), "{x:e}");
+        if is_recent(x) {
+            let (whole, decimals) = digits.split_at(10.min(digits.len()));
+            let [whole, decimals] = [whole, decimals].map(|d| String::from_utf8_lossy(d));
+            let decimals = if decimals.is_empty() { "0" } else { &decimals };
+            assert_eq!(text(x), format!("{whole:0<10}.{decimals}"), "{x:e}");
+        }
+    }
+
+    #[test]
+    fn the_exponent_of_the_power_needs_no_float() {
+        // From the smallest subnormal number to the largest.
+        for exponent in -1137..=960 {
+            let k = (f64::from(-61 - exponent) * std::f64::consts::LOG10_2).ceil() as i32;
+            let index = ((k + 347) >> 3) + 1;
+            assert_eq!(power_of_ten(exponent).1, 348 - 8 * index, "{exponent}");
+        }
+    }
+
+    #[test]
+    fn recent_times_have_the_digits_of_plain_steps() {
+        let (first, last) = ((1u64 << 30) as f64, (1u64 << 31) as f64);
+        let mut bits = first.to_bits();
+        // Times of all years, in full precision, in microseconds and in less.
+        while f64::from_bits(bits) < last {
+            let x = f64::from_bits(bits);
+            for per_second in [1e6, 1e5, 1e3, 1.0] {
+                check((x * per_second).round() / per_second);
+            }
+            check(x);
+            bits += (1 << 52) / 49_999;
+        }
+        // Both ends, and all that follow one another for a while.
+        let start = 1_657_805_698.013_641_f64.to_bits();
+        for i in 0..50_000 {
+            check(f64::from_bits(first.to_bits() + i));
+            check(f64::from_bits(last.to_bits() - 1 - i));
+            check(f64::from_bits(start + i));
+        }
+    }
+
+    #[test]
+    #[ignore = "takes a minute in a release build; for whoever changes the digits"]
+    fn many_recent_times_have_the_digits_of_plain_steps() {
+        let first = ((1u64 << 30) as f64).to_bits();
+        for i in 0..100_000_000u64 {
+            let x = f64::from_bits(first + i * 45_035_996 + i % 977);
+            check(x);
+            check((x * 1e6).round() / 1e6);
+        }
+    }
+
     #[test]
     fn powers_of_two_and_ten_read_back() {
-        for exponent in -1074..1024 {
-            for x in [2f64.powi(exponent), 2f64.powi(exponent).next_down()] {
+        let normal = (1..2047u64).map(|biased| f64::from_bits(biased << 52));
+        let subnormal = (0..52).map(|bit| f64::from_bits(1 << bit));
+        for power in normal.chain(subnormal) {
+            for x in [power.next_down(), power, power.next_up()] {
+                if x > 0.0 {
+                    check(x);
+                }
                 assert_eq!(text(x).parse(), Ok(x));
             }
         }
         for exponent in -307..=308 {
             let x: f64 = format!("1e{exponent}").parse().unwrap();
+            check(x);
             assert_eq!(text(x).parse(), Ok(x));
         }
     }
@@ -416,6 +574,9 @@ mod tests {
             for x in [f64::from_bits(bits), seconds, (seconds * 1e6).round() / 1e6, small] {
                 if !x.is_finite() {
                     continue;
+                }
+                if x != 0.0 {
+                    check(x.abs());
                 }
                 let ours = text(x);
                 prop_assert_eq!(ours.parse::<f64>().unwrap().to_bits(), x.to_bits());

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use zcluster::value::Protocol;
-use zcluster::wire::zeek_bin::{Batch, DecodeError, Fault, LogType, Text, Values, Visitor};
+use zcluster::wire::zeek_bin::{Batch, DecodeError, Fault, Field, LogType, Text, Values, Visitor};
 
 use super::addr::{put_addr, put_subnet};
 use super::escape::{
@@ -12,23 +12,17 @@ use super::escape::{
 use super::number::{put_int, put_iso8601, put_json_double, put_uint};
 use super::options::{JsonStringEscape, JsonTimestamps, WriterOptions};
 use super::pen::{Pen, Piece};
-use super::plan::Step;
+use super::plan::{Column, Step};
 
 /// The columns of a log and how their values become text.
 #[derive(Clone, Debug)]
 pub(super) struct Json {
-    columns: Vec<Column>,
+    columns: Vec<(Column, Lead)>,
     /// Before elements.
     element: Lead,
     timestamps: JsonTimestamps,
     strings: JsonStringEscape,
     include_unset: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Column {
-    step: Step,
-    lead: Lead,
 }
 
 /// What stands before a value: a comma; for members, then the name and a colon.
@@ -54,15 +48,14 @@ const STOPS: Stops = Stops::new(b'"', b'"');
 
 impl Json {
     pub(super) fn new(batch: &Batch<'_>, options: &WriterOptions) -> Self {
-        let columns = batch
-            .fields()
-            .map(|field| {
-                let mut lead = b",\"".to_vec();
-                put_hex_string(field.name, Pen::new(&mut lead, 0)).finish();
-                lead.extend_from_slice(b"\":");
-                Column { step: Step::new(&field, options), lead: Lead::new(&lead) }
-            })
-            .collect();
+        let lead = |field: Field<'_>| {
+            let mut lead = b",\"".to_vec();
+            put_hex_string(field.name, Pen::new(&mut lead, 0)).finish();
+            lead.extend_from_slice(b"\":");
+            Lead::new(&lead)
+        };
+        let columns = Column::all(batch, options);
+        let columns = columns.into_iter().zip(batch.fields().map(lead)).collect();
         Json {
             columns,
             element: Lead::new(b","),
@@ -77,9 +70,9 @@ impl Json {
         let mut values = batch.values();
         for record in 0..batch.num_records() {
             let line = pen.at();
-            for (field, Column { step, lead }) in (0..).zip(&self.columns) {
-                let error = |fault| batch.error(fault, record, field);
-                match *step {
+            for (column, lead) in &self.columns {
+                let error = |fault| batch.error(fault, record, column.field);
+                match column.step {
                     Step::Scalar(scalar) => {
                         let put = Put { json: self, lead, nulls: self.include_unset, pen };
                         pen = values.scalar(scalar, put).map_err(error)?;
@@ -254,21 +247,22 @@ fn put_unclean_string<'o>(text: &[u8], policy: JsonStringEscape, pen: Pen<'o>) -
 
 /// Appends a string after the HEX policy.
 fn put_hex_string<'o>(text: &[u8], mut pen: Pen<'o>) -> Pen<'o> {
-    let keep_utf_8 = is_printable_text(text, true);
-    let is_plain = |byte: u8| is_printable(byte) || (keep_utf_8 && !byte.is_ascii());
+    let keep_utf_8 = !text.is_ascii() && is_printable_text(text, true);
+    let is_plain = |byte: &u8| {
+        (is_printable(*byte) || keep_utf_8 && !byte.is_ascii()) && !matches!(byte, b'"' | b'\\')
+    };
     let mut rest = text;
-    while let [byte, tail @ ..] = rest {
-        rest = tail;
-        if let Some(letter) = short_escape(*byte) {
-            pen = pen.chunk(&[b'\\', letter], 2);
-        } else if is_plain(*byte) {
-            pen = pen.byte(*byte);
+    while let Some(at) = rest.iter().position(|byte| !is_plain(byte)) {
+        pen = pen.bytes(&rest[..at]);
+        pen = if let Some(letter) = short_escape(rest[at]) {
+            pen.chunk(&[b'\\', letter], 2)
         } else {
-            let [high, low] = hex_digits(*byte);
-            pen = pen.chunk(&[b'\\', b'\\', b'x', high, low], 5);
-        }
+            let [high, low] = hex_digits(rest[at]);
+            pen.chunk(&[b'\\', b'\\', b'x', high, low], 5)
+        };
+        rest = &rest[at + 1..];
     }
-    pen
+    pen.bytes(rest)
 }
 
 /// Appends a string after the TSV policy.

@@ -14,6 +14,12 @@
 //! | `number`, `grisu` | doubles and times (§5.2, §5.5) |
 //! | `addr` | addresses and subnets (§5.4) |
 //!
+//! The text of a batch is about half as long as the batch in TSV, and as long in JSON. At worst it is
+//! 19 times as long as the values (a double of 17 bytes has 317 in TSV; a byte of a string has 4, in
+//! JSON 5, with the PUA policy 12), to which JSON adds the name of each value, of at most 5 times
+//! [`MAX_FIELD_NAME`] bytes, and TSV the markers and separators of the options. (Separators that
+//! occur in numbers multiply that by 4.) The output buffer is at most 1 KiB longer in between.
+//!
 //! Nothing here knows the time or a file: the texts of `#open` and `#close` are arguments.
 #![allow(clippy::inline_always, reason = "the loop over the records keeps its state in registers")]
 

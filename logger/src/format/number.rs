@@ -4,7 +4,6 @@
 //! even. So do we, in integers where the value has fewer than 64 bits before the point.
 
 use std::io::Write;
-use std::ops::Range;
 
 use bstr::ByteSlice;
 
@@ -64,28 +63,45 @@ pub(super) fn put_int(number: i64, pen: Pen<'_>) -> Pen<'_> {
 }
 
 /// Appends a time or an interval of TSV: `%.6f`.
-#[inline]
+#[inline(always)]
 pub(super) fn put_fixed(x: f64, pen: Pen<'_>) -> Pen<'_> {
+    if is_recent(x) {
+        let (whole, micros) = to_micros(x).unwrap_or_default();
+        return put_ten_digits(whole, point_and_micros(micros), 7, pen);
+    }
+    put_any_fixed(x, pen)
+}
+
+#[inline(never)]
+fn put_any_fixed(x: f64, pen: Pen<'_>) -> Pen<'_> {
     let Some((whole, micros)) = to_micros(x.abs()) else {
         return put_unusual(x, pen);
     };
     let pen = if x.is_sign_negative() { pen.byte(b'-') } else { pen };
-    // Eight digits, of which the first gives way to nothing and the second to the point.
-    let fraction = ascii_digits(micros.into()) >> 8 ^ ZERO_TO_POINT;
-    if TEN_DIGITS.contains(&whole) {
-        return put_ten_digits(whole, fraction, 7, pen);
-    }
-    put_uint(whole, pen).chunk(&fraction.to_le_bytes(), 7)
+    put_uint(whole, pen).chunk(&point_and_micros(micros).to_le_bytes(), 7)
 }
 
-/// Numbers of ten digits, as the seconds of our days are.
-pub(super) const TEN_DIGITS: Range<u64> = 1_000_000_000..10_000_000_000;
+/// Whether a number is a time from 2004 to 2038: from 2³⁰ to 2³¹.
+#[inline(always)]
+pub(super) fn is_recent(x: f64) -> bool {
+    // Sign and exponent.
+    x.to_bits() >> MANTISSA_BITS == 1023 + 30
+}
+
+const MANTISSA_BITS: u32 = 52;
+
+/// A point and six digits, the point in the lowest byte.
+#[inline(always)]
+fn point_and_micros(micros: u32) -> u64 {
+    // Eight digits, of which the first gives way to nothing and the second to the point.
+    ascii_digits(micros.into()) >> 8 ^ ZERO_TO_POINT
+}
 
 /// Makes a point of the character 0 in the lowest byte.
 pub(super) const ZERO_TO_POINT: u64 = (b'0' ^ b'.') as u64;
 
-/// Appends a number of [`TEN_DIGITS`] and as many bytes of its decimals as are told, of which the
-/// first is in the lowest byte.
+/// Appends the ten digits of a number, as [recent](is_recent) times have them, and as many bytes of
+/// its decimals as are told, the first of them in the lowest byte.
 #[inline(always)]
 pub(super) fn put_ten_digits(whole: u64, decimals: u64, len: usize, mut pen: Pen<'_>) -> Pen<'_> {
     let window: &mut [u8; 18] = pen.window();
@@ -169,9 +185,8 @@ fn put_unusual(x: f64, pen: Pen<'_>) -> Pen<'_> {
 
 /// A number that is not negative, rounded to millionths as C rounds: integer part and millionths.
 /// `None` from 2⁵³ on, where there is nothing to round.
-#[inline]
+#[inline(always)]
 fn to_micros(x: f64) -> Option<(u64, u32)> {
-    const MANTISSA_BITS: u32 = 52;
     let bits = x.to_bits();
     let biased_exponent = (bits >> MANTISSA_BITS) as u32;
     if biased_exponent == 0 {

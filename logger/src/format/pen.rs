@@ -8,7 +8,7 @@
 
 /// Zeros put ahead of the pen at a time. More would fall out of the first-level cache before they
 /// are written over; fewer would have to be put too often.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 1024;
 
 /// Writes at the end of a text.
 pub(super) struct Pen<'o> {
@@ -137,12 +137,35 @@ impl<const N: usize> Piece<N> {
         }
     }
 
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.text.len()
-    }
-
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_grows_by_pieces_of_all_lengths() {
+        let long: Vec<u8> = (0..=255).cycle().take(3 * AHEAD).collect();
+        let pieces = [1, 7, 8, 9, AHEAD, 3 * AHEAD].map(|len| Piece::<8>::new(&long[..len]));
+        let mut out = b"before".to_vec();
+        let mut expected = out.clone();
+        let mut pen = Pen::new(&mut out, 10);
+        for i in 0..1000 {
+            let piece = &pieces[i * i % 7 % 6];
+            pen = piece.put(pen).byte(i as u8).chunk(b"chunk", i % 6);
+            expected.extend_from_slice(piece.as_slice());
+            expected.push(i as u8);
+            expected.extend_from_slice(&b"chunk"[..i % 6]);
+            if i % 100 == 0 {
+                pen = pen.with(|out| out.extend_from_slice(b"with")).retreat(2);
+                expected.extend_from_slice(b"wi");
+            }
+            assert_eq!(pen.text_from(6), &expected[6..]);
+        }
+        pen.finish();
+        assert_eq!(out, expected);
     }
 }

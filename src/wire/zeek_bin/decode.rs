@@ -354,6 +354,7 @@ impl<'a> Cursor<'a> {
     ///
     /// When the value is cut off or malformed, or is not of the type `expected` for its field, and
     /// after the last value. The cursor is of no use then.
+    #[inline]
     pub fn next_value(&mut self, expected: LogType) -> Result<ValueRef<'a>, DecodeError> {
         while self.next_element()?.is_some() {}
         if self.values_read == self.values_total {
@@ -370,6 +371,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     ///
     /// When the element is cut off, malformed, or is a container itself.
+    #[inline]
     pub fn next_element(&mut self) -> Result<Option<ValueRef<'a>>, DecodeError> {
         if self.elements_left == 0 {
             return Ok(None);
@@ -378,6 +380,7 @@ impl<'a> Cursor<'a> {
         self.values.element(MakeValueRef).map(Some).map_err(|fault| self.error(fault))
     }
 
+    #[inline]
     fn value(&mut self, expected: LogType) -> Result<ValueRef<'a>, Fault> {
         if let LogType::Scalar(scalar) = expected {
             return self.values.scalar(scalar, MakeValueRef);
@@ -391,6 +394,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Says where in the table the last value was.
+    #[cold]
     fn error(&self, fault: Fault) -> DecodeError {
         let index = self.values_read.saturating_sub(1);
         let num_fields = u64::from(self.batch.num_fields);
