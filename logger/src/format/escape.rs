@@ -250,7 +250,7 @@ mod tests {
         let stops = Stops::new(b'\t', b',');
         for len in 0..36 {
             for at in 0..len {
-                for byte in 0..=0x90 {
+                for byte in 0..=255 {
                     let mut text = vec![b'a'; len];
                     text[at] = byte;
                     let expected = is_clean_by_byte(&text, [b'\t', b',']);
