@@ -1,12 +1,17 @@
 //! Strings: what is written as it is, and how the rest is escaped (WIRE.md §5.3).
 //!
 //! Nearly every string of a log is printable ASCII without a byte that means something. [`Stops`]
-//! finds that out eight bytes at a time; only then come the rules.
+//! finds that out, 32 bytes at a time; only then come the rules.
+
+use zcluster::wire::zeek_bin::Text;
+
+use super::pen::Pen;
 
 /// Appends a byte as `\xNN`.
-fn put_hex(byte: u8, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\\x");
-    out.extend_from_slice(&hex_digits(byte));
+#[inline]
+fn put_hex(byte: u8, pen: Pen<'_>) -> Pen<'_> {
+    let [high, low] = hex_digits(byte);
+    pen.chunk(&[b'\\', b'x', high, low], 4)
 }
 
 /// The two lower-case digits of a byte.
@@ -24,124 +29,126 @@ pub(super) fn is_printable(byte: u8) -> bool {
 /// ASCII, the backslash, and two more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stops {
-    first: u64,
-    second: u64,
+    first: u8,
+    second: u8,
 }
 
-const ONES: u64 = u64::MAX / 0xff;
-const HIGH_BITS: u64 = ONES << 7;
+/// Bytes of a string that are looked at together: most strings have no more.
+const WINDOW: usize = 32;
 
 impl Stops {
     /// Stops at the usual bytes and at these two.
-    pub(super) fn new(first: u8, second: u8) -> Self {
-        // All that is not ASCII is a stop already.
-        let word = |byte: u8| ONES * u64::from(if byte.is_ascii() { byte } else { b'\\' });
-        Stops { first: word(first), second: word(second) }
+    pub(super) const fn new(first: u8, second: u8) -> Self {
+        Stops { first, second }
+    }
+
+    /// Appends a string if it can be written as it is. Otherwise the pen comes back as it was.
+    #[inline(always)]
+    pub(super) fn put_clean<'o>(self, text: Text<'_>, pen: Pen<'o>) -> Result<Pen<'o>, Pen<'o>> {
+        if let Some(window) = text.window::<WINDOW>()
+            && text.len() <= WINDOW
+        {
+            if self.is_clean_up_to(text.len() as u8, window) {
+                return Ok(pen.chunk(window, text.len()));
+            }
+            return Err(pen);
+        }
+        self.put_long_clean(text.bytes(), pen)
+    }
+
+    #[inline(never)]
+    fn put_long_clean<'o>(self, text: &[u8], pen: Pen<'o>) -> Result<Pen<'o>, Pen<'o>> {
+        if self.is_clean(text) { Ok(pen.bytes(text)) } else { Err(pen) }
     }
 
     /// Whether a string can be written as it is.
-    #[inline]
     pub(super) fn is_clean(self, text: &[u8]) -> bool {
-        let Some(last) = text.last_chunk::<8>() else {
-            return self.is_short_clean(text);
+        let Some(last) = text.last_chunk() else {
+            return !text.iter().any(|byte| self.is_stop(*byte));
         };
-        // The last eight bytes may overlap the chunks; looking twice is cheaper than a loop.
-        let (chunks, _) = text.as_chunks::<8>();
-        let found = chunks.iter().fold(self.find(u64::from_le_bytes(*last)), |found, chunk| {
-            found | self.find(u64::from_le_bytes(*chunk))
-        });
-        found == 0
+        // The last bytes may be looked at twice.
+        let (chunks, _) = text.as_chunks();
+        chunks.iter().chain([last]).all(|chunk| self.is_clean_up_to(WINDOW as u8, chunk))
     }
 
-    /// The same for fewer than eight bytes: fill a word with them, some twice.
-    #[inline]
-    fn is_short_clean(self, text: &[u8]) -> bool {
-        let word = match (text.first_chunk::<4>(), text.last_chunk::<4>(), text) {
-            (Some(first), Some(last), _) => {
-                u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
-            }
-            (_, _, []) => return true,
-            (_, _, [first, .., last]) => {
-                let middle = text[text.len() / 2];
-                u64::from_le_bytes([*first, middle, *last, *last, *last, *last, *last, *last])
-            }
-            (_, _, [only]) => ONES * u64::from(*only),
-        };
-        self.find(word) == 0
+    /// Whether there is no stop among the first `len` bytes. The others are looked at as well: all
+    /// of them are compared at once, in vector registers.
+    #[inline(always)]
+    fn is_clean_up_to(self, len: u8, window: &[u8; WINDOW]) -> bool {
+        let mut found = false;
+        for (i, byte) in (0..).zip(window) {
+            found |= self.is_stop(*byte) && i < len;
+        }
+        !found
     }
 
-    /// Not zero if one of the eight bytes is a stop. (Which one, the word does not say: a borrow
-    /// can mark the byte after a stop as well.)
-    #[inline]
-    fn find(self, word: u64) -> u64 {
-        // Bytes of 0x80 and above are stops themselves. For the others, the high bit of a byte
-        // comes from counting below zero or above 0x7f.
-        let control = word.wrapping_sub(ONES * 0x20);
-        let del = word.wrapping_add(ONES);
-        let is = |pattern: u64| (word ^ pattern).wrapping_sub(ONES);
-        let backslash = is(ONES * u64::from(b'\\'));
-        (word | control | del | backslash | is(self.first) | is(self.second)) & HIGH_BITS
+    #[inline(always)]
+    fn is_stop(self, byte: u8) -> bool {
+        // From 0x20 to 0x7e is what ASCII prints.
+        byte.wrapping_sub(0x20) > 0x5e || byte == b'\\' || byte == self.first || byte == self.second
     }
 }
 
 /// Appends a string of TSV: separators as hex, backslashes doubled, and what lies between them as
 /// text or, where it is not printable UTF-8, as ASCII and hex.
-pub(super) fn put_escaped(text: &[u8], separators: &[&[u8]], utf_8: bool, out: &mut Vec<u8>) {
+pub(super) fn put_escaped<'o>(
+    text: &[u8],
+    separators: &[&[u8]],
+    utf_8: bool,
+    mut pen: Pen<'o>,
+) -> Pen<'o> {
+    let first = |i: usize| separators.get(i).and_then(|s| s.first()).copied().unwrap_or(b'\\');
     let mut segment = 0;
-    let mut at = 0;
-    while at < text.len() {
+    for at in memchr::memchr3_iter(b'\\', first(0), first(1), text) {
         let special = if text[at] == b'\\' {
             1
         } else {
             let found = |separator: &&&[u8]| text[at..].starts_with(separator);
             separators.iter().find(found).map_or(0, |separator| separator.len())
         };
-        if special == 0 {
-            at += 1;
+        // A separator can overlap itself.
+        if special == 0 || at < segment {
             continue;
         }
-        put_segment(&text[segment..at], utf_8, out);
-        if text[at] == b'\\' {
-            out.extend_from_slice(b"\\\\");
+        pen = put_segment(&text[segment..at], utf_8, pen);
+        pen = if text[at] == b'\\' {
+            pen.chunk(b"\\\\", 2)
         } else {
-            text[at..at + special].iter().for_each(|byte| put_hex(*byte, out));
-        }
-        at += special;
-        segment = at;
+            text[at..at + special].iter().fold(pen, |pen, byte| put_hex(*byte, pen))
+        };
+        segment = at + special;
     }
-    put_segment(&text[segment..], utf_8, out);
+    put_segment(&text[segment..], utf_8, pen)
 }
 
-fn put_segment(segment: &[u8], utf_8: bool, out: &mut Vec<u8>) {
-    if utf_8 && is_printable_text(segment, false) {
-        out.extend_from_slice(segment);
+fn put_segment<'o>(segment: &[u8], utf_8: bool, pen: Pen<'o>) -> Pen<'o> {
+    const NO_MORE: Stops = Stops::new(b'\\', b'\\');
+    if NO_MORE.is_clean(segment) || (utf_8 && is_printable_text(segment, false)) {
+        pen.bytes(segment)
     } else {
-        put_ascii(segment, out);
-    }
-}
-
-/// Appends printable ASCII as it is, all other bytes as hex.
-fn put_ascii(text: &[u8], out: &mut Vec<u8>) {
-    for byte in text {
-        if is_printable(*byte) {
-            out.push(*byte);
-        } else {
-            put_hex(*byte, out);
-        }
+        // Printable ASCII as it is, all other bytes as hex.
+        segment.iter().fold(pen, |pen, byte| {
+            if is_printable(*byte) { pen.byte(*byte) } else { put_hex(*byte, pen) }
+        })
     }
 }
 
 /// Appends a string, its first byte as hex, so that it is not taken for a marker.
-pub(super) fn put_unlike_marker(text: &[u8], separators: &[&[u8]], utf_8: bool, out: &mut Vec<u8>) {
-    if let [first, rest @ ..] = text {
-        put_hex(*first, out);
-        put_escaped(rest, separators, utf_8, out);
+pub(super) fn put_unlike_marker<'o>(
+    text: &[u8],
+    separators: &[&[u8]],
+    utf_8: bool,
+    pen: Pen<'o>,
+) -> Pen<'o> {
+    match text {
+        [first, rest @ ..] => put_escaped(rest, separators, utf_8, put_hex(*first, pen)),
+        [] => pen,
     }
 }
 
 /// Appends a value of the header: printable ASCII as it is, all else as hex, backslashes doubled.
-pub(super) fn put_header_value(text: &[u8], out: &mut Vec<u8>) {
-    put_escaped(text, &[], false, out);
+pub(super) fn put_header_value<'o>(text: &[u8], pen: Pen<'o>) -> Pen<'o> {
+    put_escaped(text, &[], false, pen)
 }
 
 /// Whether text is UTF-8 without a code point that Zeek does not print. With `short_escapes` the
@@ -171,7 +178,7 @@ mod tests {
 
     fn escaped(text: &[u8], separators: &[&[u8]], utf_8: bool) -> String {
         let mut out = Vec::new();
-        put_escaped(text, separators, utf_8, &mut out);
+        put_escaped(text, separators, utf_8, Pen::new(&mut out, 0)).finish();
         out.to_str().unwrap().to_string()
     }
 
@@ -217,7 +224,7 @@ mod tests {
     #[test]
     fn markers_lose_their_first_byte() {
         let mut out = Vec::new();
-        put_unlike_marker(b"(empty)", &[b"\t"], true, &mut out);
+        put_unlike_marker(b"(empty)", &[b"\t"], true, Pen::new(&mut out, 0)).finish();
         assert_eq!(out, br"\x28empty)");
     }
 
@@ -225,15 +232,36 @@ mod tests {
         text.iter().all(|b| is_printable(*b) && *b != b'\\' && !stops.contains(b))
     }
 
+    /// Whether a string that starts there is appended as it is.
+    fn is_put(stops: Stops, tail: &[u8], len: usize) -> bool {
+        let mut out = Vec::new();
+        let text = Text::new(tail, len).unwrap();
+        let (done, pen) = match stops.put_clean(text, Pen::new(&mut out, 0)) {
+            Ok(pen) => (true, pen),
+            Err(pen) => (false, pen),
+        };
+        pen.finish();
+        assert_eq!(out, &tail[..if done { len } else { 0 }]);
+        done
+    }
+
     #[test]
     fn every_byte_is_judged_at_every_position() {
-        for len in 0..40 {
+        let stops = Stops::new(b'\t', b',');
+        for len in 0..36 {
             for at in 0..len {
                 for byte in 0..=255 {
                     let mut text = vec![b'a'; len];
                     text[at] = byte;
                     let expected = is_clean_by_byte(&text, [b'\t', b',']);
-                    assert_eq!(Stops::new(b'\t', b',').is_clean(&text), expected, "{text:?}");
+                    assert_eq!(stops.is_clean(&text), expected, "{text:?}");
+                    if (0x22..0x7c).contains(&byte) && ![b',', b'\\'].contains(&byte) {
+                        continue;
+                    }
+                    assert_eq!(is_put(stops, &text, len), expected, "{text:?}");
+                    // Whatever follows the string does not matter.
+                    text.extend_from_slice(&[0; 40]);
+                    assert_eq!(is_put(stops, &text, len), expected, "{text:?}");
                 }
             }
         }

@@ -7,17 +7,76 @@
 //! powers of ten, the same rounding, the same bounds. (The `dtoa` crate ports an older RapidJSON,
 //! which did not correct the last digit of numbers with nine or more decimals.)
 
-use super::number::put_int;
+use super::number::{ASCII_ZEROS, ZERO_TO_POINT, ascii_digits, is_recent, put_int, put_ten_digits};
+use super::pen::Pen;
 
 /// Appends a finite number: plain from 10⁻⁶ up to 10²¹, with an exponent otherwise, and never
 /// without a point or an exponent.
-pub(super) fn put_double(x: f64, out: &mut Vec<u8>) {
-    if x.is_sign_negative() {
-        out.push(b'-');
+#[inline]
+pub(super) fn put_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
+    match put_recent_time(x, pen) {
+        Ok(pen) => pen,
+        Err(pen) => put_any_double(x, pen),
     }
+}
+
+/// Appends a time from 2004 to 2038, if that is what the number could be: one from 2³⁰ to 2³¹. They
+/// are most of the doubles of a log.
+///
+/// This is [`Digits::of`] for the constants these numbers lead to. The scaled bound `high` is about
+/// `x` times 10⁻⁴, with 46 bits after the point; `delta` is about 1700 of their units.
+///
+/// Digits are generated until what is left of `high` is less than `delta`, both of them multiplied
+/// by ten with each digit after the point. After ten of those, the microseconds, `delta` has become
+/// less than one unit of the last digit. So where it stops there or earlier, the digits left out are
+/// zeros: it stops at the last microsecond digit that is none. And where it does not, it stops after
+/// one more digit, because `delta` is now more than a unit. Lowering the last digit, too, takes a
+/// `delta` of at least a unit.
+#[inline]
+fn put_recent_time(x: f64, pen: Pen<'_>) -> Result<Pen<'_>, Pen<'_>> {
+    const SHIFT: u32 = 46;
+    const UNIT: u64 = 1 << SHIFT;
+    const TO_MICROS: u64 = 10u64.pow(10);
+    let bits = x.to_bits();
+    let mantissa = bits & (HIDDEN_BIT - 1) | HIDDEN_BIT;
+    // Below 2³⁰ itself the next number is closer than above.
+    if !is_recent(x) || mantissa == HIDDEN_BIT {
+        return Err(pen);
+    }
+    // The three of them differ by half a unit of the mantissa.
+    let power = u128::from(POWERS[(-4 - FIRST_POWER) as usize / 8]);
+    let middle = u128::from(mantissa << 11) * power + (1 << 63);
+    let high = ((middle + (power << 10)) >> 64) as u64 - 1;
+    let low = ((middle - (power << 10)) >> 64) as u64 + 1;
+
+    let product = u128::from(high) * u128::from(TO_MICROS);
+    let micros = (product >> SHIFT) as u64;
+    let mut rest = product as u64 % UNIT;
+    let mut delta = (high - low) * TO_MICROS;
+    // Zeros before the point are left out even for a `rest` of `delta`: never mind which.
+    if rest == delta {
+        return Err(pen);
+    }
+    let (seconds, mut decimals) = (micros / 1_000_000, micros % 1_000_000 * 10);
+    // The point and seven decimals.
+    if rest < delta {
+        let digits = ascii_digits(decimals);
+        let zeros = (digits ^ ASCII_ZEROS).leading_zeros() as usize / 8;
+        return Ok(put_ten_digits(seconds, digits ^ ZERO_TO_POINT, 2.max(8 - zeros), pen));
+    }
+    rest *= 10;
+    delta *= 10;
+    decimals += rest >> SHIFT;
+    let distance = (high - (middle >> 64) as u64) * TO_MICROS * 10;
+    decimals -= steps_to_middle(rest % UNIT, delta, UNIT, distance);
+    Ok(put_ten_digits(seconds, ascii_digits(decimals) ^ ZERO_TO_POINT, 8, pen))
+}
+
+#[inline(never)]
+fn put_any_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
+    let pen = if x.is_sign_negative() { pen.byte(b'-') } else { pen };
     if x == 0.0 {
-        out.extend_from_slice(b"0.0");
-        return;
+        return pen.chunk(b"0.0", 3);
     }
     let digits = Digits::of(x.abs());
     let text = digits.as_slice();
@@ -27,29 +86,47 @@ pub(super) fn put_double(x: f64, out: &mut Vec<u8>) {
         1..=21 => {
             let point = point as usize;
             if point < text.len() {
-                out.extend_from_slice(&text[..point]);
-                out.push(b'.');
-                out.extend_from_slice(&text[point..]);
+                pen.bytes(&text[..point]).byte(b'.').bytes(&text[point..])
             } else {
-                out.extend_from_slice(text);
-                out.extend_from_slice(&b"00000000000000000000"[..point - text.len()]);
-                out.extend_from_slice(b".0");
+                let zeros = point - text.len();
+                pen.bytes(text).chunk(b"00000000000000000000", zeros).chunk(b".0", 2)
             }
         }
         -5..=0 => {
-            out.extend_from_slice(&b"0.00000"[..2 + point.unsigned_abs() as usize]);
-            out.extend_from_slice(text);
+            let pen = pen.chunk(b"0.00000", 2 + point.unsigned_abs() as usize);
+            pen.chunk(&digits.buffer, text.len())
         }
         _ => {
-            out.push(text[0]);
-            if let rest @ [_, ..] = &text[1..] {
-                out.push(b'.');
-                out.extend_from_slice(rest);
-            }
-            out.push(b'e');
-            put_int((point - 1).into(), out);
+            let pen = pen.byte(text[0]);
+            let pen =
+                if let rest @ [_, ..] = &text[1..] { pen.byte(b'.').bytes(rest) } else { pen };
+            put_int((point - 1).into(), pen.byte(b'e'))
         }
     }
+}
+
+const HIDDEN_BIT: u64 = 1 << 52;
+
+/// The upper half of a product, rounded.
+#[inline(always)]
+fn times(x: u64, y: u64) -> u64 {
+    ((u128::from(x) * u128::from(y) + (1 << 63)) >> 64) as u64
+}
+
+/// How often the last digit, worth `unit`, is lowered: while that brings the number closer to the
+/// middle, `distance` below the upper bound, and keeps it above the lower one, `delta` below it.
+/// The number is `rest` below the upper bound.
+#[inline]
+fn steps_to_middle(mut rest: u64, delta: u64, unit: u64, distance: u64) -> u64 {
+    let mut steps = 0;
+    while rest < distance
+        && delta - rest >= unit
+        && (rest + unit < distance || distance - rest > rest + unit - distance)
+    {
+        steps += 1;
+        rest += unit;
+    }
+    steps
 }
 
 /// The digits of a number, which is `digits · 10^exponent`.
@@ -74,10 +151,11 @@ impl Scaled {
         Scaled { mantissa: self.mantissa << zeros, exponent: self.exponent - zeros as i32 }
     }
 
-    /// The upper half of the product, rounded.
     fn times(self, other: Scaled) -> Self {
-        let product = u128::from(self.mantissa) * u128::from(other.mantissa) + (1 << 63);
-        Scaled { mantissa: (product >> 64) as u64, exponent: self.exponent + other.exponent + 64 }
+        Scaled {
+            mantissa: times(self.mantissa, other.mantissa),
+            exponent: self.exponent + other.exponent + 64,
+        }
     }
 }
 
@@ -88,7 +166,6 @@ impl Digits {
 
     /// The digits of a positive, finite number.
     fn of(x: f64) -> Self {
-        const HIDDEN_BIT: u64 = 1 << 52;
         let fraction = x.to_bits() & (HIDDEN_BIT - 1);
         let (mantissa, exponent) = match (x.to_bits() >> 52) as i32 {
             0 => (fraction, -1074),
@@ -123,26 +200,21 @@ impl Digits {
         let one = 1u64 << shift;
         let distance = high.mantissa - middle;
 
-        // Fewer than ten digits before the point.
-        let mut whole = (high.mantissa >> shift) as u32;
+        // At most ten digits before the point.
+        let whole = (high.mantissa >> shift) as u32;
         let mut fraction = high.mantissa & (one - 1);
-        let mut divisor = 10u32.pow(whole.checked_ilog10().unwrap_or(0));
-        let mut places = divisor.ilog10() as i32;
-        loop {
-            let digit = whole / divisor;
-            whole %= divisor;
-            digits.push(digit as u8);
-            let rest = (u64::from(whole) << shift) + fraction;
-            if rest <= delta {
-                digits.exponent += places;
-                digits.approach(rest, delta, u64::from(divisor) << shift, distance);
-                return digits;
+        if delta >= one {
+            digits.put_subnormal(whole, fraction, delta, shift, distance);
+            return digits;
+        }
+        digits.put_whole(whole);
+        // What is left out is less than one, and no digit is worth as little: none is lowered.
+        if fraction <= delta {
+            while digits.as_slice().ends_with(b"0") {
+                digits.len -= 1;
+                digits.exponent += 1;
             }
-            if places == 0 {
-                break;
-            }
-            places -= 1;
-            divisor /= 10;
+            return digits;
         }
 
         // `fraction` stays below `one`, and `delta` below `fraction`: neither product overflows.
@@ -156,9 +228,48 @@ impl Digits {
             fraction &= one - 1;
             digits.exponent -= 1;
             if fraction < delta {
-                digits.approach(fraction, delta, one, distance.wrapping_mul(unit));
+                let distance = distance.wrapping_mul(unit);
+                digits.lower(steps_to_middle(fraction, delta, one, distance));
                 return digits;
             }
+        }
+    }
+
+    /// Appends all digits of a number.
+    fn put_whole(&mut self, whole: u32) {
+        let (high, low) = (u64::from(whole) / 100_000_000, u64::from(whole) % 100_000_000);
+        let mut text = [0; 16];
+        text[..8].copy_from_slice(&ascii_digits(high).to_le_bytes());
+        text[8..].copy_from_slice(&ascii_digits(low).to_le_bytes());
+        let zeros = 15 - whole.checked_ilog10().unwrap_or(0) as usize;
+        self.len = 16 - zeros;
+        self.buffer[..self.len].copy_from_slice(&text[zeros..]);
+    }
+
+    /// Digits before the point until what is left is at most `delta`. Numbers with few bits in their
+    /// mantissa get no further.
+    #[cold]
+    fn put_subnormal(
+        &mut self,
+        mut whole: u32,
+        fraction: u64,
+        delta: u64,
+        shift: u32,
+        distance: u64,
+    ) {
+        let mut places = whole.checked_ilog10().unwrap_or(0);
+        loop {
+            let divisor = 10u32.pow(places);
+            self.push((whole / divisor) as u8);
+            whole %= divisor;
+            let rest = (u64::from(whole) << shift) + fraction;
+            if rest <= delta {
+                self.exponent += places as i32;
+                self.lower(steps_to_middle(rest, delta, u64::from(divisor) << shift, distance));
+                return;
+            }
+            // With no places left, `rest` is `fraction`, which is less than `delta`.
+            places -= 1;
         }
     }
 
@@ -170,16 +281,9 @@ impl Digits {
         }
     }
 
-    /// Lowers the last digit, worth `unit`, while that brings the number closer to the middle,
-    /// `distance` below the upper bound, and keeps it above the lower one, `delta` below it.
-    fn approach(&mut self, mut rest: u64, delta: u64, unit: u64, distance: u64) {
-        while rest < distance
-            && delta - rest >= unit
-            && (rest + unit < distance || distance - rest > rest + unit - distance)
-        {
-            self.buffer[self.len - 1] -= 1;
-            rest += unit;
-        }
+    /// Lowers the last digit.
+    fn lower(&mut self, steps: u64) {
+        self.buffer[self.len - 1] -= steps as u8;
     }
 }
 
@@ -188,7 +292,9 @@ const FIRST_POWER: i32 = -348;
 /// The power of ten that brings a number with this binary exponent to an exponent in −60..=−32,
 /// and the decimal exponent that makes up for it.
 fn power_of_ten(exponent: i32) -> (Scaled, i32) {
-    let k = (f64::from(-61 - exponent) * std::f64::consts::LOG10_2).ceil() as i32;
+    // 315653 / 2^20 is close enough to log10(2), and only 0 has a whole product.
+    let distance = -61 - exponent;
+    let k = ((distance * 315_653) >> 20) + i32::from(distance != 0);
     // Every eighth power is in the table.
     let index = ((k - FIRST_POWER - 1) >> 3) + 1;
     let power = FIRST_POWER + 8 * index;
@@ -296,7 +402,7 @@ mod tests {
 
     fn text(x: f64) -> String {
         let mut out = Vec::new();
-        put_double(x, &mut out);
+        put_double(x, Pen::new(&mut out, 0)).finish();
         String::from_utf8(out).unwrap()
     }
 
@@ -327,15 +433,136 @@ mod tests {
         }
     }
 
+    /// The same digits by RapidJSON's own steps, without any of the short cuts above: digit by digit
+    /// from the first one on, and every digit compared.
+    fn plain_digits(x: f64) -> (Vec<u8>, i32) {
+        let (mantissa, exponent) = match (x.to_bits() >> 52) as i32 {
+            0 => (x.to_bits(), -1074),
+            biased => (x.to_bits() & (HIDDEN_BIT - 1) | HIDDEN_BIT, biased - 1075),
+        };
+        let normalized = |mantissa, exponent| Scaled { mantissa, exponent }.normalized();
+        let high = normalized(2 * mantissa + 1, exponent - 1);
+        let low = match mantissa {
+            HIDDEN_BIT => (4 * mantissa - 1) << (exponent - 2 - high.exponent),
+            _ => (2 * mantissa - 1) << (exponent - 1 - high.exponent),
+        };
+        let dk = f64::from(-61 - high.exponent) * std::f64::consts::LOG10_2 + 347.0;
+        let index = (dk.ceil() as i32 >> 3) + 1;
+        let power = POWERS[index as usize];
+        let (middle, low) =
+            (times(normalized(mantissa, exponent).mantissa, power), times(low, power));
+        let high_mantissa = times(high.mantissa, power) - 1;
+        let mut delta = high_mantissa - (low + 1);
+        let power_exponent = (((-348 + 8 * index) * 1_741_647) >> 19) - 63;
+        let shift = (high.exponent + power_exponent + 64).unsigned_abs();
+        let mut exponent = 348 - 8 * index;
+
+        let distance = high_mantissa - middle;
+        let mut digits = Vec::new();
+        let (mut whole, mut fraction) = (high_mantissa >> shift, high_mantissa % (1 << shift));
+        for places in (0..10u32).rev() {
+            let divisor = 10u64.pow(places);
+            let digit = whole / divisor;
+            whole %= divisor;
+            if digit > 0 || !digits.is_empty() {
+                digits.push(b'0' + digit as u8);
+            }
+            let rest = (whole << shift) + fraction;
+            if rest <= delta {
+                exponent += places as i32;
+                let steps = steps_to_middle(rest, delta, divisor << shift, distance);
+                *digits.last_mut().unwrap() -= steps as u8;
+                return (digits, exponent);
+            }
+        }
+        let mut unit = 1u64;
+        loop {
+            fraction *= 10;
+            delta *= 10;
+            unit = unit.checked_mul(10).unwrap_or(0);
+            digits.push(b'0' + (fraction >> shift) as u8);
+            fraction %= 1 << shift;
+            exponent -= 1;
+            if fraction < delta {
+                let steps =
+                    steps_to_middle(fraction, delta, 1 << shift, distance.wrapping_mul(unit));
+                *digits.last_mut().unwrap() -= steps as u8;
+                return (digits, exponent);
+            }
+        }
+    }
+
+    /// Our digits are the plain ones, and times are laid out as they should be.
+    fn check(x: f64) {
+        let (digits, exponent) = plain_digits(x);
+        let ours = Digits::of(x);
+        assert_eq!((ours.as_slice(), ours.exponent), (&digits[..], exponent), "{x:e}");
+        if is_recent(x) {
+            let (whole, decimals) = digits.split_at(10.min(digits.len()));
+            let [whole, decimals] = [whole, decimals].map(|d| String::from_utf8_lossy(d));
+            let decimals = if decimals.is_empty() { "0" } else { &decimals };
+            assert_eq!(text(x), format!("{whole:0<10}.{decimals}"), "{x:e}");
+        }
+    }
+
+    #[test]
+    fn the_exponent_of_the_power_needs_no_float() {
+        // From the smallest subnormal number to the largest.
+        for exponent in -1137..=960 {
+            let k = (f64::from(-61 - exponent) * std::f64::consts::LOG10_2).ceil() as i32;
+            let index = ((k + 347) >> 3) + 1;
+            assert_eq!(power_of_ten(exponent).1, 348 - 8 * index, "{exponent}");
+        }
+    }
+
+    #[test]
+    fn recent_times_have_the_digits_of_plain_steps() {
+        let (first, last) = ((1u64 << 30) as f64, (1u64 << 31) as f64);
+        let mut bits = first.to_bits();
+        // Times of all years, in full precision, in microseconds and in less.
+        while f64::from_bits(bits) < last {
+            let x = f64::from_bits(bits);
+            for per_second in [1e6, 1e5, 1e3, 1.0] {
+                check((x * per_second).round() / per_second);
+            }
+            check(x);
+            bits += (1 << 52) / 49_999;
+        }
+        // Both ends, and all that follow one another for a while.
+        let start = 1_657_805_698.013_641_f64.to_bits();
+        for i in 0..50_000 {
+            check(f64::from_bits(first.to_bits() + i));
+            check(f64::from_bits(last.to_bits() - 1 - i));
+            check(f64::from_bits(start + i));
+        }
+    }
+
+    #[test]
+    #[ignore = "takes a minute in a release build; for whoever changes the digits"]
+    fn many_recent_times_have_the_digits_of_plain_steps() {
+        let first = ((1u64 << 30) as f64).to_bits();
+        for i in 0..100_000_000u64 {
+            let x = f64::from_bits(first + i * 45_035_996 + i % 977);
+            check(x);
+            check((x * 1e6).round() / 1e6);
+        }
+    }
+
     #[test]
     fn powers_of_two_and_ten_read_back() {
-        for exponent in -1074..1024 {
-            for x in [2f64.powi(exponent), 2f64.powi(exponent).next_down()] {
+        let normal = (1..2047u64).map(|biased| f64::from_bits(biased << 52));
+        let subnormal = (0..52).map(|bit| f64::from_bits(1 << bit));
+        for power in normal.chain(subnormal) {
+            for x in [power.next_down(), power, power.next_up()] {
+                if x > 0.0 {
+                    check(x);
+                }
                 assert_eq!(text(x).parse(), Ok(x));
             }
         }
         for exponent in -307..=308 {
             let x: f64 = format!("1e{exponent}").parse().unwrap();
+            check(x);
             assert_eq!(text(x).parse(), Ok(x));
         }
     }
@@ -347,6 +574,9 @@ mod tests {
             for x in [f64::from_bits(bits), seconds, (seconds * 1e6).round() / 1e6, small] {
                 if !x.is_finite() {
                     continue;
+                }
+                if x != 0.0 {
+                    check(x.abs());
                 }
                 let ours = text(x);
                 prop_assert_eq!(ours.parse::<f64>().unwrap().to_bits(), x.to_bits());

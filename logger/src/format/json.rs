@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use zcluster::value::Protocol;
-use zcluster::wire::zeek_bin::{Batch, Cursor, DecodeError, LogType, Visitor};
+use zcluster::wire::zeek_bin::{Batch, DecodeError, Fault, Field, LogType, Text, Values, Visitor};
 
 use super::addr::{put_addr, put_subnet};
 use super::escape::{
@@ -11,311 +11,316 @@ use super::escape::{
 };
 use super::number::{put_int, put_iso8601, put_json_double, put_uint};
 use super::options::{JsonStringEscape, JsonTimestamps, WriterOptions};
+use super::pen::{Pen, Piece};
+use super::plan::{Column, Step};
 
 /// The columns of a log and how their values become text.
 #[derive(Clone, Debug)]
 pub(super) struct Json {
-    columns: Vec<Column>,
+    columns: Vec<(Column, Lead)>,
+    /// Before elements.
+    element: Lead,
     timestamps: JsonTimestamps,
     strings: JsonStringEscape,
     include_unset: bool,
-    /// Stops of all strings.
-    stops: Stops,
 }
 
+/// What stands before a value: a comma; for members, then the name and a colon.
 #[derive(Clone, Debug)]
-struct Column {
-    log_type: LogType,
-    /// Comma, name and colon.
-    key: Box<[u8]>,
+struct Lead {
+    plain: Piece<LEAD>,
+    /// With a quotation mark.
+    quoted: Piece<LEAD>,
 }
+
+/// Most names have fewer bytes.
+const LEAD: usize = 24;
+
+impl Lead {
+    fn new(text: &[u8]) -> Self {
+        let quoted = [text, b"\""].concat();
+        Lead { plain: Piece::new(text), quoted: Piece::new(&quoted) }
+    }
+}
+
+/// Stops of all strings.
+const STOPS: Stops = Stops::new(b'"', b'"');
 
 impl Json {
     pub(super) fn new(batch: &Batch<'_>, options: &WriterOptions) -> Self {
-        let stops = Stops::new(b'"', b'"');
-        let columns = batch
-            .fields()
-            .map(|field| {
-                let mut key = vec![b','];
-                put_hex_string(field.name, stops, &mut key);
-                key.push(b':');
-                Column { log_type: field.log_type, key: key.into() }
-            })
-            .collect();
+        let lead = |field: Field<'_>| {
+            let mut lead = b",\"".to_vec();
+            put_hex_string(field.name, Pen::new(&mut lead, 0)).finish();
+            lead.extend_from_slice(b"\":");
+            Lead::new(&lead)
+        };
+        let columns = Column::all(batch, options);
+        let columns = columns.into_iter().zip(batch.fields().map(lead)).collect();
         Json {
             columns,
+            element: Lead::new(b","),
             timestamps: options.json_timestamps,
             strings: options.json_string_escape_policy,
             include_unset: options.json_include_unset_fields,
-            stops,
         }
     }
 
-    /// Appends the lines of a batch. After an error `out` holds a part of them.
-    pub(super) fn records(&self, batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        let mut cursor = batch.cursor();
-        for _ in 0..batch.num_records() {
-            let line = out.len();
-            for column in &self.columns {
-                let put = Put { json: self, key: &column.key, nulls: self.include_unset, out };
-                if cursor.visit_value(column.log_type, put)? {
-                    cursor = self.put_elements(cursor, out)?;
+    /// Appends the lines of a batch. After an error the text holds a part of them, and more.
+    pub(super) fn records(&self, batch: &Batch<'_>, mut pen: Pen<'_>) -> Result<(), DecodeError> {
+        let mut values = batch.values();
+        for record in 0..batch.num_records() {
+            let line = pen.at();
+            for (column, lead) in &self.columns {
+                let error = |fault| batch.error(fault, record, column.field);
+                match column.step {
+                    Step::Scalar(scalar) => {
+                        let put = Put { json: self, lead, nulls: self.include_unset, pen };
+                        pen = values.scalar(scalar, put).map_err(error)?;
+                    }
+                    Step::Container(log_type) => {
+                        (values, pen) =
+                            self.put_container(log_type, lead, values, pen).map_err(error)?;
+                    }
+                    Step::Skip(log_type) => values = values.after(log_type).map_err(error)?,
                 }
             }
             // The first member began with a comma.
-            match out.get_mut(line) {
-                Some(comma) => *comma = b'{',
-                None => out.push(b'{'),
+            if pen.at() == line {
+                pen = pen.byte(b'{');
+            } else {
+                pen.set(line, b'{');
             }
-            out.extend_from_slice(b"}\n");
+            pen = pen.chunk(b"}\n", 2);
         }
+        pen.finish();
         Ok(())
     }
 
-    /// Appends the elements of the container before the cursor, and returns the cursor after them.
-    /// (A reference to the cursor would keep it out of registers in `records`.)
-    fn put_elements<'a>(
+    /// Appends a set or vector.
+    #[inline(never)]
+    fn put_container<'a, 'o>(
         &self,
-        mut cursor: Cursor<'a>,
-        out: &mut Vec<u8>,
-    ) -> Result<Cursor<'a>, DecodeError> {
-        // Every element begins with a comma; the first one's becomes the bracket.
-        let start = out.len();
-        while cursor.visit_element(Put { json: self, key: b",", nulls: true, out })?.is_some() {}
-        match out.get_mut(start) {
-            Some(comma) => *comma = b'[',
-            None => out.push(b'['),
+        log_type: LogType,
+        lead: &Lead,
+        mut values: Values<'a>,
+        mut pen: Pen<'o>,
+    ) -> Result<(Values<'a>, Pen<'o>), Fault> {
+        match values.container(log_type)? {
+            None if self.include_unset => pen = lead.plain.put(pen).chunk(b"null", 4),
+            None => {}
+            Some(0) => pen = lead.plain.put(pen).chunk(b"[]", 2),
+            Some(len) => {
+                pen = lead.plain.put(pen);
+                // Every element begins with a comma; the first one's becomes the bracket.
+                let start = pen.at();
+                for _ in 0..len {
+                    let put = Put { json: self, lead: &self.element, nulls: true, pen };
+                    pen = values.element(put)?;
+                }
+                pen.set(start, b'[');
+                pen = pen.byte(b']');
+            }
         }
-        out.push(b']');
-        Ok(cursor)
+        Ok((values, pen))
     }
 }
 
-/// Appends one member of an object or element of an array. Says whether it is a container, whose
-/// elements are to follow.
-struct Put<'p> {
+/// Appends one member of an object or element of an array.
+struct Put<'p, 'o> {
     json: &'p Json,
-    /// What stands before the value: a comma; for members, then the name and a colon.
-    key: &'p [u8],
+    lead: &'p Lead,
     /// Whether an absent value is `null`; otherwise it is left out.
     nulls: bool,
-    out: &'p mut Vec<u8>,
+    pen: Pen<'o>,
 }
 
-impl Put<'_> {
+impl<'o> Put<'_, 'o> {
+    /// The pen after what stands before a value without quotation marks.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "one call around the closure")]
-    fn plain(self, put: impl FnOnce(&mut Vec<u8>)) -> bool {
-        self.out.extend_from_slice(self.key);
-        put(self.out);
-        false
+    fn plain(self) -> Pen<'o> {
+        self.lead.plain.put(self.pen)
     }
 
+    /// The same for a value with them: the first one stands there.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "one call around the closure")]
-    fn quoted(self, put: impl FnOnce(&mut Vec<u8>)) -> bool {
-        self.out.extend_from_slice(self.key);
-        self.out.push(b'"');
-        put(self.out);
-        self.out.push(b'"');
-        false
-    }
-
-    #[inline]
-    fn container(self) -> bool {
-        self.out.extend_from_slice(self.key);
-        true
+    fn quoted(self) -> Pen<'o> {
+        self.lead.quoted.put(self.pen)
     }
 
     /// Enums and names have the HEX policy whatever is configured.
-    #[inline]
-    fn name(self, text: &[u8]) -> bool {
-        let stops = self.json.stops;
-        self.plain(|out| put_hex_string(text, stops, out))
+    #[inline(always)]
+    fn name(self, text: Text<'_>) -> Pen<'o> {
+        match STOPS.put_clean(text, self.quoted()) {
+            Ok(pen) => pen,
+            Err(pen) => put_unclean_string(text.bytes(), JsonStringEscape::Hex, pen),
+        }
+        .byte(b'"')
     }
 }
 
-impl<'a> Visitor<'a> for Put<'_> {
-    type Output = bool;
+impl<'a, 'o> Visitor<'a> for Put<'_, 'o> {
+    type Output = Pen<'o>;
 
-    #[inline]
-    fn unset(self) -> bool {
-        if self.nulls {
-            self.plain(|out| out.extend_from_slice(b"null"));
-        }
-        false
+    #[inline(always)]
+    fn unset(self) -> Pen<'o> {
+        if self.nulls { self.plain().chunk(b"null", 4) } else { self.pen }
     }
-    #[inline]
-    fn bool(self, x: i64) -> bool {
-        self.plain(|out| out.extend_from_slice(if x != 0 { &b"true"[..] } else { b"false" }))
+    #[inline(always)]
+    fn bool(self, x: i64) -> Pen<'o> {
+        const TEXTS: [(&[u8; 5], usize); 2] = [(b"false", 5), (b"true ", 4)];
+        let (text, len) = TEXTS[usize::from(x != 0)];
+        self.plain().chunk(text, len)
     }
-    #[inline]
-    fn int(self, x: i64) -> bool {
-        self.plain(|out| put_int(x, out))
+    #[inline(always)]
+    fn int(self, x: i64) -> Pen<'o> {
+        put_int(x, self.plain())
     }
-    #[inline]
-    fn count(self, x: u64) -> bool {
-        self.plain(|out| put_uint(x, out))
+    #[inline(always)]
+    fn count(self, x: u64) -> Pen<'o> {
+        put_uint(x, self.plain())
     }
-    #[inline]
-    fn double(self, x: f64) -> bool {
-        self.plain(|out| put_json_double(x, out))
+    #[inline(always)]
+    fn double(self, x: f64) -> Pen<'o> {
+        put_json_double(x, self.plain())
     }
-    #[inline]
-    fn time(self, x: f64) -> bool {
+    #[inline(always)]
+    fn time(self, x: f64) -> Pen<'o> {
         let timestamps = self.json.timestamps;
-        self.plain(|out| match timestamps {
-            JsonTimestamps::Epoch => put_json_double(x, out),
+        let pen = self.plain();
+        match timestamps {
+            JsonTimestamps::Epoch => put_json_double(x, pen),
             // Truncated; what does not fit becomes the largest or smallest number, and what is no
             // number 0.
-            JsonTimestamps::Millis => put_int((x * 1000.0) as i64, out),
-            JsonTimestamps::MillisUnsigned => put_uint((x * 1000.0) as i64 as u64, out),
-            JsonTimestamps::Iso8601 => put_iso8601(x, out),
-        })
+            JsonTimestamps::Millis => put_int((x * 1000.0) as i64, pen),
+            JsonTimestamps::MillisUnsigned => put_uint((x * 1000.0) as i64 as u64, pen),
+            JsonTimestamps::Iso8601 => put_iso8601(x, pen),
+        }
     }
-    #[inline]
-    fn interval(self, x: f64) -> bool {
-        self.plain(|out| put_json_double(x, out))
+    #[inline(always)]
+    fn interval(self, x: f64) -> Pen<'o> {
+        put_json_double(x, self.plain())
     }
-    #[inline]
-    fn string(self, text: &'a [u8]) -> bool {
-        let Json { strings, stops, .. } = *self.json;
-        self.plain(|out| match strings {
-            JsonStringEscape::Hex => put_hex_string(text, stops, out),
-            _ if stops.is_clean(text) => put_quoted(text, out),
-            JsonStringEscape::Tsv => put_tsv_string(text, out),
-            JsonStringEscape::Pua => put_pua_string(text, out),
-        })
+    #[inline(always)]
+    fn string(self, text: Text<'a>) -> Pen<'o> {
+        let strings = self.json.strings;
+        match STOPS.put_clean(text, self.quoted()) {
+            Ok(pen) => pen,
+            Err(pen) => put_unclean_string(text.bytes(), strings, pen),
+        }
+        .byte(b'"')
     }
-    #[inline]
-    fn enum_name(self, text: &'a [u8]) -> bool {
+    #[inline(always)]
+    fn enum_name(self, text: Text<'a>) -> Pen<'o> {
         self.name(text)
     }
-    #[inline]
-    fn func(self, text: &'a [u8]) -> bool {
+    #[inline(always)]
+    fn func(self, text: Text<'a>) -> Pen<'o> {
         self.name(text)
     }
-    #[inline]
-    fn file(self, text: &'a [u8]) -> bool {
+    #[inline(always)]
+    fn file(self, text: Text<'a>) -> Pen<'o> {
         self.name(text)
     }
-    #[inline]
-    fn port(self, number: u64, _: Protocol) -> bool {
-        self.plain(|out| put_uint(number, out))
+    #[inline(always)]
+    fn port(self, number: u64, _: Protocol) -> Pen<'o> {
+        put_uint(number, self.plain())
     }
-    #[inline]
-    fn addr(self, ip: IpAddr) -> bool {
-        self.quoted(|out| put_addr(ip, out))
+    #[inline(always)]
+    fn addr(self, ip: IpAddr) -> Pen<'o> {
+        put_addr(ip, self.quoted()).byte(b'"')
     }
-    #[inline]
-    fn subnet(self, prefix: IpAddr, length: u8) -> bool {
-        self.quoted(|out| put_subnet(prefix, length, out))
-    }
-    #[inline]
-    fn set(self, _: u64) -> bool {
-        self.container()
-    }
-    #[inline]
-    fn vector(self, _: u64) -> bool {
-        self.container()
+    #[inline(always)]
+    fn subnet(self, prefix: IpAddr, length: u8) -> Pen<'o> {
+        put_subnet(prefix, length, self.quoted()).byte(b'"')
     }
 }
 
-/// Appends a string that needs no escapes.
-#[inline]
-fn put_quoted(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    out.extend_from_slice(text);
-    out.push(b'"');
+/// Appends a string that needs escapes, without quotation marks, as all below.
+#[inline(never)]
+fn put_unclean_string<'o>(text: &[u8], policy: JsonStringEscape, pen: Pen<'o>) -> Pen<'o> {
+    match policy {
+        JsonStringEscape::Hex => put_hex_string(text, pen),
+        JsonStringEscape::Tsv => put_tsv_string(text, pen),
+        JsonStringEscape::Pua => put_pua_string(text, pen),
+    }
 }
 
 /// Appends a string after the HEX policy.
-#[inline]
-fn put_hex_string(text: &[u8], stops: Stops, out: &mut Vec<u8>) {
-    if stops.is_clean(text) {
-        put_quoted(text, out);
-    } else {
-        put_unclean_hex_string(text, out);
+fn put_hex_string<'o>(text: &[u8], mut pen: Pen<'o>) -> Pen<'o> {
+    let keep_utf_8 = !text.is_ascii() && is_printable_text(text, true);
+    let is_plain = |byte: &u8| {
+        (is_printable(*byte) || keep_utf_8 && !byte.is_ascii()) && !matches!(byte, b'"' | b'\\')
+    };
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| !is_plain(byte)) {
+        pen = pen.bytes(&rest[..at]);
+        pen = if let Some(letter) = short_escape(rest[at]) {
+            pen.chunk(&[b'\\', letter], 2)
+        } else {
+            let [high, low] = hex_digits(rest[at]);
+            pen.chunk(&[b'\\', b'\\', b'x', high, low], 5)
+        };
+        rest = &rest[at + 1..];
     }
-}
-
-#[cold]
-fn put_unclean_hex_string(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    let keep_utf_8 = is_printable_text(text, true);
-    for byte in text {
-        if !put_short(*byte, out) {
-            if keep_utf_8 || is_printable(*byte) {
-                out.push(*byte);
-            } else {
-                out.extend_from_slice(br"\\x");
-                out.extend_from_slice(&hex_digits(*byte));
-            }
-        }
-    }
-    out.push(b'"');
+    pen.bytes(rest)
 }
 
 /// Appends a string after the TSV policy.
-#[cold]
-fn put_tsv_string(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    let start = out.len();
-    put_escaped(text, &[], true, out);
-    // No control is left: only quotes and backslashes need a backslash more. Make room for them
-    // and move the text up, from its end.
-    let mut from = out.len();
-    let specials = out[start..].iter().filter(|byte| matches!(byte, b'"' | b'\\')).count();
-    out.resize(from + specials, 0);
-    let mut to = out.len();
-    while from < to {
-        from -= 1;
-        to -= 1;
-        out[to] = out[from];
-        if matches!(out[from], b'"' | b'\\') {
+fn put_tsv_string<'o>(text: &[u8], pen: Pen<'o>) -> Pen<'o> {
+    let start = pen.at();
+    put_escaped(text, &[], true, pen).with(|out| {
+        // No control is left: only quotes and backslashes need a backslash more. Make room for them
+        // and move the text up, from its end.
+        let mut from = out.len();
+        let specials = out[start..].iter().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+        out.resize(from + specials, 0);
+        let mut to = out.len();
+        while from < to {
+            from -= 1;
             to -= 1;
-            out[to] = b'\\';
+            out[to] = out[from];
+            if matches!(out[from], b'"' | b'\\') {
+                to -= 1;
+                out[to] = b'\\';
+            }
         }
-    }
-    out.push(b'"');
+    })
 }
 
 /// Appends a string after the PUA policy: byte NN that is not text as U+F00NN, a surrogate pair.
-#[cold]
-fn put_pua_string(text: &[u8], out: &mut Vec<u8>) {
-    let put_private = |bytes: &[u8], out: &mut Vec<u8>| {
-        for byte in bytes {
-            out.extend_from_slice(br"\udb80\udc");
-            out.extend_from_slice(&hex_digits(*byte));
-        }
+fn put_pua_string<'o>(text: &[u8], mut pen: Pen<'o>) -> Pen<'o> {
+    let put_private = |bytes: &[u8], pen: Pen<'o>| {
+        bytes
+            .iter()
+            .fold(pen, |pen, byte| pen.chunk(br"\udb80\udc", 10).chunk(&hex_digits(*byte), 2))
     };
-    out.push(b'"');
     for chunk in text.utf8_chunks() {
         for c in chunk.valid().chars() {
             let mut buffer = [0; 4];
-            let bytes = c.encode_utf8(&mut buffer).as_bytes();
-            if !is_printable_char(c, true) {
-                put_private(bytes, out);
-            } else if !put_short(bytes[0], out) {
-                out.extend_from_slice(bytes);
-            }
+            let len = c.encode_utf8(&mut buffer).len();
+            pen = if !is_printable_char(c, true) {
+                put_private(&buffer[..len], pen)
+            } else if let Some(letter) = short_escape(buffer[0]) {
+                pen.chunk(&[b'\\', letter], 2)
+            } else {
+                pen.chunk(&buffer, len)
+            };
         }
-        put_private(chunk.invalid(), out);
+        pen = put_private(chunk.invalid(), pen);
     }
-    out.push(b'"');
+    pen
 }
 
-/// Appends a byte that JSON has a short escape for; otherwise appends nothing and says so.
-fn put_short(byte: u8, out: &mut Vec<u8>) -> bool {
-    let letter = match byte {
+/// The letter of a byte that JSON has a short escape for.
+#[inline]
+fn short_escape(byte: u8) -> Option<u8> {
+    Some(match byte {
         b'"' | b'\\' => byte,
         0x08 => b'b',
         0x0c => b'f',
         b'\n' => b'n',
         b'\r' => b'r',
         b'\t' => b't',
-        _ => return false,
-    };
-    out.extend_from_slice(&[b'\\', letter]);
-    true
+        _ => return None,
+    })
 }

@@ -8,12 +8,20 @@
 //! |---|---|
 //! | `options` | the writer's options (§5.6) |
 //! | `plan` | [`RecordFormatter`]: what is worked out once per header |
+//! | `pen` | where the next byte of text goes |
 //! | `tsv`, `json` | lines and values of the two formats (§5.1, §5.2, §5.5) |
 //! | `escape` | strings (§5.3) |
 //! | `number`, `grisu` | doubles and times (§5.2, §5.5) |
 //! | `addr` | addresses and subnets (§5.4) |
 //!
+//! The text of a batch is about half as long as the batch in TSV, and as long in JSON. At worst it is
+//! 19 times as long as the values (a double of 17 bytes has 317 in TSV; a byte of a string has 4, in
+//! JSON 5, with the PUA policy 12), to which JSON adds the name of each value, of at most 5 times
+//! [`MAX_FIELD_NAME`] bytes, and TSV the markers and separators of the options. (Separators that
+//! occur in numbers multiply that by 4.) The output buffer is at most 1 KiB longer in between.
+//!
 //! Nothing here knows the time or a file: the texts of `#open` and `#close` are arguments.
+#![allow(clippy::inline_always, reason = "the loop over the records keeps its state in registers")]
 
 mod addr;
 mod escape;
@@ -21,10 +29,11 @@ mod grisu;
 mod json;
 mod number;
 mod options;
+mod pen;
 mod plan;
 mod tsv;
 
-pub use options::{Format, JsonStringEscape, JsonTimestamps, WriterOptions};
+pub use options::{EXTENSION_PREFIX, Format, JsonStringEscape, JsonTimestamps, WriterOptions};
 pub use plan::{FormatError, MAX_FIELD_NAME, RecordFormatter};
 
 #[cfg(test)]

@@ -5,47 +5,49 @@
 
 use std::io::Write;
 
+use bstr::ByteSlice;
+
 use super::grisu;
+use super::pen::Pen;
 
 /// Appends an unsigned integer.
-#[inline]
-pub(super) fn put_uint(number: u64, out: &mut Vec<u8>) {
+#[inline(always)]
+pub(super) fn put_uint(number: u64, pen: Pen<'_>) -> Pen<'_> {
     if number < 10 {
-        out.push(b'0' + number as u8);
+        pen.byte(b'0' + number as u8)
+    } else if number < EIGHT_DIGITS {
+        put_eight_digits(number, pen)
     } else {
-        put_long_uint(number, out);
+        put_long_uint(number, pen)
     }
 }
 
-fn put_long_uint(number: u64, out: &mut Vec<u8>) {
-    if number >= EIGHT_DIGITS {
-        return put_very_long_uint(number, out);
-    }
+/// Appends a number of at most eight digits.
+#[inline(always)]
+fn put_eight_digits(number: u64, pen: Pen<'_>) -> Pen<'_> {
     let digits = ascii_digits(number);
-    // Leading zeros are the low bytes; the last digit stays in any case. All eight bytes are
-    // copied, which is faster than counting, and those shifted in go again.
+    // Leading zeros are the low bytes; the last digit stays in any case.
     let zeros = ((digits - ASCII_ZEROS) | 1 << 56).trailing_zeros() / 8;
-    out.extend_from_slice(&(digits >> (8 * zeros)).to_le_bytes());
-    out.truncate(out.len() - zeros as usize);
+    pen.chunk(&(digits >> (8 * zeros)).to_le_bytes(), 8 - zeros as usize)
 }
 
 #[inline(never)]
-fn put_very_long_uint(number: u64, out: &mut Vec<u8>) {
-    put_uint(number / EIGHT_DIGITS, out);
-    out.extend_from_slice(&ascii_digits(number % EIGHT_DIGITS).to_le_bytes());
+fn put_long_uint(number: u64, pen: Pen<'_>) -> Pen<'_> {
+    let pen = put_uint(number / EIGHT_DIGITS, pen);
+    pen.chunk(&ascii_digits(number % EIGHT_DIGITS).to_le_bytes(), 8)
 }
 
 /// The first number that has more than eight digits.
 const EIGHT_DIGITS: u64 = 100_000_000;
 
-const ASCII_ZEROS: u64 = 0x3030_3030_3030_3030;
+pub(super) const ASCII_ZEROS: u64 = 0x3030_3030_3030_3030;
 
 /// The eight digits of a number below 10⁸, the first one in the lowest byte.
 ///
 /// The number is halved thrice, into lanes of 32, 16 and 8 bits. Quotients by 100 and by 10 are
 /// products with 10486 / 2²⁰ and 103 / 2¹⁰, which are exact for four and for two digits.
-#[inline]
-fn ascii_digits(number: u64) -> u64 {
+#[inline(always)]
+pub(super) fn ascii_digits(number: u64) -> u64 {
     let lanes = (number / 10_000) | ((number % 10_000) << 32);
     let high = (lanes * 10_486) >> 20 & 0x7f_0000_007f;
     let lanes = high | (lanes - high * 100) << 16;
@@ -54,67 +56,92 @@ fn ascii_digits(number: u64) -> u64 {
 }
 
 /// Appends a signed integer.
-#[inline]
-pub(super) fn put_int(number: i64, out: &mut Vec<u8>) {
-    if number < 0 {
-        out.push(b'-');
-    }
-    put_uint(number.unsigned_abs(), out);
+#[inline(always)]
+pub(super) fn put_int(number: i64, pen: Pen<'_>) -> Pen<'_> {
+    let pen = if number < 0 { pen.byte(b'-') } else { pen };
+    put_uint(number.unsigned_abs(), pen)
 }
 
 /// Appends a time or an interval of TSV: `%.6f`.
-#[inline]
-pub(super) fn put_fixed(x: f64, out: &mut Vec<u8>) {
-    let Some((whole, micros)) = to_micros(x.abs()) else {
-        return put_unusual(x, out);
-    };
-    if x.is_sign_negative() {
-        out.push(b'-');
+#[inline(always)]
+pub(super) fn put_fixed(x: f64, pen: Pen<'_>) -> Pen<'_> {
+    if is_recent(x) {
+        let (whole, micros) = to_micros(x).unwrap_or_default();
+        return put_ten_digits(whole, point_and_micros(micros), 7, pen);
     }
-    put_uint(whole, out);
-    // Eight digits, of which the second gives way to the point and the first to nothing.
-    let mut fraction = ascii_digits(micros.into()).to_le_bytes();
-    fraction[1] = b'.';
-    out.extend_from_slice(&fraction[1..]);
+    put_any_fixed(x, pen)
+}
+
+#[inline(never)]
+fn put_any_fixed(x: f64, pen: Pen<'_>) -> Pen<'_> {
+    let Some((whole, micros)) = to_micros(x.abs()) else {
+        return put_unusual(x, pen);
+    };
+    let pen = if x.is_sign_negative() { pen.byte(b'-') } else { pen };
+    put_uint(whole, pen).chunk(&point_and_micros(micros).to_le_bytes(), 7)
+}
+
+/// Whether a number is a time from 2004 to 2038: from 2³⁰ to 2³¹.
+#[inline(always)]
+pub(super) fn is_recent(x: f64) -> bool {
+    // Sign and exponent.
+    x.to_bits() >> MANTISSA_BITS == 1023 + 30
+}
+
+const MANTISSA_BITS: u32 = 52;
+
+/// A point and six digits, the point in the lowest byte.
+#[inline(always)]
+fn point_and_micros(micros: u32) -> u64 {
+    // Eight digits, of which the first gives way to nothing and the second to the point.
+    ascii_digits(micros.into()) >> 8 ^ ZERO_TO_POINT
+}
+
+/// Makes a point of the character 0 in the lowest byte.
+pub(super) const ZERO_TO_POINT: u64 = (b'0' ^ b'.') as u64;
+
+/// Appends the ten digits of a number, as [recent](is_recent) times have them, and as many bytes of
+/// its decimals as are told, the first of them in the lowest byte.
+#[inline(always)]
+pub(super) fn put_ten_digits(whole: u64, decimals: u64, len: usize, mut pen: Pen<'_>) -> Pen<'_> {
+    let window: &mut [u8; 18] = pen.window();
+    let high = (whole / EIGHT_DIGITS) as u8;
+    window[0] = b'0' + high / 10;
+    window[1] = b'0' + high % 10;
+    window[2..10].copy_from_slice(&ascii_digits(whole % EIGHT_DIGITS).to_le_bytes());
+    window[10..].copy_from_slice(&decimals.to_le_bytes());
+    pen.advance(10 + len)
 }
 
 /// Appends a double of TSV: `%.6f` without trailing zeros, but with `.0` for integers.
-pub(super) fn put_double(x: f64, out: &mut Vec<u8>) {
+pub(super) fn put_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
     if !x.is_finite() {
-        return put_unusual(x, out);
+        return put_unusual(x, pen);
     }
+    let start = pen.at();
     // Negative zero has no sign here.
-    put_fixed(if x == 0.0 { 0.0 } else { x }, out);
-    while out.ends_with(b"0") {
-        out.pop();
-    }
-    if out.ends_with(b".") {
-        out.pop();
-    }
-    if (x - x.round()).abs() < 1e-9 {
-        out.extend_from_slice(b".0");
-    }
+    let pen = put_fixed(if x == 0.0 { 0.0 } else { x }, pen);
+    let text = pen.text_from(start);
+    let digits = text.trim_end_with(|c| c == '0');
+    let surplus = text.len() - digits.strip_suffix(b".").unwrap_or(digits).len();
+    let pen = pen.retreat(surplus);
+    if (x - x.round()).abs() < 1e-9 { pen.chunk(b".0", 2) } else { pen }
 }
 
 /// Appends a double of JSON.
 #[inline]
-pub(super) fn put_json_double(x: f64, out: &mut Vec<u8>) {
-    if x.is_finite() {
-        grisu::put_double(x, out);
-    } else {
-        out.extend_from_slice(b"null");
-    }
+pub(super) fn put_json_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
+    if x.is_finite() { grisu::put_double(x, pen) } else { pen.chunk(b"null", 4) }
 }
 
 /// Appends a time as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, or `null` where there is no such date.
 ///
 /// The fraction is rounded on its own: what rounds up to a whole second prints as seven digits.
-pub(super) fn put_iso8601(x: f64, out: &mut Vec<u8>) {
+pub(super) fn put_iso8601(x: f64, pen: Pen<'_>) -> Pen<'_> {
     // Beyond this a year has more digits than a C `int`, and Zeek's conversion fails.
     const LIMIT: f64 = 6.7e16;
     if x.is_nan() || x.abs() >= LIMIT {
-        out.extend_from_slice(b"null");
-        return;
+        return pen.chunk(b"null", 4);
     }
     let seconds = x.floor() as i64;
     let fraction = x.fract() + if x.fract() < 0.0 { 1.0 } else { 0.0 };
@@ -122,11 +149,13 @@ pub(super) fn put_iso8601(x: f64, out: &mut Vec<u8>) {
     let (year, month, day) = civil_date(seconds.div_euclid(86_400));
     let in_day = seconds.rem_euclid(86_400);
     let (hour, minute, second) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
-    // Writing to a vector does not fail.
-    let _ = write!(
-        out,
-        "\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z\""
-    );
+    pen.with(|out| {
+        // Writing to a vector does not fail.
+        let _ = write!(
+            out,
+            "\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z\""
+        );
+    })
 }
 
 /// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
@@ -147,16 +176,17 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
 
 /// A number of at least 2⁵³, an infinity, or not a number.
 #[cold]
-fn put_unusual(x: f64, out: &mut Vec<u8>) {
-    // Writing to a vector does not fail. Rust prints the exact binary value, as C does.
-    let _ = if x.is_nan() { write!(out, "nan") } else { write!(out, "{x:.6}") };
+fn put_unusual(x: f64, pen: Pen<'_>) -> Pen<'_> {
+    pen.with(|out| {
+        // Writing to a vector does not fail. Rust prints the exact binary value, as C does.
+        let _ = if x.is_nan() { write!(out, "nan") } else { write!(out, "{x:.6}") };
+    })
 }
 
 /// A number that is not negative, rounded to millionths as C rounds: integer part and millionths.
 /// `None` from 2⁵³ on, where there is nothing to round.
-#[inline]
+#[inline(always)]
 fn to_micros(x: f64) -> Option<(u64, u32)> {
-    const MANTISSA_BITS: u32 = 52;
     let bits = x.to_bits();
     let biased_exponent = (bits >> MANTISSA_BITS) as u32;
     if biased_exponent == 0 {
@@ -195,9 +225,9 @@ mod tests {
 
     use super::*;
 
-    fn text(put: impl Fn(f64, &mut Vec<u8>), x: f64) -> String {
+    fn text<T>(put: impl for<'o> Fn(T, Pen<'o>) -> Pen<'o>, x: T) -> String {
         let mut out = Vec::new();
-        put(x, &mut out);
+        put(x, Pen::new(&mut out, 0)).finish();
         String::from_utf8(out).unwrap()
     }
 
@@ -284,14 +314,10 @@ mod tests {
         numbers.push(u64::MAX);
         for near in numbers {
             for number in [near, near.wrapping_sub(1), near.wrapping_mul(9_999)] {
-                let mut out = Vec::new();
-                put_uint(number, &mut out);
-                assert_eq!(out, number.to_string().as_bytes());
+                assert_eq!(text(put_uint, number), number.to_string());
             }
         }
-        let mut out = Vec::new();
-        put_int(i64::MIN, &mut out);
-        assert_eq!(out, b"-9223372036854775808");
+        assert_eq!(text(put_int, i64::MIN), "-9223372036854775808");
     }
 
     fn check_fixed(x: f64) {
@@ -302,10 +328,7 @@ mod tests {
     proptest! {
         #[test]
         fn integers_print_as_they_do_elsewhere(number: u64, shift in 0..64u32) {
-            let mut out = Vec::new();
-            put_uint(number >> shift, &mut out);
-            let expected = (number >> shift).to_string();
-            prop_assert_eq!(out, expected.as_bytes());
+            prop_assert_eq!(text(put_uint, number >> shift), (number >> shift).to_string());
         }
 
         #[test]

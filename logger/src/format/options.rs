@@ -1,6 +1,6 @@
 //! The options that shape the content of a log (WIRE.md §5.6).
 
-use bstr::BString;
+use bstr::{BStr, BString, ByteSlice};
 use zcluster::layout::Log;
 
 pub use zcluster::layout::LogFormat as Format;
@@ -34,6 +34,25 @@ pub struct WriterOptions {
     pub unset_field: BString,
     /// `tsv`: the names of the columns as first line, without a prefix, and no other header.
     pub tsv: bool,
+    /// Names of the columns to write; empty means all. Extension columns, whose names start with
+    /// [`EXTENSION_PREFIX`], are written in any case.
+    pub include: Vec<BString>,
+    /// Names of columns that are not written, extension columns among them.
+    pub exclude: Vec<BString>,
+}
+
+/// What the names of extension columns start with: `Log::default_ext_prefix`.
+pub const EXTENSION_PREFIX: &str = "_";
+
+impl WriterOptions {
+    /// Whether a column is written.
+    pub(super) fn has_column(&self, name: &BStr) -> bool {
+        let is_among = |names: &[BString]| names.iter().any(|other| other == name);
+        let is_included = self.include.is_empty()
+            || name.starts_with_str(EXTENSION_PREFIX)
+            || is_among(&self.include);
+        is_included && !is_among(&self.exclude)
+    }
 }
 
 impl Default for WriterOptions {
@@ -57,6 +76,8 @@ impl From<&Log> for WriterOptions {
             empty_field: log.empty_field.as_str().into(),
             unset_field: log.unset_field.as_str().into(),
             tsv: log.tsv,
+            include: Vec::new(),
+            exclude: Vec::new(),
         }
     }
 }

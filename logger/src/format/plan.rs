@@ -2,10 +2,11 @@
 
 use bstr::{BStr, BString, ByteSlice};
 use thiserror::Error;
-use zcluster::wire::zeek_bin::{Batch, DecodeError};
+use zcluster::wire::zeek_bin::{Batch, DecodeError, Field, LogType, Scalar};
 
 use super::json::Json;
 use super::options::{Format, WriterOptions};
+use super::pen::Pen;
 use super::tsv::Tsv;
 
 /// Longest name of a column, in bytes.
@@ -25,6 +26,12 @@ pub enum FormatError {
         /// Its name.
         name: BString,
     },
+    /// The options leave out every column.
+    #[error("no column of path {path:?} is included")]
+    NoColumns {
+        /// Path of the batch.
+        path: BString,
+    },
     /// The header of the batch is not the one the formatter was made for.
     #[error("batch of path {path:?} has another header than its formatter")]
     OtherHeader {
@@ -34,6 +41,38 @@ pub enum FormatError {
     /// The batch is malformed.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+}
+
+/// A column of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    /// Its index, for errors.
+    pub(super) field: u32,
+    pub(super) step: Step,
+}
+
+/// What to do with the value of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Write it.
+    Scalar(Scalar),
+    /// Write its elements.
+    Container(LogType),
+    /// Read over it.
+    Skip(LogType),
+}
+
+impl Column {
+    /// The columns of a batch, those that are left out included.
+    pub(super) fn all(batch: &Batch<'_>, options: &WriterOptions) -> Vec<Self> {
+        let step = |field: &Field<'_>| match field.log_type {
+            log_type if !options.has_column(field.name) => Step::Skip(log_type),
+            LogType::Scalar(scalar) => Step::Scalar(scalar),
+            log_type => Step::Container(log_type),
+        };
+        let fields = (0..).zip(batch.fields());
+        fields.map(|(index, field)| Column { field: index, step: step(&field) }).collect()
+    }
 }
 
 /// Formats all batches that have one header: the same stream, writer, filter, path and columns.
@@ -56,13 +95,16 @@ impl RecordFormatter {
     ///
     /// # Errors
     ///
-    /// [`FormatError::FieldName`].
+    /// [`FormatError::FieldName`] and [`FormatError::NoColumns`].
     pub fn new(batch: &Batch<'_>, options: &WriterOptions) -> Result<Self, FormatError> {
         for (index, field) in batch.fields().enumerate() {
             let name = field.name;
             if name.len() > MAX_FIELD_NAME || name.iter().any(u8::is_ascii_control) {
                 return Err(FormatError::FieldName { index, name: name.into() });
             }
+        }
+        if !batch.fields().any(|field| options.has_column(field.name)) {
+            return Err(FormatError::NoColumns { path: batch.path.into() });
         }
         let style = match options.format {
             Format::Tsv => Style::Tsv(Tsv::new(batch, options)),
@@ -82,7 +124,7 @@ impl RecordFormatter {
     /// `open_time` is local time as `%Y-%m-%d-%H-%M-%S`.
     pub fn header(&self, open_time: &str, out: &mut Vec<u8>) {
         match &self.style {
-            Style::Tsv(tsv) => tsv.header(open_time, out),
+            Style::Tsv(tsv) => tsv.header(open_time, Pen::new(out, 0)),
             Style::Json(_) => {}
         }
     }
@@ -91,7 +133,7 @@ impl RecordFormatter {
     /// [`RecordFormatter::header`].
     pub fn footer(&self, close_time: &str, out: &mut Vec<u8>) {
         match &self.style {
-            Style::Tsv(tsv) => tsv.footer(close_time, out),
+            Style::Tsv(tsv) => tsv.footer(close_time, Pen::new(out, 0)),
             Style::Json(_) => {}
         }
     }
@@ -107,9 +149,11 @@ impl RecordFormatter {
             return Err(FormatError::OtherHeader { path: batch.path.into() });
         }
         let start = out.len();
+        // TSV is shorter than the batch, JSON about as long.
+        let pen = Pen::new(out, batch.values().bytes_left());
         let done = match &self.style {
-            Style::Tsv(tsv) => tsv.records(batch, out),
-            Style::Json(json) => json.records(batch, out),
+            Style::Tsv(tsv) => tsv.records(batch, pen),
+            Style::Json(json) => json.records(batch, pen),
         };
         match done {
             Ok(()) => Ok(batch.num_records()),

@@ -352,6 +352,131 @@ fn a_formatter_refuses_batches_of_another_header() {
     );
 }
 
+/// The lines of a batch of four columns: `a`, a count; `b`, a set of strings; `_c`, an extension
+/// column; `d`, a string; with some of them left out.
+fn columns(include: &[&str], exclude: &[&str], format: Format) -> Result<String, FormatError> {
+    let fields = vec![
+        FieldSpec::new("a", Scalar::Count),
+        FieldSpec::new("b", LogType::Set(Scalar::String)),
+        FieldSpec::new("_c", Scalar::Addr),
+        FieldSpec::new("d", Scalar::String),
+    ];
+    let set = ["x".into(), "y,z".into()];
+    let ip = LogValue::Addr("::1".parse().unwrap());
+    let records: [&[LogValue<'_>]; 3] = [
+        &[LogValue::Count(7), LogValue::Set(&set), ip, "text".into()],
+        &[LogValue::Unset; 4],
+        &[LogValue::Count(8), LogValue::Set(&[]), LogValue::Unset, "".into()],
+    ];
+    let payload = payload(fields, &records);
+    let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
+    let options = WriterOptions {
+        format,
+        tsv: true,
+        include: names(include),
+        exclude: names(exclude),
+        ..WriterOptions::default()
+    };
+    let batch = Batch::decode(&payload).unwrap();
+    let formatter = RecordFormatter::new(&batch, &options)?;
+    let mut out = Vec::new();
+    formatter.header("", &mut out);
+    formatter.format_batch(&batch, &mut out)?;
+    Ok(out.to_str().unwrap().into())
+}
+
+#[test]
+fn columns_can_be_left_out() {
+    for (include, exclude, tsv, json) in [
+        (
+            &[][..],
+            &["b", "d"][..],
+            "a\t_c\n7\t::1\n-\t-\n8\t-\n",
+            "{\"a\":7,\"_c\":\"::1\"}\n{}\n{\"a\":8}\n",
+        ),
+        // Extension columns stay.
+        (
+            &["d"],
+            &[],
+            "_c\td\n::1\ttext\n-\t-\n-\t(empty)\n",
+            "{\"_c\":\"::1\",\"d\":\"text\"}\n{}\n{\"d\":\"\"}\n",
+        ),
+        (&["nothing"], &[], "_c\n::1\n-\n-\n", "{\"_c\":\"::1\"}\n{}\n{}\n"),
+        // Unless they are excluded themselves, which goes before inclusion.
+        (
+            &["a", "b", "d"],
+            &["_c", "a", "d"],
+            "b\nx,y\\x2cz\n-\n(empty)\n",
+            "{\"b\":[\"x\",\"y,z\"]}\n{}\n{\"b\":[]}\n",
+        ),
+    ] {
+        assert_eq!(columns(include, exclude, Format::Tsv).unwrap(), tsv, "{include:?} {exclude:?}");
+        assert_eq!(
+            columns(include, exclude, Format::Json).unwrap(),
+            json,
+            "{include:?} {exclude:?}"
+        );
+    }
+    for format in [Format::Tsv, Format::Json] {
+        let all = columns(&["a", "b", "d"], &[], format);
+        assert_eq!(all, columns(&[], &["other"], format));
+        let error = FormatError::NoColumns { path: "x".into() };
+        assert_eq!(columns(&["a"], &["a", "_c"], format), Err(error));
+    }
+}
+
+#[test]
+fn what_is_left_out_must_be_good_all_the_same() {
+    let whole = example();
+    let batch = Batch::decode(&whole).unwrap();
+    let options = WriterOptions { exclude: vec!["id.resp_p".into(), "tags".into()], ..json() };
+    let formatter = RecordFormatter::new(&batch, &options).unwrap();
+    let find = |bytes: &[u8]| whole.find(bytes).unwrap();
+    let protocol = find(&[0, 0, 1, 0xbb]) + 7;
+    // Type, subtype and presence of the set, and its length.
+    let element_type = find(&[0, 0, 0, 14, 0, 0, 0, 0, 1]) + 9 + 8 + 3;
+    for (at, field) in [(protocol, 2), (element_type, 4)] {
+        let mut bad = whole.clone();
+        bad[at] = 99;
+        let bad = Batch::decode(&bad).unwrap();
+        let Err(FormatError::Decode(error)) = formatter.format_batch(&bad, &mut Vec::new()) else {
+            panic!("accepted");
+        };
+        assert_eq!(error.place, Place::Value { record: 0, field });
+    }
+}
+
+#[test]
+fn the_worst_text_is_no_longer_than_promised() {
+    let controls = "\u{80}".repeat(500);
+    let values: [(LogType, LogValue<'_>); 6] = [
+        (Scalar::String.into(), LogValue::String(&[0xff; 1000])),
+        (Scalar::String.into(), LogValue::String(controls.as_bytes())),
+        (Scalar::Double.into(), LogValue::Double(-f64::MAX)),
+        (Scalar::Bool.into(), LogValue::Bool(false)),
+        (Scalar::Count.into(), LogValue::Unset),
+        (LogType::Vector(Scalar::Double), LogValue::Vector(&[LogValue::Double(f64::MIN); 50])),
+    ];
+    let policies = [JsonStringEscape::Hex, JsonStringEscape::Tsv, JsonStringEscape::Pua];
+    let options = policies.map(|policy| WriterOptions {
+        json_string_escape_policy: policy,
+        json_include_unset_fields: true,
+        ..json()
+    });
+    let default = WriterOptions::default();
+    for (log_type, value) in values {
+        for options in options.iter().chain([&default]) {
+            let name = "é".repeat(MAX_FIELD_NAME / 2 - 1) + "\u{80}";
+            let payload = payload(vec![FieldSpec::new(name, log_type)], &[&[value]]);
+            let values = Batch::decode(&payload).unwrap().values().bytes_left();
+            let name = if options.format == Format::Json { 5 * MAX_FIELD_NAME } else { 0 };
+            // Ten bytes are enough for what stands around a name, a value and a line.
+            let text = formatted(&payload, options).len();
+            assert!(text <= 19 * values + name + 10, "{text} of {values}: {value:?} {options:?}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn mutated_batches_never_panic(

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use bstr::{BStr, ByteSlice};
 use thiserror::Error;
 
-use super::visit::MakeValueRef;
+use super::visit::{Ignore, MakeValueRef};
 use super::{
-    LogType, MAX_STRING, MIN_FIELD, MIN_VALUE, Scalar, TAG_SET, TAG_VECTOR, ValueRef, Visitor,
+    LogType, MAX_STRING, MIN_FIELD, MIN_VALUE, Scalar, TAG_SET, TAG_VECTOR, Text, ValueRef, Visitor,
 };
 use crate::value::Protocol;
 
@@ -152,7 +152,8 @@ impl<'a> Batch<'a> {
     /// When the header is cut off, names a type that cannot be logged, has no fields, or counts
     /// more fields or records than the bytes could hold.
     pub fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader { rest: payload, payload_len: payload.len() };
+        let mut reader = Reader { rest: payload };
+        let at = |place| at(payload.len(), place);
         let header = Place::Header;
         let stream = reader.string().map_err(at(header))?.as_bstr();
         let writer = reader.string().map_err(at(header))?.as_bstr();
@@ -167,12 +168,12 @@ impl<'a> Batch<'a> {
             let kind = DecodeErrorKind::FieldCount { claimed: num_fields, left };
             return Err(at(header)(reader.fault(kind)));
         }
-        let fields_at = reader.offset();
+        let fields_at = payload.len() - reader.rest.len();
         for field in 0..num_fields {
             reader.field().map_err(at(Place::Field(field)))?;
         }
-        let num_records_at = reader.offset();
-        let num_records = reader.num_records(num_fields)?;
+        let num_records_at = payload.len() - reader.rest.len();
+        let num_records = reader.num_records(num_fields).map_err(at(header))?;
         Ok(Batch {
             stream,
             writer,
@@ -230,23 +231,31 @@ impl<'a> Batch<'a> {
     /// The columns.
     pub fn fields(&self) -> Fields<'a> {
         let rest = &self.payload[self.fields_at..self.num_records_at];
-        Fields { reader: Reader { rest, payload_len: rest.len() } }
+        Fields { reader: Reader { rest } }
     }
 
     /// A cursor before the first value of the first record.
-    #[inline]
     pub fn cursor(&self) -> Cursor<'a> {
         Cursor {
-            // Four bytes of count were read there.
-            reader: Reader {
-                rest: &self.payload[self.num_records_at + 4..],
-                payload_len: self.payload.len(),
-            },
-            num_fields: self.num_fields,
+            batch: *self,
+            values: self.values(),
             values_total: u64::from(self.num_fields) * u64::from(self.num_records),
             values_read: 0,
             elements_left: 0,
         }
+    }
+
+    /// The values, from the first of the first record on.
+    #[inline]
+    pub fn values(&self) -> Values<'a> {
+        // Four bytes of count were read there.
+        Values { reader: Reader { rest: &self.payload[self.num_records_at + 4..] } }
+    }
+
+    /// The error to report for a fault in a value of this batch. Indices start at 0.
+    #[cold]
+    pub fn error(&self, fault: Fault, record: u32, field: u32) -> DecodeError {
+        at(self.payload.len(), Place::Value { record, field })(fault)
     }
 }
 
@@ -286,9 +295,11 @@ impl KnownHeader {
     #[inline]
     pub fn decode<'a>(&self, payload: &'a [u8]) -> Option<Result<Batch<'a>, DecodeError>> {
         let rest = payload.strip_prefix(&*self.bytes)?;
-        let mut reader = Reader { rest, payload_len: payload.len() };
+        let mut reader = Reader { rest };
+        let num_records = reader.num_records(self.num_fields);
+        let num_records = num_records.map_err(at(payload.len(), Place::Header));
         let name = |i: usize| payload[self.names[i].clone()].as_bstr();
-        Some(reader.num_records(self.num_fields).map(|num_records| Batch {
+        Some(num_records.map(|num_records| Batch {
             stream: name(0),
             writer: name(1),
             filter: name(2),
@@ -333,13 +344,13 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Reads the values of a batch, row by row.
+/// Reads the values of a batch, row by row, as data. [`Values`] is the faster way.
 ///
 /// Bytes beyond the last record are never looked at: Zeek ignores them as well (WIRE.md §4.3).
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'a> {
-    reader: Reader<'a>,
-    num_fields: u32,
+    batch: Batch<'a>,
+    values: Values<'a>,
     values_total: u64,
     /// Values begun so far.
     values_read: u64,
@@ -357,7 +368,13 @@ impl<'a> Cursor<'a> {
     /// after the last value. The cursor is of no use then.
     #[inline]
     pub fn next_value(&mut self, expected: LogType) -> Result<ValueRef<'a>, DecodeError> {
-        self.visit_value(expected, MakeValueRef)
+        while self.next_element()?.is_some() {}
+        if self.values_read == self.values_total {
+            let fault = self.values.reader.fault(DecodeErrorKind::NoValuesLeft);
+            return Err(self.error(fault));
+        }
+        self.values_read += 1;
+        self.value(expected).map_err(|fault| self.error(fault))
     }
 
     /// The next element of the container that was read last; `None` after its last. Elements have
@@ -368,80 +385,95 @@ impl<'a> Cursor<'a> {
     /// When the element is cut off, malformed, or is a container itself.
     #[inline]
     pub fn next_element(&mut self) -> Result<Option<ValueRef<'a>>, DecodeError> {
-        self.visit_element(MakeValueRef)
-    }
-
-    /// Like [`Cursor::next_value`], with the value handed to `visitor`. The visitor's code ends up
-    /// in the branches that read the types: this is the fast way.
-    ///
-    /// # Errors
-    ///
-    /// As [`Cursor::next_value`]; nothing was visited then.
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "one match on the type for reading and visiting")]
-    pub fn visit_value<V: Visitor<'a>>(
-        &mut self,
-        expected: LogType,
-        visitor: V,
-    ) -> Result<V::Output, DecodeError> {
-        if self.elements_left > 0 {
-            *self = self.without_elements()?;
-        }
-        if self.values_read == self.values_total {
-            return Err(self.fault(self.reader.fault(DecodeErrorKind::NoValuesLeft)));
-        }
-        self.values_read += 1;
-        match self.value(expected, visitor) {
-            Ok(output) => Ok(output),
-            Err(fault) => Err(self.fault(fault)),
-        }
-    }
-
-    /// Like [`Cursor::next_element`], with the element handed to `visitor`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Cursor::next_element`]; nothing was visited then.
-    #[inline]
-    pub fn visit_element<V: Visitor<'a>>(
-        &mut self,
-        visitor: V,
-    ) -> Result<Option<V::Output>, DecodeError> {
         if self.elements_left == 0 {
             return Ok(None);
         }
         self.elements_left -= 1;
-        match self.element(visitor) {
-            Ok(output) => Ok(Some(output)),
-            Err(fault) => Err(self.fault(fault)),
-        }
+        self.values.element(MakeValueRef).map(Some).map_err(|fault| self.error(fault))
     }
 
+    #[inline]
+    fn value(&mut self, expected: LogType) -> Result<ValueRef<'a>, Fault> {
+        if let LogType::Scalar(scalar) = expected {
+            return self.values.scalar(scalar, MakeValueRef);
+        }
+        let Some(len) = self.values.container(expected)? else { return Ok(ValueRef::Unset) };
+        self.elements_left = len;
+        Ok(match expected {
+            LogType::Vector(_) => ValueRef::Vector { len },
+            LogType::Set(_) | LogType::Scalar(_) => ValueRef::Set { len },
+        })
+    }
+
+    /// Says where in the table the last value was.
+    #[cold]
+    fn error(&self, fault: Fault) -> DecodeError {
+        let index = self.values_read.saturating_sub(1);
+        let num_fields = u64::from(self.batch.num_fields);
+        // `Batch::decode` bounds both quotients by numbers that came as u32.
+        self.batch.error(fault, (index / num_fields) as u32, (index % num_fields) as u32)
+    }
+}
+
+/// The values of a batch from some place on, for callers that count records and fields themselves:
+/// as many as the batch says, and no more.
+///
+/// A value is handed to a [`Visitor`], whose code ends up in the branches that read the types.
+/// There is no more to this than the place, so it stays in registers: pass it by value to what is
+/// not inlined.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    reader: Reader<'a>,
+}
+
+impl<'a> Values<'a> {
+    /// Reads a value of a field of scalar type.
+    ///
+    /// # Errors
+    ///
+    /// When the value is cut off or malformed, or is not of the type `expected`. Nothing was
+    /// visited then.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "see visit_value")]
-    fn value<V: Visitor<'a>>(&mut self, expected: LogType, visitor: V) -> Result<V::Output, Fault> {
+    #[allow(clippy::inline_always, reason = "one match on the type for reading and visiting")]
+    pub fn scalar<V: Visitor<'a>>(
+        &mut self,
+        expected: Scalar,
+        visitor: V,
+    ) -> Result<V::Output, Fault> {
         let (found, present) = self.reader.value_head()?;
-        if found != expected.tag() {
-            return Err(self.reader.fault(DecodeErrorKind::TypeMismatch { expected, found }));
+        if found != expected as u32 {
+            return Err(self.reader.mismatch(expected.into(), found));
         }
         if !present {
             return Ok(visitor.unset());
         }
-        match expected {
-            LogType::Scalar(scalar) => self.reader.scalar(scalar, visitor),
-            LogType::Set(_) => {
-                self.elements_left = self.reader.element_count()?;
-                Ok(visitor.set(self.elements_left))
-            }
-            LogType::Vector(_) => {
-                self.elements_left = self.reader.element_count()?;
-                Ok(visitor.vector(self.elements_left))
-            }
-        }
+        self.reader.scalar(expected, visitor)
     }
 
+    /// Reads the head of a value of a field of container type: the number of its elements, which
+    /// follow, or `None` if it is unset.
+    ///
+    /// # Errors
+    ///
+    /// When the value is cut off, is not of the type `expected`, or counts more elements than the
+    /// bytes could hold.
     #[inline]
-    fn element<V: Visitor<'a>>(&mut self, visitor: V) -> Result<V::Output, Fault> {
+    pub fn container(&mut self, expected: LogType) -> Result<Option<u64>, Fault> {
+        let (found, present) = self.reader.value_head()?;
+        if found != expected.tag() {
+            return Err(self.reader.mismatch(expected, found));
+        }
+        if present { self.reader.element_count().map(Some) } else { Ok(None) }
+    }
+
+    /// Reads an element of a container. It has the type it says, which need not be that of the
+    /// field.
+    ///
+    /// # Errors
+    ///
+    /// When the element is cut off, malformed, or is a container itself. Nothing was visited then.
+    #[inline]
+    pub fn element<V: Visitor<'a>>(&mut self, visitor: V) -> Result<V::Output, Fault> {
         let (tag, present) = self.reader.value_head()?;
         let Some(scalar) = Scalar::from_tag(tag) else {
             return Err(self.reader.fault(DecodeErrorKind::ElementType(tag)));
@@ -449,68 +481,72 @@ impl<'a> Cursor<'a> {
         if present { self.reader.scalar(scalar, visitor) } else { Ok(visitor.unset()) }
     }
 
-    /// The cursor after the elements that were not read.
-    #[cold]
-    fn without_elements(mut self) -> Result<Self, DecodeError> {
-        while self.next_element()?.is_some() {}
+    /// What comes after a value of a field of this type. The value must be as good as any other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Values::scalar`], [`Values::container`] and [`Values::element`].
+    pub fn after(mut self, expected: LogType) -> Result<Self, Fault> {
+        if let LogType::Scalar(scalar) = expected {
+            self.scalar(scalar, Ignore)?;
+            return Ok(self);
+        }
+        for _ in 0..self.container(expected)?.unwrap_or(0) {
+            self.element(Ignore)?;
+        }
         Ok(self)
     }
 
-    /// Says where in the table the last value was.
-    #[cold]
-    fn fault(self, fault: Fault) -> DecodeError {
-        let index = self.values_read.saturating_sub(1);
-        let num_fields = u64::from(self.num_fields);
-        // `Batch::decode` bounds both quotients by numbers that came as u32.
-        let place = Place::Value {
-            record: (index / num_fields) as u32,
-            field: (index % num_fields) as u32,
-        };
-        at(place)(fault)
+    /// Bytes left, those after the last value included.
+    #[inline]
+    pub fn bytes_left(self) -> usize {
+        self.reader.rest.len()
     }
 }
 
-/// An error before it is known which record and field it is in.
-#[derive(Debug)]
-struct Fault {
-    offset: usize,
+/// An error in a value before it is known which record and field it is in: see [`Batch::error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Bytes of the batch from the place of the error on.
+    left: usize,
     kind: DecodeErrorKind,
 }
 
-fn at(place: Place) -> impl Fn(Fault) -> DecodeError {
-    move |Fault { offset, kind }| DecodeError { offset, place, kind }
+/// Errors of a payload of that length, at a place in it.
+fn at(payload_len: usize, place: Place) -> impl Fn(Fault) -> DecodeError {
+    move |Fault { left, kind }| {
+        let offset = payload_len.saturating_sub(left);
+        DecodeError { offset, place, kind }
+    }
 }
 
 /// Reads primitives off the front of a slice.
 #[derive(Clone, Copy, Debug)]
 struct Reader<'a> {
     rest: &'a [u8],
-    /// Length of the slice that `rest` is the tail of.
-    payload_len: usize,
 }
 
 impl<'a> Reader<'a> {
     /// The number of records, which stands behind the header.
-    fn num_records(&mut self, num_fields: u32) -> Result<u32, DecodeError> {
-        let header = Place::Header;
-        let num_records = self.u32().map_err(at(header))?;
+    fn num_records(&mut self, num_fields: u32) -> Result<u32, Fault> {
+        let num_records = self.u32()?;
         let left = self.rest.len();
         // Neither factor exceeds 2³², so the product fits.
         if u64::from(num_records) * u64::from(num_fields) > (left / MIN_VALUE) as u64 {
-            let kind = DecodeErrorKind::RecordCount { claimed: num_records, left };
-            return Err(at(header)(self.fault(kind)));
+            return Err(self.fault(DecodeErrorKind::RecordCount { claimed: num_records, left }));
         }
         Ok(num_records)
-    }
-
-    fn offset(self) -> usize {
-        self.payload_len - self.rest.len()
     }
 
     // By value, here and below: a reference would keep the reader out of registers.
     #[cold]
     fn fault(self, kind: DecodeErrorKind) -> Fault {
-        Fault { offset: self.offset(), kind }
+        Fault { left: self.rest.len(), kind }
+    }
+
+    #[cold]
+    fn mismatch(self, expected: LogType, found: u32) -> Fault {
+        self.fault(DecodeErrorKind::TypeMismatch { expected, found })
     }
 
     #[cold]
@@ -545,16 +581,20 @@ impl<'a> Reader<'a> {
 
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "a length and a slice")]
-    fn string(&mut self) -> Result<&'a [u8], Fault> {
+    fn text(&mut self) -> Result<Text<'a>, Fault> {
         let len = self.u32()?;
         if len > MAX_STRING {
             return Err(self.fault(DecodeErrorKind::StringTooLong(len)));
         }
-        let Some((head, rest)) = self.rest.split_at_checked(len as usize) else {
+        let Some(text) = Text::new(self.rest, len as usize) else {
             return Err(self.truncated(len as usize));
         };
-        self.rest = rest;
-        Ok(head)
+        self.rest = text.rest();
+        Ok(text)
+    }
+
+    fn string(&mut self) -> Result<&'a [u8], Fault> {
+        self.text().map(Text::bytes)
     }
 
     fn field(&mut self) -> Result<Field<'a>, Fault> {
@@ -599,7 +639,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "see Cursor::visit_value")]
+    #[allow(clippy::inline_always, reason = "see Values::scalar")]
     fn scalar<V: Visitor<'a>>(&mut self, scalar: Scalar, visitor: V) -> Result<V::Output, Fault> {
         Ok(match scalar {
             Scalar::Bool => visitor.bool(self.u64()? as i64),
@@ -608,10 +648,10 @@ impl<'a> Reader<'a> {
             Scalar::Double => visitor.double(self.array().map(f64::from_be_bytes)?),
             Scalar::Time => visitor.time(self.array().map(f64::from_be_bytes)?),
             Scalar::Interval => visitor.interval(self.array().map(f64::from_be_bytes)?),
-            Scalar::String => visitor.string(self.string()?),
-            Scalar::Enum => visitor.enum_name(self.string()?),
-            Scalar::Func => visitor.func(self.string()?),
-            Scalar::File => visitor.file(self.string()?),
+            Scalar::String => visitor.string(self.text()?),
+            Scalar::Enum => visitor.enum_name(self.text()?),
+            Scalar::Func => visitor.func(self.text()?),
+            Scalar::File => visitor.file(self.text()?),
             Scalar::Port => {
                 let number = self.u64()?;
                 let protocol = self.u32()?;

@@ -4,7 +4,8 @@
 //! each repeat their type. The two directions are built for their users:
 //!
 //! * A logger reads. [`Batch::decode`] checks and borrows the header without allocating, and
-//!   [`Batch::cursor`] hands out one value after the other, straight from the bytes.
+//!   [`Batch::values`] hands out one value after the other, straight from the bytes
+//!   ([`Batch::cursor`] does so with less ado).
 //! * A producer writes. A [`LogSchema`] describes the columns, a [`BatchBuilder`] checks records
 //!   against it and appends their encoding.
 //!
@@ -16,10 +17,12 @@ mod encode;
 mod schema;
 mod visit;
 
-pub use decode::{Batch, Cursor, DecodeError, DecodeErrorKind, Field, Fields, KnownHeader, Place};
+pub use decode::{
+    Batch, Cursor, DecodeError, DecodeErrorKind, Fault, Field, Fields, KnownHeader, Place, Values,
+};
 pub use encode::{BatchBuilder, Limits, LogValue, PushError, Truncations};
 pub use schema::{FieldSpec, LogSchema, SchemaError};
-pub use visit::{ValueRef, Visitor};
+pub use visit::{Text, ValueRef, Visitor};
 
 use std::fmt;
 

@@ -1,8 +1,57 @@
-//! Values as the cursor hands them out: to a [`Visitor`], or as a [`ValueRef`].
+//! Values as they are handed out: to a [`Visitor`], or as a [`ValueRef`].
 
 use std::net::IpAddr;
 
 use crate::value::Protocol;
+
+/// The bytes of a string, and what follows them in the batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a> {
+    /// From the first byte of the string to the end of the batch.
+    tail: &'a [u8],
+    /// Bytes of the string; there are that many.
+    len: usize,
+}
+
+impl<'a> Text<'a> {
+    /// The first `len` bytes of a slice; `None` if it has fewer.
+    #[inline]
+    pub fn new(tail: &'a [u8], len: usize) -> Option<Self> {
+        (len <= tail.len()).then_some(Text { tail, len })
+    }
+
+    /// The string.
+    #[inline]
+    pub fn bytes(self) -> &'a [u8] {
+        &self.tail[..self.len]
+    }
+
+    /// Bytes of the string.
+    #[inline]
+    pub fn len(self) -> usize {
+        self.len
+    }
+
+    /// Whether the string has no bytes.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// What follows the string.
+    #[inline]
+    pub fn rest(self) -> &'a [u8] {
+        &self.tail[self.len..]
+    }
+
+    /// The first `N` bytes of the string and, where it is shorter, of what follows it; `None` near
+    /// the end of the batch. Most strings are short, and a look at so many bytes at once is faster
+    /// than one at as many as there are.
+    #[inline]
+    pub fn window<const N: usize>(self) -> Option<&'a [u8; N]> {
+        self.tail.first_chunk()
+    }
+}
 
 /// What to do with the next value, by its type. Arguments are as in [`ValueRef`].
 ///
@@ -19,15 +68,13 @@ pub trait Visitor<'a> {
     fn double(self, x: f64) -> Self::Output;
     fn time(self, x: f64) -> Self::Output;
     fn interval(self, x: f64) -> Self::Output;
-    fn string(self, text: &'a [u8]) -> Self::Output;
-    fn enum_name(self, text: &'a [u8]) -> Self::Output;
-    fn func(self, text: &'a [u8]) -> Self::Output;
-    fn file(self, text: &'a [u8]) -> Self::Output;
+    fn string(self, text: Text<'a>) -> Self::Output;
+    fn enum_name(self, text: Text<'a>) -> Self::Output;
+    fn func(self, text: Text<'a>) -> Self::Output;
+    fn file(self, text: Text<'a>) -> Self::Output;
     fn port(self, number: u64, protocol: Protocol) -> Self::Output;
     fn addr(self, ip: IpAddr) -> Self::Output;
     fn subnet(self, prefix: IpAddr, length: u8) -> Self::Output;
-    fn set(self, len: u64) -> Self::Output;
-    fn vector(self, len: u64) -> Self::Output;
 }
 
 /// One value, borrowed from the batch.
@@ -111,17 +158,17 @@ impl<'a> Visitor<'a> for MakeValueRef {
     fn interval(self, x: f64) -> ValueRef<'a> {
         ValueRef::Interval(x)
     }
-    fn string(self, text: &'a [u8]) -> ValueRef<'a> {
-        ValueRef::String(text)
+    fn string(self, text: Text<'a>) -> ValueRef<'a> {
+        ValueRef::String(text.bytes())
     }
-    fn enum_name(self, text: &'a [u8]) -> ValueRef<'a> {
-        ValueRef::Enum(text)
+    fn enum_name(self, text: Text<'a>) -> ValueRef<'a> {
+        ValueRef::Enum(text.bytes())
     }
-    fn func(self, text: &'a [u8]) -> ValueRef<'a> {
-        ValueRef::Func(text)
+    fn func(self, text: Text<'a>) -> ValueRef<'a> {
+        ValueRef::Func(text.bytes())
     }
-    fn file(self, text: &'a [u8]) -> ValueRef<'a> {
-        ValueRef::File(text)
+    fn file(self, text: Text<'a>) -> ValueRef<'a> {
+        ValueRef::File(text.bytes())
     }
     fn port(self, number: u64, protocol: Protocol) -> ValueRef<'a> {
         ValueRef::Port { number, protocol }
@@ -132,10 +179,26 @@ impl<'a> Visitor<'a> for MakeValueRef {
     fn subnet(self, prefix: IpAddr, length: u8) -> ValueRef<'a> {
         ValueRef::Subnet { prefix, length }
     }
-    fn set(self, len: u64) -> ValueRef<'a> {
-        ValueRef::Set { len }
-    }
-    fn vector(self, len: u64) -> ValueRef<'a> {
-        ValueRef::Vector { len }
-    }
+}
+
+/// Does nothing.
+pub(super) struct Ignore;
+
+impl<'a> Visitor<'a> for Ignore {
+    type Output = ();
+
+    fn unset(self) {}
+    fn bool(self, _: i64) {}
+    fn int(self, _: i64) {}
+    fn count(self, _: u64) {}
+    fn double(self, _: f64) {}
+    fn time(self, _: f64) {}
+    fn interval(self, _: f64) {}
+    fn string(self, _: Text<'a>) {}
+    fn enum_name(self, _: Text<'a>) {}
+    fn func(self, _: Text<'a>) {}
+    fn file(self, _: Text<'a>) {}
+    fn port(self, _: u64, _: Protocol) {}
+    fn addr(self, _: IpAddr) {}
+    fn subnet(self, _: IpAddr, _: u8) {}
 }
