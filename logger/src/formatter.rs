@@ -197,6 +197,7 @@ impl Formatter {
         counters.batches.inc();
         counters.records.inc_by(records.into());
         counters.queue_bytes.add(more);
+        self.logs.metrics().memory_bytes.inc_by(more as i64);
         plan.writes.inc_by(records.into());
         gathered.records += u64::from(records);
         gathered.plan.get_or_insert(plan);

@@ -1,7 +1,8 @@
 //! The logger: takes log batches off the cluster and writes Zeek's log files.
 //!
-//! A batch flows one way: `intake` (PULL socket) → bounded queue → `writer`, which has `format` turn
-//! its bytes into text, and `log_file` write that.
+//! A batch flows one way: `intake` (PULL socket) → `formatter` (one of several threads, by path),
+//! which has `format` turn its bytes into text → `writer`, one thread, which has `log_file` write
+//! that → `rotation`, once a file is complete.
 //!
 //! # Layout
 //!
@@ -9,9 +10,11 @@
 //! |---|---|
 //! | [`mod@format`] | the text of a log: batches to lines of TSV or JSON, pure |
 //! | [`path`] | which file a producer's path names, pure |
-//! | `intake` | the receiving thread |
-//! | `writer` | the writing thread: which batch belongs to which file |
+//! | `intake` | the receiving thread and the PULL socket |
+//! | `formatter` | the formatting threads: which batch belongs to which log |
 //! | `plans` | what to do with batches of a header that was seen before |
+//! | `logs` | the logs: one per file name, with their settings |
+//! | `writer` | the writing thread: headers, syncing, when to rotate |
 //! | `log_file` | one file: opening, writing, going on after an error |
 //! | `rotation` | what becomes of a complete file: its name, compression, announcement |
 //! | `end` | until when, and why, the process ends |
@@ -22,15 +25,14 @@
 pub mod format;
 pub mod path;
 
-// `service` calls it for `--check`.
-#[allow(dead_code)]
 mod check;
 mod clock;
 mod end;
+mod formatter;
 mod intake;
 mod log_file;
+mod logs;
 mod plans;
-#[allow(dead_code, unused_imports, reason = "the writer that calls it comes with the next commits")]
 mod rotation;
 mod service;
 mod writer;

@@ -76,11 +76,6 @@ impl LogFile {
         }
     }
 
-    /// Where it is.
-    pub(crate) fn target(&self) -> &Path {
-        &self.target
-    }
-
     /// Whether a descriptor is in use.
     pub(crate) fn is_open(&self) -> bool {
         self.file.is_some()

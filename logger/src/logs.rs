@@ -86,7 +86,8 @@ impl Logs {
         }
         let mut writer = WriterOptions::from(options);
         writer.format = settings.format;
-        let names = |list: &[String]| list.iter().map(|name| BString::from(name.as_str())).collect();
+        let names =
+            |list: &[String]| list.iter().map(|name| BString::from(name.as_str())).collect();
         writer.include = names(settings.include);
         writer.exclude = names(settings.exclude);
 

@@ -2,28 +2,29 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
 use rustix::fs::Access;
 use zcluster::daemon::{self, Failure, Signal};
 use zcluster::exit::ExitCode;
 use zcluster::gateway::Health;
-use zcluster::layout::{Layout, Loaded};
+use zcluster::layout::{Compress, Fsync, Layout, Loaded};
 use zcluster::node::Node;
 use zcluster::queue::{self, Limits};
-use zcluster::telemetry::Telemetry;
-use zcluster::transport::Context;
+use zcluster::telemetry::{LoggerMetrics, Telemetry};
 
 use crate::end::{Deadline, End, TellEnd};
-use crate::format::WriterOptions;
-use crate::intake::{self, Intake, IntakeError};
-use crate::writer::{Settings, Trouble, Writer};
+use crate::formatter::{self, Formatter, TextBuffers};
+use crate::intake::{Formatters, Intake, IntakeError, Sender};
+use crate::logs::Logs;
+use crate::rotation::{
+    self, BaseTime, Compression, Finisher, POSTPROCESSOR_TIMEOUT, Postprocessor, RotationSettings,
+    Rotator, Trouble,
+};
+use crate::writer::{self, ToWrite, Writer};
 
-/// Messages in the queue to the writer; bytes are what bounds it.
-const QUEUE_MESSAGES: usize = 1 << 20;
-/// The smallest queue and the largest amount of gathered text, in bytes.
-const MIN_QUEUE: usize = 1 << 20;
-const MAX_UNWRITTEN: usize = 32 << 20;
 /// A time to stop beyond what matters to anybody; the clock can say it.
 const LONGEST_STOP: Duration = Duration::from_secs(24 * 3600);
 
@@ -37,9 +38,12 @@ pub struct Args {
     /// Which node of the layout this is.
     #[arg(long, value_name = "NAME", env = "CLUSTER_NODE")]
     node: Option<String>,
+    /// Check the configuration and the directories, say what is found, and exit.
+    #[arg(long)]
+    check: bool,
 }
 
-/// Runs the logger until SIGTERM or SIGINT.
+/// Runs the logger until SIGTERM or SIGINT; SIGHUP rotates all logs.
 ///
 /// # Errors
 /// A bad layout (78), an address that is taken (69), a log directory that cannot be made or log
@@ -48,6 +52,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
     let (name, _) = loaded.local_node()?;
     let name = name.to_owned();
+    if args.check || loaded.environment.check_config {
+        return crate::check::check(&loaded, &name);
+    }
     let endpoint = log_endpoint(&loaded, &name)?;
     let layout = Arc::new(loaded.layout);
     let dir = layout.log.dir.join(&name);
@@ -55,51 +62,41 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
     let telemetry = Telemetry::new(&name, &layout.telemetry.metrics_endpoint_label);
     let metrics = telemetry.logger().clone();
-    let deadline = Deadline::default();
     let (ends, ended) = crossbeam_channel::unbounded();
     let tell_end = |thread| TellEnd(ends.clone(), thread);
-    let bytes = memory_share(&layout).max(MIN_QUEUE);
-    let (batches, batches_rx) = queue::bounded(Limits { messages: QUEUE_MESSAGES, bytes }, || {});
-    let trouble = Trouble::default();
-    let settings = settings(&layout, dir, deadline.clone());
-    let writer = Writer::new(settings, batches_rx, metrics.clone(), trouble.clone());
-    let end = tell_end("writing");
-    let body = move || {
-        let _end = end;
-        writer.run()
-    };
-    let writer = std::thread::Builder::new()
-        .name("writer".into())
-        .spawn(body)
-        .map_err(|error| Failure::new(ExitCode::Software, error))?;
-
-    let context = Context::new(1)?;
-    let end = tell_end("receiving");
+    let deadline = Deadline::default();
+    let pipeline = Pipeline::start(&layout, &name, &dir, &metrics, &deadline, tell_end)?;
+    let Pipeline { formatters, .. } = &pipeline;
     let intake = Intake::start(
-        &context,
         &layout,
         &endpoint,
-        batches.clone(),
-        metrics,
+        Shares::of(&layout).under_way,
+        formatters.clone(),
+        metrics.clone(),
         deadline.clone(),
-        end,
+        tell_end("receiving"),
     )?;
-    let own = batches.clone();
+    let own = Sender { id: name.as_str().into(), counters: metrics.sender(&name) };
+    let own = intake.own_batches(formatters.clone(), own);
     let (node, notifications) = Node::builder(Arc::clone(&layout), name.as_str())
         .telemetry(telemetry.clone())
-        .local_logs(move |payload| intake::send_own(&own, payload))
+        .local_logs(move |payload| own.send(payload))
         .start()?;
+    let troubles = pipeline.troubles.clone();
     let health = move || {
         let mut health = Health::ok();
-        trouble.get().into_iter().for_each(|line| health.problem(line));
+        troubles.iter().filter_map(Trouble::get).for_each(|line| health.problem(line));
         health
     };
     let http = daemon::serve_metrics(&layout, &name, &telemetry, health)?;
 
-    let stop = ends.clone();
-    daemon::on_signals(move |signal| {
-        if signal == Signal::Stop {
+    let (stop, rotate) = (ends.clone(), pipeline.pieces.clone());
+    daemon::on_signals(move |signal| match signal {
+        Signal::Stop => {
             let _ = stop.send(End::Requested);
+        }
+        Signal::Hangup => {
+            let _ = rotate.send_control(ToWrite::Rotate);
         }
     })?;
     let mut ready = daemon::ready_members(&node);
@@ -126,15 +123,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let received = intake.stop();
     let unsent = node.shutdown(stop_by.saturating_duration_since(Instant::now()));
-    batches.close();
-    let written = writer.join();
+    let written = pipeline.stop(stop_by);
     if let Some(http) = http {
         http.shutdown();
     }
     let fail = |what: String| Err(Failure::new(ExitCode::Software, what));
     let (batches_lost, records_lost) = match (received, written) {
         (Err(why), _) => return fail(format!("the receiving thread ended: {why}")),
-        (_, Err(_)) => return fail("the writing thread panicked".into()),
+        (_, Err(thread)) => return fail(format!("the {thread} thread panicked")),
         (Ok(batches), Ok(records)) => (batches, records + unsent.records),
     };
     if let End::Thread(thread) = end {
@@ -150,10 +146,162 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the queue to the writer, and the text it gathers, may each take of `max_memory`. The rest
-/// is for what is being read and formatted, and for libzmq's pipes.
-fn memory_share(layout: &Layout) -> usize {
-    usize::try_from(layout.log.max_memory / 4).unwrap_or(usize::MAX)
+/// What each stage may take of `max_memory`, in bytes. Little waits for the processor, much for
+/// the disk; the rest is for unfinished messages, for what a single large batch takes beyond its
+/// share, and for tables.
+#[derive(Clone, Copy)]
+struct Shares {
+    /// Received, and not text yet.
+    under_way: usize,
+    /// Text that is being gathered, by all formatters.
+    gathered: usize,
+    /// Text that waits to be written.
+    to_write: usize,
+}
+
+impl Shares {
+    fn of(layout: &Layout) -> Self {
+        let all = usize::try_from(layout.log.max_memory).unwrap_or(usize::MAX);
+        Shares { under_way: all / 8, gathered: all / 8, to_write: all / 8 * 3 }
+    }
+}
+
+/// Everything behind the socket: formatters, the writer, and the finisher of rotated files.
+struct Pipeline {
+    formatters: Formatters,
+    formatter_threads: Vec<JoinHandle<u64>>,
+    pieces: queue::Sender<ToWrite>,
+    writer_thread: JoinHandle<u64>,
+    finisher: Finisher,
+    troubles: [Trouble; 2],
+}
+
+impl Pipeline {
+    /// Recovers what a predecessor left, and starts the threads.
+    fn start(
+        layout: &Layout,
+        name: &str,
+        dir: &Path,
+        metrics: &LoggerMetrics,
+        deadline: &Deadline,
+        tell_end: impl Fn(&'static str) -> TellEnd,
+    ) -> Result<Self, Failure> {
+        let io = |what: &str| {
+            let what = format!("{what} in {}", dir.display());
+            move |error: std::io::Error| Failure::new(ExitCode::Io, format!("{what}: {error}"))
+        };
+        let software = |error| Failure::new(ExitCode::Software, error);
+        let rotation = rotation_settings(layout, name, dir);
+        let rotation = Arc::new(rotation.absolute().map_err(io("cannot rotate logs"))?);
+        let troubles = [Trouble::default(), Trouble::default()];
+        let finisher = Finisher::start(&rotation, metrics, &troubles[1], &tell_end)
+            .map_err(io("cannot go on with rotated logs"))?;
+        let rotator = Rotator::new(rotation, metrics.clone(), finisher.waker());
+        rotation::recover(&rotator).map_err(io("cannot recover logs"))?;
+
+        let log = &layout.log;
+        let shares = Shares::of(layout);
+        let text_buffers = TextBuffers::default();
+        let limits = Limits { messages: 0, bytes: shares.to_write.max(1) };
+        let (pieces, pieces_rx) = queue::bounded(limits, || {});
+        let settings = writer::Settings {
+            gzip_level: log.gzip_level,
+            fsync_interval: log.fsync_interval,
+            rotation_base: log.rotation_base().map_or(BaseTime::Epoch, BaseTime::LocalDay),
+            bare_header: log.tsv,
+            rotator,
+            text_buffers: text_buffers.clone(),
+            deadline: deadline.clone(),
+        };
+        let writer = Writer::new(settings, pieces_rx, metrics.clone(), troubles[0].clone());
+        let writer_thread =
+            spawn("writer", tell_end("writing"), || writer.run()).map_err(software)?;
+
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = log.format_threads_on(cores);
+        let logs = Logs::new(dir.to_owned(), log.clone(), metrics.clone());
+        let mut queues = Vec::new();
+        let mut formatter_threads = Vec::new();
+        for _ in 0..threads {
+            // What is under way is bounded by the buffers it is in.
+            let (bursts, bursts_rx) = queue::bounded(Limits { messages: 0, bytes: 0 }, || {});
+            let settings = formatter::Settings {
+                // Writers of Zeek flush on every batch where the interval is zero.
+                flush_interval: log.flush_interval.max(Duration::from_millis(1)),
+                max_gathered: shares.gathered / threads,
+                text_buffers: text_buffers.clone(),
+            };
+            let formatter = Formatter::new(settings, bursts_rx, pieces.clone(), logs.clone());
+            let thread = spawn("formatter", tell_end("formatting"), || formatter.run());
+            formatter_threads.push(thread.map_err(software)?);
+            queues.push(bursts);
+        }
+        let formatters = Formatters::new(queues);
+        Ok(Pipeline { formatters, formatter_threads, pieces, writer_thread, finisher, troubles })
+    }
+
+    /// Writes everything that was received, closes and rotates the logs; the intake has ended.
+    /// Returns how many records were lost.
+    ///
+    /// # Errors
+    /// The name of a thread that panicked.
+    fn stop(self, deadline: Instant) -> Result<u64, &'static str> {
+        self.formatters.close();
+        let mut lost = 0;
+        for thread in self.formatter_threads {
+            lost += thread.join().map_err(|_| "formatting")?;
+        }
+        self.pieces.close();
+        lost += self.writer_thread.join().map_err(|_| "writing")?;
+        let left = self.finisher.stop(deadline);
+        if left > 0 {
+            log::info!("{left} rotated logs are left to be finished at the next start");
+        }
+        Ok(lost)
+    }
+}
+
+/// Starts a thread that tells of its end, however that comes.
+fn spawn(
+    name: &str,
+    end: TellEnd,
+    body: impl FnOnce() -> u64 + Send + 'static,
+) -> std::io::Result<JoinHandle<u64>> {
+    std::thread::Builder::new().name(name.into()).spawn(move || {
+        let _end = end;
+        body()
+    })
+}
+
+fn rotation_settings(layout: &Layout, name: &str, dir: &Path) -> RotationSettings {
+    let log = &layout.log;
+    let several = layout.several_loggers();
+    let level = log.compression_level();
+    let postprocessor = Postprocessor {
+        command: log.rotation_postprocessor.clone(),
+        environment: log.rotation_postprocessor_env.clone().into_iter().collect(),
+        timeout: POSTPROCESSOR_TIMEOUT,
+    };
+    RotationSettings {
+        log_dir: dir.to_owned(),
+        rotation_dir: log.rotation_dir.clone(),
+        name: log.rotation_name,
+        suffix: log.suffix.clone(),
+        gzip_extension: log.gzip_extension().unwrap_or("gz").to_owned(),
+        logger: several.then(|| name.to_owned()),
+        // In a directory of its own a log needs no name of its logger.
+        name_in_all_forms: several && log.rotation_dir.is_some(),
+        compress: match log.compress {
+            Compress::None => Compression::None,
+            Compress::Zstd => Compression::Zstd(level),
+            Compress::Gzip => Compression::Gzip(level.unsigned_abs()),
+        },
+        postprocessor: (!log.rotation_postprocessor.is_empty()).then_some(postprocessor),
+        zone: TimeZone::system(),
+        fsync: log.fsync != Fsync::Never
+            || log.path.values().any(|path| path.fsync.is_some_and(|fsync| fsync != Fsync::Never)),
+        bare_header: log.tsv,
+    }
 }
 
 /// Makes the log directory. One that cannot be written is found out now, not with the first record.
@@ -165,19 +313,6 @@ fn make_log_dir(dir: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(dir).map_err(|error| fail("make", error))?;
     rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|error| fail("write to", error.into()))
-}
-
-fn settings(layout: &Layout, dir: PathBuf, deadline: Deadline) -> Settings {
-    // Writers of Zeek flush on every batch where the interval is zero.
-    let flush_interval = layout.log.flush_interval.max(Duration::from_millis(1));
-    Settings {
-        dir,
-        extension: layout.log.suffix.clone(),
-        options: WriterOptions::from(&layout.log),
-        flush_interval,
-        max_unwritten: memory_share(layout).min(MAX_UNWRITTEN),
-        deadline,
-    }
 }
 
 fn log_endpoint(loaded: &Loaded, name: &str) -> Result<String, Failure> {
@@ -192,7 +327,8 @@ fn log_endpoint(loaded: &Loaded, name: &str) -> Result<String, Failure> {
 impl From<IntakeError> for Failure {
     fn from(error: IntakeError) -> Self {
         match error {
-            IntakeError::Transport(error) => error.into(),
+            IntakeError::Bind(ref inner) if inner.is_configuration() => Failure::config(error),
+            IntakeError::Bind(_) => Failure::new(ExitCode::Unavailable, error),
             IntakeError::System(_) => Failure::new(ExitCode::Software, error),
         }
     }

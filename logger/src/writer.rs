@@ -178,6 +178,7 @@ impl Writer {
             log.counters.write_latency.observe(received.elapsed().as_secs_f64());
         }
         log.counters.queue_bytes.sub(text.len());
+        self.metrics.memory_bytes.dec_by(text.len() as i64);
         self.settings.text_buffers.give_back(text);
     }
 
@@ -296,8 +297,8 @@ impl Writer {
             }
             let was_open = open.file.is_open();
             let outcome = open.file.sync();
-            self.open_files = self.open_files + usize::from(open.file.is_open())
-                - usize::from(was_open);
+            self.open_files =
+                self.open_files + usize::from(open.file.is_open()) - usize::from(was_open);
             let Err(error) = outcome else {
                 let records = std::mem::take(&mut open.unsynced_records);
                 open.log.counters.records_written.inc_by(records);

@@ -1,6 +1,6 @@
 //! [`Poller`]: waits for many descriptors, level-triggered (epoll).
 
-use std::fmt;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -12,15 +12,10 @@ use rustix::io::Errno;
 const EVENTS: usize = 256;
 
 /// A set of descriptors to wait for, each under a number of its user's choice.
+#[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
-    events: Vec<epoll::Event>,
-}
-
-impl fmt::Debug for Poller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Poller")
-    }
+    events: Vec<Event>,
 }
 
 /// A descriptor that is ready.
@@ -73,20 +68,21 @@ impl Poller {
         // A time beyond what the kernel counts is for ever.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         self.events.clear();
-        let events = rustix::buffer::spare_capacity(&mut self.events);
-        match epoll::wait(&self.epoll, events, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
+        let mut events = [const { MaybeUninit::uninit() }; EVENTS];
+        match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
+            Ok((ready, _)) => self.events.extend(ready.iter().map(|event| {
+                let flags = event.flags;
+                let gone = EventFlags::HUP | EventFlags::ERR;
+                Event {
+                    key: event.data.u64(),
+                    readable: flags.intersects(EventFlags::IN | gone),
+                    writable: flags.intersects(EventFlags::OUT | gone),
+                }
+            })),
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(self.events.iter().map(|event| {
-            let flags = event.flags;
-            let gone = EventFlags::HUP | EventFlags::ERR;
-            Event {
-                key: event.data.u64(),
-                readable: flags.intersects(EventFlags::IN | EventFlags::RDHUP | gone),
-                writable: flags.intersects(EventFlags::OUT | gone),
-            }
-        }))
+        Ok(self.events.iter().copied())
     }
 }
 

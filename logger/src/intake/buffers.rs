@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use zcluster::telemetry::Gauge;
 use zcluster::transport::Waker;
 
 /// Bytes read at a time, and the size of the buffers that are kept for use.
@@ -25,16 +26,19 @@ pub(crate) struct Buffers {
     wanted: AtomicBool,
     waker: Arc<Waker>,
     free: Mutex<Vec<Vec<u8>>>,
+    /// Counts them, too.
+    memory: Gauge,
 }
 
 impl Buffers {
-    pub(super) fn new(limit: usize, waker: Arc<Waker>) -> Arc<Self> {
+    pub(super) fn new(limit: usize, waker: Arc<Waker>, memory: Gauge) -> Arc<Self> {
         Arc::new(Buffers {
             under_way: AtomicUsize::new(0),
             limit,
             wanted: AtomicBool::new(false),
             waker,
             free: Mutex::default(),
+            memory,
         })
     }
 
@@ -65,11 +69,13 @@ impl Buffers {
     /// Sends bytes on their way.
     pub(super) fn send(self: &Arc<Self>, bytes: Vec<u8>) -> Chunk {
         self.under_way.fetch_add(bytes.capacity(), Ordering::SeqCst);
+        self.memory.inc_by(bytes.capacity() as i64);
         Chunk { bytes, home: Arc::clone(self) }
     }
 
     fn give_back(&self, mut bytes: Vec<u8>) {
         let capacity = bytes.capacity();
+        self.memory.dec_by(capacity as i64);
         if capacity == BUFFER {
             bytes.clear();
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_is_under_way_is_bounded_and_comes_back() {
-        let buffers = Buffers::new(2 * BUFFER, Arc::new(Waker::new().unwrap()));
+        let buffers = Buffers::new(2 * BUFFER, Arc::new(Waker::new().unwrap()), Gauge::default());
         assert!(buffers.has_room(usize::MAX), "alone, anything is taken");
         let first = buffers.send(buffers.take());
         assert!(buffers.has_room(0));

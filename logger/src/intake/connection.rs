@@ -235,18 +235,15 @@ impl Connection {
         if let State::Greeting(handshake) = &mut self.state {
             let (consumed, peer) = handshake.advance(&buffer[base..]).map_err(Gone::Protocol)?;
             base += consumed;
-            match peer {
-                Some(_) => self.state = State::Open(MessageReader::new(self.limit)),
-                None => {
-                    self.need = buffer.len() - base + 1;
-                    return Ok(base);
-                }
+            if peer.is_none() {
+                self.need = buffer.len() - base + 1;
+                return Ok(base);
             }
+            self.state = State::Open(MessageReader::new(self.limit));
         }
-        let State::Open(mut reader) = std::mem::replace(
-            &mut self.state,
-            State::Open(MessageReader::new(self.limit)),
-        ) else {
+        let State::Open(mut reader) =
+            std::mem::replace(&mut self.state, State::Open(MessageReader::new(self.limit)))
+        else {
             return Ok(base);
         };
         reader.rebase(base);

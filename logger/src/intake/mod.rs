@@ -30,10 +30,10 @@ use zcluster::transport::Waker;
 use zcluster::wire::zeek_bin::Batch;
 
 use crate::end::{Deadline, TellEnd};
-pub(crate) use buffers::{Buffers, Chunk};
 use buffers::BUFFER;
-pub(crate) use connection::{BatchAt, Sender};
+pub(crate) use buffers::{Buffers, Chunk};
 use connection::Sink;
+pub(crate) use connection::{BatchAt, Sender};
 use peers::Peers;
 
 /// The least room for a read.
@@ -160,7 +160,7 @@ impl Intake {
         poller.add(&*waker, WAKER, true, false)?;
         idle.add(&*waker, WAKER, true, false)?;
         poller.add(&listener, LISTENER, true, false)?;
-        let buffers = Buffers::new(max_under_way, Arc::clone(&waker));
+        let buffers = Buffers::new(max_under_way, Arc::clone(&waker), metrics.memory_bytes.clone());
         let receiver = Receiver {
             poller,
             idle,

@@ -24,7 +24,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// All connections by number.
 pub(super) struct Peers {
-    peers: AHashMap<u64, Connection>,
+    all: AHashMap<u64, Connection>,
     next: u64,
     max_message: u64,
     /// Bytes of unfinished messages beyond which large ones are read one at a time.
@@ -46,7 +46,7 @@ pub(super) struct Peers {
 impl Peers {
     pub(super) fn new(max_message: u64, max_held: usize, metrics: LoggerMetrics) -> Self {
         Peers {
-            peers: AHashMap::new(),
+            all: AHashMap::new(),
             next: 0,
             max_message,
             max_held,
@@ -63,7 +63,7 @@ impl Peers {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.peers.is_empty()
+        self.all.is_empty()
     }
 
     /// Memory of all unfinished messages.
@@ -77,7 +77,7 @@ impl Peers {
     }
 
     pub(super) fn get(&mut self, key: u64) -> Option<&mut Connection> {
-        self.peers.get_mut(&key)
+        self.all.get_mut(&key)
     }
 
     /// Accepts who waits.
@@ -86,7 +86,7 @@ impl Peers {
             match listener.accept() {
                 Ok(None) => return,
                 Ok(Some((stream, peer))) => {
-                    if self.peers.len() >= MAX_CONNECTIONS {
+                    if self.all.len() >= MAX_CONNECTIONS {
                         self.refuse(PeerFault::Limit, &peer, "too many connections");
                         continue;
                     }
@@ -102,8 +102,8 @@ impl Peers {
                     }
                     self.next += 1;
                     self.greeting += 1;
-                    self.peers.insert(key, connection);
-                    self.metrics.connections.set(self.peers.len() as i64);
+                    self.all.insert(key, connection);
+                    self.metrics.connections.set(self.all.len() as i64);
                 }
                 Err(error) => {
                     if let Some(more) = self.accept_warning.check(Instant::now()) {
@@ -128,7 +128,7 @@ impl Peers {
 
     /// Whether that one may be read now; if not, it waits for its turn.
     pub(super) fn may_read(&mut self, key: u64, poller: &Poller) -> bool {
-        let Some(peer) = self.peers.get_mut(&key) else { return false };
+        let Some(peer) = self.all.get_mut(&key) else { return false };
         let others = self.held - peer.counted;
         let must_wait = peer.is_large() && others + peer.need() > self.max_held;
         if must_wait {
@@ -147,7 +147,7 @@ impl Peers {
 
     /// Takes in what a look at that one has changed.
     pub(super) fn update(&mut self, key: u64, poller: &Poller) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let Some(peer) = self.all.get_mut(&key) else { return };
         // An error shows in the next read, too.
         let _ = peer.flush();
         if peer.has_answers() != peer.waits_to_write {
@@ -155,6 +155,7 @@ impl Peers {
             let _ = poller.change(&peer.stream, key, !peer.is_waiting, peer.waits_to_write);
         }
         self.held = self.held - peer.counted + peer.held();
+        self.metrics.memory_bytes.inc_by(peer.held() as i64 - peer.counted as i64);
         peer.counted = peer.held();
         let is_large = peer.is_large();
         if !is_large && self.turn.is_some_and(|(holder, _)| holder == key) {
@@ -164,7 +165,7 @@ impl Peers {
 
     /// Cuts a connection off, or takes note of its end.
     pub(super) fn remove(&mut self, key: u64, gone: &Gone) {
-        let Some(peer) = self.peers.remove(&key) else { return };
+        let Some(peer) = self.all.remove(&key) else { return };
         match (gone, gone.fault()) {
             (Gone::Protocol(error), Some(fault)) => {
                 self.refuse(fault, &peer.peer, &error.to_string());
@@ -183,7 +184,8 @@ impl Peers {
             self.next_check = Instant::now();
         }
         self.held -= peer.counted;
-        self.metrics.connections.set(self.peers.len() as i64);
+        self.metrics.memory_bytes.dec_by(peer.counted as i64);
+        self.metrics.connections.set(self.all.len() as i64);
     }
 
     fn refuse(&mut self, fault: PeerFault, peer: &str, why: &str) {
@@ -200,7 +202,7 @@ impl Peers {
         if self.waiting == 0 {
             return;
         }
-        for (key, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.is_waiting) {
+        for (key, peer) in self.all.iter_mut().filter(|(_, peer)| peer.is_waiting) {
             peer.is_waiting = false;
             let _ = poller.change(&peer.stream, *key, true, peer.waits_to_write);
         }
@@ -216,7 +218,7 @@ impl Peers {
         self.next_check = now + Duration::from_millis(100);
         let mut late = Vec::new();
         self.greeting = 0;
-        for (key, peer) in &self.peers {
+        for (key, peer) in &self.all {
             if !peer.is_open() {
                 self.greeting += 1;
                 if now >= peer.accepted + HANDSHAKE_TIMEOUT {
@@ -232,7 +234,7 @@ impl Peers {
             _ => {}
         }
         for (key, why) in late {
-            if let Some(peer) = self.peers.get(&key) {
+            if let Some(peer) = self.all.get(&key) {
                 let name = peer.peer.clone();
                 self.refuse(PeerFault::Timeout, &name, why);
                 self.remove(key, &Gone::Closed);
@@ -243,7 +245,7 @@ impl Peers {
     /// Tells everybody that nothing more is wanted. libzmq then closes its end, after what it has
     /// sent, and keeps what it has not.
     pub(super) fn say_farewell(&mut self) {
-        for peer in self.peers.values() {
+        for peer in self.all.values() {
             let _ = peer.stream.end_writing();
         }
     }

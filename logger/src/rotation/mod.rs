@@ -53,15 +53,16 @@ use std::time::Duration;
 
 use bstr::BStr;
 use jiff::tz::TimeZone;
+use zcluster::layout::RotationName;
 
 pub(crate) use compress::Compression;
 pub(crate) use finisher::Finisher;
-pub(crate) use name::{RotationName, is_rotated_name};
+pub(crate) use name::is_rotated_name;
 pub(crate) use postprocess::Postprocessor;
-pub(crate) use recovery::{Recovered, recover, recover_one};
+pub(crate) use recovery::{recover, recover_one};
 pub(crate) use rotator::{RotationInfo, Rotator};
-pub(crate) use schedule::{BaseTime, BaseTimeError, Schedule};
-pub(crate) use signal::{Trouble, Waker};
+pub(crate) use schedule::{BaseTime, Schedule};
+pub(crate) use signal::Trouble;
 
 /// How long a postprocessor may take unless told otherwise.
 pub(crate) const POSTPROCESSOR_TIMEOUT: Duration = Duration::from_secs(3600);

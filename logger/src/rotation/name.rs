@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use bstr::{BStr, BString, ByteSlice};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use zcluster::layout::RotationName;
 
 /// What a file name may have, in bytes, on every file system Zeek runs on.
 const MAX_FILE_NAME: usize = 255;
@@ -18,18 +19,6 @@ const COMPRESSED_EXTENSION: usize = ".zst".len();
 const LONG_TIME: &str = "%Y-%m-%d-%H-%M-%S";
 /// The time of the generic form and of the postprocessor's arguments.
 const SHORT_TIME: &str = "%y-%m-%d_%H.%M.%S";
-
-/// The form of a rotated file's name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum RotationName {
-    /// `conn.2026-01-01-00-00-00.log`, of the ASCII writer.
-    #[default]
-    Ascii,
-    /// `conn-26-01-01_00.00.00.log`, of writers with a postprocessor of their own.
-    Generic,
-    /// `conn__2026-01-01-00-00-00__2026-01-01-01-00-00__.log`, for zeek-archiver.
-    Archiver,
-}
 
 /// How rotated files are named.
 #[derive(Clone, Debug)]

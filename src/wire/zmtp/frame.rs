@@ -48,12 +48,11 @@ impl FrameHeader {
 
     fn put(self, out: &mut Vec<u8>) {
         let flags = if self.more { MORE } else { 0 } | if self.command { COMMAND } else { 0 };
-        match u8::try_from(self.body_len) {
-            Ok(length) => out.extend_from_slice(&[flags, length]),
-            Err(_) => {
-                out.push(flags | LONG);
-                out.extend_from_slice(&self.body_len.to_be_bytes());
-            }
+        if let Ok(length) = u8::try_from(self.body_len) {
+            out.extend_from_slice(&[flags, length]);
+        } else {
+            out.push(flags | LONG);
+            out.extend_from_slice(&self.body_len.to_be_bytes());
         }
     }
 }

@@ -76,7 +76,7 @@ impl Fixture {
     /// Everything but the finisher: jobs stay where they are.
     fn rotator(&self) -> Rotator {
         let settings = Arc::new(self.settings.clone());
-        Rotator::new(settings, self.metrics.clone(), Waker::default())
+        Rotator::new(settings, self.metrics.clone(), super::signal::Waker::default())
     }
 
     fn jobs(&self) -> JobDir {

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use super::super::job::{Job, JobId, Micros, Stage};
-use super::super::{Recovered, job, recover, recover_one, repair};
+use super::super::recovery::Recovered;
+use super::super::{job, recover, recover_one, repair};
 use super::{Fixture, HEAD, gzip, names_of_jobs, text, time};
 
 /// The lines of `rotated.ndjson`, shortened: name, records, open and close.
