@@ -7,69 +7,32 @@
 //! powers of ten, the same rounding, the same bounds. (The `dtoa` crate ports an older RapidJSON,
 //! which did not correct the last digit of numbers with nine or more decimals.)
 
-use super::number::{ASCII_ZEROS, ZERO_TO_POINT, ascii_digits, is_recent, put_int, put_ten_digits};
+use super::number::{
+    ASCII_ZEROS, EIGHT_DIGITS, ZERO_TO_POINT, ascii_digits, is_recent, put_int, put_ten_digits,
+};
 use super::pen::Pen;
 
 /// Appends a finite number: plain from 10⁻⁶ up to 10²¹, with an exponent otherwise, and never
 /// without a point or an exponent.
 #[inline]
 pub(super) fn put_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
-    match put_recent_time(x, pen) {
-        Ok(pen) => pen,
-        Err(pen) => put_any_double(x, pen),
+    // Most doubles of a log.
+    if let Some(interval) = Interval::of_recent(x)
+        && let Some(cut) = interval.cut(RECENT_EXPONENT + 6)
+    {
+        return put_recent(cut, pen);
     }
+    put_any_double(x, pen)
 }
 
-/// Appends a time from 2004 to 2038, if that is what the number could be: one from 2³⁰ to 2³¹. They
-/// are most of the doubles of a log.
-///
-/// This is [`Digits::of`] for the constants these numbers lead to. The scaled bound `high` is about
-/// `x` times 10⁻⁴, with 46 bits after the point; `delta` is about 1700 of their units.
-///
-/// Digits are generated until what is left of `high` is less than `delta`, both of them multiplied
-/// by ten with each digit after the point. After ten of those, the microseconds, `delta` has become
-/// less than one unit of the last digit. So where it stops there or earlier, the digits left out are
-/// zeros: it stops at the last microsecond digit that is none. And where it does not, it stops after
-/// one more digit, because `delta` is now more than a unit. Lowering the last digit, too, takes a
-/// `delta` of at least a unit.
-#[inline]
-fn put_recent_time(x: f64, pen: Pen<'_>) -> Result<Pen<'_>, Pen<'_>> {
-    const SHIFT: u32 = 46;
-    const UNIT: u64 = 1 << SHIFT;
-    const TO_MICROS: u64 = 10u64.pow(10);
-    let bits = x.to_bits();
-    let mantissa = bits & (HIDDEN_BIT - 1) | HIDDEN_BIT;
-    // Below 2³⁰ itself the next number is closer than above.
-    if !is_recent(x) || mantissa == HIDDEN_BIT {
-        return Err(pen);
-    }
-    // The three of them differ by half a unit of the mantissa.
-    let power = u128::from(POWERS[(-4 - FIRST_POWER) as usize / 8]);
-    let middle = u128::from(mantissa << 11) * power + (1 << 63);
-    let high = ((middle + (power << 10)) >> 64) as u64 - 1;
-    let low = ((middle - (power << 10)) >> 64) as u64 + 1;
-
-    let product = u128::from(high) * u128::from(TO_MICROS);
-    let micros = (product >> SHIFT) as u64;
-    let mut rest = product as u64 % UNIT;
-    let mut delta = (high - low) * TO_MICROS;
-    // Zeros before the point are left out even for a `rest` of `delta`: never mind which.
-    if rest == delta {
-        return Err(pen);
-    }
-    let (seconds, mut decimals) = (micros / 1_000_000, micros % 1_000_000 * 10);
-    // The point and seven decimals.
-    if rest < delta {
-        let digits = ascii_digits(decimals);
-        let zeros = (digits ^ ASCII_ZEROS).leading_zeros() as usize / 8;
-        return Ok(put_ten_digits(seconds, digits ^ ZERO_TO_POINT, 2.max(8 - zeros), pen));
-    }
-    rest *= 10;
-    delta *= 10;
-    decimals += rest >> SHIFT;
-    let distance = (high - (middle >> 64) as u64) * TO_MICROS * 10;
-    decimals -= steps_to_middle(rest % UNIT, delta, UNIT, distance);
-    Ok(put_ten_digits(seconds, ascii_digits(decimals) ^ ZERO_TO_POINT, 8, pen))
+/// Appends a number of ten digits before the point that was cut to microseconds.
+#[inline(always)]
+fn put_recent(Cut { digits, is_longer }: Cut, pen: Pen<'_>) -> Pen<'_> {
+    let digits = if is_longer { digits } else { digits * 10 };
+    let (seconds, decimals) = (digits / 10_000_000, ascii_digits(digits % 10_000_000));
+    let zeros = if is_longer { 0 } else { (decimals ^ ASCII_ZEROS).leading_zeros() as usize / 8 };
+    // The point and at least one decimal, of seven.
+    put_ten_digits(seconds, decimals ^ ZERO_TO_POINT, 2.max(8 - zeros), pen)
 }
 
 #[inline(never)]
@@ -78,46 +41,205 @@ fn put_any_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
     if x == 0.0 {
         return pen.chunk(b"0.0", 3);
     }
-    let digits = Digits::of(x.abs());
-    let text = digits.as_slice();
+    let interval = Interval::of(x.abs());
+    let Decimal { digits, exponent } = interval.quick().unwrap_or_else(|| interval.plain());
+    let len = digits.checked_ilog10().unwrap_or(0) as usize + 1;
+    let mut buffer = [0; 48];
+    let (high, low) = (digits / EIGHT_DIGITS, digits % EIGHT_DIGITS);
+    buffer[..8].copy_from_slice(&ascii_digits(high / EIGHT_DIGITS).to_le_bytes());
+    buffer[8..16].copy_from_slice(&ascii_digits(high % EIGHT_DIGITS).to_le_bytes());
+    buffer[16..24].copy_from_slice(&ascii_digits(low).to_le_bytes());
+    let from = |digit: usize| -> &[u8; 24] {
+        buffer[24 - len + digit..].first_chunk().expect("a digit is one of the first 24 bytes")
+    };
     // The point stands before digit number `point`.
-    let point = text.len() as i32 + digits.exponent;
+    let point = len as i32 + exponent;
     match point {
         1..=21 => {
             let point = point as usize;
-            if point < text.len() {
-                pen.bytes(&text[..point]).byte(b'.').bytes(&text[point..])
+            if point < len {
+                pen.chunk(from(0), point).byte(b'.').chunk(from(point), len - point)
             } else {
-                let zeros = point - text.len();
-                pen.bytes(text).chunk(b"00000000000000000000", zeros).chunk(b".0", 2)
+                let pen = pen.chunk(from(0), len);
+                pen.chunk(b"00000000000000000000", point - len).chunk(b".0", 2)
             }
         }
         -5..=0 => {
             let pen = pen.chunk(b"0.00000", 2 + point.unsigned_abs() as usize);
-            pen.chunk(&digits.buffer, text.len())
+            pen.chunk(from(0), len)
         }
         _ => {
-            let pen = pen.byte(text[0]);
-            let pen =
-                if let rest @ [_, ..] = &text[1..] { pen.byte(b'.').bytes(rest) } else { pen };
+            let pen = pen.chunk(from(0), 1);
+            let pen = if len > 1 { pen.byte(b'.').chunk(from(1), len - 1) } else { pen };
             put_int((point - 1).into(), pen.byte(b'e'))
         }
     }
 }
 
+/// `digits · 10^exponent`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Decimal {
+    digits: u64,
+    exponent: i32,
+}
+
+/// The digits of a number up to some place after the point.
+#[derive(Clone, Copy)]
+struct Cut {
+    digits: u64,
+    /// Whether there is one digit more; otherwise zeros can be at the end, which are not wanted.
+    is_longer: bool,
+}
+
+/// All that reads back as some number: what lies between two bounds, half way to its neighbours.
+/// Divided by `10^exponent`, and with `shift` bits after the point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Interval {
+    /// The upper bound.
+    high: u64,
+    /// How much the number itself is less than that.
+    distance: u64,
+    /// How much the lower bound is.
+    delta: u64,
+    /// From 32 to 60, so that there are some digits before the point, and at most ten.
+    shift: u32,
+    exponent: i32,
+}
+
 const HIDDEN_BIT: u64 = 1 << 52;
 
-/// The upper half of a product, rounded.
-#[inline(always)]
-fn times(x: u64, y: u64) -> u64 {
-    ((u128::from(x) * u128::from(y) + (1 << 63)) >> 64) as u64
+impl Interval {
+    /// The interval of a positive, finite number.
+    fn of(x: f64) -> Self {
+        let fraction = x.to_bits() & (HIDDEN_BIT - 1);
+        let (mantissa, exponent) = match (x.to_bits() >> 52) as i32 {
+            0 => (fraction, -1074),
+            biased => (fraction | HIDDEN_BIT, biased - 1075),
+        };
+        // All of them with the exponent of the upper bound, which has its highest bit set.
+        let zeros = (2 * mantissa + 1).leading_zeros();
+        let exponent = exponent - 1 - zeros as i32;
+        let high = (2 * mantissa + 1) << zeros;
+        // Below a power of two the neighbour is closer.
+        let low = match mantissa {
+            HIDDEN_BIT => (4 * mantissa - 1) << (zeros - 1),
+            _ => (2 * mantissa - 1) << zeros,
+        };
+        let (power, power_exponent, decimal_exponent) = power_of_ten(exponent);
+        let times_power = |x: u64| ((u128::from(x) * u128::from(power) + (1 << 63)) >> 64) as u64;
+        // One unit inwards, for the error of the products.
+        let (high, low) = (times_power(high) - 1, times_power(low) + 1);
+        Interval {
+            high,
+            distance: high - times_power(mantissa << (zeros + 1)),
+            delta: high - low,
+            shift: (exponent + power_exponent + 64).unsigned_abs(),
+            exponent: decimal_exponent,
+        }
+    }
+
+    /// The same for a time from 2004 to 2038, which is a number from 2³⁰ to 2³¹: most of it is
+    /// constant, and the three products come from one.
+    #[inline(always)]
+    fn of_recent(x: f64) -> Option<Self> {
+        let mantissa = x.to_bits() & (HIDDEN_BIT - 1) | HIDDEN_BIT;
+        if !is_recent(x) || mantissa == HIDDEN_BIT {
+            return None;
+        }
+        let power = u128::from(POWERS[(-FIRST_POWER - RECENT_EXPONENT as i32) as usize / 8]);
+        let middle = u128::from(mantissa << 11) * power + (1 << 63);
+        let high = ((middle + (power << 10)) >> 64) as u64 - 1;
+        let low = ((middle - (power << 10)) >> 64) as u64 + 1;
+        Some(Interval {
+            high,
+            distance: high - (middle >> 64) as u64,
+            delta: high - low,
+            shift: 46,
+            exponent: RECENT_EXPONENT as i32,
+        })
+    }
+
+    /// Digit by digit, as the paper has it: the fewest digits of a number in the interval, beginning
+    /// with those of the upper bound; and of such numbers the one next to the middle, as far as 64
+    /// bits can tell.
+    #[cold]
+    fn plain(self) -> Decimal {
+        let Interval { high, distance, mut delta, shift, exponent } = self;
+        let one = 1u64 << shift;
+        let (whole, mut fraction) = (high >> shift, high & (one - 1));
+        for places in (0..=whole.checked_ilog10().unwrap_or(0)).rev() {
+            let divisor = 10u64.pow(places);
+            let rest = ((whole % divisor) << shift) + fraction;
+            if rest <= delta {
+                let digits = whole / divisor - steps(rest, delta, divisor << shift, distance);
+                return Decimal { digits, exponent: exponent + places as i32 };
+            }
+        }
+        // `fraction` stays below `one`, and `delta` below `fraction`: neither product overflows.
+        let (mut digits, mut exponent, mut unit) = (whole, exponent, 1u64);
+        loop {
+            fraction *= 10;
+            delta *= 10;
+            // 0 once it does not fit, as in RapidJSON.
+            unit = unit.checked_mul(10).unwrap_or(0);
+            digits = digits * 10 + (fraction >> shift);
+            fraction &= one - 1;
+            exponent -= 1;
+            if fraction < delta {
+                digits -= steps(fraction, delta, one, distance.wrapping_mul(unit));
+                return Decimal { digits, exponent };
+            }
+        }
+    }
+
+    /// The same with all digits at once. `None` where that would not be the same, which is for few
+    /// subnormal numbers, and for next to no others.
+    ///
+    /// Digits are generated until what is left of the upper bound, `rest`, is less than `delta`, both
+    /// of them multiplied by ten with each digit after the point. Take the last place where `delta`
+    /// is less than a unit of it. If it stops there or before, the digits left out are zeros: so it
+    /// stops at the last digit that is none. If it does not, it stops one digit later, because
+    /// `delta` is more than a unit then. And lowering the last digit takes a `delta` of at least a
+    /// unit, too.
+    fn quick(self) -> Option<Decimal> {
+        let places = ((1 << self.shift) - 1u64).checked_div(self.delta)?.checked_ilog10()?;
+        let Cut { mut digits, is_longer } = self.cut(places)?;
+        let mut exponent = self.exponent - places as i32 - i32::from(is_longer);
+        // There are digits other than zero: the upper bound has bits before the point.
+        while !is_longer && digits.is_multiple_of(10) {
+            digits /= 10;
+            exponent += 1;
+        }
+        Some(Decimal { digits, exponent })
+    }
+
+    /// The digits up to the last place where `delta` is less than a unit.
+    #[inline(always)]
+    fn cut(self, places: u32) -> Option<Cut> {
+        let one = 1u64 << self.shift;
+        let power = 10u64.pow(places);
+        let product = u128::from(self.high) * u128::from(power);
+        let (digits, rest) = ((product >> self.shift) as u64, product as u64 & (one - 1));
+        let delta = self.delta * power;
+        if rest < delta {
+            return Some(Cut { digits, is_longer: false });
+        }
+        // Before the point it stops for an equal `rest` as well: no matter.
+        if rest == delta {
+            return None;
+        }
+        let (rest, delta, distance) = (rest * 10, delta * 10, self.distance * power * 10);
+        let digits = digits * 10 + (rest >> self.shift);
+        let digits = digits - steps(rest & (one - 1), delta, one, distance);
+        Some(Cut { digits, is_longer: true })
+    }
 }
 
 /// How often the last digit, worth `unit`, is lowered: while that brings the number closer to the
 /// middle, `distance` below the upper bound, and keeps it above the lower one, `delta` below it.
 /// The number is `rest` below the upper bound.
-#[inline]
-fn steps_to_middle(mut rest: u64, delta: u64, unit: u64, distance: u64) -> u64 {
+#[inline(always)]
+fn steps(mut rest: u64, delta: u64, unit: u64, distance: u64) -> u64 {
     let mut steps = 0;
     while rest < distance
         && delta - rest >= unit
@@ -129,169 +251,14 @@ fn steps_to_middle(mut rest: u64, delta: u64, unit: u64, distance: u64) -> u64 {
     steps
 }
 
-/// The digits of a number, which is `digits · 10^exponent`.
-struct Digits {
-    /// Nine before the point of the scaled number, at most 20 after it.
-    buffer: [u8; 32],
-    len: usize,
-    exponent: i32,
-}
-
-/// `mantissa · 2^exponent`
-#[derive(Clone, Copy)]
-struct Scaled {
-    mantissa: u64,
-    exponent: i32,
-}
-
-impl Scaled {
-    /// The same number with the highest bit set. The mantissa is not 0.
-    fn normalized(self) -> Self {
-        let zeros = self.mantissa.leading_zeros();
-        Scaled { mantissa: self.mantissa << zeros, exponent: self.exponent - zeros as i32 }
-    }
-
-    fn times(self, other: Scaled) -> Self {
-        Scaled {
-            mantissa: times(self.mantissa, other.mantissa),
-            exponent: self.exponent + other.exponent + 64,
-        }
-    }
-}
-
-impl Digits {
-    fn as_slice(&self) -> &[u8] {
-        &self.buffer[..self.len]
-    }
-
-    /// The digits of a positive, finite number.
-    fn of(x: f64) -> Self {
-        let fraction = x.to_bits() & (HIDDEN_BIT - 1);
-        let (mantissa, exponent) = match (x.to_bits() >> 52) as i32 {
-            0 => (fraction, -1074),
-            biased => (fraction | HIDDEN_BIT, biased - 1075),
-        };
-        // Whatever lies between `low` and `high`, half way to the neighbours, reads back as x.
-        let high = Scaled { mantissa: 2 * mantissa + 1, exponent: exponent - 1 }.normalized();
-        let low = if mantissa == HIDDEN_BIT {
-            Scaled { mantissa: 4 * mantissa - 1, exponent: exponent - 2 }
-        } else {
-            Scaled { mantissa: 2 * mantissa - 1, exponent: exponent - 1 }
-        };
-        let low = Scaled {
-            mantissa: low.mantissa << (low.exponent - high.exponent),
-            exponent: high.exponent,
-        };
-        let (power, decimal_exponent) = power_of_ten(high.exponent);
-        let middle = Scaled { mantissa, exponent }.normalized().times(power);
-        let high = high.times(power);
-        let low = low.times(power);
-        // One unit inwards, for the error of the products.
-        let high = Scaled { mantissa: high.mantissa - 1, ..high };
-        Digits::between(middle.mantissa, high, high.mantissa - (low.mantissa + 1), decimal_exponent)
-    }
-
-    /// The fewest digits of a number that is at most `delta` below `high`, and of those the ones
-    /// next to `middle`, as far as 64 bits can tell. `middle` has the exponent of `high`, which is
-    /// in −60..=−32.
-    fn between(middle: u64, high: Scaled, mut delta: u64, exponent: i32) -> Self {
-        let mut digits = Digits { buffer: [0; 32], len: 0, exponent };
-        let shift = high.exponent.unsigned_abs();
-        let one = 1u64 << shift;
-        let distance = high.mantissa - middle;
-
-        // At most ten digits before the point.
-        let whole = (high.mantissa >> shift) as u32;
-        let mut fraction = high.mantissa & (one - 1);
-        if delta >= one {
-            digits.put_subnormal(whole, fraction, delta, shift, distance);
-            return digits;
-        }
-        digits.put_whole(whole);
-        // What is left out is less than one, and no digit is worth as little: none is lowered.
-        if fraction <= delta {
-            while digits.as_slice().ends_with(b"0") {
-                digits.len -= 1;
-                digits.exponent += 1;
-            }
-            return digits;
-        }
-
-        // `fraction` stays below `one`, and `delta` below `fraction`: neither product overflows.
-        let mut unit = 1u64;
-        loop {
-            fraction *= 10;
-            delta *= 10;
-            // 0 once it does not fit, as in RapidJSON.
-            unit = unit.checked_mul(10).unwrap_or(0);
-            digits.push((fraction >> shift) as u8);
-            fraction &= one - 1;
-            digits.exponent -= 1;
-            if fraction < delta {
-                let distance = distance.wrapping_mul(unit);
-                digits.lower(steps_to_middle(fraction, delta, one, distance));
-                return digits;
-            }
-        }
-    }
-
-    /// Appends all digits of a number.
-    fn put_whole(&mut self, whole: u32) {
-        let (high, low) = (u64::from(whole) / 100_000_000, u64::from(whole) % 100_000_000);
-        let mut text = [0; 16];
-        text[..8].copy_from_slice(&ascii_digits(high).to_le_bytes());
-        text[8..].copy_from_slice(&ascii_digits(low).to_le_bytes());
-        let zeros = 15 - whole.checked_ilog10().unwrap_or(0) as usize;
-        self.len = 16 - zeros;
-        self.buffer[..self.len].copy_from_slice(&text[zeros..]);
-    }
-
-    /// Digits before the point until what is left is at most `delta`. Numbers with few bits in their
-    /// mantissa get no further.
-    #[cold]
-    fn put_subnormal(
-        &mut self,
-        mut whole: u32,
-        fraction: u64,
-        delta: u64,
-        shift: u32,
-        distance: u64,
-    ) {
-        let mut places = whole.checked_ilog10().unwrap_or(0);
-        loop {
-            let divisor = 10u32.pow(places);
-            self.push((whole / divisor) as u8);
-            whole %= divisor;
-            let rest = (u64::from(whole) << shift) + fraction;
-            if rest <= delta {
-                self.exponent += places as i32;
-                self.lower(steps_to_middle(rest, delta, u64::from(divisor) << shift, distance));
-                return;
-            }
-            // With no places left, `rest` is `fraction`, which is less than `delta`.
-            places -= 1;
-        }
-    }
-
-    /// Appends a digit, but no leading zero.
-    fn push(&mut self, digit: u8) {
-        if digit != 0 || self.len > 0 {
-            self.buffer[self.len] = b'0' + digit;
-            self.len += 1;
-        }
-    }
-
-    /// Lowers the last digit.
-    fn lower(&mut self, steps: u64) {
-        self.buffer[self.len - 1] -= steps as u8;
-    }
-}
-
 const FIRST_POWER: i32 = -348;
 
-/// The power of ten that brings a number with this binary exponent to an exponent in −60..=−32,
-/// and the decimal exponent that makes up for it.
-fn power_of_ten(exponent: i32) -> (Scaled, i32) {
+/// The decimal exponent of recent times.
+const RECENT_EXPONENT: u32 = 4;
+
+/// The power of ten that brings a number with this binary exponent to one in −60..=−32, its own
+/// binary exponent, and the decimal exponent that makes up for it.
+fn power_of_ten(exponent: i32) -> (u64, i32, i32) {
     // 315653 / 2^20 is close enough to log10(2), and only 0 has a whole product.
     let distance = -61 - exponent;
     let k = ((distance * 315_653) >> 20) + i32::from(distance != 0);
@@ -299,8 +266,7 @@ fn power_of_ten(exponent: i32) -> (Scaled, i32) {
     let index = ((k - FIRST_POWER - 1) >> 3) + 1;
     let power = FIRST_POWER + 8 * index;
     // 1741647 / 2^19 is close enough to log2(10) for exponents this small.
-    let exponent = ((power * 1_741_647) >> 19) - 63;
-    (Scaled { mantissa: POWERS[index as usize], exponent }, -power)
+    (POWERS[index as usize], ((power * 1_741_647) >> 19) - 63, -power)
 }
 
 /// 10^−348, 10^−340, … 10^340: the upper 64 bits, rounded.
@@ -433,75 +399,19 @@ mod tests {
         }
     }
 
-    /// The same digits by RapidJSON's own steps, without any of the short cuts above: digit by digit
-    /// from the first one on, and every digit compared.
-    fn plain_digits(x: f64) -> (Vec<u8>, i32) {
-        let (mantissa, exponent) = match (x.to_bits() >> 52) as i32 {
-            0 => (x.to_bits(), -1074),
-            biased => (x.to_bits() & (HIDDEN_BIT - 1) | HIDDEN_BIT, biased - 1075),
-        };
-        let normalized = |mantissa, exponent| Scaled { mantissa, exponent }.normalized();
-        let high = normalized(2 * mantissa + 1, exponent - 1);
-        let low = match mantissa {
-            HIDDEN_BIT => (4 * mantissa - 1) << (exponent - 2 - high.exponent),
-            _ => (2 * mantissa - 1) << (exponent - 1 - high.exponent),
-        };
-        let dk = f64::from(-61 - high.exponent) * std::f64::consts::LOG10_2 + 347.0;
-        let index = (dk.ceil() as i32 >> 3) + 1;
-        let power = POWERS[index as usize];
-        let (middle, low) =
-            (times(normalized(mantissa, exponent).mantissa, power), times(low, power));
-        let high_mantissa = times(high.mantissa, power) - 1;
-        let mut delta = high_mantissa - (low + 1);
-        let power_exponent = (((-348 + 8 * index) * 1_741_647) >> 19) - 63;
-        let shift = (high.exponent + power_exponent + 64).unsigned_abs();
-        let mut exponent = 348 - 8 * index;
-
-        let distance = high_mantissa - middle;
-        let mut digits = Vec::new();
-        let (mut whole, mut fraction) = (high_mantissa >> shift, high_mantissa % (1 << shift));
-        for places in (0..10u32).rev() {
-            let divisor = 10u64.pow(places);
-            let digit = whole / divisor;
-            whole %= divisor;
-            if digit > 0 || !digits.is_empty() {
-                digits.push(b'0' + digit as u8);
-            }
-            let rest = (whole << shift) + fraction;
-            if rest <= delta {
-                exponent += places as i32;
-                let steps = steps_to_middle(rest, delta, divisor << shift, distance);
-                *digits.last_mut().unwrap() -= steps as u8;
-                return (digits, exponent);
-            }
-        }
-        let mut unit = 1u64;
-        loop {
-            fraction *= 10;
-            delta *= 10;
-            unit = unit.checked_mul(10).unwrap_or(0);
-            digits.push(b'0' + (fraction >> shift) as u8);
-            fraction %= 1 << shift;
-            exponent -= 1;
-            if fraction < delta {
-                let steps =
-                    steps_to_middle(fraction, delta, 1 << shift, distance.wrapping_mul(unit));
-                *digits.last_mut().unwrap() -= steps as u8;
-                return (digits, exponent);
-            }
-        }
-    }
-
-    /// Our digits are the plain ones, and times are laid out as they should be.
+    /// The short cuts have the digits of the plain way.
     fn check(x: f64) {
-        let (digits, exponent) = plain_digits(x);
-        let ours = Digits::of(x);
-        assert_eq!((ours.as_slice(), ours.exponent), (&digits[..], exponent), "{x:e}");
-        if is_recent(x) {
-            let (whole, decimals) = digits.split_at(10.min(digits.len()));
-            let [whole, decimals] = [whole, decimals].map(|d| String::from_utf8_lossy(d));
-            let decimals = if decimals.is_empty() { "0" } else { &decimals };
-            assert_eq!(text(x), format!("{whole:0<10}.{decimals}"), "{x:e}");
+        let interval = Interval::of(x);
+        let plain = interval.plain();
+        if let Some(quick) = interval.quick() {
+            assert_eq!(quick, plain, "{x:e}");
+        }
+        if let Some(recent) = Interval::of_recent(x) {
+            assert_eq!(recent, interval, "{x:e}");
+            let digits = plain.digits.to_string();
+            let (seconds, decimals) = digits.split_at(digits.len().min(10));
+            let decimals = if decimals.is_empty() { "0" } else { decimals };
+            assert_eq!(text(x), format!("{seconds:0<10}.{decimals}"), "{x:e}");
         }
     }
 
@@ -511,12 +421,12 @@ mod tests {
         for exponent in -1137..=960 {
             let k = (f64::from(-61 - exponent) * std::f64::consts::LOG10_2).ceil() as i32;
             let index = ((k + 347) >> 3) + 1;
-            assert_eq!(power_of_ten(exponent).1, 348 - 8 * index, "{exponent}");
+            assert_eq!(power_of_ten(exponent).2, 348 - 8 * index, "{exponent}");
         }
     }
 
     #[test]
-    fn recent_times_have_the_digits_of_plain_steps() {
+    fn recent_times_have_the_plain_digits() {
         let (first, last) = ((1u64 << 30) as f64, (1u64 << 31) as f64);
         let mut bits = first.to_bits();
         // Times of all years, in full precision, in microseconds and in less.
@@ -539,7 +449,7 @@ mod tests {
 
     #[test]
     #[ignore = "takes a minute in a release build; for whoever changes the digits"]
-    fn many_recent_times_have_the_digits_of_plain_steps() {
+    fn many_recent_times_have_the_plain_digits() {
         let first = ((1u64 << 30) as f64).to_bits();
         for i in 0..100_000_000u64 {
             let x = f64::from_bits(first + i * 45_035_996 + i % 977);

@@ -38,7 +38,7 @@ fn put_long_uint(number: u64, pen: Pen<'_>) -> Pen<'_> {
 }
 
 /// The first number that has more than eight digits.
-const EIGHT_DIGITS: u64 = 100_000_000;
+pub(super) const EIGHT_DIGITS: u64 = 100_000_000;
 
 pub(super) const ASCII_ZEROS: u64 = 0x3030_3030_3030_3030;
 
