@@ -5,7 +5,7 @@ CARGO ?= cargo
 LAYOUT ?= cluster-layout.toml
 # Seconds each fuzz target runs.
 FUZZ_SECONDS ?= 30
-FUZZ_TARGETS := broker_bin broker_json frames zeek_bin
+FUZZ_TARGETS := broker_bin broker_json frames zeek_bin zmtp
 
 .PHONY: help tools build cluster test lint bench fuzz doc clean
 

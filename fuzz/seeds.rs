@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use zcluster::wire::zmtp::{Handshake, SocketType, put_frame, put_ping};
 use zcluster::wire::{EventMessage, LogMessage, Recording};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -29,6 +30,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let frames = frames?;
         seed("zeek_bin", &format!("odd-{i}"), LogMessage::parse(&frames)?.payload)?;
     }
+    let mut connection = vec![7];
+    Handshake::new(SocketType::Push, &mut connection);
+    put_ping(10, &mut connection);
+    for frame in 0..6 {
+        put_frame(&[b'x'; 300], frame < 5, &mut connection);
+        put_frame(b"y", false, &mut connection);
+    }
+    seed("zmtp", "connection", &connection)?;
     let json = fs::read(events.join("types-utf8.ndjson"))?;
     for (i, line) in json.split(|b| *b == b'\n').enumerate() {
         seed("broker_json", &format!("types-utf8-{i}"), line)?;

@@ -13,7 +13,7 @@ use zcluster::telemetry::BatchFault;
 use zcluster::wire::zeek_bin::{Batch, DecodeError};
 
 use crate::format::{FormatError, RecordFormatter};
-use crate::intake::{Burst, Rejections};
+use crate::intake::{Burst, Rejections, Sender};
 use crate::logs::{Log, Logs, Route, RouteError};
 use crate::plans::{Plan, Plans};
 use crate::writer::ToWrite;
@@ -134,19 +134,19 @@ impl Formatter {
             }
             let now = Instant::now();
             if now >= next_flush {
-                self.flush_older_than(now.checked_sub(interval));
+                self.flush();
                 next_flush = now + interval.max(Duration::from_millis(10));
             }
         }
-        self.flush_older_than(None);
+        self.flush();
         self.lost
     }
 
     fn take_in(&mut self, burst: &Burst) {
         for batch in &burst.batches {
             let payload = &burst.chunk[batch.payload.clone()];
-            if let Err((fault, what)) = self.format(payload, burst.received) {
-                let sender = &burst.senders[batch.sender as usize];
+            let sender = &burst.senders[batch.sender as usize];
+            if let Err((fault, what)) = self.format(payload, sender, burst.received) {
                 self.rejections.reject(sender, fault, &what);
             }
         }
@@ -154,11 +154,16 @@ impl Formatter {
             self.hand_on(index);
         }
         if self.bytes >= self.settings.max_gathered {
-            self.flush_older_than(None);
+            self.flush();
         }
     }
 
-    fn format(&mut self, payload: &[u8], received: Instant) -> Result<(), (BatchFault, String)> {
+    fn format(
+        &mut self,
+        payload: &[u8],
+        sender: &Sender,
+        received: Instant,
+    ) -> Result<(), (BatchFault, String)> {
         let undecodable =
             |error: DecodeError| (BatchFault::Payload, format!("Failed to unserialize: {error}"));
         let (batch, plan) = match self.plans.find(payload) {
@@ -198,7 +203,9 @@ impl Formatter {
         counters.records.inc_by(records.into());
         counters.queue_bytes.add(more);
         self.logs.metrics().memory_bytes.inc_by(more as i64);
-        plan.writes.inc_by(records.into());
+        if !sender.is_self {
+            plan.writes.inc_by(records.into());
+        }
         gathered.records += u64::from(records);
         gathered.plan.get_or_insert(plan);
         self.bytes += more;
@@ -250,13 +257,10 @@ impl Formatter {
         })
     }
 
-    /// Hands on what has waited since that time or longer; everything for `None`.
-    fn flush_older_than(&mut self, time: Option<Instant>) {
+    /// Hands everything on.
+    fn flush(&mut self) {
         for index in 0..self.gathered.len() {
-            let Gathered { records, since, .. } = &self.gathered[index];
-            if *records > 0 && time.is_none_or(|time| *since <= time) {
-                self.hand_on(index);
-            }
+            self.hand_on(index);
         }
     }
 

@@ -76,7 +76,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         deadline.clone(),
         tell_end("receiving"),
     )?;
-    let own = Sender { id: name.as_str().into(), counters: metrics.sender(&name) };
+    let counters = metrics.sender(&name);
+    let own = Sender { id: name.as_str().into(), counters, is_self: true };
     let own = intake.own_batches(formatters.clone(), own);
     let (node, notifications) = Node::builder(Arc::clone(&layout), name.as_str())
         .telemetry(telemetry.clone())
@@ -162,7 +163,7 @@ struct Shares {
 impl Shares {
     fn of(layout: &Layout) -> Self {
         let all = usize::try_from(layout.log.max_memory).unwrap_or(usize::MAX);
-        Shares { under_way: all / 8, gathered: all / 8, to_write: all / 8 * 3 }
+        Shares { under_way: all / 16, gathered: all / 8, to_write: all / 4 }
     }
 }
 

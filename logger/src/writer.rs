@@ -20,8 +20,9 @@ use crate::logs::Log;
 use crate::plans::Plan;
 use crate::rotation::{BaseTime, RotationInfo, Rotator, Schedule, Trouble, recover_one};
 
-/// Files open at a time.
+/// Files open at a time; fewer where each is a gzip stream, which has a quarter of a MiB of state.
 const MAX_OPEN_FILES: usize = 500;
+const MAX_OPEN_STREAMS: usize = 50;
 /// Time between attempts to write where writing fails.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// How often each kind of trouble is told.
@@ -331,7 +332,8 @@ impl Writer {
         self.uses += 1;
         let Some(open) = &mut self.logs[id] else { return };
         open.file.last_used = self.uses;
-        if open.file.is_open() || self.open_files < MAX_OPEN_FILES {
+        let max = if self.settings.gzip_level > 0 { MAX_OPEN_STREAMS } else { MAX_OPEN_FILES };
+        if open.file.is_open() || self.open_files < max {
             return;
         }
         let others = self.logs.iter_mut().flatten().filter(|open| open.file.is_open());
@@ -354,12 +356,14 @@ impl Writer {
 
     fn release(&mut self, id: usize) {
         let Some(open) = &mut self.logs[id] else { return };
+        // If it cannot be ended, the stream goes on when the file is opened again.
+        let _ = open.file.end_stream();
         // What was written before would no longer be synced by whoever syncs what is open.
         if open.log.fsync != Fsync::Never && open.file.is_dirty() && open.file.sync().is_err() {
             self.metrics.sync_failures.inc();
         }
-        open.file.release();
         self.open_files -= 1;
+        open.file.release();
     }
 
     /// Ends a log's file with its footer, as far as that can be written.
@@ -377,7 +381,11 @@ impl Writer {
         }
         loop {
             let Some(open) = &mut self.logs[id] else { return false };
-            match open.file.end_stream() {
+            let was_open = open.file.is_open();
+            let outcome = open.file.end_stream();
+            let is_open = open.file.is_open();
+            self.open_files = self.open_files + usize::from(is_open) - usize::from(was_open);
+            match outcome {
                 Ok(()) => break,
                 Err(WriteError::Replaced) => return false,
                 Err(WriteError::Io(error)) => {

@@ -177,7 +177,7 @@ table! {
         log_immediate: bool = false,
         /// Send high-water mark of a log producer, per logger.
         log_sndhwm: i32 = 1000,
-        /// Receive high-water mark of a logger, per producer. Loggers of zcluster use 100 at most.
+        /// Receive high-water mark of a logger, per producer. Loggers of zcluster go by `max_memory` instead.
         log_rcvhwm: i32 = 1000,
         /// Send buffer of a log producer.
         log_sndbuf: i32 = -1,

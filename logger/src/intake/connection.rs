@@ -25,6 +25,8 @@ const SMALL: usize = 16 << 10;
 pub(crate) struct Sender {
     pub(crate) id: BString,
     pub(crate) counters: SenderCounters,
+    /// Whether it is this process, which has counted its records as it wrote them.
+    pub(crate) is_self: bool,
 }
 
 /// A batch in a buffer.

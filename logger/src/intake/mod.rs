@@ -152,7 +152,7 @@ impl Intake {
         end: TellEnd,
     ) -> Result<Self, IntakeError> {
         let options = &layout.zeromq;
-        let receive_buffer = usize::try_from(options.log_rcvbuf).ok();
+        let receive_buffer = usize::try_from(options.log_rcvbuf).ok().filter(|size| *size > 0);
         let listener = Listener::bind(endpoint, layout.needs_ipv6(), receive_buffer)?;
         let endpoint = listener.endpoint();
         let waker = Arc::new(Waker::new()?);
@@ -473,7 +473,8 @@ impl Sink for Inbox {
             self.known.clear();
         }
         let shown = &id[..id.len().min(MAX_SENDER_ID)];
-        let sender = Arc::new(Sender { id: id.into(), counters: self.metrics.sender(shown) });
+        let counters = self.metrics.sender(shown);
+        let sender = Arc::new(Sender { id: id.into(), counters, is_self: false });
         // Longer ids are nobody's; they are looked up each time.
         if id.len() <= MAX_SENDER_ID {
             self.known.insert(id.into(), Arc::clone(&sender));
