@@ -8,13 +8,11 @@
 //! * an interval that divides a day starts anew at each day's first tick, so that the day after the
 //!   change is a day like any other. On the day itself one file is shorter or longer.
 
-use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use thiserror::Error;
 
 /// Nanoseconds, as all arithmetic here is exact.
 const SECOND: i128 = 1_000_000_000;
@@ -27,39 +25,6 @@ pub(crate) enum BaseTime {
     Epoch,
     /// This long after the start of the local day; less than a day.
     LocalDay(Duration),
-}
-
-/// A base time that is none.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("rotation base time {0:?}; expected hours and minutes such as \"0:00\", or nothing")]
-pub(crate) struct BaseTimeError(String);
-
-impl Default for BaseTime {
-    fn default() -> Self {
-        BaseTime::LocalDay(Duration::ZERO)
-    }
-}
-
-impl FromStr for BaseTime {
-    type Err = BaseTimeError;
-
-    /// Reads `H:MM`, or nothing for [`BaseTime::Epoch`].
-    fn from_str(text: &str) -> Result<Self, BaseTimeError> {
-        if text.is_empty() {
-            return Ok(BaseTime::Epoch);
-        }
-        let number = |digits: &str, max: u64| {
-            let plain =
-                (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-            digits.parse::<u64>().ok().filter(|number| plain && *number <= max)
-        };
-        let read = || {
-            let (hours, minutes) = text.split_once(':')?;
-            Some(number(hours, 23)? * 3600 + number(minutes, 59)? * 60)
-        };
-        let seconds = read().ok_or_else(|| BaseTimeError(text.to_owned()))?;
-        Ok(BaseTime::LocalDay(Duration::from_secs(seconds)))
-    }
 }
 
 /// The rotation times of a log.
@@ -132,15 +97,22 @@ fn nanoseconds(time: Duration) -> i128 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use zcluster::layout::Log;
 
     const HOUR: u64 = 3600;
     const NEW_YORK: &str = "EST5EDT,M3.2.0,M11.1.0";
     /// Changes at midnight: the day of the spring change starts at 1:00.
     const HAVANA: &str = "CST5CDT,M3.2.0/0,M11.1.0/1";
 
+    /// The base time as the layout says it.
+    fn base_time(text: &str) -> BaseTime {
+        let log = Log { rotation_base_time: text.into(), ..Log::default() };
+        log.rotation_base().map_or(BaseTime::Epoch, BaseTime::LocalDay)
+    }
+
     fn schedule(interval: u64, base: &str, zone: &str) -> Schedule {
         let zone = TimeZone::posix(zone).unwrap();
-        Schedule::new(Duration::from_secs(interval), base.parse().unwrap(), zone)
+        Schedule::new(Duration::from_secs(interval), base_time(base), zone)
     }
 
     /// The `count` rotations after `start`, all in local time.
@@ -201,25 +173,12 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         for interval in [Duration::ZERO, Duration::from_secs(u64::MAX), Duration::MAX] {
             for base in ["", "0:00"] {
-                let schedule = Schedule::new(interval, base.parse().unwrap(), TimeZone::UTC);
+                let schedule = Schedule::new(interval, base_time(base), TimeZone::UTC);
                 assert_eq!(schedule.next_after(now), None, "{interval:?} {base}");
             }
         }
         let last = SystemTime::from(Timestamp::MAX);
         assert_eq!(schedule(1, "0:00", "UTC0").next_after(last), None);
-    }
-
-    #[test]
-    fn base_times() {
-        for (text, seconds) in [("0:00", 0), ("00:00", 0), ("6:05", 21_900), ("23:59", 86_340)] {
-            let base = BaseTime::LocalDay(Duration::from_secs(seconds));
-            assert_eq!(text.parse(), Ok(base), "{text}");
-        }
-        assert_eq!("".parse(), Ok(BaseTime::Epoch));
-        for text in ["24:00", "0:60", "1", ":", "1:", "+1:00", "1:000", " 1:00", "-1:00", "1:00:00"]
-        {
-            assert_eq!(text.parse::<BaseTime>(), Err(BaseTimeError(text.into())));
-        }
     }
 
     proptest! {
@@ -233,12 +192,12 @@ mod tests {
                 prop::sample::select(vec![3600, 7200, 21_600, 86_400, 172_800])
                     .prop_map(|s: u64| s * 1_000_000_000),
             ],
-            minutes in 0..1440_u32,
+            minutes in 0..1440_u64,
             zone in prop::sample::select(vec![NEW_YORK, HAVANA, "UTC0", "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0"]),
         ) {
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600)
                 + Duration::from_nanos(now);
-            let base = format!("{}:{:02}", minutes / 60, minutes % 60).parse().unwrap();
+            let base = BaseTime::LocalDay(Duration::from_secs(minutes * 60));
             let interval = Duration::from_nanos(interval);
             let schedule = Schedule::new(interval, base, TimeZone::posix(zone).unwrap());
             let wait = schedule.next_after(now).unwrap().duration_since(now).unwrap();
