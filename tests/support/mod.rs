@@ -4,10 +4,14 @@
 //! - here: processes, and the cluster they belong to.
 //! - [`raw`]: peers that speak ZeroMQ and nothing more.
 //! - [`producer`]: a node in the test itself that writes numbered records.
+//! - [`log_dir`]: what loggers leave on disk.
+//! - [`small_disk`]: file systems that fill up.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
+pub mod log_dir;
 pub mod producer;
 pub mod raw;
+pub mod small_disk;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -148,20 +152,29 @@ pub struct Process {
 impl Process {
     /// Starts a binary of the workspace and waits for its ready line.
     pub fn start(name: &str, program: &str, args: &[&str]) -> Self {
-        let mut process = Self::spawn(name, program, args);
-        process.ready = process.wait_line("the ready line", |line| line.get("ready").cloned());
-        process
+        Self::start_command(name, command(program).args(args))
     }
 
     /// Starts a binary of the workspace.
     pub fn spawn(name: &str, program: &str, args: &[&str]) -> Self {
-        let mut child = command(program)
-            .args(args)
+        Self::spawn_command(name, command(program).args(args))
+    }
+
+    /// Starts a command and waits for its ready line.
+    pub fn start_command(name: &str, command: &mut Command) -> Self {
+        let mut process = Self::spawn_command(name, command);
+        process.ready = process.wait_line("the ready line", |line| line.get("ready").cloned());
+        process
+    }
+
+    /// Starts a command.
+    pub fn spawn_command(name: &str, command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("start {program}: {error}"));
+            .unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         let (send, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
@@ -292,8 +305,17 @@ impl Process {
 
     /// The memory it has in use, in bytes.
     pub fn memory(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory it has had in use, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
@@ -400,7 +422,7 @@ pub const DEFAULT_NODES: &[NodeSpec<'static>] = &[
 
 impl Cluster {
     /// A layout of those nodes. `options` are further lines of TOML: `[log]` and the like, after
-    /// lines that belong to `[zeromq]`.
+    /// lines that belong to `[zeromq]`; `{dir}` in them is the directory.
     pub fn new(nodes: &[NodeSpec<'_>], options: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (xsub_port, xpub_port) = (free_port(), free_port());
@@ -413,6 +435,7 @@ impl Cluster {
         }
         let logs = format!("dir = \"{}\"\n", dir.path().join("logs").display());
         text = text.replacen("[log]\n", &format!("[log]\n{logs}"), 1);
+        text = text.replace("{dir}", dir.path().to_str().unwrap());
         if !options.contains("[proxy]") {
             text.push_str("[proxy]\nmetrics_port = 0\n");
         }
