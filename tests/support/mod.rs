@@ -14,7 +14,7 @@ pub mod raw;
 pub mod small_disk;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,20 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+/// Waits until a number has not changed for a while. A number that should stand still, and does
+/// not, never does; one that should not may seem to on a slow machine, which the caller's further
+/// checks then do not mind.
+pub fn wait_until_it_stands_still(number: impl Fn() -> u64) {
+    let mut last = (number(), Instant::now());
+    wait_for("a number to stand still", || {
+        let now = number();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        (last.1.elapsed() > Duration::from_millis(500)).then_some(())
+    });
 }
 
 /// The folder of the workspace's binaries, built from this very source.
@@ -391,13 +405,25 @@ pub fn http_get(address: &str, path: &str) -> String {
 
 /// The status and body of an HTTP answer.
 pub fn http(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    try_http(address, path).unwrap()
+}
+
+/// The status and body of an HTTP answer of somebody who may be gone before it is complete.
+pub fn try_http(address: &str, path: &str) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().unwrap())
+    });
+    if length.is_some_and(|length| body.len() < length) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
 }
 
 /// A directory with a layout, and the ports that it names.
