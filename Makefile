@@ -5,9 +5,15 @@ CARGO ?= cargo
 LAYOUT ?= cluster-layout.toml
 # Seconds each fuzz target runs.
 FUZZ_SECONDS ?= 30
+<<<<<<< HEAD
 FUZZ_TARGETS := broker_bin broker_json frames zeek_bin zmtp
+=======
+# Rounds in which a logger is killed.
+CHAOS_ROUNDS ?= 50
+FUZZ_TARGETS := broker_bin broker_json frames zeek_bin
+>>>>>>> h-tests
 
-.PHONY: help tools build cluster test lint bench fuzz doc clean
+.PHONY: help tools build cluster test chaos lint bench fuzz doc clean
 
 help: ## Print this help
 	@echo "zcluster: a Zeek-compatible ZeroMQ cluster"
@@ -15,6 +21,7 @@ help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  LAYOUT=FILE       the layout that \`make cluster\` runs (cluster-layout.toml)"
+	@echo "  CHAOS_ROUNDS=N    how often \`make chaos\` kills (50)"
 	@echo "  FUZZ_SECONDS=N    how long \`make fuzz\` runs each target (30)"
 
 # Everything else comes from crates.io: libzmq and libsodium are compiled from source.
@@ -39,6 +46,10 @@ cluster: build ## Build, then run the cluster of cluster-layout.toml in the fore
 test: tools ## Build and run every test
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+
+chaos: tools ## Kill loggers at random moments under load, again and again; see what is left
+	$(CARGO) build --workspace --bins
+	ZCLUSTER_CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(CARGO) test --test log_crash -- --nocapture killed
 
 lint: tools ## Formatting, clippy and rustdoc, without a warning
 	$(CARGO) fmt --all --check

@@ -88,6 +88,7 @@ pub fn main<Args: clap::Parser>(
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_target(false)
         .init();
+    allow_many_files();
     match end_with_parent().and_then(|()| run(&args)) {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
@@ -95,6 +96,14 @@ pub fn main<Args: clap::Parser>(
             failure.code.into()
         }
     }
+}
+
+/// Uses all file descriptors that the system allows the process: the customary limit of 1,024 is
+/// made for programs that wait with `select`. A daemon that gets no more goes on with those.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Asks the kernel for SIGTERM when the parent ends, if [`PARENT_PID`] says that the parent is a

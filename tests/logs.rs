@@ -8,13 +8,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use support::producer::{self, Producer, assert_each_once, write_number};
 use support::raw::RawPeer;
 use support::{
     Cluster, DEFAULT_NODES, NodeSpec, PATIENCE, Signal, metric, wait_for, wait_members,
-    wait_notification,
+    wait_notification, wait_until_it_stands_still,
 };
 use zcluster::node::Notification;
 use zcluster::transport::SocketKind;
@@ -143,20 +142,6 @@ fn records_wait_for_a_logger_that_is_down() {
     let written = producer.finish();
     logger.stop();
     assert_each_once(&cluster, &[written]);
-}
-
-/// Waits until a number has not changed for a while. A number that should stand still, and does
-/// not, never does; one that should not may seem to on a slow machine, which the caller's further
-/// checks then do not mind.
-fn wait_until_it_stands_still(number: impl Fn() -> u64) {
-    let mut last = (number(), Instant::now());
-    wait_for("a number to stand still", || {
-        let now = number();
-        if now != last.0 {
-            last = (now, Instant::now());
-        }
-        (last.1.elapsed() > Duration::from_millis(500)).then_some(())
-    });
 }
 
 #[test]

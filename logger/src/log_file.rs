@@ -101,6 +101,18 @@ impl LogFile {
         self.unsynced.as_ref().map_or(0, Vec::len)
     }
 
+    /// Makes sure that the file of that name is still this one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when it is another, or none.
+    pub(crate) fn check_in_place(&self) -> io::Result<()> {
+        let metadata = fs::metadata(&self.target)?;
+        if self.identity.is_some_and(|known| known != (metadata.dev(), metadata.ino())) {
+            return Err(io::Error::new(ErrorKind::NotFound, "another file is in its place"));
+        }
+        Ok(())
+    }
+
     /// Gives the descriptor back; the next write opens the file again.
     pub(crate) fn release(&mut self) {
         self.file = None;
@@ -381,9 +393,14 @@ mod tests {
         assert!(!file.is_begun());
         put(&mut file, "head\n", "2\n").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "head\n2\n");
+        file.check_in_place().unwrap();
         // Also while it is closed.
         file.release();
         fs::rename(&target, dir.path().join("elsewhere")).unwrap();
+        assert_eq!(file.check_in_place().unwrap_err().kind(), ErrorKind::NotFound);
+        // As logrotate does with `create`.
+        fs::write(&target, "").unwrap();
+        assert_eq!(file.check_in_place().unwrap_err().kind(), ErrorKind::NotFound);
         assert!(matches!(put(&mut file, "", "3\n"), Err(WriteError::Replaced)));
         put(&mut file, "head\n", "3\n").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "head\n3\n");

@@ -432,12 +432,13 @@ impl Writer {
         };
         *open_files -= usize::from(open.file.is_open());
         open.file.release();
-        match settings.rotator.rotate(&open.log.target, &info) {
+        let in_place = open.file.check_in_place();
+        match in_place.and_then(|()| settings.rotator.rotate(&open.log.target, &info)) {
             Ok(_) => {
                 open.file.forget();
                 open.opened = now;
             }
-            // Somebody has renamed it already.
+            // Somebody has renamed it already, and perhaps made a new one.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 log::warn!("cannot rotate {}: {error}", open.log.target.display());
                 open.file.forget();

@@ -4,13 +4,17 @@
 //! - here: processes, and the cluster they belong to.
 //! - [`raw`]: peers that speak ZeroMQ and nothing more.
 //! - [`producer`]: a node in the test itself that writes numbered records.
+//! - [`log_dir`]: what loggers leave on disk.
+//! - [`small_disk`]: file systems that fill up.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
+pub mod log_dir;
 pub mod producer;
 pub mod raw;
+pub mod small_disk;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -61,6 +65,20 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+/// Waits until a number has not changed for a while. A number that should stand still, and does
+/// not, never does; one that should not may seem to on a slow machine, which the caller's further
+/// checks then do not mind.
+pub fn wait_until_it_stands_still(number: impl Fn() -> u64) {
+    let mut last = (number(), Instant::now());
+    wait_for("a number to stand still", || {
+        let now = number();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        (last.1.elapsed() > Duration::from_millis(500)).then_some(())
+    });
 }
 
 /// The folder of the workspace's binaries, built from this very source.
@@ -148,20 +166,29 @@ pub struct Process {
 impl Process {
     /// Starts a binary of the workspace and waits for its ready line.
     pub fn start(name: &str, program: &str, args: &[&str]) -> Self {
-        let mut process = Self::spawn(name, program, args);
-        process.ready = process.wait_line("the ready line", |line| line.get("ready").cloned());
-        process
+        Self::start_command(name, command(program).args(args))
     }
 
     /// Starts a binary of the workspace.
     pub fn spawn(name: &str, program: &str, args: &[&str]) -> Self {
-        let mut child = command(program)
-            .args(args)
+        Self::spawn_command(name, command(program).args(args))
+    }
+
+    /// Starts a command and waits for its ready line.
+    pub fn start_command(name: &str, command: &mut Command) -> Self {
+        let mut process = Self::spawn_command(name, command);
+        process.ready = process.wait_line("the ready line", |line| line.get("ready").cloned());
+        process
+    }
+
+    /// Starts a command.
+    pub fn spawn_command(name: &str, command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("start {program}: {error}"));
+            .unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         let (send, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
@@ -292,8 +319,17 @@ impl Process {
 
     /// The memory it has in use, in bytes.
     pub fn memory(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory it has had in use, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
@@ -369,13 +405,25 @@ pub fn http_get(address: &str, path: &str) -> String {
 
 /// The status and body of an HTTP answer.
 pub fn http(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    try_http(address, path).unwrap()
+}
+
+/// The status and body of an HTTP answer of somebody who may be gone before it is complete.
+pub fn try_http(address: &str, path: &str) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().unwrap())
+    });
+    if length.is_some_and(|length| body.len() < length) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
 }
 
 /// A directory with a layout, and the ports that it names.
@@ -400,7 +448,7 @@ pub const DEFAULT_NODES: &[NodeSpec<'static>] = &[
 
 impl Cluster {
     /// A layout of those nodes. `options` are further lines of TOML: `[log]` and the like, after
-    /// lines that belong to `[zeromq]`.
+    /// lines that belong to `[zeromq]`; `{dir}` in them is the directory.
     pub fn new(nodes: &[NodeSpec<'_>], options: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (xsub_port, xpub_port) = (free_port(), free_port());
@@ -413,6 +461,7 @@ impl Cluster {
         }
         let logs = format!("dir = \"{}\"\n", dir.path().join("logs").display());
         text = text.replacen("[log]\n", &format!("[log]\n{logs}"), 1);
+        text = text.replace("{dir}", dir.path().to_str().unwrap());
         if !options.contains("[proxy]") {
             text.push_str("[proxy]\nmetrics_port = 0\n");
         }

@@ -21,12 +21,21 @@ pub struct RawPeer {
 impl RawPeer {
     /// A socket of that kind that connects there.
     pub fn connect(kind: SocketKind, endpoint: &str) -> Self {
+        // An XSUB drops subscriptions silently where they find no room.
+        Self::connect_with(kind, endpoint, (kind == SocketKind::Xsub).then_some(0))
+    }
+
+    /// A producer of logs that holds no more than so many batches.
+    pub fn producer(endpoint: &str, send_hwm: i32) -> Self {
+        Self::connect_with(SocketKind::Push, endpoint, Some(send_hwm))
+    }
+
+    fn connect_with(kind: SocketKind, endpoint: &str, send_hwm: Option<i32>) -> Self {
         let context = Context::new(1).unwrap();
         let options = SocketOptions {
             // An XSUB whose peer is gone would wait to repeat its subscriptions.
             linger_ms: if kind == SocketKind::Xsub { 0 } else { PATIENCE.as_millis() as i32 },
-            // It drops subscriptions silently where they find no room.
-            send_hwm: (kind == SocketKind::Xsub).then_some(0),
+            send_hwm,
             xpub_nodrop: kind == SocketKind::Xpub,
             ..SocketOptions::default()
         };

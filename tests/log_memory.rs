@@ -1,0 +1,157 @@
+//! What a logger takes of memory: bounded by `max_memory`, whatever the disk and the producers do.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use support::log_dir::{assert_complete, read_text, records};
+use support::raw::RawPeer;
+use support::small_disk::SmallDisk;
+use support::{Cluster, NodeSpec, Process, wait_for, wait_until_it_stands_still};
+use zcluster::transport::SocketKind;
+use zcluster::wire::LogMessage;
+use zcluster::wire::zeek_bin::{BatchBuilder, FieldSpec, LogSchema, LogValue, Scalar};
+
+const NODES: &[NodeSpec<'static>] =
+    &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
+const MIB: u64 = 1 << 20;
+/// The text of each record beside its numbers, in bytes.
+const PAD: usize = 1000;
+
+fn batch(path: &str, producer: u64, numbers: std::ops::Range<u64>) -> Vec<u8> {
+    let fields = vec![
+        FieldSpec::new("producer", Scalar::Count),
+        FieldSpec::new("n", Scalar::Count),
+        FieldSpec::new("pad", Scalar::String),
+    ];
+    let mut batch = BatchBuilder::new(LogSchema::new("Test::PADDED", path, fields)).unwrap();
+    let pad = "x".repeat(PAD);
+    for n in numbers {
+        let record = [LogValue::Count(producer), LogValue::Count(n), LogValue::from(pad.as_str())];
+        batch.push(&record).unwrap();
+    }
+    batch.finish()
+}
+
+fn send(peer: &RawPeer, payload: &[u8]) {
+    peer.send(&[LogMessage::KIND, b"peer", LogMessage::ZEEK_BIN, payload]);
+}
+
+/// A peer that sends batches as fast as they are taken.
+struct Flood {
+    sent: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl Flood {
+    /// Records of each batch.
+    const RECORDS: u64 = 100;
+
+    fn start(logger: &Process, producer: u64, batches: u64) -> Self {
+        let sent = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&sent);
+        let endpoint = logger.endpoint("log");
+        let thread = std::thread::spawn(move || {
+            let peer = RawPeer::producer(&endpoint, 5);
+            for n in 0..batches {
+                let path = format!("flood-{}", n % 3);
+                let numbers = n * Self::RECORDS..(n + 1) * Self::RECORDS;
+                send(&peer, &batch(&path, producer, numbers));
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Flood { sent, thread }
+    }
+}
+
+#[test]
+fn producers_that_outrun_a_full_disk_wait_and_memory_stays_within_its_bound() {
+    const LIMIT: u64 = 16 * MIB;
+    const PRODUCERS: u64 = 2;
+    /// Of each producer: as much text as four times the limit.
+    const BATCHES: u64 = 4 * LIMIT / (Flood::RECORDS * PAD as u64);
+
+    let options = "[log]\nmax_memory = \"16MiB\"\nflush_interval = \"20ms\"";
+    let cluster = Cluster::new(NODES, options);
+    let Some(disk) = SmallDisk::mount(cluster.log_dir("logger-1"), "size=192m") else { return };
+    let mut logger = cluster.logger("logger-1");
+    let at_start = logger.memory();
+    let filler = disk.fill();
+    let floods: Vec<_> = (0..PRODUCERS).map(|n| Flood::start(&logger, n, BATCHES)).collect();
+    let taken = || logger.metric("zcluster_logger_records_total") as u64;
+    wait_for("records to be taken", || (taken() > 0).then_some(()));
+    wait_for("the logger to say that it is not well", || (!logger.health().0).then_some(()));
+    wait_until_it_stands_still(taken);
+    let most = logger.metric("zcluster_logger_memory_bytes") as u64;
+    let held = taken();
+    assert!(most <= LIMIT, "{most} bytes in use by its own account");
+    assert!(most >= LIMIT / 4, "it holds no more than {most} bytes back");
+    assert!(held < PRODUCERS * BATCHES * Flood::RECORDS / 2, "{held} records are held");
+    let sent: u64 = floods.iter().map(|flood| flood.sent.load(Ordering::Relaxed)).sum();
+    assert!(sent < PRODUCERS * BATCHES, "no producer waits");
+    let peak = logger.peak_memory();
+    eprintln!("resident: {at_start} at start, {peak} at most; accounted for: {most}");
+    assert!(peak - at_start <= LIMIT / 2 * 3, "{at_start} at start, {peak} at most");
+
+    filler.remove();
+    floods.into_iter().for_each(|flood| flood.thread.join().unwrap());
+    logger.stop();
+    let mut seen = BTreeSet::new();
+    for path in 0..3 {
+        let file = cluster.log_dir("logger-1").join(format!("flood-{path}.log"));
+        let text = read_text(&file).unwrap();
+        assert_complete(&file, &text);
+        for line in records(&text) {
+            let mut numbers = line.split('\t').take(2).map(|n| n.parse::<u64>().unwrap());
+            let record = (numbers.next().unwrap(), numbers.next().unwrap());
+            assert!(seen.insert(record), "{record:?} is doubled");
+        }
+    }
+    assert_eq!(seen.len() as u64, PRODUCERS * BATCHES * Flood::RECORDS);
+}
+
+/// Sends batches of 64 MiB, small ones between them, and returns what the logger took of memory.
+fn check_large_batches(options: &str) -> u64 {
+    const LARGE: u64 = 64 * MIB / (PAD as u64 + 40);
+
+    let cluster = Cluster::new(NODES, options);
+    let mut logger = cluster.logger("logger-1");
+    let at_start = logger.memory();
+    let peer = RawPeer::connect(SocketKind::Push, &logger.endpoint("log"));
+    let mut next = 0;
+    for records in [10, LARGE, 10, LARGE, LARGE, 10] {
+        let payload = batch("large", 1, next..next + records);
+        next += records;
+        send(&peer, &payload);
+    }
+    logger.wait_metric("zcluster_logger_records_written_total", next as f64);
+    assert!(logger.health().0);
+    assert_eq!(logger.metric("zcluster_logger_memory_bytes"), 0.0);
+    let peak = logger.peak_memory() - at_start;
+    drop(peer);
+    logger.stop();
+    let file = cluster.log_dir("logger-1").join("large.log");
+    let text = read_text(&file).unwrap();
+    assert_complete(&file, &text);
+    let numbers =
+        records(&text).map(|line| line.split('\t').nth(1).unwrap().parse::<u64>().unwrap());
+    assert!(numbers.eq(0..next), "all of them, in order");
+    eprintln!("{options:?}: {peak} bytes more than at start");
+    peak
+}
+
+#[test]
+fn batches_as_large_as_zeek_makes_them_are_written() {
+    check_large_batches("");
+}
+
+#[test]
+fn batches_larger_than_all_memory_are_taken_in_alone() {
+    let peak = check_large_batches("[log]\nmax_memory = \"16MiB\"");
+    // One batch, and its text.
+    assert!(peak <= 4 * 64 * MIB, "{peak} bytes");
+}

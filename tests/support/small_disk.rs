@@ -1,0 +1,53 @@
+//! File systems of their own that fill up.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A small file system of its own, gone at the end of the test.
+pub struct SmallDisk(pub PathBuf);
+
+impl SmallDisk {
+    /// Mounts it; `None`, said on stderr, where that is not permitted.
+    pub fn mount(folder: PathBuf, options: &str) -> Option<Self> {
+        fs::create_dir_all(&folder).unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "none"])
+            .arg(&folder)
+            .output();
+        match mount {
+            Ok(output) if output.status.success() => Some(SmallDisk(folder)),
+            other => {
+                eprintln!("SKIPPED: cannot mount a file system: {other:?}");
+                None
+            }
+        }
+    }
+
+    /// Fills it up, until not even a byte finds room. What is returned frees it again.
+    pub fn fill(&self) -> Filler {
+        let filler = self.0.join(".filler");
+        let mut file = fs::File::create(&filler).unwrap();
+        // Until there is no room: the logger's own writes take part in that.
+        while file.write_all(&[0; 65536]).is_ok() {}
+        while file.write_all(&[0; 1]).is_ok() {}
+        Filler(filler)
+    }
+}
+
+/// What fills a disk.
+pub struct Filler(PathBuf);
+
+impl Filler {
+    /// Makes room again.
+    pub fn remove(self) {
+        fs::remove_file(self.0).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
