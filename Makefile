@@ -5,13 +5,9 @@ CARGO ?= cargo
 LAYOUT ?= cluster-layout.toml
 # Seconds each fuzz target runs.
 FUZZ_SECONDS ?= 30
-<<<<<<< HEAD
 FUZZ_TARGETS := broker_bin broker_json frames zeek_bin zmtp
-=======
 # Rounds in which a logger is killed.
 CHAOS_ROUNDS ?= 50
-FUZZ_TARGETS := broker_bin broker_json frames zeek_bin
->>>>>>> h-tests
 
 .PHONY: help tools build cluster test chaos lint bench fuzz doc clean
 

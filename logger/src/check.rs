@@ -117,7 +117,7 @@ impl Report {
         {
             self.warnings.push(format!(
                 "the rotation directory {} is on another file system than the log directory {}: \
-                 files cannot be renamed from one to the other",
+                 rotated files are copied, which takes time and room",
                 rotation_dir.display(),
                 dir.display()
             ));

@@ -73,6 +73,9 @@ pub(crate) struct Writer {
     queue: queue::Receiver<ToWrite>,
     metrics: LoggerMetrics,
     trouble: Trouble,
+    is_in_trouble: bool,
+    /// Whether people were told of it: then they are told of its end, too.
+    has_told: bool,
     /// By the number of the log.
     logs: Vec<Option<Open>>,
     open_files: usize,
@@ -97,6 +100,8 @@ impl Writer {
             queue,
             metrics,
             trouble,
+            is_in_trouble: false,
+            has_told: false,
             logs: Vec::new(),
             open_files: 0,
             unsynced: Vec::new(),
@@ -239,8 +244,10 @@ impl Writer {
         }
         if let Some(more) = self.write_error.check(Instant::now()) {
             log::error!("{trouble}; trying again ({more} attempts since the last message)");
+            self.has_told = true;
         }
         self.trouble.set(Some(trouble));
+        self.is_in_trouble = true;
         if is_out_of_descriptors(error) {
             self.release_files(id);
         }
@@ -250,8 +257,10 @@ impl Writer {
     }
 
     fn end_trouble(&mut self) {
-        if self.trouble.get().is_some() {
+        if std::mem::take(&mut self.is_in_trouble) {
             self.trouble.set(None);
+        }
+        if std::mem::take(&mut self.has_told) {
             log::info!("log files can be written again");
         }
     }

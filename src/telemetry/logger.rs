@@ -54,7 +54,7 @@ pub struct LoggerMetrics {
     /// `zeek_cluster_zeromq_msg_errors_total`: multipart messages with a wrong number of frames,
     /// on any socket of the process.
     pub message_errors: Counter,
-    /// `zcluster_logger_queue_bytes`: bytes of batches that were received and are not written yet.
+    /// `zcluster_logger_queue_bytes`: bytes of text that waits for the disk.
     pub queue_bytes: Gauge,
     /// `zcluster_logger_open_files`: log files that are open.
     pub open_files: Gauge,
@@ -97,7 +97,7 @@ pub struct PathCounters {
     pub batches: Counter,
     /// `zcluster_logger_records_total{path}`: records in them.
     pub records: Counter,
-    /// `zcluster_logger_written_bytes_total{path}`: bytes handed to the file, before compression.
+    /// `zcluster_logger_written_bytes_total{path}`: bytes written to the file; with `gzip_level` those of the stream.
     pub written_bytes: Counter,
     /// `zcluster_logger_write_errors_total{path}`: failed attempts to open or write the file.
     pub write_errors: Counter,
@@ -133,7 +133,7 @@ impl LoggerMetrics {
             message_errors: t.message_errors(),
             queue_bytes: t.register(
                 "zcluster_logger_queue_bytes",
-                "Bytes of log batches received and not written yet",
+                "Bytes of log text that waits to be written",
             ),
             open_files: t.register("zcluster_logger_open_files", "Log files that are open"),
             memory_bytes: t.register(
@@ -159,10 +159,8 @@ impl LoggerMetrics {
                 .register("zcluster_logger_sync_failures", "Failed attempts to sync a log file"),
             path_batches: t.register("zcluster_logger_batches", "Log batches decoded, by path"),
             path_records: t.register("zcluster_logger_records", "Log records decoded, by path"),
-            path_written_bytes: t.register(
-                "zcluster_logger_written_bytes",
-                "Bytes written to log files before compression, by path",
-            ),
+            path_written_bytes: t
+                .register("zcluster_logger_written_bytes", "Bytes written to log files, by path"),
             path_write_errors: t.register(
                 "zcluster_logger_write_errors",
                 "Failed attempts to open or write a log file, by path",

@@ -11,8 +11,9 @@
 //! | `file` | where it is; absolute |
 //! | `terminating` | whether it was rotated because the logger ended |
 //!
-//! Times are seconds since 1970. A line is written in one piece and only after its file has its final name. It may be renamed
-//! away at any time (`logrotate` without `copytruncate`); the next line makes a new one.
+//! Times are seconds since 1970. A line is written in one piece, and only after its file has its
+//! final name. The manifest may be renamed away at any time (`logrotate` without `copytruncate`);
+//! the next line makes a new one.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
