@@ -17,7 +17,7 @@ use zcluster::telemetry::{LoggerMetrics, Telemetry};
 
 use crate::end::{Deadline, End, TellEnd};
 use crate::formatter::{self, Formatter, TextBuffers};
-use crate::intake::{Formatters, Intake, IntakeError, Sender};
+use crate::intake::{self, Formatters, Intake, IntakeError, Sender};
 use crate::logs::Logs;
 use crate::rotation::{
     self, BaseTime, Compression, Finisher, POSTPROCESSOR_TIMEOUT, Postprocessor, RotationSettings,
@@ -67,10 +67,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let deadline = Deadline::default();
     let pipeline = Pipeline::start(&layout, &name, &dir, &metrics, &deadline, tell_end)?;
     let Pipeline { formatters, .. } = &pipeline;
+    let shares = Shares::of(&layout);
     let intake = Intake::start(
         &layout,
         &endpoint,
-        Shares::of(&layout).under_way,
+        shares.intake,
         formatters.clone(),
         metrics.clone(),
         deadline.clone(),
@@ -148,12 +149,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// What each stage may take of `max_memory`, in bytes. Little waits for the processor, much for
-/// the disk; the rest is for unfinished messages, for what a single large batch takes beyond its
-/// share, and for tables.
+/// the disk; the rest is for what a single large batch takes beyond its share, and for tables.
 #[derive(Clone, Copy)]
 struct Shares {
-    /// Received, and not text yet.
-    under_way: usize,
+    intake: intake::Limits,
     /// Text that is being gathered, by all formatters.
     gathered: usize,
     /// Text that waits to be written.
@@ -163,7 +162,11 @@ struct Shares {
 impl Shares {
     fn of(layout: &Layout) -> Self {
         let all = usize::try_from(layout.log.max_memory).unwrap_or(usize::MAX);
-        Shares { under_way: all / 16, gathered: all / 8, to_write: all / 4 }
+        Shares {
+            intake: intake::Limits { under_way: all / 16, unfinished: all / 8 },
+            gathered: all / 8,
+            to_write: all / 4,
+        }
     }
 }
 

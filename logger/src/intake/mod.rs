@@ -109,7 +109,7 @@ pub(crate) struct OwnBatches {
 impl OwnBatches {
     /// Sends one; `false` when there is no room for it.
     pub(crate) fn send(&self, payload: &[u8]) -> bool {
-        if self.buffers.under_way() > 0 && !self.buffers.has_room(payload.len()) {
+        if !self.buffers.has_room() {
             return false;
         }
         let burst = Burst {
@@ -121,6 +121,15 @@ impl OwnBatches {
         let queue = &self.formatters.queues[self.formatters.index(payload)];
         !matches!(queue.try_send(burst, 0), Err(Rejected::Full(_)))
     }
+}
+
+/// How much memory may be in use, in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// Received, and not text yet.
+    pub(crate) under_way: usize,
+    /// Messages that have begun to arrive.
+    pub(crate) unfinished: usize,
 }
 
 /// The thread and how to stop it.
@@ -141,11 +150,11 @@ pub(crate) enum IntakeError {
 }
 
 impl Intake {
-    /// Binds the socket and starts to receive. `max_under_way`: bytes received and not formatted.
+    /// Binds the socket and starts to receive.
     pub(crate) fn start(
         layout: &Layout,
         endpoint: &str,
-        max_under_way: usize,
+        limits: Limits,
         formatters: Formatters,
         metrics: LoggerMetrics,
         deadline: Deadline,
@@ -160,12 +169,13 @@ impl Intake {
         poller.add(&*waker, WAKER, true, false)?;
         idle.add(&*waker, WAKER, true, false)?;
         poller.add(&listener, LISTENER, true, false)?;
-        let buffers = Buffers::new(max_under_way, Arc::clone(&waker), metrics.memory_bytes.clone());
+        let buffers =
+            Buffers::new(limits.under_way, Arc::clone(&waker), metrics.memory_bytes.clone());
         let receiver = Receiver {
             poller,
             idle,
             listener: Some(listener),
-            peers: Peers::new(options.max_message_size, max_under_way / 2, metrics.clone()),
+            peers: Peers::new(options.max_message_size, limits.unfinished, metrics.clone()),
             buffer: buffers.take(),
             buffers: Arc::clone(&buffers),
             inbox: Inbox::new(formatters, metrics),
@@ -236,7 +246,7 @@ impl Receiver {
             {
                 return Ok(self.inbox.lost);
             }
-            let may_read = self.buffers.has_room(self.peers.held());
+            let may_read = self.buffers.has_room();
             let timeout = if ending.is_some() || !may_read || self.peers.need_attention() {
                 Some(TICK)
             } else {

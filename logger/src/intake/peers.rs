@@ -66,11 +66,6 @@ impl Peers {
         self.all.is_empty()
     }
 
-    /// Memory of all unfinished messages.
-    pub(super) fn held(&self) -> usize {
-        self.held
-    }
-
     /// Whether something happens by itself before long.
     pub(super) fn need_attention(&self) -> bool {
         self.greeting > 0 || self.waiting > 0 || self.accept_again.is_some()
@@ -133,12 +128,11 @@ impl Peers {
         let must_wait = peer.is_large() && others + peer.need() > self.max_held;
         if must_wait {
             let (holder, _) = *self.turn.get_or_insert((key, Instant::now()));
-            if holder != key {
-                if !peer.is_waiting {
-                    peer.is_waiting = true;
-                    self.waiting += 1;
-                    let _ = poller.change(&peer.stream, key, false, peer.waits_to_write);
-                }
+            // One that waits already is only told of when its connection has broken.
+            if holder != key && !peer.is_waiting {
+                peer.is_waiting = true;
+                self.waiting += 1;
+                let _ = poller.change(&peer.stream, key, false, peer.waits_to_write);
                 return false;
             }
         }
@@ -171,7 +165,10 @@ impl Peers {
                 self.refuse(fault, &peer.peer, &error.to_string());
             }
             (Gone::Torn, _) if peer.is_open() => {
-                log::warn!("{} went in the middle of a log batch", peer.peer);
+                if let Some(more) = self.peer_warning.check(&"torn", Instant::now()) {
+                    let peer = &peer.peer;
+                    log::warn!("{peer} went in the middle of a log batch ({more} more like this)");
+                }
             }
             (Gone::Io(error), _) => log::debug!("{}: {error}", peer.peer),
             _ => log::debug!("{} has gone", peer.peer),
