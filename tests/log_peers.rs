@@ -192,6 +192,8 @@ fn peers_that_come_and_go_leave_nothing() {
     are_gone();
     let grown = logger.memory().saturating_sub(before);
     assert!(grown < 4 << 20, "{grown} bytes more than before");
+    let said = logger.stderr().lines().count();
+    assert!(said < 20, "{said} lines about it");
     assert_eq!(logger.metric("zcluster_logger_memory_bytes"), 0.0);
 
     let mut stream = send_garbage(&endpoint, &handshake(SocketType::Push));

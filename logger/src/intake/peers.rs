@@ -171,7 +171,10 @@ impl Peers {
                 self.refuse(fault, &peer.peer, &error.to_string());
             }
             (Gone::Torn, _) if peer.is_open() => {
-                log::warn!("{} went in the middle of a log batch", peer.peer);
+                if let Some(more) = self.peer_warning.check(&"torn", Instant::now()) {
+                    let peer = &peer.peer;
+                    log::warn!("{peer} went in the middle of a log batch ({more} more like this)");
+                }
             }
             (Gone::Io(error), _) => log::debug!("{}: {error}", peer.peer),
             _ => log::debug!("{} has gone", peer.peer),
