@@ -20,7 +20,7 @@ const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
 const MIB: u64 = 1 << 20;
 /// The text of each record beside its numbers, in bytes.
-const PAD: usize = 1000;
+const PAD: usize = 4000;
 
 fn batch(path: &str, producer: u64, numbers: std::ops::Range<u64>) -> Vec<u8> {
     let fields = vec![
@@ -49,7 +49,7 @@ struct Flood {
 
 impl Flood {
     /// Records of each batch.
-    const RECORDS: u64 = 100;
+    const RECORDS: u64 = 25;
 
     fn start(logger: &Process, producer: u64, batches: u64) -> Self {
         let sent = Arc::new(AtomicU64::new(0));
@@ -123,7 +123,7 @@ fn check_large_batches(options: &str) -> u64 {
     let at_start = logger.memory();
     let peer = RawPeer::connect(SocketKind::Push, &logger.endpoint("log"));
     let mut next = 0;
-    for records in [10, LARGE, 10, LARGE, LARGE, 10] {
+    for records in [10, LARGE, 10, LARGE, 10] {
         let payload = batch("large", 1, next..next + records);
         next += records;
         send(&peer, &payload);

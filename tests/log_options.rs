@@ -1,0 +1,239 @@
+//! What options of `[log]` do to files: gzip streams, what differs by path, few descriptors; and
+//! `--check`, which only tells.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::log_dir::{assert_complete, check_manifest, log_files, read_text, records};
+use support::producer::{self, PATH, Producer};
+use support::raw::RawPeer;
+use support::{Cluster, Ended, NodeSpec, Process, binary, command, run_to_end, wait_for};
+use zcluster::transport::SocketKind;
+use zcluster::wire::LogMessage;
+use zcluster::wire::zeek_bin::{BatchBuilder, LogSchema, LogValue};
+
+const NODES: &[NodeSpec<'static>] =
+    &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
+
+/// A batch of numbered records under that path.
+fn batch(path: &str, numbers: std::ops::Range<u64>) -> Vec<u8> {
+    let schema = LogSchema::new("Test::NUMBERS", path, producer::schema().fields);
+    let mut batch = BatchBuilder::new(schema).unwrap();
+    for n in numbers {
+        batch.push(&[LogValue::from("peer"), LogValue::Count(n)]).unwrap();
+    }
+    batch.finish()
+}
+
+fn send(peer: &RawPeer, payload: &[u8]) {
+    peer.send(&[LogMessage::KIND, b"peer", LogMessage::ZEEK_BIN, payload]);
+}
+
+/// The numbers in a text of one producer.
+fn numbers(text: &str) -> impl Iterator<Item = u64> {
+    records(text).map(|line| line.split_once('\t').unwrap().1.parse().unwrap())
+}
+
+#[test]
+fn files_that_are_gzip_streams_read_at_any_time() {
+    let options = "[log]\ngzip_level = 6\nflush_interval = \"10ms\"\nwrite_buffer_size = 100";
+    let cluster = Cluster::new(NODES, options);
+    let mut logger = cluster.logger("logger-1");
+    let file = cluster.log_dir("logger-1").join("numbers.log.gz");
+    let producer = Producer::start(&cluster, "worker-1");
+    for more in [1, 1000, 10_000] {
+        logger.wait_metric("zcluster_logger_records_written_total", f64::from(more));
+        let text = read_text(&file).unwrap();
+        let whole = &text[..=text.rfind('\n').unwrap()];
+        let count = numbers(whole).zip(0..).inspect(|(n, expected)| assert_eq!(n, expected));
+        assert!(count.count() >= more as usize, "what counts as written can be read");
+    }
+    let (_, written) = producer.finish();
+    logger.stop();
+    let text = read_text(&file).unwrap();
+    assert_complete(&file, &text);
+    assert!(numbers(&text).eq(0..written));
+    // Also for those who do not bear a stream without an end.
+    let mut whole = Vec::new();
+    let mut strict = flate2::read::MultiGzDecoder::new(fs::File::open(&file).unwrap());
+    std::io::Read::read_to_end(&mut strict, &mut whole).unwrap();
+    assert_eq!(whole, text.as_bytes());
+}
+
+#[test]
+fn rotated_files_are_compressed_with_gzip() {
+    let options = "[log]\nrotation = \"1h\"\ncompress = \"gzip\"\ncompress_level = 9";
+    let cluster = Cluster::new(NODES, options);
+    let mut logger = cluster.logger("logger-1");
+    let peer = RawPeer::connect(SocketKind::Push, &logger.endpoint("log"));
+    send(&peer, &batch("a", 0..1000));
+    send(&peer, &batch("b", 0..1));
+    drop(peer);
+    logger.stop();
+    let log_dir = cluster.log_dir("logger-1");
+    let rotated: Vec<PathBuf> = check_manifest(&log_dir).into_keys().collect();
+    assert_eq!(rotated, log_files(&log_dir));
+    let counts: Vec<usize> = rotated
+        .iter()
+        .map(|file| {
+            assert!(file.to_str().unwrap().ends_with(".log.gz"));
+            let text = read_text(file).unwrap();
+            assert_complete(file, &text);
+            records(&text).count()
+        })
+        .collect();
+    assert_eq!(counts, [1000, 1]);
+}
+
+#[test]
+fn each_path_may_differ() {
+    let options = r#"[log]
+        rotation = "1h"
+        [log.path.numbers]
+        format = "json"
+        rotation = 0
+        [log.path."noise"]
+        disabled = true
+        [log.path."long name"]
+        rename = "short"
+        rotation = 0
+        include = ["n"]
+        [log.path.secret]
+        rotation = 0
+        exclude = ["producer"]
+        [log.path.rotated]
+        fsync = "batch""#;
+    let cluster = Cluster::new(NODES, options);
+    let mut logger = cluster.logger("logger-1");
+    let peer = RawPeer::connect(SocketKind::Push, &logger.endpoint("log"));
+    for path in [PATH, "noise", "long name", "secret", "rotated"] {
+        send(&peer, &batch(path, 0..2));
+    }
+    drop(peer);
+    logger.stop();
+    let log_dir = cluster.log_dir("logger-1");
+    let rotated: Vec<PathBuf> = check_manifest(&log_dir).into_keys().collect();
+    assert_eq!(rotated.len(), 1);
+    let file = |name: &str| log_dir.join(name);
+    let files: BTreeSet<PathBuf> = log_files(&log_dir).into_iter().collect();
+    let expected = ["numbers.log", "secret.log", "short.log"].map(file);
+    assert_eq!(files, expected.iter().chain(&rotated).cloned().collect());
+
+    let json = fs::read_to_string(file("numbers.log")).unwrap();
+    assert_eq!(json, "{\"producer\":\"peer\",\"n\":0}\n{\"producer\":\"peer\",\"n\":1}\n");
+    for name in ["secret.log", "short.log"] {
+        let text = read_text(&file(name)).unwrap();
+        assert_complete(&file(name), &text);
+        assert!(text.contains("#fields\tn\n#types\tcount\n0\n1\n#close"), "{name}: {text}");
+    }
+    let text = read_text(&rotated[0]).unwrap();
+    assert!(text.contains("\n#path\trotated\n"), "{text}");
+    assert_complete(&rotated[0], &text);
+}
+
+#[test]
+fn more_logs_than_descriptors() {
+    const PATHS: u64 = 200;
+    const ROUNDS: u64 = 3;
+
+    let cluster = Cluster::new(NODES, "[log]\nflush_interval = \"50ms\"");
+    let program = binary("zcluster-logger");
+    let args = [program.to_str().unwrap(), "--layout", cluster.layout_arg(), "--node", "logger-1"];
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 60 && exec \"$@\"", "sh"]).args(args);
+    let mut logger = Process::start_command("logger-1", &mut limited);
+    let peer = RawPeer::connect(SocketKind::Push, &logger.endpoint("log"));
+    for round in 0..ROUNDS {
+        for path in 0..PATHS {
+            send(&peer, &batch(&format!("path-{path}"), 2 * round..2 * round + 2));
+        }
+        let records = 2 * PATHS * (round + 1);
+        // All that can be had are not taken: others can connect and ask.
+        logger.wait_metric("zcluster_logger_records_written_total", records as f64);
+    }
+    assert!(logger.health().0, "{}", logger.health().1);
+    drop(peer);
+    logger.stop();
+    let files = log_files(&cluster.log_dir("logger-1"));
+    assert_eq!(files.len() as u64, PATHS);
+    for file in files {
+        let text = read_text(&file).unwrap();
+        assert_complete(&file, &text);
+        assert_eq!(text.matches("#fields").count(), 1, "{}", file.display());
+        assert!(numbers(&text).eq(0..2 * ROUNDS), "{}: {text}", file.display());
+    }
+}
+
+fn check(cluster: &Cluster) -> Ended {
+    let args = ["--layout", cluster.layout_arg(), "--node", "logger-1", "--check"];
+    run_to_end(command("zcluster-logger").args(args))
+}
+
+/// The names in a folder.
+fn names(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn check_tells_and_leaves_no_trace() {
+    let options = "[log]\nrotation = \"1h\"\ncompress = \"zstd\"\nmax_memory = \"1GiB\"\n\
+                   rotation_postprocessor = \"true\"\n[log.path.conn]\nformat = \"json\"";
+    let cluster = Cluster::new(NODES, options);
+    let ended = check(&cluster);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    for line in [
+        "log directory: ",
+        "compression: zstd level 3",
+        "memory: at most 1.0 GiB",
+        "path conn: format json",
+    ] {
+        assert!(ended.stdout.contains(&format!("\n{line}")), "{line:?} in {}", ended.stdout);
+    }
+    assert_eq!(names(cluster.dir.path()), std::slice::from_ref(&cluster.layout));
+    // Beside a logger that runs, too.
+    let mut logger = cluster.logger("logger-1");
+    assert_eq!(check(&cluster).code, Some(0));
+    logger.stop();
+}
+
+#[test]
+fn check_has_an_exit_code_for_each_kind_of_mistake() {
+    for (options, code, what) in [
+        ("[log]\nrotation_postprocessor = \"/no/such/program -x\"", 78, "/no/such/program"),
+        ("[log]\ncompress = \"rar\"", 78, "rar"),
+        ("[log]\nrotation_dir = \"{dir}/cluster-layout.toml/x\"", 74, "cluster-layout.toml"),
+    ] {
+        let cluster = Cluster::new(NODES, options);
+        let ended = check(&cluster);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert!(ended.stderr.contains(what), "{ended:?}");
+        assert_eq!(names(cluster.dir.path()), std::slice::from_ref(&cluster.layout));
+    }
+    let cluster = Cluster::new(NODES, "");
+    let args = ["--layout", cluster.layout_arg(), "--node", "worker-1", "--check"];
+    assert_eq!(run_to_end(command("zcluster-logger").args(args)).code, Some(78));
+}
+
+#[test]
+fn the_directory_of_a_killed_logger_of_another_format_is_put_in_order() {
+    // JSON has no footer; what is torn is cut all the same.
+    let cluster = Cluster::new(NODES, "[log]\nformat = \"json\"");
+    let log_dir = cluster.log_dir("logger-1");
+    fs::create_dir_all(&log_dir).unwrap();
+    fs::write(log_dir.join("numbers.log"), "{\"n\":0}\n{\"n\":1}\n{\"n\":").unwrap();
+    let mut logger = cluster.logger("logger-1");
+    let lines = wait_for("the log to be announced", || {
+        let lines = support::log_dir::manifest(&log_dir);
+        (!lines.is_empty()).then_some(lines)
+    });
+    assert_eq!(lines[0]["records"], 2);
+    logger.stop();
+    let rotated: Vec<PathBuf> = check_manifest(&log_dir).into_keys().collect();
+    assert_eq!(fs::read_to_string(&rotated[0]).unwrap(), "{\"n\":0}\n{\"n\":1}\n");
+    assert_eq!(log_files(&log_dir), rotated);
+}
