@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::{Resource, getrlimit};
 use zcluster::layout::Fsync;
 use zcluster::queue::{self, Empty};
 use zcluster::rate_limit::RateLimit;
@@ -79,6 +80,7 @@ pub(crate) struct Writer {
     /// By the number of the log.
     logs: Vec<Option<Open>>,
     open_files: usize,
+    max_open_files: usize,
     /// Logs that are to be synced once the queue is empty.
     unsynced: Vec<usize>,
     /// Records given up because the process is to end.
@@ -95,6 +97,7 @@ impl Writer {
         metrics: LoggerMetrics,
         trouble: Trouble,
     ) -> Self {
+        let most = if settings.gzip_level > 0 { MAX_OPEN_STREAMS } else { MAX_OPEN_FILES };
         Writer {
             settings,
             queue,
@@ -104,6 +107,7 @@ impl Writer {
             has_told: false,
             logs: Vec::new(),
             open_files: 0,
+            max_open_files: most.min(half_of_all_descriptors()).max(1),
             unsynced: Vec::new(),
             lost_at_end: 0,
             uses: 0,
@@ -248,8 +252,8 @@ impl Writer {
         }
         self.trouble.set(Some(trouble));
         self.is_in_trouble = true;
-        if is_out_of_descriptors(error) {
-            self.release_files(id);
+        if is_out_of_descriptors(error) && self.release_files(id) {
+            return true;
         }
         self.metrics.queue_bytes.set(self.queue.depth().1 as i64);
         std::thread::park_timeout(RETRY_INTERVAL);
@@ -341,8 +345,7 @@ impl Writer {
         self.uses += 1;
         let Some(open) = &mut self.logs[id] else { return };
         open.file.last_used = self.uses;
-        let max = if self.settings.gzip_level > 0 { MAX_OPEN_STREAMS } else { MAX_OPEN_FILES };
-        if open.file.is_open() || self.open_files < max {
+        if open.file.is_open() || self.open_files < self.max_open_files {
             return;
         }
         let others = self.logs.iter_mut().flatten().filter(|open| open.file.is_open());
@@ -352,8 +355,9 @@ impl Writer {
         }
     }
 
-    /// The system has no more descriptors: gives back those of half of the other logs.
-    fn release_files(&mut self, but: usize) {
+    /// The system has no more descriptors: gives back those of half of the other logs. `false`
+    /// where there are none.
+    fn release_files(&mut self, but: usize) -> bool {
         let others = self.logs.iter().flatten();
         let others = others.filter(|open| open.file.is_open() && open.log.id != but);
         let mut others: Vec<_> = others.map(|open| (open.file.last_used, open.log.id)).collect();
@@ -361,6 +365,7 @@ impl Writer {
         for (_, id) in &others[..others.len().div_ceil(2)] {
             self.release(*id);
         }
+        !others.is_empty()
     }
 
     fn release(&mut self, id: usize) {
@@ -495,6 +500,12 @@ impl Open {
         plan.formatter.header(&time, &mut text);
         text
     }
+}
+
+/// Peers and whoever asks for metrics need the others.
+fn half_of_all_descriptors() -> usize {
+    let granted = getrlimit(Resource::Nofile).current;
+    granted.and_then(|all| usize::try_from(all / 2).ok()).unwrap_or(usize::MAX)
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
