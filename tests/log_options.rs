@@ -11,7 +11,7 @@ use std::process::Command;
 
 use support::log_dir::{assert_complete, check_manifest, log_files, read_text, records};
 use support::producer::{self, PATH, Producer};
-use support::raw::RawPeer;
+use support::raw::{RawPeer, tcp};
 use support::{Cluster, Ended, NodeSpec, Process, binary, command, run_to_end, wait_for};
 use zcluster::transport::SocketKind;
 use zcluster::wire::LogMessage;
@@ -136,37 +136,80 @@ fn each_path_may_differ() {
     assert_complete(&rotated[0], &text);
 }
 
+/// A logger with few descriptors gets records of many more logs.
+struct FewDescriptors {
+    cluster: Cluster,
+    logger: Process,
+    peer: RawPeer,
+}
+
+impl FewDescriptors {
+    const DESCRIPTORS: u64 = 60;
+    const PATHS: u64 = 200;
+
+    fn start() -> Self {
+        let cluster = Cluster::new(NODES, "[log]\nflush_interval = \"50ms\"");
+        let program = binary("zcluster-logger");
+        let limit = format!("ulimit -n {} && exec \"$@\"", Self::DESCRIPTORS);
+        let mut command = Command::new("sh");
+        command.args(["-c", &limit, "sh"]).arg(program);
+        command.args(["--layout", cluster.layout_arg(), "--node", "logger-1"]);
+        let logger = Process::start_command("logger-1", &mut command);
+        let peer = RawPeer::connect(SocketKind::Push, &logger.endpoint("log"));
+        FewDescriptors { cluster, logger, peer }
+    }
+
+    /// Sends two records to each log.
+    fn send(&self, round: u64) {
+        for path in 0..Self::PATHS {
+            send(&self.peer, &batch(&format!("path-{path}"), 2 * round..2 * round + 2));
+        }
+    }
+
+    /// Stops the logger and checks that each file has what it should.
+    fn finish(mut self, rounds: u64) {
+        drop(self.peer);
+        self.logger.stop();
+        let files = log_files(&self.cluster.log_dir("logger-1"));
+        assert_eq!(files.len() as u64, Self::PATHS);
+        for file in files {
+            let text = read_text(&file).unwrap();
+            assert_complete(&file, &text);
+            assert_eq!(text.matches("#fields").count(), 1, "{}", file.display());
+            assert!(numbers(&text).eq(0..2 * rounds), "{}: {text}", file.display());
+        }
+    }
+}
+
 #[test]
 fn more_logs_than_descriptors() {
-    const PATHS: u64 = 200;
-    const ROUNDS: u64 = 3;
+    let few = FewDescriptors::start();
+    for round in 0..3 {
+        few.send(round);
+        let records = 2 * FewDescriptors::PATHS * (round + 1);
+        // Not all that can be had are taken: others can connect and ask.
+        few.logger.wait_metric("zcluster_logger_records_written_total", records as f64);
+    }
+    let open = few.logger.metric("zcluster_logger_open_files");
+    assert!(open <= FewDescriptors::DESCRIPTORS as f64 / 2.0, "{open} files are open");
+    assert!(few.logger.health().0, "{}", few.logger.health().1);
+    assert!(!few.logger.stderr().contains("Too many open files"));
+    few.finish(3);
+}
 
-    let cluster = Cluster::new(NODES, "[log]\nflush_interval = \"50ms\"");
-    let program = binary("zcluster-logger");
-    let args = [program.to_str().unwrap(), "--layout", cluster.layout_arg(), "--node", "logger-1"];
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 60 && exec \"$@\"", "sh"]).args(args);
-    let mut logger = Process::start_command("logger-1", &mut limited);
-    let peer = RawPeer::connect(SocketKind::Push, &logger.endpoint("log"));
-    for round in 0..ROUNDS {
-        for path in 0..PATHS {
-            send(&peer, &batch(&format!("path-{path}"), 2 * round..2 * round + 2));
-        }
-        let records = 2 * PATHS * (round + 1);
-        // All that can be had are not taken: others can connect and ask.
-        logger.wait_metric("zcluster_logger_records_written_total", records as f64);
-    }
-    assert!(logger.health().0, "{}", logger.health().1);
-    drop(peer);
-    logger.stop();
-    let files = log_files(&cluster.log_dir("logger-1"));
-    assert_eq!(files.len() as u64, PATHS);
-    for file in files {
-        let text = read_text(&file).unwrap();
-        assert_complete(&file, &text);
-        assert_eq!(text.matches("#fields").count(), 1, "{}", file.display());
-        assert!(numbers(&text).eq(0..2 * ROUNDS), "{}: {text}", file.display());
-    }
+#[test]
+fn peers_that_take_all_descriptors() {
+    let few = FewDescriptors::start();
+    few.logger.wait_metric("zcluster_logger_connections", 1.0);
+    let endpoint = few.logger.endpoint("log");
+    let idle: Vec<_> = (0..FewDescriptors::DESCRIPTORS).map(|_| tcp(&endpoint)).collect();
+    few.logger.wait_stderr("cannot accept a connection: Too many open files");
+    // The first has nothing to write to until somebody goes.
+    few.send(0);
+    few.logger.wait_stderr("Too many open files (os error 24); trying again");
+    drop(idle);
+    few.send(1);
+    few.finish(2);
 }
 
 fn check(cluster: &Cluster) -> Ended {
