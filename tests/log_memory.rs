@@ -98,7 +98,9 @@ fn producers_that_outrun_a_full_disk_wait_and_memory_stays_within_its_bound() {
     assert!(peak - at_start <= LIMIT / 2 * 3, "{at_start} at start, {peak} at most");
 
     filler.remove();
-    floods.into_iter().for_each(|flood| flood.thread.join().unwrap());
+    for flood in floods {
+        flood.thread.join().unwrap();
+    }
     logger.stop();
     let mut seen = BTreeSet::new();
     for path in 0..3 {

@@ -149,7 +149,9 @@ fn bytes_that_come_one_by_one_make_whole_messages() {
             [handshake(SocketType::Push), both].concat().into_iter()
         })
         .collect();
-    streams.iter().for_each(|stream| stream.set_nodelay(true).unwrap());
+    for stream in &streams {
+        stream.set_nodelay(true).unwrap();
+    }
     while let [Some(first), Some(second), Some(third)] =
         [bytes[0].next(), bytes[1].next(), bytes[2].next()]
     {

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
@@ -82,7 +83,7 @@ pub fn check_manifest(log_dir: &Path) -> BTreeMap<PathBuf, Json> {
         });
         let file = PathBuf::from(line["file"].as_str().unwrap());
         let bytes = fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let sum: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        let sum = HEXLOWER.encode(&Sha256::digest(&bytes));
         assert_eq!(line["sha256"], sum, "{line}");
         assert_eq!(line["size"], bytes.len(), "{line}");
         let text = read_text(&file).unwrap();

@@ -30,7 +30,7 @@ impl SmallDisk {
         let filler = self.0.join(".filler");
         let mut file = fs::File::create(&filler).unwrap();
         // Until there is no room: the logger's own writes take part in that.
-        while file.write_all(&[0; 65536]).is_ok() {}
+        while file.write_all(&[0; 4096]).is_ok() {}
         while file.write_all(&[0; 1]).is_ok() {}
         Filler(filler)
     }
