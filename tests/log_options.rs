@@ -144,7 +144,7 @@ struct FewDescriptors {
 }
 
 impl FewDescriptors {
-    const DESCRIPTORS: u64 = 60;
+    const DESCRIPTORS: u64 = 80;
     const PATHS: u64 = 200;
 
     fn start() -> Self {

@@ -20,6 +20,7 @@ use support::log_dir::{
 };
 use support::producer;
 use support::raw::RawPeer;
+use support::small_disk::SmallDisk;
 use support::{Cluster, NodeSpec, PATIENCE, Process, Signal, binary, wait_for};
 use zcluster::transport::SocketKind;
 use zcluster::wire::LogMessage;
@@ -325,6 +326,42 @@ fn a_directory_without_permission_holds_rotation_and_records_back() {
     assert_complete(&rotated[0], &read_text(&rotated[0]).unwrap());
     let all: Vec<u64> = [numbers(&rotated[0]), numbers(&single.live())].concat();
     assert_eq!(all, [0, 1, 2, 3]);
+}
+
+#[test]
+fn rotated_files_wait_for_room_on_another_file_system() {
+    let options = "[log]\nflush_interval = \"10ms\"\ncompress = \"zstd\"\n\
+                   rotation_dir = \"{dir}/archive\"";
+    let cluster = Cluster::new(ONE_LOGGER, options);
+    let archive = cluster.dir.path().join("archive");
+    let Some(disk) = SmallDisk::mount(archive.clone(), "size=1m") else { return };
+    let logger = cluster.logger("logger-1");
+    let mut single = Single::on(cluster, logger);
+    let filler = disk.fill();
+    for _ in 0..2 {
+        single.write();
+        single.logger.signal(Signal::HUP);
+        wait_for("the log to be gone", || (!single.live().exists()).then_some(()));
+    }
+    let reason = wait_for("the logger to say that it is not well", || {
+        let (healthy, reason) = single.logger.health();
+        (!healthy).then_some(reason)
+    });
+    assert!(reason.contains("No space left on device"), "{reason}");
+    // Writing goes on meanwhile.
+    single.write();
+    assert_eq!(log_files(&archive).len(), 0);
+    filler.remove();
+    single.wait_announced(2);
+    wait_for("the logger to be well again", || single.logger.health().0.then_some(()));
+    single.logger.stop();
+    let rotated: Vec<PathBuf> =
+        check_manifest(&single.cluster.log_dir("logger-1")).into_keys().collect();
+    assert_eq!(rotated, log_files(&archive));
+    let mut all: Vec<u64> = rotated.iter().flat_map(|file| numbers(file)).collect();
+    all.sort_unstable();
+    assert_eq!(all, [0, 1]);
+    assert_eq!(numbers(&single.live()), [2]);
 }
 
 #[test]
