@@ -18,7 +18,7 @@ use std::time::Duration;
 use support::log_dir::{
     MANIFEST, assert_complete, check_manifest, log_files, manifest, read_text, records,
 };
-use support::producer;
+use support::producer::{self, Producer};
 use support::raw::RawPeer;
 use support::small_disk::SmallDisk;
 use support::{Cluster, NodeSpec, PATIENCE, Process, Signal, binary, wait_for};
@@ -326,6 +326,52 @@ fn a_directory_without_permission_holds_rotation_and_records_back() {
     assert_complete(&rotated[0], &read_text(&rotated[0]).unwrap());
     let all: Vec<u64> = [numbers(&rotated[0]), numbers(&single.live())].concat();
     assert_eq!(all, [0, 1, 2, 3]);
+}
+
+/// Fills the disk under load and frees it again, a few times.
+fn check_disk_that_fills_up(options: &str) {
+    let options = format!(
+        "log_sndhwm = 10\n[log]\nwrite_buffer_size = 100\nflush_interval = \"20ms\"\n{options}"
+    );
+    let cluster = Cluster::new(ONE_LOGGER, &options);
+    let log_dir = cluster.log_dir("logger-1");
+    let Some(disk) = SmallDisk::mount(log_dir.clone(), "size=32m") else { return };
+    let mut logger = cluster.logger("logger-1");
+    let producer = Producer::start(&cluster, "worker-1");
+    for _ in 0..3 {
+        let so_far = logger.metric("zcluster_logger_records_written_total");
+        logger.wait_metric("zcluster_logger_records_written_total", so_far + 2000.0);
+        let filler = disk.fill();
+        wait_for("the logger to say that it is not well", || (!logger.health().0).then_some(()));
+        filler.remove();
+        wait_for("the logger to be well again", || logger.health().0.then_some(()));
+    }
+    let (_, written) = producer.finish();
+    logger.stop();
+    let announced = check_manifest(&log_dir);
+    let mut counts = vec![0; written as usize];
+    for file in log_files(&log_dir) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let is_live = ["numbers.log", "numbers.log.gz"].contains(&name);
+        assert!(is_live || announced.contains_key(&file), "{name}: no line in {MANIFEST}");
+        let text = read_text(&file).unwrap();
+        assert_complete(&file, &text);
+        for line in records(&text) {
+            let n: usize = line.strip_prefix("worker-1\t").unwrap().parse().unwrap();
+            counts[n] += 1;
+        }
+    }
+    assert_eq!(counts.iter().position(|count| *count != 1), None, "lost or doubled");
+}
+
+#[test]
+fn a_disk_that_fills_up_between_rotations_costs_no_record() {
+    check_disk_that_fills_up("rotation = \"1s\"\ncompress = \"zstd\"\nfsync = \"batch\"");
+}
+
+#[test]
+fn a_disk_that_fills_up_under_gzip_streams_costs_no_record() {
+    check_disk_that_fills_up("rotation = \"1s\"\ngzip_level = 1\nfsync = \"interval\"");
 }
 
 #[test]
