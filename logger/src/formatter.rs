@@ -24,6 +24,11 @@ const PIECE: usize = 128 << 10;
 const KEPT_CAPACITY: std::ops::Range<usize> = 64 << 10..1 << 20;
 /// How many of them.
 const KEPT: usize = 16;
+/// From that size on a batch is refused if the names of its columns, which stand in every line of
+/// JSON, make more than [`MAX_GROWTH`] times its bytes: a hostile batch must not become gigabytes.
+const LARGE: usize = 1 << 20;
+/// Zeek's logs have names of two or three times the bytes of their values.
+const MAX_GROWTH: u64 = 8;
 /// What a piece costs beside its text.
 const PIECE_OVERHEAD: usize = 256;
 
@@ -174,6 +179,10 @@ impl Formatter {
         if batch.num_records() == 0 {
             return Ok(());
         }
+        if payload.len() > LARGE && names_text(&batch) > MAX_GROWTH * payload.len() as u64 {
+            let what = format!("path {}: its text would be much larger than the batch", batch.path);
+            return Err((BatchFault::Limit, what));
+        }
         let plan = match plan {
             Some(plan) => plan,
             None => self.make_plan(&batch)?,
@@ -187,10 +196,16 @@ impl Formatter {
             gathered.text = self.settings.text_buffers.take();
         }
         let before = gathered.text.len();
-        let records = plan
-            .formatter
-            .format_batch(&batch, &mut gathered.text)
-            .map_err(|error| (BatchFault::Payload, format!("path {}: {error}", batch.path)))?;
+        let records = match plan.formatter.format_batch(&batch, &mut gathered.text) {
+            Ok(records) => records,
+            Err(error) => {
+                if before == 0 {
+                    // Of a batch that leaves nothing no memory is kept.
+                    gathered.text = Vec::new();
+                }
+                return Err((BatchFault::Payload, format!("path {}: {error}", batch.path)));
+            }
+        };
         let more = gathered.text.len() - before;
         if gathered.records == 0 {
             gathered.since = received;
@@ -279,4 +294,12 @@ impl Formatter {
             self.lost += records;
         }
     }
+}
+
+/// Bytes that the names of the columns take in the text of a batch, at most.
+fn names_text(batch: &Batch<'_>) -> u64 {
+    let header = batch.header_bytes();
+    // Bytes that are not ASCII become `\\xNN`.
+    let factor = if header.is_ascii() { 1 } else { 5 };
+    header.len() as u64 * factor * u64::from(batch.num_records())
 }

@@ -9,19 +9,25 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use bstr::ByteSlice;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+
+/// Capacity kept of what is to be written again if syncing fails.
+const KEPT_CAPACITY: usize = 1 << 20;
 
 /// Why a write did not succeed.
 #[derive(Debug)]
 pub(crate) enum WriteError {
     /// The system says so; trying again goes on where it stopped.
     Io(io::Error),
+    /// It says so of this one name: trying again does not help, and other logs are fine.
+    BadName(io::Error),
     /// The file at that name is another one, or none: what was to be written starts over, below a
-    /// header of its own.
-    Replaced,
+    /// header of its own, but for so many bytes of the text, whole lines that the old file has.
+    Replaced(usize),
 }
 
 impl From<io::Error> for WriteError {
@@ -97,7 +103,8 @@ impl LogFile {
     }
 
     /// Bytes kept to be written again.
-    pub(crate) fn unsynced_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn unsynced_bytes(&self) -> usize {
         self.unsynced.as_ref().map_or(0, Vec::len)
     }
 
@@ -136,11 +143,22 @@ impl LogFile {
         text: &[u8],
         recover: impl Fn(&Path) -> io::Result<()>,
     ) -> Result<usize, WriteError> {
+        if self.gzip.is_none() && !self.output.is_empty() {
+            // The end of a stream, which could not be written.
+            self.end_stream()?;
+        }
         if self.is_doubtful {
             self.sync()?;
         }
         if self.file.is_none() {
-            self.open(recover)?;
+            let done = if self.gzip_level > 0 { 0 } else { self.done };
+            self.open(recover).map_err(|error| match error {
+                WriteError::Replaced(_) => {
+                    let text = &text[..done.saturating_sub(prefix.len())];
+                    WriteError::Replaced(text.rfind_byte(b'\n').map_or(0, |at| at + 1))
+                }
+                error => error,
+            })?;
         }
         let is_new = self.done == 0 && self.output.is_empty();
         if self.gzip_level > 0 && is_new {
@@ -162,17 +180,20 @@ impl LogFile {
             self.done = 0;
         }
         match outcome {
-            Ok(()) if self.is_removed()? => {
+            Ok(()) if self.is_removed() => {
                 self.forget();
-                Err(WriteError::Replaced)
+                Err(WriteError::Replaced(0))
             }
             Ok(()) => {
                 self.is_mid_line = false;
                 Ok(total)
             }
             Err(error) => {
-                // Perhaps the directory was replaced under us: open anew next time.
-                self.file = None;
+                // Perhaps the directory was replaced under us: open anew next time. Not where there
+                // is no room: the file goes on, also when somebody renames it meanwhile.
+                if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+                    self.file = None;
+                }
                 Err(error.into())
             }
         }
@@ -206,19 +227,15 @@ impl LogFile {
     }
 
     /// Makes what is in the file survive a power cut. After a failure it is written again.
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> Result<(), WriteError> {
         if self.file.is_none() {
-            match self.open(|_| Ok(())) {
-                // What was there is no longer ours to sync.
-                Err(WriteError::Replaced) => return Ok(()),
-                Err(WriteError::Io(error)) => return Err(error),
-                Ok(()) => {}
-            }
+            self.open(|_| Ok(()))?;
         }
         let Some(file) = &mut self.file else { return Ok(()) };
-        let outcome = (|| {
+        let outcome: io::Result<()> = (|| {
             if let (true, Some(unsynced)) = (self.is_doubtful, &self.unsynced) {
-                file.set_len(self.synced)?;
+                let there = file.metadata()?.len();
+                file.set_len(self.synced.min(there))?;
                 file.write_all(unsynced)?;
             }
             file.sync_data()?;
@@ -234,11 +251,12 @@ impl LogFile {
                 self.synced = self.length;
                 if let Some(unsynced) = &mut self.unsynced {
                     unsynced.clear();
+                    unsynced.shrink_to(KEPT_CAPACITY);
                 }
             }
             Err(_) => self.file = None,
         }
-        outcome
+        Ok(outcome?)
     }
 
     fn write_parts(&mut self, parts: [&[u8]; 2]) -> io::Result<()> {
@@ -266,21 +284,23 @@ impl LogFile {
     }
 
     /// Whether the open file has no name any more.
-    fn is_removed(&self) -> io::Result<bool> {
-        let Some(file) = &self.file else { return Ok(false) };
-        Ok(rustix::fs::fstat(file)?.st_nlink == 0)
+    fn is_removed(&self) -> bool {
+        let stat = self.file.as_ref().map(rustix::fs::fstat);
+        stat.is_some_and(|stat| stat.is_ok_and(|stat| stat.st_nlink == 0))
     }
 
     fn open(&mut self, recover: impl Fn(&Path) -> io::Result<()>) -> Result<(), WriteError> {
         if self.identity.is_none() && is_there(&self.target)? {
             recover(&self.target)?;
         }
-        let file = open(&self.target)?;
+        let file = open(&self.target).map_err(|error| {
+            if is_about_the_name(&error) { WriteError::BadName(error) } else { error.into() }
+        })?;
         let metadata = file.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
         if self.identity.is_some_and(|known| known != identity) {
             self.forget();
-            return Err(WriteError::Replaced);
+            return Err(WriteError::Replaced(0));
         }
         if self.identity.replace(identity).is_none() {
             (self.length, self.synced) = (metadata.len(), 0);
@@ -317,7 +337,11 @@ fn open(target: &Path) -> io::Result<File> {
 
 fn sync_dir_of(target: &Path) -> io::Result<()> {
     let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty());
-    File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+    match File::open(dir.unwrap_or(Path::new(".")))?.sync_all() {
+        // Some file systems have no such thing.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        outcome => outcome,
+    }
 }
 
 fn not_a_regular_file() -> io::Error {
@@ -325,7 +349,7 @@ fn not_a_regular_file() -> io::Error {
 }
 
 /// Whether an error is about this one name, so that waiting does not help and other logs are fine.
-pub(crate) fn is_about_the_name(error: &io::Error) -> bool {
+fn is_about_the_name(error: &io::Error) -> bool {
     let number = error.raw_os_error();
     error.kind() == ErrorKind::InvalidFilename
         || [Errno::ISDIR, Errno::NAMETOOLONG, Errno::INVAL, Errno::ILSEQ, Errno::LOOP]
@@ -354,13 +378,12 @@ mod tests {
         let refused = |name: &str| {
             let mut file = LogFile::new(&dir.path().join(name), 0, false);
             match put(&mut file, "", "text\n") {
-                Err(WriteError::Io(error)) => error,
+                Err(WriteError::BadName(error)) => error,
                 other => panic!("{name}: {other:?}"),
             }
         };
         for name in ["fifo.log", "device.log", "folder.log"] {
-            let error = refused(name);
-            assert!(is_about_the_name(&error), "{name}: {error}");
+            refused(name);
         }
         // A FIFO that somebody reads opens.
         let _reader = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
@@ -389,7 +412,7 @@ mod tests {
         let mut file = LogFile::new(&target, 0, false);
         put(&mut file, "", "1\n").unwrap();
         fs::remove_file(&target).unwrap();
-        assert!(matches!(put(&mut file, "", "2\n"), Err(WriteError::Replaced)));
+        assert!(matches!(put(&mut file, "", "2\n"), Err(WriteError::Replaced(0))));
         assert!(!file.is_begun());
         put(&mut file, "head\n", "2\n").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "head\n2\n");
@@ -401,7 +424,7 @@ mod tests {
         // As logrotate does with `create`.
         fs::write(&target, "").unwrap();
         assert_eq!(file.check_in_place().unwrap_err().kind(), ErrorKind::NotFound);
-        assert!(matches!(put(&mut file, "", "3\n"), Err(WriteError::Replaced)));
+        assert!(matches!(put(&mut file, "", "3\n"), Err(WriteError::Replaced(0))));
         put(&mut file, "head\n", "3\n").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "head\n3\n");
     }
@@ -425,6 +448,38 @@ mod tests {
             let _ = MultiGzDecoder::new(File::open(&target).unwrap()).read_to_end(&mut text);
             assert_eq!(text, expected.as_bytes(), "{n}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_stream_that_could_not_be_written_does_not_stand_for_the_next_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.log.gz");
+        let mut file = LogFile::new(&target, 6, false);
+        put(&mut file, "", "1\n").unwrap();
+        // As after a full disk in the middle of it.
+        file.output = file.gzip.take().unwrap().finish().unwrap();
+        put(&mut file, "", "2\n").unwrap();
+        file.end_stream().unwrap();
+        let mut text = String::new();
+        MultiGzDecoder::new(File::open(&target).unwrap()).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "1\n2\n");
+    }
+
+    #[test]
+    fn what_the_renamed_file_has_is_not_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.log");
+        let mut file = LogFile::new(&target, 0, false);
+        put(&mut file, "", "1\n").unwrap();
+        // As after an error behind two lines and a half, when the name leads elsewhere.
+        file.done = 2 + 5;
+        file.release();
+        fs::rename(&target, dir.path().join("elsewhere")).unwrap();
+        match put(&mut file, "#\n", "2\n3\n4\n") {
+            Err(WriteError::Replaced(complete)) => assert_eq!(complete, 4),
+            other => panic!("{other:?}"),
+        }
+        assert!(!file.is_begun());
     }
 
     #[test]

@@ -251,15 +251,17 @@ impl Pipeline {
     /// The name of a thread that panicked.
     fn stop(self, deadline: Instant) -> Result<u64, &'static str> {
         self.formatters.close();
-        let mut lost = 0;
-        for thread in self.formatter_threads {
-            lost += thread.join().map_err(|_| "formatting")?;
-        }
+        // Whatever has become of one thread, the others do what they can.
+        let formatted: Vec<_> = self.formatter_threads.into_iter().map(JoinHandle::join).collect();
         self.pieces.close();
-        lost += self.writer_thread.join().map_err(|_| "writing")?;
+        let written = self.writer_thread.join();
         let left = self.finisher.stop(deadline);
         if left > 0 {
             log::info!("{left} rotated logs are left to be finished at the next start");
+        }
+        let mut lost = written.map_err(|_| "writing")?;
+        for records in formatted {
+            lost += records.map_err(|_| "formatting")?;
         }
         Ok(lost)
     }

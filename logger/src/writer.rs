@@ -16,7 +16,7 @@ use zcluster::telemetry::LoggerMetrics;
 use crate::clock;
 use crate::end::Deadline;
 use crate::formatter::{Piece, TextBuffers};
-use crate::log_file::{self, LogFile, WriteError};
+use crate::log_file::{LogFile, WriteError};
 use crate::logs::Log;
 use crate::plans::Plan;
 use crate::rotation::{BaseTime, RotationInfo, Rotator, Schedule, Trouble, recover_one};
@@ -30,7 +30,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// How often it is looked whether a log is to be rotated.
 const ROTATION_CHECK: Duration = Duration::from_millis(200);
-/// Text written to one log before it is synced, where each batch is.
+/// Text written to all logs that sync each batch, before they do.
 const MAX_UNSYNCED: usize = 4 << 20;
 
 /// What the writer is asked to do.
@@ -83,6 +83,8 @@ pub(crate) struct Writer {
     max_open_files: usize,
     /// Logs that are to be synced once the queue is empty.
     unsynced: Vec<usize>,
+    /// Bytes of text in them, since they were synced.
+    unsynced_bytes: usize,
     /// Records given up because the process is to end.
     lost_at_end: u64,
     uses: u64,
@@ -109,6 +111,7 @@ impl Writer {
             open_files: 0,
             max_open_files: most.min(half_of_all_descriptors()).max(1),
             unsynced: Vec::new(),
+            unsynced_bytes: 0,
             lost_at_end: 0,
             uses: 0,
             write_error: RateLimit::new(WARNING_INTERVAL),
@@ -173,15 +176,16 @@ impl Writer {
         if self.write_out(id, prefix, &text, Some(&plan), records) {
             if let Some(open) = &mut self.logs[id] {
                 open.plan = Some(plan);
-                open.unsynced_records += records;
                 if log.fsync == Fsync::Batch {
-                    let is_much = open.file.unsynced_bytes() >= MAX_UNSYNCED;
-                    self.unsynced.push(id);
-                    if is_much {
+                    if open.unsynced_records == 0 {
+                        self.unsynced.push(id);
+                    }
+                    open.unsynced_records += records;
+                    self.unsynced_bytes += text.len();
+                    if self.unsynced_bytes >= MAX_UNSYNCED {
                         self.sync_batches();
                     }
                 } else {
-                    open.unsynced_records = 0;
                     log.counters.records_written.inc_by(records);
                 }
             }
@@ -198,7 +202,7 @@ impl Writer {
         &mut self,
         id: usize,
         mut prefix: Vec<u8>,
-        text: &[u8],
+        mut text: &[u8],
         plan: Option<&Plan>,
         records: u64,
     ) -> bool {
@@ -218,13 +222,22 @@ impl Writer {
                     self.end_trouble();
                     return true;
                 }
-                Err(WriteError::Replaced) => {
+                Err(WriteError::BadName(error)) => {
+                    open.log.counters.write_errors.inc();
+                    log::error!("cannot write {}: {error}", open.log.target.display());
+                    self.give_up(id, records);
+                    return false;
+                }
+                Err(WriteError::Replaced(complete)) => {
                     log::warn!(
                         "{} was removed or renamed; it is begun anew",
                         open.log.target.display()
                     );
                     open.plan = None;
+                    // What the old file holds is nobody's to sync any more.
+                    open.unsynced_records = 0;
                     let Some(plan) = plan else { return true };
+                    text = &text[complete..];
                     prefix = open.start_of(plan);
                 }
                 Err(WriteError::Io(error)) => {
@@ -242,7 +255,7 @@ impl Writer {
     fn go_on_after(&mut self, id: usize, error: &io::Error, verb: &str) -> bool {
         let Some(open) = &self.logs[id] else { return false };
         let trouble = format!("cannot {verb} {}: {error}", open.log.target.display());
-        if self.settings.deadline.is_over() || log_file::is_about_the_name(error) {
+        if self.settings.deadline.is_over() {
             log::error!("{trouble}");
             return false;
         }
@@ -286,10 +299,8 @@ impl Writer {
 
     /// Syncs the logs that sync each batch.
     fn sync_batches(&mut self) {
-        let mut ids = std::mem::take(&mut self.unsynced);
-        ids.sort_unstable();
-        ids.dedup();
-        for id in ids {
+        self.unsynced_bytes = 0;
+        for id in std::mem::take(&mut self.unsynced) {
             self.sync(id);
         }
     }
@@ -313,11 +324,23 @@ impl Writer {
             let outcome = open.file.sync();
             self.open_files =
                 self.open_files + usize::from(open.file.is_open()) - usize::from(was_open);
-            let Err(error) = outcome else {
-                let records = std::mem::take(&mut open.unsynced_records);
-                open.log.counters.records_written.inc_by(records);
-                self.end_trouble();
-                return;
+            let error = match outcome {
+                Ok(()) => {
+                    let records = std::mem::take(&mut open.unsynced_records);
+                    open.log.counters.records_written.inc_by(records);
+                    self.end_trouble();
+                    return;
+                }
+                Err(WriteError::Replaced(_)) => {
+                    let records = std::mem::take(&mut open.unsynced_records);
+                    open.plan = None;
+                    log::warn!(
+                        "{} was removed or renamed before {records} records in it were synced",
+                        open.log.target.display()
+                    );
+                    return;
+                }
+                Err(WriteError::Io(error) | WriteError::BadName(error)) => error,
             };
             let is_promised = open.log.fsync == Fsync::Batch;
             self.metrics.sync_failures.inc();
@@ -401,8 +424,8 @@ impl Writer {
             self.open_files = self.open_files + usize::from(is_open) - usize::from(was_open);
             match outcome {
                 Ok(()) => break,
-                Err(WriteError::Replaced) => return false,
-                Err(WriteError::Io(error)) => {
+                Err(WriteError::Replaced(_)) => return false,
+                Err(WriteError::Io(error) | WriteError::BadName(error)) => {
                     if !self.go_on_after(id, &error, "end") {
                         return false;
                     }

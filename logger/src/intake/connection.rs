@@ -65,6 +65,8 @@ pub(super) struct Connection {
     pub(super) is_waiting: bool,
     /// Whether it waits for room to write.
     pub(super) waits_to_write: bool,
+    /// Messages so far.
+    pub(super) messages: u64,
     /// What of its memory the table of connections has counted.
     pub(super) counted: usize,
     state: State,
@@ -115,6 +117,7 @@ impl Connection {
             accepted: Instant::now(),
             is_waiting: false,
             waits_to_write: false,
+            messages: 0,
             counted: 0,
             state: State::Greeting(handshake),
             limit,
@@ -158,6 +161,11 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Gives up what is to be sent.
+    pub(super) fn drop_answers(&mut self) {
+        self.answers.clear();
     }
 
     /// Whether something is still to be sent.
@@ -271,6 +279,7 @@ impl Connection {
 
     #[inline]
     fn message(&mut self, message: &Message, buffer: &[u8], sink: &mut impl Sink) {
+        self.messages += 1;
         if message.count != 4 {
             sink.bad_frame_count(message.count);
             return;

@@ -23,7 +23,7 @@ use ahash::AHashMap;
 use bstr::{BStr, BString};
 use zcluster::layout::Layout;
 use zcluster::net::{BindError, Event, Listener, Poller};
-use zcluster::queue::{self, Rejected};
+use zcluster::queue;
 use zcluster::rate_limit::{KeyedRateLimit, RateLimit};
 use zcluster::telemetry::{BatchFault, LoggerMetrics};
 use zcluster::transport::Waker;
@@ -119,7 +119,7 @@ impl OwnBatches {
             received: Instant::now(),
         };
         let queue = &self.formatters.queues[self.formatters.index(payload)];
-        !matches!(queue.try_send(burst, 0), Err(Rejected::Full(_)))
+        queue.try_send(burst, 0).is_ok()
     }
 }
 
@@ -266,9 +266,9 @@ impl Receiver {
             if let Some(listener) = &self.listener {
                 self.peers.resume_accepting(listener, &self.poller);
             }
-            self.peers.tick(&self.poller);
+            self.peers.tick(&self.poller, may_read);
             if let Some(Ending::Quietening { last_batch }) = &mut ending
-                && std::mem::take(&mut self.inbox.took_any)
+                && (std::mem::take(&mut self.inbox.took_any) || !may_read)
             {
                 *last_batch = Instant::now();
             }
@@ -302,6 +302,7 @@ impl Receiver {
                     log::warn!(
                         "log batches still arrive; those on their way are lost (shutdown_timeout)"
                     );
+                    self.inbox.lost += self.peers.unfinished();
                     return true;
                 }
             }
@@ -316,7 +317,9 @@ impl Receiver {
 
     fn look_at(&mut self, event: Event) {
         let key = event.key;
+        // One round of reading must not take much more than there is room for.
         if event.readable
+            && self.buffers.has_room()
             && self.peers.may_read(key, &self.poller)
             && let Err(gone) = self.read(key)
         {
@@ -329,7 +332,7 @@ impl Receiver {
     fn read(&mut self, key: u64) -> Result<(), connection::Gone> {
         let Some(peer) = self.peers.get(key) else { return Ok(()) };
         let needed = peer.need().max(peer.held() + MIN_READ);
-        if needed > BUFFER {
+        if needed > BUFFER || (peer.held() > 0 && peer.need() > COPIED) {
             // Its batches are in another buffer than those before them.
             self.send_buffer();
             let Some(peer) = self.peers.get(key) else { return Ok(()) };

@@ -22,6 +22,15 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Whose large message is read while others wait.
+#[derive(Clone, Copy)]
+struct Turn {
+    key: u64,
+    since: Instant,
+    /// Messages of that connection at the time.
+    messages: u64,
+}
+
 /// All connections by number.
 pub(super) struct Peers {
     all: AHashMap<u64, Connection>,
@@ -31,7 +40,7 @@ pub(super) struct Peers {
     max_held: usize,
     held: usize,
     /// Who reads its large message, and since when.
-    turn: Option<(u64, Instant)>,
+    turn: Option<Turn>,
     /// How many wait for that.
     waiting: usize,
     /// How many are in their handshake.
@@ -64,6 +73,11 @@ impl Peers {
 
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// How many messages have begun and are not complete.
+    pub(super) fn unfinished(&self) -> u64 {
+        self.all.values().filter(|peer| peer.is_open() && peer.need() > 0).count() as u64
     }
 
     /// Whether something happens by itself before long.
@@ -127,7 +141,9 @@ impl Peers {
         let others = self.held - peer.counted;
         let must_wait = peer.is_large() && others + peer.need() > self.max_held;
         if must_wait {
-            let (holder, _) = *self.turn.get_or_insert((key, Instant::now()));
+            let messages = peer.messages;
+            let turn = Turn { key, since: Instant::now(), messages };
+            let holder = self.turn.get_or_insert(turn).key;
             // One that waits already is only told of when its connection has broken.
             if holder != key && !peer.is_waiting {
                 peer.is_waiting = true;
@@ -142,8 +158,10 @@ impl Peers {
     /// Takes in what a look at that one has changed.
     pub(super) fn update(&mut self, key: u64, poller: &Poller) {
         let Some(peer) = self.all.get_mut(&key) else { return };
-        // An error shows in the next read, too.
-        let _ = peer.flush();
+        if peer.flush().is_err() {
+            // An error shows in the next read, too.
+            peer.drop_answers();
+        }
         if peer.has_answers() != peer.waits_to_write {
             peer.waits_to_write = peer.has_answers();
             let _ = poller.change(&peer.stream, key, !peer.is_waiting, peer.waits_to_write);
@@ -151,8 +169,9 @@ impl Peers {
         self.held = self.held - peer.counted + peer.held();
         self.metrics.memory_bytes.inc_by(peer.held() as i64 - peer.counted as i64);
         peer.counted = peer.held();
-        let is_large = peer.is_large();
-        if !is_large && self.turn.is_some_and(|(holder, _)| holder == key) {
+        let (is_large, messages) = (peer.is_large(), peer.messages);
+        let is_over = |turn: Turn| turn.key == key && (!is_large || turn.messages != messages);
+        if self.turn.is_some_and(is_over) {
             self.pass_turn(poller);
         }
     }
@@ -176,7 +195,7 @@ impl Peers {
         if peer.is_waiting {
             self.waiting -= 1;
         }
-        if self.turn.is_some_and(|(holder, _)| holder == key) {
+        if self.turn.is_some_and(|turn| turn.key == key) {
             self.turn = None;
             self.next_check = Instant::now();
         }
@@ -207,8 +226,16 @@ impl Peers {
     }
 
     /// Cuts off who takes too long.
-    pub(super) fn tick(&mut self, poller: &Poller) {
+    pub(super) fn tick(&mut self, poller: &Poller, may_read: bool) {
         let now = Instant::now();
+        if !may_read {
+            // Nobody is late while we do not listen.
+            self.turn = self.turn.map(|turn| Turn { since: now, ..turn });
+            if self.greeting > 0 {
+                self.all.values_mut().for_each(|peer| peer.accepted = now);
+            }
+            return;
+        }
         if !self.need_attention() || now < self.next_check {
             return;
         }
@@ -224,8 +251,8 @@ impl Peers {
             }
         }
         match self.turn {
-            Some((key, since)) if self.waiting > 0 && now >= since + TURN_TIMEOUT => {
-                late.push((key, "a message that others wait for took too long"));
+            Some(turn) if self.waiting > 0 && now >= turn.since + TURN_TIMEOUT => {
+                late.push((turn.key, "a message that others wait for took too long"));
             }
             None if self.waiting > 0 => self.pass_turn(poller),
             _ => {}
