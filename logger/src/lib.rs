@@ -17,6 +17,8 @@
 //! | `writer` | the writing thread: headers, syncing, when to rotate |
 //! | `log_file` | one file: opening, writing, going on after an error |
 //! | `rotation` | what becomes of a complete file: its name, compression, announcement |
+//! | `files` | renames that overwrite nothing, and what tells one file from another |
+//! | `trouble` | what a thread cannot do at the moment, for the health |
 //! | `end` | until when, and why, the process ends |
 //! | `check` | `--check`: what the configuration means on this host |
 //! | `service` | the process: command line, start, signals, end |
@@ -28,6 +30,7 @@ pub mod path;
 mod check;
 mod clock;
 mod end;
+mod files;
 mod formatter;
 mod intake;
 mod log_file;
@@ -35,6 +38,7 @@ mod logs;
 mod plans;
 mod rotation;
 mod service;
+mod trouble;
 mod writer;
 
 pub use service::{Args, run};

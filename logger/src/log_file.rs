@@ -15,6 +15,8 @@ use flate2::write::GzEncoder;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::files;
+
 /// Capacity kept of what is to be written again if syncing fails.
 const KEPT_CAPACITY: usize = 1 << 20;
 
@@ -241,7 +243,8 @@ impl LogFile {
             file.sync_data()?;
             if self.synced == 0 {
                 // So that the name survives, too.
-                sync_dir_of(&self.target)?;
+                let dir = self.target.parent().filter(|dir| !dir.as_os_str().is_empty());
+                files::sync_dir(dir.unwrap_or(Path::new(".")))?;
             }
             Ok(())
         })();
@@ -290,7 +293,9 @@ impl LogFile {
     }
 
     fn open(&mut self, recover: impl Fn(&Path) -> io::Result<()>) -> Result<(), WriteError> {
-        if self.identity.is_none() && is_there(&self.target)? {
+        // What is no file is refused when it is opened.
+        let is_left_over = |found: fs::Metadata| found.is_file() && found.len() > 0;
+        if self.identity.is_none() && files::look_at(&self.target)?.is_some_and(is_left_over) {
             recover(&self.target)?;
         }
         let file = open(&self.target).map_err(|error| {
@@ -310,23 +315,11 @@ impl LogFile {
     }
 }
 
-/// Whether there is a file with something in it.
-fn is_there(target: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(target) {
-        // What is no file is refused when it is opened.
-        Ok(metadata) => Ok(metadata.is_file() && metadata.len() > 0),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 fn open(target: &Path) -> io::Result<File> {
     // A FIFO that nobody reads would block for ever.
     let flags = OFlags::NONBLOCK.bits() as i32;
     let file = match OpenOptions::new().create(true).append(true).custom_flags(flags).open(target) {
-        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
-            return Err(not_a_regular_file());
-        }
+        Err(error) if files::is(&error, Errno::NXIO) => return Err(not_a_regular_file()),
         outcome => outcome?,
     };
     if !file.metadata()?.is_file() {
@@ -335,26 +328,16 @@ fn open(target: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn sync_dir_of(target: &Path) -> io::Result<()> {
-    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty());
-    match File::open(dir.unwrap_or(Path::new(".")))?.sync_all() {
-        // Some file systems have no such thing.
-        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
-        outcome => outcome,
-    }
-}
-
 fn not_a_regular_file() -> io::Error {
     io::Error::new(ErrorKind::InvalidFilename, "not a regular file")
 }
 
 /// Whether an error is about this one name, so that waiting does not help and other logs are fine.
 fn is_about_the_name(error: &io::Error) -> bool {
-    let number = error.raw_os_error();
     error.kind() == ErrorKind::InvalidFilename
         || [Errno::ISDIR, Errno::NAMETOOLONG, Errno::INVAL, Errno::ILSEQ, Errno::LOOP]
-            .iter()
-            .any(|errno| number == Some(errno.raw_os_error()))
+            .into_iter()
+            .any(|errno| files::is(error, errno))
 }
 
 #[cfg(test)]

@@ -21,8 +21,9 @@ use crate::intake::{self, Formatters, Intake, IntakeError, Sender};
 use crate::logs::Logs;
 use crate::rotation::{
     self, BaseTime, Compression, Finisher, POSTPROCESSOR_TIMEOUT, Postprocessor, RotationSettings,
-    Rotator, Trouble,
+    Rotator,
 };
+use crate::trouble::Trouble;
 use crate::writer::{self, ToWrite, Writer};
 
 /// A time to stop beyond what matters to anybody; the clock can say it.

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use zcluster::layout::Fsync;
 use zcluster::queue::{self, Empty};
@@ -15,11 +16,13 @@ use zcluster::telemetry::LoggerMetrics;
 
 use crate::clock;
 use crate::end::Deadline;
+use crate::files;
 use crate::formatter::{Piece, TextBuffers};
 use crate::log_file::{LogFile, WriteError};
 use crate::logs::Log;
 use crate::plans::Plan;
-use crate::rotation::{BaseTime, RotationInfo, Rotator, Schedule, Trouble, recover_one};
+use crate::rotation::{BaseTime, RotationInfo, Rotator, Schedule, recover_one};
+use crate::trouble::Trouble;
 
 /// Files open at a time; fewer where each is a gzip stream, which has a quarter of a MiB of state.
 const MAX_OPEN_FILES: usize = 500;
@@ -79,7 +82,6 @@ pub(crate) struct Writer {
     has_told: bool,
     /// By the number of the log.
     logs: Vec<Option<Open>>,
-    open_files: usize,
     max_open_files: usize,
     /// Logs that are to be synced once the queue is empty.
     unsynced: Vec<usize>,
@@ -108,7 +110,6 @@ impl Writer {
             is_in_trouble: false,
             has_told: false,
             logs: Vec::new(),
-            open_files: 0,
             max_open_files: most.min(half_of_all_descriptors()).max(1),
             unsynced: Vec::new(),
             unsynced_bytes: 0,
@@ -135,7 +136,7 @@ impl Writer {
             }
             let now = Instant::now();
             if now >= next_check {
-                self.metrics.queue_bytes.set(self.queue.depth().1 as i64);
+                self.update_gauges();
                 let time = SystemTime::now();
                 self.rotate_where(|log| log.next_rotation.is_some_and(|next| time >= next), false);
                 next_check = now + ROTATION_CHECK;
@@ -146,8 +147,17 @@ impl Writer {
             }
         }
         self.close_all();
-        self.metrics.queue_bytes.set(0);
+        self.update_gauges();
         self.lost_at_end
+    }
+
+    fn update_gauges(&self) {
+        self.metrics.queue_bytes.set(self.queue.depth().1 as i64);
+        self.metrics.open_files.set(self.open_files() as i64);
+    }
+
+    fn open_files(&self) -> usize {
+        self.logs.iter().flatten().filter(|open| open.file.is_open()).count()
     }
 
     fn write_piece(&mut self, piece: Piece) {
@@ -208,14 +218,11 @@ impl Writer {
     ) -> bool {
         self.make_room_for(id);
         loop {
-            let Writer { logs, settings, open_files, .. } = self;
+            let Writer { logs, settings, .. } = self;
             let Some(open) = &mut logs[id] else { return false };
-            let was_open = open.file.is_open();
             let rotator = &settings.rotator;
             let outcome =
                 open.file.write(&prefix, text, |live| recover_one(rotator, live).map(drop));
-            *open_files = *open_files + usize::from(open.file.is_open()) - usize::from(was_open);
-            self.metrics.open_files.set(*open_files as i64);
             match outcome {
                 Ok(bytes) => {
                     open.log.counters.written_bytes.inc_by(bytes as u64);
@@ -268,7 +275,7 @@ impl Writer {
         if is_out_of_descriptors(error) && self.release_files(id) {
             return true;
         }
-        self.metrics.queue_bytes.set(self.queue.depth().1 as i64);
+        self.update_gauges();
         std::thread::park_timeout(RETRY_INTERVAL);
         true
     }
@@ -320,11 +327,7 @@ impl Writer {
             if !open.file.is_begun() {
                 return;
             }
-            let was_open = open.file.is_open();
-            let outcome = open.file.sync();
-            self.open_files =
-                self.open_files + usize::from(open.file.is_open()) - usize::from(was_open);
-            let error = match outcome {
+            let error = match open.file.sync() {
                 Ok(()) => {
                     let records = std::mem::take(&mut open.unsynced_records);
                     open.log.counters.records_written.inc_by(records);
@@ -368,7 +371,7 @@ impl Writer {
         self.uses += 1;
         let Some(open) = &mut self.logs[id] else { return };
         open.file.last_used = self.uses;
-        if open.file.is_open() || self.open_files < self.max_open_files {
+        if open.file.is_open() || self.open_files() < self.max_open_files {
             return;
         }
         let others = self.logs.iter_mut().flatten().filter(|open| open.file.is_open());
@@ -399,7 +402,6 @@ impl Writer {
         if open.log.fsync != Fsync::Never && open.file.is_dirty() && open.file.sync().is_err() {
             self.metrics.sync_failures.inc();
         }
-        self.open_files -= 1;
         open.file.release();
     }
 
@@ -418,11 +420,7 @@ impl Writer {
         }
         loop {
             let Some(open) = &mut self.logs[id] else { return false };
-            let was_open = open.file.is_open();
-            let outcome = open.file.end_stream();
-            let is_open = open.file.is_open();
-            self.open_files = self.open_files + usize::from(is_open) - usize::from(was_open);
-            match outcome {
+            match open.file.end_stream() {
                 Ok(()) => break,
                 Err(WriteError::Replaced(_)) => return false,
                 Err(WriteError::Io(error) | WriteError::BadName(error)) => {
@@ -450,7 +448,7 @@ impl Writer {
     /// Gives a log's file its rotated name; the next record begins another.
     fn rotate(&mut self, id: usize, terminating: bool) {
         let is_complete = self.end_file(id);
-        let Writer { logs, settings, open_files, .. } = self;
+        let Writer { logs, settings, .. } = self;
         let Some(open) = &mut logs[id] else { return };
         let now = SystemTime::now();
         open.next_rotation = open.schedule.next_after(now);
@@ -467,7 +465,6 @@ impl Writer {
             terminating,
             bare_header: settings.bare_header,
         };
-        *open_files -= usize::from(open.file.is_open());
         open.file.release();
         let in_place = open.file.check_in_place();
         match in_place.and_then(|()| settings.rotator.rotate(&open.log.target, &info)) {
@@ -532,7 +529,5 @@ fn half_of_all_descriptors() -> usize {
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let number = error.raw_os_error();
-    [Errno::MFILE, Errno::NFILE].iter().any(|errno| number == Some(errno.raw_os_error()))
+    files::is(error, Errno::MFILE) || files::is(error, Errno::NFILE)
 }

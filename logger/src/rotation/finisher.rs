@@ -14,14 +14,15 @@ use zcluster::telemetry::LoggerMetrics;
 
 use super::RotationSettings;
 use super::compress::{self, Compression, Passed, Source, Unfinished};
-use super::files::{self, FileId};
 use super::job::{Finished, Job, JobDir, JobId, Stage};
 use super::manifest::Manifest;
 use super::name::NameRules;
 use super::postprocess::{Arguments, Outcome};
 use super::rotator::{NUMBERS, candidate, is_taken, no_free_name};
-use super::signal::{Trouble, Waker};
+use super::signal::Waker;
 use crate::end::TellEnd;
+use crate::files::{self, FileId};
+use crate::trouble::Trouble;
 
 /// Jobs whose names are held at a time.
 const SWEEP: usize = 1000;

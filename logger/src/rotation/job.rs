@@ -16,8 +16,8 @@ use bstr::BString;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
-use super::files::{self, FileId};
 use super::json_bytes;
+use crate::files::{self, FileId};
 
 /// The name of the directory, in the log directory.
 pub(crate) const JOB_DIR: &str = ".rotated";

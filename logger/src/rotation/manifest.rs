@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use super::job::{Finished, Job, Micros};
-use super::{files, json_bytes};
+use super::json_bytes;
+use crate::files;
 
 /// The name of the file.
 pub(crate) const MANIFEST: &str = "rotated.ndjson";

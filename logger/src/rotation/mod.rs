@@ -25,12 +25,11 @@
 //! | `postprocess` | the postprocessor command |
 //! | `finisher` | the threads, and the order of their steps |
 //! | `recovery`, `repair`, `shadow` | what a predecessor left behind, Zeek's too |
-//! | `files`, `json_bytes`, `tsv_head` | renames that overwrite nothing; paths as JSON text; meta lines |
-//! | `signal` | wake-ups, the end, health |
+//! | `json_bytes`, `tsv_head` | paths as JSON text; meta lines |
+//! | `signal` | wake-ups, the end |
 
 mod compress;
 mod figures;
-mod files;
 mod finisher;
 mod job;
 mod json_bytes;
@@ -62,7 +61,6 @@ pub(crate) use postprocess::Postprocessor;
 pub(crate) use recovery::{recover, recover_one};
 pub(crate) use rotator::{RotationInfo, Rotator};
 pub(crate) use schedule::{BaseTime, Schedule};
-pub(crate) use signal::Trouble;
 
 /// How long a postprocessor may take unless told otherwise.
 pub(crate) const POSTPROCESSOR_TIMEOUT: Duration = Duration::from_secs(3600);

@@ -17,11 +17,11 @@ use bstr::{BString, ByteSlice};
 use rustix::fs::fstat;
 
 use super::RotationSettings;
-use super::files;
 use super::name::is_rotated_name;
 use super::repair::{self, Repaired};
 use super::rotator::{RotationInfo, Rotator};
 use super::shadow::{self, Shadow};
+use crate::files;
 use crate::path::LogPath;
 
 /// What is put behind the name of a log that was set aside.

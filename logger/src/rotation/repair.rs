@@ -17,9 +17,9 @@ use memchr::{memchr, memrchr};
 use rustix::fs::OFlags;
 
 use super::compress;
-use super::files;
 use super::name::NameRules;
 use super::tsv_head::TsvHead;
+use crate::files;
 
 /// Read at a time.
 const PIECE: usize = 64 << 10;

@@ -18,10 +18,10 @@ use zcluster::telemetry::LoggerMetrics;
 
 use super::RotationSettings;
 use super::compress::Compression;
-use super::files::{self, FileId};
 use super::job::{Job, JobDir, JobId, Stage};
 use super::name::NameRules;
 use super::signal::Waker;
+use crate::files::{self, FileId};
 use crate::path::LogPath;
 
 /// The numbers a file may take before it is given up.

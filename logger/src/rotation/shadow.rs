@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bstr::{BString, ByteSlice};
 
-use super::files;
+use crate::files;
 
 /// What the names of shadow files start with.
 pub(crate) const PREFIX: &[u8] = b".shadow.";

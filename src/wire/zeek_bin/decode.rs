@@ -191,24 +191,15 @@ impl<'a> Batch<'a> {
     /// be looked up by without reading the rest of it. `None` where that part is cut off.
     #[inline]
     pub fn names_bytes(payload: &[u8]) -> Option<&[u8]> {
-        let mut rest = payload;
-        for _ in 0..4 {
-            let (length, tail) = rest.split_first_chunk()?;
-            rest = tail.get(u32::from_be_bytes(*length) as usize..)?;
-        }
+        let rest = (0..4).try_fold(payload, |rest, _| Some(split_name(rest)?.1))?;
         Some(&payload[..payload.len() - rest.len()])
     }
 
     /// The path of a payload, without reading anything behind it; `None` where it is cut off.
     #[inline]
     pub fn path_bytes(payload: &[u8]) -> Option<&[u8]> {
-        let mut rest = payload;
-        for _ in 0..3 {
-            let (length, tail) = rest.split_first_chunk()?;
-            rest = tail.get(u32::from_be_bytes(*length) as usize..)?;
-        }
-        let (length, tail) = rest.split_first_chunk()?;
-        tail.get(..u32::from_be_bytes(*length) as usize)
+        let rest = (0..3).try_fold(payload, |rest, _| Some(split_name(rest)?.1))?;
+        Some(split_name(rest)?.0)
     }
 
     /// Everything before the number of records. Batches whose header bytes are equal have the
@@ -683,4 +674,11 @@ impl<'a> Reader<'a> {
             [family] => Err(self.fault(DecodeErrorKind::AddressFamily(family))),
         }
     }
+}
+
+/// The name at the start of `bytes`, after its length, and what follows; `None` where it is cut off.
+#[inline]
+fn split_name(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u32::from_be_bytes(*length) as usize)
 }

@@ -45,30 +45,27 @@ impl FrameHeader {
         let (more, command) = (flags & MORE != 0, flags & COMMAND != 0);
         Ok(Some(FrameHeader { more, command, header_len, body_len }))
     }
+}
 
-    fn put(self, out: &mut Vec<u8>) {
-        let flags = if self.more { MORE } else { 0 } | if self.command { COMMAND } else { 0 };
-        if let Ok(length) = u8::try_from(self.body_len) {
-            out.extend_from_slice(&[flags, length]);
-        } else {
-            out.push(flags | LONG);
-            out.extend_from_slice(&self.body_len.to_be_bytes());
-        }
+/// Appends a frame.
+fn put(flags: u8, body: &[u8], out: &mut Vec<u8>) {
+    if let Ok(length) = u8::try_from(body.len()) {
+        out.extend_from_slice(&[flags, length]);
+    } else {
+        out.push(flags | LONG);
+        out.extend_from_slice(&(body.len() as u64).to_be_bytes());
     }
+    out.extend_from_slice(body);
 }
 
 /// Appends a frame of a message.
 pub fn put_frame(body: &[u8], more: bool, out: &mut Vec<u8>) {
-    let body_len = body.len() as u64;
-    FrameHeader { more, command: false, header_len: 0, body_len }.put(out);
-    out.extend_from_slice(body);
+    put(if more { MORE } else { 0 }, body, out);
 }
 
 /// Appends a command frame.
 pub(super) fn put_command(body: &[u8], out: &mut Vec<u8>) {
-    let body_len = body.len() as u64;
-    FrameHeader { more: false, command: true, header_len: 0, body_len }.put(out);
-    out.extend_from_slice(body);
+    put(COMMAND, body, out);
 }
 
 #[cfg(test)]

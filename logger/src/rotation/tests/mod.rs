@@ -17,7 +17,9 @@ use super::job::{Job, JobDir, Stage};
 use super::manifest::MANIFEST;
 use super::*;
 use crate::end::{End, TellEnd};
+use crate::files;
 use crate::path::LogPath;
+use crate::trouble::Trouble;
 
 mod recovery;
 
