@@ -1,0 +1,1 @@
+//! Publishers of numbered events, and subscribers that account for what they get.
