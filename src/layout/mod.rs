@@ -12,6 +12,7 @@ mod env;
 mod load;
 mod log;
 mod options;
+mod proxy;
 mod secret;
 mod setting;
 mod toml;
@@ -31,7 +32,8 @@ pub use log::{
     Compress, Fsync, JsonStringEscapePolicy, JsonTimestamps, Log, LogFormat, PathOptions,
     PathSettings, RotationName,
 };
-pub use options::{Cluster, EventSerializer, LogHwmAction, Proxy, Telemetry, WebSocket, ZeroMq};
+pub use options::{Cluster, EventSerializer, LogHwmAction, Telemetry, WebSocket, ZeroMq};
+pub use proxy::{Proxy, ProxyEngine, TopicOptions, WhenFull};
 pub use secret::Secret;
 pub use toml_print::to_toml;
 

@@ -2,7 +2,8 @@
 //!
 //! The TOML reader and printer, the Zeek importer and exporter and the environment all walk these
 //! tables through [`Table`], so that a new option is one line here. Names and defaults of the
-//! `[zeromq]` section are those of WIRE.md §7.4. `[log]` is in [`log`](super::log).
+//! `[zeromq]` section are those of WIRE.md §7.4. `[log]` is in [`log`](super::log), `[proxy]` in
+//! [`proxy`](super::proxy).
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -274,17 +275,6 @@ impl ZeroMq {
     ];
     /// Options of Zeek that speak of threads inside Zeek: accepted, without effect.
     pub(super) const IGNORED: [&'static str; 2] = ["run_proxy_thread", "debug_flags"];
-}
-
-table! {
-    /// `[proxy]`: the central broker.
-    pub struct Proxy {
-        /// Port of its metrics; unset means none, 0 that the system chooses.
-        metrics_port: Option<u16> = None,
-        /// Address of its metrics. Read it through
-        /// [`Layout::proxy_metrics_address`](super::Layout::proxy_metrics_address).
-        metrics_address: Option<IpAddr> = None,
-    }
 }
 
 table! {

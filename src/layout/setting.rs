@@ -13,6 +13,7 @@ use super::log::{
     Compress, Fsync, JsonStringEscapePolicy, JsonTimestamps, LogFormat, RotationName,
 };
 use super::options::{EventSerializer, LogHwmAction};
+use super::proxy::{ProxyEngine, WhenFull};
 use super::secret::Secret;
 use super::{NodeType, options};
 
@@ -452,6 +453,8 @@ macro_rules! word {
 
 word!(EventSerializer, "");
 word!(LogHwmAction, "");
+word!(ProxyEngine, "");
+word!(WhenFull, "");
 word!(LogFormat, "");
 word!(RotationName, "");
 word!(Compress, "");

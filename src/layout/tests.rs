@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 
 mod log;
+mod proxy;
 
 const HEAD: &str = "[nodes.m]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\nport = 5559\n";
 

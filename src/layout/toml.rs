@@ -3,6 +3,7 @@
 //! The tree of the parsed file is walked by hand: serde would stop at the first error and lose the
 //! places of the others.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ::toml::Spanned;
@@ -12,7 +13,7 @@ use super::diagnostic::{Diagnostic, LayoutErrors, Places, Reporter, Span};
 use super::options::Table;
 use super::setting::{Raw, toml_key};
 use super::validate::validate;
-use super::{Layout, Log, Node, NodeType, WebSocket, ZeroMq};
+use super::{Layout, Node, NodeType, WebSocket, ZeroMq};
 
 /// The tables a layout file may have.
 const SECTIONS: [&str; 6] = ["cluster", "zeromq", "proxy", "log", "telemetry", "nodes"];
@@ -72,8 +73,12 @@ impl Reader {
                 "zeromq" => {
                     self.section(&[name], "[zeromq]", value, &mut layout.zeromq, &ZeroMq::IGNORED);
                 }
-                "proxy" => self.section(&[name], "[proxy]", value, &mut layout.proxy, &[]),
-                "log" => self.log(value, &mut layout.log),
+                "proxy" => self.section_with("proxy", "topic", value, &mut layout.proxy, |proxy| {
+                    &mut proxy.topic
+                }),
+                "log" => {
+                    self.section_with("log", "path", value, &mut layout.log, |log| &mut log.path);
+                }
                 "telemetry" => {
                     self.section(&[name], "[telemetry]", value, &mut layout.telemetry, &[]);
                 }
@@ -182,25 +187,41 @@ impl Reader {
         }
     }
 
-    fn log(&mut self, value: &Spanned<DeValue<'_>>, log: &mut Log) {
-        let Some(table) = self.table(value, "[log]") else { return };
+    /// Reads a table of options that has tables by name beside them, `[section.beside.NAME]`.
+    fn section_with<T: Table, B: Table + Default>(
+        &mut self,
+        section: &'static str,
+        beside: &'static str,
+        value: &Spanned<DeValue<'_>>,
+        options: &mut T,
+        tables: impl Fn(&mut T) -> &mut BTreeMap<String, B>,
+    ) {
+        let label = format!("[{section}]");
+        let Some(table) = self.table(value, &label) else { return };
         for (key, value) in table {
-            if key.get_ref() == "path" {
-                self.log_paths(value, log);
+            if key.get_ref() == beside {
+                self.named_tables(section, beside, value, tables(options));
             } else {
-                self.option(&["log"], "[log]", key, value, log, &[], &["path"]);
+                self.option(&[section], &label, key, value, options, &[], &[beside]);
             }
         }
     }
 
-    fn log_paths(&mut self, value: &Spanned<DeValue<'_>>, log: &mut Log) {
-        let Some(table) = self.table(value, "[log.path]") else { return };
+    fn named_tables<B: Table + Default>(
+        &mut self,
+        section: &'static str,
+        beside: &'static str,
+        value: &Spanned<DeValue<'_>>,
+        tables: &mut BTreeMap<String, B>,
+    ) {
+        let label = format!("{section}.{beside}");
+        let Some(table) = self.table(value, &format!("[{label}]")) else { return };
         for (key, value) in table {
             let name: &str = key.get_ref();
-            let path = ["log", "path", name];
+            let path = [section, beside, name];
             self.places.put(&path, self.span(key));
-            let options = log.path.entry(name.into()).or_default();
-            self.section(&path, &format!("[log.path.{}]", toml_key(name)), value, options, &[]);
+            let options = tables.entry(name.into()).or_default();
+            self.section(&path, &format!("[{label}.{}]", toml_key(name)), value, options, &[]);
         }
     }
 

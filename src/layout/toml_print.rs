@@ -1,6 +1,7 @@
 //! [`Layout`] to `cluster-layout.toml`: only what differs from its default, in the order people
 //! look for it. Reading the text back gives the same layout.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::options::Table;
@@ -27,12 +28,10 @@ pub fn to_toml(layout: &Layout) -> String {
     );
     let lines = changed(&layout.proxy);
     section(&mut out, "[proxy]", "The central broker.", &lines);
+    named_sections(&mut out, "proxy.topic", &layout.proxy.topic);
     let lines = changed(&layout.log);
     section(&mut out, "[log]", "", &lines);
-    for (path, options) in &layout.log.path {
-        let _ = write!(out, "\n[log.path.{}]\n", toml_key(path));
-        assignments(&mut out, &changed(options));
-    }
+    named_sections(&mut out, "log.path", &layout.log.path);
     let lines = changed(&layout.telemetry);
     section(&mut out, "[telemetry]", "", &lines);
 
@@ -105,6 +104,18 @@ fn section(out: &mut String, title: &str, comment: &str, lines: &[(&'static str,
     }
     let _ = writeln!(out, "{title}");
     assignments(out, lines);
+}
+
+/// Tables by name, those without content too: somebody wrote them down.
+fn named_sections<T: Table + Clone + Default>(
+    out: &mut String,
+    title: &str,
+    tables: &BTreeMap<String, T>,
+) {
+    for (name, options) in tables {
+        let _ = write!(out, "\n[{title}.{}]\n", toml_key(name));
+        assignments(out, &changed(options));
+    }
 }
 
 fn assignments(out: &mut String, lines: &[(&'static str, String)]) {

@@ -1,5 +1,6 @@
 //! Whether the parts of a [`Layout`] fit together: ranges, references between nodes, endpoints and
-//! ports. The same rules hold for every format a layout is read from. Those of `[log]` are in [`log`].
+//! ports. The same rules hold for every format a layout is read from. Those of `[log]` are in [`log`], those
+//! of `[proxy]` in [`proxy`].
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use super::endpoint::Endpoint;
 use super::{Host, Layout, Node, NodeType, Secret};
 
 mod log;
+mod proxy;
 
 pub(super) use log::is_extension;
 
@@ -24,6 +26,7 @@ pub(super) fn validate(layout: &Layout, places: &Places, reporter: &mut Reporter
     check.ranges();
     check.queues();
     check.curve();
+    check.proxy();
     check.log();
     check.ports();
 }
@@ -45,6 +48,7 @@ const LONGEST_TTL: Duration = Duration::from_secs(6553);
 fn option_name(path: &[&str]) -> String {
     match path {
         ["log", "path", name, key] => format!("`{key}` of the path `{name}`"),
+        ["proxy", "topic", prefix, key] => format!("`{key}` of the topics {prefix:?}"),
         [.., key] => format!("`{key}`"),
         [] => String::new(),
     }
@@ -76,6 +80,15 @@ impl Check<'_> {
                 humantime::format_duration(value),
                 longest.as_secs()
             );
+            self.error(path, message);
+        }
+    }
+
+    fn range(&mut self, path: &[&str], value: i64, from: i64, to: i64) {
+        if !(from..=to).contains(&value) {
+            let name = option_name(path);
+            let message =
+                format!("{name}: found `{value}`, expected a whole number from {from} to {to}");
             self.error(path, message);
         }
     }

@@ -29,7 +29,10 @@ pub use labels::{LabelValue, PerLabel};
 pub use log_sender::{LogSenderMetrics, LogStreamCounters};
 pub use logger::{BatchFault, LoggerMetrics, PathCounters, PeerFault, SenderCounters};
 pub use node::{EventFault, LogLoss, NodeMetrics, NodeSocket};
-pub use proxy::{AbsoluteCounter, ProxyMetrics, ProxySocket, SocketTraffic};
+pub use proxy::{
+    AbsoluteCounter, CutOff, EventDrop, ProxyMetrics, ProxySocket, Refusal, SocketTraffic,
+    SubscriberCounters,
+};
 
 /// A number that only grows. `inc` and `inc_by` are one relaxed atomic addition.
 pub type Counter = prometheus_client::metrics::counter::Counter<u64>;

@@ -1,9 +1,14 @@
 //! [`ProxyMetrics`]: what the central broker counts.
+//!
+//! Any engine counts connections and frames; events, and what becomes of them per peer, are counted
+//! by engines that can tell events apart. Then for each peer, at any time: matched = sent + dropped
+//! + waiting in its queue.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::labels::label_values;
-use super::{Counter, Gauge, PerLabel, Telemetry};
+use super::labels::{LabelValue, LabelledFamily, label_values};
+use super::{Counter, Gauge, LabelCap, MAX_LABEL_VALUES, PerLabel, Telemetry};
 
 /// A counter that follows a total kept elsewhere, such as the statistics of a forwarder.
 ///
@@ -40,6 +45,56 @@ label_values! {
     }
 }
 
+label_values! {
+    /// Why a subscriber did not get an event of a topic it has subscribed.
+    EventDrop {
+        /// Its queue was full.
+        QueueFull = "queue_full",
+        /// Its queue of control events was full.
+        ControlFull = "control_full",
+        /// It was disconnected, or went, before the event was sent.
+        Disconnected = "disconnected",
+    }
+}
+
+label_values! {
+    /// Why something a peer sent was not passed on.
+    Refusal {
+        /// An event of more or less than four frames (WIRE.md §1.2).
+        FrameCount = "frame_count",
+        /// A message of a subscriber that is no subscription.
+        UserMessage = "user_message",
+        /// An event whose payload is not well-formed (`validate_events`).
+        MalformedEvent = "malformed_event",
+        /// An unsubscription of what the peer has not subscribed.
+        Unsubscription = "unsubscription",
+        /// A subscription that is too long, or one too many.
+        SubscriptionLimit = "subscription_limit",
+    }
+}
+
+label_values! {
+    /// Why the broker ended a connection.
+    CutOff {
+        /// The peer does not speak ZMTP.
+        Protocol = "protocol",
+        /// It uses another security mechanism, or a key that is not the cluster's.
+        Mechanism = "mechanism",
+        /// Its socket is of a type that has no business here.
+        SocketType = "socket_type",
+        /// A frame or message is too large, or there are too many connections.
+        Limit = "limit",
+        /// It did not finish its handshake in time.
+        HandshakeTimeout = "handshake_timeout",
+        /// It left a ping unanswered.
+        Heartbeat = "heartbeat",
+        /// Its queue was full for too long (`when_full = "disconnect"`).
+        Slow = "slow",
+        /// Its queue of control events was full: without them it knows too little of the cluster.
+        ControlOverflow = "control_overflow",
+    }
+}
+
 /// The traffic of one socket. "Messages" are frames: an event is four of them.
 #[derive(Clone, Debug)]
 pub struct SocketTraffic {
@@ -54,7 +109,10 @@ pub struct SocketTraffic {
     pub bytes_sent: AbsoluteCounter,
 }
 
-/// Handles to the series of the central broker.
+/// Handles to the series of the central broker; those of one peer are asked for by its name.
+///
+/// Names come from the network: each label has at most [`MAX_LABEL_VALUES`] values of its own, and
+/// what comes later shares the series of [`LabelCap::OTHER`].
 #[derive(Clone, Debug)]
 pub struct ProxyMetrics {
     /// `zeek_cluster_zeromq_proxy_frontend_…`: the XSUB socket.
@@ -72,6 +130,39 @@ pub struct ProxyMetrics {
     /// `zcluster_proxy_accept_failures_total{socket}`: attempts to accept a connection that
     /// failed, for want of file descriptors mostly.
     pub accept_failures: PerLabel<ProxySocket, Counter>,
+    /// `zcluster_proxy_cut_off_total{socket,reason}`: connections the broker ended.
+    pub cut_off: PerLabel<ProxySocket, PerLabel<CutOff, Counter>>,
+    /// `zcluster_proxy_events_received_total`: events accepted from publishers.
+    pub events_received: Counter,
+    /// `zcluster_proxy_events_sent_total`: events sent to subscribers, each as often as it was.
+    pub events_sent: Counter,
+    /// `zcluster_proxy_events_unrouted_total`: events that nobody has subscribed.
+    pub events_unrouted: Counter,
+    /// `zcluster_proxy_held_total`: how often a publisher was held back for want of room.
+    pub held: Counter,
+    /// `zcluster_proxy_queue_messages`: events waiting in the queues of subscribers.
+    pub queue_messages: Gauge,
+    /// `zcluster_proxy_queue_bytes`: their bytes; those that several queues share count once.
+    pub queue_bytes: Gauge,
+    /// `zcluster_proxy_subscriptions`: prefixes that are subscribed, each as often as by peers.
+    pub subscriptions: Gauge,
+
+    subscriber_matched: LabelledFamily<Counter, 1>,
+    subscriber_sent: LabelledFamily<Counter, 1>,
+    dropped: LabelledFamily<Counter, 3>,
+    publisher_events: LabelledFamily<Counter, 1>,
+    refused: LabelledFamily<Counter, 2>,
+    peer_names: Arc<LabelCap>,
+    dropped_prefixes: Arc<LabelCap>,
+}
+
+/// Handles to the series of one subscriber.
+#[derive(Clone, Debug)]
+pub struct SubscriberCounters {
+    /// `zcluster_proxy_subscriber_events_matched_total{peer}`: events of topics it has subscribed.
+    pub matched: Counter,
+    /// `zcluster_proxy_subscriber_events_sent_total{peer}`: those of them that were sent.
+    pub sent: Counter,
 }
 
 impl ProxyMetrics {
@@ -99,8 +190,105 @@ impl ProxyMetrics {
                 "Attempts to accept a connection that failed",
                 "socket",
             ),
+            cut_off: register_cut_off(telemetry),
+            events_received: telemetry
+                .register("zcluster_proxy_events_received", "Events accepted from publishers"),
+            events_sent: telemetry.register(
+                "zcluster_proxy_events_sent",
+                "Events sent to subscribers, each as often as it was",
+            ),
+            events_unrouted: telemetry
+                .register("zcluster_proxy_events_unrouted", "Events that nobody has subscribed"),
+            held: telemetry.register(
+                "zcluster_proxy_held",
+                "How often a publisher was held back because subscribers had no room",
+            ),
+            queue_messages: telemetry.register(
+                "zcluster_proxy_queue_messages",
+                "Events waiting in the queues of subscribers",
+            ),
+            queue_bytes: telemetry.register(
+                "zcluster_proxy_queue_bytes",
+                "Bytes of the events waiting in the queues of subscribers",
+            ),
+            subscriptions: telemetry.register(
+                "zcluster_proxy_subscriptions",
+                "Subscriptions of all subscribers together",
+            ),
+            subscriber_matched: telemetry.register(
+                "zcluster_proxy_subscriber_events_matched",
+                "Events of topics that the peer has subscribed",
+            ),
+            subscriber_sent: telemetry
+                .register("zcluster_proxy_subscriber_events_sent", "Events sent to the peer"),
+            dropped: telemetry.register(
+                "zcluster_proxy_events_dropped",
+                "Events the peer has subscribed and did not get, by topic prefix and reason",
+            ),
+            publisher_events: telemetry
+                .register("zcluster_proxy_publisher_events", "Events accepted from the peer"),
+            refused: telemetry.register(
+                "zcluster_proxy_refused",
+                "What the peer sent and was not passed on, by reason",
+            ),
+            peer_names: Arc::new(LabelCap::new(MAX_LABEL_VALUES)),
+            dropped_prefixes: Arc::new(LabelCap::new(MAX_LABEL_VALUES)),
         }
     }
+
+    /// What to call a peer that has not told its name.
+    pub const UNNAMED: &'static str = "unnamed";
+
+    /// The counters of one subscriber. Takes locks; keep the result.
+    pub fn subscriber(&self, peer: &[u8]) -> SubscriberCounters {
+        let labels = [self.peer_label(peer)];
+        SubscriberCounters {
+            matched: self.subscriber_matched.get_or_create_owned(&labels),
+            sent: self.subscriber_sent.get_or_create_owned(&labels),
+        }
+    }
+
+    /// `zcluster_proxy_events_dropped_total{peer,prefix,reason}`: events of topics with that prefix
+    /// that the peer has subscribed and did not get. Takes locks; keep the result.
+    ///
+    /// Pairs of peer and prefix past [`MAX_LABEL_VALUES`] lose their prefix only, so that the sum
+    /// over a peer stays right.
+    pub fn dropped(&self, peer: &[u8], prefix: &[u8], reason: EventDrop) -> Counter {
+        let peer = self.peer_label(peer);
+        let [_, prefix] = self.dropped_prefixes.admit_all([peer.1.as_bytes(), prefix]);
+        self.dropped.get_or_create_owned(&[peer, ("prefix", prefix), reason_label(reason)])
+    }
+
+    /// `zcluster_proxy_publisher_events_total{peer}`: events accepted from it. Takes locks; keep
+    /// the result.
+    pub fn publisher_events(&self, peer: &[u8]) -> Counter {
+        self.publisher_events.get_or_create_owned(&[self.peer_label(peer)])
+    }
+
+    /// `zcluster_proxy_refused_total{peer,reason}`: what it sent and was not passed on. Takes
+    /// locks; keep the result.
+    pub fn refused(&self, peer: &[u8], reason: Refusal) -> Counter {
+        self.refused.get_or_create_owned(&[self.peer_label(peer), reason_label(reason)])
+    }
+
+    fn peer_label(&self, peer: &[u8]) -> (&'static str, String) {
+        ("peer", self.peer_names.admit(peer).into_owned())
+    }
+}
+
+fn reason_label(reason: impl LabelValue) -> (&'static str, String) {
+    ("reason", reason.as_str().to_owned())
+}
+
+fn register_cut_off(telemetry: &Telemetry) -> PerLabel<ProxySocket, PerLabel<CutOff, Counter>> {
+    let family: LabelledFamily<Counter, 2> =
+        telemetry.register("zcluster_proxy_cut_off", "Connections the broker ended, by reason");
+    PerLabel::from_fn(|socket: ProxySocket| {
+        let socket = ("socket", socket.as_str().to_owned());
+        PerLabel::from_fn(|reason| {
+            family.get_or_create_owned(&[socket.clone(), reason_label(reason)])
+        })
+    })
 }
 
 impl SocketTraffic {
@@ -159,6 +347,90 @@ mod tests {
             (r#"zcluster_proxy_accept_failures_total{socket="frontend"}"#, "0"),
         ] {
             assert_eq!(value(&telemetry, name).as_deref(), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn events_are_counted_by_peer() {
+        let telemetry = Telemetry::new("proxy", "node");
+        let proxy = telemetry.proxy();
+        proxy.events_received.inc_by(1);
+        proxy.events_sent.inc_by(2);
+        proxy.events_unrouted.inc_by(3);
+        proxy.held.inc_by(4);
+        proxy.queue_messages.set(5);
+        proxy.queue_bytes.set(6);
+        proxy.subscriptions.set(7);
+        proxy.subscriber(b"worker-1").matched.inc_by(8);
+        proxy.subscriber(b"worker-1").sent.inc_by(9);
+        proxy.dropped(b"worker-1", b"zeek.\xff", EventDrop::QueueFull).inc_by(10);
+        proxy.dropped(b"worker-1", b"", EventDrop::ControlFull).inc_by(11);
+        proxy.dropped(b"worker-1", b"", EventDrop::Disconnected).inc_by(12);
+        proxy.publisher_events(ProxyMetrics::UNNAMED.as_bytes()).inc_by(13);
+        for (more, reason) in (14..).zip(Refusal::ALL) {
+            proxy.refused(b"m", *reason).inc_by(more);
+        }
+        for (more, reason) in (19..).zip(CutOff::ALL) {
+            proxy.cut_off[ProxySocket::Backend][*reason].inc_by(more);
+        }
+        for (name, labels, expected) in [
+            ("events_received_total", "", "1"),
+            ("events_sent_total", "", "2"),
+            ("events_unrouted_total", "", "3"),
+            ("held_total", "", "4"),
+            ("queue_messages", "", "5"),
+            ("queue_bytes", "", "6"),
+            ("subscriptions", "", "7"),
+            ("subscriber_events_matched_total", r#",peer="worker-1""#, "8"),
+            ("subscriber_events_sent_total", r#",peer="worker-1""#, "9"),
+            (
+                "events_dropped_total",
+                ",peer=\"worker-1\",prefix=\"zeek.\u{fffd}\",reason=\"queue_full\"",
+                "10",
+            ),
+            ("events_dropped_total", r#",peer="worker-1",prefix="",reason="control_full""#, "11"),
+            ("events_dropped_total", r#",peer="worker-1",prefix="",reason="disconnected""#, "12"),
+            ("publisher_events_total", r#",peer="unnamed""#, "13"),
+            ("refused_total", r#",peer="m",reason="frame_count""#, "14"),
+            ("refused_total", r#",peer="m",reason="user_message""#, "15"),
+            ("refused_total", r#",peer="m",reason="malformed_event""#, "16"),
+            ("refused_total", r#",peer="m",reason="unsubscription""#, "17"),
+            ("refused_total", r#",peer="m",reason="subscription_limit""#, "18"),
+            ("cut_off_total", r#",socket="backend",reason="protocol""#, "19"),
+            ("cut_off_total", r#",socket="backend",reason="mechanism""#, "20"),
+            ("cut_off_total", r#",socket="backend",reason="socket_type""#, "21"),
+            ("cut_off_total", r#",socket="backend",reason="limit""#, "22"),
+            ("cut_off_total", r#",socket="backend",reason="handshake_timeout""#, "23"),
+            ("cut_off_total", r#",socket="backend",reason="heartbeat""#, "24"),
+            ("cut_off_total", r#",socket="backend",reason="slow""#, "25"),
+            ("cut_off_total", r#",socket="backend",reason="control_overflow""#, "26"),
+            ("cut_off_total", r#",socket="frontend",reason="slow""#, "0"),
+        ] {
+            let series = format!(r#"zcluster_proxy_{name}{{node="proxy"{labels}}}"#);
+            assert_eq!(value(&telemetry, &series).as_deref(), Some(expected), "{series}");
+        }
+    }
+
+    #[test]
+    fn peers_cannot_make_series_without_end() {
+        let telemetry = Telemetry::new("", "");
+        let proxy = telemetry.proxy();
+        proxy.subscriber(b"early");
+        for number in 0..2 * MAX_LABEL_VALUES {
+            proxy.dropped(b"early", number.to_string().as_bytes(), EventDrop::QueueFull).inc();
+            proxy.publisher_events(format!("peer-{number}").as_bytes()).inc();
+        }
+        proxy.dropped(b"late", b"zeek.", EventDrop::QueueFull).inc();
+        for (series, expected) in [
+            (r#"publisher_events_total{peer="other"}"#, MAX_LABEL_VALUES + 1),
+            (
+                r#"events_dropped_total{peer="early",prefix="other",reason="queue_full"}"#,
+                MAX_LABEL_VALUES,
+            ),
+            (r#"events_dropped_total{peer="other",prefix="other",reason="queue_full"}"#, 1),
+        ] {
+            let series = format!("zcluster_proxy_{series}");
+            assert_eq!(value(&telemetry, &series), Some(expected.to_string()), "{series}");
         }
     }
 

@@ -75,16 +75,13 @@ impl Check<'_> {
                            no time";
             self.error(&["log", "fsync_interval"], message);
         }
-        self.range("format_threads", log.format_threads.into(), 0, MAX_FORMAT_THREADS as i64);
-        self.range("gzip_level", log.gzip_level.into(), 0, 9);
-    }
-
-    fn range(&mut self, key: &str, value: i64, from: i64, to: i64) {
-        if !(from..=to).contains(&value) {
-            let message =
-                format!("`{key}`: found `{value}`, expected a whole number from {from} to {to}");
-            self.error(&["log", key], message);
-        }
+        self.range(
+            &["log", "format_threads"],
+            log.format_threads.into(),
+            0,
+            MAX_FORMAT_THREADS as i64,
+        );
+        self.range(&["log", "gzip_level"], log.gzip_level.into(), 0, 9);
     }
 
     fn log_rotation(&mut self) {
@@ -142,8 +139,8 @@ impl Check<'_> {
                     &["log", "compress_level"],
                     "`compress_level` has no effect without `compress`",
                 ),
-                Compress::Zstd => self.range("compress_level", level.into(), 1, 22),
-                Compress::Gzip => self.range("compress_level", level.into(), 1, 9),
+                Compress::Zstd => self.range(&["log", "compress_level"], level.into(), 1, 22),
+                Compress::Gzip => self.range(&["log", "compress_level"], level.into(), 1, 9),
             }
         }
         if log.gzip_level > 0 && log.compress != Compress::None {

@@ -1,0 +1,106 @@
+//! The memory of events: what was read, what waits to be sent, and how both are used again.
+//!
+//! Events are read into large chunks. A long run of them is shared by all its subscribers and by
+//! the chunk it came in; a short one is copied into the subscriber's own buffer, because a slice
+//! holds its whole chunk.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Bytes read at a time.
+pub(super) const CHUNK: usize = 256 << 10;
+/// Size of the buffers that runs are copied into.
+pub(super) const BUFFER: usize = 64 << 10;
+/// Chunks that are kept for use.
+const KEPT_CHUNKS: usize = 16;
+/// Buffers that are kept for use.
+const KEPT_BUFFERS: usize = 64;
+
+/// Bytes that several may read, and nobody changes.
+pub(super) type Chunk = Arc<Vec<u8>>;
+
+/// The memory of one thread that is not in use.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    /// Some of them are still in use: looked at again when one is wanted.
+    chunks: VecDeque<Chunk>,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    /// An empty chunk of [`CHUNK`] bytes that nobody else has.
+    pub(super) fn take_chunk(&mut self) -> Chunk {
+        for _ in 0..self.chunks.len() {
+            let Some(mut chunk) = self.chunks.pop_front() else { break };
+            if let Some(bytes) = Arc::get_mut(&mut chunk) {
+                bytes.clear();
+                return chunk;
+            }
+            self.chunks.push_back(chunk);
+        }
+        Arc::new(Vec::with_capacity(CHUNK))
+    }
+
+    /// Gives a chunk back; others may still read it.
+    pub(super) fn give_chunk(&mut self, chunk: Chunk) {
+        if self.chunks.len() >= KEPT_CHUNKS {
+            // One that is in use for long is somebody else's from now on.
+            self.chunks.pop_front();
+        }
+        if chunk.capacity() <= 2 * CHUNK {
+            self.chunks.push_front(chunk);
+        }
+    }
+
+    /// An empty buffer of at least so many bytes.
+    pub(super) fn take_buffer(&mut self, bytes: usize) -> Vec<u8> {
+        if bytes > BUFFER {
+            return Vec::with_capacity(bytes);
+        }
+        self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(BUFFER))
+    }
+
+    /// Gives a buffer back.
+    pub(super) fn give_buffer(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() == BUFFER && self.buffers.len() < KEPT_BUFFERS {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_used_again_once_nobody_reads_it() {
+        let mut pool = Pool::default();
+        let mut chunk = pool.take_chunk();
+        Arc::get_mut(&mut chunk).unwrap().push(1);
+        let (place, reader) = (chunk.as_ptr(), Arc::clone(&chunk));
+        pool.give_chunk(chunk);
+        let other = pool.take_chunk();
+        assert_ne!(other.as_ptr(), place);
+        assert_eq!(*reader, [1], "untouched");
+        drop(reader);
+        let again = pool.take_chunk();
+        assert_eq!((again.as_ptr(), again.len()), (place, 0));
+
+        let buffer = pool.take_buffer(10);
+        let place = buffer.as_ptr();
+        pool.give_buffer(buffer);
+        assert_eq!(pool.take_buffer(BUFFER).as_ptr(), place);
+        assert!(pool.take_buffer(BUFFER + 1).capacity() > BUFFER);
+    }
+
+    #[test]
+    fn only_so_much_is_kept() {
+        let mut pool = Pool::default();
+        (0..100).for_each(|_| pool.give_chunk(Arc::new(Vec::with_capacity(CHUNK))));
+        (0..100).for_each(|_| pool.give_buffer(Vec::with_capacity(BUFFER)));
+        pool.give_chunk(Arc::new(Vec::with_capacity(100 * CHUNK)));
+        pool.give_buffer(Vec::with_capacity(100 * BUFFER));
+        assert!(pool.chunks.len() <= KEPT_CHUNKS && pool.buffers.len() <= KEPT_BUFFERS);
+    }
+}

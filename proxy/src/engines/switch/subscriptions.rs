@@ -1,0 +1,345 @@
+//! Who subscribes to what (WIRE.md §1.4): a prefix structure, and what publishers must hear.
+//!
+//! Pure: peers are numbers. Observed from outside it behaves as libzmq's XPUB (`XPUB_VERBOSER`)
+//! and XSUB joined do: a peer either has a prefix or not, however often it subscribes, while each
+//! of its subscriptions is a reference upstream; publishers hear every subscription, and of the
+//! cancellations the one that ends the last reference. A connection that ends gives back one
+//! reference for each prefix that it has, so that a prefix subscribed twice stays, as with libzmq;
+//! unlike there only so many of them are kept, and nobody can cancel what it has not subscribed.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+
+use super::trie::Trie;
+
+/// The number of a connection.
+pub(super) type PeerId = u64;
+
+/// A prefix. It has any bytes.
+pub(super) type Text = Arc<[u8]>;
+
+/// Prefixes that are kept although nobody has them any more: references that were never given back.
+const MAX_ORPHANS: usize = 1_000;
+
+/// What one peer may subscribe to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Prefixes.
+    pub(super) prefixes: usize,
+    /// Bytes of each.
+    pub(super) length: usize,
+}
+
+/// Why a subscription is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("a prefix of {0} bytes (max_subscription_length)")]
+    Length(usize),
+    #[error("more than {0} prefixes (max_subscriptions)")]
+    Count(usize),
+    #[error("cancels a prefix that it has not subscribed")]
+    Unknown,
+}
+
+/// The subscriptions of all peers.
+pub(super) struct Subscriptions {
+    limits: Limits,
+    prefixes: Trie<Prefix>,
+    /// What each peer has, and references of it: those beyond the first come from repetitions.
+    peers: AHashMap<PeerId, AHashMap<Text, Held>>,
+    /// Prefixes with references that nobody has.
+    orphans: usize,
+    /// Bytes of all prefixes.
+    bytes: usize,
+}
+
+struct Prefix {
+    text: Text,
+    /// In ascending order.
+    subscribers: Vec<PeerId>,
+    references: u64,
+}
+
+#[derive(Default)]
+struct Held {
+    /// Whether events of the prefix go to the peer.
+    active: bool,
+    references: u64,
+}
+
+/// Who gets the events of a topic.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Match {
+    /// In ascending order, each once.
+    pub(super) recipients: Vec<PeerId>,
+    /// The longest of the prefixes that match; `None` where none does.
+    pub(super) prefix: Option<Text>,
+}
+
+impl Subscriptions {
+    pub(super) fn new(limits: Limits) -> Self {
+        Subscriptions {
+            limits,
+            prefixes: Trie::new(),
+            peers: AHashMap::new(),
+            orphans: 0,
+            bytes: 0,
+        }
+    }
+
+    /// How many distinct prefixes there are.
+    pub(super) fn len(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    /// Bytes of all prefixes, and of what is sent with them.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + 32 * self.prefixes.len()
+    }
+
+    /// How many prefixes that peer has.
+    pub(super) fn of_peer(&self, peer: PeerId) -> usize {
+        self.peers.get(&peer).map_or(0, AHashMap::len)
+    }
+
+    /// Every prefix, in ascending order: what a publisher that joins must hear.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Text> {
+        self.prefixes.values().map(|prefix| &prefix.text)
+    }
+
+    /// Takes a subscription in, of which all publishers must hear.
+    pub(super) fn subscribe(&mut self, peer: PeerId, text: &[u8]) -> Result<(), Refused> {
+        if text.len() > self.limits.length {
+            return Err(Refused::Length(text.len()));
+        }
+        let own = self.peers.entry(peer).or_default();
+        let is_new = !own.contains_key(text);
+        if is_new && own.len() >= self.limits.prefixes {
+            return Err(Refused::Count(self.limits.prefixes));
+        }
+        let bytes = &mut self.bytes;
+        let prefix = self.prefixes.get_or_insert_with(text, || {
+            *bytes += text.len();
+            Prefix { text: Arc::new(text.into()), subscribers: Vec::new(), references: 0 }
+        });
+        if prefix.references > 0 && prefix.subscribers.is_empty() {
+            self.orphans -= 1;
+        }
+        prefix.references += 1;
+        let held = own.entry(Arc::clone(&prefix.text)).or_default();
+        held.references += 1;
+        held.active = true;
+        if let Err(at) = prefix.subscribers.binary_search(&peer) {
+            prefix.subscribers.insert(at, peer);
+        }
+        Ok(())
+    }
+
+    /// Takes a cancellation in; whether all publishers must hear of it.
+    pub(super) fn cancel(&mut self, peer: PeerId, text: &[u8]) -> Result<bool, Refused> {
+        let own = self.peers.get_mut(&peer).ok_or(Refused::Unknown)?;
+        let held = own.get_mut(text).ok_or(Refused::Unknown)?;
+        held.active = false;
+        held.references -= 1;
+        if held.references == 0 {
+            own.remove(text);
+        }
+        Ok(self.give_back(peer, text))
+    }
+
+    /// Forgets a peer. Returns the prefixes whose end all publishers must hear of, in ascending
+    /// order.
+    pub(super) fn remove(&mut self, peer: PeerId) -> Vec<Text> {
+        let own = self.peers.remove(&peer).unwrap_or_default();
+        let mut ended: Vec<_> =
+            own.into_iter().filter(|(_, held)| held.active).map(|(text, _)| text).collect();
+        ended.sort_unstable();
+        ended.retain(|text| self.give_back(peer, text));
+        ended
+    }
+
+    /// Who gets events of that topic: in time proportional to its length.
+    pub(super) fn matching(&self, topic: &[u8]) -> Match {
+        let mut found = Match::default();
+        let mut lists = 0;
+        for prefix in self.prefixes.prefixes_of(topic) {
+            if !prefix.subscribers.is_empty() {
+                found.recipients.extend_from_slice(&prefix.subscribers);
+                found.prefix = Some(Arc::clone(&prefix.text));
+                lists += 1;
+            }
+        }
+        if lists > 1 {
+            found.recipients.sort_unstable();
+            found.recipients.dedup();
+        }
+        found
+    }
+
+    /// Ends what the peer gets by a prefix, and one reference to it; whether that was the last.
+    fn give_back(&mut self, peer: PeerId, text: &[u8]) -> bool {
+        let Some(prefix) = self.prefixes.get_mut(text) else { return false };
+        let had_any = !prefix.subscribers.is_empty();
+        if let Ok(at) = prefix.subscribers.binary_search(&peer) {
+            prefix.subscribers.remove(at);
+        }
+        // Each subscriber has a reference of its own, whatever became of others.
+        prefix.references = (prefix.references - 1).max(prefix.subscribers.len() as u64);
+        let is_unused = prefix.subscribers.is_empty();
+        if prefix.references > 0 && (!is_unused || self.orphans < MAX_ORPHANS) {
+            self.orphans += usize::from(is_unused && had_any);
+            return false;
+        }
+        self.orphans -= usize::from(is_unused && !had_any);
+        self.bytes -= text.len();
+        self.prefixes.remove(text);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { prefixes: 5, length: 8 };
+
+    /// What publishers hear of one step: `+prefix`, `-prefix`.
+    fn step(subscriptions: &mut Subscriptions, line: &str) -> String {
+        let (peer, rest) = line.split_at(1);
+        let peer = peer.bytes().map(u64::from).sum();
+        let said = |text: &[u8]| String::from_utf8(text.to_vec()).unwrap();
+        match rest.split_at(1) {
+            ("+", text) => match subscriptions.subscribe(peer, text.as_bytes()) {
+                Ok(()) => format!("+{text}"),
+                Err(refused) => refused.to_string(),
+            },
+            ("-", text) => match subscriptions.cancel(peer, text.as_bytes()) {
+                Ok(true) => format!("-{text}"),
+                Ok(false) => String::new(),
+                Err(refused) => refused.to_string(),
+            },
+            _ => {
+                let ended = subscriptions.remove(peer);
+                ended.iter().map(|text| format!("-{}", said(text))).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn publishers_hear_every_subscription_and_the_last_cancellation() {
+        for (steps, expected) in [
+            // (who, what), what publishers hear
+            ("a+x b+x a-x b-x", "+x +x . -x"),
+            ("a+x b+x a! b!", "+x +x . -x"),
+            ("a+x a!", "+x -x"),
+            // In ascending order, and the empty prefix too.
+            ("a+y a+x a+ a+yy a!", "+y +x + +yy --x-y-yy"),
+            // Twice by one peer: two references, of which its end gives back one.
+            ("a+x a+x a-x a-x", "+x +x . -x"),
+            ("a+x a+x a! b+x b!", "+x +x . +x ."),
+            ("a+x a+x b+x a! b! ", "+x +x +x . ."),
+            ("a+x a+x a-x a!", "+x +x . ."),
+            // Nobody cancels what it does not have.
+            ("a+x b-x a-x a-x", "+x unknown -x unknown"),
+            ("a-x", "unknown"),
+            ("a+123456789", "length"),
+            ("a+1 a+2 a+3 a+4 a+5 a+6 a+5 a-1 a+6", "+1 +2 +3 +4 +5 count +5 -1 +6"),
+        ] {
+            let mut subscriptions = Subscriptions::new(LIMITS);
+            let heard: Vec<String> = steps
+                .split_whitespace()
+                .map(|line| match step(&mut subscriptions, line) {
+                    said if said.is_empty() => ".".into(),
+                    said if said.starts_with("a prefix") => "length".into(),
+                    said if said.starts_with("more") => "count".into(),
+                    said if said.starts_with("cancels") => "unknown".into(),
+                    said => said,
+                })
+                .collect();
+            assert_eq!(heard.join(" "), expected, "{steps}");
+        }
+    }
+
+    #[test]
+    fn recipients_are_told_once_with_the_longest_prefix() {
+        let mut subscriptions = Subscriptions::new(LIMITS);
+        for (peer, text) in [(3, "a"), (1, "ab"), (3, "abc"), (2, ""), (1, "b"), (3, "ab")] {
+            subscriptions.subscribe(peer, text.as_bytes()).unwrap();
+        }
+        subscriptions.cancel(3, b"abc").unwrap();
+        for (topic, recipients, prefix) in [
+            ("abcd", vec![1, 2, 3], "ab"),
+            ("a", vec![2, 3], "a"),
+            ("b", vec![1, 2], "b"),
+            ("c", vec![2], ""),
+            ("", vec![2], ""),
+        ] {
+            let prefix = Some(prefix.as_bytes().into());
+            assert_eq!(subscriptions.matching(topic.as_bytes()), Match { recipients, prefix });
+        }
+        assert_eq!((subscriptions.len(), subscriptions.of_peer(3)), (4, 2));
+        subscriptions.remove(2);
+        assert_eq!(subscriptions.matching(b"c"), Match::default());
+    }
+
+    #[test]
+    fn references_that_are_never_given_back_are_bounded() {
+        let mut subscriptions = Subscriptions::new(LIMITS);
+        for round in 0..3 * MAX_ORPHANS {
+            let text = round.to_string();
+            subscriptions.subscribe(7, text.as_bytes()).unwrap();
+            subscriptions.subscribe(7, text.as_bytes()).unwrap();
+            let ended = subscriptions.remove(7);
+            assert_eq!(ended.is_empty(), round < MAX_ORPHANS);
+        }
+        assert_eq!(subscriptions.len(), MAX_ORPHANS);
+        // One that is wanted again is no orphan.
+        subscriptions.subscribe(8, b"0").unwrap();
+        assert_eq!(subscriptions.orphans, MAX_ORPHANS - 1);
+    }
+
+    proptest! {
+        #[test]
+        fn books_are_right_whatever_peers_do(
+            steps in vec((0u64..4, 0u8..5, vec(0u8..2, 0..3)), 0..80),
+        ) {
+            let mut subscriptions = Subscriptions::new(Limits { prefixes: 100, length: 8 });
+            let mut active = std::collections::BTreeSet::new();
+            for (peer, what, text) in steps {
+                match what {
+                    0 | 1 => {
+                        subscriptions.subscribe(peer, &text).unwrap();
+                        active.insert((peer, text));
+                    }
+                    2 | 3 => {
+                        let _ = subscriptions.cancel(peer, &text);
+                        active.remove(&(peer, text));
+                    }
+                    _ => {
+                        subscriptions.remove(peer);
+                        active.retain(|(other, _)| *other != peer);
+                    }
+                }
+                for topic in [&[][..], &[0], &[1], &[0, 1, 0], &[1, 1, 1]] {
+                    let mut expected: Vec<u64> = active
+                        .iter()
+                        .filter(|(_, text)| topic.starts_with(text))
+                        .map(|(peer, _)| *peer)
+                        .collect();
+                    expected.sort_unstable();
+                    expected.dedup();
+                    prop_assert_eq!(subscriptions.matching(topic).recipients, expected);
+                }
+                let orphans = subscriptions.prefixes.values()
+                    .filter(|prefix| prefix.subscribers.is_empty()).count();
+                prop_assert_eq!(subscriptions.orphans, orphans);
+                let bytes: usize = subscriptions.all().map(|text| text.len()).sum();
+                prop_assert_eq!(subscriptions.bytes, bytes);
+            }
+        }
+    }
+}
