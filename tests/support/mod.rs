@@ -483,15 +483,11 @@ impl Cluster {
 
     /// The same, with a broker of that engine.
     pub fn on(engine: Engine, nodes: &[NodeSpec<'_>], options: &str) -> Self {
-        // Not an option yet: there is only the one.
-        Self::write(
-            nodes,
-            options,
-            match engine {
-                Engine::Zmq => "",
-                Engine::Switch => "engine = \"switch\"\n",
-            },
-        )
+        let engine = match engine {
+            Engine::Zmq => "zmq",
+            Engine::Switch => "switch",
+        };
+        Self::write(nodes, options, &format!("engine = \"{engine}\"\n"))
     }
 
     fn write(nodes: &[NodeSpec<'_>], options: &str, engine: &str) -> Self {

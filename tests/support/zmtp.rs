@@ -200,6 +200,24 @@ impl ZmtpPeer {
         }
     }
 
+    /// What comes next, however long that takes; `None` at the end of the connection.
+    pub fn receive_at_any_time(&mut self) -> Option<Incoming> {
+        let ages = Duration::from_secs(3600);
+        loop {
+            if let Some(incoming) = self.take() {
+                return Some(incoming);
+            }
+            if self.fill(Instant::now() + ages) == Filled::End {
+                return None;
+            }
+        }
+    }
+
+    /// The connection, to end it from elsewhere.
+    pub fn stream(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
     /// What comes next, if it is there.
     pub fn try_receive(&mut self) -> Option<Incoming> {
         loop {
