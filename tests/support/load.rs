@@ -131,6 +131,14 @@ impl Got {
 /// By topic and id of the publisher.
 pub type Tally = BTreeMap<(Vec<u8>, Vec<u8>), Got>;
 
+fn account(tally: &mut Tally, frames: Vec<Vec<u8>>) {
+    assert_eq!(frames.len(), 4, "{frames:?}");
+    let number = number(&frames);
+    let mut frames = frames.into_iter();
+    let key = (frames.next().unwrap(), frames.next().unwrap());
+    tally.entry(key).or_default().add(number);
+}
+
 /// A subscriber with a name.
 pub struct Sink {
     pub peer: ZmtpPeer,
@@ -160,14 +168,8 @@ impl Sink {
     /// Receives an event; `false` at the end of the connection.
     pub fn receive(&mut self) -> bool {
         let Some(frames) = self.peer.receive_message() else { return false };
-        self.account(&frames);
+        account(&mut self.tally, frames);
         true
-    }
-
-    fn account(&mut self, frames: &[Vec<u8>]) {
-        assert_eq!(frames.len(), 4, "{frames:?}");
-        let key = (frames[0].clone(), frames[1].clone());
-        self.tally.entry(key).or_default().add(number(frames));
     }
 
     /// Receives until it has got the event of that number, topic and publisher.
@@ -195,9 +197,7 @@ impl Sink {
         let thread = std::thread::spawn(move || {
             while let Some(incoming) = self.peer.receive_at_any_time() {
                 let Incoming::Message(frames) = incoming else { continue };
-                self.tally = std::mem::take(&mut *shared.lock().unwrap());
-                self.account(&frames);
-                *shared.lock().unwrap() = std::mem::take(&mut self.tally);
+                account(&mut shared.lock().unwrap(), frames);
             }
         });
         ReadingSink { name, tally, stream, thread: Some(thread) }
