@@ -74,6 +74,15 @@ impl Subscriber {
         }
     }
 
+    /// Sends a user message.
+    pub fn send(&mut self, frames: &[&[u8]]) {
+        match self {
+            Subscriber::Xsub(peer) => peer.send(frames),
+            Subscriber::Sub(_) => panic!("SUB sends nothing"),
+            Subscriber::Zmtp { peer, .. } => peer.send(frames),
+        }
+    }
+
     /// The next message, if there is one.
     pub fn try_receive(&mut self) -> Option<Vec<Vec<u8>>> {
         match self {

@@ -244,6 +244,25 @@ impl ZmtpPeer {
         while self.receive().is_some() {}
     }
 
+    /// Reads on until the other side ends the connection, whatever comes.
+    pub fn drain(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.at = self.buffer.len();
+            match self.fill(deadline) {
+                Filled::Some => {}
+                Filled::End => return,
+                Filled::Nothing => panic!("the connection does not end"),
+            }
+        }
+    }
+
+    /// Throws away what has come; `false` when the other side has ended the connection.
+    pub fn is_open(&mut self) -> bool {
+        self.at = self.buffer.len();
+        self.fill(Instant::now()) != Filled::End
+    }
+
     /// Says that nothing more will be sent.
     pub fn end_sending(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
