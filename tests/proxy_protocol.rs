@@ -481,7 +481,7 @@ fn events_have_four_frames() {
             &[b"topic", b"sender", b"format"],
             &[b"topic", b"sender", b"format", b"payload", b""],
             &[b"topic".as_slice(); 100],
-            &[b""; 5],
+            &[b"".as_slice(); 5],
             // As if it were a subscription.
             &[b"\x01topic"],
             &[b"\0"],
@@ -702,7 +702,7 @@ fn heartbeats() {
                     pings += 1;
                 }
             }
-            (!silent.is_open()).then_some(())
+            silent.has_ended.then_some(())
         });
         assert!(pings > 0);
         // PINGs of peers.

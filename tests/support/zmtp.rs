@@ -103,6 +103,8 @@ pub struct ZmtpPeer {
     pub answers_pings: bool,
     /// Our minor version.
     minor: u8,
+    /// Whether the other side has ended the connection, as far as was read.
+    pub has_ended: bool,
 }
 
 impl ZmtpPeer {
@@ -115,7 +117,7 @@ impl ZmtpPeer {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let (buffer, frames) = (Vec::new(), Vec::new());
-        ZmtpPeer { stream, buffer, at: 0, frames, answers_pings: true, minor: 1 }
+        ZmtpPeer { stream, buffer, at: 0, frames, answers_pings: true, minor: 1, has_ended: false }
     }
 
     /// A peer of that type that has shaken hands.
@@ -317,6 +319,7 @@ impl ZmtpPeer {
             },
         };
         self.stream.set_nonblocking(false).unwrap();
+        self.has_ended |= filled == Filled::End;
         filled
     }
 }
