@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use zcluster::telemetry::Refusal;
 
 use super::trie::Trie;
 
@@ -40,6 +41,16 @@ pub(super) enum Refused {
     Count(usize),
     #[error("cancels a prefix that it has not subscribed")]
     Unknown,
+}
+
+impl Refused {
+    /// What it counts as.
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Refused::Length(_) | Refused::Count(_) => Refusal::SubscriptionLimit,
+            Refused::Unknown => Refusal::Unsubscription,
+        }
+    }
 }
 
 /// The subscriptions of all peers.
