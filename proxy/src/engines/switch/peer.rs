@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) awaited_by: u64,
     /// Since when it has been full, where that ends its connection.
     pub(super) full_since: Option<Instant>,
+    /// Publishers: it is not read, because nobody has room for its events.
+    pub(super) is_held: bool,
     /// Publishers: bytes that may wait beyond `control_max_bytes`, because they are owed.
     pub(super) allowance: usize,
     /// Publishers: does not read what it must hear, and is to be cut off.
@@ -113,6 +115,7 @@ impl Peer {
             is_slow: false,
             awaited_by: 0,
             full_since: None,
+            is_held: false,
             allowance: 0,
             has_overflown: false,
         };
@@ -171,12 +174,14 @@ impl Books {
         if self.drops.len() >= MAX_COUNTERS {
             self.drops.clear();
         }
-        let label = if self.name.is_empty() { ProxyMetrics::UNNAMED.into() } else { &*self.name };
-        let metrics = &self.metrics;
-        self.drops
-            .entry((Text::clone(prefix), reason))
-            .or_insert_with(|| metrics.dropped(label, prefix, reason))
-            .inc_by(count);
+        let key = (Text::clone(prefix), reason);
+        if let Some(counter) = self.drops.get(&key) {
+            counter.inc_by(count);
+        } else {
+            let counter = self.metrics.dropped(self.metrics_label(), prefix, reason);
+            counter.inc_by(count);
+            self.drops.insert(key, counter);
+        }
         self.drops_to_tell += count;
         if self.drop_warning.check(Instant::now()).is_some() {
             let count = std::mem::take(&mut self.drops_to_tell);

@@ -85,7 +85,7 @@ impl Shard {
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.add(&**hub.waker(index), WAKER, true, false)?;
-        for (key, (listener, _)) in (LISTENERS..).zip(&listeners) {
+        for (key, (listener, _)) in (LISTENERS..WAKER).zip(&listeners) {
             poller.add(listener, key, true, false)?;
         }
         let now = Instant::now();
@@ -177,6 +177,7 @@ impl Shard {
         });
         if connection.held.is_some() {
             self.held.insert(key);
+            connection.peer.lock().is_held = true;
             connection.update_interest(&self.poller);
         }
         outcome.unwrap_or_else(|gone| {
@@ -217,6 +218,7 @@ impl Shard {
             delivery!(self).retry(connection);
             if connection.held.is_none() {
                 self.held.remove(&key);
+                connection.peer.lock().is_held = false;
                 connection.set_polled(true, &self.poller);
                 connection.update_interest(&self.poller);
             }
@@ -302,7 +304,7 @@ impl Shard {
                         log::error!("cannot accept connections: {error} ({more} more like this)");
                     }
                     // It would be ready again at once.
-                    for (key, (listener, _)) in (LISTENERS..).zip(&self.listeners) {
+                    for (key, (listener, _)) in (LISTENERS..WAKER).zip(&self.listeners) {
                         let _ = self.poller.change(listener, key, false, false);
                     }
                     self.accept_again = Some(self.now + ACCEPT_PAUSE);
@@ -398,7 +400,7 @@ impl Shard {
     fn tick(&mut self) {
         if self.accept_again.is_some_and(|at| self.now >= at) {
             self.accept_again = None;
-            for (key, (listener, _)) in (LISTENERS..).zip(&self.listeners) {
+            for (key, (listener, _)) in (LISTENERS..WAKER).zip(&self.listeners) {
                 let _ = self.poller.change(listener, key, true, false);
             }
         }
