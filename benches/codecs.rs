@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use zcluster::Event;
-use zcluster::wire::{EventFormat, Recording};
+use zcluster::wire::{EventFormat, Recording, broker_bin};
 
 fn bench(c: &mut Criterion) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/events/cluster.zmq");
@@ -18,6 +18,16 @@ fn bench(c: &mut Criterion) {
         .collect();
     let events: Vec<Event> =
         payloads.iter().map(|payload| EventFormat::BrokerBinV1.decode(payload).unwrap()).collect();
+    let mut group = c.benchmark_group(EventFormat::BrokerBinV1.name());
+    group.throughput(Throughput::Elements(events.len() as u64));
+    group.bench_function("check", |b| {
+        b.iter(|| {
+            for payload in &payloads {
+                broker_bin::check_event(black_box(payload)).unwrap();
+            }
+        });
+    });
+    group.finish();
     for format in [EventFormat::BrokerBinV1, EventFormat::BrokerJsonV1] {
         let encoded: Vec<Vec<u8>> = events
             .iter()

@@ -1,4 +1,5 @@
-//! What `broker-bin-v1` decodes, it encodes to bytes that decode to the same.
+//! What `broker-bin-v1` decodes, it encodes to bytes that decode to the same; and what checks events
+//! without decoding them comes to the same verdict.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -13,7 +14,9 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(broker_bin::decode_value(&again), Ok(value));
     }
     again.clear();
-    if let Ok(event) = broker_bin::decode_event(bytes) {
+    let decoded = broker_bin::decode_event(bytes);
+    assert_eq!(broker_bin::check_event(bytes), decoded.clone().map(drop));
+    if let Ok(event) = decoded {
         broker_bin::encode_event(&event, &mut again);
         assert_eq!(broker_bin::decode_event(&again), Ok(event));
         assert!(broker_bin::decode_value(bytes).is_ok());

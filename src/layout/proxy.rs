@@ -12,9 +12,9 @@ words! {
     /// What forwards events.
     pub enum ProxyEngine {
         /// zcluster's own: a queue per subscriber, so that one who stops reading stops nobody.
+        #[default]
         Switch = "switch",
         /// libzmq's `zmq_proxy`, as inside a Zeek manager.
-        #[default]
         Zmq = "zmq",
     }
 }
@@ -45,7 +45,7 @@ table! {
         /// [`Layout::proxy_metrics_address`](super::Layout::proxy_metrics_address).
         metrics_address: Option<IpAddr> = None,
         /// What forwards events.
-        engine: ProxyEngine = ProxyEngine::Zmq,
+        engine: ProxyEngine = ProxyEngine::Switch,
         /// Threads that forward, 1 to 64.
         io_threads: u32 = 1,
         /// Bound of each subscriber's queue, in events; 0 means unlimited.

@@ -244,6 +244,32 @@ impl Stream {
         }
     }
 
+    /// Breaks the connection off when what was sent stays unacknowledged for so long, or finds no
+    /// room at the peer. Without effect on Unix sockets.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn set_user_timeout(&self, timeout: Duration) -> io::Result<()> {
+        if let Stream::Tcp(stream) = self {
+            let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+            sockopt::set_tcp_user_timeout(stream, millis)?;
+        }
+        Ok(())
+    }
+
+    /// Writes those pieces one after the other, as far as there is room.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none.
+    pub fn write_pieces(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            match rustix::io::writev(self, pieces) {
+                Err(rustix::io::Errno::INTR) => {}
+                outcome => return Ok(outcome?),
+            }
+        }
+    }
+
     /// Ends our direction: the peer sees the end of the stream, and what it has sent still arrives.
     ///
     /// # Errors

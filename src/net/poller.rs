@@ -57,6 +57,15 @@ impl Poller {
         Ok(())
     }
 
+    /// Takes a descriptor out of the set. Nothing is told of it any more, not even its errors.
+    ///
+    /// # Errors
+    /// When it was not added.
+    pub fn remove(&self, fd: impl AsFd) -> std::io::Result<()> {
+        epoll::delete(&self.epoll, fd)?;
+        Ok(())
+    }
+
     /// Blocks until something is ready or the time is over (`None`: no limit), and returns what is.
     ///
     /// # Errors

@@ -9,6 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bstr::BString;
 use thiserror::Error;
 
+mod check;
+
+pub use check::check_event;
+
 use super::MAX_DEPTH;
 use crate::event::Event;
 use crate::value::{Address, Port, Protocol, Real, Subnet, Timespan, Timestamp, Value};
@@ -265,18 +269,17 @@ pub fn decode_value(bytes: &[u8]) -> Result<Value, DecodeError> {
 /// name, arguments and, if anything, metadata that are pairs of a count and a value.
 pub fn decode_event(bytes: &[u8]) -> Result<Event, DecodeError> {
     let mut decoder = Decoder::new(bytes);
-    decoder.envelope_vector("a vector of version, type and content", 3..=3)?;
-    decoder.constant("version 1", VERSION)?;
-    decoder.constant("message type 1 (event)", TYPE_EVENT)?;
-    let parts =
-        decoder.envelope_vector("a vector of name, arguments and perhaps metadata", 2..=3)?;
-    decoder.element("the name of the event as string", tag::STRING)?;
-    let name = decoder.bytes()?;
-    decoder.element("a vector of arguments", tag::VECTOR)?;
+    let head = decoder.event_head()?;
     let args = decoder.vector()?;
-    let metadata = if parts == 3 { Some(decoder.metadata()?) } else { None };
+    let metadata = if head.has_metadata { Some(decoder.metadata()?) } else { None };
     decoder.finish()?;
-    Ok(Event { name, args, metadata })
+    Ok(Event { name: head.name.into(), args, metadata })
+}
+
+/// What comes before the arguments of an event.
+struct EventHead<'a> {
+    name: &'a [u8],
+    has_metadata: bool,
 }
 
 /// A cursor over a buffer.
@@ -382,9 +385,13 @@ impl<'a> Decoder<'a> {
         Err(DecodeError::LengthOverflow { offset })
     }
 
-    fn bytes(&mut self) -> Result<BString, DecodeError> {
+    fn slice(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = self.length()? as usize;
-        self.take(len, "the bytes of a string").map(BString::from)
+        self.take(len, "the bytes of a string")
+    }
+
+    fn bytes(&mut self) -> Result<BString, DecodeError> {
+        self.slice().map(BString::from)
     }
 
     fn subnet(&mut self) -> Result<Subnet, DecodeError> {
@@ -467,6 +474,19 @@ impl<'a> Decoder<'a> {
         Ok(entries)
     }
 
+    /// The envelope up to the arguments, and the tag of these.
+    fn event_head(&mut self) -> Result<EventHead<'a>, DecodeError> {
+        self.envelope_vector("a vector of version, type and content", 3..=3)?;
+        self.constant("version 1", VERSION)?;
+        self.constant("message type 1 (event)", TYPE_EVENT)?;
+        let parts =
+            self.envelope_vector("a vector of name, arguments and perhaps metadata", 2..=3)?;
+        self.element("the name of the event as string", tag::STRING)?;
+        let name = self.slice()?;
+        self.element("a vector of arguments", tag::VECTOR)?;
+        Ok(EventHead { name, has_metadata: parts == 3 })
+    }
+
     /// The tag of a part of the envelope, which has to be this one.
     fn element(&mut self, expected: &'static str, wanted: u8) -> Result<(), DecodeError> {
         let offset = self.offset;
@@ -506,14 +526,24 @@ impl<'a> Decoder<'a> {
         Err(DecodeError::Envelope { offset, expected, found: format!("count {found}") })
     }
 
-    fn metadata(&mut self) -> Result<Vec<(u64, Value)>, DecodeError> {
+    /// Enters the vector of metadata. Returns the number of its entries.
+    fn metadata_head(&mut self) -> Result<u32, DecodeError> {
         self.element("a vector of metadata", tag::VECTOR)?;
-        let length = self.enter(1)?;
+        self.enter(1)
+    }
+
+    /// Enters an entry, up to its value. Returns its id.
+    fn metadata_entry_head(&mut self) -> Result<u64, DecodeError> {
+        self.envelope_vector("a metadata entry of id and value", 2..=2)?;
+        self.element("the id of a metadata entry as count", tag::COUNT)?;
+        self.count()
+    }
+
+    fn metadata(&mut self) -> Result<Vec<(u64, Value)>, DecodeError> {
+        let length = self.metadata_head()?;
         let mut metadata = Vec::with_capacity(length as usize);
         for _ in 0..length {
-            self.envelope_vector("a metadata entry of id and value", 2..=2)?;
-            self.element("the id of a metadata entry as count", tag::COUNT)?;
-            let id = self.count()?;
+            let id = self.metadata_entry_head()?;
             metadata.push((id, self.value()?));
             self.leave();
         }

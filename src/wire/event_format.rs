@@ -51,6 +51,19 @@ impl EventFormat {
         }
     }
 
+    /// Checks that a payload is a well-formed event, as [`EventFormat::decode`] would find it.
+    ///
+    /// # Errors
+    ///
+    /// That of the format's decoder.
+    pub fn check(self, payload: &[u8]) -> Result<(), EventDecodeError> {
+        match self {
+            EventFormat::BrokerBinV1 => broker_bin::check_event(payload)?,
+            EventFormat::BrokerJsonV1 => drop(broker_json::decode_event(payload)?),
+        }
+        Ok(())
+    }
+
     /// Reads the payload of an event.
     ///
     /// # Errors

@@ -16,6 +16,10 @@ pub struct Message {
     /// Where the first four are; those that were not there are empty. Meaningless when there
     /// were more than four.
     pub frames: [Range<usize>; FRAMES],
+    /// Where all of it is, headers included. Meaningless when there were more than four frames.
+    pub whole: Range<usize>,
+    /// Whether commands stand in it, so that `whole` is more than the message.
+    pub has_commands: bool,
 }
 
 /// What the bytes hold next.
@@ -32,7 +36,7 @@ pub enum Item {
 
 impl Default for Message {
     fn default() -> Self {
-        Message { count: 0, frames: [const { 0..0 }; FRAMES] }
+        Message { count: 0, frames: [const { 0..0 }; FRAMES], whole: 0..0, has_commands: false }
     }
 }
 
@@ -127,6 +131,8 @@ impl MessageReader {
             if header.command {
                 if self.message.count == 0 {
                     self.start = end;
+                } else {
+                    self.message.has_commands = true;
                 }
                 return Ok(Item::Command(begin..end));
             }
@@ -160,6 +166,7 @@ impl MessageReader {
 
     /// Hands the message out that ends here.
     fn take(&mut self) -> Message {
+        self.message.whole = self.start..self.next;
         self.start = self.next;
         self.dropped = 0;
         std::mem::take(&mut self.message)
@@ -179,6 +186,14 @@ mod tests {
         Command(Vec<u8>),
     }
 
+    fn encoded(frames: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (i, frame) in frames.iter().enumerate() {
+            put_frame(frame, i + 1 < frames.len(), &mut bytes);
+        }
+        bytes
+    }
+
     /// Reads bytes that come in pieces, moving what is left to the start of the buffer each time.
     fn read(bytes: &[u8], sizes: &[usize], limit: u64) -> Result<Vec<Seen>, ZmtpError> {
         let mut reader = MessageReader::new(limit);
@@ -193,7 +208,11 @@ mod tests {
                     Item::Message(message) => {
                         let kept = if message.count > FRAMES { 0 } else { message.count };
                         let frames = message.frames[..kept].iter();
-                        let frames = frames.map(|frame| buffer[frame.clone()].to_vec()).collect();
+                        let frames: Vec<_> =
+                            frames.map(|frame| buffer[frame.clone()].to_vec()).collect();
+                        if !message.has_commands && message.count <= FRAMES {
+                            assert_eq!(buffer[message.whole], encoded(&frames), "all of it");
+                        }
                         seen.push(Seen::Message(message.count, frames));
                     }
                     Item::Command(body) => seen.push(Seen::Command(buffer[body].to_vec())),
@@ -251,9 +270,7 @@ mod tests {
         ) {
             let mut bytes = Vec::new();
             for frames in &messages {
-                for (i, frame) in frames.iter().enumerate() {
-                    put_frame(frame, i + 1 < frames.len(), &mut bytes);
-                }
+                bytes.extend(encoded(frames));
             }
             let expected: Vec<Seen> = messages.into_iter().map(|frames| {
                 let count = frames.len();

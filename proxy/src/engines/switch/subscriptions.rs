@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use zcluster::telemetry::Refusal;
 
 use super::trie::Trie;
 
@@ -40,6 +41,16 @@ pub(super) enum Refused {
     Count(usize),
     #[error("cancels a prefix that it has not subscribed")]
     Unknown,
+}
+
+impl Refused {
+    /// What it counts as.
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Refused::Length(_) | Refused::Count(_) => Refusal::SubscriptionLimit,
+            Refused::Unknown => Refusal::Unsubscription,
+        }
+    }
 }
 
 /// The subscriptions of all peers.
@@ -100,7 +111,7 @@ impl Subscriptions {
 
     /// How many prefixes that peer has.
     pub(super) fn of_peer(&self, peer: PeerId) -> usize {
-        self.peers.get(&peer).map_or(0, AHashMap::len)
+        self.peers.get(&peer).map_or(0, |own| own.len())
     }
 
     /// Every prefix, in ascending order: what a publisher that joins must hear.
@@ -121,7 +132,7 @@ impl Subscriptions {
         let bytes = &mut self.bytes;
         let prefix = self.prefixes.get_or_insert_with(text, || {
             *bytes += text.len();
-            Prefix { text: Arc::new(text.into()), subscribers: Vec::new(), references: 0 }
+            Prefix { text: text.into(), subscribers: Vec::new(), references: 0 }
         });
         if prefix.references > 0 && prefix.subscribers.is_empty() {
             self.orphans -= 1;

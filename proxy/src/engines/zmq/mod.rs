@@ -5,34 +5,55 @@
 //! misses is lost uncounted. It also passes user messages of subscribers upstream, which Zeek
 //! nodes had better not see (WIRE.md §1.2).
 
+mod peers;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use zcluster::daemon::Failure;
+use zcluster::gateway::Health;
 use zcluster::layout::{Layout, ZeroMq};
+use zcluster::node::NodeError;
 use zcluster::telemetry::{ProxyMetrics, SocketTraffic};
 use zcluster::transport::{
-    Context, Heartbeat, Monitor, ProxyControl, ProxyStatistics, SUBSCRIPTION_HWM, Socket,
+    Context, Heartbeat, Monitor, PollSet, ProxyControl, ProxyStatistics, SUBSCRIPTION_HWM, Socket,
     SocketKind, SocketOptions, SocketStatistics, TransportError, run_proxy,
 };
+
+use self::peers::Peers;
+use super::{Engine, Stop};
+
+/// How often statistics are copied to the metrics.
+const STATISTICS_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the engine may take to answer before it counts as stalled.
+const STATISTICS_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How long the engine may take to stop before its context is pulled away under it.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A running `zmq_proxy_steerable`.
 pub(crate) struct ZmqEngine {
-    pub(crate) xsub_endpoint: String,
-    pub(crate) xpub_endpoint: String,
-    pub(crate) xsub_monitor: Monitor,
-    pub(crate) xpub_monitor: Monitor,
-    pub(crate) control: ProxyControl,
+    xsub_endpoint: String,
+    xpub_endpoint: String,
+    xsub_monitor: Monitor,
+    xpub_monitor: Monitor,
+    control: ProxyControl,
+    metrics: ProxyMetrics,
+    /// A subscriber holds everybody back.
+    is_stalled: Arc<AtomicBool>,
     thread: JoinHandle<Result<(), TransportError>>,
     context: Context,
 }
 
 impl ZmqEngine {
     /// Binds both sockets and starts to forward.
-    pub(crate) fn start(layout: &Layout) -> Result<Self, TransportError> {
+    pub(crate) fn start(layout: &Layout, metrics: &ProxyMetrics) -> Result<Self, Failure> {
         let options = &layout.zeromq;
+        if options.has_curve_keys() {
+            return Err(NodeError::CurveUnsupported.into());
+        }
         let ipv6 = layout.needs_ipv6();
         let context = Context::new(options.proxy_io_threads)?;
         let xsub_options =
@@ -56,22 +77,85 @@ impl ZmqEngine {
             xsub_monitor,
             xpub_monitor,
             control,
+            metrics: metrics.clone(),
+            is_stalled: Arc::default(),
             thread,
             context,
         })
     }
 
-    /// Whether it has not failed.
-    pub(crate) fn is_running(&self) -> bool {
-        !self.thread.is_finished()
+    /// Copies the statistics to the metrics. While there are none the engine is stuck.
+    fn look_at_statistics(&mut self) -> Result<(), TransportError> {
+        match self.control.statistics(STATISTICS_PATIENCE)? {
+            Some(statistics) => {
+                self.is_stalled.store(false, Ordering::Relaxed);
+                copy(&statistics, &self.metrics);
+            }
+            None if !self.is_stalled.swap(true, Ordering::Relaxed) => {
+                log::warn!(
+                    "the bus is stalled: a subscriber does not read, and every publisher waits \
+                     until it is cut off (heartbeat_timeout)"
+                );
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+impl Engine for ZmqEngine {
+    fn name(&self) -> &'static str {
+        "zmq"
     }
 
-    /// Stops forwarding and closes the sockets. Blocks, but never for long: a proxy that is stuck
-    /// in a send cannot hear TERMINATE, and is then ended with its context.
-    ///
-    /// # Errors
-    /// Why the engine ended, if not because of this.
-    pub(crate) fn stop(self) -> Result<(), String> {
+    fn xsub_endpoint(&self) -> &str {
+        &self.xsub_endpoint
+    }
+
+    fn xpub_endpoint(&self) -> &str {
+        &self.xpub_endpoint
+    }
+
+    fn health(&self) -> Box<dyn Fn() -> Health + Send + Sync> {
+        let is_stalled = Arc::clone(&self.is_stalled);
+        Box::new(move || {
+            let mut health = Health::ok();
+            if is_stalled.load(Ordering::Relaxed) {
+                health.problem("a subscriber that does not read stalls the bus");
+            }
+            health
+        })
+    }
+
+    fn status(&self) -> Option<Box<dyn Fn() -> serde_json::Value + Send + Sync>> {
+        // libzmq does not tell.
+        None
+    }
+
+    fn watch(&mut self, stop: &Stop) -> Result<(), Failure> {
+        let mut peers = Peers::new(self.metrics.clone());
+        let mut next_statistics = Instant::now();
+        while !stop.is_asked() && !self.thread.is_finished() {
+            peers.read(&self.xsub_monitor, &self.xpub_monitor)?;
+            let now = Instant::now();
+            if now >= next_statistics {
+                next_statistics = now + STATISTICS_INTERVAL;
+                self.look_at_statistics()?;
+            }
+            let mut poll = PollSet::new();
+            let woken = poll.add_waker(&stop.waker);
+            poll.add_monitor(&self.xsub_monitor);
+            poll.add_monitor(&self.xpub_monitor);
+            poll.wait(Some(next_statistics.saturating_duration_since(Instant::now())))?;
+            if poll.is_readable(woken) {
+                stop.waker.reset();
+            }
+        }
+        Ok(())
+    }
+
+    /// A proxy that is stuck in a send cannot hear TERMINATE, and is then ended with its context.
+    fn stop(self: Box<Self>) -> Result<(), String> {
         if let Err(error) = self.control.terminate() {
             log::debug!("{error}");
         }
@@ -104,7 +188,7 @@ fn socket_options(options: &ZeroMq, ipv6: bool) -> SocketOptions {
 }
 
 /// Copies statistics into the metrics.
-pub(crate) fn copy(statistics: &ProxyStatistics, metrics: &ProxyMetrics) {
+fn copy(statistics: &ProxyStatistics, metrics: &ProxyMetrics) {
     let side = |from: &SocketStatistics, to: &SocketTraffic| {
         to.messages_received.raise_to(from.messages_received);
         to.bytes_received.raise_to(from.bytes_received);

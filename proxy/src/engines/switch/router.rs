@@ -1,0 +1,89 @@
+//! [`Router`]: topic → who gets its events, remembered by each thread for itself.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use zcluster::layout::WhenFull;
+
+use super::hub::Hub;
+use super::outbox::Lane;
+use super::peer::Peer;
+use super::subscriptions::{PeerId, Text};
+
+/// Topics that are remembered; beyond, all are forgotten and looked up anew.
+const MAX_TOPICS: usize = 8_192;
+/// Longest topic that is remembered.
+const MAX_LENGTH: usize = 256;
+
+/// Where events go. Events of the same route can be handed on together.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) recipients: Vec<Arc<Peer>>,
+    /// The longest prefix that somebody subscribed: what events are counted under.
+    pub(super) prefix: Text,
+    pub(super) lane: Lane,
+    pub(super) when_full: WhenFull,
+}
+
+type RouteKey = (Vec<PeerId>, Text, Lane, WhenFull);
+
+/// The routes of topics.
+pub(super) struct Router {
+    hub: Arc<Hub>,
+    /// The generation of what is remembered.
+    generation: u64,
+    /// `None`: nobody subscribes to it.
+    topics: AHashMap<Box<[u8]>, Option<Rc<Route>>>,
+    routes: AHashMap<RouteKey, Rc<Route>>,
+}
+
+impl Router {
+    pub(super) fn new(hub: Arc<Hub>) -> Self {
+        Router { hub, generation: 0, topics: AHashMap::new(), routes: AHashMap::new() }
+    }
+
+    /// Forgets what is out of date. To be called before events are looked at that have just come:
+    /// their publishers may know of subscriptions that this thread does not.
+    pub(super) fn refresh(&mut self) {
+        let generation = self.hub.generation();
+        if self.generation != generation || self.topics.len() >= MAX_TOPICS {
+            self.generation = generation;
+            self.topics.clear();
+            self.routes.clear();
+        }
+    }
+
+    /// Where events of that topic go; `None` where nobody wants them.
+    pub(super) fn route(&mut self, topic: &[u8]) -> Option<Rc<Route>> {
+        if let Some(known) = self.topics.get(topic) {
+            return known.clone();
+        }
+        let route = self.look_up(topic);
+        if topic.len() <= MAX_LENGTH && self.topics.len() < MAX_TOPICS {
+            self.topics.insert(topic.into(), route.clone());
+        }
+        route
+    }
+
+    fn look_up(&mut self, topic: &[u8]) -> Option<Rc<Route>> {
+        let (recipients, prefix) = self.hub.directory().recipients(topic)?;
+        if recipients.is_empty() {
+            return None;
+        }
+        let settings = &self.hub.settings;
+        let (lane, when_full) = (settings.lane(topic), settings.when_full(topic));
+        let ids = recipients.iter().map(|peer| peer.id).collect();
+        let key = (ids, Text::clone(&prefix), lane, when_full);
+        if self.routes.len() >= MAX_TOPICS {
+            self.routes.clear();
+        }
+        let route = || Rc::new(Route { recipients, prefix, lane, when_full });
+        Some(Rc::clone(self.routes.entry(key).or_insert_with(route)))
+    }
+
+    /// The prefix that events of a topic are counted under.
+    pub(super) fn prefix(&mut self, topic: &[u8]) -> Text {
+        self.route(topic).map_or_else(|| [].into(), |route| Text::clone(&route.prefix))
+    }
+}

@@ -1,0 +1,265 @@
+//! What was read from a peer, told apart: the handshake, events, subscriptions, commands.
+//!
+//! Events that the protocol of the cluster does not know end here (WIRE.md §1.2): messages that
+//! have not four frames, and whatever subscribers send beside subscriptions.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use zcluster::telemetry::{ProxySocket, Refusal};
+use zcluster::wire::EventFormat;
+use zcluster::wire::zmtp::{Command, Item, Message, MessageReader, ZmtpError, put_frame, put_pong};
+
+use super::bytes::Chunk;
+use super::connection::{Connection, Gone, State};
+use super::delivery::Delivery;
+use super::router::Route;
+use super::run::Run;
+
+/// Answers that may wait for a peer that does not read; those to further PINGs are left out.
+const MAX_ANSWERS: usize = 64 << 10;
+
+impl Delivery<'_> {
+    /// Takes in what was read, all of it from the start of what is unfinished.
+    pub(super) fn sort(&mut self, connection: &mut Connection, chunk: &Chunk) -> Result<(), Gone> {
+        if let State::Greeting(handshake) = &mut connection.state {
+            let (consumed, peer) = handshake.advance(chunk).map_err(Gone::Protocol)?;
+            let Some(peer) = peer else {
+                connection.keep(&chunk[consumed..], 0);
+                return Ok(());
+            };
+            connection.open(consumed, peer.minor, &self.hub.settings, self.now);
+            match connection.peer.socket {
+                ProxySocket::Frontend => {
+                    let minor = peer.minor;
+                    self.hub.join_publisher(&connection.peer, minor, self.shard, self.pool);
+                }
+                ProxySocket::Backend => self.hub.join_subscriber(&connection.peer),
+            }
+        }
+        let State::Open(reader) = &connection.state else { return Ok(()) };
+        let mut reader = reader.clone();
+        let outcome = match connection.peer.socket {
+            ProxySocket::Frontend => self.sort_events(connection, &mut reader, chunk),
+            ProxySocket::Backend => self.sort_subscriptions(connection, &mut reader, chunk),
+        };
+        let start = reader.start();
+        connection.state = State::Open(reader);
+        connection.keep(&chunk[start..], outcome?);
+        Ok(())
+    }
+
+    /// From a publisher: events to runs, and those to their recipients. Returns how many bytes
+    /// the next message takes, as far as that is known.
+    fn sort_events(
+        &mut self,
+        connection: &mut Connection,
+        reader: &mut MessageReader,
+        chunk: &Chunk,
+    ) -> Result<usize, Gone> {
+        // Only now: the publisher may know of a subscription since before it sent this.
+        self.router.refresh();
+        let mut runs = Runs::new(chunk);
+        let outcome = loop {
+            match reader.next(chunk) {
+                Ok(Item::Message(message)) => {
+                    runs.frames += message.count as u64;
+                    if let Err((reason, why)) = self.check(&message, chunk) {
+                        connection.peer.lock().books.refuse(reason, &why);
+                        continue;
+                    }
+                    let topic = &chunk[message.frames[0].clone()];
+                    if runs.topic != Some(topic) {
+                        runs.topic = Some(topic);
+                        runs.route = self.router.route(topic);
+                    }
+                    if runs.events == 0 {
+                        connection.learn_name(&chunk[message.frames[1].clone()]);
+                    }
+                    runs.add(&message);
+                }
+                Ok(Item::Command(body)) => self.answer(connection, &chunk[body])?,
+                Ok(Item::Need(need)) => break Ok(need),
+                Err(error) => break Err(Gone::Protocol(error)),
+            }
+        };
+        let metrics = &self.hub.metrics;
+        metrics.frontend.messages_received.inc_by(runs.frames);
+        metrics.frontend.bytes_received.inc_by(runs.body);
+        metrics.events_unrouted.inc_by(runs.unrouted);
+        if runs.events > 0 {
+            connection.peer.lock().books.events += runs.events;
+        }
+        self.deliver(connection, runs.runs);
+        outcome
+    }
+
+    /// Whether a message is an event to be passed on.
+    fn check(&self, message: &Message, chunk: &Chunk) -> Result<(), (Refusal, String)> {
+        if message.count != 4 {
+            let why = format!("a message of {} frames, expected 4", message.count);
+            return Err((Refusal::FrameCount, why));
+        }
+        if self.hub.settings.validate_events {
+            let [_, _, format, payload] = &message.frames;
+            check_event(&chunk[format.clone()], &chunk[payload.clone()])
+                .map_err(|why| (Refusal::MalformedEvent, why))?;
+        }
+        Ok(())
+    }
+
+    /// From a subscriber: subscriptions, and nothing else that is passed on.
+    fn sort_subscriptions(
+        &mut self,
+        connection: &mut Connection,
+        reader: &mut MessageReader,
+        chunk: &Chunk,
+    ) -> Result<usize, Gone> {
+        let mut changes: Vec<(bool, &[u8])> = Vec::new();
+        let outcome = loop {
+            match reader.next(chunk) {
+                Ok(Item::Message(message)) => {
+                    let text = &chunk[message.frames[0].clone()];
+                    match (message.count, text.split_first()) {
+                        (1, Some((0, text))) => changes.push((false, text)),
+                        (1, Some((1, text))) => changes.push((true, text)),
+                        _ => {
+                            let why = "a message from a subscriber, which goes nowhere";
+                            connection.peer.lock().books.refuse(Refusal::UserMessage, &why);
+                        }
+                    }
+                }
+                Ok(Item::Command(body)) => match Command::parse(&chunk[body.clone()]) {
+                    Ok(Command::Subscribe(text)) => changes.push((true, text)),
+                    Ok(Command::Cancel(text)) => changes.push((false, text)),
+                    _ => self.answer(connection, &chunk[body])?,
+                },
+                Ok(Item::Need(need)) => break Ok(need),
+                Err(error) => break Err(Gone::Protocol(error)),
+            }
+        };
+        if !changes.is_empty() {
+            self.take_changes(connection, &changes);
+        }
+        outcome
+    }
+
+    fn take_changes(&mut self, connection: &Connection, changes: &[(bool, &[u8])]) {
+        let peer = &connection.peer;
+        let backend = &self.hub.metrics.backend;
+        backend.messages_received.inc_by(changes.len() as u64);
+        backend.bytes_received.inc_by(changes.iter().map(|(_, text)| 1 + text.len() as u64).sum());
+        for (subscribes, text) in changes {
+            if *subscribes && let Some(id) = self.hub.topics().parse_nodeid(text) {
+                let mut state = peer.lock();
+                let sent = state.outbox.sent().messages;
+                if !state.books.is_named() {
+                    state.books.learn_name(id.as_bytes(), sent);
+                }
+            }
+        }
+        let refused = self.hub.subscribe(peer, changes.iter().copied(), self.shard, self.pool);
+        for why in refused {
+            peer.lock().books.refuse(why.refusal(), &why);
+        }
+    }
+
+    /// Commands that both sides of a connection may say.
+    fn answer(&mut self, connection: &mut Connection, body: &[u8]) -> Result<(), Gone> {
+        match Command::parse(body).map_err(Gone::Protocol)? {
+            Command::Ping { ttl, context } => {
+                connection.set_ttl(ttl);
+                let mut pong = Vec::new();
+                put_pong(context, &mut pong);
+                let mut state = connection.peer.lock();
+                if state.outbox.control_bytes() < MAX_ANSWERS {
+                    state.outbox.put(&pong, self.pool);
+                    drop(state);
+                    self.hub.mark(&connection.peer, self.shard);
+                }
+                Ok(())
+            }
+            Command::Error(reason) => {
+                let reason = String::from_utf8_lossy(&reason[..reason.len().min(64)]);
+                Err(Gone::Protocol(ZmtpError::Refused(reason.escape_debug().to_string())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a payload is a well-formed event of its format.
+fn check_event(format: &[u8], payload: &[u8]) -> Result<(), String> {
+    let format = EventFormat::from_name(format).ok_or_else(|| {
+        format!("an event of the unknown format {:?}", bstr::BStr::new(&format[..format.len().min(32)]))
+    })?;
+    format.check(payload).map_err(|error| format!("a malformed event: {error}"))
+}
+
+/// The runs found in a chunk.
+struct Runs<'a> {
+    chunk: &'a Chunk,
+    runs: Vec<(Rc<Route>, Run)>,
+    /// The topic of the last event, and where it goes.
+    topic: Option<&'a [u8]>,
+    route: Option<Rc<Route>>,
+    events: u64,
+    unrouted: u64,
+    /// Received altogether, and the bytes of the bodies of events.
+    frames: u64,
+    body: u64,
+}
+
+impl<'a> Runs<'a> {
+    fn new(chunk: &'a Chunk) -> Self {
+        Runs {
+            chunk,
+            runs: Vec::new(),
+            topic: None,
+            route: None,
+            events: 0,
+            unrouted: 0,
+            frames: 0,
+            body: 0,
+        }
+    }
+
+    /// Adds an event of the last topic: to the last run, if it follows it and goes the same way.
+    #[inline]
+    fn add(&mut self, message: &Message) {
+        let body = message.frames.iter().map(ExactSizeIterator::len).sum();
+        self.events += 1;
+        self.body += body as u64;
+        let Some(route) = &self.route else {
+            self.unrouted += 1;
+            return;
+        };
+        if message.has_commands {
+            self.runs.push((Rc::clone(route), self.without_commands(message, body)));
+            return;
+        }
+        if let Some((last, run)) = self.runs.last_mut()
+            && Rc::ptr_eq(last, route)
+            && run.range.end == message.whole.start
+            && Arc::ptr_eq(&run.chunk, self.chunk)
+        {
+            run.range.end = message.whole.end;
+            run.messages += 1;
+            run.body += body;
+            return;
+        }
+        let chunk = Chunk::clone(self.chunk);
+        let run = Run { chunk, range: message.whole.clone(), messages: 1, body };
+        self.runs.push((Rc::clone(route), run));
+    }
+
+    /// A PING may stand inside a message. It is for us, not for the recipients.
+    #[cold]
+    fn without_commands(&self, message: &Message, body: usize) -> Run {
+        let mut bytes = Vec::with_capacity(message.whole.len());
+        for (index, frame) in message.frames.iter().enumerate() {
+            put_frame(&self.chunk[frame.clone()], index + 1 < message.count, &mut bytes);
+        }
+        Run { range: 0..bytes.len(), chunk: Arc::new(bytes), messages: 1, body }
+    }
+}

@@ -1,0 +1,82 @@
+//! What the engine tells of itself: metrics that are summed up now and then, `/status`, health.
+
+use std::sync::Arc;
+
+use ahash::AHashSet;
+use serde_json::{Value, json};
+use zcluster::gateway::Health;
+
+use super::hub::Hub;
+use super::peer::{Peer, State};
+
+/// Brings the metrics up to date that are sums over all peers.
+pub(super) fn publish(hub: &Hub) {
+    let (mut messages, mut bytes) = (0, 0);
+    let mut chunks = AHashSet::new();
+    for peer in peers(hub) {
+        let mut state = peer.lock();
+        let sent = state.outbox.sent().messages;
+        state.books.publish(sent);
+        messages += state.outbox.messages();
+        bytes += state.outbox.memory(&mut chunks);
+    }
+    hub.metrics.queue_messages.set(messages as i64);
+    hub.metrics.queue_bytes.set(bytes as i64);
+}
+
+/// Subscribers that do not keep up, for whoever supervises the broker: they harm only themselves.
+pub(super) fn health(_hub: &Hub) -> Health {
+    Health::ok()
+}
+
+/// Everybody who is connected.
+pub(super) fn status(hub: &Hub) -> Value {
+    let (mut publishers, mut subscribers) = (Vec::new(), Vec::new());
+    let all = peers(hub);
+    let directory = hub.directory();
+    for peer in all {
+        let state = peer.lock();
+        let common = json!({
+            "peer": state.books.label(),
+            "address": peer.address,
+            "connected_s": peer.since.elapsed().as_secs_f64(),
+        });
+        let Value::Object(mut entry) = common else { continue };
+        let mut set = |key: &str, value: Value| entry.insert(key.into(), value);
+        if directory.publishers.contains_key(&peer.id) {
+            set("events", state.books.events.into());
+            set("refused", state.books.refused.into());
+            set("held", state.is_held.into());
+            publishers.push(Value::Object(entry));
+        } else {
+            set("subscriptions", directory.subscriptions.of_peer(peer.id).into());
+            set("queued_messages", state.outbox.messages().into());
+            set("queued_bytes", state.outbox.bytes().into());
+            set("sent", state.outbox.sent().messages.into());
+            set("dropped", state.books.dropped.into());
+            set("state", word(&state).into());
+            subscribers.push(Value::Object(entry));
+        }
+    }
+    json!({
+        "engine": "switch",
+        "publishers": publishers,
+        "subscribers": subscribers,
+        "subscriptions": directory.subscriptions.len(),
+    })
+}
+
+fn word(state: &State) -> &'static str {
+    if state.is_slow || state.full_since.is_some() {
+        "slow"
+    } else {
+        "ok"
+    }
+}
+
+/// All whose handshake is complete.
+fn peers(hub: &Hub) -> Vec<Arc<Peer>> {
+    let directory = hub.directory();
+    let publishers = directory.publishers.values().map(|publisher| &publisher.peer);
+    publishers.chain(directory.subscribers.values()).map(Arc::clone).collect()
+}
