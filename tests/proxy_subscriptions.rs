@@ -158,6 +158,12 @@ impl Bus {
         for (n, seen) in Self::seen_until(&mut self.publishers, &end).iter().enumerate() {
             assert_eq!(seen, expected, "{context}, observer {n}");
         }
+        if self.last_marker.is_none()
+            && let Some(who) = self.subscribers.keys().next().copied()
+        {
+            let end = (true, self.mark(who));
+            Self::seen_until(&mut self.publishers, &end);
+        }
     }
 
     fn late(&mut self, expected: &[&[u8]], context: &str) {

@@ -172,6 +172,17 @@ impl Sink {
         true
     }
 
+    /// Receives an event if there is one; whether there was.
+    pub fn try_receive(&mut self) -> bool {
+        while let Some(incoming) = self.peer.try_receive() {
+            if let Incoming::Message(frames) = incoming {
+                account(&mut self.tally, frames);
+                return true;
+            }
+        }
+        false
+    }
+
     /// Receives until it has got the event of that number, topic and publisher.
     pub fn receive_up_to(&mut self, topic: &[u8], id: &str, number: u64) {
         while self.got(topic, id).ranges.last().is_none_or(|last| last.end <= number) {
