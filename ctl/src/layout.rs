@@ -107,7 +107,7 @@ fn tell(diagnostics: &[Diagnostic]) {
 }
 
 /// Writes to stdout. A reader that has gone, as in `… | head`, is no error of ours.
-fn print(text: &str) -> Result<ExitCode, ExitCode> {
+pub(crate) fn print(text: &str) -> Result<ExitCode, ExitCode> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(ExitCode::Ok),

@@ -6,6 +6,7 @@
 
 pub mod keygen;
 pub mod layout;
+pub mod status;
 pub mod up;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +33,10 @@ pub enum Command {
     /// share them, so that whoever has the client's secret key is in: keep the file as you keep a
     /// password.
     Keygen(keygen::Args),
+    /// Show who is connected to the central broker, and who falls behind.
+    ///
+    /// Asks the engine `switch` of a running zcluster-proxy at its metrics port.
+    Status(status::Args),
     /// Start a cluster on this host, in the foreground, until Ctrl-C.
     ///
     /// Starts the central broker, then every node of the layout as a process of its own: loggers,
@@ -47,6 +52,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     match &cli.command {
         Command::Layout(command) => layout::run(command),
         Command::Keygen(args) => keygen::run(args),
+        Command::Status(args) => status::run(args),
         Command::Up(args) => up::run(args),
     }
 }

@@ -1,4 +1,5 @@
-//! The HTTP side of a process: `/metrics`, `/services.json` and `/healthz` (WIRE.md §7.7).
+//! The HTTP side of a process: `/metrics`, `/services.json` and `/healthz` (WIRE.md §7.7), and
+//! `/status` where there is more to tell than numbers.
 //!
 //! The only place with a tokio runtime: one thread of its own, which the data plane never waits
 //! for. Without the cargo feature `gateway` the same functions exist, and say that HTTP is not
@@ -97,6 +98,32 @@ pub fn serve_metrics(
     #[cfg(not(feature = "gateway"))]
     {
         let _ = (telemetry, services, health);
+        Err(GatewayError::NotBuiltIn(address))
+    }
+}
+
+/// Serves `/metrics`, `/healthz` and `/status`: JSON about what a process is doing just now.
+///
+/// `health` and `status` are asked at each request on the HTTP thread and must not block. Listens
+/// when this returns, until the server is dropped.
+///
+/// # Errors
+///
+/// As [`serve_metrics`].
+pub fn serve_metrics_and_status(
+    address: SocketAddr,
+    telemetry: &Telemetry,
+    health: impl Fn() -> Health + Send + Sync + 'static,
+    status: impl Fn() -> serde_json::Value + Send + Sync + 'static,
+) -> Result<HttpServer, GatewayError> {
+    #[cfg(feature = "gateway")]
+    {
+        let router = routes::metrics(telemetry.clone(), None, health);
+        HttpServer::start(address, routes::with_status(router, status))
+    }
+    #[cfg(not(feature = "gateway"))]
+    {
+        let _ = (telemetry, health, status);
         Err(GatewayError::NotBuiltIn(address))
     }
 }

@@ -49,3 +49,12 @@ pub(super) fn metrics(
     }
     router.fallback(|| async { (StatusCode::NOT_FOUND, "not found\n").into_response() })
 }
+
+/// Adds `/status`.
+pub(super) fn with_status(
+    router: Router,
+    status: impl Fn() -> serde_json::Value + Send + Sync + 'static,
+) -> Router {
+    let status = Arc::new(status);
+    router.route("/status", get(|| async move { Json(status()) }))
+}

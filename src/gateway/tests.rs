@@ -28,7 +28,7 @@ mod served {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpStream};
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::time::{Duration, Instant};
 
     use axum::Router;
@@ -164,6 +164,29 @@ mod served {
             assert_eq!((status, body.as_str()), (200, expected));
             assert!(head.contains("content-type: application/json"), "{head}");
         }
+    }
+
+    #[test]
+    fn status() {
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&asked);
+        let status = move || {
+            let times = count.fetch_add(1, Ordering::Relaxed) + 1;
+            serde_json::json!({ "engine": "switch", "asked": times })
+        };
+        let telemetry = Telemetry::new("proxy", "node");
+        let server = serve_metrics_and_status(loopback(), &telemetry, Health::ok, status).unwrap();
+        for times in 1..3 {
+            let (status, head, body) = request(&server, "GET", "/status");
+            assert_eq!(status, 200);
+            assert!(head.contains("content-type: application/json"), "{head}");
+            assert_eq!(body, format!(r#"{{"engine":"switch","asked":{times}}}"#));
+        }
+        for (path, expected) in [("/healthz", 200), ("/metrics", 200), ("/services.json", 404)] {
+            assert_eq!(request(&server, "GET", path).0, expected, "{path}");
+        }
+        let (_, server) = serve(None);
+        assert_eq!(request(&server, "GET", "/status").0, 404);
     }
 
     #[test]

@@ -229,7 +229,8 @@ impl Outbox {
 
     /// Appends what the protocol itself says: it always finds room, and is no message.
     pub(super) fn put(&mut self, bytes: &[u8], pool: &mut Pool) {
-        if self.is_closed {
+        // No piece is ever empty.
+        if self.is_closed || bytes.is_empty() {
             return;
         }
         self.control.copy(bytes, (0, 0), false, pool);

@@ -1,0 +1,322 @@
+//! `zcluster status`: who is connected to the central broker, how far behind, and what was lost.
+//!
+//! The broker's engine `switch` answers `/status` beside its metrics. `Status` is the shape of that
+//! answer; what it becomes on a terminal is pure.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+use serde_json::Value;
+use zcluster::daemon::Failure;
+use zcluster::exit::ExitCode;
+use zcluster::layout::{self, Layout};
+use zcluster::telemetry::ProxyMetrics;
+
+use crate::layout::print;
+
+/// How long the broker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest answer that is read; that of a thousand nodes has half a megabyte.
+const LONGEST_ANSWER: u64 = 64 << 20;
+
+/// The arguments of `zcluster status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The layout of the cluster.
+    #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
+    layout: PathBuf,
+    /// Ask here, not where the layout says that the broker offers its metrics.
+    #[arg(long, value_name = "IP:PORT")]
+    address: Option<SocketAddr>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the status. A failure is told on stderr: a wrong layout, or one without a metrics port
+/// (78), a broker that does not answer (69), an answer that is none (65).
+pub fn run(args: &Args) -> ExitCode {
+    match status(args) {
+        Ok(text) => print(&text).unwrap_or_else(|code| code),
+        Err(failure) => {
+            eprintln!("zcluster: {}", failure.message);
+            failure.code
+        }
+    }
+}
+
+fn status(args: &Args) -> Result<String, Failure> {
+    let address = if let Some(address) = args.address {
+        address
+    } else {
+        let loaded = layout::load(&args.layout, |name| std::env::var(name).ok())?;
+        metrics_address(&loaded.layout)?
+    };
+    let body = ask(address)?;
+    let no_status = |error| {
+        let message = format!("what {address} answers is not the status of a broker: {error}");
+        Failure::new(ExitCode::Data, message)
+    };
+    if args.json {
+        let answer: Value = serde_json::from_slice(&body).map_err(no_status)?;
+        Ok(format!("{answer}\n"))
+    } else {
+        let answer: Status = serde_json::from_slice(&body).map_err(no_status)?;
+        Ok(answer.table())
+    }
+}
+
+/// Where the broker offers its metrics.
+fn metrics_address(layout: &Layout) -> Result<SocketAddr, Failure> {
+    let ip = match layout.proxy_metrics_address() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    match layout.proxy.metrics_port {
+        Some(0) => Err(Failure::config(
+            "`metrics_port` in [proxy] is 0: give the address that the broker says in its ready \
+             line as --address",
+        )),
+        Some(port) => Ok((ip, port).into()),
+        None => Err(Failure::config(
+            "the layout has no `metrics_port` in [proxy], where the broker could be asked",
+        )),
+    }
+}
+
+fn ask(address: SocketAddr) -> Result<Vec<u8>, Failure> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into();
+    let unavailable = |error: ureq::Error| {
+        let message = match error {
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                format!("nobody listens at {address}: is the broker running?")
+            }
+            ureq::Error::Timeout(_) => {
+                format!("{address} did not answer within {}s", PATIENCE.as_secs())
+            }
+            error => format!("cannot ask {address}: {error}"),
+        };
+        Failure::new(ExitCode::Unavailable, message)
+    };
+    let mut response = agent.get(format!("http://{address}/status")).call().map_err(unavailable)?;
+    match response.status().as_u16() {
+        200 => {
+            let body = response.body_mut().with_config().limit(LONGEST_ANSWER);
+            body.read_to_vec().map_err(unavailable)
+        }
+        404 => {
+            let message = format!(
+                "{address} has no status: the broker runs engine zmq, which keeps none, or this is \
+                 another process"
+            );
+            Err(Failure::new(ExitCode::Unavailable, message))
+        }
+        code => {
+            let message = format!("{address} answers with HTTP status {code}");
+            Err(Failure::new(ExitCode::Unavailable, message))
+        }
+    }
+}
+
+/// What the broker answers.
+#[derive(Debug, Deserialize)]
+struct Status {
+    engine: String,
+    publishers: Vec<Publisher>,
+    subscribers: Vec<Subscriber>,
+    subscriptions: u64,
+}
+
+/// A connection of the XSUB socket.
+#[derive(Debug, Deserialize)]
+struct Publisher {
+    peer: String,
+    address: String,
+    connected_s: f64,
+    /// Accepted from it.
+    events: u64,
+    refused: u64,
+    held: bool,
+}
+
+/// A connection of the XPUB socket.
+#[derive(Debug, Deserialize)]
+struct Subscriber {
+    peer: String,
+    address: String,
+    connected_s: f64,
+    queued_messages: u64,
+    queued_bytes: u64,
+    sent: u64,
+    dropped: u64,
+    state: String,
+}
+
+const COLUMNS: [&str; 10] = [
+    "PEER",
+    "SOCKET",
+    "CONNECTED",
+    "RECEIVED",
+    "REFUSED",
+    "QUEUED",
+    "BYTES",
+    "SENT",
+    "DROPPED",
+    "STATE",
+];
+/// Columns of numbers stand at the right.
+const NUMBERS: std::ops::Range<usize> = 2..9;
+
+impl Status {
+    /// One line per connection, those of one peer together.
+    fn table(&self) -> String {
+        let none = || "-".to_owned();
+        let mut rows: Vec<[String; COLUMNS.len()]> = Vec::new();
+        for publisher in &self.publishers {
+            rows.push([
+                name(&publisher.peer, &publisher.address),
+                "xsub".into(),
+                span(publisher.connected_s),
+                publisher.events.to_string(),
+                publisher.refused.to_string(),
+                none(),
+                none(),
+                none(),
+                none(),
+                if publisher.held { "held" } else { "ok" }.into(),
+            ]);
+        }
+        for subscriber in &self.subscribers {
+            rows.push([
+                name(&subscriber.peer, &subscriber.address),
+                "xpub".into(),
+                span(subscriber.connected_s),
+                none(),
+                none(),
+                subscriber.queued_messages.to_string(),
+                ByteSize(subscriber.queued_bytes).to_string(),
+                subscriber.sent.to_string(),
+                subscriber.dropped.to_string(),
+                printable(&subscriber.state),
+            ]);
+        }
+        rows.sort_by(|a, b| a[..2].cmp(&b[..2]));
+        rows.insert(0, COLUMNS.map(str::to_owned));
+        let mut out = aligned(&rows);
+        let count =
+            |count: u64, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+        let _ = writeln!(
+            out,
+            "engine {}: {}, {}, {}",
+            printable(&self.engine),
+            count(self.publishers.len() as u64, "publisher"),
+            count(self.subscribers.len() as u64, "subscriber"),
+            count(self.subscriptions, "subscription"),
+        );
+        out
+    }
+}
+
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let gap = if column == 0 { "" } else { "  " };
+            let _ = if NUMBERS.contains(&column) {
+                write!(line, "{gap}{cell:>width$}")
+            } else {
+                write!(line, "{gap}{cell:<width$}")
+            };
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// The name of a peer, or where it is.
+fn name(peer: &str, address: &str) -> String {
+    printable(if peer.is_empty() || peer == ProxyMetrics::UNNAMED { address } else { peer })
+}
+
+/// Peers choose their names: none may drive the terminal.
+fn printable(text: &str) -> String {
+    text.escape_debug().to_string()
+}
+
+fn span(seconds: f64) -> String {
+    let whole = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
+    humantime::format_duration(Duration::from_secs(whole)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(proxy: &str) -> Layout {
+        let text = format!("[nodes.m]\nnode_type = \"manager\"\nip = \"10.0.0.1\"\n{proxy}");
+        Layout::from_toml(&text, "l.toml").unwrap().0
+    }
+
+    #[test]
+    fn the_broker_is_asked_where_it_offers_its_metrics() {
+        for (proxy, expected) in [
+            ("[proxy]\nmetrics_port = 9910\n", "127.0.0.1:9910"),
+            ("[proxy]\nmetrics_port = 1\nmetrics_address = \"10.0.0.9\"\n", "10.0.0.9:1"),
+            ("[proxy]\nmetrics_port = 1\nmetrics_address = \"0.0.0.0\"\n", "127.0.0.1:1"),
+            ("[proxy]\nmetrics_port = 1\nmetrics_address = \"::\"\n", "[::1]:1"),
+        ] {
+            let address = metrics_address(&layout(proxy)).map(|address| address.to_string());
+            assert_eq!(address.unwrap(), expected, "{proxy}");
+        }
+        for (proxy, expected) in [
+            ("", "the layout has no `metrics_port`"),
+            ("[proxy]\nmetrics_port = 0\n", "`metrics_port` in [proxy] is 0"),
+        ] {
+            let failure = metrics_address(&layout(proxy)).unwrap_err();
+            assert_eq!(failure.code, ExitCode::Config);
+            assert!(failure.message.starts_with(expected), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn names_cannot_drive_the_terminal() {
+        for (peer, expected) in [
+            ("worker-1", "worker-1"),
+            ("unnamed", "127.0.0.1:1"),
+            ("", "127.0.0.1:1"),
+            ("a\u{1b}[2J\nb c\u{9b}\u{202e}", r"a\u{1b}[2J\nb c\u{9b}\u{202e}"),
+            ("gr\u{fc}n", "gr\u{fc}n"),
+        ] {
+            assert_eq!(name(peer, "127.0.0.1:1"), expected);
+        }
+    }
+
+    #[test]
+    fn odd_times_are_no_trouble() {
+        for (seconds, expected) in
+            [(0.9, "0s"), (63.2, "1m 3s"), (-1.0, "0s"), (f64::NAN, "0s"), (1e300, "0s")]
+        {
+            assert_eq!(span(seconds), expected);
+        }
+    }
+}
