@@ -154,6 +154,13 @@ impl Sink {
         Self::new(peer, name, prefixes)
     }
 
+    /// One of which nobody knows the name.
+    pub fn connect_nameless(proxy: &Process, prefixes: &[&[u8]]) -> Self {
+        let mut peer = ZmtpPeer::connect(&proxy.endpoint("xpub"), SocketType::Xsub, 1);
+        prefixes.iter().for_each(|prefix| peer.subscribe(true, prefix));
+        Sink { peer, name: "unnamed".into(), tally: Tally::new() }
+    }
+
     /// One for whom the system holds few bytes.
     pub fn connect_narrow(proxy: &Process, name: &str, prefixes: &[&[u8]]) -> Self {
         Self::new(ZmtpPeer::narrow_subscriber(&proxy.endpoint("xpub")), name, prefixes)
