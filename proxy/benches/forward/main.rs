@@ -35,7 +35,7 @@ fn main() {
     if !broker::ENGINES_CAN_BE_CHOSEN {
         plan.engines.retain(|engine| *engine == Engine::Zmq);
     }
-    let mut results = Results::default();
+    let mut results = Results::new();
     for round in 1..=plan.rounds {
         for (i, cell) in plan.cells.iter().enumerate() {
             eprintln!(
@@ -49,6 +49,8 @@ fn main() {
             );
             measure(&plan, *cell, &mut results);
         }
+        // Should it matter who comes first, then it is not always the same one.
+        plan.engines.reverse();
     }
     if args.json {
         println!("{:#}", results.to_json(&plan));

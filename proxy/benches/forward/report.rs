@@ -67,14 +67,25 @@ impl Row<Latency> {
 }
 
 /// All that was measured.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Results {
+    machine: String,
     pub(crate) flows: Vec<Row<Flow>>,
     pub(crate) isolation: Vec<Row<Isolation>>,
     pub(crate) latency: Vec<Row<Latency>>,
 }
 
 impl Results {
+    /// Nothing yet, on a machine that is as busy as it is now.
+    pub(crate) fn new() -> Self {
+        Results {
+            machine: machine(),
+            flows: Vec::new(),
+            isolation: Vec::new(),
+            latency: Vec::new(),
+        }
+    }
+
     /// The row of a cell, in the order in which cells are first asked for.
     pub(crate) fn row<S>(rows: &mut Vec<Row<S>>, cell: Cell) -> &mut Row<S> {
         let at = rows.iter().position(|row| row.cell == cell).unwrap_or_else(|| {
@@ -86,7 +97,7 @@ impl Results {
 
     /// Prints tables and summary.
     pub(crate) fn print(&self, plan: &Plan) {
-        println!("{}", machine());
+        println!("{}", self.machine);
         println!("{} rounds, windows of {:.1} s; medians", plan.rounds, plan.window.as_secs_f64());
         self.print_flows();
         self.print_isolation();
@@ -238,7 +249,6 @@ impl Results {
     /// Everything, for programs.
     pub(crate) fn to_json(&self, plan: &Plan) -> Json {
         json!({
-            "machine": machine(),
             "rounds": plan.rounds,
             "window_seconds": plan.window.as_secs_f64(),
             "results": self,
@@ -256,7 +266,7 @@ struct Line {
 }
 
 /// Where this runs, and how busy it was before.
-pub(crate) fn machine() -> String {
+fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
