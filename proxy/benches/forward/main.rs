@@ -26,7 +26,7 @@ mod report;
 
 use clap::Parser;
 
-use plan::{Args, Cell, Engine, Plan, Scenario};
+use plan::{Args, Cell, Plan, Scenario};
 use report::Results;
 
 fn main() {
