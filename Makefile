@@ -61,6 +61,7 @@ bench: tools ## Measure what README.md quotes
 	$(CARGO) bench -p zcluster --bench codecs
 	$(CARGO) bench -p zcluster-logger --bench format
 	$(CARGO) bench -p zcluster-logger --bench replay
+	$(CARGO) bench -p zcluster-proxy --bench forward
 
 fuzz: tools ## Run every fuzz target for a bounded time (needs cargo-fuzz)
 	@command -v cargo-fuzz >/dev/null || { echo "missing: cargo-fuzz. cargo install cargo-fuzz" >&2; exit 1; }

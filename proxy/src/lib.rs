@@ -40,7 +40,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let http = match layout.proxy.metrics_port {
         Some(port) => {
             let address = (layout.proxy_metrics_address(), port).into();
-            let server = gateway::serve_metrics(address, &telemetry, None, engine.health());
+            let health = engine.health();
+            let server = match engine.status() {
+                Some(status) => {
+                    gateway::serve_metrics_and_status(address, &telemetry, health, status)
+                }
+                None => gateway::serve_metrics(address, &telemetry, None, health),
+            };
             Some(server.map_err(|error| Failure::new(ExitCode::Unavailable, error))?)
         }
         None => None,

@@ -1,0 +1,107 @@
+//! Clients at work on threads, and what they have counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before the run fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a client that waits looks whether it should stop.
+pub(crate) const STOP_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The events that one client has sent or received.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, events: u64) {
+        self.0.store(events, Ordering::Relaxed);
+    }
+}
+
+/// So many counters at zero.
+pub(crate) fn counters(clients: usize) -> Vec<Counter> {
+    (0..clients).map(|_| Counter::default()).collect()
+}
+
+fn counts(counters: &[Counter]) -> Vec<u64> {
+    counters.iter().map(Counter::get).collect()
+}
+
+/// Tells clients to stop.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Connections that stay open as long as the value is there.
+pub(crate) type Connections = Box<dyn Send>;
+
+/// Several publishers or several subscribers.
+pub(crate) struct Crew {
+    counters: Vec<Counter>,
+    stop: Stop,
+    threads: Vec<JoinHandle<Connections>>,
+}
+
+impl Crew {
+    /// A crew at work: threads that obey `stop` and keep count.
+    pub(crate) fn new(
+        counters: Vec<Counter>,
+        stop: Stop,
+        threads: Vec<JoinHandle<Connections>>,
+    ) -> Self {
+        Crew { counters, stop, threads }
+    }
+
+    /// What each client has counted.
+    pub(crate) fn counts(&self) -> Vec<u64> {
+        counts(&self.counters)
+    }
+
+    /// What all of them have counted.
+    pub(crate) fn total(&self) -> u64 {
+        self.counters.iter().map(Counter::get).sum()
+    }
+
+    /// Waits until every client has counted something.
+    pub(crate) fn wait_for_first(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.counters.iter().any(|counter| counter.get() == 0) {
+            assert!(Instant::now() < deadline, "a client gets nothing: {:?}", self.counts());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until the clients have counted so much in all, or until nothing more comes.
+    pub(crate) fn wait_for_total(&self, expected: u64) {
+        const QUIET: Duration = Duration::from_millis(200);
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = (self.total(), Instant::now());
+        while last.0 < expected && last.1.elapsed() < QUIET {
+            assert!(Instant::now() < deadline, "events come without end");
+            std::thread::sleep(Duration::from_millis(1));
+            let now = self.total();
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+        }
+    }
+
+    /// Stops all of them, and returns what each has counted. What publishers have sent may still be
+    /// on its way as long as the connections, which are returned, too, are open.
+    pub(crate) fn finish(self) -> (Vec<u64>, Vec<Connections>) {
+        self.stop.0.store(true, Ordering::Relaxed);
+        let connections = self.threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        (counts(&self.counters), connections)
+    }
+}

@@ -1,0 +1,73 @@
+//! One subscriber in trouble: what the others, which read as fast as they can, get meanwhile.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::broker::Broker;
+use crate::event::Sample;
+use crate::flow::{Clients, WARM_UP, Window};
+use crate::plan::{Client, Engine, Shape, Trouble};
+use crate::raw;
+
+/// One publisher, four subscribers in good health.
+const SHAPE: Shape = Shape::fan_out();
+/// From the connection of the fifth on: until all that may wait for it is full.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Windows are not shorter: a bus that waits for a slow subscriber moves in jerks.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// One measurement, both figures for whichever of the healthy subscribers got least.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Isolation {
+    /// Events a second without the one in trouble.
+    pub(crate) before: f64,
+    /// Events a second beside it.
+    pub(crate) during: f64,
+}
+
+impl Isolation {
+    /// The share that is left.
+    pub(crate) fn kept(&self) -> f64 {
+        self.during / self.before
+    }
+}
+
+/// Measures healthy subscribers before and beside one in trouble.
+pub(crate) fn isolation(
+    engine: Engine,
+    trouble: Trouble,
+    client: Client,
+    size: usize,
+    window: Duration,
+) -> Isolation {
+    let broker = Broker::start(engine);
+    let clients = Clients::start(&broker, SHAPE, client, size);
+    let rate = || {
+        let window = window.max(SHORTEST);
+        let window = Window::measure(&broker, &clients.subscribers, window);
+        window.events.iter().min().copied().unwrap() as f64 / window.seconds
+    };
+    sleep(WARM_UP);
+    let before = rate();
+    let (mut stalled, mut slow) = (None, None);
+    match trouble {
+        Trouble::Stalled => stalled = Some(raw::stalled(&broker.xpub, &SHAPE.prefix(0))),
+        Trouble::Slow => {
+            let bytes = Sample::new(&SHAPE.topic(0), 0, size).encode().len();
+            slow = Some(raw::slow(&broker.xpub, &SHAPE.prefix(0), bytes));
+        }
+    }
+    sleep(SETTLE);
+    let during = rate();
+    clients.publishers.finish();
+    clients.subscribers.finish();
+    drop(stalled);
+    // The slow one reads until its connection is closed.
+    drop(broker);
+    if let Some(slow) = slow {
+        slow.join().unwrap();
+    }
+    Isolation { before, during }
+}

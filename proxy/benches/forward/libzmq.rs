@@ -1,0 +1,152 @@
+//! Clients on libzmq, each with a context and a thread of its own, as in a process of its own.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use zcluster::transport::{
+    Context, Interest, PollSet, Received, Socket, SocketKind, SocketOptions,
+};
+use zcluster::wire::SubscriptionMessage;
+
+use crate::crew::{Connections, Counter, Crew, PATIENCE, STOP_INTERVAL, Stop, counters};
+use crate::event::Sample;
+
+/// How long a publisher without room waits. Nothing says when an XPUB has room again.
+const RETRY: Duration = Duration::from_millis(1);
+/// Events that a publisher may have waiting: more than it can send within [`RETRY`].
+const SEND_HWM: i32 = 10_000;
+
+/// A socket, and its context after it, which waits for it.
+pub(crate) struct Peer {
+    socket: Socket,
+    _context: Context,
+}
+
+impl Peer {
+    fn new(kind: SocketKind) -> Self {
+        let context = Context::new(1).unwrap();
+        let options = SocketOptions {
+            linger_ms: 0,
+            send_hwm: Some(SEND_HWM),
+            xpub_nodrop: kind == SocketKind::Xpub,
+            ..SocketOptions::default()
+        };
+        let socket = Socket::new(&context, kind, &options).unwrap();
+        Peer { socket, _context: context }
+    }
+
+    /// A subscriber of these prefixes, connected.
+    pub(crate) fn subscriber(endpoint: &str, prefixes: &[String]) -> Self {
+        let peer = Self::new(SocketKind::Xsub);
+        peer.socket.connect(endpoint).unwrap();
+        peer.subscribe(prefixes);
+        peer
+    }
+
+    /// A publisher that subscribers connect to, and where.
+    pub(crate) fn listening_publisher() -> (Self, String) {
+        let peer = Self::new(SocketKind::Xpub);
+        let endpoint = peer.socket.bind("tcp://127.0.0.1:*").unwrap();
+        (peer, endpoint)
+    }
+
+    fn subscribe(&self, prefixes: &[String]) {
+        for prefix in prefixes {
+            let message = SubscriptionMessage::Subscribe(prefix.as_bytes()).encode();
+            assert!(self.socket.try_send(&[message]).unwrap(), "no room for a subscription");
+        }
+    }
+
+    /// A publisher that has seen all these subscriptions.
+    pub(crate) fn publisher(endpoint: &str, prefixes: &[String]) -> Self {
+        let peer = Self::new(SocketKind::Xpub);
+        peer.socket.connect(endpoint).unwrap();
+        peer.wait_for_subscriptions(prefixes);
+        peer
+    }
+
+    /// Waits until a publisher has seen all these subscriptions.
+    pub(crate) fn wait_for_subscriptions(&self, prefixes: &[String]) {
+        let mut missing: BTreeSet<&[u8]> = prefixes.iter().map(String::as_bytes).collect();
+        let deadline = Instant::now() + PATIENCE;
+        while !missing.is_empty() {
+            assert!(Instant::now() < deadline, "these subscriptions do not come: {missing:?}");
+            let Some(received) = self.receive() else {
+                self.wait(STOP_INTERVAL);
+                continue;
+            };
+            if let Some(SubscriptionMessage::Subscribe(prefix)) =
+                SubscriptionMessage::parse(&received.frames[0])
+            {
+                missing.remove(prefix);
+            }
+        }
+    }
+
+    /// Waits until there is something to receive, or for so long. Room to send comes meanwhile.
+    pub(crate) fn wait(&self, timeout: Duration) {
+        let mut poll = PollSet::new();
+        poll.add(&self.socket, Interest::Readable);
+        poll.wait(Some(timeout)).unwrap();
+    }
+
+    /// The next message, if there is one.
+    pub(crate) fn receive(&self) -> Option<Received> {
+        self.socket.try_receive().unwrap()
+    }
+
+    /// Sends an event as soon as there is room; `false` when told to stop before that.
+    pub(crate) fn send(&self, sample: &Sample, stop: &Stop) -> bool {
+        while !self.socket.try_send(&sample.frames()).unwrap() {
+            if stop.is_set() {
+                return false;
+            }
+            self.wait(RETRY);
+        }
+        true
+    }
+}
+
+/// Subscribers, one for each list of prefixes.
+pub(crate) fn subscribers(endpoint: &str, prefixes: &[Vec<String>]) -> Crew {
+    let (counters, stop) = (counters(prefixes.len()), Stop::default());
+    let spawn = |(prefixes, counter): (&Vec<String>, &Counter)| {
+        let peer = Peer::subscriber(endpoint, prefixes);
+        let (counter, stop) = (counter.clone(), stop.clone());
+        std::thread::spawn(move || -> Connections {
+            let mut events = 0;
+            while !stop.is_set() {
+                if let Some(received) = peer.receive() {
+                    assert_eq!(received.count, 4, "an event has four frames");
+                    events += 1;
+                    counter.set(events);
+                } else {
+                    peer.wait(STOP_INTERVAL);
+                }
+            }
+            Box::new(peer)
+        })
+    };
+    let threads = prefixes.iter().zip(&counters).map(spawn).collect();
+    Crew::new(counters, stop, threads)
+}
+
+/// Publishers, one for each sample. They see all these subscriptions first.
+pub(crate) fn publishers(endpoint: &str, samples: &[Sample], prefixes: &[String]) -> Crew {
+    // None sends before all are there.
+    let peers: Vec<Peer> = samples.iter().map(|_| Peer::publisher(endpoint, prefixes)).collect();
+    let (counters, stop) = (counters(samples.len()), Stop::default());
+    let spawn = |((peer, sample), counter): ((Peer, &Sample), &Counter)| {
+        let (sample, counter, stop) = (sample.clone(), counter.clone(), stop.clone());
+        std::thread::spawn(move || -> Connections {
+            let mut events = 0;
+            while !stop.is_set() && peer.send(&sample, &stop) {
+                events += 1;
+                counter.set(events);
+            }
+            Box::new(peer)
+        })
+    };
+    let threads = peers.into_iter().zip(samples).zip(&counters).map(spawn).collect();
+    Crew::new(counters, stop, threads)
+}
