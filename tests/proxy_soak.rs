@@ -11,9 +11,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use support::load::{Books, ReadingSink, Sink, Source};
+use support::load::{ReadingSink, Sink, Source};
 use support::zmtp::message;
-use support::{Cluster, Engine, NodeSpec, Process, metric, wait_for};
+use support::{Cluster, Engine, NodeSpec, metric, wait_for};
 
 const NODES: &[NodeSpec<'static>] = &[("manager", "manager")];
 
