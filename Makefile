@@ -8,8 +8,8 @@ FUZZ_SECONDS ?= 30
 FUZZ_TARGETS := broker_bin broker_json frames zeek_bin zmtp
 # Rounds in which a logger is killed.
 CHAOS_ROUNDS ?= 50
-# Rounds in which peers of the broker are killed under load, some three a second.
-SOAK_ROUNDS ?= 500
+# Rounds in which peers of the broker are killed under load, some five a second.
+SOAK_ROUNDS ?= 1500
 
 .PHONY: help tools build cluster test chaos lint bench fuzz doc clean
 
@@ -20,7 +20,7 @@ help: ## Print this help
 	@echo
 	@echo "  LAYOUT=FILE       the layout that \`make cluster\` runs (cluster-layout.toml)"
 	@echo "  CHAOS_ROUNDS=N    how often \`make chaos\` kills (50)"
-	@echo "  SOAK_ROUNDS=N     for how many rounds it loads the broker (500)"
+	@echo "  SOAK_ROUNDS=N     for how many rounds it loads the broker (1500)"
 	@echo "  FUZZ_SECONDS=N    how long \`make fuzz\` runs each target (30)"
 
 # Everything else comes from crates.io: libzmq and libsodium are compiled from source.
