@@ -201,7 +201,7 @@ fn who_shakes_hands_badly_is_cut_off() {
         (after(&command(b"\x05READY\x0bSocket-T")), "protocol"),
         (after(&command(b"")), "protocol"),
         (after(&command(b"\x05READY")), "socket_type"),
-        (after(&ready(&[("X", &[0; 100 << 10])])), "limit"),
+        (after(&ready(&[("X", &vec![0; 100 << 10])])), "limit"),
         (after(&long_ready), "limit"),
         (after(b"\x08\x00"), "protocol"),
         (after(b"\x05\x00"), "protocol"),
@@ -444,7 +444,7 @@ fn who_breaks_the_protocol_later_is_cut_off() {
 #[test]
 fn half_a_message_is_never_forwarded() {
     let mut bus = Bus::start("", "");
-    let large = EVENT.map(|frame| [frame, &[1; 100 << 10]].concat());
+    let large = EVENT.map(|frame| [frame, &vec![1; 100 << 10]].concat());
     for bytes in [message(&EVENT), message(&large)] {
         let step = bytes.len().div_ceil(25);
         for end in (0..bytes.len()).step_by(step).chain([bytes.len() - 1]) {
@@ -555,8 +555,12 @@ fn subscriptions_have_limits() {
         see((true, &longest));
     }
     let prefixes: Vec<_> = (0..150).map(|n| format!("many.{n:03}").into_bytes()).collect();
-    prefixes.iter().for_each(|prefix| peer.subscribe(true, prefix));
-    prefixes[..99].iter().for_each(|prefix| see((true, prefix)));
+    for prefix in &prefixes {
+        peer.subscribe(true, prefix);
+    }
+    for prefix in &prefixes[..99] {
+        see((true, prefix));
+    }
     // One may go and another come.
     peer.subscribe(false, &prefixes[0]);
     see((false, &prefixes[0]));

@@ -184,7 +184,7 @@ impl Bus {
     }
 
     fn publish(&mut self, topic: &[u8], expected: &[Who], context: &str) {
-        for publisher in 0..PUBLISHERS.len() {
+        for (publisher, kind) in PUBLISHERS.into_iter().enumerate() {
             if publisher == BLIND {
                 self.wait_for_the_blind();
             }
@@ -198,7 +198,9 @@ impl Bus {
             };
             send(topic);
             // One each that comes after it.
-            self.subscribers.keys().for_each(|who| send(&Self::own_topic(*who)));
+            for who in self.subscribers.keys() {
+                send(&Self::own_topic(*who));
+            }
             for (who, subscriber) in &mut self.subscribers {
                 let end = event(&Self::own_topic(*who));
                 let mut received = Vec::new();
@@ -212,7 +214,6 @@ impl Bus {
                 // Those that look how far PUB is come again and again.
                 received.retain(|frames| !frames[0].starts_with(MARKER));
                 let reached = if expected.contains(who) { vec![event(topic)] } else { vec![] };
-                let kind = PUBLISHERS[publisher];
                 assert_eq!(received, reached, "{context}, from {kind:?} to {who:?}");
             }
         }
@@ -231,7 +232,9 @@ impl Bus {
     }
 
     fn run(&mut self, steps: &[Step]) {
-        steps.iter().for_each(|step| self.take(*step));
+        for step in steps {
+            self.take(*step);
+        }
         while let Some(who) = self.subscribers.keys().next().copied() {
             drop(self.subscribers.remove(&who));
             let end = (false, Self::own_topic(who));
@@ -425,7 +428,9 @@ fn many_subscriptions_of_one_peer(engine: Engine) {
     let bus = Bus::start(engine, KINDS[0]);
     let prefixes: Vec<_> = (0..MANY).map(|n| format!("many.{n:05}.").into_bytes()).collect();
     let mut subscriber = ZmtpPeer::connect(&bus.proxy.endpoint("xpub"), SocketType::Xsub, 1);
-    prefixes.iter().for_each(|prefix| subscriber.subscribe(true, prefix));
+    for prefix in &prefixes {
+        subscriber.subscribe(true, prefix);
+    }
     let Bus { proxy, mut publishers, .. } = bus;
     publishers.remove(BLIND);
     for publisher in &mut publishers {

@@ -116,6 +116,11 @@ impl Got {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
+    /// The numbers, where none of them is missing.
+    pub fn whole(&self) -> Option<std::ops::Range<u64>> {
+        if let [all] = self.ranges.as_slice() { Some(all.clone()) } else { None }
+    }
+
     fn add(&mut self, number: u64) {
         match self.ranges.last_mut() {
             Some(last) if last.end == number => last.end += 1,
@@ -157,7 +162,9 @@ impl Sink {
     /// One of which nobody knows the name.
     pub fn connect_nameless(proxy: &Process, prefixes: &[&[u8]]) -> Self {
         let mut peer = ZmtpPeer::connect(&proxy.endpoint("xpub"), SocketType::Xsub, 1);
-        prefixes.iter().for_each(|prefix| peer.subscribe(true, prefix));
+        for prefix in prefixes {
+            peer.subscribe(true, prefix);
+        }
         Sink { peer, name: "unnamed".into(), tally: Tally::new() }
     }
 
@@ -168,7 +175,9 @@ impl Sink {
 
     fn new(mut peer: ZmtpPeer, name: &str, prefixes: &[&[u8]]) -> Self {
         peer.subscribe(true, &nodeid_topic(&node_id(name)));
-        prefixes.iter().for_each(|prefix| peer.subscribe(true, prefix));
+        for prefix in prefixes {
+            peer.subscribe(true, prefix);
+        }
         Sink { peer, name: name.to_owned(), tally: Tally::new() }
     }
 

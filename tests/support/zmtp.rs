@@ -90,6 +90,9 @@ impl Incoming {
     }
 }
 
+/// Bytes read at a time.
+const PIECE: usize = 64 << 10;
+
 /// A connection, shaken hands or not.
 pub struct ZmtpPeer {
     stream: TcpStream,
@@ -305,13 +308,13 @@ impl ZmtpPeer {
         if !wait.is_zero() {
             self.stream.set_read_timeout(Some(wait.max(Duration::from_millis(1)))).unwrap();
         }
-        let mut piece = [0; 64 << 10];
-        let filled = match self.stream.read(&mut piece) {
+        let start = self.buffer.len();
+        self.buffer.resize(start + PIECE, 0);
+        let read = self.stream.read(&mut self.buffer[start..]);
+        self.buffer.truncate(start + *read.as_ref().unwrap_or(&0));
+        let filled = match read {
             Ok(0) => Filled::End,
-            Ok(length) => {
-                self.buffer.extend_from_slice(&piece[..length]);
-                Filled::Some
-            }
+            Ok(_) => Filled::Some,
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => Filled::Nothing,
                 ErrorKind::Interrupted => Filled::Some,
