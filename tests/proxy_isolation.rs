@@ -341,6 +341,8 @@ fn a_stopped_process_is_cut_off_where_that_is_the_policy() {
     let mut bus = Bus::start("when_full = \"disconnect\"\ndisconnect_after = \"200ms\"");
     let mut stopped = bus.cluster.node("worker-2", &["--subscribe", "test.bulk."]);
     bus.source.wait_subscription(TOPIC);
+    // Who publishes does not look at what it sees meanwhile.
+    let mut watcher = Source::connect(&bus.proxy, "watcher", SIZE);
     let reader = bus.nameless_reader(TOPIC);
     stopped.signal(Signal::STOP);
     bus.publish_to(&reader, TOPIC, 5 * MANY);
@@ -349,14 +351,14 @@ fn a_stopped_process_is_cut_off_where_that_is_the_policy() {
     let is_end = |incoming: &Incoming| {
         incoming.subscription().is_some_and(|(on, prefix)| !on && prefix.starts_with(own_topic))
     };
-    while !is_end(&bus.source.peer.receive().unwrap()) {}
+    while !is_end(&watcher.peer.receive().unwrap()) {}
     assert_eq!(bus.proxy.metric_with(CUT_OFF, "socket=\"backend\",reason=\"slow\""), 1.0);
     let books = Books::of(&bus.proxy, "worker-2");
     assert_eq!(books.matched, books.sent + books.dropped, "{books:?}");
     assert_eq!(reader.count(), 5 * MANY);
     stopped.signal(Signal::CONT);
     // It comes back by itself, and misses nothing that is published then.
-    bus.source.wait_subscription(TOPIC);
+    watcher.wait_subscription(TOPIC);
     bus.publish_to(&reader, TOPIC, 1);
     stopped.wait_line("the event", |line| (line["args"][0] == 5 * MANY).then_some(()));
     stopped.stop();
