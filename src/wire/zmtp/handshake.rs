@@ -14,7 +14,7 @@ pub const GREETING_SIZE: usize = 64;
 pub(super) const MAX_READY: u64 = 8 << 10;
 
 /// The name of the mechanism that does nothing.
-const NULL: &str = "NULL";
+pub(super) const NULL: &str = "NULL";
 
 /// Where a greeting says whether its sender is the server of its mechanism; the name of the
 /// mechanism ends there.
@@ -89,9 +89,15 @@ impl Handshake {
     ///
     /// READY is among them: with NULL neither side waits for the other.
     pub fn new(ours: SocketType, out: &mut Vec<u8>) -> Self {
-        put_greeting(NULL, false, out);
+        out.extend_from_slice(&our_greeting(NULL, false));
         put_ready(ours, out);
         Handshake { ours, minor: None }
+    }
+
+    /// The rest of the handshake, once there are greetings both ways; its bytes to be sent.
+    pub(super) fn after_greetings(ours: SocketType, minor: u8, out: &mut Vec<u8>) -> Self {
+        put_ready(ours, out);
+        Handshake { ours, minor: Some(minor) }
     }
 
     /// Reads on at the start of `bytes`, which are all that was received and is not consumed yet.
@@ -124,14 +130,13 @@ impl Handshake {
     }
 }
 
-/// Appends our greeting.
-pub(super) fn put_greeting(mechanism: &str, is_server: bool, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 1]);
-    out.extend_from_slice(mechanism.as_bytes());
-    out.resize(start + AS_SERVER, 0);
-    out.push(u8::from(is_server));
-    out.resize(start + GREETING_SIZE, 0);
+/// Our greeting.
+pub(super) fn our_greeting(mechanism: &str, is_server: bool) -> [u8; GREETING_SIZE] {
+    let mut greeting = [0; GREETING_SIZE];
+    greeting[..12].copy_from_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 1]);
+    greeting[12..][..mechanism.len()].copy_from_slice(mechanism.as_bytes());
+    greeting[AS_SERVER] = u8::from(is_server);
+    greeting
 }
 
 /// The minor version of the greeting, capped at the one we speak; `None` while it is incomplete.

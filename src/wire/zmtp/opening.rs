@@ -1,8 +1,12 @@
 //! [`Opening`]: a connection from its first byte to the end of its handshake, whatever the
 //! mechanism.
+//!
+//! libzmq sends what it has to say about itself only when it has got the version of the peer, and
+//! closes the connection as soon as it has seen another mechanism than its own. We do it in that
+//! order, too, and send our mechanism in any case: so both sides learn why they cannot talk.
 
 use super::curve::{CURVE, Client, Curve, CurveCodec, PublicKey, Server, Welcomed};
-use super::handshake::{command_frame, greeting, put_greeting};
+use super::handshake::{NULL, command_frame, greeting, our_greeting};
 use super::{GREETING_SIZE, Handshake, Peer, SocketType, ZmtpError};
 
 /// The handshake of one connection, a state machine fed with bytes.
@@ -34,10 +38,17 @@ pub enum Step {
     Open(Open),
 }
 
+/// Bytes of a greeting up to the version.
+const VERSION_END: usize = 12;
+
 #[derive(Debug)]
 enum State {
+    Greeting {
+        curve: Option<Curve>,
+        /// Whether all of our own greeting was sent, or only the version.
+        is_sent: bool,
+    },
     Null(Handshake),
-    Greeting(Curve),
     Server(Server, u8),
     Authorizing(Welcomed, u8),
     Client(Client, u8),
@@ -49,14 +60,8 @@ impl Opening {
     /// The handshake of a socket of that type, with CURVE if there are keys, and its first bytes to
     /// be sent.
     pub fn new(ours: SocketType, curve: Option<Curve>, out: &mut Vec<u8>) -> Self {
-        let state = match curve {
-            None => State::Null(Handshake::new(ours, out)),
-            Some(curve) => {
-                put_greeting(CURVE, matches!(curve, Curve::Server(_)), out);
-                State::Greeting(curve)
-            }
-        };
-        Opening { ours, state }
+        out.extend_from_slice(&greeting_of(curve.as_ref())[..VERSION_END]);
+        Opening { ours, state: State::Greeting { curve, is_sent: false } }
     }
 
     /// Reads on at the start of `bytes`, which are all that was received and is not consumed yet,
@@ -103,21 +108,28 @@ impl Opening {
         out: &mut Vec<u8>,
     ) -> Result<(usize, Step), ZmtpError> {
         match &mut self.state {
+            State::Greeting { curve, is_sent } => {
+                let mechanism = if curve.is_some() { CURVE } else { NULL };
+                let theirs = greeting(bytes, mechanism);
+                if !*is_sent && bytes.len() >= VERSION_END {
+                    *is_sent = true;
+                    out.extend_from_slice(&greeting_of(curve.as_ref())[VERSION_END..]);
+                }
+                let Some(minor) = theirs? else { return Ok((0, Step::More)) };
+                self.state = match curve.take() {
+                    None => State::Null(Handshake::after_greetings(self.ours, minor, out)),
+                    Some(Curve::Server(keys)) => State::Server(Server::Hello(keys), minor),
+                    Some(Curve::Client { keys, server }) => {
+                        State::Client(Client::new(keys, server, out)?, minor)
+                    }
+                };
+                Ok((GREETING_SIZE, Step::More))
+            }
             State::Null(handshake) => {
                 let (consumed, peer) = handshake.advance(bytes)?;
                 let Some(peer) = peer else { return Ok((consumed, Step::More)) };
                 self.state = State::Done;
                 Ok((consumed, Step::Open(Open { peer, codec: None, client: None })))
-            }
-            State::Greeting(curve) => {
-                let Some(minor) = greeting(bytes, CURVE)? else { return Ok((0, Step::More)) };
-                self.state = match curve.clone() {
-                    Curve::Server(keys) => State::Server(Server::Hello(keys), minor),
-                    Curve::Client { keys, server } => {
-                        State::Client(Client::new(keys, server, out)?, minor)
-                    }
-                };
-                Ok((GREETING_SIZE, Step::More))
             }
             State::Server(server, minor) => {
                 let minor = *minor;
@@ -147,6 +159,14 @@ impl Opening {
             }
             State::Done => Err(ZmtpError::Expected("READY")),
         }
+    }
+}
+
+/// Our greeting.
+fn greeting_of(curve: Option<&Curve>) -> [u8; GREETING_SIZE] {
+    match curve {
+        None => our_greeting(NULL, false),
+        Some(curve) => our_greeting(CURVE, matches!(curve, Curve::Server(_))),
     }
 }
 
@@ -259,11 +279,14 @@ mod tests {
     fn who_cannot_talk_is_told_why() {
         use SocketType::{Pull, Push, Sub};
         let (keys, ours, other) = (KeyPair::generate(), KeyPair::generate(), KeyPair::generate());
-        let mechanism = |theirs: &str, ours| ZmtpError::Mechanism { theirs: theirs.into(), ours };
+        let mechanism = |theirs: &str, ours: &str| ZmtpError::Mechanism {
+            theirs: theirs.into(),
+            ours: if ours == NULL { NULL } else { CURVE },
+        };
         let weak = Curve::Client { keys: Arc::new(keys.clone()), server: [0; 32].into() };
         let rows: [(_, _, _, _, (char, ZmtpError)); 7] = [
-            (Push, None, Some(server(&ours)), true, ('b', mechanism("NULL", "CURVE"))),
-            (Push, Some(client(&keys, &ours)), None, true, ('b', mechanism("CURVE", "NULL"))),
+            (Push, None, Some(server(&ours)), true, ('a', mechanism("CURVE", "NULL"))),
+            (Push, Some(client(&keys, &ours)), None, true, ('a', mechanism("NULL", "CURVE"))),
             (Push, Some(client(&keys, &other)), Some(server(&ours)), true, {
                 ('b', ZmtpError::Undecryptable("HELLO"))
             }),
@@ -281,7 +304,7 @@ mod tests {
                 ('b', ZmtpError::Unauthorized(*keys.public()))
             }),
             (Push, Some(client(&keys, &ours)), Some(client(&keys, &ours)), true, {
-                ('a', ZmtpError::Expected("WELCOME"))
+                ('b', ZmtpError::Expected("WELCOME"))
             }),
         ];
         for (socket_type, a, b, is_allowed, expected) in rows {
@@ -292,6 +315,11 @@ mod tests {
                 let refusal = std::mem::take(&mut b.out);
                 let refused = Err(ZmtpError::Refused("400".into()));
                 assert_eq!(a.take(&refusal, 1, true), refused);
+            }
+            // The other side learns the same.
+            if let ZmtpError::Mechanism { theirs, ours } = expected.1 {
+                let rest = std::mem::take(&mut a.out);
+                assert_eq!(b.take(&rest, 1, true), Err(mechanism(ours, &theirs)));
             }
         }
     }
@@ -324,10 +352,7 @@ mod tests {
     #[test]
     fn commands_out_of_order_and_out_of_form() {
         let (keys, ours) = (KeyPair::generate(), KeyPair::generate());
-        let greeting = {
-            let mut a = End::new(SocketType::Push, Some(client(&keys, &ours)));
-            std::mem::take(&mut a.out)
-        };
+        let greeting = greeting_of(Some(&client(&keys, &ours)));
         let command = |body: &[u8]| {
             let mut out = Vec::new();
             super::super::frame::put_command(body, &mut out);
