@@ -73,7 +73,11 @@ impl Opening {
     pub fn advance(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Step), ZmtpError> {
         let mut consumed = 0;
         loop {
-            let (length, step) = self.advance_once(&bytes[consumed..], out)?;
+            let outcome = self.advance_once(&bytes[consumed..], out);
+            if outcome.is_err() {
+                self.state = State::Done;
+            }
+            let (length, step) = outcome?;
             consumed += length;
             if length == 0 || !matches!(step, Step::More) {
                 return Ok((consumed, step));
@@ -402,6 +406,20 @@ mod tests {
         let mut opening = Opening::new(SocketType::Pull, Some(server(&ours)), &mut Vec::new());
         let early = opening.authorize(true, &mut Vec::new());
         assert_eq!(early.unwrap_err(), ZmtpError::Expected("INITIATE"));
+    }
+
+    // Above all not without encryption.
+    #[test]
+    fn after_an_error_it_does_not_go_on() {
+        let weak = Curve::Client { keys: Arc::new(KeyPair::generate()), server: [0; 32].into() };
+        let server = greeting_of(Some(&server(&KeyPair::generate())));
+        let mut a = End::new(SocketType::Push, Some(weak));
+        assert_eq!(a.take(&server, 64, true), Err(ZmtpError::Undecryptable("WELCOME")));
+        let mut null = Vec::new();
+        Handshake::new(SocketType::Pull, &mut null);
+        a.kept.clear();
+        assert_eq!(a.take(&null, 1000, true), Err(ZmtpError::Expected("READY")));
+        assert!(a.open.is_none());
     }
 
     #[test]
