@@ -8,6 +8,8 @@ FUZZ_SECONDS ?= 30
 FUZZ_TARGETS := broker_bin broker_json curve frames zeek_bin zmtp
 # Rounds in which a logger is killed.
 CHAOS_ROUNDS ?= 50
+# Rounds in which peers of the broker are killed under load, some three a second.
+SOAK_ROUNDS ?= 500
 
 .PHONY: help tools build cluster test chaos lint bench fuzz doc clean
 
@@ -18,6 +20,7 @@ help: ## Print this help
 	@echo
 	@echo "  LAYOUT=FILE       the layout that \`make cluster\` runs (cluster-layout.toml)"
 	@echo "  CHAOS_ROUNDS=N    how often \`make chaos\` kills (50)"
+	@echo "  SOAK_ROUNDS=N     for how many rounds it loads the broker (500)"
 	@echo "  FUZZ_SECONDS=N    how long \`make fuzz\` runs each target (30)"
 
 # Everything else comes from crates.io: libzmq and libsodium are compiled from source.
@@ -43,8 +46,9 @@ test: tools ## Build and run every test
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
 
-chaos: tools ## Kill loggers at random moments under load, again and again; see what is left
+chaos: tools ## Kill loggers and peers of the broker at random moments under load; see what is left
 	$(CARGO) build --workspace --bins
+	ZCLUSTER_SOAK_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --test proxy_soak -- --nocapture
 	ZCLUSTER_CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(CARGO) test --test log_crash -- --nocapture killed
 
 lint: tools ## Formatting, clippy and rustdoc, without a warning

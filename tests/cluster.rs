@@ -3,13 +3,12 @@
 
 mod support;
 
-use support::{Cluster, DEFAULT_NODES, Signal, wait_all_see_all, wait_for};
+use support::{Cluster, DEFAULT_NODES, Engine, Signal, wait_all_see_all, wait_for};
 
 const OTHERS: [&str; 4] = ["logger-1", "logger-2", "manager", "worker-2"];
 
-#[test]
-fn the_default_cluster_comes_up_and_everybody_sees_everybody() {
-    let cluster = Cluster::new(DEFAULT_NODES, "");
+fn the_default_cluster_comes_up_and_everybody_sees_everybody(engine: Engine) {
+    let cluster = Cluster::on(engine, DEFAULT_NODES, "");
     let mut proxy = cluster.proxy();
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     wait_all_see_all(&mut nodes);
@@ -35,9 +34,8 @@ fn the_default_cluster_comes_up_and_everybody_sees_everybody() {
     assert!(hellos() >= 20);
 }
 
-#[test]
-fn a_killed_worker_is_down_everywhere_and_its_successor_up() {
-    let cluster = Cluster::new(DEFAULT_NODES, "");
+fn a_killed_worker_is_down_everywhere_and_its_successor_up(engine: Engine) {
+    let cluster = Cluster::on(engine, DEFAULT_NODES, "");
     let _proxy = cluster.proxy();
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     wait_all_see_all(&mut nodes);
@@ -56,9 +54,8 @@ fn a_killed_worker_is_down_everywhere_and_its_successor_up() {
     successor.wait_all_up(&OTHERS);
 }
 
-#[test]
-fn a_restart_that_nobody_noticed_is_one_change_of_identity() {
-    let cluster = Cluster::new(DEFAULT_NODES, "");
+fn a_restart_that_nobody_noticed_is_one_change_of_identity(engine: Engine) {
+    let cluster = Cluster::on(engine, DEFAULT_NODES, "");
     let _proxy = cluster.proxy();
     let mut manager = cluster.node("manager", &[]);
     // Stopped, it keeps its connections: its successor greets while it still counts as up.
@@ -72,9 +69,8 @@ fn a_restart_that_nobody_noticed_is_one_change_of_identity() {
     assert!(manager.stderr().contains("never said goodbye"));
 }
 
-#[test]
-fn after_a_proxy_restart_the_living_are_up_and_the_dead_are_down() {
-    let cluster = Cluster::new(DEFAULT_NODES, "reconcile_grace = \"1s\"");
+fn after_a_proxy_restart_the_living_are_up_and_the_dead_are_down(engine: Engine) {
+    let cluster = Cluster::on(engine, DEFAULT_NODES, "reconcile_grace = \"1s\"");
     let mut proxy = cluster.proxy();
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     wait_all_see_all(&mut nodes);
@@ -103,3 +99,10 @@ fn after_a_proxy_restart_the_living_are_up_and_the_dead_are_down() {
     let manager = nodes.get_mut("manager").unwrap();
     manager.wait_line("the event", |line| (line["event"] == "Test::after").then_some(()));
 }
+
+on_both_engines!(
+    the_default_cluster_comes_up_and_everybody_sees_everybody,
+    a_killed_worker_is_down_everywhere_and_its_successor_up,
+    a_restart_that_nobody_noticed_is_one_change_of_identity,
+    after_a_proxy_restart_the_living_are_up_and_the_dead_are_down,
+);

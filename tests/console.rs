@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value as Json, json};
-use support::{Cluster, NodeSpec, Process, wait_for, wait_members, wait_notification};
+use support::{Cluster, Engine, NodeSpec, Process, wait_for, wait_members, wait_notification};
 use zcluster::node::Notification;
 
 const NODES: &[NodeSpec<'static>] = &[
@@ -26,9 +26,8 @@ fn line(topic: &str, event: &str, args: &Json) -> String {
     json!({ "topic": topic, "event": event, "args": args }).to_string()
 }
 
-#[test]
-fn what_is_typed_here_is_printed_there() {
-    let cluster = Cluster::new(NODES, IMPATIENT);
+fn what_is_typed_here_is_printed_there(engine: Engine) {
+    let cluster = Cluster::on(engine, NODES, IMPATIENT);
     let _proxy = cluster.proxy();
     let mut manager = cluster.node("manager", &[]);
     let mut worker = cluster.node("worker-1", &["--subscribe", "chat.", "--subscribe", "more"]);
@@ -79,9 +78,8 @@ fn what_is_typed_here_is_printed_there() {
     manager.stop();
 }
 
-#[test]
-fn bad_lines_are_told_by_number_and_passed_over() {
-    let cluster = Cluster::new(NODES, IMPATIENT);
+fn bad_lines_are_told_by_number_and_passed_over(engine: Engine) {
+    let cluster = Cluster::on(engine, NODES, IMPATIENT);
     let _proxy = cluster.proxy();
     let mut manager = cluster.node("manager", &[]);
     let mut worker = cluster.node("worker-1", &[]);
@@ -113,9 +111,8 @@ fn bad_lines_are_told_by_number_and_passed_over() {
     worker.stop();
 }
 
-#[test]
-fn publish_only_ends_once_its_input_is_delivered() {
-    let cluster = Cluster::new(NODES, IMPATIENT);
+fn publish_only_ends_once_its_input_is_delivered(engine: Engine) {
+    let cluster = Cluster::on(engine, NODES, IMPATIENT);
     let _proxy = cluster.proxy();
     let (manager, news) = cluster.library_node("manager");
     wait_notification(&news, "the bus", |n| matches!(n, Notification::Connected).then_some(()));
@@ -146,9 +143,8 @@ fn publish_only_ends_once_its_input_is_delivered() {
     drop(manager);
 }
 
-#[test]
-fn quiet_prints_the_ready_line_only() {
-    let cluster = Cluster::new(NODES, IMPATIENT);
+fn quiet_prints_the_ready_line_only(engine: Engine) {
+    let cluster = Cluster::on(engine, NODES, IMPATIENT);
     let _proxy = cluster.proxy();
     let mut manager = cluster.node("manager", &[]);
     let mut worker = cluster.node("worker-1", &["--quiet"]);
@@ -164,10 +160,9 @@ fn quiet_prints_the_ready_line_only() {
     assert!(worker.seen.iter().chain(&lines).all(|line| line.get("ready").is_some()), "{lines:?}");
 }
 
-#[test]
-fn the_demo_beats_and_logs() {
+fn the_demo_beats_and_logs(engine: Engine) {
     let options = "[log]\nflush_interval = \"50ms\"";
-    let cluster = Cluster::new(NODES, options);
+    let cluster = Cluster::on(engine, NODES, options);
     let _proxy = cluster.proxy();
     let mut logger = cluster.logger("logger-1");
     let mut manager = cluster.node("manager", &["--demo"]);
@@ -193,9 +188,8 @@ fn the_demo_beats_and_logs() {
     }
 }
 
-#[test]
-fn a_node_ends_when_nobody_reads_its_output() {
-    let cluster = Cluster::new(NODES, IMPATIENT);
+fn a_node_ends_when_nobody_reads_its_output(engine: Engine) {
+    let cluster = Cluster::on(engine, NODES, IMPATIENT);
     let _proxy = cluster.proxy();
     let mut worker = cluster.node("worker-1", &[]);
     let (manager, _news) = cluster.library_node("manager");
@@ -210,9 +204,8 @@ fn a_node_ends_when_nobody_reads_its_output() {
     worker.wait_stderr("cannot write to stdout");
 }
 
-#[test]
-fn without_stdin_nothing_is_read() {
-    let cluster = Cluster::new(NODES, IMPATIENT);
+fn without_stdin_nothing_is_read(engine: Engine) {
+    let cluster = Cluster::on(engine, NODES, IMPATIENT);
     let _proxy = cluster.proxy();
     let mut manager = cluster.node("manager", &[]);
     let mut worker = cluster.node("worker-1", &["--no-stdin"]);
@@ -223,3 +216,13 @@ fn without_stdin_nothing_is_read() {
     worker.stop();
     assert!(!worker.stderr().contains("stdin line"));
 }
+
+on_both_engines!(
+    what_is_typed_here_is_printed_there,
+    bad_lines_are_told_by_number_and_passed_over,
+    publish_only_ends_once_its_input_is_delivered,
+    quiet_prints_the_ready_line_only,
+    the_demo_beats_and_logs,
+    a_node_ends_when_nobody_reads_its_output,
+    without_stdin_nothing_is_read,
+);

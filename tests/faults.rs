@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use support::{
-    Cluster, DEFAULT_NODES, NodeSpec, PATIENCE, Process, Signal, wait_all_see_all, wait_for,
-    wait_members, wait_notification,
+    Cluster, DEFAULT_NODES, Engine, NodeSpec, PATIENCE, Process, Signal, wait_all_see_all,
+    wait_for, wait_members, wait_notification,
 };
 use zcluster::node::{Node, Notification};
 use zcluster::{Event, Value};
@@ -79,9 +79,8 @@ fn say(from: &mut Process, to: &mut Process) {
     to.wait_line("the event", |line| (line["event"] == event.as_str()).then_some(()));
 }
 
-#[test]
-fn a_subscriber_that_stops_reading_holds_nobody_back_for_long() {
-    let cluster = Cluster::new(NODES, SHORT_HEARTBEATS);
+fn a_subscriber_that_stops_reading_holds_nobody_back_for_long(engine: Engine) {
+    let cluster = Cluster::on(engine, NODES, SHORT_HEARTBEATS);
     let mut proxy = cluster.proxy();
     let (manager, _manager_news) = cluster.library_node("manager");
     let (reader, news) = cluster.library_node("worker-1");
@@ -126,7 +125,7 @@ fn a_subscriber_that_stops_reading_holds_nobody_back_for_long() {
 
 #[test]
 fn a_stalled_broker_says_so_and_still_stops_at_once() {
-    let cluster = Cluster::new(NODES, NO_HEARTBEATS);
+    let cluster = Cluster::on(Engine::Zmq, NODES, NO_HEARTBEATS);
     let mut proxy = cluster.proxy();
     let (manager, _news) = cluster.library_node("manager");
     let mut stopped = cluster.node("worker-2", &["--subscribe", FLOOD_TOPIC]);
@@ -148,7 +147,7 @@ fn a_stalled_broker_says_so_and_still_stops_at_once() {
 
 #[test]
 fn a_stalled_bus_goes_on_when_its_subscriber_does() {
-    let cluster = Cluster::new(NODES, NO_HEARTBEATS);
+    let cluster = Cluster::on(Engine::Zmq, NODES, NO_HEARTBEATS);
     let proxy = cluster.proxy();
     let (manager, _news) = cluster.library_node("manager");
     let mut stopped = cluster.node("worker-2", &["--subscribe", FLOOD_TOPIC]);
@@ -167,9 +166,8 @@ fn a_stalled_bus_goes_on_when_its_subscriber_does() {
     assert!(manager.members().contains_key("worker-2"));
 }
 
-#[test]
-fn the_others_do_without_a_killed_manager_and_greet_its_successor() {
-    let cluster = Cluster::new(DEFAULT_NODES, "");
+fn the_others_do_without_a_killed_manager_and_greet_its_successor(engine: Engine) {
+    let cluster = Cluster::on(engine, DEFAULT_NODES, "");
     let _proxy = cluster.proxy();
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     wait_all_see_all(&mut nodes);
@@ -191,9 +189,8 @@ fn the_others_do_without_a_killed_manager_and_greet_its_successor() {
     say(&mut worker_2, &mut manager);
 }
 
-#[test]
-fn of_two_processes_of_one_name_the_later_counts() {
-    let cluster = Cluster::new(NODES, "");
+fn of_two_processes_of_one_name_the_later_counts(engine: Engine) {
+    let cluster = Cluster::on(engine, NODES, "");
     let _proxy = cluster.proxy();
     let mut manager = cluster.node("manager", &[]);
     let mut first = cluster.node("worker-1", &[]);
@@ -220,9 +217,8 @@ fn of_two_processes_of_one_name_the_later_counts() {
     assert_eq!(manager.metric("zcluster_members_up"), 0.0);
 }
 
-#[test]
-fn nodes_may_start_before_the_broker() {
-    let cluster = Cluster::new(DEFAULT_NODES, "");
+fn nodes_may_start_before_the_broker(engine: Engine) {
+    let cluster = Cluster::on(engine, DEFAULT_NODES, "");
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     let _proxy = cluster.proxy();
     wait_all_see_all(&mut nodes);
@@ -246,9 +242,8 @@ fn a_node_stops_in_good_order_without_a_broker() {
     assert!(nodes["worker-1"].stderr().contains("ended with 1 events and 0 log records unsent"));
 }
 
-#[test]
-fn a_library_node_that_is_dropped_leaves() {
-    let cluster = Cluster::new(NODES, "");
+fn a_library_node_that_is_dropped_leaves(engine: Engine) {
+    let cluster = Cluster::on(engine, NODES, "");
     let _proxy = cluster.proxy();
     let mut manager = cluster.node("manager", &[]);
     let (node, news) = cluster.library_node("worker-1");
@@ -264,3 +259,11 @@ fn a_library_node_that_is_dropped_leaves() {
     while news.receive().is_some() {}
     assert_eq!(manager.wait_member("node_down", "worker-1"), node.id().to_string());
 }
+
+on_both_engines!(
+    a_subscriber_that_stops_reading_holds_nobody_back_for_long,
+    the_others_do_without_a_killed_manager_and_greet_its_successor,
+    of_two_processes_of_one_name_the_later_counts,
+    nodes_may_start_before_the_broker,
+    a_library_node_that_is_dropped_leaves,
+);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::TcpStream;
 
 use support::raw::{RawPeer, send_garbage, tcp};
-use support::{Cluster, NodeSpec, Process, wait_all_see_all, wait_for};
+use support::{Cluster, Engine, NodeSpec, Process, wait_all_see_all, wait_for};
 use zcluster::transport::SocketKind;
 use zcluster::wire::{EventFormat, SubscriptionMessage};
 use zcluster::{Event, Value};
@@ -24,6 +24,9 @@ const LATE: &str = "worker-2";
 const MANAGER_TOPIC: &[u8] = b"zeek.cluster.manager";
 const FORMAT: &[u8] = b"broker-bin-v1";
 
+/// What the broker's own engine did not pass on.
+const REFUSED: &str = "zcluster_proxy_refused_total";
+
 /// A cluster that is up, but for one node.
 struct Running {
     cluster: Cluster,
@@ -32,8 +35,8 @@ struct Running {
 }
 
 impl Running {
-    fn start(options: &str) -> Self {
-        let cluster = Cluster::new(NODES, options);
+    fn start(engine: Engine, options: &str) -> Self {
+        let cluster = Cluster::on(engine, NODES, options);
         let proxy = cluster.proxy();
         let early: Vec<_> = NODES.iter().copied().filter(|(name, _)| *name != LATE).collect();
         let mut nodes = cluster.start_all(&early);
@@ -94,9 +97,8 @@ fn nested(depth: usize) -> Vec<u8> {
     payload
 }
 
-#[test]
-fn messages_with_a_wrong_number_of_frames_are_counted() {
-    let running = Running::start("");
+fn messages_with_a_wrong_number_of_frames_are_counted(engine: Engine) {
+    let running = Running::start(engine, "");
     let peer = RawPeer::publisher(&running.proxy.endpoint("xsub"), MANAGER_TOPIC);
     let good = encode(&Event::new("Test::good", vec![]));
     let frames: &[&[&[u8]]] = &[
@@ -112,21 +114,33 @@ fn messages_with_a_wrong_number_of_frames_are_counted() {
         peer.send(frames);
     }
     let manager = running.node("manager");
-    manager.wait_metric("zeek_cluster_zeromq_msg_errors_total", 4.0);
-    assert_eq!(manager.metric("zeek_cluster_zeromq_msg_errors_total"), 4.0);
-    assert!(manager.stderr().contains("[zeromq] xsub: error: expected 4 parts, have 1!"));
+    match engine {
+        Engine::Zmq => {
+            manager.wait_metric("zeek_cluster_zeromq_msg_errors_total", 4.0);
+            assert_eq!(manager.metric("zeek_cluster_zeromq_msg_errors_total"), 4.0);
+            assert!(manager.stderr().contains("[zeromq] xsub: error: expected 4 parts, have 1!"));
+        }
+        // They come no further than the broker.
+        Engine::Switch => {
+            running.proxy.wait_metric(REFUSED, 5.0);
+            assert_eq!(running.proxy.metric_with(REFUSED, "reason=\"frame_count\""), 5.0);
+            assert_eq!(manager.metric("zeek_cluster_zeromq_msg_errors_total"), 0.0);
+        }
+    }
     running.assert_well();
 }
 
-#[test]
-fn an_empty_message_to_a_subscriber_of_everything() {
-    let mut running = Running::start("");
+fn an_empty_message_to_a_subscriber_of_everything(engine: Engine) {
+    let mut running = Running::start(engine, "");
     let mut all = running.cluster.node(LATE, &["--subscribe", ""]);
     all.wait_all_up(&["manager"]);
     let peer = RawPeer::publisher(&running.proxy.endpoint("xsub"), b"");
     peer.send(&[b""]);
     peer.send(&[b""; 4]);
-    all.wait_metric("zeek_cluster_zeromq_msg_errors_total", 1.0);
+    match engine {
+        Engine::Zmq => all.wait_metric("zeek_cluster_zeromq_msg_errors_total", 1.0),
+        Engine::Switch => running.proxy.wait_metric(REFUSED, 1.0),
+    }
     all.wait_metric("zcluster_event_errors_total", 1.0);
     drop(peer);
     all.stop();
@@ -137,9 +151,8 @@ fn an_empty_message_to_a_subscriber_of_everything() {
     running.assert_well();
 }
 
-#[test]
-fn events_that_do_not_decode_are_counted() {
-    let mut running = Running::start("");
+fn events_that_do_not_decode_are_counted(engine: Engine) {
+    let mut running = Running::start(engine, "");
     let incoming = |manager: &Process| manager.metric("zeek_cluster_core_incoming_events_total");
     let greetings = incoming(running.node("manager"));
     let peer = RawPeer::publisher(&running.proxy.endpoint("xsub"), MANAGER_TOPIC);
@@ -178,9 +191,8 @@ fn events_that_do_not_decode_are_counted() {
     running.assert_well();
 }
 
-#[test]
-fn greetings_of_strangers_make_no_members() {
-    let mut running = Running::start("");
+fn greetings_of_strangers_make_no_members(engine: Engine) {
+    let mut running = Running::start(engine, "");
     let manager = running.node("manager");
     let topic = format!("zeek.cluster.nodeid.{}.", manager.id());
     let peer = RawPeer::publisher(&running.proxy.endpoint("xsub"), topic.as_bytes());
@@ -220,9 +232,8 @@ fn greetings_of_strangers_make_no_members() {
     running.assert_well();
 }
 
-#[test]
-fn ten_thousand_strange_subscriptions() {
-    let running = Running::start("hello_expiration = \"1s\"");
+fn ten_thousand_strange_subscriptions(engine: Engine) {
+    let running = Running::start(engine, "hello_expiration = \"1s\"");
     let peer = RawPeer::connect(SocketKind::Xsub, &running.proxy.endpoint("xpub"));
     let many = (0..10_000usize).map(|n| match n % 4 {
         0 => format!("zeek.cluster.nodeid.stranger-{n}.").into_bytes(),
@@ -245,9 +256,8 @@ fn ten_thousand_strange_subscriptions() {
     running.assert_well();
 }
 
-#[test]
-fn strangers_beyond_all_limits_do_not_keep_nodes_out() {
-    let running = Running::start("");
+fn strangers_beyond_all_limits_do_not_keep_nodes_out(engine: Engine) {
+    let running = Running::start(engine, "");
     let peer = RawPeer::connect(SocketKind::Xsub, &running.proxy.endpoint("xpub"));
     peer.subscribe_all((0..11_000).map(|n| format!("zeek.cluster.nodeid.x-{n}.").into_bytes()));
     let _peer = peer.read_on();
@@ -257,9 +267,8 @@ fn strangers_beyond_all_limits_do_not_keep_nodes_out() {
     running.assert_well();
 }
 
-#[test]
-fn user_messages_upstream_are_ignored() {
-    let running = Running::start("");
+fn user_messages_upstream_are_ignored(engine: Engine) {
+    let running = Running::start(engine, "");
     let peer = RawPeer::connect(SocketKind::Xsub, &running.proxy.endpoint("xpub"));
     peer.send(&[b""]);
     peer.send(&[b"\x02user"]);
@@ -271,16 +280,23 @@ fn user_messages_upstream_are_ignored() {
     peer.send(&[SubscriptionMessage::Subscribe(b"strange.last").encode()]);
     let last = RawPeer::publisher(&running.proxy.endpoint("xsub"), b"strange.last");
     drop(last);
+    // Of those that reach them, nodes count the ones of several frames.
+    let errors = match engine {
+        Engine::Zmq => 3.0,
+        Engine::Switch => 0.0,
+    };
     for node in running.nodes.values() {
-        node.wait_metric("zeek_cluster_zeromq_msg_errors_total", 3.0);
-        assert_eq!(node.metric("zeek_cluster_zeromq_msg_errors_total"), 3.0);
+        node.wait_metric("zeek_cluster_zeromq_msg_errors_total", errors);
+        assert_eq!(node.metric("zeek_cluster_zeromq_msg_errors_total"), errors);
+    }
+    if engine == Engine::Switch {
+        assert_eq!(running.proxy.metric_with(REFUSED, "reason=\"user_message\""), 7.0);
     }
     running.assert_well();
 }
 
-#[test]
-fn garbage_and_silence_on_every_port() {
-    let running = Running::start("");
+fn garbage_and_silence_on_every_port(engine: Engine) {
+    let running = Running::start(engine, "");
     let (proxy, logger) = (&running.proxy, running.node("logger-1"));
     let ports = [
         proxy.endpoint("xsub"),
@@ -330,3 +346,14 @@ fn garbage_and_silence_on_every_port() {
     // The silent ones are still there.
     running.assert_well();
 }
+
+on_both_engines!(
+    messages_with_a_wrong_number_of_frames_are_counted,
+    an_empty_message_to_a_subscriber_of_everything,
+    events_that_do_not_decode_are_counted,
+    greetings_of_strangers_make_no_members,
+    ten_thousand_strange_subscriptions,
+    strangers_beyond_all_limits_do_not_keep_nodes_out,
+    user_messages_upstream_are_ignored,
+    garbage_and_silence_on_every_port,
+);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use support::producer::{self, Producer, assert_each_once, write_number};
 use support::raw::RawPeer;
 use support::{
-    Cluster, DEFAULT_NODES, NodeSpec, PATIENCE, Signal, metric, wait_for, wait_members,
+    Cluster, DEFAULT_NODES, Engine, NodeSpec, PATIENCE, Signal, metric, wait_for, wait_members,
     wait_notification, wait_until_it_stands_still,
 };
 use zcluster::node::Notification;
@@ -86,8 +86,8 @@ fn recorded_batches_become_the_recorded_json_files() {
 
 /// Two producers share their records out over two loggers; the first is terminated in the middle
 /// and, perhaps, comes back.
-fn check_terminated_logger(comes_back: bool) {
-    let cluster = Cluster::new(DEFAULT_NODES, SMALL_BATCHES);
+fn check_terminated_logger(engine: Engine, comes_back: bool) {
+    let cluster = Cluster::on(engine, DEFAULT_NODES, SMALL_BATCHES);
     let _proxy = cluster.proxy();
     let mut first = cluster.logger("logger-1");
     let mut second = cluster.logger("logger-2");
@@ -118,14 +118,12 @@ fn check_terminated_logger(comes_back: bool) {
     assert_each_once(&cluster, &written);
 }
 
-#[test]
-fn a_terminated_logger_loses_nothing_and_the_other_takes_over() {
-    check_terminated_logger(false);
+fn a_terminated_logger_loses_nothing_and_the_other_takes_over(engine: Engine) {
+    check_terminated_logger(engine, false);
 }
 
-#[test]
-fn a_terminated_logger_that_comes_back_takes_its_share_again() {
-    check_terminated_logger(true);
+fn a_terminated_logger_that_comes_back_takes_its_share_again(engine: Engine) {
+    check_terminated_logger(engine, true);
 }
 
 #[test]
@@ -230,10 +228,9 @@ fn a_node_that_is_shut_down_sends_what_it_has_gathered() {
     assert_each_once(&cluster, &[("worker-1".into(), 5000)]);
 }
 
-#[test]
-fn a_terminated_worker_sends_what_it_has_gathered() {
+fn a_terminated_worker_sends_what_it_has_gathered(engine: Engine) {
     let options = "[log]\nwrite_buffer_size = 1000000\nflush_interval = \"1h\"";
-    let cluster = Cluster::new(ONE_LOGGER, options);
+    let cluster = Cluster::on(engine, ONE_LOGGER, options);
     let _proxy = cluster.proxy();
     let mut logger = cluster.logger("logger-1");
     let (_manager, notifications) = cluster.library_node("manager");
@@ -267,3 +264,9 @@ fn a_batch_of_another_program_reaches_the_file_in_order() {
     let expected: Vec<String> = (0..1000).map(|n| format!("stranger\t{n}")).collect();
     assert_eq!(cluster.log_lines(producer::PATH), expected);
 }
+
+on_both_engines!(
+    a_terminated_logger_loses_nothing_and_the_other_takes_over,
+    a_terminated_logger_that_comes_back_takes_its_share_again,
+    a_terminated_worker_sends_what_it_has_gathered,
+);

@@ -2,16 +2,21 @@
 //! system chose, with everything it started killed when it goes out of scope.
 //!
 //! - here: processes, and the cluster they belong to.
-//! - [`raw`]: peers that speak ZeroMQ and nothing more.
+//! - [`raw`]: peers that speak ZeroMQ and nothing more; [`zmtp`]: peers that do so byte by byte;
+//!   [`peers`]: publishers and subscribers of either sort.
+//! - [`load`]: publishers of numbered events, and subscribers that account for them.
 //! - [`producer`]: a node in the test itself that writes numbered records.
 //! - [`log_dir`]: what loggers leave on disk.
 //! - [`small_disk`]: file systems that fill up.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
+pub mod load;
 pub mod log_dir;
+pub mod peers;
 pub mod producer;
 pub mod raw;
 pub mod small_disk;
+pub mod zmtp;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -29,6 +34,26 @@ use zcluster::Layout;
 use zcluster::node::{Node, Notification, Notifications};
 
 pub use rustix::process::Signal;
+
+/// The forwarding engine of a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Zmq,
+    Switch,
+}
+
+/// Makes each of these functions a test of its own on each engine.
+#[macro_export]
+macro_rules! on_both_engines {
+    ($($test:ident),+ $(,)?) => {
+        mod zmq {
+            $(#[test] fn $test() { super::$test($crate::support::Engine::Zmq); })+
+        }
+        mod switch {
+            $(#[test] fn $test() { super::$test($crate::support::Engine::Switch); })+
+        }
+    };
+}
 
 /// How long anything may take before a test gives up. Generous: it only matters when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,13 +82,15 @@ pub fn free_port() -> u16 {
 /// Waits until `condition` gives something; fails with `what` when that takes too long.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_micros(100);
     loop {
         if let Some(found) = condition() {
             return found;
         }
         assert!(Instant::now() < deadline, "waited too long for {what}");
         std::thread::yield_now();
-        std::thread::park_timeout(Duration::from_millis(10));
+        std::thread::park_timeout(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 
@@ -312,6 +339,11 @@ impl Process {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
@@ -447,9 +479,23 @@ pub const DEFAULT_NODES: &[NodeSpec<'static>] = &[
 ];
 
 impl Cluster {
-    /// A layout of those nodes. `options` are further lines of TOML: `[log]` and the like, after
-    /// lines that belong to `[zeromq]`; `{dir}` in them is the directory.
+    /// A layout of those nodes, with the broker that is the default. `options` are further lines
+    /// of TOML: `[log]` and the like, after lines that belong to `[zeromq]`; `{dir}` in them is
+    /// the directory.
     pub fn new(nodes: &[NodeSpec<'_>], options: &str) -> Self {
+        Self::write(nodes, options, "")
+    }
+
+    /// The same, with a broker of that engine.
+    pub fn on(engine: Engine, nodes: &[NodeSpec<'_>], options: &str) -> Self {
+        let engine = match engine {
+            Engine::Zmq => "zmq",
+            Engine::Switch => "switch",
+        };
+        Self::write(nodes, options, &format!("engine = \"{engine}\"\n"))
+    }
+
+    fn write(nodes: &[NodeSpec<'_>], options: &str, engine: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (xsub_port, xpub_port) = (free_port(), free_port());
         let mut text = format!(
@@ -465,6 +511,7 @@ impl Cluster {
         if !options.contains("[proxy]") {
             text.push_str("[proxy]\nmetrics_port = 0\n");
         }
+        text = text.replacen("[proxy]\n", &format!("[proxy]\n{engine}"), 1);
         for (name, node_type) in nodes {
             text.push_str(&format!(
                 "[nodes.{name}]\nnode_type = \"{node_type}\"\nip = \"127.0.0.1\"\nmetrics_port = 0\n"

@@ -36,6 +36,8 @@ impl RawPeer {
             // An XSUB whose peer is gone would wait to repeat its subscriptions.
             linger_ms: if kind == SocketKind::Xsub { 0 } else { PATIENCE.as_millis() as i32 },
             send_hwm,
+            // As nodes have it.
+            xpub_verbose: kind == SocketKind::Xpub,
             xpub_nodrop: kind == SocketKind::Xpub,
             ..SocketOptions::default()
         };
