@@ -5,7 +5,7 @@ CARGO ?= cargo
 LAYOUT ?= cluster-layout.toml
 # Seconds each fuzz target runs.
 FUZZ_SECONDS ?= 30
-FUZZ_TARGETS := broker_bin broker_json frames zeek_bin zmtp
+FUZZ_TARGETS := broker_bin broker_json curve frames zeek_bin zmtp
 # Rounds in which a logger is killed.
 CHAOS_ROUNDS ?= 50
 # Rounds in which peers of the broker are killed under load, some five a second.

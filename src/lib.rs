@@ -10,7 +10,7 @@
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
 //! | [`readable`] | values and events as JSON that people read and type |
 //! | [`queue`] | bounded queues between threads |
-//! | [`transport`] | every use of libzmq and every `unsafe` |
+//! | [`transport`] | every use of libzmq |
 //! | [`layout`] | the layout file: the nodes of a cluster and their options |
 //! | [`daemon`], [`exit`] | what all daemons do alike; their exit codes |
 //! | [`console`] | the program `zcluster-node` |
@@ -32,6 +32,7 @@ pub mod pool;
 pub mod queue;
 pub mod rate_limit;
 pub mod readable;
+mod sodium;
 pub mod telemetry;
 pub mod topic;
 pub mod transport;

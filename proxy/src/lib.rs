@@ -4,6 +4,8 @@
 //! - `engines`: what forwards.
 //! - here: the command line, HTTP, signals, the end.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod engines;
 
 use std::path::PathBuf;

@@ -49,7 +49,7 @@ table! {
         /// Threads that forward, 1 to 64.
         io_threads: u32 = 1,
         /// Bound of each subscriber's queue, in events; 0 means unlimited.
-        subscriber_hwm: u32 = 10_000,
+        subscriber_hwm: u32 = 100_000,
         /// Bound of each subscriber's queue, in bytes; 0 means unlimited.
         subscriber_max_bytes: u64 = 64 * MIB,
         /// What happens at these bounds. Read it through [`Proxy::when_full`].

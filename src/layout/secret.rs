@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-/// A secret text; empty means unset. [`fmt::Debug`] and [`fmt::Display`] show only whether it is
-/// set, so that it survives a careless `{layout:?}`.
+use zeroize::Zeroizing;
+
+/// A secret text, wiped when it is dropped; empty means unset. [`fmt::Debug`] and [`fmt::Display`]
+/// show only whether it is set, so that it survives a careless `{layout:?}`.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Keeps `text` secret.
     pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
+        Secret(Zeroizing::new(text.into()))
     }
 
     /// The text itself. Whoever calls this answers for where it goes.

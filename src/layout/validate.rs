@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::diagnostic::{Places, Reporter, Span};
 use super::endpoint::Endpoint;
 use super::{Host, Layout, Node, NodeType, Secret};
+use crate::wire::zmtp::PublicKey;
 
 mod log;
 mod proxy;
@@ -417,15 +418,7 @@ impl Check<'_> {
 
 /// Whether it is the Z85 text of 32 bytes: 8 groups of 5 digits of base 85, each below 2^32.
 pub(super) fn is_curve_key(key: &Secret) -> bool {
-    const DIGITS: &[u8] =
-        b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
-    let digit = |byte: &u8| DIGITS.iter().position(|d| d == byte);
-    let group = |group: &[u8]| {
-        let value = group.iter().try_fold(0u64, |sum, byte| Some(sum * 85 + digit(byte)? as u64));
-        value.is_some_and(|value| u32::try_from(value).is_ok())
-    };
-    let bytes = key.expose().as_bytes();
-    bytes.len() == 40 && bytes.chunks(5).all(group)
+    key.expose().parse::<PublicKey>().is_ok()
 }
 
 /// A socket that listens.

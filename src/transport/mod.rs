@@ -1,4 +1,4 @@
-//! Every use of libzmq, and the only module of this crate that may hold `unsafe` code.
+//! Every use of libzmq. Together with `sodium` the only module that may hold `unsafe` code.
 //!
 //! What leaves here are sockets that send and receive whole multipart messages without blocking,
 //! a poll over them, connection events, and a wake-up for the thread that polls. Nothing here
@@ -11,20 +11,28 @@ mod poll;
 mod proxy;
 mod socket;
 mod wake;
+mod zap;
 
 pub use error::TransportError;
 pub use monitor::{ConnectionEvent, ConnectionEventKind, Monitor};
-pub use options::{Heartbeat, SUBSCRIPTION_HWM, SocketOptions};
+pub use options::{CurveOptions, Heartbeat, SUBSCRIPTION_HWM, SocketOptions};
 pub use poll::{Interest, PollSet};
 pub use proxy::{ProxyControl, ProxyStatistics, SocketStatistics, run_proxy};
 pub use socket::{Frame, MAX_FRAMES, Received, Socket, SocketKind};
 pub use wake::Waker;
+pub use zap::{ZapHandler, ZapRequest};
+
+use std::sync::Arc;
 
 /// A ZeroMQ context: the I/O threads that sockets share. Cheap to clone.
 ///
 /// Dropping the last clone waits until every socket is closed and has lingered.
 #[derive(Clone)]
-pub struct Context(zmq::Context);
+pub struct Context {
+    raw: zmq::Context,
+    /// The same in all clones.
+    identity: Arc<()>,
+}
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,13 +50,18 @@ impl Context {
         context
             .set_io_threads(i32::try_from(io_threads.max(1)).unwrap_or(i32::MAX))
             .map_err(|error| TransportError::new("set the number of I/O threads", error))?;
-        Ok(Context(context))
+        Ok(Context { raw: context, identity: Arc::default() })
+    }
+
+    /// Whether it is a clone of the other.
+    fn is_same(&self, other: &Context) -> bool {
+        Arc::ptr_eq(&self.identity, &other.identity)
     }
 
     /// Makes every blocking call on sockets of this context return, then waits until all of them
     /// are closed. Blocks.
     pub fn terminate(mut self) {
-        if let Err(error) = self.0.destroy() {
+        if let Err(error) = self.raw.destroy() {
             log::debug!("terminating the ZeroMQ context: {error}");
         }
     }

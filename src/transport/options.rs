@@ -1,9 +1,11 @@
 //! Socket options: one struct that says all of them, applied before bind or connect.
 
 use std::os::raw::{c_int, c_void};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::TransportError;
+use super::{TransportError, ZapHandler};
+use crate::wire::zmtp::{KeyPair, PublicKey};
 
 /// What to set on a socket; `None` leaves libzmq's default.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +35,27 @@ pub struct SocketOptions {
     pub xpub_nodrop: bool,
     /// ZMTP heartbeats; zero interval means none.
     pub heartbeat: Heartbeat,
+    /// Encryption; none by default.
+    pub curve: Option<CurveOptions>,
+}
+
+/// A side of CURVE, and its keys.
+#[derive(Clone, Debug)]
+pub enum CurveOptions {
+    /// Who listens.
+    Server {
+        /// Its own keys.
+        keys: Arc<KeyPair>,
+        /// Who says whom to let in; of the socket's context.
+        zap: Arc<ZapHandler>,
+    },
+    /// Who connects.
+    Client {
+        /// Its own keys.
+        keys: Arc<KeyPair>,
+        /// Who it wants to talk to.
+        server: PublicKey,
+    },
 }
 
 /// A send high-water mark for XSUB sockets. What they send are subscriptions, and libzmq drops
@@ -82,7 +105,28 @@ impl SocketOptions {
                 set(socket, name, option, 1)?;
             }
         }
+        if let Some(curve) = &self.curve {
+            curve.apply(socket)?;
+        }
         self.heartbeat.apply(socket)
+    }
+}
+
+impl CurveOptions {
+    fn apply(&self, socket: &zmq::Socket) -> Result<(), TransportError> {
+        let set = |keys: &KeyPair| {
+            socket.set_curve_publickey(keys.public().as_bytes())?;
+            socket.set_curve_secretkey(keys.secret().expose())
+        };
+        match self {
+            CurveOptions::Server { keys, .. } => {
+                socket.set_curve_server(true).and_then(|()| set(keys))
+            }
+            CurveOptions::Client { keys, server } => {
+                socket.set_curve_serverkey(server.as_bytes()).and_then(|()| set(keys))
+            }
+        }
+        .map_err(|error| TransportError::new("set the keys of CURVE", error))
     }
 }
 

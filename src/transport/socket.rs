@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
-use super::{Context, SocketOptions, TransportError};
+use super::{Context, CurveOptions, SocketOptions, TransportError, ZapHandler};
 
 /// Frames kept of one message. Every message of the protocol has four at most; the rest of a
 /// longer one is read and thrown away, so that its length costs no memory.
@@ -22,6 +23,12 @@ pub enum SocketKind {
     Pull,
     /// Control connections inside a process.
     Pair,
+    /// Answers requests inside a process.
+    Rep,
+    /// Publishes, and keeps subscriptions to itself: what other programs may use.
+    Pub,
+    /// Receives events of what [`Socket::subscribe`] asked for: what other programs may use.
+    Sub,
 }
 
 impl SocketKind {
@@ -32,6 +39,9 @@ impl SocketKind {
             SocketKind::Push => zmq::PUSH,
             SocketKind::Pull => zmq::PULL,
             SocketKind::Pair => zmq::PAIR,
+            SocketKind::Rep => zmq::REP,
+            SocketKind::Pub => zmq::PUB,
+            SocketKind::Sub => zmq::SUB,
         }
     }
 }
@@ -80,6 +90,8 @@ impl Received {
 /// A ZeroMQ socket. Not shared between threads; it may move to another one.
 pub struct Socket {
     pub(super) raw: zmq::Socket,
+    /// Outlives the socket, which lets everybody in without it.
+    _zap: Option<Arc<ZapHandler>>,
 }
 
 impl fmt::Debug for Socket {
@@ -92,18 +104,27 @@ impl Socket {
     /// A socket with its options set, neither bound nor connected.
     ///
     /// # Errors
-    /// When libzmq refuses an option, or the process is out of file descriptors.
+    /// When libzmq refuses an option, or the process is out of file descriptors. Also when a CURVE
+    /// server's ZAP handler is of another context.
     pub fn new(
         context: &Context,
         kind: SocketKind,
         options: &SocketOptions,
     ) -> Result<Self, TransportError> {
         let mut raw = context
-            .0
+            .raw
             .socket(kind.raw())
             .map_err(|error| TransportError::new(format!("open a {kind:?} socket"), error))?;
+        let zap = match &options.curve {
+            Some(CurveOptions::Server { zap, .. }) if zap.is_of(context) => Some(Arc::clone(zap)),
+            Some(CurveOptions::Server { .. }) => {
+                let action = "use a ZAP handler of another context";
+                return Err(TransportError::new(action, zmq::Error::EINVAL));
+            }
+            Some(CurveOptions::Client { .. }) | None => None,
+        };
         options.apply(&mut raw)?;
-        Ok(Socket { raw })
+        Ok(Socket { raw, _zap: zap })
     }
 
     /// Accepts connections at `endpoint`, and returns it as bound: with the port that the system
@@ -134,6 +155,15 @@ impl Socket {
             return Err(fail(zmq::Error::EINVAL));
         }
         self.raw.connect(endpoint).map_err(fail)
+    }
+
+    /// Asks for events whose topic starts with `prefix`; for [`SocketKind::Sub`], as an XSUB sends
+    /// its subscriptions as messages.
+    ///
+    /// # Errors
+    /// With any other kind of socket.
+    pub fn subscribe(&self, prefix: &[u8]) -> Result<(), TransportError> {
+        self.raw.set_subscribe(prefix).map_err(|error| TransportError::new("subscribe", error))
     }
 
     /// Changes how long the socket goes on sending once it is closed.

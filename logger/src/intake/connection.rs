@@ -98,7 +98,7 @@ impl Gone {
     pub(super) fn fault(&self) -> Option<PeerFault> {
         let Gone::Protocol(error) = self else { return None };
         Some(match error {
-            ZmtpError::Mechanism(_) => PeerFault::Mechanism,
+            ZmtpError::Mechanism { .. } => PeerFault::Mechanism,
             ZmtpError::SocketType(_) => PeerFault::SocketType,
             ZmtpError::TooLarge { .. } => PeerFault::Limit,
             _ => PeerFault::Protocol,

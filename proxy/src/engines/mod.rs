@@ -91,7 +91,6 @@ fn choose(layout: &Layout) -> ProxyEngine {
 }
 
 fn bind_failure(error: &BindError) -> Failure {
-    let code =
-        if error.is_configuration() { ExitCode::Config } else { ExitCode::Unavailable };
+    let code = if error.is_configuration() { ExitCode::Config } else { ExitCode::Unavailable };
     Failure::new(code, error)
 }

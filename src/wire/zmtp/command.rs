@@ -74,14 +74,19 @@ pub(super) fn property(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 /// Appends the READY command of a socket of that type, without an identity.
 pub fn put_ready(socket_type: SocketType, out: &mut Vec<u8>) {
     let mut body = b"\x05READY".to_vec();
+    put_properties(socket_type, &mut body);
+    put_command(&body, out);
+}
+
+/// Appends the properties of a socket of that type.
+pub(super) fn put_properties(socket_type: SocketType, out: &mut Vec<u8>) {
     for (name, value) in [("Socket-Type", socket_type.name()), ("Identity", "")] {
         // Both are constants of a few letters.
-        body.push(name.len() as u8);
-        body.extend_from_slice(name.as_bytes());
-        body.extend_from_slice(&(value.len() as u32).to_be_bytes());
-        body.extend_from_slice(value.as_bytes());
+        out.push(name.len() as u8);
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        out.extend_from_slice(value.as_bytes());
     }
-    put_command(&body, out);
 }
 
 /// Appends an ERROR command; of the reason 255 bytes at most.

@@ -5,9 +5,9 @@ use super::ZmtpError;
 /// Bytes of the longest header.
 pub const MAX_HEADER: usize = 9;
 
-const MORE: u8 = 1;
+pub(super) const MORE: u8 = 1;
 const LONG: u8 = 2;
-const COMMAND: u8 = 4;
+pub(super) const COMMAND: u8 = 4;
 
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +47,24 @@ impl FrameHeader {
     }
 }
 
+/// The header of a frame with a body of that many bytes, and how much of the array it is.
+#[inline]
+pub(super) fn header(flags: u8, body_len: usize) -> ([u8; MAX_HEADER], usize) {
+    let mut header = [0; MAX_HEADER];
+    if let Ok(length) = u8::try_from(body_len) {
+        header[..2].copy_from_slice(&[flags, length]);
+        (header, 2)
+    } else {
+        header[0] = flags | LONG;
+        header[1..].copy_from_slice(&(body_len as u64).to_be_bytes());
+        (header, MAX_HEADER)
+    }
+}
+
 /// Appends a frame.
 fn put(flags: u8, body: &[u8], out: &mut Vec<u8>) {
-    if let Ok(length) = u8::try_from(body.len()) {
-        out.extend_from_slice(&[flags, length]);
-    } else {
-        out.push(flags | LONG);
-        out.extend_from_slice(&(body.len() as u64).to_be_bytes());
-    }
+    let (header, length) = header(flags, body.len());
+    out.extend_from_slice(&header[..length]);
     out.extend_from_slice(body);
 }
 

@@ -1,4 +1,5 @@
-//! The start of a connection: greetings, then READY both ways (RFC 23, mechanism NULL).
+//! The start of a connection: greetings, then READY both ways (RFC 23, mechanism NULL). What
+//! mechanism CURVE does alike is here, too.
 
 use bstr::ByteSlice;
 
@@ -10,7 +11,14 @@ pub const GREETING_SIZE: usize = 64;
 
 /// Bytes of the longest READY command accepted. libzmq's have some fifty; applications may add
 /// properties of their own.
-const MAX_READY: u64 = 8 << 10;
+pub(super) const MAX_READY: u64 = 8 << 10;
+
+/// The name of the mechanism that does nothing.
+pub(super) const NULL: &str = "NULL";
+
+/// Where a greeting says whether its sender is the server of its mechanism; the name of the
+/// mechanism ends there.
+const AS_SERVER: usize = 32;
 
 /// Socket types of the cluster's patterns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +89,15 @@ impl Handshake {
     ///
     /// READY is among them: with NULL neither side waits for the other.
     pub fn new(ours: SocketType, out: &mut Vec<u8>) -> Self {
-        out.extend_from_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 1]);
-        let end = out.len() + GREETING_SIZE - 12;
-        out.extend_from_slice(b"NULL");
-        out.resize(end, 0);
+        out.extend_from_slice(&our_greeting(NULL, false));
         put_ready(ours, out);
         Handshake { ours, minor: None }
+    }
+
+    /// The rest of the handshake, once there are greetings both ways; its bytes to be sent.
+    pub(super) fn after_greetings(ours: SocketType, minor: u8, out: &mut Vec<u8>) -> Self {
+        put_ready(ours, out);
+        Handshake { ours, minor: Some(minor) }
     }
 
     /// Reads on at the start of `bytes`, which are all that was received and is not consumed yet.
@@ -99,7 +110,7 @@ impl Handshake {
         let mut consumed = 0;
         let minor = match self.minor {
             Some(minor) => minor,
-            None => match greeting(bytes)? {
+            None => match greeting(bytes, NULL)? {
                 None => return Ok((0, None)),
                 Some(minor) => {
                     consumed = GREETING_SIZE;
@@ -107,59 +118,81 @@ impl Handshake {
                 }
             },
         };
-        let bytes = &bytes[consumed..];
-        let Some(header) = FrameHeader::parse(bytes)? else { return Ok((consumed, None)) };
-        if !header.command {
-            return Err(ZmtpError::NotReady);
-        }
-        if header.body_len > MAX_READY {
-            return Err(ZmtpError::TooLarge { size: header.body_len, limit: MAX_READY });
-        }
-        let end = header.header_len + header.body_len as usize;
-        let Some(body) = bytes.get(header.header_len..end) else { return Ok((consumed, None)) };
+        let Some((body, end)) = command_frame(&bytes[consumed..], "READY", MAX_READY)? else {
+            return Ok((consumed, None));
+        };
         let socket_type = match Command::parse(body)? {
-            Command::Ready(properties) => self.peer_type(properties)?,
+            Command::Ready(properties) => peer_type(self.ours, properties)?,
             Command::Error(reason) => return Err(ZmtpError::Refused(text(reason))),
-            _ => return Err(ZmtpError::NotReady),
+            _ => return Err(ZmtpError::Expected("READY")),
         };
         Ok((consumed + end, Some(Peer { minor, socket_type })))
     }
+}
 
-    fn peer_type(&self, mut properties: &[u8]) -> Result<SocketType, ZmtpError> {
-        let mut name: &[u8] = b"";
-        while !properties.is_empty() {
-            let (key, value, rest) = property(properties).ok_or(ZmtpError::Command("READY"))?;
-            if key.eq_ignore_ascii_case(b"Socket-Type") {
-                name = value;
-            }
-            properties = rest;
-        }
-        SocketType::ALL
-            .into_iter()
-            .find(|known| known.name().as_bytes() == name && self.ours.goes_with(*known))
-            .ok_or_else(|| ZmtpError::SocketType(text(name)))
-    }
+/// Our greeting.
+pub(super) fn our_greeting(mechanism: &str, is_server: bool) -> [u8; GREETING_SIZE] {
+    let mut greeting = [0; GREETING_SIZE];
+    greeting[..12].copy_from_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 1]);
+    greeting[12..][..mechanism.len()].copy_from_slice(mechanism.as_bytes());
+    greeting[AS_SERVER] = u8::from(is_server);
+    greeting
 }
 
 /// The minor version of the greeting, capped at the one we speak; `None` while it is incomplete.
 /// What cannot become a greeting is refused with its first bytes: nobody waits for the rest of an
 /// HTTP request.
-fn greeting(bytes: &[u8]) -> Result<Option<u8>, ZmtpError> {
+pub(super) fn greeting(bytes: &[u8], ours: &'static str) -> Result<Option<u8>, ZmtpError> {
     let is = |at: usize, good: fn(u8) -> bool| bytes.get(at).is_none_or(|byte| good(*byte));
     if !is(0, |b| b == 0xff) || !is(9, |b| b == 0x7f) || !is(10, |major| major >= 3) {
         return Err(ZmtpError::Greeting);
     }
     let Some(greeting) = bytes.get(..GREETING_SIZE) else { return Ok(None) };
-    let mechanism = greeting[12..32].trim_end_with(|c| c == '\0');
-    if mechanism != b"NULL" {
-        return Err(ZmtpError::Mechanism(text(mechanism)));
+    let theirs = greeting[12..AS_SERVER].trim_end_with(|c| c == '\0');
+    if theirs != ours.as_bytes() {
+        return Err(ZmtpError::Mechanism { theirs: text(theirs), ours });
     }
+    // Whether it says to be a server is not looked at: libzmq never does.
     // A later major version speaks ours as well as it can.
     Ok(Some(if greeting[10] > 3 { 1 } else { greeting[11].min(1) }))
 }
 
+/// The body of the command frame at the start of `bytes`, which is the one that was `expected` and
+/// has at most `limit` bytes, and where it ends; `None` while it is incomplete.
+pub(super) fn command_frame<'a>(
+    bytes: &'a [u8],
+    expected: &'static str,
+    limit: u64,
+) -> Result<Option<(&'a [u8], usize)>, ZmtpError> {
+    let Some(header) = FrameHeader::parse(bytes)? else { return Ok(None) };
+    if !header.command {
+        return Err(ZmtpError::Expected(expected));
+    }
+    if header.body_len > limit {
+        return Err(ZmtpError::TooLarge { size: header.body_len, limit });
+    }
+    let end = header.header_len + header.body_len as usize;
+    Ok(bytes.get(header.header_len..end).map(|body| (body, end)))
+}
+
+/// The type of the peer, out of its properties; an error if that does not go with ours.
+pub(super) fn peer_type(ours: SocketType, mut properties: &[u8]) -> Result<SocketType, ZmtpError> {
+    let mut name: &[u8] = b"";
+    while !properties.is_empty() {
+        let (key, value, rest) = property(properties).ok_or(ZmtpError::Command("READY"))?;
+        if key.eq_ignore_ascii_case(b"Socket-Type") {
+            name = value;
+        }
+        properties = rest;
+    }
+    SocketType::ALL
+        .into_iter()
+        .find(|known| known.name().as_bytes() == name && ours.goes_with(*known))
+        .ok_or_else(|| ZmtpError::SocketType(text(name)))
+}
+
 /// What a peer said, for people: printable, and short.
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(64)]);
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
@@ -253,7 +286,7 @@ mod tests {
         old[10] = 1;
         assert_eq!(refuse(&old), ZmtpError::Greeting);
         for mechanism in ["CURVE", "PLAIN", "", "NULLX"] {
-            let error = ZmtpError::Mechanism(mechanism.into());
+            let error = ZmtpError::Mechanism { theirs: mechanism.into(), ours: "NULL" };
             assert_eq!(refuse(&greeting_of(1, mechanism)), error);
         }
         for wrong in [SocketType::Pull, SocketType::Sub, SocketType::Xpub] {
@@ -263,8 +296,11 @@ mod tests {
             refuse(&after(&|out| put_error("go away\n", out))),
             ZmtpError::Refused("go away?".into())
         );
-        assert_eq!(refuse(&after(&|out| put_frame(b"early", false, out))), ZmtpError::NotReady);
-        assert_eq!(refuse(&after(&|out| put_ping(1, out))), ZmtpError::NotReady);
+        assert_eq!(
+            refuse(&after(&|out| put_frame(b"early", false, out))),
+            ZmtpError::Expected("READY")
+        );
+        assert_eq!(refuse(&after(&|out| put_ping(1, out))), ZmtpError::Expected("READY"));
         let mut long = greeting_of(1, "NULL");
         long.extend_from_slice(b"\x06\0\0\0\0\x01\0\0\0");
         assert!(matches!(refuse(&long), ZmtpError::TooLarge { size: 0x0100_0000, .. }));

@@ -83,7 +83,7 @@ impl Gone {
         let cut_off = match self {
             Gone::Closed | Gone::Io(_) => return None,
             Gone::CutOff(reason, why) => return Some((*reason, (*why).into())),
-            Gone::Protocol(ZmtpError::Mechanism(_)) => CutOff::Mechanism,
+            Gone::Protocol(ZmtpError::Mechanism { .. }) => CutOff::Mechanism,
             Gone::Protocol(ZmtpError::SocketType(_)) => CutOff::SocketType,
             Gone::Protocol(ZmtpError::TooLarge { .. }) => CutOff::Limit,
             Gone::Protocol(_) => CutOff::Protocol,

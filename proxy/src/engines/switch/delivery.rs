@@ -214,8 +214,7 @@ impl Delivery<'_> {
             Lane::Control => EventDrop::ControlFull,
             Lane::Bulk => EventDrop::QueueFull,
         };
-        let reason =
-            if state.outbox.is_closed() { EventDrop::Disconnected } else { reason };
+        let reason = if state.outbox.is_closed() { EventDrop::Disconnected } else { reason };
         state.books.drop_events(&route.prefix, reason, run.messages as u64);
         drop(state);
         self.account(peer, EventDrop::QueueFull, evicted);
@@ -223,12 +222,7 @@ impl Delivery<'_> {
     }
 
     /// Counts events that were dropped, by topic, under their prefixes.
-    pub(super) fn account(
-        &mut self,
-        peer: &Peer,
-        reason: EventDrop,
-        topics: Vec<(BString, u64)>,
-    ) {
+    pub(super) fn account(&mut self, peer: &Peer, reason: EventDrop, topics: Vec<(BString, u64)>) {
         for (topic, count) in topics {
             // The directory may be asked here: the peer is not locked.
             let prefix = self.router.prefix(&topic);

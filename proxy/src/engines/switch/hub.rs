@@ -196,7 +196,9 @@ impl Hub {
             state.allowance = 0;
         }
         state.allowance = state.allowance.max(owed + saying.commands.len());
-        state.outbox.put(if publisher.minor > 0 { &saying.commands } else { &saying.messages }, pool);
+        state
+            .outbox
+            .put(if publisher.minor > 0 { &saying.commands } else { &saying.messages }, pool);
         let limit = self.settings.control.bytes.saturating_add(state.allowance);
         state.has_overflown |= state.outbox.control_bytes() > limit;
         drop(state);

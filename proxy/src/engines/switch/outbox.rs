@@ -439,3 +439,204 @@ impl Outbox {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::run::tests::run_of;
+    use super::*;
+
+    const CONTROL: Limits = Limits { messages: 5, bytes: 500 };
+    const BULK: Limits = Limits { messages: 10, bytes: 400 };
+
+    /// Sends so many bytes, or all; what went out.
+    fn send(outbox: &mut Outbox, limit: usize, pool: &mut Pool) -> Vec<u8> {
+        let mut out = Vec::new();
+        loop {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = outbox.slices(&mut slices);
+            let waiting: Vec<u8> =
+                slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+            let taken = waiting.len().min(limit - out.len());
+            out.extend_from_slice(&waiting[..taken]);
+            outbox.advance(taken, pool);
+            if taken == 0 {
+                return out;
+            }
+        }
+    }
+
+    fn topics(bytes: &[u8]) -> Vec<String> {
+        let topic = |text: &[u8]| String::from_utf8(text.to_vec()).unwrap();
+        Messages::new(bytes).map(|message| topic(message.topic)).collect()
+    }
+
+    #[test]
+    fn control_goes_first_but_never_into_a_message() {
+        let (mut outbox, mut pool) = (Outbox::new(CONTROL, BULK), Pool::default());
+        outbox.take(Lane::Bulk, &mut run_of(&["a", "b"]), false, &mut pool);
+        let mut out = send(&mut outbox, 1, &mut pool);
+        outbox.take(Lane::Bulk, &mut run_of(&["c"]), true, &mut pool);
+        outbox.take(Lane::Control, &mut run_of(&["!"]), false, &mut pool);
+        outbox.put(b"\x04\x05\x04PONG", &mut pool);
+        out.extend(send(&mut outbox, usize::MAX, &mut pool));
+        assert_eq!(topics(&out), ["a", "b", "!", "c"]);
+        assert!(outbox.is_empty() && outbox.messages() == 0 && outbox.bytes() == 0);
+        assert_eq!(outbox.sent().messages, 4);
+    }
+
+    #[test]
+    fn a_full_lane_takes_what_fits_and_does_not_fill_the_other() {
+        let (mut outbox, mut pool) = (Outbox::new(CONTROL, BULK), Pool::default());
+        let many: Vec<String> = (0..12).map(|n| n.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let mut run = run_of(&many);
+        outbox.take(Lane::Bulk, &mut run, false, &mut pool);
+        assert_eq!((outbox.messages(), run.messages), (10, 2));
+        let mut control = run_of(&["!"]);
+        outbox.take(Lane::Control, &mut control, false, &mut pool);
+        assert_eq!((outbox.messages(), control.messages), (11, 0));
+        assert!(!outbox.is_below(7, 8));
+        // Nothing may make room.
+        outbox.make_room(&run, &mut |topic| panic!("{topic:?}"));
+        assert_eq!(topics(&send(&mut outbox, usize::MAX, &mut pool)).len(), 11);
+        assert!(outbox.is_below(1, 8));
+    }
+
+    #[test]
+    fn one_message_may_be_larger_than_the_bound() {
+        let (mut outbox, mut pool) = (Outbox::new(CONTROL, BULK), Pool::default());
+        let long = "x".repeat(1000);
+        let mut run = run_of(&[&long, "y"]);
+        outbox.take(Lane::Bulk, &mut run, false, &mut pool);
+        assert_eq!((outbox.messages(), run.messages), (1, 1));
+        outbox.take(Lane::Bulk, &mut run, false, &mut pool);
+        assert_eq!(run.messages, 1, "only when there is no other");
+        send(&mut outbox, usize::MAX, &mut pool);
+        outbox.take(Lane::Bulk, &mut run, false, &mut pool);
+        assert_eq!(run.messages, 0);
+    }
+
+    #[test]
+    fn the_oldest_make_room_even_behind_one_that_is_being_sent() {
+        let (mut outbox, mut pool) = (Outbox::new(CONTROL, BULK), Pool::default());
+        let names: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        outbox.take(Lane::Bulk, &mut run_of(&names), true, &mut pool);
+        let mut out = send(&mut outbox, 1, &mut pool);
+        let mut run = run_of(&["new", "newer"]);
+        let mut gone = Vec::new();
+        outbox.make_room(&run, &mut |topic| gone.push(topic.to_vec()));
+        outbox.take(Lane::Bulk, &mut run, true, &mut pool);
+        assert_eq!((gone, run.messages), (vec![b"1".to_vec(), b"2".to_vec()], 0));
+        out.extend(send(&mut outbox, usize::MAX, &mut pool));
+        assert_eq!(topics(&out), ["0", "3", "4", "5", "6", "7", "8", "9", "new", "newer"]);
+    }
+
+    #[test]
+    fn small_slices_of_large_chunks_are_let_go_of_once_the_peer_is_behind() {
+        let (mut outbox, mut pool) = (Outbox::new(CONTROL, BULK), Pool::default());
+        let text = "x".repeat(SHARED);
+        let run = run_of(&[&text]);
+        let mut chunk = Vec::with_capacity(100 * SHARED);
+        chunk.extend_from_slice(run.bytes());
+        let mut run = Run { chunk: std::sync::Arc::new(chunk), ..run };
+        let chunk = Chunk::clone(&run.chunk);
+        outbox.take(Lane::Bulk, &mut run, false, &mut pool);
+        drop(run);
+        assert_eq!(std::sync::Arc::strong_count(&chunk), 2, "shared");
+        let mut seen = ahash::AHashSet::new();
+        assert_eq!(outbox.memory(&mut seen), chunk.capacity());
+        assert_eq!(outbox.memory(&mut seen), 0, "counted once");
+        let mut out = send(&mut outbox, 100, &mut pool);
+        outbox.set_behind(true, &mut pool);
+        assert_eq!(std::sync::Arc::strong_count(&chunk), 1, "copied");
+        out.extend(send(&mut outbox, usize::MAX, &mut pool));
+        assert_eq!(out, *chunk);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Take { control: bool, evictable: bool, evict: bool, lengths: Vec<usize> },
+        Put,
+        Send(usize),
+        Behind(bool),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let lengths = vec(prop_oneof![8 => 1usize..40, 1 => 4000usize..9000], 1..5);
+        prop_oneof![
+            5 => (any::<bool>(), any::<bool>(), any::<bool>(), lengths).prop_map(
+                |(control, evictable, evict, lengths)| {
+                    Step::Take { control, evictable, evict, lengths }
+                }
+            ),
+            1 => Just(Step::Put),
+            3 => (0usize..600).prop_map(Step::Send),
+            1 => any::<bool>().prop_map(Step::Behind),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_is_sent_whole_and_in_order_or_told_of(
+            steps in vec(step(), 0..60),
+            messages in 1usize..20,
+            bytes in 1usize..20_000,
+        ) {
+            let limits = Limits { messages, bytes };
+            let (mut outbox, mut pool) = (Outbox::new(limits, limits), Pool::default());
+            let (mut number, mut taken, mut gone) = (0, Vec::new(), Vec::new());
+            let mut out = Vec::new();
+            let text = |topic: &[u8]| String::from_utf8(topic.to_vec()).unwrap();
+            for step in steps {
+                match step {
+                    Step::Take { control, evictable, evict, lengths } => {
+                        let lane = if control { Lane::Control } else { Lane::Bulk };
+                        let letter = if control { 'c' } else { 'b' };
+                        let topics: Vec<String> = lengths.iter().map(|length| {
+                            number += 1;
+                            format!("{letter}{number:06}{}", "x".repeat(*length))
+                        }).collect();
+                        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+                        let mut run = run_of(&topics);
+                        if evict && !control {
+                            outbox.make_room(&run, &mut |topic| gone.push(text(topic)));
+                        }
+                        outbox.take(lane, &mut run, evictable, &mut pool);
+                        let count = topics.len() - run.messages;
+                        taken.extend(topics[..count].iter().map(|topic| (*topic).to_owned()));
+                        prop_assert_eq!(Messages::new(run.bytes()).count(), run.messages);
+                    }
+                    Step::Put => outbox.put(b"\x04\x05\x04PONG", &mut pool),
+                    Step::Send(limit) => out.extend(send(&mut outbox, limit, &mut pool)),
+                    Step::Behind(is_behind) => outbox.set_behind(is_behind, &mut pool),
+                }
+                prop_assert!(outbox.control.messages <= messages);
+                prop_assert!(outbox.bulk.messages <= messages);
+                prop_assert!(outbox.bulk.bytes <= bytes || outbox.bulk.messages == 1);
+                for queue in [&outbox.control, &outbox.bulk] {
+                    let sum: usize = queue.pieces.iter().map(|piece| piece.unsent().len()).sum();
+                    prop_assert_eq!(queue.bytes, sum);
+                    let sum: usize = queue.pieces.iter().map(|piece| piece.messages).sum();
+                    prop_assert_eq!(queue.messages, sum);
+                }
+            }
+            let sent = topics(&out);
+            let mut lost = Vec::new();
+            outbox.close(&mut |topic| lost.push(text(topic)));
+            prop_assert_eq!(outbox.sent().messages, sent.len() as u64);
+            // A command may stand between messages; nothing stands in one.
+            for lane in ["c", "b"] {
+                let of_lane = |all: &[String]| -> Vec<String> {
+                    all.iter().filter(|topic| topic.starts_with(lane)).cloned().collect()
+                };
+                let mut left = of_lane(&taken);
+                left.retain(|topic| !gone.contains(topic));
+                prop_assert_eq!([of_lane(&sent), of_lane(&lost)].concat(), left);
+            }
+        }
+    }
+}

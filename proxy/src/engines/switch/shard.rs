@@ -259,7 +259,7 @@ impl Shard {
             state.is_slow = false;
             state.full_since = None;
         }
-        if state.awaited_by != 0 && state.outbox.is_below(7, 8) {
+        if state.awaited_by != 0 && state.outbox.is_below(63, 64) {
             let threads = std::mem::take(&mut state.awaited_by);
             self.hub.tell_room(threads, self.index);
         }

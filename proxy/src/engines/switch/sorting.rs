@@ -90,7 +90,7 @@ impl Delivery<'_> {
         if runs.events > 0 {
             connection.peer.lock().books.events += runs.events;
         }
-        self.deliver(connection, runs.runs);
+        self.deliver(connection, runs.found);
         outcome
     }
 
@@ -191,7 +191,10 @@ impl Delivery<'_> {
 /// Whether a payload is a well-formed event of its format.
 fn check_event(format: &[u8], payload: &[u8]) -> Result<(), String> {
     let format = EventFormat::from_name(format).ok_or_else(|| {
-        format!("an event of the unknown format {:?}", bstr::BStr::new(&format[..format.len().min(32)]))
+        format!(
+            "an event of the unknown format {:?}",
+            bstr::BStr::new(&format[..format.len().min(32)])
+        )
     })?;
     format.check(payload).map_err(|error| format!("a malformed event: {error}"))
 }
@@ -199,7 +202,7 @@ fn check_event(format: &[u8], payload: &[u8]) -> Result<(), String> {
 /// The runs found in a chunk.
 struct Runs<'a> {
     chunk: &'a Chunk,
-    runs: Vec<(Rc<Route>, Run)>,
+    found: Vec<(Rc<Route>, Run)>,
     /// The topic of the last event, and where it goes.
     topic: Option<&'a [u8]>,
     route: Option<Rc<Route>>,
@@ -214,7 +217,7 @@ impl<'a> Runs<'a> {
     fn new(chunk: &'a Chunk) -> Self {
         Runs {
             chunk,
-            runs: Vec::new(),
+            found: Vec::new(),
             topic: None,
             route: None,
             events: 0,
@@ -235,10 +238,10 @@ impl<'a> Runs<'a> {
             return;
         };
         if message.has_commands {
-            self.runs.push((Rc::clone(route), self.without_commands(message, body)));
+            self.found.push((Rc::clone(route), self.without_commands(message, body)));
             return;
         }
-        if let Some((last, run)) = self.runs.last_mut()
+        if let Some((last, run)) = self.found.last_mut()
             && Rc::ptr_eq(last, route)
             && run.range.end == message.whole.start
             && Arc::ptr_eq(&run.chunk, self.chunk)
@@ -250,7 +253,7 @@ impl<'a> Runs<'a> {
         }
         let chunk = Chunk::clone(self.chunk);
         let run = Run { chunk, range: message.whole.clone(), messages: 1, body };
-        self.runs.push((Rc::clone(route), run));
+        self.found.push((Rc::clone(route), run));
     }
 
     /// A PING may stand inside a message. It is for us, not for the recipients.

@@ -67,11 +67,7 @@ pub(super) fn status(hub: &Hub) -> Value {
 }
 
 fn word(state: &State) -> &'static str {
-    if state.is_slow || state.full_since.is_some() {
-        "slow"
-    } else {
-        "ok"
-    }
+    if state.is_slow || state.full_since.is_some() { "slow" } else { "ok" }
 }
 
 /// All whose handshake is complete.

@@ -235,7 +235,7 @@ mod tests {
             },
             _ => {
                 let ended = subscriptions.remove(peer);
-                ended.iter().map(|text| format!("-{}", said(text))).collect()
+                ended.iter().flat_map(|text| ["-".into(), said(text)]).collect()
             }
         }
     }

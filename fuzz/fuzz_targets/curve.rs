@@ -1,0 +1,112 @@
+//! CURVE with hostile bytes at each of its places, which the first byte chooses: at either side of
+//! the handshake, before and after its first command; after the handshake; and inside of boxes
+//! that are genuine.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use libfuzzer_sys::fuzz_target;
+use zcluster::wire::zmtp::{
+    Curve, CurveCodec, KeyPair, Open, Opening, SocketType, Step, ZmtpError,
+};
+
+/// Bytes a frame may have.
+const LIMIT: u64 = 1 << 16;
+
+static KEYS: LazyLock<[Arc<KeyPair>; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| Arc::new(KeyPair::generate())));
+
+/// One end of a connection, and what it has to send.
+struct End {
+    opening: Opening,
+    received: Vec<u8>,
+    out: Vec<u8>,
+    open: Option<Open>,
+}
+
+impl End {
+    fn client() -> Self {
+        let [keys, server] = &*KEYS;
+        let curve = Curve::Client { keys: Arc::clone(keys), server: *server.public() };
+        Self::new(SocketType::Push, curve)
+    }
+
+    fn server() -> Self {
+        Self::new(SocketType::Pull, Curve::Server(Arc::clone(&KEYS[1])))
+    }
+
+    fn new(ours: SocketType, curve: Curve) -> Self {
+        let mut out = Vec::new();
+        let opening = Opening::new(ours, Some(curve), &mut out);
+        End { opening, received: Vec::new(), out, open: None }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), ZmtpError> {
+        self.received.extend_from_slice(bytes);
+        let (consumed, step) = self.opening.advance(&self.received, &mut self.out)?;
+        self.received.drain(..consumed);
+        self.open = match step {
+            Step::More => None,
+            Step::Authorize(_) => Some(self.opening.authorize(true, &mut self.out)?),
+            Step::Open(open) => Some(open),
+        };
+        Ok(())
+    }
+
+    fn codec(self) -> CurveCodec {
+        self.open.unwrap().codec.unwrap()
+    }
+}
+
+/// The two ends after so many exchanges; three are all.
+fn ends(exchanges: usize) -> (End, End) {
+    let (mut client, mut server) = (End::client(), End::server());
+    for _ in 0..exchanges {
+        let bytes = std::mem::take(&mut client.out);
+        server.take(&bytes).unwrap();
+        let bytes = std::mem::take(&mut server.out);
+        client.take(&bytes).unwrap();
+    }
+    (client, server)
+}
+
+/// Opens in two pieces what may be anything; what came out.
+fn open(codec: &mut CurveCodec, sealed: &[u8]) -> Result<Vec<u8>, ZmtpError> {
+    let mut plain = Vec::new();
+    let half = codec.open(&sealed[..sealed.len() / 2], LIMIT, &mut plain)?;
+    assert!(half.need > sealed.len() / 2 - half.consumed || half.need == 0);
+    codec.open(&sealed[half.consumed..], LIMIT, &mut plain)?;
+    assert!(plain.len() <= sealed.len());
+    Ok(plain)
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((place, bytes)) = bytes.split_first() else { return };
+    match place % 8 {
+        place @ 0..6 => {
+            let (client, server) = ends(usize::from(place / 2));
+            let mut end = if place % 2 == 0 { client } else { server };
+            let middle = bytes.len() / 2;
+            if end.take(&bytes[..middle]).is_ok() {
+                let _ = end.take(&bytes[middle..]);
+            }
+            assert!(end.open.is_none(), "nobody can forge it");
+        }
+        6 => {
+            let (_, server) = ends(3);
+            let plain = open(&mut server.codec(), bytes);
+            assert!(plain.is_err() || plain == Ok(Vec::new()), "nobody can forge it");
+        }
+        _ => {
+            let (client, server) = ends(3);
+            let (mut client, mut server) = (client.codec(), server.codec());
+            let mut sealed = Vec::new();
+            let _ = client.seal(bytes, &mut sealed);
+            let Ok(plain) = open(&mut server, &sealed) else { return };
+            // Long headers of short frames have become short ones; now they stay.
+            sealed.clear();
+            assert_eq!(client.seal(&plain, &mut sealed).unwrap().consumed, plain.len());
+            assert_eq!(open(&mut server, &sealed), Ok(plain));
+        }
+    }
+});

@@ -1,0 +1,134 @@
+//! [`ZapHandler`]: decides for libzmq who may connect to CURVE servers (RFC 27, WIRE.md §7.2).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use super::{
+    Context, Interest, PollSet, Received, Socket, SocketKind, SocketOptions, TransportError, Waker,
+};
+use crate::wire::zmtp::PublicKey;
+
+/// Where libzmq asks, in every context.
+const ENDPOINT: &str = "inproc://zeromq.zap.01";
+
+/// Somebody who asks to come in, and has proved to own the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZapRequest {
+    /// Its public key.
+    pub key: PublicKey,
+    /// Its IP address, for people.
+    pub address: String,
+}
+
+/// The thread that answers for all CURVE servers of a context.
+///
+/// Without one libzmq lets everybody in who knows the server's public key. So a server's
+/// [`CurveOptions`](super::CurveOptions) hold it, and with them the socket. Dropping the last of
+/// them ends the thread.
+#[derive(Debug)]
+pub struct ZapHandler {
+    context: Context,
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Stop {
+    is_due: AtomicBool,
+    waker: Waker,
+}
+
+impl ZapHandler {
+    /// Starts to answer. `allow` says under which name a key may come in, or that it may not; it
+    /// is called on a thread of its own, and the handshakes of all servers wait for it.
+    ///
+    /// # Errors
+    /// When the context has one already, or the process is out of file descriptors or threads.
+    pub fn start(
+        context: &Context,
+        mut allow: impl FnMut(&ZapRequest) -> Option<String> + Send + 'static,
+    ) -> Result<Self, TransportError> {
+        let fail = |error: io::Error| {
+            let errno = error.raw_os_error().unwrap_or_default();
+            TransportError::new("start the ZAP handler", zmq::Error::from_raw(errno))
+        };
+        let socket = Socket::new(context, SocketKind::Rep, &SocketOptions::default())?;
+        socket.bind(ENDPOINT)?;
+        let waker = Waker::new().map_err(fail)?;
+        let stop = Arc::new(Stop { is_due: AtomicBool::new(false), waker });
+        let thread = std::thread::Builder::new()
+            .name("zap".into())
+            .spawn({
+                let stop = Arc::clone(&stop);
+                move || {
+                    if let Err(error) = serve(&socket, &stop, &mut allow) {
+                        // Then the servers are at their end, too.
+                        log::debug!("the ZAP handler ends: {error}");
+                    }
+                }
+            })
+            .map_err(fail)?;
+        Ok(ZapHandler { context: context.clone(), stop, thread: Some(thread) })
+    }
+
+    /// Whether it answers for sockets of that context.
+    pub(super) fn is_of(&self, context: &Context) -> bool {
+        self.context.is_same(context)
+    }
+}
+
+impl Drop for ZapHandler {
+    fn drop(&mut self) {
+        self.stop.is_due.store(true, Ordering::Release);
+        self.stop.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            // A panic of `allow` was told when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(
+    socket: &Socket,
+    stop: &Stop,
+    allow: &mut impl FnMut(&ZapRequest) -> Option<String>,
+) -> Result<(), TransportError> {
+    while !stop.is_due.load(Ordering::Acquire) {
+        let mut poll = PollSet::new();
+        poll.add(socket, Interest::Readable);
+        poll.add_waker(&stop.waker);
+        poll.wait(None)?;
+        while let Some(request) = socket.try_receive()? {
+            // Nobody waits for an answer that finds no room: the peer is gone.
+            socket.try_send(&answer(&request, allow))?;
+        }
+    }
+    Ok(())
+}
+
+/// Version, id of the request, status code, status text, name, metadata.
+fn answer(
+    request: &Received,
+    allow: &mut impl FnMut(&ZapRequest) -> Option<String>,
+) -> [Vec<u8>; 6] {
+    let frames: Vec<&[u8]> = request.frames.iter().map(|frame| &**frame).collect();
+    let id = frames.get(1).copied().unwrap_or_default();
+    // Version, id, domain, address, identity, mechanism, key.
+    let name = match frames[..] {
+        [b"1.0", _, _, address, _, b"CURVE", key] => {
+            <[u8; 32]>::try_from(key).ok().and_then(|key| {
+                let address = String::from_utf8_lossy(address).into_owned();
+                allow(&ZapRequest { key: key.into(), address })
+            })
+        }
+        _ => None,
+    };
+    let (code, text) = match name {
+        Some(_) => ("200", "OK"),
+        None => ("400", "Invalid ZAP request"),
+    };
+    let name = name.unwrap_or_default();
+    [b"1.0", id, code.as_bytes(), text.as_bytes(), name.as_bytes(), b""].map(<[u8]>::to_vec)
+}

@@ -1,0 +1,380 @@
+//! [`CurveCodec`]: plain frames to encrypted ones and back, on a connection that is open.
+//!
+//! An encrypted frame is a plain one whose body is `MESSAGE`, a number, and a box; in the box are
+//! one byte of flags and the body of the frame that is meant.
+
+use super::super::frame::{COMMAND, MORE, header};
+use super::super::{FrameHeader, ZmtpError};
+use super::{Fields, counted_nonce};
+use crate::sodium::{BoxKey, MAC_SIZE};
+
+/// What the body of an encrypted frame begins with.
+const NAME: &[u8; 8] = b"\x07MESSAGE";
+
+/// Bytes by which the body of an encrypted frame is larger than that of the frame in it.
+const OVERHEAD: usize = NAME.len() + size_of::<u64>() + MAC_SIZE + 1;
+
+/// The flag of commands inside a box, where there is none for long frames.
+const SEALED_COMMAND: u8 = 2;
+
+/// How far a codec came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes consumed: whole frames.
+    pub consumed: usize,
+    /// How many bytes from there on it takes to get further: one more than there are, or more
+    /// where a length is known already. Zero when everything was consumed.
+    pub need: usize,
+}
+
+/// Encrypts and decrypts the frames of one connection. Its key is wiped when it is dropped.
+///
+/// Frames have to be sent in the order in which they were sealed, all of them, and opened in the
+/// order in which they came. After an error the connection is of no use.
+#[derive(Debug)]
+pub struct CurveCodec {
+    key: BoxKey,
+    /// The number of the last box sealed with the key. 2^64 of them are never reached.
+    sent: u64,
+    sent_prefix: &'static [u8; 16],
+    /// The number of the last box opened.
+    received: u64,
+    received_prefix: &'static [u8; 16],
+}
+
+impl CurveCodec {
+    const OF_CLIENT: &'static [u8; 16] = b"CurveZMQMESSAGEC";
+    const OF_SERVER: &'static [u8; 16] = b"CurveZMQMESSAGES";
+
+    /// `sent` and `received`: the numbers of the last boxes in the handshake.
+    pub(super) fn of_server(key: BoxKey, sent: u64, received: u64) -> Self {
+        let (sent_prefix, received_prefix) = (Self::OF_SERVER, Self::OF_CLIENT);
+        CurveCodec { key, sent, sent_prefix, received, received_prefix }
+    }
+
+    /// The same for the other side.
+    pub(super) fn of_client(key: BoxKey, sent: u64, received: u64) -> Self {
+        let (sent_prefix, received_prefix) = (Self::OF_CLIENT, Self::OF_SERVER);
+        CurveCodec { key, sent, sent_prefix, received, received_prefix }
+    }
+
+    /// Encrypts the whole frames at the start of `plain` and appends them to `sealed`, where each
+    /// takes at most 40 bytes more. Allocates only for room in there.
+    ///
+    /// # Errors
+    /// When `plain` holds something else than frames.
+    pub fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) -> Result<Progress, ZmtpError> {
+        let mut consumed = 0;
+        loop {
+            let rest = &plain[consumed..];
+            let Some(header) = FrameHeader::parse(rest)? else {
+                return Ok(Progress::wants(consumed, rest, rest.len() + 1));
+            };
+            // One that the machine cannot count is never all there.
+            let end = header.body_len.saturating_add(header.header_len as u64);
+            let end = usize::try_from(end).unwrap_or(usize::MAX);
+            let Some(body) = rest.get(header.header_len..end) else {
+                return Ok(Progress::wants(consumed, rest, end));
+            };
+            self.seal_frame(header.more, header.command, body, sealed);
+            consumed += end;
+        }
+    }
+
+    /// Encrypts one frame.
+    #[inline]
+    pub fn seal_frame(&mut self, more: bool, command: bool, body: &[u8], sealed: &mut Vec<u8>) {
+        self.sent += 1;
+        let number = self.sent.to_be_bytes();
+        let size = body.len() + OVERHEAD;
+        // libzmq encrypts whole frames, their flags included: outside there are none.
+        let (header, header_len) = header(0, size);
+        sealed.reserve(header_len + size);
+        sealed.extend_from_slice(&header[..header_len]);
+        sealed.extend_from_slice(NAME);
+        sealed.extend_from_slice(&number);
+        let start = sealed.len();
+        sealed.extend_from_slice(&[0; MAC_SIZE]);
+        sealed.push(if more { MORE } else { 0 } | if command { SEALED_COMMAND } else { 0 });
+        sealed.extend_from_slice(body);
+        let (mac, message) = sealed[start..].split_at_mut(MAC_SIZE);
+        let nonce = counted_nonce(self.sent_prefix, number);
+        mac.copy_from_slice(&self.key.seal(&nonce, message));
+    }
+
+    /// Decrypts the whole frames at the start of `sealed` and appends them to `plain`, as frames
+    /// for a [`MessageReader`](super::super::MessageReader). `limit`: bytes the body of one may
+    /// have. Appends less than it consumes, and allocates only for room for that.
+    ///
+    /// # Errors
+    /// Anything but messages, genuine, unchanged, in the order in which they were sent.
+    pub fn open(
+        &mut self,
+        sealed: &[u8],
+        limit: u64,
+        plain: &mut Vec<u8>,
+    ) -> Result<Progress, ZmtpError> {
+        let mut consumed = 0;
+        loop {
+            let rest = &sealed[consumed..];
+            let Some(header) = FrameHeader::parse(rest)? else {
+                return Ok(Progress::wants(consumed, rest, rest.len() + 1));
+            };
+            if header.more {
+                return Err(ZmtpError::Flags(MORE));
+            }
+            let size = header.body_len.saturating_sub(OVERHEAD as u64);
+            if size > limit {
+                return Err(ZmtpError::TooLarge { size, limit });
+            }
+            // `limit` may be anything.
+            let end = header.body_len.saturating_add(header.header_len as u64);
+            let end = usize::try_from(end).unwrap_or(usize::MAX);
+            let Some(body) = rest.get(header.header_len..end) else {
+                return Ok(Progress::wants(consumed, rest, end));
+            };
+            self.open_frame(body, plain)?;
+            consumed += end;
+        }
+    }
+
+    #[inline]
+    fn open_frame(&mut self, body: &[u8], plain: &mut Vec<u8>) -> Result<(), ZmtpError> {
+        let body = body.strip_prefix(NAME).ok_or(ZmtpError::Expected("MESSAGE"))?;
+        let fields = |body| {
+            let mut fields = Fields(body);
+            let (number, mac) = (*fields.take::<8>()?, fields.take::<MAC_SIZE>()?);
+            Some((number, mac, fields.0, fields.0.len().checked_sub(1)?))
+        };
+        let (number, mac, message, size) = fields(body).ok_or(ZmtpError::Command("MESSAGE"))?;
+        let nonce = u64::from_be_bytes(number);
+        if nonce <= self.received {
+            return Err(ZmtpError::Replayed { nonce, last: self.received });
+        }
+        // The byte of flags comes to lie on the last one of the header, which is written after.
+        let start = plain.len();
+        let (_, header_len) = header(0, size);
+        plain.resize(start + header_len + size, 0);
+        let opened = &mut plain[start + header_len - 1..];
+        let nonce_bytes = counted_nonce(self.received_prefix, number);
+        if !self.key.open(&nonce_bytes, mac, message, opened) {
+            plain.truncate(start);
+            return Err(ZmtpError::Undecryptable("MESSAGE"));
+        }
+        self.received = nonce;
+        let flags = match opened[0] {
+            0 => 0,
+            MORE => MORE,
+            SEALED_COMMAND => COMMAND,
+            unknown => {
+                plain.truncate(start);
+                return Err(ZmtpError::Flags(unknown));
+            }
+        };
+        let (header, header_len) = header(flags, size);
+        plain[start..start + header_len].copy_from_slice(&header[..header_len]);
+        Ok(())
+    }
+}
+
+impl Progress {
+    fn wants(consumed: usize, rest: &[u8], need: usize) -> Self {
+        Progress { consumed, need: if rest.is_empty() { 0 } else { need } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{MAX_HEADER, put_frame, put_ping};
+    use super::super::KeyPair;
+    use super::*;
+    use proptest::prelude::*;
+
+    type Turn = fn(&mut CurveCodec, &[u8], &mut Vec<u8>) -> Result<Progress, ZmtpError>;
+
+    /// A client and a server as they come out of the handshake.
+    fn pair() -> (CurveCodec, CurveCodec) {
+        let (client, server) = (KeyPair::generate(), KeyPair::generate());
+        let key = |theirs: &KeyPair, ours: &KeyPair| {
+            BoxKey::new(theirs.public().as_bytes(), ours.secret().expose()).unwrap()
+        };
+        (
+            CurveCodec::of_client(key(&server, &client), 2, 1),
+            CurveCodec::of_server(key(&client, &server), 1, 2),
+        )
+    }
+
+    fn seal(codec: &mut CurveCodec, plain: &[u8]) -> Vec<u8> {
+        let mut sealed = Vec::new();
+        let progress = codec.seal(plain, &mut sealed).unwrap();
+        assert_eq!(progress, Progress { consumed: plain.len(), need: 0 });
+        sealed
+    }
+
+    /// Seals one frame whose first byte in the box is `flags`.
+    fn seal_flags(codec: &mut CurveCodec, flags: u8) -> Vec<u8> {
+        codec.sent += 1;
+        let number = codec.sent.to_be_bytes();
+        let sealed = codec.key.seal_to_vec(&counted_nonce(codec.sent_prefix, number), &[flags]);
+        let mut out = Vec::new();
+        put_frame(&[NAME, &number[..], &sealed].concat(), false, &mut out);
+        out
+    }
+
+    #[test]
+    fn frames_of_every_size_go_both_ways() {
+        let (mut client, mut server) = pair();
+        for size in [0, 1, 222, 223, 255, 256, 65_536] {
+            let mut frames = Vec::new();
+            put_frame(&vec![7; size], true, &mut frames);
+            put_ping(3, &mut frames);
+            put_frame(&vec![8; size], false, &mut frames);
+            for _ in 0..2 {
+                let sealed = seal(&mut client, &frames);
+                assert!(sealed.len() <= frames.len() + 3 * (OVERHEAD + MAX_HEADER - 2));
+                let mut plain = Vec::new();
+                let progress = server.open(&sealed, size.max(7) as u64, &mut plain).unwrap();
+                assert_eq!(progress, Progress { consumed: sealed.len(), need: 0 });
+                assert!(plain == frames, "{size}");
+                std::mem::swap(&mut client, &mut server);
+            }
+        }
+    }
+
+    // What is on the wire, byte by byte: the outer frame has no flags, and the number counts on
+    // from the handshake.
+    #[test]
+    fn the_form_of_a_message() {
+        let (mut client, _) = pair();
+        let mut sealed = Vec::new();
+        client.seal_frame(true, false, b"abc", &mut sealed);
+        assert_eq!(sealed[..18], *b"\x00\x24\x07MESSAGE\0\0\0\0\0\0\0\x03");
+        assert_eq!(sealed.len(), 2 + 8 + 8 + 16 + 1 + 3);
+    }
+
+    #[test]
+    fn what_is_not_genuine_is_refused() {
+        let open = |codec: &mut CurveCodec, sealed: &[u8]| {
+            let mut plain = b"kept".to_vec();
+            let error = codec.open(sealed, 100, &mut plain).unwrap_err();
+            assert_eq!(plain, b"kept");
+            error
+        };
+        let frames = |body: &[u8]| {
+            let mut frames = Vec::new();
+            put_frame(body, false, &mut frames);
+            frames
+        };
+        let (mut client, mut server) = pair();
+        let first = seal(&mut client, &frames(b"first"));
+        let second = seal(&mut client, &frames(b"second"));
+        // Every bit but those of the name and of the number, which have errors of their own.
+        for at in 18..first.len() {
+            let mut forged = first.clone();
+            forged[at] ^= 1;
+            assert_eq!(open(&mut server, &forged), ZmtpError::Undecryptable("MESSAGE"), "{at}");
+        }
+        let mut renumbered = first.clone();
+        renumbered[17] = 9;
+        assert_eq!(open(&mut server, &renumbered), ZmtpError::Undecryptable("MESSAGE"));
+        // One's own, sent back.
+        assert_eq!(open(&mut client, &first), ZmtpError::Undecryptable("MESSAGE"));
+        // Left out, and then sent after all; twice.
+        assert!(server.open(&second, 100, &mut Vec::new()).is_ok());
+        assert_eq!(open(&mut server, &first), ZmtpError::Replayed { nonce: 3, last: 4 });
+        assert_eq!(open(&mut server, &second), ZmtpError::Replayed { nonce: 4, last: 4 });
+
+        for (sealed, expected) in [
+            (frames(b"in the clear"), ZmtpError::Expected("MESSAGE")),
+            (frames(b""), ZmtpError::Expected("MESSAGE")),
+            (frames(b"\x07MESSAGE"), ZmtpError::Command("MESSAGE")),
+            (frames(&first[2..34]), ZmtpError::Command("MESSAGE")),
+            (vec![1, 0], ZmtpError::Flags(1)),
+            (vec![8, 0], ZmtpError::Flags(8)),
+            (frames(&[7; 134]), ZmtpError::TooLarge { size: 101, limit: 100 }),
+            (
+                vec![2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+                ZmtpError::TooLarge { size: u64::MAX - OVERHEAD as u64, limit: 100 },
+            ),
+        ] {
+            assert_eq!(open(&mut server, &sealed), expected, "{sealed:?}");
+        }
+        for flags in [3, 4, 0xff] {
+            let sealed = seal_flags(&mut client, flags);
+            assert_eq!(open(&mut server, &sealed), ZmtpError::Flags(flags));
+        }
+        let sealed = seal_flags(&mut client, 2);
+        let mut plain = Vec::new();
+        server.open(&sealed, 0, &mut plain).unwrap();
+        assert_eq!(plain, [4, 0]);
+    }
+
+    #[test]
+    fn a_length_that_is_known_is_told() {
+        let (mut client, mut server) = pair();
+        let mut plain = Vec::new();
+        for bytes in [&[][..], &[2], &[2, 0, 0, 0, 0, 0, 0, 1], &[2, 0, 0, 0, 0, 0, 0, 1, 0]] {
+            let need = [0, 2, 9, 265][[0, 1, 8, 9].iter().position(|n| *n == bytes.len()).unwrap()];
+            let expected = Ok(Progress { consumed: 0, need });
+            assert_eq!(server.open(bytes, 1 << 20, &mut plain), expected);
+            assert_eq!(client.seal(bytes, &mut plain), expected);
+        }
+        let endless = [2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        let expected = Ok(Progress { consumed: 0, need: usize::MAX });
+        assert_eq!(server.open(&endless, u64::MAX, &mut plain), expected);
+        assert_eq!(client.seal(&endless, &mut plain), expected);
+        assert!(plain.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_out_as_they_went_in_however_the_bytes_are_cut(
+            frames in prop::collection::vec(
+                (prop::collection::vec(any::<u8>(), 0..600), 0..3usize), 0..12),
+            sizes in prop::collection::vec(1usize..700, 1..10),
+        ) {
+            let (mut client, mut server) = pair();
+            let mut plain = Vec::new();
+            for (body, kind) in &frames {
+                let (header, length) = header([0, MORE, COMMAND][*kind], body.len());
+                plain.extend_from_slice(&header[..length]);
+                plain.extend_from_slice(body);
+            }
+            let turns: [(&mut CurveCodec, Turn); 2] = [
+                (&mut client, |codec, bytes, out| codec.seal(bytes, out)),
+                (&mut server, |codec, bytes, out| codec.open(bytes, 600, out)),
+            ];
+            let mut bytes = plain.clone();
+            for (codec, turn) in turns {
+                let (mut kept, mut out) = (Vec::new(), Vec::new());
+                let mut rest = &bytes[..];
+                for size in sizes.iter().cycle() {
+                    let (piece, after) = rest.split_at((*size).min(rest.len()));
+                    kept.extend_from_slice(piece);
+                    rest = after;
+                    let progress = turn(codec, &kept, &mut out).unwrap();
+                    kept.drain(..progress.consumed);
+                    prop_assert!(progress.need > kept.len() || kept.is_empty());
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
+                prop_assert!(kept.is_empty());
+                bytes = out;
+            }
+            prop_assert_eq!(bytes, plain);
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(
+            bytes in prop::collection::vec(prop_oneof![0u8..8, any::<u8>()], 0..200),
+        ) {
+            let (mut client, mut server) = pair();
+            let _ = server.open(&bytes, 1000, &mut Vec::new());
+            let mut framed = Vec::new();
+            put_frame(&[NAME, &bytes[..]].concat(), false, &mut framed);
+            let _ = server.open(&framed, 1000, &mut Vec::new());
+            let _ = client.seal(&bytes, &mut Vec::new());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The mechanism CURVE (RFC 25 and RFC 26, WIRE.md §7.1): who connects proves to hold a secret key
+//! and knows the listener's public key beforehand; from then on every frame is encrypted.
+//!
+//! ```text
+//! client                                server
+//!   HELLO     short-term key of client →           proves to know the server's key
+//!           ← WELCOME  short-term key of server    proves to be the server
+//!   INITIATE  client's key, its type   →           proves to hold the client's secret key
+//!                                                  … the caller decides whether it may come in
+//!           ← READY    server's type               or ERROR 400
+//!   MESSAGE                           ⇄  MESSAGE
+//! ```
+//!
+//! Short-term keys live as long as the connection: who learns the long-term ones later cannot read
+//! what was recorded. Each box has a nonce of its own: in HELLO, INITIATE, READY and MESSAGE it is
+//! a prefix and a number that each side counts up, in the others a prefix and 16 random bytes.
+
+mod client;
+mod codec;
+mod keys;
+mod server;
+
+use std::sync::Arc;
+
+pub use codec::{CurveCodec, Progress};
+pub use keys::{BadKey, KeyPair, PublicKey, SecretKey};
+
+pub(super) use client::Client;
+pub(super) use server::{Server, Welcomed};
+
+use crate::sodium::NONCE_SIZE;
+
+/// The name of the mechanism in greetings.
+pub(super) const CURVE: &str = "CURVE";
+
+/// Bytes of the cookie in WELCOME, which INITIATE repeats.
+const COOKIE_SIZE: usize = 96;
+
+/// A side of CURVE, and its keys. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Curve {
+    /// Who listens.
+    Server(Arc<KeyPair>),
+    /// Who connects.
+    Client {
+        /// Its own keys.
+        keys: Arc<KeyPair>,
+        /// Who it wants to talk to.
+        server: PublicKey,
+    },
+}
+
+/// The nonce of a box whose sender counts.
+fn counted_nonce(prefix: &[u8; 16], number: [u8; 8]) -> [u8; NONCE_SIZE] {
+    let mut nonce = [0; NONCE_SIZE];
+    nonce[..16].copy_from_slice(prefix);
+    nonce[16..].copy_from_slice(&number);
+    nonce
+}
+
+/// The nonce of a box whose sender takes random bytes.
+fn random_nonce(prefix: [u8; 8], random: &[u8; 16]) -> [u8; NONCE_SIZE] {
+    let mut nonce = [0; NONCE_SIZE];
+    nonce[..8].copy_from_slice(&prefix);
+    nonce[8..].copy_from_slice(random);
+    nonce
+}
+
+/// The likely reason why a command cannot be decrypted, for people.
+pub(super) fn hint(command: &str) -> &'static str {
+    match command {
+        "HELLO" => "the client takes us for a server with another key",
+        "WELCOME" => "the server has another key than we were told",
+        _ => "it was changed on its way, or never was what it should be",
+    }
+}
+
+/// Reads fixed parts off the start of a command. Every `take` says `None` where it is too short.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (field, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(field)
+    }
+}

@@ -1,0 +1,163 @@
+//! The server's half of the handshake: HELLO in, WELCOME out, INITIATE in, READY out.
+
+use std::sync::Arc;
+
+use super::super::command::put_properties;
+use super::super::frame::put_command;
+use super::super::handshake::{MAX_READY, peer_type};
+use super::super::{SocketType, ZmtpError};
+use super::codec::CurveCodec;
+use super::{COOKIE_SIZE, Fields, KeyPair, PublicKey, SecretKey, counted_nonce, random_nonce};
+use crate::sodium::{self, BoxKey, KEY_SIZE};
+
+/// Bytes of the only HELLO there is.
+const HELLO_SIZE: u64 = 200;
+/// Bytes of an INITIATE without properties.
+const INITIATE_SIZE: u64 = 257;
+
+/// What the server waits for.
+#[derive(Debug)]
+pub(in super::super) enum Server {
+    /// HELLO; our long-term keys.
+    Hello(Arc<KeyPair>),
+    /// INITIATE.
+    Initiate {
+        /// Our long-term keys.
+        keys: Arc<KeyPair>,
+        /// The client's short-term key.
+        theirs: PublicKey,
+        /// Our short-term key.
+        ours: SecretKey,
+        /// What INITIATE has to repeat. RFC 26 puts the state of the handshake there, for servers
+        /// that forget it meanwhile; we keep it, and send as many random bytes instead.
+        cookie: Box<[u8; COOKIE_SIZE]>,
+    },
+}
+
+/// A client that proved who it is, and has not been told whether it may come in.
+#[derive(Debug)]
+pub(in super::super) struct Welcomed {
+    pub(in super::super) client: PublicKey,
+    pub(in super::super) socket_type: SocketType,
+    key: BoxKey,
+    received: u64,
+}
+
+impl Server {
+    /// The command that is due, and how long it may be.
+    pub(in super::super) fn expects(&self) -> (&'static str, u64) {
+        match self {
+            Server::Hello(_) => ("HELLO", HELLO_SIZE),
+            Server::Initiate { .. } => ("INITIATE", INITIATE_SIZE + MAX_READY),
+        }
+    }
+
+    /// Takes the body of a command.
+    pub(in super::super) fn advance(
+        &mut self,
+        body: &[u8],
+        ours: SocketType,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Welcomed>, ZmtpError> {
+        match self {
+            Server::Hello(keys) => {
+                let keys = Arc::clone(keys);
+                *self = welcome(keys, body, out)?;
+                Ok(None)
+            }
+            Server::Initiate { keys, theirs, ours: secret, cookie } => {
+                initiate(body, keys, theirs, secret, cookie, ours).map(Some)
+            }
+        }
+    }
+}
+
+/// Reads HELLO, and appends WELCOME.
+fn welcome(keys: Arc<KeyPair>, body: &[u8], out: &mut Vec<u8>) -> Result<Server, ZmtpError> {
+    let body = body.strip_prefix(b"\x05HELLO").ok_or(ZmtpError::Expected("HELLO"))?;
+    let fields = |body| {
+        let mut fields = Fields(body);
+        let version = fields.take::<2>()?;
+        // Which only makes the command larger than its answer.
+        fields.take::<72>()?;
+        Some((version, *fields.take::<KEY_SIZE>()?, *fields.take::<8>()?, fields.0))
+    };
+    let (version, theirs, number, sealed) = fields(body).ok_or(ZmtpError::Command("HELLO"))?;
+    if *version != [1, 0] || sealed.len() != 80 {
+        return Err(ZmtpError::Command("HELLO"));
+    }
+    let key = BoxKey::new(&theirs, keys.secret().expose())
+        .filter(|key| {
+            // 64 zeros; that they can be read is what counts.
+            key.open_to_vec(&counted_nonce(b"CurveZMQHELLO---", number), sealed).is_some()
+        })
+        .ok_or(ZmtpError::Undecryptable("HELLO"))?;
+
+    let secret = SecretKey::generate();
+    let mut cookie = Box::new([0; COOKIE_SIZE]);
+    sodium::random(&mut cookie[..]);
+    let mut random = [0; 16];
+    sodium::random(&mut random);
+    let plain = [&secret.public_key().as_bytes()[..], &cookie[..]].concat();
+    let sealed = key.seal_to_vec(&random_nonce(*b"WELCOME-", &random), &plain);
+    put_command(&[b"\x07WELCOME", &random[..], &sealed].concat(), out);
+    Ok(Server::Initiate { keys, theirs: theirs.into(), ours: secret, cookie })
+}
+
+/// Reads INITIATE.
+fn initiate(
+    body: &[u8],
+    keys: &KeyPair,
+    theirs: &PublicKey,
+    secret: &SecretKey,
+    cookie: &[u8; COOKIE_SIZE],
+    ours: SocketType,
+) -> Result<Welcomed, ZmtpError> {
+    const UNDECRYPTABLE: ZmtpError = ZmtpError::Undecryptable("INITIATE");
+    let body = body.strip_prefix(b"\x08INITIATE").ok_or(ZmtpError::Expected("INITIATE"))?;
+    let fields = |body| {
+        let mut fields = Fields(body);
+        Some((fields.take::<COOKIE_SIZE>()?, *fields.take::<8>()?, fields.0))
+    };
+    let (their_cookie, number, sealed) = fields(body).ok_or(ZmtpError::Command("INITIATE"))?;
+    if their_cookie != cookie {
+        return Err(UNDECRYPTABLE);
+    }
+    let open = || {
+        let key = BoxKey::new(theirs.as_bytes(), secret.expose())?;
+        let plain = key.open_to_vec(&counted_nonce(b"CurveZMQINITIATE", number), sealed)?;
+        Some((key, plain))
+    };
+    let (key, plain) = open().ok_or(UNDECRYPTABLE)?;
+    let fields = |plain| {
+        let mut fields = Fields(plain);
+        let client = *fields.take::<KEY_SIZE>()?;
+        Some((client, fields.take::<16>()?, fields.take::<80>()?, fields.0))
+    };
+    let (client, random, vouch, properties) =
+        fields(&plain).ok_or(ZmtpError::Command("INITIATE"))?;
+    // The vouch: by its long-term key the client says that the short-term one is its own, and
+    // that it means us.
+    let expected = [&theirs.as_bytes()[..], keys.public().as_bytes()].concat();
+    let vouched = BoxKey::new(&client, secret.expose())
+        .and_then(|key| key.open_to_vec(&random_nonce(*b"VOUCH---", random), vouch));
+    if vouched != Some(expected) {
+        return Err(UNDECRYPTABLE);
+    }
+    let socket_type = peer_type(ours, properties)?;
+    Ok(Welcomed { client: client.into(), socket_type, key, received: u64::from_be_bytes(number) })
+}
+
+impl Welcomed {
+    /// Appends READY; from here on frames are encrypted.
+    pub(in super::super) fn ready(self, ours: SocketType, out: &mut Vec<u8>) -> CurveCodec {
+        let number = 1u64;
+        let mut properties = Vec::new();
+        put_properties(ours, &mut properties);
+        let number_bytes = number.to_be_bytes();
+        let nonce = counted_nonce(b"CurveZMQREADY---", number_bytes);
+        let sealed = self.key.seal_to_vec(&nonce, &properties);
+        put_command(&[b"\x05READY", &number_bytes[..], &sealed].concat(), out);
+        CurveCodec::of_server(self.key, number, self.received)
+    }
+}
