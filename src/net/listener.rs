@@ -365,7 +365,7 @@ mod tests {
         for wrong in ["tcp://", "tcp://no-such-host.invalid:0", "tcp://[fe80::1%nope]:0"] {
             let error = Listener::bind(wrong, true, None).unwrap_err();
             assert!(error.is_configuration(), "{error}");
-            assert!(error.to_string().starts_with(&format!("bind to {wrong}: ")), "{error}");
+            assert!(error.to_string().starts_with(&format!("cannot bind to {wrong}: ")), "{error}");
         }
     }
 }
