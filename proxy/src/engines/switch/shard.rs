@@ -248,6 +248,12 @@ impl Shard {
             let sent = match connection.stream.write_pieces(&slices[..count]) {
                 Ok(sent) => sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(_) if peer.socket == ProxySocket::Frontend => {
+                    // It hears nothing any more, but what it said last is still to be read: its
+                    // end shows there.
+                    state.outbox.close(&mut |_| {});
+                    break;
+                }
                 Err(error) => return Err(Gone::Io(error)),
             };
             state.outbox.advance(sent, &mut self.pool);
