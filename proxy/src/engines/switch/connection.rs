@@ -12,10 +12,9 @@ use zcluster::telemetry::{CutOff, ProxySocket};
 use zcluster::wire::zmtp::{Handshake, MessageReader, SocketType, ZmtpError};
 
 use super::bytes::{CHUNK, Chunk, Pool};
-use super::delivery::Held;
+use super::delivery::{Held, Late};
 use super::peer::Peer;
 use super::router::Route;
-use super::run::Run;
 use super::settings::Settings;
 
 /// What an unfinished message may keep allocated when it is small.
@@ -280,9 +279,12 @@ impl Connection {
     }
 
     /// Whether it has lately served anybody but those.
-    pub(super) fn serves_others(&mut self, these: &[(Arc<Peer>, Run)], now: Instant) -> bool {
+    pub(super) fn serves_others(&mut self, these: &[Late], now: Instant) -> bool {
         self.served.retain(|(_, at)| now.saturating_duration_since(*at) < SERVES_FOR);
         let mut recipients = self.served.iter().flat_map(|(route, _)| &route.recipients);
-        recipients.any(|one| !these.iter().any(|(peer, _)| Arc::ptr_eq(peer, one)))
+        recipients.any(|one| {
+            let is_other = !these.iter().any(|late| Arc::ptr_eq(&late.peer, one));
+            is_other && !one.lock().outbox.is_closed()
+        })
     }
 }

@@ -58,6 +58,8 @@ struct Queue {
     messages: usize,
     /// Bytes still to be sent.
     bytes: usize,
+    /// Bytes that were sent.
+    freed: u64,
 }
 
 /// Whole messages, perhaps partly sent.
@@ -112,7 +114,7 @@ fn is_small(slice: usize, chunk: &Chunk) -> bool {
 
 impl Queue {
     fn new(limits: Limits) -> Self {
-        Queue { limits, pieces: VecDeque::new(), messages: 0, bytes: 0 }
+        Queue { limits, pieces: VecDeque::new(), messages: 0, bytes: 0, freed: 0 }
     }
 
     /// How much more may be added, in messages and bytes.
@@ -340,6 +342,7 @@ impl Outbox {
             let taken = count.min(piece.unsent().len());
             piece.at += taken;
             queue.bytes -= taken;
+            queue.freed += taken as u64;
             count -= taken;
             if !piece.unsent().is_empty() {
                 self.begun = Some(lane);
@@ -415,6 +418,11 @@ impl Outbox {
     /// What was sent so far.
     pub(super) fn sent(&self) -> Sent {
         self.sent
+    }
+
+    /// Bytes that the peer has taken out of the bulk lane so far: whether it reads at all.
+    pub(super) fn freed(&self) -> u64 {
+        self.bulk.freed
     }
 
     /// Whether at most that part of the bulk lane is in use, both in messages and bytes.

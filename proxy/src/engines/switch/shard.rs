@@ -3,12 +3,13 @@
 //! Each time around: read from each publisher that has sent something, once; then write to each
 //! subscriber that got something, once. The first thread accepts, for all.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashMap;
 use zcluster::net::{Event, Listener, Poller, Stream};
 use zcluster::rate_limit::KeyedRateLimit;
 use zcluster::telemetry::{CutOff, EventDrop, LabelValue, ProxySocket};
@@ -50,8 +51,8 @@ pub(super) struct Shard {
     /// The first thread's, until the end begins.
     listeners: Vec<(Listener, ProxySocket)>,
     connections: AHashMap<PeerId, Connection>,
-    /// Publishers that are held back.
-    held: AHashSet<PeerId>,
+    /// Publishers that are held back, the one that has waited longest first.
+    held: VecDeque<PeerId>,
     pool: Pool,
     router: Router,
     mail: Vec<Mail>,
@@ -95,7 +96,7 @@ impl Shard {
             poller,
             listeners,
             connections: AHashMap::new(),
-            held: AHashSet::new(),
+            held: VecDeque::new(),
             pool: Pool::default(),
             router: Router::new(Arc::clone(hub)),
             mail: Vec::new(),
@@ -176,7 +177,7 @@ impl Shard {
             outcome.map(|()| read)
         });
         if connection.held.is_some() {
-            self.held.insert(key);
+            self.held.push_back(key);
             connection.peer.lock().is_held = true;
             connection.update_interest(&self.poller);
         }
@@ -210,14 +211,12 @@ impl Shard {
 
     /// Tries again for publishers that are held back.
     fn retry(&mut self) {
-        for key in self.held.iter().copied().collect::<Vec<_>>() {
-            let Some(connection) = self.connections.get_mut(&key) else {
-                self.held.remove(&key);
-                continue;
-            };
+        for key in std::mem::take(&mut self.held) {
+            let Some(connection) = self.connections.get_mut(&key) else { continue };
             delivery!(self).retry(connection);
-            if connection.held.is_none() {
-                self.held.remove(&key);
+            if connection.held.is_some() {
+                self.held.push_back(key);
+            } else {
                 connection.peer.lock().is_held = false;
                 connection.set_polled(true, &self.poller);
                 connection.update_interest(&self.poller);
@@ -347,7 +346,7 @@ impl Shard {
     /// Ends a connection, or takes note of its end.
     fn close(&mut self, key: PeerId, gone: &Gone) {
         let Some(mut connection) = self.connections.remove(&key) else { return };
-        self.held.remove(&key);
+        self.held.retain(|held| *held != key);
         if let Some(held) = connection.held.take() {
             delivery!(self).abandon(held);
         }
