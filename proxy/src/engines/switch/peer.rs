@@ -16,6 +16,8 @@ use super::subscriptions::{PeerId, Text};
 
 /// How often it is told that a subscriber loses events, or that a peer sends what is refused.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// Bytes of the longest name of a node.
+const MAX_NAME: usize = 128;
 /// Counters of drops kept at hand; beyond, they are looked up anew.
 const MAX_COUNTERS: usize = 1_000;
 
@@ -219,12 +221,16 @@ impl Books {
 }
 
 /// The name in the id of a node: `zeromq_<name>_<host>_<pid>_<unique>` (WIRE.md §1.5). For people
-/// and metrics only: a host name with `_` in it makes it a longer one.
+/// and metrics only: a host name with `_` in it makes it a longer one. Peers say what they like:
+/// what is too long or not printable is no name.
 fn node_name(id: &[u8]) -> Option<&[u8]> {
     let mut parts = id.strip_prefix(b"zeromq_")?.rsplitn_str(4, "_");
     let (unique, pid, _host) = (parts.next()?, parts.next()?, parts.next()?);
     let is_id = unique.starts_with(b"N") && !pid.is_empty() && pid.iter().all(u8::is_ascii_digit);
-    parts.next().filter(|name| is_id && !name.is_empty())
+    let is_name = |name: &&[u8]| {
+        (1..=MAX_NAME).contains(&name.len()) && !name.iter().any(u8::is_ascii_control)
+    };
+    parts.next().filter(|name| is_id && is_name(name))
 }
 
 #[cfg(test)]
@@ -242,6 +248,8 @@ mod tests {
             ("zeromq_worker-1", None),
             ("worker-1_host1_4242_N0", None),
             ("", None),
+            ("zeromq_a\nb_host1_1_N0", None),
+            (&format!("zeromq_{}_host1_1_N0", "a".repeat(MAX_NAME + 1)), None),
         ] {
             assert_eq!(node_name(id.as_bytes()), name.map(str::as_bytes), "{id}");
         }
