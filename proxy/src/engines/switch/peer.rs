@@ -76,6 +76,7 @@ pub(super) struct Books {
     drop_warning: RateLimit,
     drops_to_tell: u64,
     refusal_warning: RateLimit,
+    refusals_to_tell: u64,
 }
 
 /// What the metrics know already.
@@ -110,6 +111,7 @@ impl Peer {
             drop_warning: RateLimit::new(WARNING_INTERVAL),
             drops_to_tell: 0,
             refusal_warning: RateLimit::new(WARNING_INTERVAL),
+            refusals_to_tell: 0,
         };
         let state = State {
             outbox,
@@ -196,11 +198,14 @@ impl Books {
         }
     }
 
-    /// Counts a message or subscription that is not passed on, and says so now and then.
-    pub(super) fn refuse(&mut self, reason: Refusal, why: &dyn std::fmt::Display) {
-        self.refused += 1;
-        self.metrics.refused(self.metrics_label(), reason).inc();
-        if let Some(more) = self.refusal_warning.check(Instant::now()) {
+    /// Counts messages or subscriptions that are not passed on, and says so now and then; `why` is
+    /// that of the first.
+    pub(super) fn refuse(&mut self, reason: Refusal, count: u64, why: &dyn std::fmt::Display) {
+        self.refused += count;
+        self.metrics.refused(self.metrics_label(), reason).inc_by(count);
+        self.refusals_to_tell += count;
+        if self.refusal_warning.check(Instant::now()).is_some() {
+            let more = std::mem::take(&mut self.refusals_to_tell) - 1;
             let (label, address) = (self.label(), &self.address);
             log::warn!("refused from {label} at {address}: {why} ({more} more like this)");
         }
