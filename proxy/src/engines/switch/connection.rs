@@ -48,6 +48,8 @@ pub(super) struct Connection {
     unfinished: Vec<u8>,
     /// Bytes the unfinished message takes, as far as they are known.
     need: usize,
+    /// It comes in pieces that are small beside what is there of it already.
+    trickles: bool,
     life: Life,
 }
 
@@ -117,6 +119,7 @@ impl Connection {
             served: VecDeque::new(),
             unfinished: Vec::new(),
             need: 0,
+            trickles: false,
             life: Life { accepted: now, last: now, next_ping: None, deadline: None, ttl: None },
         }
     }
@@ -140,7 +143,7 @@ impl Connection {
     /// Reads once. Returns bytes with something complete in them, perhaps: what is left must come
     /// back through [`Connection::keep`].
     pub(super) fn read(&mut self, pool: &mut Pool, now: Instant) -> Result<Option<Chunk>, Gone> {
-        if self.need > CHUNK {
+        if self.need > CHUNK || self.trickles {
             return self.read_large(now);
         }
         let mut chunk = pool.take_chunk();
@@ -149,8 +152,10 @@ impl Connection {
         bytes.extend_from_slice(&self.unfinished);
         match self.stream.read_to(bytes) {
             Ok(0) => Err(Gone::Closed),
-            Ok(_) => {
+            Ok(read) => {
                 self.heard(now);
+                // Or each piece would cost a copy of all that is there.
+                self.trickles = read < self.unfinished.len() / 4;
                 Ok(Some(chunk))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -161,7 +166,7 @@ impl Connection {
         }
     }
 
-    /// A message larger than a chunk gets memory of its own, as it comes.
+    /// A message larger than a chunk, or one that comes slowly, gets memory of its own, as it comes.
     fn read_large(&mut self, now: Instant) -> Result<Option<Chunk>, Gone> {
         let bytes = &mut self.unfinished;
         if bytes.len() == bytes.capacity() {
@@ -177,6 +182,7 @@ impl Connection {
         if self.unfinished.len() < self.need {
             return Ok(None);
         }
+        self.trickles = false;
         Ok(Some(Arc::new(std::mem::take(&mut self.unfinished))))
     }
 
@@ -184,6 +190,7 @@ impl Connection {
     /// without which nothing is complete.
     pub(super) fn keep(&mut self, rest: &[u8], need: usize) {
         self.need = need;
+        self.trickles &= rest.len() > SPARE;
         if rest.is_empty() && self.unfinished.capacity() > SPARE {
             self.unfinished = Vec::new();
         }
