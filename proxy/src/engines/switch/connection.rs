@@ -82,6 +82,10 @@ impl Gone {
     /// What it counts as, and why, for people; `None` for ends that are nobody's fault.
     pub(super) fn fault(&self) -> Option<(CutOff, String)> {
         let cut_off = match self {
+            // The kernel's own heartbeat: what was sent is not acknowledged, or finds no room.
+            Gone::Io(error) if error.kind() == ErrorKind::TimedOut => {
+                return Some((CutOff::Heartbeat, "takes nothing (heartbeat_timeout)".into()));
+            }
             Gone::Closed | Gone::Io(_) => return None,
             Gone::CutOff(reason, why) => return Some((*reason, (*why).into())),
             Gone::Protocol(ZmtpError::Mechanism { .. }) => CutOff::Mechanism,

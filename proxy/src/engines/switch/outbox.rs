@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use super::bytes::{Chunk, Pool};
+use super::bytes::{BUFFER, Chunk, Pool};
 use super::run::{Messages, Run};
 
 /// Runs from this size on are shared rather than copied, while the peer keeps up.
@@ -128,7 +128,8 @@ impl Queue {
         self.messages += run.messages;
         self.bytes += run.len();
         if run.len() < SHARED || (is_behind && is_small(run.len(), &run.chunk)) {
-            self.copy(run.bytes(), (run.messages, run.body), is_evictable, pool);
+            let counts = (run.messages, run.body);
+            self.copy(run.bytes(), counts, is_evictable, is_behind, pool);
         } else {
             self.share(run, is_evictable);
         }
@@ -146,18 +147,29 @@ impl Queue {
     }
 
     /// Appends a copy, to the last piece if it has room.
-    fn copy(&mut self, bytes: &[u8], counts: (usize, usize), is_evictable: bool, pool: &mut Pool) {
+    ///
+    /// What is sent at once is gathered in a buffer of the pool. What waits holds little more than
+    /// it needs, also where pieces that may make room take turns with others.
+    fn copy(
+        &mut self,
+        bytes: &[u8],
+        counts: (usize, usize),
+        is_evictable: bool,
+        is_behind: bool,
+        pool: &mut Pool,
+    ) {
         if let Some(last) = self.pieces.back_mut()
             && last.is_evictable == is_evictable
             && let Bytes::Own(own) = &mut last.bytes
-            && own.capacity() - own.len() >= bytes.len()
+            && own.len() + bytes.len() <= BUFFER
         {
             own.extend_from_slice(bytes);
             last.messages += counts.0;
             last.body += counts.1;
             return;
         }
-        let mut own = pool.take_buffer(bytes.len());
+        let mut own =
+            if is_behind { Vec::with_capacity(bytes.len()) } else { pool.take_buffer(bytes.len()) };
         own.extend_from_slice(bytes);
         self.pieces.push_back(Piece {
             bytes: Bytes::Own(own),
@@ -175,7 +187,8 @@ impl Queue {
             if piece.wastes() {
                 let is_first = self.pieces.is_empty();
                 let counts = (piece.messages, piece.body);
-                self.copy(&piece.all()[piece.start..], counts, piece.is_evictable, pool);
+                let bytes = &piece.all()[piece.start..];
+                self.copy(bytes, counts, piece.is_evictable, true, pool);
                 if is_first && let Some(first) = self.pieces.front_mut() {
                     first.at = piece.at - piece.start;
                 }
@@ -235,7 +248,7 @@ impl Outbox {
         if self.is_closed || bytes.is_empty() {
             return;
         }
-        self.control.copy(bytes, (0, 0), false, pool);
+        self.control.copy(bytes, (0, 0), false, self.is_behind, pool);
         self.control.bytes += bytes.len();
     }
 
@@ -563,6 +576,19 @@ mod tests {
         assert_eq!(std::sync::Arc::strong_count(&chunk), 1, "copied");
         out.extend(send(&mut outbox, usize::MAX, &mut pool));
         assert_eq!(out, *chunk);
+    }
+
+    #[test]
+    fn what_waits_holds_little_more_than_it_needs() {
+        let limits = Limits { messages: 10_000, bytes: usize::MAX };
+        let (mut outbox, mut pool) = (Outbox::new(limits, limits), Pool::default());
+        outbox.set_behind(true, &mut pool);
+        for n in 0..10_000 {
+            // Two policies in turn.
+            outbox.take(Lane::Bulk, &mut run_of(&["x"]), n % 2 == 0, &mut pool);
+        }
+        let memory = outbox.memory(&mut ahash::AHashSet::new());
+        assert!(memory <= 2 * outbox.bytes(), "{memory} for {}", outbox.bytes());
     }
 
     #[derive(Clone, Debug)]

@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) awaited_by: u64,
     /// Since when it has been full, where that ends its connection.
     pub(super) full_since: Option<Instant>,
+    /// When it last took anything.
+    pub(super) last_taken: Instant,
     /// Publishers: it is not read, because nobody has room for its events.
     pub(super) is_held: bool,
     /// Publishers: bytes that may wait beyond `control_max_bytes`, because they are owed.
@@ -119,6 +121,7 @@ impl Peer {
             is_slow: false,
             awaited_by: 0,
             full_since: None,
+            last_taken: Instant::now(),
             is_held: false,
             allowance: 0,
             has_overflown: false,
@@ -142,11 +145,19 @@ impl Peer {
 }
 
 impl Books {
-    /// What to call it.
+    /// The name of its node, or else where it comes from.
     pub(super) fn label(&self) -> &str {
         match self.name.to_str() {
             Ok(name) if !name.is_empty() => name,
             _ => &self.address,
+        }
+    }
+
+    /// Who it is, and where it comes from.
+    pub(super) fn who(&self) -> String {
+        match self.name.to_str() {
+            Ok(name) if !name.is_empty() => format!("{name} at {}", self.address),
+            _ => self.address.clone(),
         }
     }
 
@@ -189,11 +200,11 @@ impl Books {
         self.drops_to_tell += count;
         if self.drop_warning.check(Instant::now()).is_some() {
             let count = std::mem::take(&mut self.drops_to_tell);
-            let (label, address, prefix) = (self.label(), &self.address, BStr::new(&**prefix));
+            let (who, prefix) = (self.who(), BStr::new(&**prefix));
+            let reason = reason.as_str();
             log::warn!(
-                "subscriber {label} at {address} loses events ({}): {count} so far in this while, \
-                 the last for {prefix:?}",
-                reason.as_str()
+                "subscriber {who} loses events ({reason}): {count} since this was last said, the \
+                 last for {prefix:?}"
             );
         }
     }
@@ -206,8 +217,7 @@ impl Books {
         self.refusals_to_tell += count;
         if self.refusal_warning.check(Instant::now()).is_some() {
             let more = std::mem::take(&mut self.refusals_to_tell) - 1;
-            let (label, address) = (self.label(), &self.address);
-            log::warn!("refused from {label} at {address}: {why} ({more} more like this)");
+            log::warn!("refused from {}: {why} ({more} more like this)", self.who());
         }
     }
 

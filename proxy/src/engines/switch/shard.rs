@@ -260,6 +260,9 @@ impl Shard {
             written += sent;
         }
         state.outbox.set_behind(is_behind, &mut self.pool);
+        if written > 0 || !is_behind {
+            state.last_taken = self.now;
+        }
         if state.outbox.is_below(1, 2) {
             state.is_slow = false;
             state.full_since = None;
@@ -379,15 +382,15 @@ impl Shard {
 
     fn tell_end(&mut self, connection: &Connection, gone: &Gone) {
         let peer = &connection.peer;
-        let label = peer.lock().books.label().to_owned();
+        let who = peer.lock().books.who();
         let metrics = &self.hub.metrics;
         let Some((reason, why)) = gone.fault() else {
             if !connection.is_open() {
                 metrics.handshakes_failed[peer.socket].inc();
             }
             match gone {
-                Gone::Io(error) => log::debug!("{label} at {}: {error}", peer.address),
-                _ => log::debug!("{label} at {} has gone", peer.address),
+                Gone::Io(error) => log::debug!("{who}: {error}"),
+                _ => log::debug!("{who} has gone"),
             }
             return;
         };
@@ -396,8 +399,7 @@ impl Shard {
         }
         metrics.cut_off[peer.socket][reason].inc();
         if let Some(more) = self.warnings.check(&reason.as_str(), self.now) {
-            let address = &peer.address;
-            log::warn!("cut off {label} at {address}: {why} ({more} more like this)");
+            log::warn!("cut off {who}: {why} ({more} more like this)");
         }
     }
 
