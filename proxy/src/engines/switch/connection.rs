@@ -262,6 +262,11 @@ impl Connection {
             life.last = now;
             life.deadline = None;
         }
+        // Our PING may wait behind what it is slow to take. One that takes nothing is found by the
+        // system (`Stream::set_user_timeout`).
+        if self.waits_to_write && matches!(self.stream, Stream::Tcp(_)) {
+            life.deadline = None;
+        }
         let is_late = life.deadline.is_some_and(|deadline| now >= deadline)
             || life.ttl.is_some_and(|ttl| now >= life.last + ttl);
         if is_late {

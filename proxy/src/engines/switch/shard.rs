@@ -32,6 +32,9 @@ const WRITE_TURN: usize = 4 << 20;
 const ACCEPTED_AT_A_TIME: usize = 64;
 /// How often things are looked at that no event tells of.
 const TICK: Duration = Duration::from_millis(100);
+/// Who was not run for so long finds everybody late, and the signs of life not read yet: it gives
+/// them the same time again.
+const AWAY: Duration = Duration::from_secs(1);
 /// Time without accepting after the system had no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 /// How often each kind of trouble is told.
@@ -60,6 +63,8 @@ pub(super) struct Shard {
     next_thread: usize,
     accept_again: Option<Instant>,
     next_tick: Instant,
+    /// Nobody is found late before.
+    lenient_until: Instant,
     warnings: KeyedRateLimit<&'static str>,
     now: Instant,
     is_ending: bool,
@@ -103,6 +108,7 @@ impl Shard {
             next_thread: 0,
             accept_again: None,
             next_tick: now + TICK,
+            lenient_until: now,
             warnings: KeyedRateLimit::new(WARNING_INTERVAL, 64),
             now,
             is_ending: false,
@@ -138,6 +144,9 @@ impl Shard {
             }
             self.open_mail();
             if self.now >= self.next_tick {
+                if self.now >= self.next_tick + AWAY {
+                    self.lenient_until = self.now + AWAY;
+                }
                 self.next_tick = self.now + TICK;
                 self.tick();
             }
@@ -412,6 +421,9 @@ impl Shard {
             }
         }
         self.retry();
+        if self.now < self.lenient_until {
+            return;
+        }
         let hub = Arc::clone(&self.hub);
         let mut ended = Vec::new();
         for (key, connection) in &mut self.connections {
