@@ -28,6 +28,8 @@ use super::subscriptions::PeerId;
 const READ_TURN: usize = 1 << 20;
 /// Bytes written to one peer before the next gets its turn.
 const WRITE_TURN: usize = 4 << 20;
+/// Reads at the end, of what is thrown away.
+const LAST_READS: usize = 16;
 /// Connections accepted before those that are there get their turn.
 const ACCEPTED_AT_A_TIME: usize = 64;
 /// How often things are looked at that no event tells of.
@@ -471,13 +473,15 @@ impl Shard {
                     connection.set_polled(false, &self.poller);
                 }
             }
+            self.hub.fall_quiet();
             self.open_mail();
         }
         let waits = |connection: &Connection| {
             connection.peer.socket == ProxySocket::Backend
                 && !connection.peer.lock().outbox.is_empty()
         };
-        Instant::now() >= deadline || !self.connections.values().any(waits)
+        // What other threads read last may be for those of this one.
+        Instant::now() >= deadline || (self.hub.is_quiet() && !self.connections.values().any(waits))
     }
 
     /// Closes all connections. Returns how many events were not sent.
@@ -487,9 +491,13 @@ impl Shard {
             // An orderly end: what was written arrives even if the peer has sent what we have not
             // read, which must not become a reset.
             let _ = connection.stream.end_writing();
-            let mut rest = Vec::with_capacity(4096);
-            while matches!(connection.stream.read_to(&mut rest), Ok(1..)) {
+            // One that never stops sending is not waited for.
+            let mut rest = Vec::with_capacity(64 << 10);
+            for _ in 0..LAST_READS {
                 rest.clear();
+                if !matches!(connection.stream.read_to(&mut rest), Ok(1..)) {
+                    break;
+                }
             }
             lost += self.end_books(&connection.peer);
         }
