@@ -81,7 +81,7 @@ fn what_a_publisher_sent_before_it_went_arrives() {
 #[test]
 fn many_publishers_to_one_subscriber_take_turns() {
     const PUBLISHERS: usize = 12;
-    const COUNT: u64 = 60;
+    const COUNT: u64 = 400;
     for threads in [1, 3] {
         let (proxy, _cluster) = start(threads, "patience = \"1s\"");
         let mut sink = Sink::connect_narrow(&proxy, "worker-1", &[TOPIC]);
