@@ -32,7 +32,6 @@ pub mod pool;
 pub mod queue;
 pub mod rate_limit;
 pub mod readable;
-mod sodium;
 pub mod telemetry;
 pub mod topic;
 pub mod transport;

@@ -144,7 +144,7 @@ pub struct ProxyMetrics {
     pub queue_messages: Gauge,
     /// `zcluster_proxy_queue_bytes`: their bytes; those that several queues share count once.
     pub queue_bytes: Gauge,
-    /// `zcluster_proxy_subscriptions`: prefixes that are subscribed, each as often as by peers.
+    /// `zcluster_proxy_subscriptions`: distinct prefixes that are subscribed.
     pub subscriptions: Gauge,
 
     subscriber_matched: LabelledFamily<Counter, 1>,
@@ -211,10 +211,8 @@ impl ProxyMetrics {
                 "zcluster_proxy_queue_bytes",
                 "Bytes of the events waiting in the queues of subscribers",
             ),
-            subscriptions: telemetry.register(
-                "zcluster_proxy_subscriptions",
-                "Subscriptions of all subscribers together",
-            ),
+            subscriptions: telemetry
+                .register("zcluster_proxy_subscriptions", "Distinct prefixes that are subscribed"),
             subscriber_matched: telemetry.register(
                 "zcluster_proxy_subscriber_events_matched",
                 "Events of topics that the peer has subscribed",

@@ -1,4 +1,4 @@
-//! Every use of libzmq. Together with `sodium` the only module that may hold `unsafe` code.
+//! Every use of libzmq, and the only module that may hold `unsafe` code.
 //!
 //! What leaves here are sockets that send and receive whole multipart messages without blocking,
 //! a poll over them, connection events, and a wake-up for the thread that polls. Nothing here

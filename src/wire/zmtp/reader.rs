@@ -13,7 +13,7 @@ const FRAMES: usize = 4;
 pub struct Message {
     /// How many frames it had.
     pub count: usize,
-    /// Where the first four are; those that were not there are empty. Meaningless when there
+    /// Where the first four are; those that were not there are empty, and all of them when there
     /// were more than four.
     pub frames: [Range<usize>; FRAMES],
     /// Where all of it is, headers included. Meaningless when there were more than four frames.
@@ -118,6 +118,8 @@ impl MessageReader {
             }
             if !header.command && self.message.count >= FRAMES {
                 self.message.count += 1;
+                // They are thrown away, and what comes may be in a shorter buffer.
+                self.message.frames = Message::default().frames;
                 self.excess = Some(Excess { left: header.body_len, last: !header.more });
                 self.drop_until(begin);
                 continue;
@@ -206,6 +208,9 @@ mod tests {
             loop {
                 match reader.next(&buffer)? {
                     Item::Message(message) => {
+                        for frame in &message.frames {
+                            assert!(frame.end <= buffer.len(), "a range of another buffer");
+                        }
                         let kept = if message.count > FRAMES { 0 } else { message.count };
                         let frames = message.frames[..kept].iter();
                         let frames: Vec<_> =

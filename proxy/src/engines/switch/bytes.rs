@@ -47,7 +47,7 @@ impl Pool {
             // One that is in use for long is somebody else's from now on.
             self.chunks.pop_front();
         }
-        if chunk.capacity() <= 2 * CHUNK {
+        if (CHUNK..=2 * CHUNK).contains(&chunk.capacity()) {
             self.chunks.push_front(chunk);
         }
     }
@@ -101,6 +101,8 @@ mod tests {
         (0..100).for_each(|_| pool.give_chunk(Arc::new(Vec::with_capacity(CHUNK))));
         (0..100).for_each(|_| pool.give_buffer(Vec::with_capacity(BUFFER)));
         pool.give_chunk(Arc::new(Vec::with_capacity(100 * CHUNK)));
+        pool.give_chunk(Arc::new(Vec::with_capacity(CHUNK / 2)));
+        assert!(pool.take_chunk().capacity() >= CHUNK);
         pool.give_buffer(Vec::with_capacity(100 * BUFFER));
         assert!(pool.chunks.len() <= KEPT_CHUNKS && pool.buffers.len() <= KEPT_BUFFERS);
     }

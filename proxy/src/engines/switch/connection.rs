@@ -12,10 +12,9 @@ use zcluster::telemetry::{CutOff, ProxySocket};
 use zcluster::wire::zmtp::{Handshake, MessageReader, SocketType, ZmtpError};
 
 use super::bytes::{CHUNK, Chunk, Pool};
-use super::delivery::Held;
+use super::delivery::{Held, Late};
 use super::peer::Peer;
 use super::router::Route;
-use super::run::Run;
 use super::settings::Settings;
 
 /// What an unfinished message may keep allocated when it is small.
@@ -49,6 +48,8 @@ pub(super) struct Connection {
     unfinished: Vec<u8>,
     /// Bytes the unfinished message takes, as far as they are known.
     need: usize,
+    /// It comes in pieces that are small beside what is there of it already.
+    trickles: bool,
     life: Life,
 }
 
@@ -81,6 +82,10 @@ impl Gone {
     /// What it counts as, and why, for people; `None` for ends that are nobody's fault.
     pub(super) fn fault(&self) -> Option<(CutOff, String)> {
         let cut_off = match self {
+            // The kernel's own heartbeat: what was sent is not acknowledged, or finds no room.
+            Gone::Io(error) if error.kind() == ErrorKind::TimedOut => {
+                return Some((CutOff::Heartbeat, "takes nothing (heartbeat_timeout)".into()));
+            }
             Gone::Closed | Gone::Io(_) => return None,
             Gone::CutOff(reason, why) => return Some((*reason, (*why).into())),
             Gone::Protocol(ZmtpError::Mechanism { .. }) => CutOff::Mechanism,
@@ -118,6 +123,7 @@ impl Connection {
             served: VecDeque::new(),
             unfinished: Vec::new(),
             need: 0,
+            trickles: false,
             life: Life { accepted: now, last: now, next_ping: None, deadline: None, ttl: None },
         }
     }
@@ -141,7 +147,7 @@ impl Connection {
     /// Reads once. Returns bytes with something complete in them, perhaps: what is left must come
     /// back through [`Connection::keep`].
     pub(super) fn read(&mut self, pool: &mut Pool, now: Instant) -> Result<Option<Chunk>, Gone> {
-        if self.need > CHUNK {
+        if self.need > CHUNK || self.trickles {
             return self.read_large(now);
         }
         let mut chunk = pool.take_chunk();
@@ -150,8 +156,10 @@ impl Connection {
         bytes.extend_from_slice(&self.unfinished);
         match self.stream.read_to(bytes) {
             Ok(0) => Err(Gone::Closed),
-            Ok(_) => {
+            Ok(read) => {
                 self.heard(now);
+                // Or each piece would cost a copy of all that is there.
+                self.trickles = read < self.unfinished.len() / 4;
                 Ok(Some(chunk))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -162,7 +170,7 @@ impl Connection {
         }
     }
 
-    /// A message larger than a chunk gets memory of its own, as it comes.
+    /// A message larger than a chunk, or one that comes slowly, gets memory of its own, as it comes.
     fn read_large(&mut self, now: Instant) -> Result<Option<Chunk>, Gone> {
         let bytes = &mut self.unfinished;
         if bytes.len() == bytes.capacity() {
@@ -178,6 +186,7 @@ impl Connection {
         if self.unfinished.len() < self.need {
             return Ok(None);
         }
+        self.trickles = false;
         Ok(Some(Arc::new(std::mem::take(&mut self.unfinished))))
     }
 
@@ -185,6 +194,7 @@ impl Connection {
     /// without which nothing is complete.
     pub(super) fn keep(&mut self, rest: &[u8], need: usize) {
         self.need = need;
+        self.trickles &= rest.len() > SPARE;
         if rest.is_empty() && self.unfinished.capacity() > SPARE {
             self.unfinished = Vec::new();
         }
@@ -252,6 +262,11 @@ impl Connection {
             life.last = now;
             life.deadline = None;
         }
+        // Our PING may wait behind what it is slow to take. One that takes nothing is found by the
+        // system (`Stream::set_user_timeout`).
+        if self.waits_to_write && matches!(self.stream, Stream::Tcp(_)) {
+            life.deadline = None;
+        }
         let is_late = life.deadline.is_some_and(|deadline| now >= deadline)
             || life.ttl.is_some_and(|ttl| now >= life.last + ttl);
         if is_late {
@@ -280,9 +295,12 @@ impl Connection {
     }
 
     /// Whether it has lately served anybody but those.
-    pub(super) fn serves_others(&mut self, these: &[(Arc<Peer>, Run)], now: Instant) -> bool {
+    pub(super) fn serves_others(&mut self, these: &[Late], now: Instant) -> bool {
         self.served.retain(|(_, at)| now.saturating_duration_since(*at) < SERVES_FOR);
         let mut recipients = self.served.iter().flat_map(|(route, _)| &route.recipients);
-        recipients.any(|one| !these.iter().any(|(peer, _)| Arc::ptr_eq(peer, one)))
+        recipients.any(|one| {
+            let is_other = !these.iter().any(|late| Arc::ptr_eq(&late.peer, one));
+            is_other && !one.lock().outbox.is_closed()
+        })
     }
 }

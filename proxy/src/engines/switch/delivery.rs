@@ -24,11 +24,18 @@ use super::peer::Peer;
 use super::router::{Route, Router};
 use super::run::Run;
 
+/// Events that a recipient has no room for.
+pub(super) struct Late {
+    pub(super) peer: Arc<Peer>,
+    run: Run,
+    /// What had left its bulk lane when that was last looked at.
+    freed: u64,
+}
+
 /// Events of a publisher that is held back.
 pub(super) struct Held {
     route: Rc<Route>,
-    /// Who has no room for what.
-    late: Vec<(Arc<Peer>, Run)>,
+    late: Vec<Late>,
     /// What comes after that.
     pub(super) then: VecDeque<(Rc<Route>, Run)>,
     /// Since when nobody has made room.
@@ -54,14 +61,14 @@ impl Delivery<'_> {
     ) {
         let mut runs = runs.into_iter();
         while let Some((route, run)) = runs.next() {
-            let late = self.hand_out(&route, &run);
-            if late.len() < route.recipients.len() {
+            let (late, has_served) = self.hand_out(&route, &run);
+            if has_served {
                 connection.serves(&route, self.now);
             }
             if late.is_empty() {
                 continue;
             }
-            let late = self.choose(connection, &route, late);
+            let late = self.choose(connection, &route, late, has_served);
             if !late.is_empty() {
                 self.hub.metrics.held.inc();
                 let then = runs.collect();
@@ -76,11 +83,9 @@ impl Delivery<'_> {
         let Some(mut held) = connection.held.take() else { return };
         let route = Rc::clone(&held.route);
         let mut made_room = false;
-        held.late.retain_mut(|(peer, run)| {
-            let before = run.messages;
-            self.push(peer, &route, run);
-            made_room |= run.messages < before;
-            run.messages > 0
+        held.late.retain_mut(|late| {
+            made_room |= self.push(&route, late);
+            late.run.messages > 0
         });
         if made_room {
             held.since = self.now;
@@ -88,12 +93,11 @@ impl Delivery<'_> {
         if held.late.is_empty() {
             self.deliver(connection, held.then);
         } else if self.now.saturating_duration_since(held.since) < self.limit(&route) {
-            self.await_room(&held.late);
             connection.held = Some(held);
         } else {
-            for (peer, run) in held.late {
-                peer.lock().is_slow = true;
-                self.give_up(&peer, &route, run);
+            for late in held.late {
+                late.peer.lock().is_slow = true;
+                self.give_up(&route, late);
             }
             self.deliver(connection, held.then);
         }
@@ -101,55 +105,66 @@ impl Delivery<'_> {
 
     /// Gives up what a publisher that is held back still has.
     pub(super) fn abandon(&mut self, held: Held) {
-        for (peer, run) in held.late {
-            self.give_up(&peer, &held.route, run);
+        for late in held.late {
+            self.give_up(&held.route, late);
         }
         for (route, run) in held.then {
-            for (peer, run) in self.hand_out(&route, &run) {
-                self.give_up(&peer, &route, run);
+            for late in self.hand_out(&route, &run).0 {
+                self.give_up(&route, late);
             }
         }
     }
 
-    /// Hands a run to all who have room. Returns who has not, and for what.
-    fn hand_out(&mut self, route: &Route, run: &Run) -> Vec<(Arc<Peer>, Run)> {
-        let mut late = Vec::new();
+    /// Hands a run to all who have room. Returns who has not, and whether anybody took all of it.
+    fn hand_out(&mut self, route: &Route, run: &Run) -> (Vec<Late>, bool) {
+        let (mut late, mut has_served) = (Vec::new(), false);
+        let is_evictable = route.when_full == WhenFull::DropOldest;
         for peer in &route.recipients {
             let mut rest = run.clone();
-            {
-                let mut state = peer.lock();
-                if state.outbox.is_closed() {
-                    continue;
-                }
-                state.books.matched += run.messages as u64;
-                let is_evictable = route.when_full == WhenFull::DropOldest;
-                state.outbox.take(route.lane, &mut rest, is_evictable, self.pool);
+            let mut state = peer.lock();
+            if state.outbox.is_closed() {
+                continue;
             }
+            state.books.matched += run.messages as u64;
+            state.outbox.take(route.lane, &mut rest, is_evictable, self.pool);
+            let freed = state.outbox.freed();
+            drop(state);
             if rest.messages < run.messages {
                 self.hub.mark(peer, self.shard);
             }
             if rest.messages > 0 {
-                late.push((Arc::clone(peer), rest));
+                late.push(Late { peer: Arc::clone(peer), run: rest, freed });
+            } else {
+                has_served = true;
             }
         }
-        late
+        (late, has_served)
     }
 
-    /// Hands on what is left of a run, as far as there is room.
-    fn push(&mut self, peer: &Peer, route: &Route, run: &mut Run) {
+    /// Hands on what there is room for by now, and asks to be told when there is room for the rest.
+    /// Whether there was any room since the last look, even if others took it.
+    fn push(&mut self, route: &Route, late: &mut Late) -> bool {
+        let Late { peer, run, freed } = late;
         let before = run.messages;
         let mut state = peer.lock();
         if state.outbox.is_closed() {
             let count = std::mem::take(&mut run.messages) as u64;
             state.books.drop_events(&route.prefix, EventDrop::Disconnected, count);
-            return;
+            return true;
         }
         let is_evictable = route.when_full == WhenFull::DropOldest;
         state.outbox.take(route.lane, run, is_evictable, self.pool);
+        if run.messages > 0 {
+            // With the lock still held: room that is made from now on is told of.
+            state.awaited_by |= 1 << self.shard;
+        }
+        let freed = std::mem::replace(freed, state.outbox.freed());
+        let made_room = run.messages < before || freed != state.outbox.freed();
         drop(state);
         if run.messages < before {
             self.hub.mark(peer, self.shard);
         }
+        made_room
     }
 
     /// Decides for those who have no room; returns those to be waited for.
@@ -157,22 +172,24 @@ impl Delivery<'_> {
         &mut self,
         connection: &mut Connection,
         route: &Route,
-        mut late: Vec<(Arc<Peer>, Run)>,
-    ) -> Vec<(Arc<Peer>, Run)> {
+        late: Vec<Late>,
+        has_served: bool,
+    ) -> Vec<Late> {
         let may_wait = route.lane == Lane::Bulk
             && !self.limit(route).is_zero()
             && (route.when_full == WhenFull::Block
-                || (late.len() == route.recipients.len()
-                    && !connection.serves_others(&late, self.now)));
+                || (!has_served && !connection.serves_others(&late, self.now)));
         let mut awaited = Vec::new();
-        for (peer, run) in late.drain(..) {
-            if may_wait && !peer.lock().is_slow {
-                awaited.push((peer, run));
+        for mut late in late {
+            if may_wait && !late.peer.lock().is_slow {
+                self.push(route, &mut late);
+                if late.run.messages > 0 {
+                    awaited.push(late);
+                }
             } else {
-                self.give_up(&peer, route, run);
+                self.give_up(route, late);
             }
         }
-        self.await_room(&awaited);
         awaited
     }
 
@@ -184,15 +201,9 @@ impl Delivery<'_> {
         }
     }
 
-    /// Asks to be told when one of those has room.
-    fn await_room(&self, late: &[(Arc<Peer>, Run)]) {
-        for (peer, _) in late {
-            peer.lock().awaited_by |= 1 << self.shard;
-        }
-    }
-
     /// Drops events that there is no room for, or older ones in their stead.
-    fn give_up(&mut self, peer: &Peer, route: &Route, mut run: Run) {
+    fn give_up(&mut self, route: &Route, late: Late) {
+        let Late { peer, mut run, .. } = late;
         let mut evicted: Vec<(BString, u64)> = Vec::new();
         let mut state = peer.lock();
         match (route.lane, route.when_full) {
@@ -217,8 +228,8 @@ impl Delivery<'_> {
         let reason = if state.outbox.is_closed() { EventDrop::Disconnected } else { reason };
         state.books.drop_events(&route.prefix, reason, run.messages as u64);
         drop(state);
-        self.account(peer, EventDrop::QueueFull, evicted);
-        self.hub.mark(peer, self.shard);
+        self.account(&peer, EventDrop::QueueFull, evicted);
+        self.hub.mark(&peer, self.shard);
     }
 
     /// Counts events that were dropped, by topic, under their prefixes.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use super::bytes::{Chunk, Pool};
+use super::bytes::{BUFFER, Chunk, Pool};
 use super::run::{Messages, Run};
 
 /// Runs from this size on are shared rather than copied, while the peer keeps up.
@@ -58,6 +58,8 @@ struct Queue {
     messages: usize,
     /// Bytes still to be sent.
     bytes: usize,
+    /// Bytes that were sent.
+    freed: u64,
 }
 
 /// Whole messages, perhaps partly sent.
@@ -112,7 +114,7 @@ fn is_small(slice: usize, chunk: &Chunk) -> bool {
 
 impl Queue {
     fn new(limits: Limits) -> Self {
-        Queue { limits, pieces: VecDeque::new(), messages: 0, bytes: 0 }
+        Queue { limits, pieces: VecDeque::new(), messages: 0, bytes: 0, freed: 0 }
     }
 
     /// How much more may be added, in messages and bytes.
@@ -126,7 +128,8 @@ impl Queue {
         self.messages += run.messages;
         self.bytes += run.len();
         if run.len() < SHARED || (is_behind && is_small(run.len(), &run.chunk)) {
-            self.copy(run.bytes(), (run.messages, run.body), is_evictable, pool);
+            let counts = (run.messages, run.body);
+            self.copy(run.bytes(), counts, is_evictable, is_behind, pool);
         } else {
             self.share(run, is_evictable);
         }
@@ -144,18 +147,29 @@ impl Queue {
     }
 
     /// Appends a copy, to the last piece if it has room.
-    fn copy(&mut self, bytes: &[u8], counts: (usize, usize), is_evictable: bool, pool: &mut Pool) {
+    ///
+    /// What is sent at once is gathered in a buffer of the pool. What waits holds little more than
+    /// it needs, also where pieces that may make room take turns with others.
+    fn copy(
+        &mut self,
+        bytes: &[u8],
+        counts: (usize, usize),
+        is_evictable: bool,
+        is_behind: bool,
+        pool: &mut Pool,
+    ) {
         if let Some(last) = self.pieces.back_mut()
             && last.is_evictable == is_evictable
             && let Bytes::Own(own) = &mut last.bytes
-            && own.capacity() - own.len() >= bytes.len()
+            && own.len() + bytes.len() <= BUFFER
         {
             own.extend_from_slice(bytes);
             last.messages += counts.0;
             last.body += counts.1;
             return;
         }
-        let mut own = pool.take_buffer(bytes.len());
+        let mut own =
+            if is_behind { Vec::with_capacity(bytes.len()) } else { pool.take_buffer(bytes.len()) };
         own.extend_from_slice(bytes);
         self.pieces.push_back(Piece {
             bytes: Bytes::Own(own),
@@ -173,7 +187,8 @@ impl Queue {
             if piece.wastes() {
                 let is_first = self.pieces.is_empty();
                 let counts = (piece.messages, piece.body);
-                self.copy(&piece.all()[piece.start..], counts, piece.is_evictable, pool);
+                let bytes = &piece.all()[piece.start..];
+                self.copy(bytes, counts, piece.is_evictable, true, pool);
                 if is_first && let Some(first) = self.pieces.front_mut() {
                     first.at = piece.at - piece.start;
                 }
@@ -233,7 +248,7 @@ impl Outbox {
         if self.is_closed || bytes.is_empty() {
             return;
         }
-        self.control.copy(bytes, (0, 0), false, pool);
+        self.control.copy(bytes, (0, 0), false, self.is_behind, pool);
         self.control.bytes += bytes.len();
     }
 
@@ -340,6 +355,7 @@ impl Outbox {
             let taken = count.min(piece.unsent().len());
             piece.at += taken;
             queue.bytes -= taken;
+            queue.freed += taken as u64;
             count -= taken;
             if !piece.unsent().is_empty() {
                 self.begun = Some(lane);
@@ -415,6 +431,11 @@ impl Outbox {
     /// What was sent so far.
     pub(super) fn sent(&self) -> Sent {
         self.sent
+    }
+
+    /// Bytes that the peer has taken out of the bulk lane so far: whether it reads at all.
+    pub(super) fn freed(&self) -> u64 {
+        self.bulk.freed
     }
 
     /// Whether at most that part of the bulk lane is in use, both in messages and bytes.
@@ -555,6 +576,19 @@ mod tests {
         assert_eq!(std::sync::Arc::strong_count(&chunk), 1, "copied");
         out.extend(send(&mut outbox, usize::MAX, &mut pool));
         assert_eq!(out, *chunk);
+    }
+
+    #[test]
+    fn what_waits_holds_little_more_than_it_needs() {
+        let limits = Limits { messages: 10_000, bytes: usize::MAX };
+        let (mut outbox, mut pool) = (Outbox::new(limits, limits), Pool::default());
+        outbox.set_behind(true, &mut pool);
+        for n in 0..10_000 {
+            // Two policies in turn.
+            outbox.take(Lane::Bulk, &mut run_of(&["x"]), n % 2 == 0, &mut pool);
+        }
+        let memory = outbox.memory(&mut ahash::AHashSet::new());
+        assert!(memory <= 2 * outbox.bytes(), "{memory} for {}", outbox.bytes());
     }
 
     #[derive(Clone, Debug)]

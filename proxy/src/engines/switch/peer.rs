@@ -16,6 +16,8 @@ use super::subscriptions::{PeerId, Text};
 
 /// How often it is told that a subscriber loses events, or that a peer sends what is refused.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// Bytes of the longest name of a node.
+const MAX_NAME: usize = 128;
 /// Counters of drops kept at hand; beyond, they are looked up anew.
 const MAX_COUNTERS: usize = 1_000;
 
@@ -45,6 +47,8 @@ pub(super) struct State {
     pub(super) awaited_by: u64,
     /// Since when it has been full, where that ends its connection.
     pub(super) full_since: Option<Instant>,
+    /// When it last took anything.
+    pub(super) last_taken: Instant,
     /// Publishers: it is not read, because nobody has room for its events.
     pub(super) is_held: bool,
     /// Publishers: bytes that may wait beyond `control_max_bytes`, because they are owed.
@@ -74,6 +78,7 @@ pub(super) struct Books {
     drop_warning: RateLimit,
     drops_to_tell: u64,
     refusal_warning: RateLimit,
+    refusals_to_tell: u64,
 }
 
 /// What the metrics know already.
@@ -108,6 +113,7 @@ impl Peer {
             drop_warning: RateLimit::new(WARNING_INTERVAL),
             drops_to_tell: 0,
             refusal_warning: RateLimit::new(WARNING_INTERVAL),
+            refusals_to_tell: 0,
         };
         let state = State {
             outbox,
@@ -115,6 +121,7 @@ impl Peer {
             is_slow: false,
             awaited_by: 0,
             full_since: None,
+            last_taken: Instant::now(),
             is_held: false,
             allowance: 0,
             has_overflown: false,
@@ -138,11 +145,19 @@ impl Peer {
 }
 
 impl Books {
-    /// What to call it.
+    /// The name of its node, or else where it comes from.
     pub(super) fn label(&self) -> &str {
         match self.name.to_str() {
             Ok(name) if !name.is_empty() => name,
             _ => &self.address,
+        }
+    }
+
+    /// Who it is, and where it comes from.
+    pub(super) fn who(&self) -> String {
+        match self.name.to_str() {
+            Ok(name) if !name.is_empty() => format!("{name} at {}", self.address),
+            _ => self.address.clone(),
         }
     }
 
@@ -185,22 +200,24 @@ impl Books {
         self.drops_to_tell += count;
         if self.drop_warning.check(Instant::now()).is_some() {
             let count = std::mem::take(&mut self.drops_to_tell);
-            let (label, address, prefix) = (self.label(), &self.address, BStr::new(&**prefix));
+            let (who, prefix) = (self.who(), BStr::new(&**prefix));
+            let reason = reason.as_str();
             log::warn!(
-                "subscriber {label} at {address} loses events ({}): {count} so far in this while, \
-                 the last for {prefix:?}",
-                reason.as_str()
+                "subscriber {who} loses events ({reason}): {count} since this was last said, the \
+                 last for {prefix:?}"
             );
         }
     }
 
-    /// Counts a message or subscription that is not passed on, and says so now and then.
-    pub(super) fn refuse(&mut self, reason: Refusal, why: &dyn std::fmt::Display) {
-        self.refused += 1;
-        self.metrics.refused(self.metrics_label(), reason).inc();
-        if let Some(more) = self.refusal_warning.check(Instant::now()) {
-            let (label, address) = (self.label(), &self.address);
-            log::warn!("refused from {label} at {address}: {why} ({more} more like this)");
+    /// Counts messages or subscriptions that are not passed on, and says so now and then; `why` is
+    /// that of the first.
+    pub(super) fn refuse(&mut self, reason: Refusal, count: u64, why: &dyn std::fmt::Display) {
+        self.refused += count;
+        self.metrics.refused(self.metrics_label(), reason).inc_by(count);
+        self.refusals_to_tell += count;
+        if self.refusal_warning.check(Instant::now()).is_some() {
+            let more = std::mem::take(&mut self.refusals_to_tell) - 1;
+            log::warn!("refused from {}: {why} ({more} more like this)", self.who());
         }
     }
 
@@ -219,12 +236,16 @@ impl Books {
 }
 
 /// The name in the id of a node: `zeromq_<name>_<host>_<pid>_<unique>` (WIRE.md §1.5). For people
-/// and metrics only: a host name with `_` in it makes it a longer one.
+/// and metrics only: a host name with `_` in it makes it a longer one. Peers say what they like:
+/// what is too long or not printable is no name.
 fn node_name(id: &[u8]) -> Option<&[u8]> {
     let mut parts = id.strip_prefix(b"zeromq_")?.rsplitn_str(4, "_");
     let (unique, pid, _host) = (parts.next()?, parts.next()?, parts.next()?);
     let is_id = unique.starts_with(b"N") && !pid.is_empty() && pid.iter().all(u8::is_ascii_digit);
-    parts.next().filter(|name| is_id && !name.is_empty())
+    let is_name = |name: &&[u8]| {
+        (1..=MAX_NAME).contains(&name.len()) && !name.iter().any(u8::is_ascii_control)
+    };
+    parts.next().filter(|name| is_id && is_name(name))
 }
 
 #[cfg(test)]
@@ -242,6 +263,8 @@ mod tests {
             ("zeromq_worker-1", None),
             ("worker-1_host1_4242_N0", None),
             ("", None),
+            ("zeromq_a\nb_host1_1_N0", None),
+            (&format!("zeromq_{}_host1_1_N0", "a".repeat(MAX_NAME + 1)), None),
         ] {
             assert_eq!(node_name(id.as_bytes()), name.map(str::as_bytes), "{id}");
         }

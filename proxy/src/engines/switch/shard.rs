@@ -3,12 +3,13 @@
 //! Each time around: read from each publisher that has sent something, once; then write to each
 //! subscriber that got something, once. The first thread accepts, for all.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashMap;
 use zcluster::net::{Event, Listener, Poller, Stream};
 use zcluster::rate_limit::KeyedRateLimit;
 use zcluster::telemetry::{CutOff, EventDrop, LabelValue, ProxySocket};
@@ -27,10 +28,15 @@ use super::subscriptions::PeerId;
 const READ_TURN: usize = 1 << 20;
 /// Bytes written to one peer before the next gets its turn.
 const WRITE_TURN: usize = 4 << 20;
+/// Reads at the end, of what is thrown away.
+const LAST_READS: usize = 16;
 /// Connections accepted before those that are there get their turn.
 const ACCEPTED_AT_A_TIME: usize = 64;
 /// How often things are looked at that no event tells of.
 const TICK: Duration = Duration::from_millis(100);
+/// Who was not run for so long finds everybody late, and the signs of life not read yet: it gives
+/// them the same time again.
+const AWAY: Duration = Duration::from_secs(1);
 /// Time without accepting after the system had no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 /// How often each kind of trouble is told.
@@ -50,8 +56,8 @@ pub(super) struct Shard {
     /// The first thread's, until the end begins.
     listeners: Vec<(Listener, ProxySocket)>,
     connections: AHashMap<PeerId, Connection>,
-    /// Publishers that are held back.
-    held: AHashSet<PeerId>,
+    /// Publishers that are held back, the one that has waited longest first.
+    held: VecDeque<PeerId>,
     pool: Pool,
     router: Router,
     mail: Vec<Mail>,
@@ -59,6 +65,8 @@ pub(super) struct Shard {
     next_thread: usize,
     accept_again: Option<Instant>,
     next_tick: Instant,
+    /// Nobody is found late before.
+    lenient_until: Instant,
     warnings: KeyedRateLimit<&'static str>,
     now: Instant,
     is_ending: bool,
@@ -95,13 +103,14 @@ impl Shard {
             poller,
             listeners,
             connections: AHashMap::new(),
-            held: AHashSet::new(),
+            held: VecDeque::new(),
             pool: Pool::default(),
             router: Router::new(Arc::clone(hub)),
             mail: Vec::new(),
             next_thread: 0,
             accept_again: None,
             next_tick: now + TICK,
+            lenient_until: now,
             warnings: KeyedRateLimit::new(WARNING_INTERVAL, 64),
             now,
             is_ending: false,
@@ -137,6 +146,9 @@ impl Shard {
             }
             self.open_mail();
             if self.now >= self.next_tick {
+                if self.now >= self.next_tick + AWAY {
+                    self.lenient_until = self.now + AWAY;
+                }
                 self.next_tick = self.now + TICK;
                 self.tick();
             }
@@ -176,7 +188,7 @@ impl Shard {
             outcome.map(|()| read)
         });
         if connection.held.is_some() {
-            self.held.insert(key);
+            self.held.push_back(key);
             connection.peer.lock().is_held = true;
             connection.update_interest(&self.poller);
         }
@@ -210,14 +222,12 @@ impl Shard {
 
     /// Tries again for publishers that are held back.
     fn retry(&mut self) {
-        for key in self.held.iter().copied().collect::<Vec<_>>() {
-            let Some(connection) = self.connections.get_mut(&key) else {
-                self.held.remove(&key);
-                continue;
-            };
+        for key in std::mem::take(&mut self.held) {
+            let Some(connection) = self.connections.get_mut(&key) else { continue };
             delivery!(self).retry(connection);
-            if connection.held.is_none() {
-                self.held.remove(&key);
+            if connection.held.is_some() {
+                self.held.push_back(key);
+            } else {
                 connection.peer.lock().is_held = false;
                 connection.set_polled(true, &self.poller);
                 connection.update_interest(&self.poller);
@@ -248,6 +258,12 @@ impl Shard {
             let sent = match connection.stream.write_pieces(&slices[..count]) {
                 Ok(sent) => sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(_) if peer.socket == ProxySocket::Frontend => {
+                    // It hears nothing any more, but what it said last is still to be read: its
+                    // end shows there.
+                    state.outbox.close(&mut |_| {});
+                    break;
+                }
                 Err(error) => return Err(Gone::Io(error)),
             };
             state.outbox.advance(sent, &mut self.pool);
@@ -255,6 +271,9 @@ impl Shard {
             written += sent;
         }
         state.outbox.set_behind(is_behind, &mut self.pool);
+        if written > 0 || !is_behind {
+            state.last_taken = self.now;
+        }
         if state.outbox.is_below(1, 2) {
             state.is_slow = false;
             state.full_since = None;
@@ -341,7 +360,7 @@ impl Shard {
     /// Ends a connection, or takes note of its end.
     fn close(&mut self, key: PeerId, gone: &Gone) {
         let Some(mut connection) = self.connections.remove(&key) else { return };
-        self.held.remove(&key);
+        self.held.retain(|held| *held != key);
         if let Some(held) = connection.held.take() {
             delivery!(self).abandon(held);
         }
@@ -374,15 +393,15 @@ impl Shard {
 
     fn tell_end(&mut self, connection: &Connection, gone: &Gone) {
         let peer = &connection.peer;
-        let label = peer.lock().books.label().to_owned();
+        let who = peer.lock().books.who();
         let metrics = &self.hub.metrics;
         let Some((reason, why)) = gone.fault() else {
             if !connection.is_open() {
                 metrics.handshakes_failed[peer.socket].inc();
             }
             match gone {
-                Gone::Io(error) => log::debug!("{label} at {}: {error}", peer.address),
-                _ => log::debug!("{label} at {} has gone", peer.address),
+                Gone::Io(error) => log::debug!("{who}: {error}"),
+                _ => log::debug!("{who} has gone"),
             }
             return;
         };
@@ -391,8 +410,7 @@ impl Shard {
         }
         metrics.cut_off[peer.socket][reason].inc();
         if let Some(more) = self.warnings.check(&reason.as_str(), self.now) {
-            let address = &peer.address;
-            log::warn!("cut off {label} at {address}: {why} ({more} more like this)");
+            log::warn!("cut off {who}: {why} ({more} more like this)");
         }
     }
 
@@ -405,6 +423,9 @@ impl Shard {
             }
         }
         self.retry();
+        if self.now < self.lenient_until {
+            return;
+        }
         let hub = Arc::clone(&self.hub);
         let mut ended = Vec::new();
         for (key, connection) in &mut self.connections {
@@ -452,13 +473,15 @@ impl Shard {
                     connection.set_polled(false, &self.poller);
                 }
             }
+            self.hub.fall_quiet();
             self.open_mail();
         }
         let waits = |connection: &Connection| {
             connection.peer.socket == ProxySocket::Backend
                 && !connection.peer.lock().outbox.is_empty()
         };
-        Instant::now() >= deadline || !self.connections.values().any(waits)
+        // What other threads read last may be for those of this one.
+        Instant::now() >= deadline || (self.hub.is_quiet() && !self.connections.values().any(waits))
     }
 
     /// Closes all connections. Returns how many events were not sent.
@@ -468,9 +491,13 @@ impl Shard {
             // An orderly end: what was written arrives even if the peer has sent what we have not
             // read, which must not become a reset.
             let _ = connection.stream.end_writing();
-            let mut rest = Vec::with_capacity(4096);
-            while matches!(connection.stream.read_to(&mut rest), Ok(1..)) {
+            // One that never stops sending is not waited for.
+            let mut rest = Vec::with_capacity(64 << 10);
+            for _ in 0..LAST_READS {
                 rest.clear();
+                if !matches!(connection.stream.read_to(&mut rest), Ok(1..)) {
+                    break;
+                }
             }
             lost += self.end_books(&connection.peer);
         }

@@ -15,6 +15,7 @@ use super::connection::{Connection, Gone, State};
 use super::delivery::Delivery;
 use super::router::Route;
 use super::run::Run;
+use super::subscriptions::Refused;
 
 /// Answers that may wait for a peer that does not read; those to further PINGs are left out.
 const MAX_ANSWERS: usize = 64 << 10;
@@ -59,13 +60,13 @@ impl Delivery<'_> {
     ) -> Result<usize, Gone> {
         // Only now: the publisher may know of a subscription since before it sent this.
         self.router.refresh();
-        let mut runs = Runs::new(chunk);
+        let (mut runs, mut refused) = (Runs::new(chunk), Refusals::default());
         let outcome = loop {
             match reader.next(chunk) {
                 Ok(Item::Message(message)) => {
                     runs.frames += message.count as u64;
-                    if let Err((reason, why)) = self.check(&message, chunk) {
-                        connection.peer.lock().books.refuse(reason, &why);
+                    if let Err(fault) = self.check(&message, chunk) {
+                        refused.add(fault);
                         continue;
                     }
                     let topic = &chunk[message.frames[0].clone()];
@@ -78,11 +79,16 @@ impl Delivery<'_> {
                     }
                     runs.add(&message);
                 }
-                Ok(Item::Command(body)) => self.answer(connection, &chunk[body])?,
+                Ok(Item::Command(body)) => {
+                    if let Err(gone) = self.answer(connection, &chunk[body]) {
+                        break Err(gone);
+                    }
+                }
                 Ok(Item::Need(need)) => break Ok(need),
                 Err(error) => break Err(Gone::Protocol(error)),
             }
         };
+        refused.tell(connection);
         let metrics = &self.hub.metrics;
         metrics.frontend.messages_received.inc_by(runs.frames);
         metrics.frontend.bytes_received.inc_by(runs.body);
@@ -95,15 +101,14 @@ impl Delivery<'_> {
     }
 
     /// Whether a message is an event to be passed on.
-    fn check(&self, message: &Message, chunk: &Chunk) -> Result<(), (Refusal, String)> {
+    fn check(&self, message: &Message, chunk: &Chunk) -> Result<(), Fault> {
         if message.count != 4 {
-            let why = format!("a message of {} frames, expected 4", message.count);
-            return Err((Refusal::FrameCount, why));
+            return Err(Fault::FrameCount(message.count));
         }
         if self.hub.settings.validate_events {
             let [_, _, format, payload] = &message.frames;
             check_event(&chunk[format.clone()], &chunk[payload.clone()])
-                .map_err(|why| (Refusal::MalformedEvent, why))?;
+                .map_err(Fault::MalformedEvent)?;
         }
         Ok(())
     }
@@ -116,6 +121,7 @@ impl Delivery<'_> {
         chunk: &Chunk,
     ) -> Result<usize, Gone> {
         let mut changes: Vec<(bool, &[u8])> = Vec::new();
+        let mut refused = Refusals::default();
         let outcome = loop {
             match reader.next(chunk) {
                 Ok(Item::Message(message)) => {
@@ -123,28 +129,35 @@ impl Delivery<'_> {
                     match (message.count, text.split_first()) {
                         (1, Some((0, text))) => changes.push((false, text)),
                         (1, Some((1, text))) => changes.push((true, text)),
-                        _ => {
-                            let why = "a message from a subscriber, which goes nowhere";
-                            connection.peer.lock().books.refuse(Refusal::UserMessage, &why);
-                        }
+                        _ => refused.add(Fault::UserMessage),
                     }
                 }
                 Ok(Item::Command(body)) => match Command::parse(&chunk[body.clone()]) {
                     Ok(Command::Subscribe(text)) => changes.push((true, text)),
                     Ok(Command::Cancel(text)) => changes.push((false, text)),
-                    _ => self.answer(connection, &chunk[body])?,
+                    _ => {
+                        if let Err(gone) = self.answer(connection, &chunk[body]) {
+                            break Err(gone);
+                        }
+                    }
                 },
                 Ok(Item::Need(need)) => break Ok(need),
                 Err(error) => break Err(Gone::Protocol(error)),
             }
         };
         if !changes.is_empty() {
-            self.take_changes(connection, &changes);
+            self.take_changes(connection, &changes, &mut refused);
         }
+        refused.tell(connection);
         outcome
     }
 
-    fn take_changes(&mut self, connection: &Connection, changes: &[(bool, &[u8])]) {
+    fn take_changes(
+        &mut self,
+        connection: &Connection,
+        changes: &[(bool, &[u8])],
+        refused: &mut Refusals,
+    ) {
         let peer = &connection.peer;
         let backend = &self.hub.metrics.backend;
         backend.messages_received.inc_by(changes.len() as u64);
@@ -158,9 +171,8 @@ impl Delivery<'_> {
                 }
             }
         }
-        let refused = self.hub.subscribe(peer, changes.iter().copied(), self.shard, self.pool);
-        for why in refused {
-            peer.lock().books.refuse(why.refusal(), &why);
+        for why in self.hub.subscribe(peer, changes.iter().copied(), self.shard, self.pool) {
+            refused.add(Fault::Subscription(why));
         }
     }
 
@@ -184,6 +196,50 @@ impl Delivery<'_> {
                 Err(Gone::Protocol(ZmtpError::Refused(reason.escape_debug().to_string())))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// Why something is not passed on.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("a message of {0} frames, expected 4")]
+    FrameCount(usize),
+    #[error("{0}")]
+    MalformedEvent(String),
+    #[error("a message from a subscriber, which goes nowhere")]
+    UserMessage,
+    #[error(transparent)]
+    Subscription(Refused),
+}
+
+impl Fault {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Fault::FrameCount(_) => Refusal::FrameCount,
+            Fault::MalformedEvent(_) => Refusal::MalformedEvent,
+            Fault::UserMessage => Refusal::UserMessage,
+            Fault::Subscription(why) => why.refusal(),
+        }
+    }
+}
+
+/// What of a chunk was not passed on. Counted once a chunk: who sends nothing else must not cost
+/// the others more than who sends events.
+#[derive(Default)]
+struct Refusals(Vec<(Fault, u64)>);
+
+impl Refusals {
+    fn add(&mut self, fault: Fault) {
+        match self.0.iter_mut().find(|(first, _)| first.refusal() == fault.refusal()) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((fault, 1)),
+        }
+    }
+
+    fn tell(self, connection: &Connection) {
+        for (fault, count) in self.0 {
+            connection.peer.lock().books.refuse(fault.refusal(), count, &fault);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the engine tells of itself: metrics that are summed up now and then, `/status`, health.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ahash::AHashSet;
 use serde_json::{Value, json};
@@ -8,6 +9,9 @@ use zcluster::gateway::Health;
 
 use super::hub::Hub;
 use super::peer::{Peer, State};
+
+/// One that is full and has taken nothing for so long does not read at all.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// Brings the metrics up to date that are sums over all peers.
 pub(super) fn publish(hub: &Hub) {
@@ -66,8 +70,17 @@ pub(super) fn status(hub: &Hub) -> Value {
     })
 }
 
+/// How a subscriber fares, in a word.
 fn word(state: &State) -> &'static str {
-    if state.is_slow || state.full_since.is_some() { "slow" } else { "ok" }
+    let is_full = !state.outbox.is_below(63, 64);
+    let troubled = is_full || state.is_slow || state.full_since.is_some();
+    if !troubled {
+        "ok"
+    } else if state.last_taken.elapsed() >= STALLED_AFTER {
+        "stalled"
+    } else {
+        "slow"
+    }
 }
 
 /// All whose handshake is complete.

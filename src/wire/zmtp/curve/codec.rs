@@ -6,7 +6,7 @@
 use super::super::frame::{COMMAND, MORE, header};
 use super::super::{FrameHeader, ZmtpError};
 use super::{Fields, counted_nonce};
-use crate::sodium::{BoxKey, MAC_SIZE};
+use zmq_sys::sodium::{BoxKey, MAC_SIZE};
 
 /// What the body of an encrypted frame begins with.
 const NAME: &[u8; 8] = b"\x07MESSAGE";

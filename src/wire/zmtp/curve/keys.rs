@@ -6,7 +6,7 @@ use std::str::FromStr;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::sodium::{self, KEY_SIZE, SecretBytes};
+use zmq_sys::sodium::{self, KEY_SIZE, SecretBytes};
 
 /// Characters of a key in Z85.
 const TEXT_SIZE: usize = 40;

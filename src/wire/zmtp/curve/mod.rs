@@ -15,6 +15,8 @@
 //! what was recorded. Each box has a nonce of its own: in HELLO, INITIATE, READY and MESSAGE it is
 //! a prefix and a number that each side counts up, in the others a prefix and 16 random bytes.
 
+#[cfg(test)]
+mod box_tests;
 mod client;
 mod codec;
 mod keys;
@@ -28,7 +30,7 @@ pub use keys::{BadKey, KeyPair, PublicKey, SecretKey};
 pub(super) use client::Client;
 pub(super) use server::{Server, Welcomed};
 
-use crate::sodium::NONCE_SIZE;
+use zmq_sys::sodium::NONCE_SIZE;
 
 /// The name of the mechanism in greetings.
 pub(super) const CURVE: &str = "CURVE";

@@ -8,7 +8,7 @@ use super::super::handshake::{MAX_READY, peer_type};
 use super::super::{SocketType, ZmtpError};
 use super::codec::CurveCodec;
 use super::{COOKIE_SIZE, Fields, KeyPair, PublicKey, SecretKey, counted_nonce, random_nonce};
-use crate::sodium::{self, BoxKey, KEY_SIZE};
+use zmq_sys::sodium::{self, BoxKey, KEY_SIZE};
 
 /// Bytes of the only HELLO there is.
 const HELLO_SIZE: u64 = 200;

@@ -12,21 +12,20 @@ use libsodium_sys as sodium;
 use zeroize::Zeroizing;
 
 /// Bytes of a key of any kind.
-pub(crate) const KEY_SIZE: usize = 32;
+pub const KEY_SIZE: usize = 32;
 /// Bytes of a nonce.
-pub(crate) const NONCE_SIZE: usize = 24;
+pub const NONCE_SIZE: usize = 24;
 /// Bytes by which a box is larger than what is in it.
-pub(crate) const MAC_SIZE: usize = 16;
+pub const MAC_SIZE: usize = 16;
 
 /// A secret, wiped when it is dropped. On the heap, so that moving it leaves no copies behind.
-pub(crate) type SecretBytes = Box<Zeroizing<[u8; KEY_SIZE]>>;
+pub type SecretBytes = Box<Zeroizing<[u8; KEY_SIZE]>>;
 
 /// Makes libsodium choose its implementations and open its source of randomness.
 fn initialise() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: takes nothing, and may be called at any time from any thread.
-        #[allow(unsafe_code)]
         let answer = unsafe { sodium::sodium_init() };
         // It only fails where the system has no randomness, and there libsodium aborts by itself.
         assert!(answer >= 0, "libsodium cannot be initialised");
@@ -34,21 +33,19 @@ fn initialise() {
 }
 
 /// Fills `bytes` with randomness that is good enough for keys.
-pub(crate) fn random(bytes: &mut [u8]) {
+pub fn random(bytes: &mut [u8]) {
     initialise();
     // SAFETY: `bytes` is writable for the length that is given.
-    #[allow(unsafe_code)]
     unsafe {
         sodium::randombytes_buf(bytes.as_mut_ptr().cast(), bytes.len());
     }
 }
 
 /// The public key that belongs to a secret one.
-pub(crate) fn public_key(secret: &[u8; KEY_SIZE]) -> [u8; KEY_SIZE] {
+pub fn public_key(secret: &[u8; KEY_SIZE]) -> [u8; KEY_SIZE] {
     initialise();
     let mut public = [0; KEY_SIZE];
     // SAFETY: both are arrays of the 32 bytes that the function reads and writes.
-    #[allow(unsafe_code)]
     let answer = unsafe { sodium::crypto_scalarmult_base(public.as_mut_ptr(), secret.as_ptr()) };
     // Every 32 bytes are a secret key.
     debug_assert_eq!(answer, 0);
@@ -56,7 +53,7 @@ pub(crate) fn public_key(secret: &[u8; KEY_SIZE]) -> [u8; KEY_SIZE] {
 }
 
 /// What two sides share once each has the other's public key; wiped when it is dropped.
-pub(crate) struct BoxKey(SecretBytes);
+pub struct BoxKey(SecretBytes);
 
 impl fmt::Debug for BoxKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,11 +64,10 @@ impl fmt::Debug for BoxKey {
 impl BoxKey {
     /// The key for boxes between the owner of `secret` and the owner of `public`. `None` for the
     /// few public keys with which everybody would get the same.
-    pub(crate) fn new(public: &[u8; KEY_SIZE], secret: &[u8; KEY_SIZE]) -> Option<Self> {
+    pub fn new(public: &[u8; KEY_SIZE], secret: &[u8; KEY_SIZE]) -> Option<Self> {
         initialise();
         let mut key = SecretBytes::default();
         // SAFETY: all three are arrays of the 32 bytes that the function reads and writes.
-        #[allow(unsafe_code)]
         let answer = unsafe {
             sodium::crypto_box_beforenm(key.as_mut_ptr(), public.as_ptr(), secret.as_ptr())
         };
@@ -81,11 +77,10 @@ impl BoxKey {
     /// Encrypts `message` where it is, and returns what proves that it is genuine. A nonce is
     /// never used twice.
     #[inline]
-    pub(crate) fn seal(&self, nonce: &[u8; NONCE_SIZE], message: &mut [u8]) -> [u8; MAC_SIZE] {
+    pub fn seal(&self, nonce: &[u8; NONCE_SIZE], message: &mut [u8]) -> [u8; MAC_SIZE] {
         let mut mac = [0; MAC_SIZE];
         // SAFETY: the message is readable and writable for its length, and may be the same as the
         // result; the others are arrays of the sizes that the function reads and writes.
-        #[allow(unsafe_code)]
         let answer = unsafe {
             sodium::crypto_box_detached_afternm(
                 message.as_mut_ptr(),
@@ -105,7 +100,7 @@ impl BoxKey {
     /// then nothing was written.
     #[inline]
     #[must_use]
-    pub(crate) fn open(
+    pub fn open(
         &self,
         nonce: &[u8; NONCE_SIZE],
         mac: &[u8; MAC_SIZE],
@@ -115,7 +110,6 @@ impl BoxKey {
         assert_eq!(sealed.len(), message.len(), "a box and its message are of one length");
         // SAFETY: both slices are valid for the one length, as just checked; the others are arrays
         // of the sizes that the function reads.
-        #[allow(unsafe_code)]
         let answer = unsafe {
             sodium::crypto_box_open_detached_afternm(
                 message.as_mut_ptr(),
@@ -130,7 +124,7 @@ impl BoxKey {
     }
 
     /// A box as it is sent: the proof, then the message.
-    pub(crate) fn seal_to_vec(&self, nonce: &[u8; NONCE_SIZE], message: &[u8]) -> Vec<u8> {
+    pub fn seal_to_vec(&self, nonce: &[u8; NONCE_SIZE], message: &[u8]) -> Vec<u8> {
         let mut sealed = [&[0; MAC_SIZE], message].concat();
         let mac = self.seal(nonce, &mut sealed[MAC_SIZE..]);
         sealed[..MAC_SIZE].copy_from_slice(&mac);
@@ -138,65 +132,9 @@ impl BoxKey {
     }
 
     /// What is in a box as it was received; `None` when that is too short or not genuine.
-    pub(crate) fn open_to_vec(&self, nonce: &[u8; NONCE_SIZE], sealed: &[u8]) -> Option<Vec<u8>> {
+    pub fn open_to_vec(&self, nonce: &[u8; NONCE_SIZE], sealed: &[u8]) -> Option<Vec<u8>> {
         let (mac, sealed) = sealed.split_first_chunk()?;
         let mut message = vec![0; sealed.len()];
         self.open(nonce, mac, sealed, &mut message).then_some(message)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two sides, each with its secret key and its public key.
-    fn pair() -> [(SecretBytes, [u8; KEY_SIZE]); 2] {
-        [(); 2].map(|()| {
-            let mut secret = SecretBytes::default();
-            random(&mut secret[..]);
-            let public = public_key(&secret);
-            (secret, public)
-        })
-    }
-
-    #[test]
-    fn both_sides_open_what_the_other_sealed_and_nothing_else() {
-        let [(a, public_a), (b, public_b)] = pair();
-        let ours = BoxKey::new(&public_b, &a).unwrap();
-        let theirs = BoxKey::new(&public_a, &b).unwrap();
-        for message in [&b""[..], b"x", &[7; 1000]] {
-            let sealed = ours.seal_to_vec(&[1; NONCE_SIZE], message);
-            assert_eq!(sealed.len(), message.len() + MAC_SIZE);
-            assert_eq!(theirs.open_to_vec(&[1; NONCE_SIZE], &sealed).unwrap(), message);
-            assert_eq!(theirs.open_to_vec(&[2; NONCE_SIZE], &sealed), None);
-            for at in 0..sealed.len() {
-                let mut forged = sealed.clone();
-                forged[at] ^= 0x80;
-                assert_eq!(theirs.open_to_vec(&[1; NONCE_SIZE], &forged), None);
-            }
-            assert_eq!(theirs.open_to_vec(&[1; NONCE_SIZE], &sealed[..15]), None);
-        }
-    }
-
-    // The first test vector of the NaCl paper's `crypto_box`, section 10.
-    #[test]
-    fn keys_are_those_of_nacl() {
-        let alice = [
-            0x77, 0x07, 0x6d, 0x0a, 0x73, 0x18, 0xa5, 0x7d, 0x3c, 0x16, 0xc1, 0x72, 0x51, 0xb2,
-            0x66, 0x45, 0xdf, 0x4c, 0x2f, 0x87, 0xeb, 0xc0, 0x99, 0x2a, 0xb1, 0x77, 0xfb, 0xa5,
-            0x1d, 0xb9, 0x2c, 0x2a,
-        ];
-        assert_eq!(public_key(&alice)[..6], [0x85, 0x20, 0xf0, 0x09, 0x89, 0x30]);
-    }
-
-    #[test]
-    fn weak_keys_and_secrets_in_debug() {
-        let [(secret, public), _] = pair();
-        assert!(BoxKey::new(&[0; KEY_SIZE], &secret).is_none());
-        let mut one = [0; KEY_SIZE];
-        one[0] = 1;
-        assert!(BoxKey::new(&one, &secret).is_none());
-        let key = BoxKey::new(&public, &secret).unwrap();
-        assert_eq!(format!("{key:?}"), "<secret>");
     }
 }
