@@ -4,8 +4,8 @@
 //! events are dropped and counted, or their publisher is held back, that is not read, until there
 //! is room. It is held back with `block`, and else only where *nobody* whom it serves has room,
 //! for up to `patience`: nobody who reads waits for one who does not, and a burst to subscribers
-//! that all read is paced rather than lost. Who made no room in that time is slow: nobody waits
-//! for it until half of its queue is gone.
+//! that all read is paced rather than lost. Who did not take a certain part of its queue in that
+//! time is slow: nobody waits for it until half of its queue is gone.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -28,8 +28,6 @@ use super::run::Run;
 pub(super) struct Late {
     pub(super) peer: Arc<Peer>,
     run: Run,
-    /// What had left its bulk lane when that was last looked at.
-    freed: u64,
 }
 
 /// Events of a publisher that is held back.
@@ -38,8 +36,13 @@ pub(super) struct Held {
     late: Vec<Late>,
     /// What comes after that.
     pub(super) then: VecDeque<(Rc<Route>, Run)>,
-    /// Since when nobody has made room.
-    since: Instant,
+}
+
+impl Held {
+    /// Who is waited for.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.late.iter().map(|late| &late.peer)
+    }
 }
 
 /// The means of delivery of one thread.
@@ -72,7 +75,7 @@ impl Delivery<'_> {
             if !late.is_empty() {
                 self.hub.metrics.held.inc();
                 let then = runs.collect();
-                connection.held = Some(Held { route, late, then, since: self.now });
+                connection.held = Some(Held { route, late, then });
                 return;
             }
         }
@@ -82,24 +85,11 @@ impl Delivery<'_> {
     pub(super) fn retry(&mut self, connection: &mut Connection) {
         let Some(mut held) = connection.held.take() else { return };
         let route = Rc::clone(&held.route);
-        let mut made_room = false;
-        held.late.retain_mut(|late| {
-            made_room |= self.push(&route, late);
-            late.run.messages > 0
-        });
-        if made_room {
-            held.since = self.now;
-        }
+        held.late = self.await_room(&route, held.late);
         if held.late.is_empty() {
             self.deliver(connection, held.then);
-        } else if self.now.saturating_duration_since(held.since) < self.limit(&route) {
-            connection.held = Some(held);
         } else {
-            for late in held.late {
-                late.peer.lock().is_slow = true;
-                self.give_up(&route, late);
-            }
-            self.deliver(connection, held.then);
+            connection.held = Some(held);
         }
     }
 
@@ -127,13 +117,12 @@ impl Delivery<'_> {
             }
             state.books.matched += run.messages as u64;
             state.outbox.take(route.lane, &mut rest, is_evictable, self.pool);
-            let freed = state.outbox.freed();
             drop(state);
             if rest.messages < run.messages {
                 self.hub.mark(peer, self.shard);
             }
             if rest.messages > 0 {
-                late.push(Late { peer: Arc::clone(peer), run: rest, freed });
+                late.push(Late { peer: Arc::clone(peer), run: rest });
             } else {
                 has_served = true;
             }
@@ -142,29 +131,39 @@ impl Delivery<'_> {
     }
 
     /// Hands on what there is room for by now, and asks to be told when there is room for the rest.
-    /// Whether there was any room since the last look, even if others took it.
-    fn push(&mut self, route: &Route, late: &mut Late) -> bool {
-        let Late { peer, run, freed } = late;
-        let before = run.messages;
-        let mut state = peer.lock();
-        if state.outbox.is_closed() {
-            let count = std::mem::take(&mut run.messages) as u64;
-            state.books.drop_events(&route.prefix, EventDrop::Disconnected, count);
-            return true;
+    /// Who had time enough to make some is slow, and gets no more of it. Returns who is still to be
+    /// waited for.
+    fn await_room(&mut self, route: &Route, late: Vec<Late>) -> Vec<Late> {
+        let (limit, is_evictable) = (self.limit(route), route.when_full == WhenFull::DropOldest);
+        let mut awaited = Vec::new();
+        for mut late in late {
+            let Late { peer, run } = &mut late;
+            let before = run.messages;
+            let mut state = peer.lock();
+            if state.outbox.is_closed() {
+                let count = run.messages as u64;
+                state.books.drop_events(&route.prefix, EventDrop::Disconnected, count);
+                continue;
+            }
+            state.outbox.take(route.lane, run, is_evictable, self.pool);
+            if run.messages < before {
+                self.hub.mark(peer, self.shard);
+            }
+            if run.messages == 0 {
+                continue;
+            }
+            if self.now.saturating_duration_since(state.idle_since(self.now)) < limit {
+                // With the lock still held: room that is made from now on is told of.
+                state.awaited_by |= 1 << self.shard;
+                drop(state);
+                awaited.push(late);
+            } else {
+                state.is_slow = true;
+                drop(state);
+                self.give_up(route, late);
+            }
         }
-        let is_evictable = route.when_full == WhenFull::DropOldest;
-        state.outbox.take(route.lane, run, is_evictable, self.pool);
-        if run.messages > 0 {
-            // With the lock still held: room that is made from now on is told of.
-            state.awaited_by |= 1 << self.shard;
-        }
-        let freed = std::mem::replace(freed, state.outbox.freed());
-        let made_room = run.messages < before || freed != state.outbox.freed();
-        drop(state);
-        if run.messages < before {
-            self.hub.mark(peer, self.shard);
-        }
-        made_room
+        awaited
     }
 
     /// Decides for those who have no room; returns those to be waited for.
@@ -180,17 +179,14 @@ impl Delivery<'_> {
             && (route.when_full == WhenFull::Block
                 || (!has_served && !connection.serves_others(&late, self.now)));
         let mut awaited = Vec::new();
-        for mut late in late {
+        for late in late {
             if may_wait && !late.peer.lock().is_slow {
-                self.push(route, &mut late);
-                if late.run.messages > 0 {
-                    awaited.push(late);
-                }
+                awaited.push(late);
             } else {
                 self.give_up(route, late);
             }
         }
-        awaited
+        self.await_room(route, awaited)
     }
 
     fn limit(&self, route: &Route) -> Duration {
@@ -203,7 +199,7 @@ impl Delivery<'_> {
 
     /// Drops events that there is no room for, or older ones in their stead.
     fn give_up(&mut self, route: &Route, late: Late) {
-        let Late { peer, mut run, .. } = late;
+        let Late { peer, mut run } = late;
         let mut evicted: Vec<(BString, u64)> = Vec::new();
         let mut state = peer.lock();
         match (route.lane, route.when_full) {

@@ -58,8 +58,14 @@ struct Queue {
     messages: usize,
     /// Bytes still to be sent.
     bytes: usize,
-    /// Bytes that were sent.
-    freed: u64,
+    freed: Freed,
+}
+
+/// What has left a lane by being sent: bytes, and messages in whole pieces.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Freed {
+    bytes: u64,
+    messages: u64,
 }
 
 /// Whole messages, perhaps partly sent.
@@ -114,7 +120,7 @@ fn is_small(slice: usize, chunk: &Chunk) -> bool {
 
 impl Queue {
     fn new(limits: Limits) -> Self {
-        Queue { limits, pieces: VecDeque::new(), messages: 0, bytes: 0, freed: 0 }
+        Queue { limits, pieces: VecDeque::new(), messages: 0, bytes: 0, freed: Freed::default() }
     }
 
     /// How much more may be added, in messages and bytes.
@@ -355,7 +361,7 @@ impl Outbox {
             let taken = count.min(piece.unsent().len());
             piece.at += taken;
             queue.bytes -= taken;
-            queue.freed += taken as u64;
+            queue.freed.bytes += taken as u64;
             count -= taken;
             if !piece.unsent().is_empty() {
                 self.begun = Some(lane);
@@ -363,6 +369,7 @@ impl Outbox {
             }
             let (messages, body) = (piece.messages, piece.body);
             queue.messages -= messages;
+            queue.freed.messages += messages as u64;
             if let Some(Piece { bytes: Bytes::Own(bytes), .. }) = queue.pieces.pop_front() {
                 pool.give_buffer(bytes);
             }
@@ -433,9 +440,18 @@ impl Outbox {
         self.sent
     }
 
-    /// Bytes that the peer has taken out of the bulk lane so far: whether it reads at all.
-    pub(super) fn freed(&self) -> u64 {
+    /// What has left the bulk lane so far.
+    pub(super) fn freed(&self) -> Freed {
         self.bulk.freed
+    }
+
+    /// Whether a 64th of the bulk lane has been sent since, or all that was in it.
+    pub(super) fn has_made_room_since(&self, before: Freed) -> bool {
+        let Queue { limits, freed, pieces, .. } = &self.bulk;
+        let is_part = |freed: u64, limit: usize| freed > 0 && freed >= limit as u64 / 64;
+        pieces.is_empty()
+            || is_part(freed.bytes - before.bytes, limits.bytes)
+            || is_part(freed.messages - before.messages, limits.messages)
     }
 
     /// Whether at most that part of the bulk lane is in use, both in messages and bytes.

@@ -11,7 +11,7 @@ use zcluster::telemetry::{
     Counter, EventDrop, LabelValue, ProxyMetrics, ProxySocket, Refusal, SubscriberCounters,
 };
 
-use super::outbox::Outbox;
+use super::outbox::{Freed, Outbox};
 use super::subscriptions::{PeerId, Text};
 
 /// How often it is told that a subscriber loses events, or that a peer sends what is refused.
@@ -45,6 +45,9 @@ pub(super) struct State {
     pub(super) is_slow: bool,
     /// Threads that hold publishers back until it has room, as bits.
     pub(super) awaited_by: u64,
+    /// Once it has no room for what a publisher waits with: since when it has not taken enough to
+    /// count as reading, and what had left its bulk lane by then.
+    idle: Option<(Instant, Freed)>,
     /// Since when it has been full, where that ends its connection.
     pub(super) full_since: Option<Instant>,
     /// When it last took anything.
@@ -120,6 +123,7 @@ impl Peer {
             books,
             is_slow: false,
             awaited_by: 0,
+            idle: None,
             full_since: None,
             last_taken: Instant::now(),
             is_held: false,
@@ -141,6 +145,21 @@ impl Peer {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics with the lock, and if: numbers are at worst those of before.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Since when it has not taken enough to count as reading, now that it has no room.
+    pub(super) fn idle_since(&mut self, now: Instant) -> Instant {
+        self.look_whether_it_reads();
+        self.idle.get_or_insert((now, self.outbox.freed())).0
+    }
+
+    /// Takes note where it has taken enough.
+    pub(super) fn look_whether_it_reads(&mut self) {
+        if self.idle.is_some_and(|(_, before)| self.outbox.has_made_room_since(before)) {
+            self.idle = None;
+        }
     }
 }
 

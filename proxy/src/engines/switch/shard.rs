@@ -274,6 +274,7 @@ impl Shard {
         if written > 0 || !is_behind {
             state.last_taken = self.now;
         }
+        state.look_whether_it_reads();
         if state.outbox.is_below(1, 2) {
             state.is_slow = false;
             state.full_since = None;
@@ -422,6 +423,15 @@ impl Shard {
                 let _ = self.poller.change(listener, key, true, false);
             }
         }
+        // The system tells of room only once there is much of it. Whoever reads is no reason to
+        // lose patience before.
+        for key in &self.held {
+            let held = self.connections.get(key).and_then(|connection| connection.held.as_ref());
+            for peer in held.iter().flat_map(|held| held.awaited()) {
+                self.hub.mark(peer, self.index);
+            }
+        }
+        self.open_mail();
         self.retry();
         if self.now < self.lenient_until {
             return;
