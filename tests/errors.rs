@@ -230,11 +230,16 @@ fn encryption_is_refused_rather_than_left_out() {
          curve_client_publickey = {public:?}\ncurve_client_secretkey = {secret:?}"
     );
     let cluster = Cluster::new(NODES, &options);
-    for daemon in DAEMONS {
+    for daemon in ["zcluster-node", "zcluster-logger"] {
         let ended = run_to_end(command(daemon).args(good_args(daemon, &cluster)));
         assert_told(&ended, CONFIG, &["CURVE", "not supported"]);
         assert!(!ended.stderr.contains(secret), "{}", ended.stderr);
     }
+    // The broker encrypts, where it has the keys for that.
+    let only_clients = options.replace("curve_server_secretkey", "# curve_server_secretkey");
+    let cluster = Cluster::new(NODES, &only_clients);
+    let ended = run_to_end(command("zcluster-proxy").args(good_args("zcluster-proxy", &cluster)));
+    assert_told(&ended, CONFIG, &["curve_server_secretkey", "refusing to speak in the clear"]);
 }
 
 on_both_engines!(ports_that_are_taken, addresses_this_machine_does_not_have);
