@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use support::{PATIENCE, wait_for};
+use support::{Cluster, PATIENCE, wait_for};
 use zcluster::transport::{
     ConnectionEventKind, Context, CurveOptions, Heartbeat, Monitor, Socket, SocketKind,
     SocketOptions, ZapHandler, ZapRequest,
@@ -442,4 +442,52 @@ fn the_zap_handler_decides_between_sockets_of_libzmq() {
     let request = |key: &KeyPair| ZapRequest { key: *key.public(), address: "127.0.0.1".into() };
     let asked = asked.lock().unwrap();
     assert!(asked.contains(&request(&keys.stranger)) && asked.contains(&request(&keys.client)));
+}
+
+#[test]
+fn a_broker_with_keys_lets_in_who_has_the_client_key() {
+    let keys = Keys::new();
+    let text = |key: &KeyPair| key.secret().expose_text();
+    let options = format!(
+        "curve_server_secretkey = \"{}\"\ncurve_client_publickey = \"{}\"",
+        text(&keys.server).as_str(),
+        keys.client.public(),
+    );
+    // Though the layout asks for engine switch, as it does unless it says otherwise.
+    let cluster = Cluster::new(&[("manager", "manager")], &options);
+    let mut proxy = cluster.proxy();
+    assert_eq!(proxy.ready["engine"], "zmq");
+    proxy.wait_stderr("CURVE keys are set: events are forwarded by engine zmq");
+
+    let context = Context::new(1).unwrap();
+    let connect = |kind, options: &SocketOptions, endpoint: &str| {
+        let socket = Socket::new(&context, kind, options).unwrap();
+        socket.connect(&proxy.endpoint(endpoint)).unwrap();
+        socket
+    };
+    let publisher = connect(SocketKind::Xpub, &keys.client(), "xsub");
+    let strangers = [
+        SocketOptions::default(),
+        client(&keys.stranger, keys.server.public()),
+        client(&keys.client, keys.stranger.public()),
+    ];
+    let refused = strangers.each_ref().map(|options| {
+        let socket = connect(SocketKind::Xsub, options, "xpub");
+        assert!(socket.try_send(&[b"\x01"]).unwrap());
+        socket
+    });
+    let subscriber = connect(SocketKind::Xsub, &keys.client(), "xpub");
+    assert!(subscriber.try_send(&[b"\x01topic"]).unwrap());
+    let seen = wait_for("the subscription", || publisher.try_receive().unwrap());
+    assert_eq!(*seen.frames[0], *b"\x01topic", "and none of a stranger");
+
+    let event: [&[u8]; 4] = [b"topic", b"sender", b"broker-bin-v1", b"payload"];
+    assert!(publisher.try_send(&event).unwrap());
+    let got = wait_for("the event", || subscriber.try_receive().unwrap());
+    assert_eq!(got.frames.len(), 4);
+    proxy.wait_metric("zcluster_proxy_handshakes_failed_total", 1.0);
+    assert!(refused.iter().all(|socket| socket.try_receive().unwrap().is_none()));
+    let stderr = proxy.stderr();
+    assert!(!stderr.contains(text(&keys.server).as_str()), "{stderr}");
+    proxy.stop();
 }

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::net::TcpListener;
 
-use support::{Cluster, Ended, NodeSpec, command, run_to_end};
+use support::{Cluster, Ended, Engine, NodeSpec, command, run_to_end};
 
 const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
@@ -163,8 +163,7 @@ fn the_wrong_program_for_a_node() {
     }
 }
 
-#[test]
-fn ports_that_are_taken() {
+fn ports_that_are_taken(engine: Engine) {
     // Each of them is somebody else's now.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -180,7 +179,7 @@ fn ports_that_are_taken() {
         ("zcluster-logger", none, Some(("logger-1", "port"))),
     ];
     for (daemon, options, edit) in cases {
-        let cluster = Cluster::new(NODES, &options);
+        let cluster = Cluster::on(engine, NODES, &options);
         if let Some((what, value)) = edit {
             edit_layout(&cluster, |text| set(&text, what, value, port));
         }
@@ -213,10 +212,9 @@ fn set(text: &str, what: &str, value: &str, port: u16) -> String {
     out
 }
 
-#[test]
-fn addresses_this_machine_does_not_have() {
+fn addresses_this_machine_does_not_have(engine: Engine) {
     // TEST-NET-1: nobody has it.
-    let cluster = Cluster::new(NODES, "");
+    let cluster = Cluster::on(engine, NODES, "");
     edit_layout(&cluster, |text| text.replacen("tcp://127.0.0.1", "tcp://192.0.2.1", 1));
     let ended = run_to_end(command("zcluster-proxy").args(good_args("zcluster-proxy", &cluster)));
     assert_told(&ended, UNAVAILABLE, &["tcp://192.0.2.1", "this machine has no such address"]);
@@ -232,9 +230,16 @@ fn encryption_is_refused_rather_than_left_out() {
          curve_client_publickey = {public:?}\ncurve_client_secretkey = {secret:?}"
     );
     let cluster = Cluster::new(NODES, &options);
-    for daemon in DAEMONS {
+    for daemon in ["zcluster-node", "zcluster-logger"] {
         let ended = run_to_end(command(daemon).args(good_args(daemon, &cluster)));
         assert_told(&ended, CONFIG, &["CURVE", "not supported"]);
         assert!(!ended.stderr.contains(secret), "{}", ended.stderr);
     }
+    // The broker encrypts, where it has the keys for that.
+    let only_clients = options.replace("curve_server_secretkey", "# curve_server_secretkey");
+    let cluster = Cluster::new(NODES, &only_clients);
+    let ended = run_to_end(command("zcluster-proxy").args(good_args("zcluster-proxy", &cluster)));
+    assert_told(&ended, CONFIG, &["curve_server_secretkey", "refusing to speak in the clear"]);
 }
+
+on_both_engines!(ports_that_are_taken, addresses_this_machine_does_not_have);

@@ -88,7 +88,9 @@ fn many_publishers_to_one_subscriber_take_turns() {
         let mut sources: Vec<Source> = (0..PUBLISHERS)
             .map(|n| Source::connect(&proxy, &format!("source-{n}"), SIZE))
             .collect();
-        sources.iter_mut().for_each(|source| source.wait_subscription(TOPIC));
+        for source in &mut sources {
+            source.wait_subscription(TOPIC);
+        }
         let total = PUBLISHERS as u64 * COUNT;
         std::thread::scope(|scope| {
             for source in &mut sources {
@@ -112,7 +114,8 @@ fn a_message_may_trickle_in() {
     let mut sink = Sink::connect_nameless(&proxy, &[b"slow"]);
     let mut publisher = ZmtpPeer::connect(&proxy.endpoint("xsub"), SocketType::Pub, 1);
     while publisher.receive().unwrap().subscription() != Some((true, b"slow")) {}
-    let frames: [&[u8]; 4] = [b"slow", b"sender", b"broker-bin-v1", &[b'x'; 200_000]];
+    let payload = vec![b'x'; 200_000];
+    let frames: [&[u8]; 4] = [b"slow", b"sender", b"broker-bin-v1", &payload];
     for size in [100_000, 5_000, 700] {
         let bytes = message(&frames);
         for piece in bytes.chunks(size) {

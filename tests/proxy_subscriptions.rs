@@ -17,6 +17,9 @@ const NODES: &[NodeSpec<'static>] = &[("manager", "manager")];
 /// behind everything else.
 const MARKER: &[u8] = b"\xff\xff\xff";
 
+/// The topic of one that is always there.
+const WITNESS: &[u8] = b"\xff\xff\xffwitness";
+
 /// Who publishes: every kind of peer that may.
 const PUBLISHERS: [PublisherKind; 4] =
     [PublisherKind::Xpub, PublisherKind::Pub, PublisherKind::Zmtp30, PublisherKind::Zmtp31];
@@ -60,6 +63,8 @@ use Step::{Event, Late, Leave, Sub, Unsub};
 struct Bus {
     kinds: [SubscriberKind; 2],
     publishers: Vec<Publisher>,
+    /// Gets the last event of each round, when all before it have been handed out.
+    witness: ZmtpPeer,
     subscribers: BTreeMap<Who, Subscriber>,
     /// Makes markers and events unique.
     number: u64,
@@ -81,10 +86,18 @@ impl Bus {
         let cluster = Cluster::on(engine, NODES, "proxy_io_threads = 1");
         let proxy = cluster.proxy();
         let endpoint = proxy.endpoint("xsub");
-        let publishers = PUBLISHERS.map(|kind| Publisher::connect(kind, &endpoint)).into();
+        let mut publishers: Vec<_> =
+            PUBLISHERS.map(|kind| Publisher::connect(kind, &endpoint)).into();
+        let mut witness = ZmtpPeer::connect(&proxy.endpoint("xpub"), SocketType::Sub, 1);
+        witness.subscribe(true, WITNESS);
+        wait_for("PUB to get a subscription", || {
+            publishers[BLIND].send(&[WITNESS, b"sender", b"format", b""]);
+            witness.try_receive()
+        });
         Bus {
             kinds,
             publishers,
+            witness,
             subscribers: BTreeMap::new(),
             number: 0,
             last_marker: None,
@@ -201,6 +214,8 @@ impl Bus {
             for who in self.subscribers.keys() {
                 send(&Self::own_topic(*who));
             }
+            send(WITNESS);
+            while self.witness.receive_message().unwrap()[3] != number {}
             for (who, subscriber) in &mut self.subscribers {
                 let end = event(&Self::own_topic(*who));
                 let mut received = Vec::new();
@@ -425,14 +440,15 @@ fn a_prefix_subscribed_twice_on_one_connection(engine: Engine) {
 /// Ten thousand and more, by one peer.
 fn many_subscriptions_of_one_peer(engine: Engine) {
     const MANY: usize = 11_000;
-    let bus = Bus::start(engine, KINDS[0]);
+    let cluster = Cluster::on(engine, NODES, "");
+    let proxy = cluster.proxy();
     let prefixes: Vec<_> = (0..MANY).map(|n| format!("many.{n:05}.").into_bytes()).collect();
-    let mut subscriber = ZmtpPeer::connect(&bus.proxy.endpoint("xpub"), SocketType::Xsub, 1);
+    let mut publishers: Vec<_> =
+        OBSERVERS.map(|kind| Publisher::connect(kind, &proxy.endpoint("xsub"))).into();
+    let mut subscriber = ZmtpPeer::connect(&proxy.endpoint("xpub"), SocketType::Xsub, 1);
     for prefix in &prefixes {
         subscriber.subscribe(true, prefix);
     }
-    let Bus { proxy, mut publishers, .. } = bus;
-    publishers.remove(BLIND);
     for publisher in &mut publishers {
         for prefix in &prefixes {
             assert_eq!(publisher.see(), (true, prefix.clone()));

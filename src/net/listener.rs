@@ -19,7 +19,7 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration:
 
 /// Why nobody can listen there.
 #[derive(Debug, thiserror::Error)]
-#[error("bind to {endpoint}: {error}")]
+#[error("cannot bind to {endpoint}: {}", reason(error))]
 pub struct BindError {
     /// The endpoint as it was given.
     pub endpoint: String,
@@ -31,6 +31,16 @@ impl BindError {
     /// Whether the endpoint itself is wrong, rather than taken.
     pub fn is_configuration(&self) -> bool {
         matches!(self.error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound)
+    }
+}
+
+/// What the system says, for people, where it has a number for it alone.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "address already in use".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
     }
 }
 
@@ -355,7 +365,7 @@ mod tests {
         for wrong in ["tcp://", "tcp://no-such-host.invalid:0", "tcp://[fe80::1%nope]:0"] {
             let error = Listener::bind(wrong, true, None).unwrap_err();
             assert!(error.is_configuration(), "{error}");
-            assert!(error.to_string().starts_with(&format!("bind to {wrong}: ")), "{error}");
+            assert!(error.to_string().starts_with(&format!("cannot bind to {wrong}: ")), "{error}");
         }
     }
 }

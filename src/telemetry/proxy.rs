@@ -142,7 +142,7 @@ pub struct ProxyMetrics {
     pub held: Counter,
     /// `zcluster_proxy_queue_messages`: events waiting in the queues of subscribers.
     pub queue_messages: Gauge,
-    /// `zcluster_proxy_queue_bytes`: their bytes; those that several queues share count once.
+    /// `zcluster_proxy_queue_bytes`: memory they hold; what several queues share counts once.
     pub queue_bytes: Gauge,
     /// `zcluster_proxy_subscriptions`: distinct prefixes that are subscribed.
     pub subscriptions: Gauge,
@@ -209,7 +209,7 @@ impl ProxyMetrics {
             ),
             queue_bytes: telemetry.register(
                 "zcluster_proxy_queue_bytes",
-                "Bytes of the events waiting in the queues of subscribers",
+                "Bytes of memory held by what waits in the queues of peers, shared memory once",
             ),
             subscriptions: telemetry
                 .register("zcluster_proxy_subscriptions", "Distinct prefixes that are subscribed"),

@@ -4,12 +4,14 @@
 //! - here: processes, and the cluster they belong to.
 //! - [`raw`]: peers that speak ZeroMQ and nothing more; [`zmtp`]: peers that do so byte by byte;
 //!   [`peers`]: publishers and subscribers of either sort.
-//! - [`load`]: publishers of numbered events, and subscribers that account for them.
+//! - [`bus`]: a broker with peers that behave; [`load`]: publishers of numbered events, and
+//!   subscribers that account for them.
 //! - [`producer`]: a node in the test itself that writes numbered records.
 //! - [`log_dir`]: what loggers leave on disk.
 //! - [`small_disk`]: file systems that fill up.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
+pub mod bus;
 pub mod load;
 pub mod log_dir;
 pub mod peers;

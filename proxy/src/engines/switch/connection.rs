@@ -12,7 +12,7 @@ use zcluster::telemetry::{CutOff, ProxySocket};
 use zcluster::wire::zmtp::{Handshake, MessageReader, SocketType, ZmtpError};
 
 use super::bytes::{CHUNK, Chunk, Pool};
-use super::delivery::{Held, Late};
+use super::held::{Held, Late};
 use super::peer::Peer;
 use super::router::Route;
 use super::settings::Settings;

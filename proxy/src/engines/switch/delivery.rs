@@ -7,7 +7,6 @@
 //! that all read is paced rather than lost. Who did not take a certain part of its queue in that
 //! time is slow: nobody waits for it until half of its queue is gone.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,32 +17,12 @@ use zcluster::telemetry::EventDrop;
 
 use super::bytes::Pool;
 use super::connection::Connection;
+use super::held::{Held, Late};
 use super::hub::Hub;
 use super::outbox::Lane;
 use super::peer::Peer;
 use super::router::{Route, Router};
 use super::run::Run;
-
-/// Events that a recipient has no room for.
-pub(super) struct Late {
-    pub(super) peer: Arc<Peer>,
-    run: Run,
-}
-
-/// Events of a publisher that is held back.
-pub(super) struct Held {
-    route: Rc<Route>,
-    late: Vec<Late>,
-    /// What comes after that.
-    pub(super) then: VecDeque<(Rc<Route>, Run)>,
-}
-
-impl Held {
-    /// Who is waited for.
-    pub(super) fn awaited(&self) -> impl Iterator<Item = &Arc<Peer>> {
-        self.late.iter().map(|late| &late.peer)
-    }
-}
 
 /// The means of delivery of one thread.
 pub(super) struct Delivery<'a> {

@@ -16,13 +16,14 @@
 //! - `run`, `bytes`, `outbox`: events under way, and the memory they are in; pure.
 //! - `peer`: what all threads know of a connection, and its books.
 //! - `hub`: what threads share; `router`: what each remembers of it.
-//! - `connection`, `sorting`, `delivery`, `shard`: one thread and its connections.
+//! - `connection`, `held`, `sorting`, `delivery`, `shard`: one thread and its connections.
 //! - `settings`: the options.
 //! - here: starting, watching, stopping.
 
 mod bytes;
 mod connection;
 mod delivery;
+mod held;
 mod hub;
 mod outbox;
 mod peer;

@@ -75,7 +75,8 @@ pub(super) struct Books {
     pub(super) events: u64,
     /// Messages and subscriptions that were not.
     pub(super) refused: u64,
-    counters: SubscriberCounters,
+    /// Subscribers only.
+    counters: Option<SubscriberCounters>,
     told: Told,
     drops: AHashMap<(Text, EventDrop), Counter>,
     drop_warning: RateLimit,
@@ -101,7 +102,8 @@ impl Peer {
         outbox: Outbox,
         metrics: &ProxyMetrics,
     ) -> Arc<Self> {
-        let counters = metrics.subscriber(ProxyMetrics::UNNAMED.as_bytes());
+        let counters = (socket == ProxySocket::Backend)
+            .then(|| metrics.subscriber(ProxyMetrics::UNNAMED.as_bytes()));
         let books = Books {
             metrics: metrics.clone(),
             name: BString::default(),
@@ -195,7 +197,9 @@ impl Books {
         let Some(name) = node_name(id) else { return };
         self.publish(sent);
         self.name = name.into();
-        self.counters = self.metrics.subscriber(name);
+        if let Some(counters) = &mut self.counters {
+            *counters = self.metrics.subscriber(name);
+        }
         self.drops.clear();
     }
 
@@ -235,7 +239,7 @@ impl Books {
         self.metrics.refused(self.metrics_label(), reason).inc_by(count);
         self.refusals_to_tell += count;
         if self.refusal_warning.check(Instant::now()).is_some() {
-            let more = std::mem::take(&mut self.refusals_to_tell) - 1;
+            let more = std::mem::take(&mut self.refusals_to_tell).saturating_sub(1);
             log::warn!("refused from {}: {why} ({more} more like this)", self.who());
         }
     }
@@ -243,8 +247,10 @@ impl Books {
     /// Brings the metrics up to date. `sent`: events sent to it so far.
     pub(super) fn publish(&mut self, sent: u64) {
         let Told { matched, sent: sent_before, events } = self.told;
-        self.counters.matched.inc_by(self.matched - matched);
-        self.counters.sent.inc_by(sent - sent_before);
+        if let Some(counters) = &self.counters {
+            counters.matched.inc_by(self.matched - matched);
+            counters.sent.inc_by(sent - sent_before);
+        }
         self.metrics.events_sent.inc_by(sent - sent_before);
         if self.events > events {
             self.metrics.publisher_events(self.metrics_label()).inc_by(self.events - events);

@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use zcluster::daemon::Failure;
 use zcluster::gateway::Health;
 use zcluster::layout::{Layout, ZeroMq};
-use zcluster::node::NodeError;
 use zcluster::telemetry::{ProxyMetrics, SocketTraffic};
 use zcluster::transport::{
-    Context, Heartbeat, Monitor, PollSet, ProxyControl, ProxyStatistics, SUBSCRIPTION_HWM, Socket,
-    SocketKind, SocketOptions, SocketStatistics, TransportError, run_proxy,
+    Context, CurveOptions, Heartbeat, Monitor, PollSet, ProxyControl, ProxyStatistics,
+    SUBSCRIPTION_HWM, Socket, SocketKind, SocketOptions, SocketStatistics, TransportError,
+    ZapHandler, ZapRequest, run_proxy,
 };
+use zcluster::wire::zmtp::{KeyPair, PublicKey, SecretKey};
 
 use self::peers::Peers;
 use super::{Engine, Stop};
@@ -51,18 +52,17 @@ impl ZmqEngine {
     /// Binds both sockets and starts to forward.
     pub(crate) fn start(layout: &Layout, metrics: &ProxyMetrics) -> Result<Self, Failure> {
         let options = &layout.zeromq;
-        if options.has_curve_keys() {
-            return Err(NodeError::CurveUnsupported.into());
-        }
-        let ipv6 = layout.needs_ipv6();
         let context = Context::new(options.proxy_io_threads)?;
-        let xsub_options =
-            SocketOptions { send_hwm: Some(SUBSCRIPTION_HWM), ..socket_options(options, ipv6) };
+        let common = SocketOptions {
+            curve: curve(options, &context)?,
+            ..socket_options(options, layout.needs_ipv6())
+        };
+        let xsub_options = SocketOptions { send_hwm: Some(SUBSCRIPTION_HWM), ..common.clone() };
         let xsub = Socket::new(&context, SocketKind::Xsub, &xsub_options)?;
         let xpub_options = SocketOptions {
             xpub_verboser: true,
             xpub_nodrop: options.listen_xpub_nodrop,
-            ..socket_options(options, ipv6)
+            ..common
         };
         let xpub = Socket::new(&context, SocketKind::Xpub, &xpub_options)?;
         let xsub_monitor = Monitor::new(&context, &xsub)?;
@@ -171,6 +171,34 @@ impl Engine for ZmqEngine {
             Err(_) => Err("its thread panicked".into()),
         }
     }
+}
+
+/// The broker's side of CURVE (WIRE.md §7.1): whoever has the client key of the cluster may come in.
+/// `None` where no key is set.
+fn curve(options: &ZeroMq, context: &Context) -> Result<Option<CurveOptions>, Failure> {
+    if !options.has_curve_keys() {
+        return Ok(None);
+    }
+    let bad_key = |name: &str| Failure::config(format!("{name}: expected a key of CURVE in Z85"));
+    if !options.curve_server() {
+        return Err(Failure::config(
+            "CURVE keys are set, but not those that the broker needs: curve_server_secretkey and \
+             curve_client_publickey; refusing to speak in the clear",
+        ));
+    }
+    let secret: SecretKey = options
+        .curve_server_secretkey
+        .expose()
+        .parse()
+        .map_err(|_| bad_key("curve_server_secretkey"))?;
+    let client: PublicKey = options
+        .curve_client_publickey
+        .expose()
+        .parse()
+        .map_err(|_| bad_key("curve_client_publickey"))?;
+    let allow = move |request: &ZapRequest| (request.key == client).then(String::new);
+    let zap = Arc::new(ZapHandler::start(context, allow)?);
+    Ok(Some(CurveOptions::Server { keys: Arc::new(KeyPair::from(secret)), zap }))
 }
 
 fn socket_options(options: &ZeroMq, ipv6: bool) -> SocketOptions {

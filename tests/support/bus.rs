@@ -1,0 +1,98 @@
+//! A broker of its own engine with a publisher and a subscriber that behave, so that whatever else
+//! happens can be seen to harm nobody.
+
+use zcluster::wire::EventFormat;
+use zcluster::wire::zmtp::SocketType;
+use zcluster::{Event, Value};
+
+use super::zmtp::ZmtpPeer;
+use super::{Cluster, Engine, NodeSpec, Process, wait_for};
+
+const NODES: &[NodeSpec<'static>] = &[("manager", "manager")];
+
+pub const REFUSED: &str = "zcluster_proxy_refused_total";
+pub const CUT_OFF: &str = "zcluster_proxy_cut_off_total";
+pub const RECEIVED: &str = "zcluster_proxy_events_received_total";
+
+/// The frames of an event.
+pub type Frames<'a> = [&'a [u8]; 4];
+
+pub const EVENT: Frames<'static> = [b"topic", b"sender", b"broker-bin-v1", b"payload"];
+
+/// A broker with a publisher and a subscriber that behave, so that all can be seen to be well.
+pub struct Bus {
+    pub publisher: ZmtpPeer,
+    pub subscriber: ZmtpPeer,
+    /// Makes each event of theirs another one.
+    number: u64,
+    pub proxy: Process,
+    _cluster: Cluster,
+}
+
+impl Bus {
+    /// `options`: lines of `[zeromq]`, then of `[proxy]`.
+    pub fn start(zeromq: &str, proxy: &str) -> Self {
+        let options = format!("{zeromq}\n[proxy]\nmetrics_port = 0\n{proxy}");
+        let cluster = Cluster::on(Engine::Switch, NODES, &options);
+        let proxy = cluster.proxy();
+        let mut publisher = ZmtpPeer::connect(&proxy.endpoint("xsub"), SocketType::Xpub, 1);
+        let mut subscriber = ZmtpPeer::connect(&proxy.endpoint("xpub"), SocketType::Xsub, 1);
+        subscriber.subscribe(true, b"");
+        assert_eq!(publisher.receive().unwrap().subscription(), Some((true, &b""[..])));
+        Bus { publisher, subscriber, number: 0, proxy, _cluster: cluster }
+    }
+
+    pub fn xsub(&self) -> String {
+        self.proxy.endpoint("xsub")
+    }
+
+    pub fn xpub(&self) -> String {
+        self.proxy.endpoint("xpub")
+    }
+
+    /// The endpoint and label of one of the sockets.
+    pub fn socket(&self, is_frontend: bool) -> (String, &'static str) {
+        if is_frontend { (self.xsub(), "frontend") } else { (self.xpub(), "backend") }
+    }
+
+    /// What the subscriber gets next.
+    pub fn receive(&mut self) -> Vec<Vec<u8>> {
+        self.subscriber.receive_message().unwrap()
+    }
+
+    /// Nothing that was not checked has reached the subscriber, and an event does.
+    pub fn assert_well(&mut self) {
+        self.number += 1;
+        let number = self.number.to_be_bytes();
+        let event = Event::new("Test::well", vec![Value::from(self.number)]);
+        let mut payload = Vec::new();
+        EventFormat::BrokerBinV1.encode(&event, &mut payload);
+        let frames: Frames<'_> = [b"well", &number, b"broker-bin-v1", &payload];
+        self.publisher.send(&frames);
+        assert_eq!(self.receive(), frames);
+        assert!(self.proxy.is_running());
+        assert!(self.proxy.health().0, "{}", self.proxy.health().1);
+        assert!(!self.proxy.stderr().contains("panicked"));
+    }
+
+    pub fn count(&self, name: &str, label: &str) -> f64 {
+        self.proxy.metric_with(name, label)
+    }
+
+    /// Waits until a counter has a value, and fails where it is beyond.
+    pub fn wait_count(&self, name: &str, label: &str, value: f64) {
+        wait_for(&format!("{name}{{{label}}} = {value}"), || {
+            let now = self.count(name, label);
+            assert!(now <= value, "{name}{{{label}}} is {now}, beyond {value}");
+            (now == value).then_some(())
+        });
+    }
+}
+
+pub fn refused(reason: &str) -> String {
+    format!("reason=\"{reason}\"")
+}
+
+pub fn cut_off(socket: &str, reason: &str) -> String {
+    format!("socket=\"{socket}\",reason=\"{reason}\"")
+}
