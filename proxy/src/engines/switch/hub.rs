@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
@@ -31,8 +31,8 @@ pub(super) struct Hub {
     mailboxes: Vec<Mailbox>,
     /// When what still waits is given up; unset while the engine is to go on.
     end: Mutex<Option<Instant>>,
-    /// Threads that read no events any more.
-    quiet: AtomicUsize,
+    /// Threads that read no events any more, as bits.
+    quiet: AtomicU64,
 }
 
 /// Who is connected, and who subscribes to what.
@@ -83,7 +83,7 @@ impl Hub {
             next_peer: AtomicU64::new(0),
             mailboxes,
             end: Mutex::new(None),
-            quiet: AtomicUsize::new(0),
+            quiet: AtomicU64::new(0),
         })
     }
 
@@ -262,16 +262,17 @@ impl Hub {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread has read its last event: it hands nothing to others from now on.
-    pub(super) fn fall_quiet(&self) {
-        if self.quiet.fetch_add(1, Ordering::AcqRel) + 1 == self.mailboxes.len() {
+    /// A thread has read its last event: it hands nothing to others from now on. Once is enough.
+    pub(super) fn fall_quiet(&self, thread: usize) {
+        self.quiet.fetch_or(1 << thread, Ordering::AcqRel);
+        if self.is_quiet() {
             self.mailboxes.iter().for_each(|mailbox| mailbox.waker.wake());
         }
     }
 
     /// Whether no thread has anything to hand to others.
     pub(super) fn is_quiet(&self) -> bool {
-        self.quiet.load(Ordering::Acquire) == self.mailboxes.len()
+        self.quiet.load(Ordering::Acquire).count_ones() as usize == self.mailboxes.len()
     }
 
     /// The topics of nodes.

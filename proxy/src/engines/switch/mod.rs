@@ -89,7 +89,10 @@ impl SwitchEngine {
         for index in (0..hub.settings.io_threads).rev() {
             let listeners = if index == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
             let hub = Arc::clone(&hub);
-            let body = move || Shard::new(&hub, index, listeners)?.run();
+            let body = move || {
+                let _quiet = QuietAtTheEnd { hub: &hub, thread: index };
+                Shard::new(&hub, index, listeners)?.run()
+            };
             let thread = std::thread::Builder::new()
                 .name(format!("switch-{index}"))
                 .stack_size(STACK)
@@ -98,6 +101,18 @@ impl SwitchEngine {
             threads.push(thread);
         }
         Ok(SwitchEngine { xsub_endpoint, xpub_endpoint, hub, threads })
+    }
+}
+
+/// However a thread ends, nobody waits for what it may still read.
+struct QuietAtTheEnd<'a> {
+    hub: &'a Hub,
+    thread: usize,
+}
+
+impl Drop for QuietAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.hub.fall_quiet(self.thread);
     }
 }
 

@@ -483,7 +483,7 @@ impl Shard {
                     connection.set_polled(false, &self.poller);
                 }
             }
-            self.hub.fall_quiet();
+            self.hub.fall_quiet(self.index);
             self.open_mail();
         }
         let waits = |connection: &Connection| {
