@@ -454,6 +454,11 @@ impl Outbox {
             || is_part(freed.messages - before.messages, limits.messages)
     }
 
+    /// Whether there is room enough in the bulk lane to be worth telling of.
+    pub(super) fn has_room(&self) -> bool {
+        self.is_below(63, 64)
+    }
+
     /// Whether at most that part of the bulk lane is in use, both in messages and bytes.
     pub(super) fn is_below(&self, numerator: usize, denominator: usize) -> bool {
         let part = |limit: usize| limit / denominator * numerator + limit % denominator;

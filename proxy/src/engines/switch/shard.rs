@@ -279,7 +279,7 @@ impl Shard {
             state.is_slow = false;
             state.full_since = None;
         }
-        if state.awaited_by != 0 && state.outbox.is_below(63, 64) {
+        if state.awaited_by != 0 && state.outbox.has_room() {
             let threads = std::mem::take(&mut state.awaited_by);
             self.hub.tell_room(threads, self.index);
         }
@@ -324,13 +324,18 @@ impl Shard {
                         log::error!("cannot accept connections: {error} ({more} more like this)");
                     }
                     // It would be ready again at once.
-                    for (key, (listener, _)) in (LISTENERS..WAKER).zip(&self.listeners) {
-                        let _ = self.poller.change(listener, key, false, false);
-                    }
+                    self.listen(false);
                     self.accept_again = Some(self.now + ACCEPT_PAUSE);
                     return;
                 }
             }
+        }
+    }
+
+    /// Looks at the listeners, or no longer.
+    fn listen(&self, looks: bool) {
+        for (key, (listener, _)) in (LISTENERS..WAKER).zip(&self.listeners) {
+            let _ = self.poller.change(listener, key, looks, false);
         }
     }
 
@@ -396,19 +401,16 @@ impl Shard {
         let peer = &connection.peer;
         let who = peer.lock().books.who();
         let metrics = &self.hub.metrics;
+        if !connection.is_open() {
+            metrics.handshakes_failed[peer.socket].inc();
+        }
         let Some((reason, why)) = gone.fault() else {
-            if !connection.is_open() {
-                metrics.handshakes_failed[peer.socket].inc();
-            }
             match gone {
                 Gone::Io(error) => log::debug!("{who}: {error}"),
                 _ => log::debug!("{who} has gone"),
             }
             return;
         };
-        if !connection.is_open() {
-            metrics.handshakes_failed[peer.socket].inc();
-        }
         metrics.cut_off[peer.socket][reason].inc();
         if let Some(more) = self.warnings.check(&reason.as_str(), self.now) {
             log::warn!("cut off {who}: {why} ({more} more like this)");
@@ -419,9 +421,7 @@ impl Shard {
     fn tick(&mut self) {
         if self.accept_again.is_some_and(|at| self.now >= at) {
             self.accept_again = None;
-            for (key, (listener, _)) in (LISTENERS..WAKER).zip(&self.listeners) {
-                let _ = self.poller.change(listener, key, true, false);
-            }
+            self.listen(true);
         }
         // The system tells of room only once there is much of it. Whoever reads is no reason to
         // lose patience before.

@@ -1,11 +1,10 @@
-//! What the engine tells of itself: metrics that are summed up now and then, `/status`, health.
+//! What the engine tells of itself: metrics that are summed up now and then, `/status`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashSet;
 use serde_json::{Value, json};
-use zcluster::gateway::Health;
 
 use super::hub::Hub;
 use super::peer::{Peer, State};
@@ -26,11 +25,6 @@ pub(super) fn publish(hub: &Hub) {
     }
     hub.metrics.queue_messages.set(messages as i64);
     hub.metrics.queue_bytes.set(bytes as i64);
-}
-
-/// Subscribers that do not keep up, for whoever supervises the broker: they harm only themselves.
-pub(super) fn health(_hub: &Hub) -> Health {
-    Health::ok()
 }
 
 /// Everybody who is connected.
@@ -72,8 +66,7 @@ pub(super) fn status(hub: &Hub) -> Value {
 
 /// How a subscriber fares, in a word.
 fn word(state: &State) -> &'static str {
-    let is_full = !state.outbox.is_below(63, 64);
-    let troubled = is_full || state.is_slow || state.full_since.is_some();
+    let troubled = !state.outbox.has_room() || state.is_slow || state.full_since.is_some();
     if !troubled {
         "ok"
     } else if state.last_taken.elapsed() >= STALLED_AFTER {
