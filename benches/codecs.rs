@@ -65,13 +65,13 @@ fn bench(c: &mut Criterion) {
 
 /// Both ends of an encrypted connection.
 fn connection() -> [CurveCodec; 2] {
-    let [client, server] = [(); 2].map(|()| Arc::new(KeyPair::generate()));
-    let to_server = Curve::Client { keys: client, server: *server.public() };
+    let [client, server] = [(); 2].map(|()| KeyPair::generate());
+    let to_server = Curve::Client { keys: Arc::new(client), server: *server.public() };
     let mut to_be_read = [Vec::new(), Vec::new()];
     let [at_server, at_client] = &mut to_be_read;
     let mut openings = [
         Opening::new(SocketType::Push, Some(to_server), at_server),
-        Opening::new(SocketType::Pull, Some(Curve::Server(server)), at_client),
+        Opening::new(SocketType::Pull, Some(Curve::Server(Arc::new([server]))), at_client),
     ];
     let mut codecs = [None, None];
     for side in (0..2).cycle() {

@@ -12,6 +12,7 @@
 //! | [`queue`] | bounded queues between threads |
 //! | [`transport`] | every use of libzmq |
 //! | [`layout`] | the layout file: the nodes of a cluster and their options |
+//! | [`access`] | who may connect, and what they may say |
 //! | [`daemon`], [`exit`] | what all daemons do alike; their exit codes |
 //! | [`console`] | the program `zcluster-node` |
 //! | [`wire`] | pure codecs, one file per wire format |
@@ -19,6 +20,7 @@
 //! | [`telemetry`], [`rate_limit`] | metric families of all binaries; how often a warning is repeated |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod access;
 pub mod console;
 pub mod daemon;
 pub mod event;

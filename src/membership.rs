@@ -17,9 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 
+use crate::event::Event;
 use crate::topic::NodeId;
+use crate::value::Value;
 
 /// Entries each of the tables that strangers can fill may hold. Real clusters have a few hundred
 /// nodes; beyond the limit, the subscription that has been longest without a handshake is
@@ -66,6 +68,16 @@ impl Hello {
     /// The message of that event name.
     pub fn from_event_name(name: &[u8]) -> Option<Self> {
         [Hello::Backend, Hello::Cluster].into_iter().find(|h| h.event_name().as_bytes() == name)
+    }
+}
+
+/// The greeting that an event is: which message, the name and the id of its sender; `None` for
+/// any other event.
+pub fn read_hello(event: &Event) -> Option<(Hello, &BStr, &BStr)> {
+    let hello = Hello::from_event_name(&event.name)?;
+    match event.args.as_slice() {
+        [Value::String(name), Value::String(id)] => Some((hello, name.as_bstr(), id.as_bstr())),
+        _ => None,
     }
 }
 

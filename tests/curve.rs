@@ -41,7 +41,7 @@ impl Keys {
 
     /// For our own server.
     fn our_server(&self) -> Curve {
-        Curve::Server(Arc::clone(&self.server))
+        Curve::Server(Arc::new([KeyPair::clone(&self.server)]))
     }
 
     /// For our own client.

@@ -32,7 +32,7 @@ impl End {
     }
 
     fn server() -> Self {
-        Self::new(SocketType::Pull, Curve::Server(Arc::clone(&KEYS[1])))
+        Self::new(SocketType::Pull, Curve::Server(Arc::new([KeyPair::clone(&KEYS[1])])))
     }
 
     fn new(ours: SocketType, curve: Curve) -> Self {

@@ -6,6 +6,7 @@
 //! Reading takes text and gives a checked [`Layout`] or all errors of the text at once; no socket
 //! is opened and no name resolved.
 
+mod curve;
 mod diagnostic;
 mod endpoint;
 mod env;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
+pub use curve::{Allow, CurveKeys, CurveMode};
 pub use diagnostic::{Diagnostic, LayoutErrors, Severity};
 pub use endpoint::{Endpoint, EndpointError, Host};
 pub use env::{Environment, EnvironmentError};
@@ -37,6 +39,8 @@ pub use proxy::{Proxy, ProxyEngine, TopicOptions, WhenFull};
 pub use secret::Secret;
 pub use toml_print::to_toml;
 
+use crate::wire::zmtp::PublicKey;
+
 /// A cluster: its nodes and its options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
@@ -44,6 +48,11 @@ pub struct Layout {
     pub cluster: Cluster,
     /// Sockets, endpoints and queues.
     pub zeromq: ZeroMq,
+    /// Keys beyond those of Zeek.
+    pub curve: CurveKeys,
+    /// What the nodes of a type may do, by the word for the type. Read it through
+    /// [`Layout::allow`].
+    pub allow: BTreeMap<String, Allow>,
     /// The central broker.
     pub proxy: Proxy,
     /// Logs and log files.
@@ -72,6 +81,12 @@ pub struct Node {
     pub metrics_port: Option<u16>,
     /// The WebSocket API it offers, if any.
     pub websocket: Option<WebSocket>,
+    /// Its public keys, where nodes have keys of their own: the first is the one it is known by as
+    /// a server, all of them let it in.
+    pub curve_publickey: Vec<PublicKey>,
+    /// What it may do, where that differs from the other nodes of its type. Read it through
+    /// [`Layout::allow`].
+    pub allow: Allow,
 }
 
 impl Node {
@@ -85,6 +100,8 @@ impl Node {
             manager: None,
             metrics_port: None,
             websocket: None,
+            curve_publickey: Vec::new(),
+            allow: Allow::default(),
         }
     }
 

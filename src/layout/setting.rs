@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::curve::CurveMode;
 use super::log::{
     Compress, Fsync, JsonStringEscapePolicy, JsonTimestamps, LogFormat, RotationName,
 };
@@ -16,6 +17,7 @@ use super::options::{EventSerializer, LogHwmAction};
 use super::proxy::{ProxyEngine, WhenFull};
 use super::secret::Secret;
 use super::{NodeType, options};
+use crate::wire::zmtp::PublicKey;
 
 /// A value as a file spells it, before its option gives it a type.
 #[derive(Clone, Debug, PartialEq)]
@@ -384,6 +386,43 @@ impl Scalar for Secret {
     }
 }
 
+impl Scalar for PublicKey {
+    const EMPTY_IS_UNSET: bool = true;
+
+    fn expected() -> String {
+        "a public key of CURVE, 40 characters of Z85".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+    fn toml(&self) -> String {
+        toml_string(&self.to_string())
+    }
+}
+
+/// One key, or a list of them.
+impl Scalar for Vec<PublicKey> {
+    fn expected() -> String {
+        "a public key of CURVE, 40 characters of Z85, or a list of them".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Text("") => Some(Vec::new()),
+            Raw::List(list) => list.iter().map(PublicKey::parse).collect(),
+            one => Some(vec![PublicKey::parse(one)?]),
+        }
+    }
+    fn toml(&self) -> String {
+        match self.as_slice() {
+            [one] => one.toml(),
+            all => format!("[{}]", all.iter().map(PublicKey::toml).collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
 impl Scalar for Vec<String> {
     fn expected() -> String {
         "a list of strings".into()
@@ -453,6 +492,7 @@ macro_rules! word {
 
 word!(EventSerializer, "");
 word!(LogHwmAction, "");
+word!(CurveMode, "");
 word!(ProxyEngine, "");
 word!(WhenFull, "");
 word!(LogFormat, "");
@@ -490,6 +530,7 @@ impl options::Table for super::Node {
             ("port", &mut self.port),
             ("manager", &mut self.manager),
             ("metrics_port", &mut self.metrics_port),
+            ("curve_publickey", &mut self.curve_publickey),
         ]
     }
 }

@@ -9,14 +9,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
+use super::curve::is_type;
 use super::diagnostic::{Diagnostic, LayoutErrors, Places, Reporter, Span};
 use super::options::Table;
 use super::setting::{Raw, toml_key};
 use super::validate::validate;
-use super::{Layout, Node, NodeType, WebSocket, ZeroMq};
+use super::{Allow, Layout, Node, NodeType, WebSocket, ZeroMq};
 
 /// The tables a layout file may have.
-const SECTIONS: [&str; 6] = ["cluster", "zeromq", "proxy", "log", "telemetry", "nodes"];
+const SECTIONS: [&str; 8] =
+    ["cluster", "zeromq", "curve", "allow", "proxy", "log", "telemetry", "nodes"];
 
 impl Layout {
     /// Reads a layout file. `file_name` is for messages.
@@ -73,6 +75,8 @@ impl Reader {
                 "zeromq" => {
                     self.section(&[name], "[zeromq]", value, &mut layout.zeromq, &ZeroMq::IGNORED);
                 }
+                "curve" => self.section(&[name], "[curve]", value, &mut layout.curve, &[]),
+                "allow" => self.allow(value, &mut layout.allow),
                 "proxy" => self.section_with("proxy", "topic", value, &mut layout.proxy, |proxy| {
                     &mut proxy.topic
                 }),
@@ -225,6 +229,27 @@ impl Reader {
         }
     }
 
+    /// Reads what the nodes of each type may do.
+    fn allow(&mut self, value: &Spanned<DeValue<'_>>, tables: &mut BTreeMap<String, Allow>) {
+        let Some(table) = self.table(value, "[allow]") else { return };
+        for (key, value) in table {
+            let name: &str = key.get_ref();
+            if !is_type(name) {
+                let types = NodeType::ALL.iter().map(|node_type| node_type.as_str());
+                let types = types.collect::<Vec<_>>().join(", ");
+                self.error(
+                    key,
+                    format!("unknown type of node `{name}` in [allow]; expected one of {types}"),
+                );
+                continue;
+            }
+            self.places.put(&["allow", name], self.span(key));
+            let label = format!("[allow.{name}]");
+            let options = tables.entry(name.into()).or_default();
+            self.section(&["allow", name], &label, value, options, &[]);
+        }
+    }
+
     fn nodes(&mut self, value: &Spanned<DeValue<'_>>, layout: &mut Layout) {
         let Some(table) = self.table(value, "[nodes]") else {
             self.places.put(&["nodes"], self.span(value));
@@ -254,8 +279,13 @@ impl Reader {
                 self.places.put(&path, self.span(key));
                 let label = format!("`websocket` of {label}");
                 self.section(&path, &label, value, websocket, &[]);
+            } else if key.get_ref() == "allow" {
+                let path = ["nodes", name, "allow"];
+                self.places.put(&path, self.span(key));
+                let label = format!("[nodes.{}.allow]", toml_key(name));
+                self.section(&path, &label, value, &mut node.allow, &[]);
             } else {
-                let others = ["websocket"];
+                let others = ["websocket", "allow"];
                 self.option(&["nodes", name], &label, key, value, &mut node, &[], &others);
             }
         }

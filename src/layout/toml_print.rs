@@ -26,6 +26,10 @@ pub fn to_toml(layout: &Layout) -> String {
         "The options of Zeek's ZeroMQ backend, under the same names.",
         &changed(&layout.zeromq),
     );
+    section(&mut out, "[curve]", "", &changed(&layout.curve));
+    for (name, allow) in &layout.allow {
+        section(&mut out, &format!("[allow.{name}]"), "", &changed(allow));
+    }
     let lines = changed(&layout.proxy);
     section(&mut out, "[proxy]", "The central broker.", &lines);
     named_sections(&mut out, "proxy.topic", &layout.proxy.topic);
@@ -47,6 +51,8 @@ pub fn to_toml(layout: &Layout) -> String {
         for (name, node) in layout.nodes_of_type(node_type) {
             let title = format!("[nodes.{}]", toml_key(name));
             section(&mut out, &title, "", &node_lines(node));
+            let title = format!("[nodes.{}.allow]", toml_key(name));
+            section(&mut out, &title, "", &changed(&node.allow));
         }
     }
     out
@@ -57,6 +63,7 @@ fn node_lines(node: &Node) -> Vec<(&'static str, String)> {
         .clone()
         .options()
         .into_iter()
+        .filter(|(name, _)| *name != "curve_publickey" || !node.curve_publickey.is_empty())
         .filter_map(|(name, value)| Some((name, value.to_toml()?)))
         .collect();
     if let Some(websocket) = &node.websocket {

@@ -1,9 +1,12 @@
 //! Stream sockets for what speaks ZMTP itself: listeners, connections, and waiting for many of them.
 //!
-//! Nothing here knows what the bytes mean, and nothing uses libzmq.
+//! Nothing here knows what the bytes mean, beyond that they are frames where they are encrypted, and
+//! nothing uses libzmq.
 
+mod channel;
 mod listener;
 mod poller;
 
+pub use channel::{Channel, ChannelError, Read, Scratch};
 pub use listener::{BindError, Listener, Stream};
 pub use poller::{Event, Poller};

@@ -18,7 +18,7 @@ use super::outbox::{Greetings, Outbox, Publication};
 use super::{LogBatch, NodeError, Outgoing, Unsent, later, lock};
 use crate::Event;
 use crate::layout::Layout;
-use crate::membership::{Action, Hello, Input, Membership, Warning};
+use crate::membership::{Action, Hello, Input, Membership, Warning, read_hello};
 use crate::pool::Pools;
 use crate::queue::{self, Empty, Limits, Rejected};
 use crate::rate_limit::{KeyedRateLimit, RateLimit};
@@ -348,8 +348,9 @@ impl Io {
             let decoded = event.decode_uncounted();
             match &decoded {
                 Ok(greeting) => {
-                    if let Some(hello) = read_hello(greeting) {
+                    if let Some((hello, name, id)) = read_hello(greeting) {
                         event.count(&decoded);
+                        let hello = Input::Hello(hello, name.to_owned(), NodeId::from_bytes(id));
                         return self.feed_membership(hello, now);
                     }
                 }
@@ -546,16 +547,6 @@ impl Io {
 }
 
 /// The handshake message in an event, if it is one.
-fn read_hello(event: &Event) -> Option<Input> {
-    let hello = Hello::from_event_name(&event.name)?;
-    match event.args.as_slice() {
-        [Value::String(name), Value::String(id)] => {
-            Some(Input::Hello(hello, name.clone(), NodeId::from_bytes(id.clone())))
-        }
-        _ => None,
-    }
-}
-
 /// `cluster.log` (WIRE.md §5.10).
 fn cluster_log_schema() -> LogSchema {
     let fields = vec![

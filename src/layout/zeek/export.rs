@@ -43,7 +43,8 @@ fn fields(node: &Node) -> String {
     // 0 means "none" to Zeek, not "any".
     node.port = node.port.filter(|port| *port != 0);
     node.metrics_port = node.metrics_port.filter(|port| *port != 0);
-    let fields = node.options().into_iter().filter_map(|(name, value)| {
+    let options = node.options().into_iter().filter(|(name, _)| *name != "curve_publickey");
+    let fields = options.filter_map(|(name, value)| {
         let name = if name == "port" { "p" } else { name };
         Some(format!("${name}={}", value.to_zeek()?))
     });

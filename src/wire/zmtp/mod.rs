@@ -16,6 +16,8 @@ mod opening;
 mod reader;
 
 pub use command::{Command, put_error, put_ping, put_pong, put_ready, put_subscription};
+#[cfg(test)]
+pub(crate) use curve::codecs;
 pub use curve::{BadKey, Curve, CurveCodec, KeyPair, Progress, PublicKey, SecretKey};
 pub use frame::{FrameHeader, MAX_HEADER, put_frame};
 pub use handshake::{GREETING_SIZE, Handshake, Peer, SocketType};
@@ -31,7 +33,7 @@ pub enum ZmtpError {
     #[error("no ZMTP 3 greeting")]
     Greeting,
     /// The peer asks for another security mechanism than ours.
-    #[error("mechanism {theirs:?} where {ours} was expected")]
+    #[error("{}", other_mechanism(theirs, ours))]
     Mechanism {
         /// What it asks for.
         theirs: String,
@@ -74,6 +76,22 @@ pub enum ZmtpError {
         last: u64,
     },
     /// The key of the client is not one that may connect.
-    #[error("the client's key {0} is not authorized")]
+    #[error("its public key {0} is not one of those that may connect")]
     Unauthorized(PublicKey),
+}
+
+/// Two sides that cannot talk, and why, most likely.
+fn other_mechanism(theirs: &str, ours: &str) -> String {
+    match (theirs, ours) {
+        ("CURVE", "NULL") => {
+            "it encrypts (mechanism CURVE) and this side does not: keys of CURVE are set there, not \
+             here"
+        }
+        ("NULL", "CURVE") => {
+            "it does not encrypt (mechanism NULL) and this side does: keys of CURVE are set here, \
+             not there"
+        }
+        _ => return format!("it wants the mechanism {theirs:?}, this side {ours}"),
+    }
+    .into()
 }

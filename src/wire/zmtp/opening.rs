@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn server(keys: &KeyPair) -> Curve {
-        Curve::Server(Arc::new(keys.clone()))
+        Curve::Server(Arc::new([keys.clone()]))
     }
 
     fn client(keys: &KeyPair, server: &KeyPair) -> Curve {

@@ -184,7 +184,7 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::super::{MAX_HEADER, put_frame, put_ping};
     use super::super::KeyPair;
     use super::*;
@@ -193,7 +193,7 @@ mod tests {
     type Turn = fn(&mut CurveCodec, &[u8], &mut Vec<u8>) -> Result<Progress, ZmtpError>;
 
     /// A client and a server as they come out of the handshake.
-    fn pair() -> (CurveCodec, CurveCodec) {
+    pub(crate) fn pair() -> (CurveCodec, CurveCodec) {
         let (client, server) = (KeyPair::generate(), KeyPair::generate());
         let key = |theirs: &KeyPair, ours: &KeyPair| {
             BoxKey::new(theirs.public().as_bytes(), ours.secret().expose()).unwrap()

@@ -24,6 +24,8 @@ mod server;
 
 use std::sync::Arc;
 
+#[cfg(test)]
+pub(crate) use codec::tests::pair as codecs;
 pub use codec::{CurveCodec, Progress};
 pub use keys::{BadKey, KeyPair, PublicKey, SecretKey};
 
@@ -41,8 +43,9 @@ const COOKIE_SIZE: usize = 96;
 /// A side of CURVE, and its keys. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Curve {
-    /// Who listens.
-    Server(Arc<KeyPair>),
+    /// Who listens: its keys. Clients may know it by any of them, so that keys can be changed while
+    /// they are in use; each costs a multiplication on the curve when a client connects.
+    Server(Arc<[KeyPair]>),
     /// Who connects.
     Client {
         /// Its own keys.
@@ -71,8 +74,8 @@ fn random_nonce(prefix: [u8; 8], random: &[u8; 16]) -> [u8; NONCE_SIZE] {
 /// The likely reason why a command cannot be decrypted, for people.
 pub(super) fn hint(command: &str) -> &'static str {
     match command {
-        "HELLO" => "the client takes us for a server with another key",
-        "WELCOME" => "the server has another key than we were told",
+        "HELLO" => "it takes this server for one with another public key",
+        "WELCOME" => "the server has another public key than is set here",
         _ => "it was changed on its way, or never was what it should be",
     }
 }

@@ -19,11 +19,11 @@ const INITIATE_SIZE: u64 = 257;
 #[derive(Debug)]
 pub(in super::super) enum Server {
     /// HELLO; our long-term keys.
-    Hello(Arc<KeyPair>),
+    Hello(Arc<[KeyPair]>),
     /// INITIATE.
     Initiate {
-        /// Our long-term keys.
-        keys: Arc<KeyPair>,
+        /// Our long-term key that the client knows.
+        known: PublicKey,
         /// The client's short-term key.
         theirs: PublicKey,
         /// Our short-term key.
@@ -61,19 +61,18 @@ impl Server {
     ) -> Result<Option<Welcomed>, ZmtpError> {
         match self {
             Server::Hello(keys) => {
-                let keys = Arc::clone(keys);
                 *self = welcome(keys, body, out)?;
                 Ok(None)
             }
-            Server::Initiate { keys, theirs, ours: secret, cookie } => {
-                initiate(body, keys, theirs, secret, cookie, ours).map(Some)
+            Server::Initiate { known, theirs, ours: secret, cookie } => {
+                initiate(body, known, theirs, secret, cookie, ours).map(Some)
             }
         }
     }
 }
 
 /// Reads HELLO, and appends WELCOME.
-fn welcome(keys: Arc<KeyPair>, body: &[u8], out: &mut Vec<u8>) -> Result<Server, ZmtpError> {
+fn welcome(keys: &[KeyPair], body: &[u8], out: &mut Vec<u8>) -> Result<Server, ZmtpError> {
     let body = body.strip_prefix(b"\x05HELLO").ok_or(ZmtpError::Expected("HELLO"))?;
     let fields = |body| {
         let mut fields = Fields(body);
@@ -86,8 +85,10 @@ fn welcome(keys: Arc<KeyPair>, body: &[u8], out: &mut Vec<u8>) -> Result<Server,
     if *version != [1, 0] || sealed.len() != 80 {
         return Err(ZmtpError::Command("HELLO"));
     }
-    let key = BoxKey::new(&theirs, keys.secret().expose())
-        .filter(|key| {
+    let (known, key) = keys
+        .iter()
+        .filter_map(|pair| Some((*pair.public(), BoxKey::new(&theirs, pair.secret().expose())?)))
+        .find(|(_, key)| {
             // 64 zeros; that they can be read is what counts.
             key.open_to_vec(&counted_nonce(b"CurveZMQHELLO---", number), sealed).is_some()
         })
@@ -101,13 +102,13 @@ fn welcome(keys: Arc<KeyPair>, body: &[u8], out: &mut Vec<u8>) -> Result<Server,
     let plain = [&secret.public_key().as_bytes()[..], &cookie[..]].concat();
     let sealed = key.seal_to_vec(&random_nonce(*b"WELCOME-", &random), &plain);
     put_command(&[b"\x07WELCOME", &random[..], &sealed].concat(), out);
-    Ok(Server::Initiate { keys, theirs: theirs.into(), ours: secret, cookie })
+    Ok(Server::Initiate { known, theirs: theirs.into(), ours: secret, cookie })
 }
 
 /// Reads INITIATE.
 fn initiate(
     body: &[u8],
-    keys: &KeyPair,
+    known: &PublicKey,
     theirs: &PublicKey,
     secret: &SecretKey,
     cookie: &[u8; COOKIE_SIZE],
@@ -138,7 +139,7 @@ fn initiate(
         fields(&plain).ok_or(ZmtpError::Command("INITIATE"))?;
     // The vouch: by its long-term key the client says that the short-term one is its own, and
     // that it means us.
-    let expected = [&theirs.as_bytes()[..], keys.public().as_bytes()].concat();
+    let expected = [&theirs.as_bytes()[..], known.as_bytes()].concat();
     let vouched = BoxKey::new(&client, secret.expose())
         .and_then(|key| key.open_to_vec(&random_nonce(*b"VOUCH---", random), vouch));
     if vouched != Some(expected) {

@@ -1,0 +1,182 @@
+//! [`Guard`]: one connection, and what it may say.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bstr::BString;
+
+use super::{Access, Identity, Rules};
+use crate::membership::read_hello;
+use crate::wire::event_format::EventFormat;
+
+/// Why something was not let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Denial {
+    /// It speaks for another node than the one whose key was shown, or for none.
+    Impersonation,
+    /// The node may not publish on that topic.
+    Publish,
+    /// The node may not subscribe to that prefix.
+    Subscribe,
+    /// The node may not send logs.
+    Logs,
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Denial::Impersonation => "it speaks for another node than its own",
+            Denial::Publish => "it may not publish on that topic",
+            Denial::Subscribe => "it may not subscribe to that prefix",
+            Denial::Logs => "it may not send logs",
+        })
+    }
+}
+
+/// Holds what a connection says against the rules. Made for many questions: what was allowed last
+/// is remembered.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    access: Arc<Access>,
+    identity: Identity,
+    /// Those of the node it is, or says to be.
+    rules: Arc<Rules>,
+    /// The id it spoke under last, rightly.
+    id: BString,
+    /// The topic it published on last, rightly; never one whose events are looked into.
+    topic: BString,
+    has_spoken: bool,
+}
+
+impl Guard {
+    /// For a connection whose other end is that.
+    pub fn new(access: Arc<Access>, identity: Identity) -> Self {
+        let rules = match &identity {
+            Identity::Node(name) => access.nodes.get(name).cloned().unwrap_or_default(),
+            Identity::Unproven => Arc::default(),
+        };
+        let (id, topic) = (BString::default(), BString::default());
+        Guard { access, identity, rules, id, topic, has_spoken: false }
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether everything is allowed, so that nobody need ask.
+    pub fn is_open(&self) -> bool {
+        !self.access.has_rules()
+    }
+
+    /// Whether it may publish that event, under that id.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_event(
+        &mut self,
+        topic: &[u8],
+        id: &[u8],
+        format: &[u8],
+        payload: &[u8],
+    ) -> Result<(), Denial> {
+        if self.is_open() {
+            return Ok(());
+        }
+        self.check_id(id)?;
+        if self.has_spoken && self.topic == topic {
+            return Ok(());
+        }
+        if is_below(&self.access.topics.nodeid_prefix, topic) {
+            return self.check_greeting(topic, format, payload);
+        }
+        if !matches(self.rules.publish.as_deref(), topic) {
+            return Err(Denial::Publish);
+        }
+        self.has_spoken = true;
+        topic.clone_into(&mut self.topic);
+        Ok(())
+    }
+
+    /// Whether it may subscribe to a prefix. What the protocol itself needs it always may: its own
+    /// topics, and probes.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_subscription(&self, prefix: &[u8]) -> Result<(), Denial> {
+        let Identity::Node(name) = &self.identity else { return Ok(()) };
+        let access = &self.access;
+        if let Some(id) = access.topics.parse_nodeid(prefix) {
+            // Others take whoever subscribes to it for its owner.
+            let is_own = access.owner(id.as_bytes()) == Some(name);
+            return if is_own { Ok(()) } else { Err(Denial::Impersonation) };
+        }
+        let is_own =
+            access.topics.node(name) == prefix || prefix.starts_with(&access.internal_prefix);
+        if is_own || matches(self.rules.subscribe.as_deref(), prefix) {
+            return Ok(());
+        }
+        Err(Denial::Subscribe)
+    }
+
+    /// Whether it may send a log batch, under that id.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_batch(&mut self, id: &[u8]) -> Result<(), Denial> {
+        if self.is_open() {
+            return Ok(());
+        }
+        self.check_id(id)?;
+        if self.rules.logs { Ok(()) } else { Err(Denial::Logs) }
+    }
+
+    /// Whether it may speak under that id.
+    fn check_id(&mut self, id: &[u8]) -> Result<(), Denial> {
+        if self.id == id && !id.is_empty() {
+            return Ok(());
+        }
+        let owner = self.access.owner(id);
+        if let Identity::Node(name) = &self.identity {
+            if owner != Some(name) {
+                return Err(Denial::Impersonation);
+            }
+        } else {
+            // It is whoever it says to be. With keys of their own, nodes speak for nodes only.
+            if owner.is_none() && self.access.is_per_node {
+                return Err(Denial::Impersonation);
+            }
+            let rules = owner.and_then(|name| self.access.nodes.get(name));
+            self.rules = rules.cloned().unwrap_or_default();
+            self.has_spoken = false;
+        }
+        id.clone_into(&mut self.id);
+        Ok(())
+    }
+
+    /// Events to the topic of a process: greetings everybody may send, under their own name.
+    fn check_greeting(&self, topic: &[u8], format: &[u8], payload: &[u8]) -> Result<(), Denial> {
+        let event = EventFormat::from_name(format).and_then(|f| f.decode(payload).ok());
+        match event.as_ref().and_then(read_hello) {
+            Some((_, name, id)) if self.access.is_per_node => {
+                let own = self.access.owner(&self.id).map(|own| own.as_bytes());
+                let is_own =
+                    own == Some(name) && self.access.owner(id).map(|o| o.as_bytes()) == own;
+                if is_own { Ok(()) } else { Err(Denial::Impersonation) }
+            }
+            Some(_) => Ok(()),
+            None if matches(self.rules.publish.as_deref(), topic) => Ok(()),
+            None => Err(Denial::Publish),
+        }
+    }
+}
+
+/// Whether a topic is that prefix, or starts with it and a dot.
+fn is_below(prefix: &str, topic: &[u8]) -> bool {
+    topic.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'.'))
+}
+
+/// Whether text starts with one of the prefixes, if there are any to start with.
+fn matches(prefixes: Option<&[String]>, text: &[u8]) -> bool {
+    prefixes.is_none_or(|all| all.iter().any(|prefix| text.starts_with(prefix.as_bytes())))
+}

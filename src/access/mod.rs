@@ -1,0 +1,115 @@
+//! Who may connect, and what they may say (WIRE.md §7.1, docs/security.md). Pure.
+//!
+//! [`Access`] is what a process goes by, made from the layout and the keys; a [`Guard`] holds one
+//! connection against it. [`AccessCell`] is where threads find the current one: a SIGHUP replaces
+//! it as a whole.
+
+mod cell;
+mod guard;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bstr::{BString, ByteSlice};
+
+pub use cell::AccessCell;
+pub use guard::{Denial, Guard};
+
+use crate::layout::{Allow, Layout};
+use crate::topic::NodeTopics;
+use crate::wire::zmtp::{KeyPair, PublicKey};
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// It has not proved to be anybody in particular: it has no key, or one that all clients share.
+    Unproven,
+    /// This node, whose key it has.
+    Node(Arc<str>),
+}
+
+/// Who may connect to the servers of a process, and what each node may say.
+#[derive(Debug, Default)]
+pub struct Access {
+    /// What servers answer to; empty without CURVE.
+    keys: Arc<[KeyPair]>,
+    admitted: HashMap<PublicKey, Identity>,
+    nodes: BTreeMap<Arc<str>, Arc<Rules>>,
+    has_rules: bool,
+    is_per_node: bool,
+    topics: NodeTopics,
+    internal_prefix: BString,
+}
+
+/// What a node may do.
+#[derive(Debug)]
+struct Rules {
+    publish: Option<Vec<String>>,
+    subscribe: Option<Vec<String>>,
+    logs: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules { publish: None, subscribe: None, logs: true }
+    }
+}
+
+impl Access {
+    /// What follows from a layout, with these keys of servers (none: nothing is encrypted) and
+    /// these clients to be let in.
+    pub fn new(
+        layout: &Layout,
+        keys: impl Into<Arc<[KeyPair]>>,
+        admitted: HashMap<PublicKey, Identity>,
+    ) -> Self {
+        let rules = |name: &String| {
+            let Allow { publish, subscribe, logs } = layout.allow(name);
+            Arc::new(Rules { publish, subscribe, logs: logs.unwrap_or(true) })
+        };
+        let zeromq = &layout.zeromq;
+        Access {
+            keys: keys.into(),
+            admitted,
+            nodes: layout.nodes.keys().map(|name| (name.as_str().into(), rules(name))).collect(),
+            has_rules: layout.has_rules(),
+            is_per_node: layout.has_keys_per_node(),
+            topics: NodeTopics {
+                node_prefix: zeromq.node_topic_prefix.clone(),
+                nodeid_prefix: zeromq.nodeid_topic_prefix.clone(),
+            },
+            internal_prefix: zeromq.internal_topic_prefix.as_str().into(),
+        }
+    }
+
+    /// The keys that servers answer to, the one they are known by first; none where nothing is
+    /// encrypted.
+    pub fn server_keys(&self) -> Option<&Arc<[KeyPair]>> {
+        (!self.keys.is_empty()).then_some(&self.keys)
+    }
+
+    /// Who has that key, if it may come in.
+    pub fn admit(&self, key: &PublicKey) -> Option<&Identity> {
+        self.admitted.get(key)
+    }
+
+    /// Whether there is anything to hold connections against, beyond who may come in.
+    pub fn has_rules(&self) -> bool {
+        self.has_rules || self.is_per_node
+    }
+
+    /// The node of the layout that an id of a process speaks for: `zeromq_NAME_…`, or the name
+    /// itself.
+    pub fn owner(&self, id: &[u8]) -> Option<&Arc<str>> {
+        let Some(rest) = id.strip_prefix(b"zeromq_") else { return self.node(id) };
+        // Names may have underscores: the longest that is a node's.
+        rest.rfind_iter("_").find_map(|end| self.node(&rest[..end]))
+    }
+
+    fn node(&self, name: &[u8]) -> Option<&Arc<str>> {
+        self.nodes.get_key_value(name.to_str().ok()?).map(|(name, _)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

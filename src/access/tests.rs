@@ -1,0 +1,168 @@
+use super::*;
+use crate::event::Event;
+use crate::wire::event_format::EventFormat;
+
+const LAYOUT: &str = r#"
+[curve]
+mode = "per-node"
+[allow.worker]
+publish = ["zeek.", "site."]
+[nodes.manager]
+node_type = "manager"
+ip = "127.0.0.1"
+[nodes.a]
+node_type = "worker"
+ip = "127.0.0.1"
+[nodes.a_b]
+node_type = "worker"
+ip = "127.0.0.1"
+allow = { subscribe = ["zeek.cluster.worker"], logs = false }
+[nodes.c]
+node_type = "worker"
+ip = "127.0.0.1"
+allow = { publish = [] }
+"#;
+
+fn access(text: &str) -> Arc<Access> {
+    let (layout, _) = Layout::from_toml(text, "layout").unwrap();
+    Arc::new(Access::new(&layout, [], HashMap::new()))
+}
+
+fn guard(access: &Arc<Access>, name: &str) -> Guard {
+    Guard::new(Arc::clone(access), Identity::Node(name.into()))
+}
+
+fn greeting(name: &str, id: &str) -> Vec<u8> {
+    let event = Event::new("Cluster::hello", vec![name.into(), id.into()]);
+    let mut payload = Vec::new();
+    EventFormat::BrokerBinV1.encode(&event, &mut payload);
+    payload
+}
+
+#[test]
+fn ids_belong_to_nodes() {
+    let access = access(LAYOUT);
+    for (id, owner) in [
+        ("zeromq_a_host_1_N0", Some("a")),
+        ("zeromq_a_b_host_1_N0", Some("a_b")),
+        ("zeromq_a_my_host_1_N0", Some("a")),
+        ("zeromq_manager_host_1_N0-websocket-3", Some("manager")),
+        ("zeromq_a_host_1_N0#17", Some("a")),
+        ("a", Some("a")),
+        ("zeromq_a", None),
+        ("zeromq_x_host_1_N0", None),
+        ("zeromq__a_1_N0", None),
+        ("a-1", None),
+        ("", None),
+        ("zeromq_", None),
+    ] {
+        assert_eq!(access.owner(id.as_bytes()).map(|name| &**name), owner, "{id}");
+    }
+    assert_eq!(access.owner(b"zeromq_\xff_h_1_N0"), None);
+}
+
+#[test]
+fn nobody_speaks_for_another() {
+    let access = access(LAYOUT);
+    let mut a = guard(&access, "a");
+    let mut event = |id: &str| a.check_event(b"zeek.x", id.as_bytes(), b"broker-bin-v1", b"");
+    assert_eq!(event("zeromq_a_h_1_N0"), Ok(()));
+    assert_eq!(event("zeromq_manager_h_1_N0"), Err(Denial::Impersonation));
+    assert_eq!(event(""), Err(Denial::Impersonation));
+    assert_eq!(event("zeromq_a_h_1_N0"), Ok(()));
+    assert_eq!(event("zeromq_a_b_1_N0"), Err(Denial::Impersonation), "which is that of a_b");
+
+    let topic = b"zeek.cluster.nodeid.zeromq_manager_h_1_N0.";
+    let mut greets = |name, id: &str| {
+        a.check_event(topic, b"zeromq_a_h_1_N0", b"broker-bin-v1", &greeting(name, id))
+    };
+    assert_eq!(greets("a", "zeromq_a_h_1_N0"), Ok(()));
+    assert_eq!(greets("manager", "zeromq_a_h_1_N0"), Err(Denial::Impersonation));
+    assert_eq!(greets("a", "zeromq_manager_h_1_N0"), Err(Denial::Impersonation));
+
+    let subscribes = |prefix: &str| a.check_subscription(prefix.as_bytes());
+    assert_eq!(subscribes("zeek.cluster.nodeid.zeromq_a_h_1_N0."), Ok(()));
+    assert_eq!(
+        subscribes("zeek.cluster.nodeid.zeromq_manager_h_1_N0."),
+        Err(Denial::Impersonation)
+    );
+    assert_eq!(subscribes("zeek.cluster.nodeid.x."), Err(Denial::Impersonation));
+    assert_eq!(subscribes(""), Ok(()));
+
+    assert_eq!(a.check_batch(b"zeromq_a_h_1_N0"), Ok(()));
+    assert_eq!(a.check_batch(b"zeromq_c_h_1_N0"), Err(Denial::Impersonation));
+}
+
+#[test]
+fn a_node_may_do_what_is_said_of_it_or_of_its_type() {
+    let access = access(LAYOUT);
+    let publishes = |name: &str, topic: &str| {
+        let id = format!("zeromq_{name}_h_1_N0");
+        let mut guard = guard(&access, name);
+        let mut check =
+            || guard.check_event(topic.as_bytes(), id.as_bytes(), b"broker-bin-v1", b"");
+        let first = check();
+        assert_eq!(check(), first, "what is remembered is the same");
+        first
+    };
+    for (name, topic, expected) in [
+        ("manager", "anything", Ok(())),
+        ("a", "zeek.x", Ok(())),
+        ("a", "site.x", Ok(())),
+        ("a", "zeek", Err(Denial::Publish)),
+        ("a", "", Err(Denial::Publish)),
+        ("c", "zeek.x", Err(Denial::Publish)),
+        // Nobody needs leave for a greeting, but this is none.
+        ("c", "zeek.cluster.nodeid.zeromq_a_h_1_N0.", Err(Denial::Publish)),
+        ("a", "zeek.cluster.nodeid.zeromq_c_h_1_N0.", Ok(())),
+    ] {
+        assert_eq!(publishes(name, topic), expected, "{name} {topic}");
+    }
+    let mut c = guard(&access, "c");
+    let payload = greeting("c", "zeromq_c_h_1_N0");
+    let topic = b"zeek.cluster.nodeid.zeromq_a_h_1_N0.";
+    assert_eq!(c.check_event(topic, b"zeromq_c_h_1_N0", b"broker-bin-v1", &payload), Ok(()));
+
+    let b = guard(&access, "a_b");
+    for (prefix, expected) in [
+        ("zeek.cluster.worker", Ok(())),
+        ("zeek.cluster.worker.x", Ok(())),
+        ("zeek.cluster.work", Err(Denial::Subscribe)),
+        ("", Err(Denial::Subscribe)),
+        ("zeek.cluster.node.a_b.", Ok(())),
+        ("zeek.cluster.node.a.", Err(Denial::Subscribe)),
+        ("zeek.cluster.nodeid.zeromq_a_b_h_1_N0.", Ok(())),
+        ("zeek.zeromq.internal.zeromq_a_b_h_1_N0.1.", Ok(())),
+    ] {
+        assert_eq!(b.check_subscription(prefix.as_bytes()), expected, "{prefix}");
+    }
+    let mut b = b;
+    assert_eq!(b.check_batch(b"zeromq_a_b_h_1_N0"), Err(Denial::Logs));
+}
+
+#[test]
+fn without_keys_of_their_own_nodes_are_who_they_say() {
+    let access = access(&LAYOUT.replace("mode = \"per-node\"", ""));
+    let mut guard = Guard::new(Arc::clone(&access), Identity::Unproven);
+    assert!(!guard.is_open());
+    let mut event = |id: &str, topic: &str| {
+        guard.check_event(topic.as_bytes(), id.as_bytes(), b"broker-bin-v1", b"")
+    };
+    assert_eq!(event("zeromq_manager_h_1_N0", "x"), Ok(()));
+    assert_eq!(event("zeromq_a_h_1_N0", "x"), Err(Denial::Publish));
+    assert_eq!(event("zeromq_a_h_1_N0", "zeek.x"), Ok(()));
+    assert_eq!(event("somebody", "x"), Ok(()));
+    assert_eq!(event("zeromq_c_h_1_N0", "zeek.x"), Err(Denial::Publish));
+    assert_eq!(guard.check_batch(b"zeromq_a_b_h_1_N0"), Err(Denial::Logs));
+    assert_eq!(guard.check_batch(b"zeromq_a_h_1_N0"), Ok(()));
+}
+
+#[test]
+fn where_nothing_is_said_everything_is_open() {
+    let access = access("[nodes.a]\nnode_type = \"worker\"\nip = \"127.0.0.1\"\n");
+    let mut guard = Guard::new(access, Identity::Unproven);
+    assert!(guard.is_open());
+    assert_eq!(guard.check_event(b"x", b"", b"", b""), Ok(()));
+    assert_eq!(guard.check_subscription(b""), Ok(()));
+    assert_eq!(guard.check_batch(b""), Ok(()));
+}

@@ -1,0 +1,362 @@
+//! [`Channel`]: a connection whose frames are encrypted once its handshake says so.
+//!
+//! To whoever reads and writes it is a [`Stream`]: plain frames come out and go in. What it keeps
+//! itself is the start of a frame that has not arrived as a whole, and what is encrypted and has
+//! found no room yet.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::Stream;
+use crate::wire::zmtp::{CurveCodec, ZmtpError};
+
+/// Bytes read at a time.
+const READ: usize = 256 << 10;
+/// Bytes encrypted before they are written; a single piece may be more.
+const WRITE: usize = 64 << 10;
+/// What [`Scratch`] keeps.
+const KEPT: usize = 1 << 20;
+
+/// A connection, plain or encrypted; reads and writes do not block.
+#[derive(Debug)]
+pub struct Channel {
+    stream: Stream,
+    codec: Option<CurveCodec>,
+    /// Bytes the body of a frame may have.
+    limit: u64,
+    /// The start of a frame, encrypted.
+    received: Vec<u8>,
+    /// Bytes that frame takes, as far as they are known.
+    need: usize,
+    /// What is to be sent before anything else, as it is.
+    unsent: Vec<u8>,
+}
+
+/// Memory that channels of one thread share: between two calls there is nothing in it.
+#[derive(Debug, Default)]
+pub struct Scratch(Vec<u8>);
+
+/// What a read has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// So many bytes of plain frames were appended; none where no frame has arrived as a whole.
+    Bytes(usize),
+    /// The end of the stream.
+    End,
+}
+
+/// Why a channel is of no use any more; with [`ErrorKind::WouldBlock`] it is only not ready.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// The system says so.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The peer sends what cannot be decrypted.
+    #[error(transparent)]
+    Protocol(#[from] ZmtpError),
+}
+
+impl Channel {
+    /// A connection that begins in the clear.
+    pub fn new(stream: Stream) -> Self {
+        let (received, unsent) = (Vec::new(), Vec::new());
+        Channel { stream, codec: None, limit: 0, received, need: 0, unsent }
+    }
+
+    /// The connection under it.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Sends these bytes before anything else, as they are: those of the handshake.
+    pub fn put_raw(&mut self, bytes: &[u8]) {
+        self.unsent.extend_from_slice(bytes);
+    }
+
+    /// From here on everything goes through the codec, where the body of a frame may have `limit`
+    /// bytes. `rest` is what was received behind the handshake; the plain frames in it are
+    /// appended to `plain`.
+    ///
+    /// # Errors
+    /// When it cannot be decrypted.
+    pub fn encrypt(
+        &mut self,
+        codec: CurveCodec,
+        limit: u64,
+        rest: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), ZmtpError> {
+        self.limit = limit;
+        let codec = self.codec.insert(codec);
+        let progress = codec.open(rest, limit, plain)?;
+        self.need = progress.need;
+        rest[progress.consumed..].clone_into(&mut self.received);
+        Ok(())
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.codec.is_some()
+    }
+
+    /// Memory it holds for itself, in bytes.
+    pub fn held(&self) -> usize {
+        self.received.capacity() + self.unsent.capacity()
+    }
+
+    /// Reads once and appends the plain bytes to `plain`. A plain stream reads as much as there is
+    /// capacity for (which must allow something), an encrypted one makes room.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing has arrived; what cannot be decrypted.
+    pub fn read_to(
+        &mut self,
+        plain: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<Read, ChannelError> {
+        let Some(codec) = &mut self.codec else {
+            return Ok(match self.stream.read_to(plain)? {
+                0 => Read::End,
+                count => Read::Bytes(count),
+            });
+        };
+        let before = plain.len();
+        if self.need > READ {
+            // One that is larger than what is read at a time gathers in memory of its own, the
+            // length it announces believed in steps.
+            let bytes = &mut self.received;
+            if bytes.len() == bytes.capacity() {
+                bytes.reserve_exact(bytes.len().max(READ).min(self.need - bytes.len()));
+            }
+            if self.stream.read_to(bytes)? == 0 {
+                return Ok(Read::End);
+            }
+            if bytes.len() >= self.need {
+                let bytes = std::mem::take(bytes);
+                let progress = codec.open(&bytes, self.limit, plain)?;
+                self.need = progress.need;
+                bytes[progress.consumed..].clone_into(&mut self.received);
+            }
+            return Ok(Read::Bytes(plain.len() - before));
+        }
+        let sealed = scratch.empty();
+        sealed.reserve(READ);
+        sealed.extend_from_slice(&self.received);
+        if self.stream.read_to(sealed)? == 0 {
+            return Ok(Read::End);
+        }
+        let progress = codec.open(sealed, self.limit, plain)?;
+        self.need = progress.need;
+        let rest = &sealed[progress.consumed..];
+        if rest.is_empty() {
+            // Connections are many, and most are between two messages.
+            self.received = Vec::new();
+        } else {
+            rest.clone_into(&mut self.received);
+        }
+        Ok(Read::Bytes(plain.len() - before))
+    }
+
+    /// Writes pieces one after the other as far as there is room, and returns how many of their
+    /// bytes it has taken. Of an encrypted channel each piece must be whole frames; what it has
+    /// taken of them may still be [`unsent`](Self::has_unsent).
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is no room.
+    pub fn write_pieces(
+        &mut self,
+        pieces: &[IoSlice<'_>],
+        scratch: &mut Scratch,
+    ) -> io::Result<usize> {
+        self.flush()?;
+        let Some(codec) = &mut self.codec else { return self.stream.write_pieces(pieces) };
+        let (mut taken, mut pieces) = (0, pieces.iter().peekable());
+        while pieces.peek().is_some() {
+            let sealed = scratch.empty();
+            while sealed.len() < WRITE
+                && let Some(piece) = pieces.next()
+            {
+                let outcome = codec.seal(piece, sealed);
+                if !matches!(outcome, Ok(progress) if progress.consumed == piece.len()) {
+                    return Err(io::Error::new(ErrorKind::InvalidInput, "a piece of a frame"));
+                }
+                taken += piece.len();
+            }
+            let written = write(&self.stream, sealed)?;
+            if written < sealed.len() {
+                self.unsent.extend_from_slice(&sealed[written..]);
+                break;
+            }
+        }
+        scratch.shrink();
+        Ok(taken)
+    }
+
+    /// Writes what was taken and found no room.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there still is not room for all of it.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let written = write(&self.stream, &self.unsent)?;
+        if written < self.unsent.len() {
+            self.unsent.drain(..written);
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.unsent = Vec::new();
+        Ok(())
+    }
+
+    /// Whether something that was taken is still to be sent.
+    pub fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+}
+
+/// Writes until there is no more room, and returns how much was written.
+fn write(stream: &Stream, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match stream.write_pieces(&[IoSlice::new(&bytes[written..])]) {
+            Ok(count) => written += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
+}
+
+impl Scratch {
+    fn empty(&mut self) -> &mut Vec<u8> {
+        self.0.clear();
+        &mut self.0
+    }
+
+    fn shrink(&mut self) {
+        if self.0.capacity() > KEPT {
+            self.0 = Vec::new();
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::wire::zmtp::{codecs, put_frame};
+
+    fn pair() -> (Channel, Channel) {
+        let (a, b) = UnixStream::pair().unwrap();
+        a.set_nonblocking(true).unwrap();
+        b.set_nonblocking(true).unwrap();
+        (Channel::new(Stream::Unix(a)), Channel::new(Stream::Unix(b)))
+    }
+
+    fn encrypted() -> (Channel, Channel) {
+        let (mut a, mut b) = pair();
+        let (client, server) = codecs();
+        a.encrypt(client, 10 << 20, b"", &mut Vec::new()).unwrap();
+        b.encrypt(server, 10 << 20, b"", &mut Vec::new()).unwrap();
+        (a, b)
+    }
+
+    fn would_block<T>(outcome: Result<T, impl Into<ChannelError>>) -> bool {
+        matches!(outcome.map_err(Into::into),
+            Err(ChannelError::Io(error)) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Writes all pieces into one end, and reads from the other meanwhile.
+    fn carry(a: &mut Channel, b: &mut Channel, pieces: &[Vec<u8>]) -> Vec<u8> {
+        let (mut scratch, mut out) = (Scratch::default(), Vec::with_capacity(64 << 10));
+        let (mut at, mut offset) = (0, 0);
+        let is_over = |at: usize, a: &Channel| at == pieces.len() && !a.has_unsent();
+        loop {
+            if at < pieces.len() {
+                let rest = pieces[at + 1..].iter().map(|piece| IoSlice::new(piece));
+                let all: Vec<_> =
+                    [IoSlice::new(&pieces[at][offset..])].into_iter().chain(rest).collect();
+                let mut taken = match a.write_pieces(&all, &mut scratch) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                    outcome => outcome.unwrap(),
+                };
+                while at < pieces.len() && taken >= pieces[at].len() - offset {
+                    taken -= pieces[at].len() - offset;
+                    (at, offset) = (at + 1, 0);
+                }
+                offset += taken;
+                assert!(offset == 0 || !a.is_encrypted());
+            } else {
+                assert!(a.flush().is_ok() || a.has_unsent());
+            }
+            out.reserve(64 << 10);
+            let outcome = b.read_to(&mut out, &mut scratch);
+            if is_over(at, a) && would_block(outcome) {
+                return out;
+            }
+        }
+    }
+
+    fn frames(sizes: &[usize]) -> Vec<Vec<u8>> {
+        let frame = |(index, size): (usize, &usize)| {
+            let mut out = Vec::new();
+            put_frame(&vec![index as u8; *size], index % 3 == 0, &mut out);
+            put_frame(b"end", false, &mut out);
+            out
+        };
+        sizes.iter().enumerate().map(frame).collect()
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let sizes = [0, 1, 100, 70_000, 300, 3 << 20, 255, 256, 600_000, 10];
+        for (mut a, mut b) in [pair(), encrypted()] {
+            let pieces = frames(&sizes);
+            for _ in 0..3 {
+                assert!(carry(&mut a, &mut b, &pieces) == pieces.concat());
+                assert!(!a.has_unsent() && b.held() == 0);
+                std::mem::swap(&mut a, &mut b);
+            }
+            drop(a);
+            let outcome = b.read_to(&mut Vec::with_capacity(10), &mut Scratch::default());
+            assert_eq!(outcome.unwrap(), Read::End);
+        }
+    }
+
+    #[test]
+    fn what_is_raw_goes_first_and_what_follows_the_handshake_is_decrypted() {
+        let (mut a, mut b) = pair();
+        let (mut client, server) = codecs();
+        let mut sealed = Vec::new();
+        client.seal_frame(false, false, b"one", &mut sealed);
+        client.seal_frame(false, false, b"two", &mut sealed);
+        let (early, late) = sealed.split_at(50);
+        let mut plain = Vec::new();
+        b.encrypt(server, 100, early, &mut plain).unwrap();
+        assert_eq!(plain, b"\0\x03one");
+        a.put_raw(late);
+        assert!(a.has_unsent());
+        a.flush().unwrap();
+        assert_eq!(b.read_to(&mut plain, &mut Scratch::default()).unwrap(), Read::Bytes(5));
+        assert_eq!(plain, b"\0\x03one\0\x03two");
+    }
+
+    #[test]
+    fn what_is_not_genuine_ends_it() {
+        let (mut a, mut b) = encrypted();
+        a.put_raw(b"\0\x05hello");
+        a.flush().unwrap();
+        let outcome = b.read_to(&mut Vec::new(), &mut Scratch::default());
+        assert!(matches!(outcome, Err(ChannelError::Protocol(ZmtpError::Expected("MESSAGE")))));
+        let error = a.write_pieces(&[IoSlice::new(b"\0\x05he")], &mut Scratch::default());
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}
