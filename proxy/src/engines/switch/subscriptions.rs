@@ -156,7 +156,7 @@ impl Subscriptions {
         if held.references == 0 {
             own.remove(text);
         }
-        Ok(self.give_back(peer, text))
+        Ok(self.give_back(peer, text, 1))
     }
 
     /// Forgets a peer. Returns the prefixes whose end all publishers must hear of, in ascending
@@ -166,8 +166,23 @@ impl Subscriptions {
         let mut ended: Vec<_> =
             own.into_iter().filter(|(_, held)| held.active).map(|(text, _)| text).collect();
         ended.sort_unstable();
-        ended.retain(|text| self.give_back(peer, text));
+        ended.retain(|text| self.give_back(peer, text, 1));
         ended
+    }
+
+    /// Cancels what a peer has and may not have any more, as often as it has subscribed it. Returns
+    /// how many prefixes it loses, and those of them whose end all publishers must hear of.
+    pub(super) fn withdraw(
+        &mut self,
+        peer: PeerId,
+        is_allowed: impl Fn(&[u8]) -> bool,
+    ) -> (Vec<Text>, Vec<Text>) {
+        let Some(own) = self.peers.get_mut(&peer) else { return Default::default() };
+        let mut lost: Vec<_> = own.extract_if(|text, _| !is_allowed(text)).collect();
+        lost.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let ended = lost.iter().filter(|(text, held)| self.give_back(peer, text, held.references));
+        let ended = ended.map(|(text, _)| Arc::clone(text)).collect();
+        (lost.into_iter().filter(|(_, held)| held.active).map(|(text, _)| text).collect(), ended)
     }
 
     /// Who gets events of that topic: in time proportional to its length.
@@ -188,15 +203,17 @@ impl Subscriptions {
         found
     }
 
-    /// Ends what the peer gets by a prefix, and one reference to it; whether that was the last.
-    fn give_back(&mut self, peer: PeerId, text: &[u8]) -> bool {
+    /// Ends what the peer gets by a prefix, and so many references to it; whether those were the
+    /// last.
+    fn give_back(&mut self, peer: PeerId, text: &[u8], references: u64) -> bool {
         let Some(prefix) = self.prefixes.get_mut(text) else { return false };
         let had_any = !prefix.subscribers.is_empty();
         if let Ok(at) = prefix.subscribers.binary_search(&peer) {
             prefix.subscribers.remove(at);
         }
         // Each subscriber has a reference of its own, whatever became of others.
-        prefix.references = (prefix.references - 1).max(prefix.subscribers.len() as u64);
+        let left = prefix.references.saturating_sub(references);
+        prefix.references = left.max(prefix.subscribers.len() as u64);
         let is_unused = prefix.subscribers.is_empty();
         if prefix.references > 0 && (!is_unused || self.orphans < MAX_ORPHANS) {
             self.orphans += usize::from(is_unused && had_any);
