@@ -14,6 +14,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::access::KeyError;
 use crate::exit::ExitCode;
 use crate::gateway::{self, Health, HttpServer};
 use crate::layout::{self, Endpoint, Layout, Loaded, NodeType};
@@ -45,6 +46,12 @@ impl Failure {
 impl From<layout::LoadError> for Failure {
     fn from(error: layout::LoadError) -> Self {
         Failure::new(error.exit_code(), error)
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Failure::config(error)
     }
 }
 

@@ -1,11 +1,14 @@
-//! Who may connect, and what they may say (WIRE.md §7.1, docs/security.md). Pure.
+//! Who may connect, and what they may say (WIRE.md §7.1, docs/security.md). Pure, but for
+//! [`files`] and [`key_file`].
 //!
 //! [`Access`] is what a process goes by, made from the layout and the keys; a [`Guard`] holds one
 //! connection against it. [`AccessCell`] is where threads find the current one: a SIGHUP replaces
 //! it as a whole.
 
 mod cell;
+pub mod files;
 mod guard;
+pub mod key_file;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use std::sync::Arc;
 use bstr::{BString, ByteSlice};
 
 pub use cell::AccessCell;
+pub use files::{ClientKeys, KeyError, client_keys, server_access};
 pub use guard::{Denial, Guard};
 
 use crate::layout::{Allow, Layout};

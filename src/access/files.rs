@@ -1,0 +1,322 @@
+//! What a process goes by, from the layout and the files of keys: the rim of [`access`](super).
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::key_file::{KeyFileError, public_path, read_public_keys, read_secret_keys, secret_path};
+use super::{Access, Identity};
+use crate::layout::{CurveKeys, Layout, Secret};
+use crate::wire::zmtp::{BadKey, KeyPair, PublicKey, SecretKey};
+
+/// Why a process has not the keys it needs.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file of keys is wrong.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// A directory cannot be read.
+    #[error("cannot read the directory of authorized keys {}: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// An option is no key.
+    #[error("{option}: {source}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with it.
+        source: BadKey,
+    },
+    /// Some keys are set, but not those that this process needs (WIRE.md §7.1).
+    #[error(
+        "CURVE keys are set, but {role} need {needs}; {missing} is not set; refusing to speak in \
+         the clear"
+    )]
+    Missing {
+        /// Who needs them.
+        role: &'static str,
+        /// All of them.
+        needs: &'static str,
+        /// The first that is not there.
+        missing: &'static str,
+    },
+    /// A public key does not belong to the secret one.
+    #[error("{public} is not the public key of {secret}")]
+    Mismatch {
+        /// Where the public key is.
+        public: String,
+        /// Where the secret one is.
+        secret: String,
+    },
+    /// Two nodes have one key, so that it says nothing.
+    #[error("{first} and {second} have the same key {key}; expected one for each node")]
+    Twice {
+        /// A node, and where its key is.
+        first: String,
+        /// Another.
+        second: String,
+        /// The key.
+        key: PublicKey,
+    },
+    /// Nobody says which key the central broker has.
+    #[error(
+        "no public key of the central broker: expected `broker_publickey` in [curve] of the layout, \
+         or the file {}", path.display()
+    )]
+    NoBroker {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+}
+
+/// The keys with which a node connects.
+#[derive(Clone, Debug)]
+pub struct ClientKeys {
+    keys: Arc<KeyPair>,
+    broker: PublicKey,
+    loggers: BTreeMap<String, PublicKey>,
+    others: Option<PublicKey>,
+}
+
+impl ClientKeys {
+    /// Its own.
+    pub fn keys(&self) -> &Arc<KeyPair> {
+        &self.keys
+    }
+
+    /// The key that the central broker must have.
+    pub fn broker(&self) -> PublicKey {
+        self.broker
+    }
+
+    /// The key that a log receiver must have, by the name of its node where that is known; `None`
+    /// where nobody says.
+    pub fn logger(&self, name: Option<&str>) -> Option<PublicKey> {
+        match name {
+            Some(name) => self.loggers.get(name).copied().or(self.others),
+            None => self.others,
+        }
+    }
+}
+
+/// A key that lets a node in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizedKey {
+    /// The node; also the broker and the common key of all servers, which let nobody in.
+    pub name: String,
+    /// Its key.
+    pub key: PublicKey,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// Where a public key stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In the layout.
+    Layout,
+    /// In this file.
+    File(PathBuf),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Layout => f.write_str("layout"),
+            Origin::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What a server goes by: the central broker ([`CurveKeys::BROKER`]) or a log receiver, by the name
+/// of its node.
+///
+/// # Errors
+/// When keys are set and those of the server are not among them, or files of keys are wrong.
+pub fn server_access(layout: &Layout, server: &str) -> Result<Access, KeyError> {
+    let (keys, admitted) = if layout.has_keys_per_node() {
+        let keys = own_keys(layout, server)?;
+        let common = secret_path(&layout.curve.secret_keys_dir, CurveKeys::SERVERS);
+        let common = match read_secret_keys(&common) {
+            Err(error) if error.is_not_found() => Vec::new(),
+            read => read?,
+        };
+        ([keys, common].concat(), admitted(layout)?)
+    } else if layout.zeromq.has_curve_keys() {
+        shared_server(layout)?
+    } else {
+        (Vec::new(), HashMap::new())
+    };
+    Ok(Access::new(layout, keys, admitted))
+}
+
+/// The keys with which a node connects; `None` where nothing is encrypted.
+///
+/// # Errors
+/// When keys are set and those of the node are not among them, or files of keys are wrong.
+pub fn client_keys(layout: &Layout, node: &str) -> Result<Option<ClientKeys>, KeyError> {
+    if !layout.has_keys_per_node() {
+        return if layout.zeromq.has_curve_keys() {
+            shared_client(layout).map(Some)
+        } else {
+            Ok(None)
+        };
+    }
+    let mut own = own_keys(layout, node)?;
+    let dir = &layout.curve.authorized_keys_dir;
+    let first = |name: &str, set: Option<&PublicKey>| -> Result<Option<PublicKey>, KeyError> {
+        match set {
+            Some(key) => Ok(Some(*key)),
+            None => Ok(public_keys(layout, name)?.first().copied()),
+        }
+    };
+    let broker = first(CurveKeys::BROKER, layout.curve.broker_publickey.as_ref())?;
+    let broker =
+        broker.ok_or_else(|| KeyError::NoBroker { path: public_path(dir, CurveKeys::BROKER) })?;
+    let mut loggers = BTreeMap::new();
+    for (name, logger) in layout.log_receivers() {
+        if let Some(key) = first(name, logger.curve_publickey.first())? {
+            loggers.insert(name.to_owned(), key);
+        }
+    }
+    let others = first(CurveKeys::SERVERS, None)?;
+    Ok(Some(ClientKeys { keys: Arc::new(own.swap_remove(0)), broker, loggers, others }))
+}
+
+/// All public keys that are known, and where they stand; each node's in the order of use.
+///
+/// # Errors
+/// When a file cannot be read, or two nodes have one key.
+pub fn authorized_keys(layout: &Layout) -> Result<Vec<AuthorizedKey>, KeyError> {
+    let mut all: Vec<AuthorizedKey> = Vec::new();
+    let special = [CurveKeys::BROKER, CurveKeys::SERVERS];
+    for name in special.into_iter().chain(layout.nodes.keys().map(String::as_str)) {
+        let in_layout = match layout.node(name) {
+            Some(node) => node.curve_publickey.clone(),
+            None if name == CurveKeys::BROKER => {
+                layout.curve.broker_publickey.into_iter().collect()
+            }
+            None => Vec::new(),
+        };
+        let path = public_path(&layout.curve.authorized_keys_dir, name);
+        let in_file = public_keys(layout, name)?.into_iter();
+        let origins = in_layout.into_iter().map(|key| (key, Origin::Layout));
+        for (key, origin) in origins.chain(in_file.map(|key| (key, Origin::File(path.clone())))) {
+            match all.iter().find(|other| other.key == key) {
+                Some(other) if other.name != name => {
+                    let first = format!("{} ({})", other.name, other.origin);
+                    let second = format!("{name} ({origin})");
+                    return Err(KeyError::Twice { first, second, key });
+                }
+                // It may well stand in both places.
+                _ => all.push(AuthorizedKey { name: name.into(), key, origin }),
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn admitted(layout: &Layout) -> Result<HashMap<PublicKey, Identity>, KeyError> {
+    let nodes = authorized_keys(layout)?;
+    let nodes = nodes.into_iter().filter(|one| layout.node(&one.name).is_some());
+    Ok(nodes.map(|one| (one.key, Identity::Node(one.name.as_str().into()))).collect())
+}
+
+/// The public keys of a node in the directory; none where it has no file there.
+fn public_keys(layout: &Layout, name: &str) -> Result<Vec<PublicKey>, KeyError> {
+    match read_public_keys(&public_path(&layout.curve.authorized_keys_dir, name)) {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        read => Ok(read?),
+    }
+}
+
+/// The secret keys of a node or the broker, the one in use first.
+fn own_keys(layout: &Layout, name: &str) -> Result<Vec<KeyPair>, KeyError> {
+    let path = secret_path(&layout.curve.secret_keys_dir, name);
+    let keys = read_secret_keys(&path)?;
+    // Others look for the first public key that is known of it.
+    let known: Vec<_> =
+        authorized_keys(layout)?.into_iter().filter(|one| one.name == name).collect();
+    let fits = |one: &AuthorizedKey| keys.iter().any(|pair| *pair.public() == one.key);
+    match known.first() {
+        Some(first) if !known.iter().any(fits) => Err(KeyError::Mismatch {
+            public: format!("{} of {name} ({})", first.key, first.origin),
+            secret: format!("any key in {}", path.display()),
+        }),
+        _ => Ok(keys),
+    }
+}
+
+fn shared_server(
+    layout: &Layout,
+) -> Result<(Vec<KeyPair>, HashMap<PublicKey, Identity>), KeyError> {
+    let zeromq = &layout.zeromq;
+    for (option, key) in [
+        ("curve_server_secretkey", &zeromq.curve_server_secretkey),
+        ("curve_client_publickey", &zeromq.curve_client_publickey),
+    ] {
+        if key.is_empty() {
+            let role = "servers (the central broker and the loggers)";
+            let needs = "curve_server_secretkey and curve_client_publickey";
+            return Err(KeyError::Missing { role, needs, missing: option });
+        }
+    }
+    let pair = pair("curve_server_secretkey", &zeromq.curve_server_secretkey)?;
+    check_pair("curve_server", &zeromq.curve_server_publickey, &pair)?;
+    let mut keys = vec![pair];
+    let old = &layout.curve.old_server_secretkey;
+    if !old.is_empty() {
+        keys.push(self::pair("old_server_secretkey", old)?);
+    }
+    let client = public("curve_client_publickey", &zeromq.curve_client_publickey)?;
+    let clients = [Some(client), layout.curve.old_client_publickey];
+    let admitted = clients.into_iter().flatten().map(|key| (key, Identity::Unproven)).collect();
+    Ok((keys, admitted))
+}
+
+fn shared_client(layout: &Layout) -> Result<ClientKeys, KeyError> {
+    let zeromq = &layout.zeromq;
+    for (option, key) in [
+        ("curve_server_publickey", &zeromq.curve_server_publickey),
+        ("curve_client_publickey", &zeromq.curve_client_publickey),
+        ("curve_client_secretkey", &zeromq.curve_client_secretkey),
+    ] {
+        if key.is_empty() {
+            let role = "clients (all nodes)";
+            let needs = "curve_server_publickey, curve_client_publickey and curve_client_secretkey";
+            return Err(KeyError::Missing { role, needs, missing: option });
+        }
+    }
+    let keys = pair("curve_client_secretkey", &zeromq.curve_client_secretkey)?;
+    check_pair("curve_client", &zeromq.curve_client_publickey, &keys)?;
+    let server = public("curve_server_publickey", &zeromq.curve_server_publickey)?;
+    let loggers = BTreeMap::new();
+    Ok(ClientKeys { keys: Arc::new(keys), broker: server, loggers, others: Some(server) })
+}
+
+fn pair(option: &'static str, key: &Secret) -> Result<KeyPair, KeyError> {
+    let secret: SecretKey =
+        key.expose().parse().map_err(|source| KeyError::Option { option, source })?;
+    Ok(secret.into())
+}
+
+fn public(option: &'static str, key: &Secret) -> Result<PublicKey, KeyError> {
+    key.expose().parse().map_err(|source| KeyError::Option { option, source })
+}
+
+/// Whether the public key that is set, if any is, belongs to the secret one.
+fn check_pair(name: &str, public: &Secret, pair: &KeyPair) -> Result<(), KeyError> {
+    if public.is_empty() || public.expose() == pair.public().to_string() {
+        return Ok(());
+    }
+    let (public, secret) = (format!("{name}_publickey"), format!("{name}_secretkey"));
+    Err(KeyError::Mismatch { public, secret })
+}
+
+#[cfg(test)]
+mod tests;

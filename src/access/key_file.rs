@@ -1,0 +1,253 @@
+//! Files of keys: one key a line, 40 characters of Z85; lines that begin with `#`, as no key does, are comments. The first key is the one in use, further ones are old or coming.
+//!
+//! `NAME.secret` holds secret keys and is refused when others may read it; `NAME.pub` holds public
+//! ones and is refused when everybody may write to it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use zeroize::Zeroizing;
+
+use crate::wire::zmtp::{BadKey, KeyPair, PublicKey, SecretKey};
+
+/// Bytes of the largest file that is read.
+const MAX_SIZE: u64 = 64 << 10;
+/// Keys in a file: each secret one costs every client that connects some time.
+pub const MAX_KEYS: usize = 8;
+
+/// What is wrong with a file of keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// It cannot be read.
+    #[error("cannot read the key file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Others may read a secret, or replace a public key.
+    #[error(
+        "the key file {} has mode {mode:04o}, so that others may {what}; expected {expected}: \
+         chmod {fix} {}",
+        path.display(), path.display()
+    )]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// What others may do.
+        what: &'static str,
+        /// What it should be.
+        expected: &'static str,
+        /// The argument of chmod.
+        fix: &'static str,
+    },
+    /// A line is no key.
+    #[error("{}, line {line}: {source}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: BadKey,
+    },
+    /// There is none in it, or too many.
+    #[error("{}: found {found} keys, expected 1 to {MAX_KEYS}, one a line", path.display())]
+    Count {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        found: usize,
+    },
+}
+
+impl KeyFileError {
+    /// Whether there is no such file.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// The file of the secret keys of a node, or of the central broker, in a directory.
+pub fn secret_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.secret"))
+}
+
+/// The file of the public keys of a node in a directory.
+pub fn public_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.pub"))
+}
+
+/// Reads a file of secret keys.
+///
+/// # Errors
+/// When it cannot be read, others may read it, or it holds something else.
+pub fn read_secret_keys(path: &Path) -> Result<Vec<KeyPair>, KeyFileError> {
+    let text = read(path, 0o077, "read or change it", ("0600", "600"))?;
+    Ok(keys::<SecretKey>(path, &text)?.into_iter().map(KeyPair::from).collect())
+}
+
+/// Reads a file of public keys.
+///
+/// # Errors
+/// When it cannot be read, everybody may write to it, or it holds something else.
+pub fn read_public_keys(path: &Path) -> Result<Vec<PublicKey>, KeyFileError> {
+    let text = read(path, 0o002, "change it", ("0644", "644"))?;
+    keys(path, &text)
+}
+
+/// Writes a new file of secret keys, which only its owner can read.
+///
+/// # Errors
+/// When it exists or cannot be written.
+pub fn write_secret_key(path: &Path, key: &SecretKey) -> io::Result<()> {
+    let public = key.public_key();
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(format!("# Secret. Its public key is {public}\n").as_bytes())?;
+    file.write_all(key.expose_text().as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+/// Writes a file of public keys, in the place of one that may be there.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_public_keys(path: &Path, keys: &[PublicKey]) -> io::Result<()> {
+    let mut text = String::new();
+    for key in keys {
+        text.extend([&key.to_string(), "\n"]);
+    }
+    // Never half of it: servers may read it at any time.
+    let new = path.with_extension("pub.new");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o644).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
+}
+
+/// Reads a file that has none of the permissions in `mask`.
+fn read(
+    path: &Path,
+    mask: u32,
+    what: &'static str,
+    (expected, fix): (&'static str, &'static str),
+) -> Result<Zeroizing<String>, KeyFileError> {
+    let fail = |source| KeyFileError::Read { path: path.into(), source };
+    // The file that is looked at is the one that is read. One without a writer, a pipe say, is not
+    // waited for.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let mut file =
+        OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(fail)?;
+    let metadata = file.metadata().map_err(fail)?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & mask != 0 {
+        let path = path.into();
+        return Err(KeyFileError::Mode { path, mode, what, expected, fix });
+    }
+    if !metadata.is_file() || metadata.len() > MAX_SIZE {
+        return Err(fail(io::Error::other("expected a file of some lines")));
+    }
+    read_text(&mut file).map_err(fail)
+}
+
+fn read_text(file: &mut File) -> io::Result<Zeroizing<String>> {
+    // Room for all of it: growing would leave copies of secrets behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_SIZE as usize + 1));
+    file.take(MAX_SIZE).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn keys<K: FromStr<Err = BadKey>>(path: &Path, text: &str) -> Result<Vec<K>, KeyFileError> {
+    let lines = text.lines().map(str::trim).enumerate();
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let key = |(index, line): (usize, &str)| {
+        let fail = |source| KeyFileError::Line { path: path.into(), line: index + 1, source };
+        line.parse().map_err(fail)
+    };
+    let keys = lines.map(key).collect::<Result<Vec<K>, _>>()?;
+    if (1..=MAX_KEYS).contains(&keys.len()) {
+        Ok(keys)
+    } else {
+        Err(KeyFileError::Count { path: path.into(), found: keys.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (secret, public) = (secret_path(dir.path(), "a"), public_path(dir.path(), "a"));
+        let pair = KeyPair::generate();
+        write_secret_key(&secret, pair.secret()).unwrap();
+        assert_eq!(secret.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let read = read_secret_keys(&secret).unwrap();
+        assert_eq!((read.len(), read[0].public()), (1, pair.public()));
+        assert!(write_secret_key(&secret, pair.secret()).is_err(), "never over another");
+
+        let others = [*pair.public(), *KeyPair::generate().public()];
+        for keys in [&others[..1], &others[..]] {
+            write_public_keys(&public, keys).unwrap();
+            assert_eq!(read_public_keys(&public).unwrap(), keys);
+        }
+        assert!(read_public_keys(&dir.path().join("b.pub")).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn what_others_may_touch_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.secret");
+        let pair = KeyPair::generate();
+        write_secret_key(&path, pair.secret()).unwrap();
+        for (mode, refused) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let outcome = read_secret_keys(&path);
+            assert_eq!(outcome.is_err(), refused, "{mode:o}");
+            if let Err(error) = outcome {
+                let text = error.to_string();
+                assert!(text.contains(&format!("has mode {mode:04o}")), "{text}");
+                assert!(text.ends_with(&format!("chmod 600 {}", path.display())), "{text}");
+            }
+        }
+        write_public_keys(&path, &[*pair.public()]).unwrap();
+        for (mode, refused) in [(0o644, false), (0o664, false), (0o666, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_public_keys(&path).is_err(), refused, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_told_with_its_line_and_without_its_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.pub");
+        let key = KeyPair::generate().public().to_string();
+        for (text, expected) in [
+            (String::new(), "found 0 keys"),
+            ("# nothing\n\n".into(), "found 0 keys"),
+            (format!("{key}\n").repeat(9), "found 9 keys, expected 1 to 8, one a line"),
+            (format!("# old\n{key}\nhunter2\n"), "a.pub, line 3: found 7 characters"),
+            (format!("{key} trailing\n"), "a.pub, line 1: found 49 characters"),
+        ] {
+            fs::write(&path, &text).unwrap();
+            let error = read_public_keys(&path).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
+        }
+        fs::write(&path, format!("#old: {key}\n {key}\r\n")).unwrap();
+        assert_eq!(read_public_keys(&path).unwrap().len(), 1);
+        fs::write(&path, vec![b'x'; 100_000]).unwrap();
+        assert!(read_public_keys(&path).is_err());
+        assert!(read_public_keys(dir.path()).is_err());
+    }
+}
