@@ -208,11 +208,7 @@ impl Connection {
     }
 
     /// A message larger than a chunk, or one that comes slowly, gets memory of its own, as it comes.
-    fn read_large(
-        &mut self,
-        scratch: &mut Scratch,
-        now: Instant,
-    ) -> Result<Option<Chunk>, Gone> {
+    fn read_large(&mut self, scratch: &mut Scratch, now: Instant) -> Result<Option<Chunk>, Gone> {
         let bytes = &mut self.unfinished;
         if bytes.len() == bytes.capacity() {
             let more = bytes.len().max(CHUNK).min(self.need - bytes.len());

@@ -330,10 +330,26 @@ mod tests {
         assert_eq!(subscriptions.orphans, MAX_ORPHANS - 1);
     }
 
+    #[test]
+    fn what_is_withdrawn_leaves_no_reference_behind() {
+        let mut subscriptions = Subscriptions::new(LIMITS);
+        for line in ["1+a", "1+a", "1+b", "1+c", "2+b", "2+a", "2-a"] {
+            step(&mut subscriptions, line);
+        }
+        let peer = u64::from(b'1');
+        let (lost, ended) = subscriptions.withdraw(peer, |text| text == b"c");
+        let texts = |all: &[Text]| all.iter().map(|text| text.to_vec()).collect::<Vec<_>>();
+        assert_eq!(texts(&lost), [b"a", b"b"]);
+        assert_eq!(texts(&ended), [b"a"], "somebody else has b");
+        assert_eq!(step(&mut subscriptions, "1-a"), Refused::Unknown.to_string());
+        assert_eq!(step(&mut subscriptions, "2-b"), "-b");
+        assert_eq!((subscriptions.len(), subscriptions.orphans), (1, 0));
+    }
+
     proptest! {
         #[test]
         fn books_are_right_whatever_peers_do(
-            steps in vec((0u64..4, 0u8..5, vec(0u8..2, 0..3)), 0..80),
+            steps in vec((0u64..4, 0u8..6, vec(0u8..2, 0..3)), 0..80),
         ) {
             let mut subscriptions = Subscriptions::new(Limits { prefixes: 100, length: 8 });
             let mut active = std::collections::BTreeSet::new();
@@ -346,6 +362,13 @@ mod tests {
                     2 | 3 => {
                         let _ = subscriptions.cancel(peer, &text);
                         active.remove(&(peer, text));
+                    }
+                    4 => {
+                        let is_allowed = |other: &[u8]| !other.starts_with(&text);
+                        let (lost, _) = subscriptions.withdraw(peer, is_allowed);
+                        let before = active.len();
+                        active.retain(|(other, prefix)| *other != peer || is_allowed(prefix));
+                        prop_assert_eq!(lost.len(), before - active.len());
                     }
                     _ => {
                         subscriptions.remove(peer);
