@@ -66,9 +66,10 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::Transport(error) => error.into(),
-            NodeError::UnknownNode { .. } | NodeError::CurveUnsupported | NodeError::Schema(_) => {
-                Failure::config(error)
-            }
+            NodeError::UnknownNode { .. }
+            | NodeError::Keys(_)
+            | NodeError::Refused { .. }
+            | NodeError::Schema(_) => Failure::config(error),
             _ => Failure::new(ExitCode::Software, error),
         }
     }

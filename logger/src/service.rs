@@ -130,6 +130,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(http) = http {
         http.shutdown();
     }
+    if let Some(error) = node.take_failure() {
+        return Err(error.into());
+    }
     let fail = |what: String| Err(Failure::new(ExitCode::Software, what));
     let (batches_lost, records_lost) = match (received, written) {
         (Err(why), _) => return fail(format!("the receiving thread ended: {why}")),
