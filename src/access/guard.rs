@@ -99,7 +99,7 @@ impl Guard {
         if self.has_spoken && self.topic == topic {
             return Ok(());
         }
-        if is_below(&self.access.topics.nodeid_prefix, topic) {
+        if below(&self.access.topics.nodeid_prefix, topic).is_some() {
             return self.check_greeting(topic, format, payload);
         }
         if !matches(self.rules.publish.as_deref(), topic) {
@@ -118,9 +118,11 @@ impl Guard {
     pub fn check_subscription(&self, prefix: &[u8]) -> Result<(), Denial> {
         let Identity::Node(name) = &self.identity else { return Ok(()) };
         let access = &self.access;
-        if let Some(id) = access.topics.parse_nodeid(prefix) {
-            // Others take whoever subscribes to it for its owner.
-            let is_own = access.owner(id.as_bytes()) == Some(name);
+        if let Some(rest @ [_, ..]) = below(&access.topics.nodeid_prefix, prefix) {
+            // Others take whoever subscribes to it for its owner; Zeek cuts off the last byte,
+            // whatever it is.
+            let id = rest.strip_suffix(b".");
+            let is_own = id.is_some_and(|id| access.owner(id) == Some(name));
             return if is_own { Ok(()) } else { Err(Denial::Impersonation) };
         }
         let is_own =
@@ -183,9 +185,9 @@ impl Guard {
     }
 }
 
-/// Whether a topic is that prefix, or starts with it and a dot.
-fn is_below(prefix: &str, topic: &[u8]) -> bool {
-    topic.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'.'))
+/// What follows that prefix and a dot, if a topic starts so.
+fn below<'t>(prefix: &str, topic: &'t [u8]) -> Option<&'t [u8]> {
+    topic.strip_prefix(prefix.as_bytes())?.strip_prefix(b".")
 }
 
 /// Whether text starts with one of the prefixes, if there are any to start with.
