@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 use crate::access::KeyError;
 use crate::exit::ExitCode;
 use crate::gateway::{self, Health, HttpServer};
-use crate::layout::{self, Layout, Loaded, NodeType};
+use crate::layout::{self, Endpoint, Layout, Loaded, NodeType};
 use crate::node::{Node, NodeError, Notification, Notifications};
 use crate::telemetry::Telemetry;
 use crate::transport::TransportError;
@@ -145,6 +145,17 @@ pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
         log::warn!("{warning}");
     }
     Ok(loaded)
+}
+
+/// Warns of a ZeroMQ socket that other hosts can reach and that is not encrypted. `endpoint` is the
+/// one it is bound to, as the transport reports it.
+pub fn warn_if_open(endpoint: &str, is_encrypted: bool) {
+    if !is_encrypted && endpoint.parse().is_ok_and(|endpoint: Endpoint| endpoint.is_reachable()) {
+        log::warn!(
+            "{endpoint} is not encrypted: whoever reaches it can read along and speak as any node. \
+             `zcluster keygen` makes keys (docs/security.md)"
+        );
+    }
 }
 
 /// Serves the metrics of a node where the layout gives it a port; the manager's server also lists
