@@ -97,6 +97,11 @@ impl Access {
         self.admitted.get(key)
     }
 
+    /// How many keys may come in.
+    pub fn admitted_keys(&self) -> usize {
+        self.admitted.len()
+    }
+
     /// Whether there is anything to hold connections against, beyond who may come in.
     pub fn has_rules(&self) -> bool {
         self.has_rules || self.is_per_node
