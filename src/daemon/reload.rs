@@ -16,13 +16,9 @@ pub fn reload_access(cell: &AccessCell, path: &Path, node: Option<&str>, server:
     let current = cell.load();
     match load_access(&current, path, node, server) {
         Ok(access) => {
-            let keys = access.admitted_keys();
-            let who = if access.server_keys().is_none() {
-                "nothing is encrypted, everybody may connect".to_owned()
-            } else if keys == 1 {
-                "1 key may connect".to_owned()
-            } else {
-                format!("{keys} keys may connect")
+            let who = match access.server_keys() {
+                Some(_) => format!("keys that may connect: {}", access.admitted_keys()),
+                None => "nothing is encrypted, everybody may connect".into(),
             };
             log::info!("read {} and the keys again: {who}", path.display());
             cell.replace(access);
