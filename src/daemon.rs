@@ -3,6 +3,8 @@
 //! Standard output carries JSON lines only, and the first is `{"ready":{…}}`; what people read
 //! goes to standard error (`RUST_LOG` says how much of it).
 
+mod reload;
+
 use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -14,6 +16,8 @@ use std::{env, process};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+pub use reload::reload_access;
 
 use crate::access::KeyError;
 use crate::exit::ExitCode;
