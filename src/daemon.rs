@@ -16,7 +16,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-pub use reload::reload_access;
+pub use reload::{Reloader, Server};
 
 use crate::access::KeyError;
 use crate::exit::ExitCode;
@@ -70,9 +70,10 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::Transport(error) => error.into(),
-            NodeError::UnknownNode { .. } | NodeError::CurveUnsupported | NodeError::Schema(_) => {
-                Failure::config(error)
-            }
+            NodeError::UnknownNode { .. }
+            | NodeError::Keys(_)
+            | NodeError::Refused { .. }
+            | NodeError::Schema(_) => Failure::config(error),
             _ => Failure::new(ExitCode::Software, error),
         }
     }

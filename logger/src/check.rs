@@ -116,7 +116,7 @@ impl Report {
             return self.say("encryption", "none");
         }
         let mode = layout.curve.mode;
-        let keys = access.admitted_keys();
+        let keys = access.admitted();
         self.say("encryption", format!("CURVE, mode {mode}, keys that may connect: {keys}"));
     }
 

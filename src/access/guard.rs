@@ -22,6 +22,18 @@ pub enum Denial {
     Logs,
 }
 
+impl Denial {
+    /// A word for metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Denial::Impersonation => "impersonation",
+            Denial::Publish => "publish",
+            Denial::Subscribe => "subscribe",
+            Denial::Logs => "logs",
+        }
+    }
+}
+
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -86,6 +86,11 @@ impl Access {
         }
     }
 
+    /// For a process that only connects: rules, and nobody to be let in.
+    pub fn of_client(layout: &Layout) -> Self {
+        Access::new(layout, [], HashMap::new())
+    }
+
     /// The keys that servers answer to, the one they are known by first; none where nothing is
     /// encrypted.
     pub fn server_keys(&self) -> Option<&Arc<[KeyPair]>> {
@@ -98,7 +103,7 @@ impl Access {
     }
 
     /// How many keys may come in.
-    pub fn admitted_keys(&self) -> usize {
+    pub fn admitted(&self) -> usize {
         self.admitted.len()
     }
 

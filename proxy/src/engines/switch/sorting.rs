@@ -1,14 +1,18 @@
 //! What was read from a peer, told apart: the handshake, events, subscriptions, commands.
 //!
-//! Events that the protocol of the cluster does not know end here (WIRE.md §1.2): messages that
-//! have not four frames, and whatever subscribers send beside subscriptions.
+//! What goes no further ends here: events that the protocol of the cluster does not know (WIRE.md
+//! §1.2), whatever subscribers send beside subscriptions, and what the peer's node may not say.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bstr::BStr;
+use zcluster::access::{Access, Denial, Guard, Identity};
 use zcluster::telemetry::{ProxySocket, Refusal};
 use zcluster::wire::EventFormat;
-use zcluster::wire::zmtp::{Command, Item, Message, MessageReader, ZmtpError, put_frame, put_pong};
+use zcluster::wire::zmtp::{
+    Command, Item, Message, MessageReader, Open, Opening, Step, ZmtpError, put_frame, put_pong,
+};
 
 use super::bytes::Chunk;
 use super::connection::{Connection, Gone, State};
@@ -23,21 +27,63 @@ const MAX_ANSWERS: usize = 64 << 10;
 impl Delivery<'_> {
     /// Takes in what was read, all of it from the start of what is unfinished.
     pub(super) fn sort(&mut self, connection: &mut Connection, chunk: &Chunk) -> Result<(), Gone> {
-        if let State::Greeting(handshake) = &mut connection.state {
-            let (consumed, peer) = handshake.advance(chunk).map_err(Gone::Protocol)?;
-            let Some(peer) = peer else {
+        let State::Greeting(opening) = &mut connection.state else {
+            return self.sort_frames(connection, chunk);
+        };
+        let mut out = Vec::new();
+        let outcome = advance(opening, self.access, chunk, &mut out);
+        if !out.is_empty() {
+            connection.channel.put_raw(&out);
+            self.hub.mark(&connection.peer, self.shard);
+        }
+        match outcome.map_err(Gone::Protocol)? {
+            (consumed, None) => {
                 connection.keep(&chunk[consumed..], 0);
-                return Ok(());
-            };
-            connection.open(consumed, peer.minor, &self.hub.settings, self.now);
-            match connection.peer.socket {
-                ProxySocket::Frontend => {
-                    let minor = peer.minor;
-                    self.hub.join_publisher(&connection.peer, minor, self.shard, self.pool);
-                }
-                ProxySocket::Backend => self.hub.join_subscriber(&connection.peer),
+                Ok(())
+            }
+            (consumed, Some(open)) => self.open(connection, open, chunk, consumed),
+        }
+    }
+
+    /// The handshake is complete: who it is, and what came behind it.
+    fn open(
+        &mut self,
+        connection: &mut Connection,
+        open: Open,
+        chunk: &Chunk,
+        consumed: usize,
+    ) -> Result<(), Gone> {
+        let (settings, minor) = (&self.hub.settings, open.peer.minor);
+        connection.key = open.client;
+        if let Some(identity) = open.client.and_then(|key| self.access.admit(&key)) {
+            connection.guard = Guard::new(Arc::clone(self.access), identity.clone());
+            if let Identity::Node(name) = identity {
+                connection.peer.lock().books.prove_name(name);
             }
         }
+        let decrypted = match open.codec {
+            None => None,
+            Some(codec) => {
+                let (limit, mut plain) = (settings.max_message_size, Vec::new());
+                let outcome =
+                    connection.channel.encrypt(codec, limit, &chunk[consumed..], &mut plain);
+                outcome.map_err(Gone::Protocol)?;
+                Some(Arc::new(plain))
+            }
+        };
+        let start = if decrypted.is_some() { 0 } else { consumed };
+        connection.open(start, minor, settings, self.now);
+        match connection.peer.socket {
+            ProxySocket::Frontend => {
+                self.hub.join_publisher(&connection.peer, minor, self.shard, self.pool);
+            }
+            ProxySocket::Backend => self.hub.join_subscriber(&connection.peer),
+        }
+        self.sort_frames(connection, decrypted.as_ref().unwrap_or(chunk))
+    }
+
+    /// Takes in frames, once the handshake is complete.
+    fn sort_frames(&mut self, connection: &mut Connection, chunk: &Chunk) -> Result<(), Gone> {
         let State::Open(reader) = &connection.state else { return Ok(()) };
         let mut reader = reader.clone();
         let outcome = match connection.peer.socket {
@@ -61,6 +107,7 @@ impl Delivery<'_> {
         // Only now: the publisher may know of a subscription since before it sent this.
         self.router.refresh();
         let (mut runs, mut refused) = (Runs::new(chunk), Refusals::default());
+        let is_guarded = !connection.guard.is_open();
         let outcome = loop {
             match reader.next(chunk) {
                 Ok(Item::Message(message)) => {
@@ -70,6 +117,16 @@ impl Delivery<'_> {
                         continue;
                     }
                     let topic = &chunk[message.frames[0].clone()];
+                    if is_guarded {
+                        let [_, id, format, payload] = message.frames.each_ref();
+                        let [id, format, payload] =
+                            [id, format, payload].map(|frame| &chunk[frame.clone()]);
+                        let outcome = connection.guard.check_event(topic, id, format, payload);
+                        if let Err(denial) = outcome {
+                            refused.deny(denial, topic, Some(id));
+                            continue;
+                        }
+                    }
                     if runs.topic != Some(topic) {
                         runs.topic = Some(topic);
                         runs.route = self.router.route(topic);
@@ -146,7 +203,7 @@ impl Delivery<'_> {
             }
         };
         if !changes.is_empty() {
-            self.take_changes(connection, &changes, &mut refused);
+            self.take_changes(connection, changes, &mut refused);
         }
         refused.tell(connection);
         outcome
@@ -155,14 +212,24 @@ impl Delivery<'_> {
     fn take_changes(
         &mut self,
         connection: &Connection,
-        changes: &[(bool, &[u8])],
+        mut changes: Vec<(bool, &[u8])>,
         refused: &mut Refusals,
     ) {
-        let peer = &connection.peer;
+        let (peer, guard) = (&connection.peer, &connection.guard);
         let backend = &self.hub.metrics.backend;
         backend.messages_received.inc_by(changes.len() as u64);
         backend.bytes_received.inc_by(changes.iter().map(|(_, text)| 1 + text.len() as u64).sum());
-        for (subscribes, text) in changes {
+        if !guard.is_open() {
+            changes.retain(|(subscribes, text)| match guard.check_subscription(text) {
+                Err(denial) if *subscribes => {
+                    refused.deny(denial, text, None);
+                    false
+                }
+                // Who cancels harms nobody.
+                _ => true,
+            });
+        }
+        for (subscribes, text) in &changes {
             if *subscribes && let Some(id) = self.hub.topics().parse_nodeid(text) {
                 let mut state = peer.lock();
                 let sent = state.outbox.sent().messages;
@@ -171,9 +238,24 @@ impl Delivery<'_> {
                 }
             }
         }
-        for why in self.hub.subscribe(peer, changes.iter().copied(), self.shard, self.pool) {
+        for why in self.hub.subscribe(peer, changes.into_iter(), self.shard, self.pool) {
             refused.add(Fault::Subscription(why));
         }
+    }
+
+    /// Takes from a subscriber what it may have no longer.
+    pub(super) fn withdraw(&mut self, connection: &Connection) {
+        let (peer, guard) = (&connection.peer, &connection.guard);
+        if peer.socket == ProxySocket::Frontend || guard.is_open() {
+            return;
+        }
+        let mut refused = Refusals::default();
+        for text in self.hub.withdraw(peer, guard, self.shard, self.pool) {
+            if let Err(denial) = guard.check_subscription(&text) {
+                refused.deny(denial, &text, None);
+            }
+        }
+        refused.tell(connection);
     }
 
     /// Commands that both sides of a connection may say.
@@ -200,6 +282,26 @@ impl Delivery<'_> {
     }
 }
 
+/// Goes on with a handshake: how many bytes were consumed, and the connection once it is open.
+/// Whoever proves to own a key comes in if it is one of those that may.
+fn advance(
+    opening: &mut Opening,
+    access: &Access,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(usize, Option<Open>), ZmtpError> {
+    let (consumed, step) = opening.advance(bytes, out)?;
+    let open = match step {
+        Step::More => None,
+        Step::Authorize(key) => Some(opening.authorize(access.admit(&key).is_some(), out)?),
+        Step::Open(open) => Some(open),
+    };
+    Ok((consumed, open))
+}
+
+/// Bytes told of a topic or an id.
+const TOLD: usize = 128;
+
 /// Why something is not passed on.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
@@ -211,6 +313,19 @@ enum Fault {
     UserMessage,
     #[error(transparent)]
     Subscription(Refused),
+    /// `what`: the topic and the id, for people.
+    #[error("{denial} ({what})")]
+    Denied { denial: Denial, what: String },
+}
+
+/// What a denial counts as.
+fn refusal_of(denial: Denial) -> Refusal {
+    match denial {
+        Denial::Impersonation => Refusal::Impersonation,
+        Denial::Subscribe => Refusal::SubscribeDenied,
+        // Logs do not come here.
+        Denial::Publish | Denial::Logs => Refusal::PublishDenied,
+    }
 }
 
 impl Fault {
@@ -220,6 +335,7 @@ impl Fault {
             Fault::MalformedEvent(_) => Refusal::MalformedEvent,
             Fault::UserMessage => Refusal::UserMessage,
             Fault::Subscription(why) => why.refusal(),
+            Fault::Denied { denial, .. } => refusal_of(*denial),
         }
     }
 }
@@ -231,9 +347,23 @@ struct Refusals(Vec<(Fault, u64)>);
 
 impl Refusals {
     fn add(&mut self, fault: Fault) {
-        match self.0.iter_mut().find(|(first, _)| first.refusal() == fault.refusal()) {
+        self.add_as(fault.refusal(), || fault);
+    }
+
+    /// `text`: the topic or prefix; `id`: of the sender of an event.
+    fn deny(&mut self, denial: Denial, text: &[u8], id: Option<&[u8]>) {
+        let short = |text: &[u8]| format!("{:?}", BStr::new(&text[..text.len().min(TOLD)]));
+        self.add_as(refusal_of(denial), || {
+            let id = id.map_or_else(String::new, |id| format!(", sender {}", short(id)));
+            Fault::Denied { denial, what: format!("{}{id}", short(text)) }
+        });
+    }
+
+    /// The first of its kind is what is told.
+    fn add_as(&mut self, refusal: Refusal, fault: impl FnOnce() -> Fault) {
+        match self.0.iter_mut().find(|(first, _)| first.refusal() == refusal) {
             Some((_, count)) => *count += 1,
-            None => self.0.push((fault, 1)),
+            None => self.0.push((fault(), 1)),
         }
     }
 
