@@ -116,7 +116,7 @@ impl Report {
             return self.say("encryption", "none");
         }
         let mode = layout.curve.mode;
-        let keys = access.admitted();
+        let keys = access.admitted_keys();
         self.say("encryption", format!("CURVE, mode {mode}, keys that may connect: {keys}"));
     }
 

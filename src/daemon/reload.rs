@@ -80,7 +80,7 @@ impl Server {
         }
         let rules =
             if layout.has_rules() { "there are rules for nodes" } else { "no rules for nodes" };
-        let keys = match (is_encrypted, access.admitted()) {
+        let keys = match (is_encrypted, access.admitted_keys()) {
             (false, _) => "nothing is encrypted".into(),
             (true, 1) => "1 key may connect".into(),
             (true, count) => format!("{count} keys may connect"),
