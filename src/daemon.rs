@@ -3,9 +3,12 @@
 //! Standard output carries JSON lines only, and the first is `{"ready":{…}}`; what people read
 //! goes to standard error (`RUST_LOG` says how much of it).
 
+mod reload;
+
 use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, process};
@@ -13,6 +16,8 @@ use std::{env, process};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+pub use reload::reload_access;
 
 use crate::access::KeyError;
 use crate::exit::ExitCode;
@@ -145,7 +150,24 @@ pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }
+    if loaded.has_secrets() {
+        warn_if_readable(path);
+    }
     Ok(loaded)
+}
+
+/// Warns of a layout file with secret keys that everybody on the host can read.
+fn warn_if_readable(path: &Path) {
+    // One that is gone by now has been read before.
+    let Ok(metadata) = std::fs::metadata(path) else { return };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o004 != 0 {
+        let path = path.display();
+        log::warn!(
+            "{path} holds secret keys and has mode {mode:04o}, so that everybody on this host can \
+             read them: chmod o-r {path}"
+        );
+    }
 }
 
 /// Warns of a ZeroMQ socket that other hosts can reach and that is not encrypted. `endpoint` is the

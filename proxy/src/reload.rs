@@ -64,7 +64,7 @@ fn reload(layout: &Path, cell: &AccessCell) -> Result<String, Failure> {
         ));
     }
     let rules = if layout.has_rules() { "there are rules for nodes" } else { "no rules for nodes" };
-    let keys = match (is_encrypted, access.admitted()) {
+    let keys = match (is_encrypted, access.admitted_keys()) {
         (false, _) => "nothing is encrypted".into(),
         (true, 1) => "1 key may connect".into(),
         (true, count) => format!("{count} keys may connect"),

@@ -103,7 +103,7 @@ impl Access {
     }
 
     /// How many keys may come in.
-    pub fn admitted(&self) -> usize {
+    pub fn admitted_keys(&self) -> usize {
         self.admitted.len()
     }
 

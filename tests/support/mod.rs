@@ -6,17 +6,20 @@
 //!   [`peers`]: publishers and subscribers of either sort.
 //! - [`bus`]: a broker with peers that behave; [`load`]: publishers of numbered events, and
 //!   subscribers that account for them.
+//! - [`keys`]: keys for whole clusters; [`relay`]: what somebody on the network sees.
 //! - [`producer`]: a node in the test itself that writes numbered records.
 //! - [`log_dir`]: what loggers leave on disk.
 //! - [`small_disk`]: file systems that fill up.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
 pub mod bus;
+pub mod keys;
 pub mod load;
 pub mod log_dir;
 pub mod peers;
 pub mod producer;
 pub mod raw;
+pub mod relay;
 pub mod small_disk;
 pub mod zmtp;
 
@@ -24,6 +27,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, mpsc};
@@ -524,6 +528,8 @@ impl Cluster {
         }
         let layout = dir.path().join("cluster-layout.toml");
         std::fs::write(&layout, text).unwrap();
+        // It may hold secrets, and a warning would say so.
+        std::fs::set_permissions(&layout, std::fs::Permissions::from_mode(0o600)).unwrap();
         Cluster { dir, layout, xsub_port, xpub_port }
     }
 
