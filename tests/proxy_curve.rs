@@ -5,14 +5,16 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use support::bus::{CUT_OFF, REFUSED, cut_off, refused};
+use support::keys::{PER_NODE, SharedKeys, make_keys};
 use support::load::{node_id, nodeid_topic};
 use support::{Cluster, Engine, NodeSpec, Process, Signal, http_get, wait_for};
+use zcluster::access::key_file::{public_path, read_secret_keys, secret_path, write_public_keys};
+use zcluster::layout::CurveKeys;
 use zcluster::transport::{
     ConnectionEventKind, Context, CurveOptions, Monitor, Socket, SocketKind, SocketOptions,
 };
@@ -114,8 +116,7 @@ impl Peer {
 struct Shared {
     publisher: Peer,
     subscriber: Peer,
-    keys: Arc<KeyPair>,
-    server: Arc<KeyPair>,
+    keys: SharedKeys,
     number: u64,
     proxy: Process,
     _cluster: Cluster,
@@ -124,33 +125,20 @@ struct Shared {
 impl Shared {
     /// `proxy`: lines of `[proxy]`.
     fn start(engine: Engine, zeromq: &str, proxy: &str) -> Self {
-        let (client_keys, server) = (keys(), keys());
-        let options = format!(
-            "curve_server_secretkey = {:?}\ncurve_client_publickey = {:?}\n{zeromq}\n\
-             [proxy]\nmetrics_port = 0\n{proxy}",
-            &*server.secret().expose_text(),
-            client_keys.public().to_string(),
-        );
+        let keys = SharedKeys::new();
+        let options = format!("{}{zeromq}\n[proxy]\nmetrics_port = 0\n{proxy}", keys.options());
         let cluster = Cluster::on(engine, NODES, &options);
         let proxy = cluster.proxy();
-        let curve = || client(&client_keys, server.public());
+        let curve = || client(&Arc::new(keys.client.clone()), keys.server.public());
         let publisher = Peer::publisher(&proxy, curve());
         let subscriber = Peer::subscriber(&proxy, curve());
         subscriber.subscribe(b"test.");
         publisher.wait_subscription(true, b"test.");
-        Shared {
-            publisher,
-            subscriber,
-            keys: client_keys,
-            server,
-            number: 0,
-            proxy,
-            _cluster: cluster,
-        }
+        Shared { publisher, subscriber, keys, number: 0, proxy, _cluster: cluster }
     }
 
     fn client(&self) -> Option<CurveOptions> {
-        client(&self.keys, self.server.public())
+        client(&Arc::new(self.keys.client.clone()), self.keys.server.public())
     }
 
     /// The publisher and the subscriber are connected as they were, and an event gets through.
@@ -161,7 +149,8 @@ impl Shared {
         self.publisher.send(&frames);
         assert_eq!(self.subscriber.receive(), frames);
         assert!(!self.publisher.was_cut_off() && !self.subscriber.was_cut_off());
-        assert!(!self.proxy.stderr().contains("panicked"));
+        let stderr = self.proxy.stderr();
+        assert!(!stderr.contains("panicked") && !self.keys.are_in(&stderr), "{stderr}");
     }
 }
 
@@ -249,14 +238,14 @@ fn who_does_not_belong_is_refused(engine: Engine) {
     let unauthorized = format!("its public key {} is not one of those", other.public());
     let strangers = [
         Stranger {
-            curve: client(&other, bus.server.public()),
+            curve: client(&other, bus.keys.server.public()),
             reason: "unauthorized",
             line: unauthorized.clone(),
             zmq_line: unauthorized,
             seen: ConnectionEventKind::HandshakeFailedAuth,
         },
         Stranger {
-            curve: client(&bus.keys, other.public()),
+            curve: client(&Arc::new(bus.keys.client.clone()), other.public()),
             reason: "mechanism",
             line: "takes this server for one with another public key".into(),
             zmq_line: "takes this server for one with another public key".into(),
@@ -430,8 +419,6 @@ fn what_waits_is_sent_before_the_end() {
 
 /// A cluster in which each node has keys of its own, and its broker.
 struct PerNode {
-    nodes: Vec<(&'static str, Arc<KeyPair>)>,
-    broker: Arc<KeyPair>,
     proxy: Process,
     cluster: Cluster,
 }
@@ -439,29 +426,34 @@ struct PerNode {
 impl PerNode {
     /// `rules`: tables of TOML.
     fn start(engine: Engine, rules: &str) -> Self {
-        let options = format!(
-            "[curve]\nmode = \"per-node\"\nauthorized_keys_dir = \"{{dir}}/public\"\n\
-             secret_keys_dir = \"{{dir}}/secret\"\n{rules}"
-        );
-        let cluster = Cluster::on(engine, NODES, &options);
-        let dir = cluster.dir.path();
-        fs::create_dir(dir.join("public")).unwrap();
-        fs::create_dir(dir.join("secret")).unwrap();
-        let broker = keys();
-        let secret = dir.join("secret/broker.secret");
-        fs::write(&secret, &*broker.secret().expose_text()).unwrap();
-        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-        let nodes: Vec<_> = NODES.iter().map(|(name, _)| (*name, keys())).collect();
-        for (name, keys) in &nodes {
-            authorize(dir, name, &keys.public().to_string());
-        }
+        let cluster = Cluster::on(engine, NODES, &format!("{PER_NODE}{rules}"));
+        let names = NODES.iter().map(|(name, _)| *name).chain([CurveKeys::BROKER]);
+        make_keys(cluster.dir.path(), &names.collect::<Vec<_>>());
         let proxy = cluster.proxy();
-        PerNode { nodes, broker, proxy, cluster }
+        PerNode { proxy, cluster }
+    }
+
+    fn keys_dir(&self) -> PathBuf {
+        self.cluster.dir.path().join("keys")
+    }
+
+    fn keys_of(&self, name: &str) -> Arc<KeyPair> {
+        Arc::new(read_secret_keys(&secret_path(&self.keys_dir(), name)).unwrap().swap_remove(0))
     }
 
     fn client(&self, name: &str) -> Option<CurveOptions> {
-        let (_, keys) = self.nodes.iter().find(|(node, _)| *node == name).unwrap();
-        client(keys, self.broker.public())
+        client(&self.keys_of(name), self.keys_of(CurveKeys::BROKER).public())
+    }
+
+    /// Says which public keys a node has.
+    fn authorize(&self, name: &str, keys: &[&KeyPair]) {
+        let keys: Vec<_> = keys.iter().map(|pair| *pair.public()).collect();
+        write_public_keys(&public_path(&self.keys_dir(), name), &keys).unwrap();
+    }
+
+    /// Takes its keys away from a node.
+    fn revoke(&self, name: &str) {
+        fs::remove_file(public_path(&self.keys_dir(), name)).unwrap();
     }
 
     fn publisher(&self, name: &str) -> Peer {
@@ -470,10 +462,6 @@ impl PerNode {
 
     fn subscriber(&self, name: &str) -> Peer {
         Peer::subscriber(&self.proxy, self.client(name))
-    }
-
-    fn authorize(&self, name: &str, text: &str) {
-        authorize(self.cluster.dir.path(), name, text);
     }
 
     /// Asks the broker to load its keys again, and waits for a new line that says this.
@@ -501,11 +489,6 @@ impl PerNode {
             |peer: &&serde_json::Value| peer["peer"] == name && peer["identity"] == "proven";
         status[kind].as_array().unwrap().iter().filter(is_it).count()
     }
-}
-
-/// Says which public keys a node has.
-fn authorize(dir: &Path, name: &str, text: &str) {
-    fs::write(dir.join("public").join(format!("{name}.pub")), text).unwrap();
 }
 
 /// A greeting of a node of that name, from a process of that id.
@@ -632,7 +615,8 @@ fn rules_hold_without_keys_by_the_name_that_is_said() {
 
 #[test]
 fn a_withdrawn_key_cuts_off_its_node_and_nobody_else() {
-    let bus = PerNode::start(Engine::Switch, "");
+    // Each thread looks after its own connections.
+    let bus = PerNode::start(Engine::Switch, "[proxy]\nmetrics_port = 0\nio_threads = 3\n");
     let subscribers = ["manager", "worker-1", "worker-2"].map(|name| bus.subscriber(name));
     let publishers = ["manager", "worker-1", "worker-2"].map(|name| bus.publisher(name));
     for (subscriber, prefix) in subscribers.iter().zip([&b"test."[..], b"test.1", b"test.2"]) {
@@ -650,33 +634,34 @@ fn a_withdrawn_key_cuts_off_its_node_and_nobody_else() {
     flows(0);
 
     // What is broken changes nothing.
-    let keys = bus.nodes.iter().map(|(_, keys)| keys.public().to_string()).collect::<Vec<_>>();
-    let unchanged = "not loaded again, everything stays as it was";
-    bus.authorize("worker-2", "no key at all");
+    let unchanged = "who may connect stays as it was";
+    fs::write(public_path(&bus.keys_dir(), "worker-2"), "no key at all").unwrap();
     bus.reload(unchanged);
     wait_line(&bus.proxy, &[unchanged, "worker-2.pub"]);
     let layout = fs::read_to_string(&bus.cluster.layout).unwrap();
     fs::write(&bus.cluster.layout, "[zeromq").unwrap();
     bus.reload(unchanged);
     fs::write(&bus.cluster.layout, layout.replace("per-node", "shared")).unwrap();
-    bus.reload("CURVE cannot be switched on or off while the broker runs");
+    bus.reload("switches encryption off, which takes a restart");
     fs::write(&bus.cluster.layout, &layout).unwrap();
     flows(1);
     assert!(!publishers[2].was_cut_off() && !subscribers[2].was_cut_off());
 
     // A second key for one, as while keys are changed: nobody notices.
-    let second = give_second_key(&bus, "worker-1", &keys[1]);
-    bus.authorize("worker-2", &keys[2]);
-    bus.reload("4 keys may connect");
+    let [first, second, other] = [bus.keys_of("worker-1"), keys(), bus.keys_of("worker-2")];
+    bus.authorize("worker-1", &[&first, &second]);
+    bus.authorize("worker-2", &[&other]);
+    bus.reload("keys that may connect: 4");
     flows(2);
-    let also = Peer::subscriber(&bus.proxy, client(&second, bus.broker.public()));
+    let also =
+        Peer::subscriber(&bus.proxy, client(&second, bus.keys_of(CurveKeys::BROKER).public()));
     also.subscribe(b"test.also");
     publishers[0].wait_subscription(true, b"test.also");
     assert_eq!(bus.proven("subscribers", "worker-1"), 2);
 
     // One node goes, and comes again in vain.
-    fs::remove_file(bus.cluster.dir.path().join("public/worker-2.pub")).unwrap();
-    bus.reload("3 keys may connect");
+    bus.revoke("worker-2");
+    bus.reload("keys that may connect: 3");
     for peer in [&publishers[2], &subscribers[2]] {
         peer.wait_event(ConnectionEventKind::Disconnected);
         peer.wait_event(ConnectionEventKind::HandshakeFailedAuth);
@@ -691,20 +676,13 @@ fn a_withdrawn_key_cuts_off_its_node_and_nobody_else() {
     flows(3);
 
     // A key that is another node's from now on: the name that was proven is no longer true.
-    bus.authorize("worker-1", &keys[1]);
-    bus.authorize("worker-2", &second.public().to_string());
-    bus.reload("3 keys may connect");
+    bus.authorize("worker-1", &[&first]);
+    bus.authorize("worker-2", &[&second]);
+    bus.reload("keys that may connect: 3");
     also.wait_event(ConnectionEventKind::Disconnected);
     wait_for("it to come back", || (bus.proven("subscribers", "worker-2") == 1).then_some(()));
     wait_line(&bus.proxy, &["cut off worker-1 at 127.0.0.1:", "become that of another node"]);
     flows(4);
-}
-
-/// Gives a node a second key beside that one.
-fn give_second_key(bus: &PerNode, name: &str, first: &str) -> Arc<KeyPair> {
-    let second = keys();
-    bus.authorize(name, &format!("{first}\n{}\n", second.public()));
-    second
 }
 
 #[test]
@@ -728,7 +706,7 @@ fn rules_that_change_hold_at_once() {
     let layout = fs::read_to_string(&bus.cluster.layout).unwrap();
     let rules = "[allow.worker]\npublish = [\"test.up.1\"]\nsubscribe = [\"test.b\"]\n";
     fs::write(&bus.cluster.layout, format!("{layout}{rules}")).unwrap();
-    bus.reload("there are rules for nodes");
+    bus.reload("keys that may connect: 3");
     // As often as it has subscribed.
     manager.wait_subscription(false, b"test.a");
     bus.wait_refused("worker-1", "subscribe_denied", 1.0);
@@ -742,7 +720,7 @@ fn rules_that_change_hold_at_once() {
     assert_eq!(reader.receive()[0], b"test.b");
 
     fs::write(&bus.cluster.layout, &layout).unwrap();
-    bus.reload("no rules for nodes");
+    bus.reload("keys that may connect: 3");
     publish(b"test.up.2");
     assert_eq!(subscriber.receive()[0], b"test.up.2");
     for peer in [&publisher, &manager, &subscriber, &reader] {
@@ -763,8 +741,8 @@ fn what_engine_zmq_can_and_cannot() {
     publisher.send(&frames);
     assert_eq!(subscriber.receive(), frames);
     // A key that is withdrawn lets nobody in, and cuts nobody off.
-    fs::remove_file(bus.cluster.dir.path().join("public/worker-1.pub")).unwrap();
-    bus.reload("2 keys may connect");
+    bus.revoke("worker-1");
+    bus.reload("keys that may connect: 2");
     wait_line(&bus.proxy, &["engine zmq", "cannot end connections"]);
     let late = bus.publisher("worker-1");
     assert_eq!(late.wait_event(ConnectionEventKind::HandshakeFailedAuth), 400);
