@@ -102,7 +102,11 @@ fn likely_cause(event: &ConnectionEvent) -> &'static str {
             "it takes this server for one with another public key"
         }
         (ConnectionEventKind::HandshakeFailedProtocol, _) => "it breaks the protocol",
-        _ => "it does not speak ZMTP, or broke off",
+        // The peer may find out first.
+        _ => {
+            "it broke off, or does not speak ZMTP; perhaps one side encrypts (mechanism CURVE) and \
+             the other does not"
+        }
     }
 }
 
