@@ -6,13 +6,15 @@
 //!   [`peers`]: publishers and subscribers of either sort.
 //! - [`bus`]: a broker with peers that behave; [`load`]: publishers of numbered events, and
 //!   subscribers that account for them.
-//! - [`keys`]: keys for whole clusters; [`relay`]: what somebody on the network sees.
+//! - [`keys`]: keys for whole clusters; [`curve`]: peers that encrypt byte by byte; [`relay`]: what
+//!   somebody on the network sees.
 //! - [`producer`]: a node in the test itself that writes numbered records.
 //! - [`log_dir`]: what loggers leave on disk.
 //! - [`small_disk`]: file systems that fill up.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
 pub mod bus;
+pub mod curve;
 pub mod keys;
 pub mod load;
 pub mod log_dir;
