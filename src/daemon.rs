@@ -17,7 +17,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-pub use reload::reload_access;
+pub use reload::{Reloader, Server};
 
 use crate::access::KeyError;
 use crate::exit::ExitCode;

@@ -97,17 +97,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     let http = daemon::serve_metrics(&layout, &name, &telemetry, health)?;
 
-    let (stop, rotate, waker) = (ends.clone(), pipeline.pieces.clone(), intake.waker());
-    let (path, named) = (args.layout.clone(), args.node.clone());
+    let server =
+        daemon::Server { layout: args.layout.clone(), node: args.node.clone(), name: name.clone() };
+    let waker = intake.waker();
+    let reloader = daemon::Reloader::start(server, access, move || waker.wake())?;
+    let (stop, rotate) = (ends.clone(), pipeline.pieces.clone());
     daemon::on_signals(move |signal| match signal {
         Signal::Stop => {
             let _ = stop.send(End::Requested);
         }
         Signal::Hangup => {
             let _ = rotate.send_control(ToWrite::Rotate);
-            if daemon::reload_access(&access, &path, named.as_deref(), &name) {
-                waker.wake();
-            }
+            reloader.ask();
         }
     })?;
     let mut ready = daemon::ready_members(&node);

@@ -2,13 +2,11 @@
 //! flow up to the publishers and events flow down to the subscribers.
 //!
 //! - `engines`: what forwards.
-//! - `reload`: other keys and rules while it runs.
 //! - here: the command line, HTTP, signals, the end.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod engines;
-mod reload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +19,6 @@ use zcluster::layout::CurveKeys;
 use zcluster::telemetry::Telemetry;
 
 use engines::{Engine, Stop};
-use reload::Reloader;
 
 /// The central broker of a Zeek-compatible cluster.
 #[derive(Debug, clap::Parser)]
@@ -67,7 +64,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let stop = Arc::new(Stop::new().map_err(|e| Failure::new(ExitCode::Software, e))?);
     {
         let stop = Arc::clone(&stop);
-        let reloader = Reloader::start(args.layout.clone(), access, engine.on_reload())?;
+        let layout = args.layout.clone();
+        let server = daemon::Server { layout, node: None, name: CurveKeys::BROKER.into() };
+        let reloader = daemon::Reloader::start(server, access, engine.on_reload())?;
         daemon::on_signals(move |signal| match signal {
             Signal::Stop => stop.ask(),
             Signal::Hangup => reloader.ask(),

@@ -387,6 +387,8 @@ impl Scalar for Secret {
 }
 
 impl Scalar for PublicKey {
+    /// What is no public key may well be a secret one, or most of it.
+    const SECRET: bool = true;
     const EMPTY_IS_UNSET: bool = true;
 
     fn expected() -> String {
@@ -405,6 +407,8 @@ impl Scalar for PublicKey {
 
 /// One key, or a list of them.
 impl Scalar for Vec<PublicKey> {
+    const SECRET: bool = true;
+
     fn expected() -> String {
         "a public key of CURVE, 40 characters of Z85, or a list of them".into()
     }

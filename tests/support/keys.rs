@@ -2,8 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
-use zcluster::access::key_file::{public_path, secret_path, write_public_keys, write_secret_key};
+use zcluster::access::key_file::{
+    public_path, read_secret_keys, secret_path, write_public_keys, write_secret_key,
+};
+use zcluster::transport::CurveOptions;
 use zcluster::wire::zmtp::{KeyPair, PublicKey};
 
 /// The four keys of Zeek.
@@ -33,6 +37,11 @@ impl SharedKeys {
         lines.concat()
     }
 
+    /// What a socket that belongs to the cluster connects with.
+    pub fn as_client(&self) -> CurveOptions {
+        as_client(&self.client, self.server.public())
+    }
+
     /// Sets the environment variables of Zeek.
     pub fn set<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.envs(self.all().map(|(name, key)| {
@@ -47,6 +56,11 @@ impl SharedKeys {
             .iter()
             .any(|pair| text.contains(&**pair.secret().expose_text()))
     }
+}
+
+/// What a socket connects with that has those keys, to a server with that one.
+pub fn as_client(keys: &KeyPair, server: &PublicKey) -> CurveOptions {
+    CurveOptions::Client { keys: Arc::new(keys.clone()), server: *server }
 }
 
 /// Lines of a layout for keys of each node in `{dir}/keys`.
@@ -64,4 +78,9 @@ pub fn make_keys(dir: &Path, names: &[&str]) -> Vec<PublicKey> {
         *pair.public()
     };
     names.iter().map(make).collect()
+}
+
+/// The keys made for one of them.
+pub fn keys_of(dir: &Path, name: &str) -> KeyPair {
+    read_secret_keys(&secret_path(&dir.join("keys"), name)).unwrap().swap_remove(0)
 }

@@ -7,13 +7,15 @@
 //! - [`bus`]: a broker with peers that behave; [`load`]: publishers of numbered events, and
 //!   subscribers that account for them.
 //! - [`watched`]: sockets of libzmq, encrypted or not, and what happens to their connections.
-//! - [`keys`]: keys for whole clusters; [`relay`]: what somebody on the network sees.
+//! - [`keys`]: keys for whole clusters; [`curve`]: peers that encrypt byte by byte; [`relay`]: what
+//!   somebody on the network sees.
 //! - [`producer`]: a node in the test itself that writes numbered records.
 //! - [`log_dir`]: what loggers leave on disk.
 //! - [`small_disk`]: file systems that fill up.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
 pub mod bus;
+pub mod curve;
 pub mod keys;
 pub mod load;
 pub mod log_dir;
