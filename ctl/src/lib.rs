@@ -35,7 +35,7 @@ pub enum Command {
     /// share them, so that whoever has the client's secret key is in: keep the file as you keep a
     /// password.
     ///
-    /// With --per-node: a key pair for each node, in files where [curve] of the layout says. Keys
+    /// With --per-node: a key pair for each node, in files where `[curve]` of the layout says. Keys
     /// that are there are kept.
     Keygen(keygen::Args),
     /// Show and revoke the keys of nodes, and hand one to a node of Zeek.

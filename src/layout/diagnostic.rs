@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
-use super::Secret;
+use super::secret::{Secret, key_in};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -260,9 +260,13 @@ impl Reporter {
     }
 }
 
-/// The bytes of a line that may be shown, as far as its words tell: all, unless one looks like the
-/// name of a key. Then up to that name and its `=`, or to another `=` before it.
+/// The bytes of a line that may be shown, as far as it tells: those before anything that looks like
+/// a key; and if there is the name of one, up to it and its `=`, or to another `=` before it.
 fn before_key(line: &str) -> usize {
+    key_in(line).unwrap_or(line.len()).min(before_value_of_key(line))
+}
+
+fn before_value_of_key(line: &str) -> usize {
     let lower = line.to_ascii_lowercase();
     let names = ["curve", "secret", "publickey"].into_iter().filter_map(|name| lower.find(name));
     let Some(name) = names.min() else { return line.len() };
@@ -349,6 +353,7 @@ mod tests {
             ("Secret:hunter=2", "Secret"),
             ("a = { b = \"hunter2\" } # a secret", "a ="),
             ("é = 2", "é = 2"),
+            ("\"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\"", "\""),
         ] {
             assert_eq!(show(line, 0, 1), format!("f:1:1: bad\n1 | {shown}\n  | ^"));
         }

@@ -218,6 +218,11 @@ fn whatever_is_wrong_with_a_secret_it_is_not_shown() {
             assert!(!format!("{errors} {errors:?}").contains("hunter2"), "{text}\n{errors}");
         }
     }
+    // Even where nothing says that it is one.
+    for text in ["[curve]\nold_server = \"KEY\"", "[log]\n\"KEY\"", "[log]\nformat = \"KEY\""] {
+        let errors = read(&text.replace("KEY", KEY)).unwrap_err();
+        assert!(!format!("{errors} {errors:?}").contains(&KEY[1..20]), "{errors}");
+    }
     // What stands before it is.
     let text = "nodes = { m = { curve_publickey = \"hunter2\", node_type = \"manager\" } }";
     let shown = read(text).unwrap_err().to_string();
