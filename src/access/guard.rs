@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use bstr::BString;
+use bstr::{BStr, BString, ByteSlice};
 use memchr::memmem::Finder;
 
 use super::{Access, Identity, Rules};
 use crate::event::Event;
 use crate::membership::read_hello;
+use crate::value::Value;
 use crate::wire::event_format::{EventDecodeError, EventFormat};
 
 /// Why something was not let through.
@@ -135,8 +136,13 @@ impl Guard {
             let is_own = id.is_some_and(|id| access.owner(id) == Some(name));
             return if is_own { Ok(()) } else { Err(Denial::Impersonation) };
         }
-        let is_own =
-            access.topics.node(name) == prefix || prefix.starts_with(&access.internal_prefix);
+        if let Some(rest @ [_, ..]) = prefix.strip_prefix(access.internal_prefix.as_slice()) {
+            // Its owner takes a probe that comes back for the end of all subscriptions.
+            let id = rest.strip_suffix(b".").and_then(|rest| rest.rsplit_once_str("."));
+            let is_own = id.is_some_and(|(id, _)| access.owner(id) == Some(name));
+            return if is_own { Ok(()) } else { Err(Denial::Impersonation) };
+        }
+        let is_own = access.topics.node(name) == prefix;
         if is_own || matches(self.rules.subscribe.as_deref(), prefix) {
             return Ok(());
         }
@@ -182,7 +188,7 @@ impl Guard {
     }
 
     /// Events that say who takes part: greetings everybody may send, under its own name; whether it
-    /// is one. The others nobody may: Zeek raises them itself, and would believe them.
+    /// is one. What Zeek raises itself nobody may, for it would be believed.
     fn check_membership(
         &self,
         event: Result<Event, EventDecodeError>,
@@ -193,35 +199,57 @@ impl Guard {
         if RAISED_LOCALLY.iter().any(|name| event.name == *name) {
             return Err(Denial::Impersonation);
         }
-        let Some((_, name, id)) = read_hello(&event) else { return Ok(false) };
+        let hello = read_hello(&event);
+        let claim = hello.map(|(_, name, id)| (name, id)).or_else(|| fully_connected(&event));
+        let Some((name, id)) = claim else { return Ok(false) };
         let own = self.access.owner(under).map(|own| own.as_bytes());
         let is_own = own == Some(name) && self.access.owner(id).map(|id| id.as_bytes()) == own;
-        if is_own { Ok(true) } else { Err(Denial::Impersonation) }
+        if is_own { Ok(hello.is_some()) } else { Err(Denial::Impersonation) }
     }
 }
 
-/// Events about members that no node publishes (WIRE.md §1.4, §6.2, §7.3).
-const RAISED_LOCALLY: [&str; 5] = [
+/// Events that each Zeek node raises for itself and no node publishes (WIRE.md §1.4, §6.2, §7.3).
+/// Those of Broker, and their effect on members, are there with every backend.
+const RAISED_LOCALLY: [&str; 11] = [
     "Cluster::node_up",
     "Cluster::node_down",
+    "Cluster::websocket_client_added",
+    "Cluster::websocket_client_lost",
+    "Cluster::Backend::error",
     "Cluster::Backend::ZeroMQ::subscription",
     "Cluster::Backend::ZeroMQ::unsubscription",
     "Cluster::Backend::ZeroMQ::monitoring_event",
+    "Broker::peer_added",
+    "Broker::peer_lost",
+    "Broker::peer_removed",
 ];
 
-/// The event in a payload, if it may be one about members, for their names all begin alike, or if it
+/// The name and the id of the node that says to know all others (WIRE.md §6.5).
+fn fully_connected(event: &Event) -> Option<(&BStr, &BStr)> {
+    match event.args.as_slice() {
+        [Value::String(name), Value::String(id), ..]
+            if event.name == "Cluster::Experimental::node_fully_connected" =>
+        {
+            Some((name.as_bstr(), id.as_bstr()))
+        }
+        _ => None,
+    }
+}
+
+/// The event in a payload, if it may be one about members, by what their names begin with, or if it
 /// goes to a single process.
 fn membership_event(
     format: &[u8],
     payload: &[u8],
     to_process: bool,
 ) -> Option<Result<Event, EventDecodeError>> {
-    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("Cluster::"));
+    static NAMES: LazyLock<[Finder<'static>; 2]> =
+        LazyLock::new(|| ["Cluster::", "Broker::peer_"].map(Finder::new));
     // Nobody understands others.
     let format = EventFormat::from_name(format)?;
     // In JSON a name may be written in many ways.
     let is_escaped = || format == EventFormat::BrokerJsonV1 && payload.contains(&b'\\');
-    if NAME.find(payload).is_some() || is_escaped() {
+    if NAMES.iter().any(|name| name.find(payload).is_some()) || is_escaped() {
         Some(format.decode(payload))
     } else if to_process {
         format.decode(payload).ok().map(Ok)
