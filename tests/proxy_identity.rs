@@ -172,6 +172,25 @@ fn nobody_passes_for_another_node() {
     assert!(!thief.was_cut_off() && !publisher.was_cut_off());
 }
 
+#[test]
+fn who_connects_anew_for_each_message_is_not_told_of_more_often() {
+    let bus = PerNode::start(Engine::Switch, "");
+    let subscriber = bus.subscriber("manager");
+    subscriber.subscribe(b"test.");
+    for count in 1..=5 {
+        let publisher = bus.publisher("worker-1");
+        publisher.wait_subscription(true, b"test.");
+        publisher.send(&[b"test.a".as_slice(), b"zeromq_manager_h_1_N0", b"f", b""]);
+        bus.wait_refused("worker-1", "impersonation", f64::from(count));
+    }
+    // The last one leaves no trace that could be waited for, but one that is worth a line.
+    let other = bus.publisher("worker-2");
+    other.wait_subscription(true, b"test.");
+    other.send(&[b"test.a".as_slice(), b"zeromq_manager_h_1_N0", b"f", b""]);
+    bus.proxy.wait_stderr_line(&["refused from worker-2 at"]);
+    assert_eq!(bus.proxy.stderr().matches("refused from worker-1 at").count(), 1);
+}
+
 /// An id and a payload of which a few bytes would cost the broker much time, or much memory.
 #[test]
 fn what_is_held_against_the_rules_costs_no_more_than_it_should() {

@@ -22,6 +22,7 @@ use super::held::{Held, Late};
 use super::hub::Hub;
 use super::outbox::Lane;
 use super::peer::Peer;
+use super::refusals::Warnings;
 use super::router::{Route, Router};
 use super::run::Run;
 
@@ -33,6 +34,7 @@ pub(super) struct Delivery<'a> {
     pub(super) pool: &'a mut Pool,
     pub(super) router: &'a mut Router,
     pub(super) access: &'a Arc<Access>,
+    pub(super) warnings: &'a mut Warnings,
     pub(super) now: Instant,
 }
 

@@ -185,6 +185,15 @@ impl Books {
         }
     }
 
+    /// Whom a warning is about, however often it comes again: the node that it has proved to be, or
+    /// else its host, without the port, which is another each time.
+    pub(super) fn whom(&self) -> &str {
+        if self.is_proven {
+            return self.label();
+        }
+        self.address.rsplit_once(':').map_or(&*self.address, |(host, _)| host)
+    }
+
     fn metrics_label(&self) -> &[u8] {
         if self.name.is_empty() { ProxyMetrics::UNNAMED.as_bytes() } else { &self.name }
     }
@@ -253,16 +262,14 @@ impl Books {
         }
     }
 
-    /// Counts messages or subscriptions that are not passed on, and says so now and then; `why` is
-    /// that of the first.
-    pub(super) fn refuse(&mut self, reason: Refusal, count: u64, why: &dyn std::fmt::Display) {
+    /// Counts messages or subscriptions that are not passed on. Now and then that is to be told: how
+    /// many there were beside one.
+    pub(super) fn refuse(&mut self, reason: Refusal, count: u64) -> Option<u64> {
         self.refused += count;
         self.metrics.refused(self.metrics_label(), reason).inc_by(count);
         self.refusals_to_tell += count;
-        if self.refusal_warning.check(Instant::now()).is_some() {
-            let more = std::mem::take(&mut self.refusals_to_tell).saturating_sub(1);
-            log::warn!("refused from {}: {why} ({more} more like this)", self.who());
-        }
+        self.refusal_warning.check(Instant::now())?;
+        Some(std::mem::take(&mut self.refusals_to_tell).saturating_sub(1))
     }
 
     /// Brings the metrics up to date. `sent`: events sent to it so far.

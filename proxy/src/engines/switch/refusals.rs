@@ -1,14 +1,20 @@
 //! [`Refusals`]: what a peer sent and was not passed on, and why.
 
+use std::time::Instant;
+
 use bstr::BStr;
 use zcluster::access::Denial;
-use zcluster::telemetry::Refusal;
+use zcluster::rate_limit::KeyedRateLimit;
+use zcluster::telemetry::{LabelValue, Refusal};
 
 use super::connection::Connection;
 use super::subscriptions::Refused;
 
 /// Bytes told of a topic or an id.
 const TOLD: usize = 128;
+
+/// How often each kind of trouble is told, with each node or else host.
+pub(super) type Warnings = KeyedRateLimit<(&'static str, String)>;
 
 /// Why something is not passed on.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +81,17 @@ impl Refusals {
         }
     }
 
-    pub(super) fn tell(self, connection: &Connection) {
+    /// Who connects anew for each is not told of more often.
+    pub(super) fn tell(self, connection: &Connection, warnings: &mut Warnings, now: Instant) {
         for (fault, count) in self.0 {
-            connection.peer.lock().books.refuse(fault.refusal(), count, &fault);
+            let refusal = fault.refusal();
+            let books = &mut connection.peer.lock().books;
+            let Some(more) = books.refuse(refusal, count) else { continue };
+            let key = (refusal.as_str(), books.whom().to_owned());
+            if let Some(before) = warnings.check(&key, now) {
+                let more = more.saturating_add(before);
+                log::warn!("refused from {}: {fault} ({more} more like this)", books.who());
+            }
         }
     }
 }

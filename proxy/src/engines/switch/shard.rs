@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use zcluster::access::{Access, Guard, Identity};
 use zcluster::net::{Event, Listener, Poller, Scratch, Stream};
-use zcluster::rate_limit::KeyedRateLimit;
 use zcluster::telemetry::{CutOff, EventDrop, LabelValue, ProxySocket};
 use zcluster::wire::zmtp::{ZmtpError, put_ping};
 
@@ -22,6 +21,7 @@ use super::delivery::{Delivery, count};
 use super::hub::{Hub, Mail};
 use super::outbox::{Outbox, SLICES};
 use super::peer::Peer;
+use super::refusals::Warnings;
 use super::router::Router;
 use super::subscriptions::PeerId;
 
@@ -74,8 +74,7 @@ pub(super) struct Shard {
     next_tick: Instant,
     /// Nobody is found late before.
     lenient_until: Instant,
-    /// By kind, and by node or else host.
-    warnings: KeyedRateLimit<(&'static str, String)>,
+    warnings: Warnings,
     now: Instant,
     is_ending: bool,
 }
@@ -89,6 +88,7 @@ macro_rules! delivery {
             pool: &mut $shard.pool,
             router: &mut $shard.router,
             access: &$shard.access,
+            warnings: &mut $shard.warnings,
             now: $shard.now,
         }
     };
@@ -124,7 +124,7 @@ impl Shard {
             accept_again: None,
             next_tick: now + TICK,
             lenient_until: now,
-            warnings: KeyedRateLimit::new(WARNING_INTERVAL, MAX_WARNINGS),
+            warnings: Warnings::new(WARNING_INTERVAL, MAX_WARNINGS),
             now,
             is_ending: false,
         })
@@ -421,9 +421,9 @@ impl Shard {
 
     fn tell_end(&mut self, connection: &Connection, gone: &Gone) {
         let peer = &connection.peer;
-        let (who, proven) = {
+        let (who, whom) = {
             let books = &peer.lock().books;
-            (books.who(), books.is_proven().then(|| books.label().to_owned()))
+            (books.who(), books.whom().to_owned())
         };
         let metrics = &self.hub.metrics;
         if !connection.is_open() {
@@ -442,9 +442,6 @@ impl Shard {
             Gone::Protocol(ZmtpError::Undecryptable(command)) => command,
             _ => reason.as_str(),
         };
-        // Without the port, which is another each time.
-        let host = || peer.address.rsplit_once(':').map_or(&*peer.address, |(host, _)| host);
-        let whom = proven.unwrap_or_else(|| host().to_owned());
         if let Some(more) = self.warnings.check(&(kind, whom), self.now) {
             log::warn!("cut off {who}: {why} ({more} more like this)");
         }

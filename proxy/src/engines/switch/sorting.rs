@@ -144,7 +144,7 @@ impl Delivery<'_> {
                 Err(error) => break Err(Gone::Protocol(error)),
             }
         };
-        refused.tell(connection);
+        refused.tell(connection, self.warnings, self.now);
         let metrics = &self.hub.metrics;
         metrics.frontend.messages_received.inc_by(runs.frames);
         metrics.frontend.bytes_received.inc_by(runs.body);
@@ -204,7 +204,7 @@ impl Delivery<'_> {
         if !changes.is_empty() {
             self.take_changes(connection, changes, &mut refused);
         }
-        refused.tell(connection);
+        refused.tell(connection, self.warnings, self.now);
         outcome
     }
 
@@ -254,7 +254,7 @@ impl Delivery<'_> {
                 refused.deny(denial, &text, None);
             }
         }
-        refused.tell(connection);
+        refused.tell(connection, self.warnings, self.now);
     }
 
     /// Commands that both sides of a connection may say.
