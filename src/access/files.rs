@@ -1,9 +1,10 @@
 //! What a process goes by, from the layout and the files of keys: the rim of [`access`](super).
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use super::key_file::{KeyFileError, public_path, read_public_keys, read_secret_keys, secret_path};
 use super::{Access, Identity};
@@ -16,13 +17,29 @@ pub enum KeyError {
     /// A file of keys is wrong.
     #[error(transparent)]
     File(#[from] KeyFileError),
-    /// A directory cannot be read.
-    #[error("cannot read the directory of authorized keys {}: {source}", path.display())]
+    /// No node has a public key, and there is no directory of them: most likely another was meant,
+    /// or it is just being replaced.
+    #[error(
+        "no public key of any node: expected `curve_publickey` in the layout, or the directory {}: \
+         {source}", path.display()
+    )]
     Directory {
         /// The directory.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// Whoever is on the host may let himself in.
+    #[error(
+        "the directory of authorized keys {} has mode {mode:04o}, so that everybody may add some: \
+         chmod o-w {}",
+        path.display(), path.display()
+    )]
+    OpenDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// An option is no key.
     #[error("{option}: {source}")]
@@ -191,8 +208,16 @@ pub fn client_keys(layout: &Layout, node: &str) -> Result<Option<ClientKeys>, Ke
 /// All public keys that are known, and where they stand; each node's in the order of use.
 ///
 /// # Errors
-/// When a file cannot be read, or two nodes have one key.
+/// When a file cannot be read, two nodes have one key, or everybody may add some.
 pub fn authorized_keys(layout: &Layout) -> Result<Vec<AuthorizedKey>, KeyError> {
+    let directory = &layout.curve.authorized_keys_dir;
+    // Files are refused, too, that everybody may write to; here new ones could come.
+    if let Ok(metadata) = directory.metadata() {
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o002 != 0 {
+            return Err(KeyError::OpenDirectory { path: directory.clone(), mode });
+        }
+    }
     let mut all: Vec<AuthorizedKey> = Vec::new();
     let special = [CurveKeys::BROKER, CurveKeys::SERVERS];
     for name in special.into_iter().chain(layout.nodes.keys().map(String::as_str)) {
@@ -224,7 +249,15 @@ pub fn authorized_keys(layout: &Layout) -> Result<Vec<AuthorizedKey>, KeyError> 
 fn admitted(layout: &Layout) -> Result<HashMap<PublicKey, Identity>, KeyError> {
     let nodes = authorized_keys(layout)?;
     let nodes = nodes.into_iter().filter(|one| layout.node(&one.name).is_some());
-    Ok(nodes.map(|one| (one.key, Identity::Node(one.name.as_str().into()))).collect())
+    let admitted: HashMap<_, _> =
+        nodes.map(|one| (one.key, Identity::Node(one.name.as_str().into()))).collect();
+    let path = &layout.curve.authorized_keys_dir;
+    match path.metadata() {
+        Err(source) if admitted.is_empty() => {
+            Err(KeyError::Directory { path: path.clone(), source })
+        }
+        _ => Ok(admitted),
+    }
 }
 
 /// The public keys of a node in the directory; none where it has no file there.

@@ -99,6 +99,34 @@ fn old_keys_are_good_while_keys_are_changed() {
 }
 
 #[test]
+fn a_directory_of_keys_is_there_and_not_for_everybody_to_write_to() {
+    use std::fs::{Permissions, set_permissions};
+    let folder = Folder::new(&["broker", "worker-1"]);
+    let mut layout = folder.layout("");
+    let path = &layout.curve.authorized_keys_dir;
+    for (mode, refused) in [(0o755, false), (0o775, false), (0o777, true), (0o1777, true)] {
+        set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        for outcome in [
+            server_access(&layout, CurveKeys::BROKER).map(drop),
+            client_keys(&layout, "worker-1").map(drop),
+        ] {
+            assert_eq!(outcome.is_err(), refused, "{mode:o}");
+            if let Err(error) = outcome {
+                assert!(error.to_string().contains(&format!("has mode {mode:04o}")), "{error}");
+            }
+        }
+    }
+    // Gone, at a SIGHUP say: that nobody may connect any more is meant by nobody.
+    set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    layout.curve.authorized_keys_dir = folder.dir.path().join("gone");
+    let error = server_access(&layout, CurveKeys::BROKER).unwrap_err();
+    assert!(error.to_string().starts_with("no public key of any node"), "{error}");
+    let key = folder.public("worker-1");
+    layout.nodes.get_mut("worker-1").unwrap().curve_publickey = vec![key];
+    assert!(server_access(&layout, CurveKeys::BROKER).unwrap().admit(&key).is_some());
+}
+
+#[test]
 fn each_node_has_its_own_keys() {
     let folder = Folder::new(&["broker", "logger-1", "worker-1"]);
     let layout = folder.layout("");
