@@ -202,7 +202,7 @@ fn what_is_held_against_the_rules_costs_no_more_than_it_should() {
     publisher.wait_subscription(true, b"test.");
     let (own, format) = (node_id("worker-1"), b"broker-bin-v1".as_slice());
 
-    let endless = [b"zeromq_", &[b'_'; 4 << 20][..]].concat();
+    let endless = [b"zeromq_".to_vec(), vec![b'_'; 4 << 20]].concat();
     publisher.send(&[b"test.a", &endless[..], format, b""]);
     publisher.send(&[b"test.b", own.as_bytes(), format, b""]);
     assert_eq!(subscriber.receive()[0], b"test.b");

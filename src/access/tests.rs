@@ -64,7 +64,7 @@ fn ids_belong_to_nodes() {
     assert_eq!(access.owner(b"zeromq_\xff_h_1_N0"), None);
     // Each underscore might be the end of a name, and there are as many as a peer likes: only those
     // are looked at that a name is long enough for. Otherwise this took hours.
-    let endless = [b"zeromq_", &[b'_'; 4 << 20][..]].concat();
+    let endless = [b"zeromq_".to_vec(), vec![b'_'; 4 << 20]].concat();
     assert_eq!(access.owner(&endless), None);
 }
 
