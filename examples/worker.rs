@@ -36,5 +36,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     node.shutdown(Duration::from_secs(5));
-    Ok(())
+    // Wrong keys, for example.
+    node.take_failure().map_or(Ok(()), |error| Err(error.into()))
 }

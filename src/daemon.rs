@@ -3,9 +3,12 @@
 //! Standard output carries JSON lines only, and the first is `{"ready":{…}}`; what people read
 //! goes to standard error (`RUST_LOG` says how much of it).
 
+mod reload;
+
 use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, process};
@@ -14,10 +17,12 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+pub use reload::{Reloader, Server};
+
 use crate::access::KeyError;
 use crate::exit::ExitCode;
 use crate::gateway::{self, Health, HttpServer};
-use crate::layout::{self, Layout, Loaded, NodeType};
+use crate::layout::{self, Endpoint, Layout, Loaded, NodeType};
 use crate::node::{Node, NodeError, Notification, Notifications};
 use crate::telemetry::Telemetry;
 use crate::transport::TransportError;
@@ -66,9 +71,10 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::Transport(error) => error.into(),
-            NodeError::UnknownNode { .. } | NodeError::CurveUnsupported | NodeError::Schema(_) => {
-                Failure::config(error)
-            }
+            NodeError::UnknownNode { .. }
+            | NodeError::Keys(_)
+            | NodeError::Refused { .. }
+            | NodeError::Schema(_) => Failure::config(error),
             _ => Failure::new(ExitCode::Software, error),
         }
     }
@@ -144,7 +150,35 @@ pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }
+    if loaded.has_secrets() {
+        warn_if_readable(path);
+    }
     Ok(loaded)
+}
+
+/// Warns of a layout file with secret keys that everybody on the host can read.
+fn warn_if_readable(path: &Path) {
+    // One that is gone by now has been read before.
+    let Ok(metadata) = std::fs::metadata(path) else { return };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o004 != 0 {
+        let path = path.display();
+        log::warn!(
+            "{path} holds secret keys and has mode {mode:04o}, so that everybody on this host can \
+             read them: chmod o-r {path}"
+        );
+    }
+}
+
+/// Warns of a ZeroMQ socket that other hosts can reach and that is not encrypted. `endpoint` is the
+/// one it is bound to, as the transport reports it.
+pub fn warn_if_open(endpoint: &str, is_encrypted: bool) {
+    if !is_encrypted && endpoint.parse().is_ok_and(|endpoint: Endpoint| endpoint.is_reachable()) {
+        log::warn!(
+            "{endpoint} is not encrypted: whoever reaches it can read along and speak as any node. \
+             `zcluster keygen` makes keys (docs/security.md)"
+        );
+    }
 }
 
 /// Serves the metrics of a node where the layout gives it a port; the manager's server also lists

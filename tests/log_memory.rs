@@ -4,15 +4,18 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+use support::curve::CurvePeer;
+use support::keys::SharedKeys;
 use support::log_dir::{assert_complete, read_text, records};
 use support::raw::RawPeer;
 use support::small_disk::SmallDisk;
 use support::{Cluster, NodeSpec, Process, wait_for, wait_until_it_stands_still};
-use zcluster::transport::SocketKind;
+use zcluster::transport::CurveOptions;
 use zcluster::wire::LogMessage;
 use zcluster::wire::zeek_bin::{BatchBuilder, FieldSpec, LogSchema, LogValue, Scalar};
 
@@ -51,12 +54,12 @@ impl Flood {
     /// Records of each batch.
     const RECORDS: u64 = 25;
 
-    fn start(logger: &Process, producer: u64, batches: u64) -> Self {
+    fn start(logger: &Process, producer: u64, batches: u64, curve: Option<CurveOptions>) -> Self {
         let sent = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&sent);
         let endpoint = logger.endpoint("log");
         let thread = std::thread::spawn(move || {
-            let peer = RawPeer::producer(&endpoint, 5);
+            let peer = RawPeer::producer(&endpoint, 5, curve);
             for n in 0..batches {
                 let path = format!("flood-{}", n % 3);
                 let numbers = n * Self::RECORDS..(n + 1) * Self::RECORDS;
@@ -70,18 +73,30 @@ impl Flood {
 
 #[test]
 fn producers_that_outrun_a_full_disk_wait_and_memory_stays_within_its_bound() {
+    check_full_disk(None);
+}
+
+#[test]
+fn so_do_producers_that_encrypt() {
+    check_full_disk(Some(&SharedKeys::new()));
+}
+
+fn check_full_disk(keys: Option<&SharedKeys>) {
     const LIMIT: u64 = 16 * MIB;
     const PRODUCERS: u64 = 2;
     /// Of each producer: as much text as four times the limit.
     const BATCHES: u64 = 4 * LIMIT / (Flood::RECORDS * PAD as u64);
 
     let options = "[log]\nmax_memory = \"16MiB\"\nflush_interval = \"20ms\"";
-    let cluster = Cluster::new(NODES, options);
+    let options = keys.map(SharedKeys::options).unwrap_or_default() + options;
+    let cluster = Cluster::new(NODES, &options);
     let Some(disk) = SmallDisk::mount(cluster.log_dir("logger-1"), "size=192m") else { return };
     let mut logger = cluster.logger("logger-1");
     let at_start = logger.memory();
     let filler = disk.fill();
-    let floods: Vec<_> = (0..PRODUCERS).map(|n| Flood::start(&logger, n, BATCHES)).collect();
+    let floods: Vec<_> = (0..PRODUCERS)
+        .map(|n| Flood::start(&logger, n, BATCHES, keys.map(SharedKeys::as_client)))
+        .collect();
     let taken = || logger.metric("zcluster_logger_records_total") as u64;
     wait_for("records to be taken", || (taken() > 0).then_some(()));
     wait_for("the logger to say that it is not well", || (!logger.health().0).then_some(()));
@@ -117,13 +132,15 @@ fn producers_that_outrun_a_full_disk_wait_and_memory_stays_within_its_bound() {
 }
 
 /// Sends batches of 64 MiB, small ones between them, and returns what the logger took of memory.
-fn check_large_batches(options: &str) -> u64 {
+fn check_large_batches(options: &str, keys: Option<&SharedKeys>) -> u64 {
     const LARGE: u64 = 64 * MIB / (PAD as u64 + 40);
 
-    let cluster = Cluster::new(NODES, options);
+    let options = keys.map(SharedKeys::options).unwrap_or_default() + options;
+    let cluster = Cluster::new(NODES, &options);
     let mut logger = cluster.logger("logger-1");
     let at_start = logger.memory();
-    let peer = RawPeer::connect(SocketKind::Push, &logger.endpoint("log"));
+    let curve = keys.map(SharedKeys::as_client);
+    let peer = RawPeer::producer(&logger.endpoint("log"), 5, curve);
     let mut next = 0;
     for records in [10, LARGE, 10, LARGE, 10] {
         let payload = batch("large", 1, next..next + records);
@@ -142,18 +159,55 @@ fn check_large_batches(options: &str) -> u64 {
     let numbers =
         records(&text).map(|line| line.split('\t').nth(1).unwrap().parse::<u64>().unwrap());
     assert!(numbers.eq(0..next), "all of them, in order");
-    eprintln!("{options:?}: {peak} bytes more than at start");
+    eprintln!("{peak} bytes more than at start");
     peak
 }
 
 #[test]
 fn batches_as_large_as_zeek_makes_them_are_written() {
-    check_large_batches("");
+    check_large_batches("", None);
 }
 
 #[test]
 fn batches_larger_than_all_memory_are_taken_in_alone() {
-    let peak = check_large_batches("[log]\nmax_memory = \"16MiB\"");
-    // One batch, and its text.
-    assert!(peak <= 4 * 64 * MIB, "{peak} bytes");
+    for keys in [None, Some(&SharedKeys::new())] {
+        let peak = check_large_batches("[log]\nmax_memory = \"16MiB\"", keys);
+        // One batch, and its text or what it was decrypted from.
+        assert!(peak <= 4 * 64 * MIB, "{peak} bytes");
+    }
+}
+
+#[test]
+fn encrypted_messages_that_never_end_do_not_take_all_memory() {
+    const LIMIT: u64 = 8 * MIB;
+
+    let keys = SharedKeys::new();
+    let options = keys.options() + "[log]\nmax_memory = \"8MiB\"";
+    let cluster = Cluster::new(NODES, &options);
+    let mut logger = cluster.logger("logger-1");
+    let endpoint = logger.endpoint("log");
+    let before = logger.memory();
+    // Each announces 100 MiB and sends as much as is taken: one at a time has its turn.
+    let start = [&[2u8][..], &(100 * MIB).to_be_bytes(), &vec![0; 256 << 10]].concat();
+    let peers: Vec<_> = (0..40)
+        .map(|_| {
+            let mut peer = CurvePeer::producer(&endpoint, &keys);
+            peer.stream.set_nonblocking(true).unwrap();
+            // What the kernel takes is enough.
+            let _ = peer.stream.write(&start);
+            peer
+        })
+        .collect();
+    logger.wait_metric("zcluster_logger_connections", peers.len() as f64);
+    wait_until_it_stands_still(|| logger.metric("zcluster_logger_memory_bytes") as u64);
+    let good = RawPeer::producer(&endpoint, 5, Some(keys.as_client()));
+    send(&good, &batch("good", 1, 0..1));
+    logger.wait_metric("zcluster_logger_records_written_total", 1.0);
+    let memory = logger.metric("zcluster_logger_memory_bytes") as u64;
+    assert!(memory <= LIMIT, "{memory}");
+    let grown = logger.peak_memory().saturating_sub(before);
+    assert!(grown <= LIMIT / 2 * 3, "{grown} bytes more than before");
+    drop(peers);
+    drop(good);
+    logger.stop();
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use support::keys::SharedKeys;
 use support::producer::{self, Producer, assert_each_once, write_number};
 use support::raw::RawPeer;
 use support::{
@@ -48,10 +49,13 @@ fn files_without_times(folder: &Path) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn check_golden(format: &str) {
-    let cluster = Cluster::new(ONE_LOGGER, &format!("[log]\nformat = \"{format}\""));
+fn check_golden(format: &str, keys: Option<&SharedKeys>) {
+    let keys_options = keys.map(SharedKeys::options).unwrap_or_default();
+    let options = format!("{keys_options}[log]\nformat = \"{format}\"");
+    let cluster = Cluster::new(ONE_LOGGER, &options);
     let mut logger = cluster.logger("logger-1");
-    let peer = RawPeer::connect(SocketKind::Push, &logger.endpoint("log"));
+    let curve = keys.map(SharedKeys::as_client);
+    let peer = RawPeer::producer(&logger.endpoint("log"), 1000, curve);
     let mut expected = BTreeMap::new();
     for recording in ["traffic", "odd"] {
         let bytes = fs::read(format!("{FIXTURES}/{recording}.zmq")).unwrap();
@@ -76,12 +80,19 @@ fn check_golden(format: &str) {
 
 #[test]
 fn recorded_batches_become_the_recorded_tsv_files() {
-    check_golden("tsv");
+    check_golden("tsv", None);
 }
 
 #[test]
 fn recorded_batches_become_the_recorded_json_files() {
-    check_golden("json");
+    check_golden("json", None);
+}
+
+#[test]
+fn encrypted_batches_become_the_same_files() {
+    for format in ["tsv", "json"] {
+        check_golden(format, Some(&SharedKeys::new()));
+    }
 }
 
 /// Two producers share their records out over two loggers; the first is terminated in the middle

@@ -12,6 +12,7 @@ use std::{env, fs, thread};
 
 use bytesize::ByteSize;
 use rustix::fs::Access;
+use zcluster::access::{client_keys, server_access};
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::layout::{Compress, Fsync, Layout, Loaded, Log, PathOptions};
@@ -76,6 +77,7 @@ impl Report {
                 ),
             ),
         }
+        report.encryption(layout, name);
         report.directories(log, name);
         report.files(log);
         report.postprocessor(&log.rotation_postprocessor, host);
@@ -102,6 +104,20 @@ impl Report {
 
     fn problem(&mut self, code: ExitCode, text: String) {
         self.problems.push((code, text));
+    }
+
+    fn encryption(&mut self, layout: &Layout, name: &str) {
+        // A logger is a client of the broker, too.
+        let keys = server_access(layout, name)
+            .and_then(|access| client_keys(layout, name).map(|_| access))
+            .map_err(|error| self.problem(ExitCode::Config, error.to_string()));
+        let Ok(access) = keys else { return };
+        if access.server_keys().is_none() {
+            return self.say("encryption", "none");
+        }
+        let mode = layout.curve.mode;
+        let keys = access.admitted_keys();
+        self.say("encryption", format!("CURVE, mode {mode}, keys that may connect: {keys}"));
     }
 
     fn directories(&mut self, log: &Log, name: &str) {

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use rustix::fs::Access;
+use zcluster::access::{AccessCell, server_access};
 use zcluster::daemon::{self, Failure, Signal};
 use zcluster::exit::ExitCode;
 use zcluster::gateway::Health;
@@ -44,10 +44,11 @@ pub struct Args {
     check: bool,
 }
 
-/// Runs the logger until SIGTERM or SIGINT; SIGHUP rotates all logs.
+/// Runs the logger until SIGTERM or SIGINT; SIGHUP rotates all logs, and reads again who may
+/// connect.
 ///
 /// # Errors
-/// A bad layout (78), an address that is taken (69), a log directory that cannot be made or log
+/// A bad layout, or keys that are missing (78), an address that is taken (69), a log directory that cannot be made or log
 /// records that could not be written before the end (74), a thread that ended by itself (70).
 pub fn run(args: &Args) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
@@ -57,6 +58,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return crate::check::check(&loaded, &name);
     }
     let endpoint = log_endpoint(&loaded, &name)?;
+    // Before anything is bound: where it is to be encrypted, it never is in the clear.
+    let access = Arc::new(AccessCell::new(server_access(&loaded.layout, &name)?));
     let layout = Arc::new(loaded.layout);
     let dir = layout.log.dir.join(&name);
     make_log_dir(&dir)?;
@@ -69,15 +72,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let pipeline = Pipeline::start(&layout, &name, &dir, &metrics, &deadline, tell_end)?;
     let Pipeline { formatters, .. } = &pipeline;
     let shares = Shares::of(&layout);
-    let intake = Intake::start(
-        &layout,
-        &endpoint,
-        shares.intake,
-        formatters.clone(),
-        metrics.clone(),
-        deadline.clone(),
-        tell_end("receiving"),
-    )?;
+    let settings = intake::Settings {
+        layout: &layout,
+        endpoint: &endpoint,
+        limits: shares.intake,
+        access: Arc::clone(&access),
+        deadline: deadline.clone(),
+    };
+    let intake =
+        Intake::start(settings, formatters.clone(), metrics.clone(), tell_end("receiving"))?;
+    daemon::warn_if_open(&intake.endpoint, layout.is_encrypted());
     let counters = metrics.sender(&name);
     let own = Sender { id: name.as_str().into(), counters, is_self: true };
     let own = intake.own_batches(formatters.clone(), own);
@@ -93,6 +97,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     let http = daemon::serve_metrics(&layout, &name, &telemetry, health)?;
 
+    let server =
+        daemon::Server { layout: args.layout.clone(), node: args.node.clone(), name: name.clone() };
+    let waker = intake.waker();
+    let reloader = daemon::Reloader::start(server, access, move || waker.wake())?;
     let (stop, rotate) = (ends.clone(), pipeline.pieces.clone());
     daemon::on_signals(move |signal| match signal {
         Signal::Stop => {
@@ -100,6 +108,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
         Signal::Hangup => {
             let _ = rotate.send_control(ToWrite::Rotate);
+            reloader.ask();
         }
     })?;
     let mut ready = daemon::ready_members(&node);
@@ -129,6 +138,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let written = pipeline.stop(stop_by);
     if let Some(http) = http {
         http.shutdown();
+    }
+    if let Some(error) = node.take_failure() {
+        return Err(error.into());
     }
     let fail = |what: String| Err(Failure::new(ExitCode::Software, what));
     let (batches_lost, records_lost) = match (received, written) {
@@ -318,7 +330,7 @@ fn make_log_dir(dir: &Path) -> Result<(), Failure> {
         Failure::new(ExitCode::Io, text)
     };
     std::fs::create_dir_all(dir).map_err(|error| fail("make", error))?;
-    rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK)
+    rustix::fs::access(dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
         .map_err(|error| fail("write to", error.into()))
 }
 

@@ -11,9 +11,11 @@ mod engines;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use zcluster::access::{AccessCell, server_access};
 use zcluster::daemon::{self, Failure, Signal};
 use zcluster::exit::ExitCode;
 use zcluster::gateway;
+use zcluster::layout::CurveKeys;
 use zcluster::telemetry::Telemetry;
 
 use engines::{Engine, Stop};
@@ -30,15 +32,20 @@ pub struct Args {
     node: String,
 }
 
-/// Runs the broker until SIGTERM or SIGINT.
+/// Runs the broker until SIGTERM or SIGINT; SIGHUP loads keys and rules again.
 ///
 /// # Errors
-/// A bad layout or endpoint (78), an address that is taken (69), an engine that fails (70).
+/// A bad layout, endpoint or key (78), an address that is taken (69), an engine that fails (70).
 pub fn run(args: &Args) -> Result<(), Failure> {
     let layout = daemon::load_layout(&args.layout, None)?.layout;
     let label = &layout.telemetry.metrics_endpoint_label;
     let telemetry = Telemetry::new(&args.node, label);
-    let mut engine = engines::start(&layout, telemetry.proxy())?;
+    let access = server_access(&layout, CurveKeys::BROKER)?;
+    let is_encrypted = access.server_keys().is_some();
+    let access = Arc::new(AccessCell::new(access));
+    let mut engine = engines::start(&layout, &access, telemetry.proxy())?;
+    daemon::warn_if_open(engine.xsub_endpoint(), is_encrypted);
+    daemon::warn_if_open(engine.xpub_endpoint(), is_encrypted);
     let http = match layout.proxy.metrics_port {
         Some(port) => {
             let address = (layout.proxy_metrics_address(), port).into();
@@ -57,10 +64,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let stop = Arc::new(Stop::new().map_err(|e| Failure::new(ExitCode::Software, e))?);
     {
         let stop = Arc::clone(&stop);
-        daemon::on_signals(move |signal| {
-            if signal == Signal::Stop {
-                stop.ask();
-            }
+        let layout = args.layout.clone();
+        let server = daemon::Server { layout, node: None, name: CurveKeys::BROKER.into() };
+        let reloader = daemon::Reloader::start(server, access, engine.on_reload())?;
+        daemon::on_signals(move |signal| match signal {
+            Signal::Stop => stop.ask(),
+            Signal::Hangup => reloader.ask(),
         })?;
     }
     print_ready(args, &*engine, http.as_ref().map(|http| http.local_addr().to_string()))?;

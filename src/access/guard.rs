@@ -1,13 +1,15 @@
 //! [`Guard`]: one connection, and what it may say.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bstr::BString;
+use memchr::memmem::Finder;
 
 use super::{Access, Identity, Rules};
+use crate::event::Event;
 use crate::membership::read_hello;
-use crate::wire::event_format::EventFormat;
+use crate::wire::event_format::{EventDecodeError, EventFormat};
 
 /// Why something was not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +22,18 @@ pub enum Denial {
     Subscribe,
     /// The node may not send logs.
     Logs,
+}
+
+impl Denial {
+    /// A word for metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Denial::Impersonation => "impersonation",
+            Denial::Publish => "publish",
+            Denial::Subscribe => "subscribe",
+            Denial::Logs => "logs",
+        }
+    }
 }
 
 impl fmt::Display for Denial {
@@ -43,7 +57,7 @@ pub struct Guard {
     rules: Arc<Rules>,
     /// The id it spoke under last, rightly.
     id: BString,
-    /// The topic it published on last, rightly; never one whose events are looked into.
+    /// The topic it published on last, rightly.
     topic: BString,
     has_spoken: bool,
 }
@@ -84,11 +98,14 @@ impl Guard {
             return Ok(());
         }
         self.check_id(id)?;
-        if self.has_spoken && self.topic == topic {
+        let to_process = below(&self.access.topics.nodeid_prefix, topic).is_some();
+        let is_greeting = match membership_event(format, payload, to_process) {
+            None => false,
+            Some(event) if self.access.is_per_node => self.check_membership(event)?,
+            Some(event) => event.is_ok_and(|event| read_hello(&event).is_some()),
+        };
+        if (self.has_spoken && self.topic == topic) || (to_process && is_greeting) {
             return Ok(());
-        }
-        if is_below(&self.access.topics.nodeid_prefix, topic) {
-            return self.check_greeting(topic, format, payload);
         }
         if !matches(self.rules.publish.as_deref(), topic) {
             return Err(Denial::Publish);
@@ -106,9 +123,11 @@ impl Guard {
     pub fn check_subscription(&self, prefix: &[u8]) -> Result<(), Denial> {
         let Identity::Node(name) = &self.identity else { return Ok(()) };
         let access = &self.access;
-        if let Some(id) = access.topics.parse_nodeid(prefix) {
-            // Others take whoever subscribes to it for its owner.
-            let is_own = access.owner(id.as_bytes()) == Some(name);
+        if let Some(rest @ [_, ..]) = below(&access.topics.nodeid_prefix, prefix) {
+            // Others take whoever subscribes to it for its owner; Zeek cuts off the last byte,
+            // whatever it is.
+            let id = rest.strip_suffix(b".");
+            let is_own = id.is_some_and(|id| access.owner(id) == Some(name));
             return if is_own { Ok(()) } else { Err(Denial::Impersonation) };
         }
         let is_own =
@@ -154,26 +173,54 @@ impl Guard {
         Ok(())
     }
 
-    /// Events to the topic of a process: greetings everybody may send, under their own name.
-    fn check_greeting(&self, topic: &[u8], format: &[u8], payload: &[u8]) -> Result<(), Denial> {
-        let event = EventFormat::from_name(format).and_then(|f| f.decode(payload).ok());
-        match event.as_ref().and_then(read_hello) {
-            Some((_, name, id)) if self.access.is_per_node => {
-                let own = self.access.owner(&self.id).map(|own| own.as_bytes());
-                let is_own =
-                    own == Some(name) && self.access.owner(id).map(|o| o.as_bytes()) == own;
-                if is_own { Ok(()) } else { Err(Denial::Impersonation) }
-            }
-            Some(_) => Ok(()),
-            None if matches(self.rules.publish.as_deref(), topic) => Ok(()),
-            None => Err(Denial::Publish),
+    /// Events that say who takes part: greetings everybody may send, under its own name; whether it
+    /// is one. The others nobody may: Zeek raises them itself, and would believe them.
+    fn check_membership(&self, event: Result<Event, EventDecodeError>) -> Result<bool, Denial> {
+        // What we cannot read somebody else perhaps can.
+        let event = event.map_err(|_| Denial::Impersonation)?;
+        if RAISED_LOCALLY.iter().any(|name| event.name == *name) {
+            return Err(Denial::Impersonation);
         }
+        let Some((_, name, id)) = read_hello(&event) else { return Ok(false) };
+        let own = self.access.owner(&self.id).map(|own| own.as_bytes());
+        let is_own = own == Some(name) && self.access.owner(id).map(|id| id.as_bytes()) == own;
+        if is_own { Ok(true) } else { Err(Denial::Impersonation) }
     }
 }
 
-/// Whether a topic is that prefix, or starts with it and a dot.
-fn is_below(prefix: &str, topic: &[u8]) -> bool {
-    topic.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'.'))
+/// Events about members that no node publishes (WIRE.md §1.4, §6.2, §7.3).
+const RAISED_LOCALLY: [&str; 5] = [
+    "Cluster::node_up",
+    "Cluster::node_down",
+    "Cluster::Backend::ZeroMQ::subscription",
+    "Cluster::Backend::ZeroMQ::unsubscription",
+    "Cluster::Backend::ZeroMQ::monitoring_event",
+];
+
+/// The event in a payload, if it may be one about members, for their names all begin alike, or if it
+/// goes to a single process.
+fn membership_event(
+    format: &[u8],
+    payload: &[u8],
+    to_process: bool,
+) -> Option<Result<Event, EventDecodeError>> {
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("Cluster::"));
+    // Nobody understands others.
+    let format = EventFormat::from_name(format)?;
+    // In JSON a name may be written in many ways.
+    let is_escaped = || format == EventFormat::BrokerJsonV1 && payload.contains(&b'\\');
+    if NAME.find(payload).is_some() || is_escaped() {
+        Some(format.decode(payload))
+    } else if to_process {
+        format.decode(payload).ok().map(Ok)
+    } else {
+        None
+    }
+}
+
+/// What follows that prefix and a dot, if a topic starts so.
+fn below<'t>(prefix: &str, topic: &'t [u8]) -> Option<&'t [u8]> {
+    topic.strip_prefix(prefix.as_bytes())?.strip_prefix(b".")
 }
 
 /// Whether text starts with one of the prefixes, if there are any to start with.

@@ -86,6 +86,11 @@ impl Access {
         }
     }
 
+    /// For a process that only connects: rules, and nobody to be let in.
+    pub fn of_client(layout: &Layout) -> Self {
+        Access::new(layout, [], HashMap::new())
+    }
+
     /// The keys that servers answer to, the one they are known by first; none where nothing is
     /// encrypted.
     pub fn server_keys(&self) -> Option<&Arc<[KeyPair]>> {
@@ -95,6 +100,11 @@ impl Access {
     /// Who has that key, if it may come in.
     pub fn admit(&self, key: &PublicKey) -> Option<&Identity> {
         self.admitted.get(key)
+    }
+
+    /// How many keys may come in.
+    pub fn admitted_keys(&self) -> usize {
+        self.admitted.len()
     }
 
     /// Whether there is anything to hold connections against, beyond who may come in.

@@ -1,3 +1,5 @@
+use bstr::ByteSlice;
+
 use super::*;
 use crate::event::Event;
 use crate::wire::event_format::EventFormat;
@@ -82,11 +84,44 @@ fn nobody_speaks_for_another() {
 
     let subscribes = |prefix: &str| a.check_subscription(prefix.as_bytes());
     assert_eq!(subscribes("zeek.cluster.nodeid.zeromq_a_h_1_N0."), Ok(()));
-    assert_eq!(
-        subscribes("zeek.cluster.nodeid.zeromq_manager_h_1_N0."),
-        Err(Denial::Impersonation)
-    );
-    assert_eq!(subscribes("zeek.cluster.nodeid.x."), Err(Denial::Impersonation));
+    // Zeek looks at the name of an event, and at no topic.
+    let mut says = |format: EventFormat, event: Event, changed: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let mut payload = Vec::new();
+        format.encode(&event, &mut payload);
+        let (id, format) = (b"zeromq_a_h_1_N0", format.name().as_bytes());
+        a.check_event(b"zeek.x", id, format, &changed(payload))
+    };
+    let same = |payload| payload;
+    for format in [EventFormat::BrokerBinV1, EventFormat::BrokerJsonV1] {
+        let hello = |name: &str, id: &str| {
+            Event::new("Cluster::Backend::ZeroMQ::hello", vec![name.into(), id.into()])
+        };
+        let (a, manager) = ("zeromq_a_h_1_N0", "zeromq_manager_h_1_N0");
+        assert_eq!(says(format, hello("a", a), &same), Ok(()));
+        assert_eq!(says(format, hello("manager", manager), &same), Err(Denial::Impersonation));
+        let args = vec!["manager".into(), manager.into()];
+        for name in ["Cluster::node_down", "Cluster::Backend::ZeroMQ::unsubscription"] {
+            let event = Event::new(name, args.clone());
+            assert_eq!(says(format, event, &same), Err(Denial::Impersonation), "{name}");
+        }
+        let event = Event::new("Site::note", vec!["Cluster::node_down".into()]);
+        assert_eq!(says(format, event, &same), Ok(()));
+    }
+    let event = Event::new("Cluster::node_down", vec!["manager".into()]);
+    let escape = |payload: Vec<u8>| payload.replace("Cluster", "\\u0043luster");
+    let outcome = says(EventFormat::BrokerJsonV1, event, &escape);
+    assert_eq!(outcome, Err(Denial::Impersonation), "however it is written");
+    let cut = |payload: Vec<u8>| payload[..payload.len() - 1].to_vec();
+    let event = Event::new("Cluster::node_down", vec![]);
+    assert_eq!(says(EventFormat::BrokerBinV1, event, &cut), Err(Denial::Impersonation));
+
+    let subscribes = |prefix: &str| a.check_subscription(prefix.as_bytes());
+    for other in ["zeromq_manager_h_1_N0.", "zeromq_manager_h_1_N0", "zeromq_a_h_1_N0x", "x.", "."]
+    {
+        let prefix = format!("zeek.cluster.nodeid.{other}");
+        assert_eq!(subscribes(&prefix), Err(Denial::Impersonation), "{other}");
+    }
+    assert_eq!(subscribes("zeek.cluster.nodeid."), Ok(()));
     assert_eq!(subscribes(""), Ok(()));
 
     assert_eq!(a.check_batch(b"zeromq_a_h_1_N0"), Ok(()));

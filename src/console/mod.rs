@@ -92,6 +92,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let demo = if args.demo { demo::start(&node, own.node_type)? } else { None };
 
     let outcome = wait_for_end(&signals, &output, input.as_ref().filter(|_| args.publish_only));
+    if let Some(error) = node.take_failure() {
+        return Err(error.into());
+    }
     drop(demo);
     let unsent = node.shutdown(patience);
     if args.publish_only && unsent != Unsent::default() {

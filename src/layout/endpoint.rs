@@ -72,6 +72,19 @@ pub enum EndpointError {
     Path,
 }
 
+impl Endpoint {
+    /// Whether other hosts may reach who listens there. What a name stands for is not known here: it
+    /// counts as reachable.
+    pub fn is_reachable(&self) -> bool {
+        match self {
+            Endpoint::Tcp { host, .. } => {
+                !host.ip().is_some_and(|ip| ip.to_canonical().is_loopback())
+            }
+            Endpoint::Ipc(_) => false,
+        }
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
@@ -147,6 +160,26 @@ impl fmt::Display for Host {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_can_be_reached_from_elsewhere() {
+        for (endpoint, expected) in [
+            ("tcp://127.0.0.1:5555", false),
+            ("tcp://127.8.9.1:5555", false),
+            ("tcp://[::1]:5555", false),
+            ("tcp://[::ffff:127.0.0.1]:5555", false),
+            ("ipc:///run/zcluster/xsub", false),
+            ("tcp://*:5555", true),
+            ("tcp://0.0.0.0:5555", true),
+            ("tcp://[::]:5555", true),
+            ("tcp://10.0.0.1:5555", true),
+            ("tcp://[fe80::1%eth0]:5555", true),
+            ("tcp://eth0:5555", true),
+        ] {
+            let parsed: Endpoint = endpoint.parse().unwrap();
+            assert_eq!(parsed.is_reachable(), expected, "{endpoint}");
+        }
+    }
 
     #[test]
     fn endpoints_read_back() {

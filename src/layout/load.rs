@@ -109,6 +109,17 @@ pub fn load(
 }
 
 impl Loaded {
+    /// Whether the file, rather than the environment, has secret keys in it.
+    pub fn has_secrets(&self) -> bool {
+        let (zeromq, environment) = (&self.layout.zeromq, &self.environment);
+        let both = [
+            (&zeromq.curve_server_secretkey, &environment.curve_server_secretkey),
+            (&zeromq.curve_client_secretkey, &environment.curve_client_secretkey),
+        ];
+        !self.layout.curve.old_server_secretkey.is_empty()
+            || both.iter().any(|(key, given)| !key.is_empty() && given.is_empty())
+    }
+
     /// Which node of the layout this process is, by the environment.
     ///
     /// # Errors

@@ -99,6 +99,12 @@ impl Channel {
         self.codec.is_some()
     }
 
+    /// Bytes that the encrypted frame takes which has begun to arrive, as far as they are known;
+    /// none between two frames.
+    pub fn need(&self) -> usize {
+        self.need
+    }
+
     /// Memory it holds for itself, in bytes.
     pub fn held(&self) -> usize {
         self.received.capacity() + self.unsent.capacity()

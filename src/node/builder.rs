@@ -11,6 +11,7 @@ use super::identity::new_node_id;
 use super::io::{Io, LocalLogs};
 use super::log_stream::Streams;
 use super::{Node, NodeError, Notifications, Shared};
+use crate::access::{self, Access, AccessCell};
 use crate::layout::{EventSerializer, Layout, NodeType};
 use crate::membership::{Membership, Settings};
 use crate::pool::{PoolError, PoolSpec, Pools};
@@ -64,16 +65,16 @@ impl Builder {
     /// or for any other node.
     ///
     /// # Errors
-    /// When the layout has no such node, an endpoint is malformed, or the system refuses.
+    /// When the layout has no such node, its keys are missing or wrong, an endpoint is malformed, or
+    /// the system refuses.
     pub fn start(self) -> Result<(Node, Notifications), NodeError> {
         let Builder { layout, name, telemetry, local_logs } = self;
         let Some(own) = layout.node(&name) else {
             let known: Vec<&str> = layout.nodes.keys().map(String::as_str).collect();
             return Err(NodeError::UnknownNode { name, known: known.join(", ") });
         };
-        if layout.zeromq.has_curve_keys() {
-            return Err(NodeError::CurveUnsupported);
-        }
+        let keys = access::client_keys(&layout, &name)?;
+        let access = Arc::new(AccessCell::new(Access::of_client(&layout)));
         let options = &layout.zeromq;
         let label = &layout.telemetry.metrics_endpoint_label;
         let telemetry = telemetry.unwrap_or_else(|| Telemetry::new(&name, label));
@@ -111,10 +112,10 @@ impl Builder {
         ));
 
         let context = Context::new(1)?;
-        let bus = Bus::connect(&context, &layout, id.clone(), metrics.clone())?;
+        let bus = Bus::connect(&context, &layout, keys.as_ref(), id.clone(), metrics.clone())?;
         let fanout = match local_logs {
             Some(_) => Fanout::none(&metrics),
-            None => Fanout::new(&context, &layout, &metrics)?,
+            None => Fanout::new(&context, &layout, keys.as_ref(), &metrics)?,
         };
         let membership = Membership::new(Settings {
             id: id.clone(),
@@ -128,6 +129,7 @@ impl Builder {
         let own_topics =
             initial_topics(&pools, &name, own.node_type, [topics.nodeid(&id), topics.node(&name)]);
         let pools = Arc::new(Mutex::new(pools));
+        let failure = Arc::default();
         let io = Io::new(super::io::Parts {
             name: name.clone(),
             id: id.clone(),
@@ -149,6 +151,8 @@ impl Builder {
             pools: Arc::clone(&pools),
             streams: Arc::clone(&streams),
             own_topics,
+            access: Arc::clone(&access),
+            failure: Arc::clone(&failure),
         })?;
         let thread = std::thread::Builder::new().name(format!("{name}-io")).spawn(|| io.run())?;
         let shared = Shared {
@@ -161,6 +165,8 @@ impl Builder {
             members,
             pools,
             streams,
+            access,
+            failure,
             thread: Mutex::new(Some(thread)),
         };
         let node = Node { shared: Arc::new(shared) };

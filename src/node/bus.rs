@@ -3,17 +3,20 @@
 //! Knows subscriptions and frames; knows nothing of membership or the application.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bstr::BString;
 
+use super::{NodeError, handshake};
+use crate::access::ClientKeys;
 use crate::layout::{Layout, ZeroMq};
 use crate::rate_limit::RateLimit;
 use crate::telemetry::{EventFault, NodeMetrics, NodeSocket};
 use crate::topic::NodeId;
 use crate::transport::{
-    ConnectionEventKind, Context, Interest, Monitor, PollSet, Received, SUBSCRIPTION_HWM, Socket,
-    SocketKind, SocketOptions, TransportError,
+    ConnectionEventKind, Context, CurveOptions, Interest, Monitor, PollSet, Received,
+    SUBSCRIPTION_HWM, Socket, SocketKind, SocketOptions, TransportError,
 };
 use crate::wire::event_format::EventFormat;
 use crate::wire::frames::{EventMessage, SubscriptionMessage};
@@ -77,6 +80,7 @@ pub(super) struct Bus {
     known: HashSet<BString>,
     /// The connections of the XPUB and the XSUB.
     links: [LinkState; 2],
+    is_encrypted: bool,
     warnings: Warnings,
 }
 
@@ -84,13 +88,21 @@ impl Bus {
     pub(super) fn connect(
         context: &Context,
         layout: &Layout,
+        keys: Option<&ClientKeys>,
         id: NodeId,
         metrics: NodeMetrics,
     ) -> Result<Self, TransportError> {
         let options = &layout.zeromq;
         let ipv6 = layout.needs_ipv6();
-        let xpub = Socket::new(context, SocketKind::Xpub, &xpub_options(options, ipv6))?;
-        let xsub = Socket::new(context, SocketKind::Xsub, &xsub_options(options, ipv6))?;
+        let curve = keys.map(|keys| CurveOptions::Client {
+            keys: Arc::clone(keys.keys()),
+            server: keys.broker(),
+        });
+        let with_curve = |options| SocketOptions { curve: curve.clone(), ..options };
+        let xpub_options = with_curve(xpub_options(options, ipv6));
+        let xsub_options = with_curve(xsub_options(options, ipv6));
+        let xpub = Socket::new(context, SocketKind::Xpub, &xpub_options)?;
+        let xsub = Socket::new(context, SocketKind::Xsub, &xsub_options)?;
         let xpub_monitor = Monitor::new(context, &xpub)?;
         let xsub_monitor = Monitor::new(context, &xsub)?;
         xpub.connect(&layout.connect_xpub_endpoint())?;
@@ -106,6 +118,7 @@ impl Bus {
             own: BTreeMap::new(),
             known: HashSet::new(),
             links: [LinkState::default(); 2],
+            is_encrypted: curve.is_some(),
             warnings: Warnings {
                 parts: limit(),
                 format: limit(),
@@ -253,7 +266,10 @@ impl Bus {
     }
 
     /// Takes in news of connections and returns those of the XPUB, in order.
-    pub(super) fn read_connections(&mut self, now: Instant) -> Result<Vec<Link>, TransportError> {
+    ///
+    /// # Errors
+    /// Also when the broker and this node cannot talk for their keys.
+    pub(super) fn read_connections(&mut self, now: Instant) -> Result<Vec<Link>, NodeError> {
         let mut changes = Vec::new();
         let [xpub, xsub] = &mut self.links;
         for (monitor, socket, link) in [
@@ -277,20 +293,18 @@ impl Bus {
                         link.up = false;
                         Link::Down
                     }
-                    ConnectionEventKind::HandshakeFailedNoDetail
-                    | ConnectionEventKind::HandshakeFailedProtocol
-                    | ConnectionEventKind::HandshakeFailedAuth => {
-                        self.metrics.handshakes_failed[socket].inc();
-                        if let Some(more) = self.warnings.handshake.check(now) {
-                            log::warn!(
-                                "no handshake with the broker at {}: {:?} ({more} more like this)",
-                                event.address,
-                                event.kind,
-                            );
+                    _ => {
+                        if event.handshake_fault().is_some() {
+                            self.metrics.handshakes_failed[socket].inc();
+                        }
+                        let line = handshake::look_at(&event, "the broker", self.is_encrypted)?;
+                        if let Some(line) = line
+                            && let Some(more) = self.warnings.handshake.check(now)
+                        {
+                            log::warn!("{line} ({more} more like this)");
                         }
                         continue;
                     }
-                    _ => continue,
                 };
                 if socket == NodeSocket::Xpub {
                     changes.push(change);

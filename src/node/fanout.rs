@@ -4,12 +4,21 @@
 //! node stop sending to a logger that says goodbye while what is under way to it still arrives,
 //! and keeps batches from queueing up for a logger that is known to be down.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{NodeError, handshake};
+use crate::access::ClientKeys;
 use crate::layout::{Layout, ZeroMq};
+use crate::rate_limit::RateLimit;
 use crate::telemetry::{NodeMetrics, NodeSocket};
 use crate::transport::{
-    ConnectionEventKind, Context, Interest, Monitor, PollSet, Socket, SocketKind, SocketOptions,
-    TransportError,
+    ConnectionEventKind, Context, CurveOptions, Interest, Monitor, PollSet, Socket, SocketKind,
+    SocketOptions, TransportError,
 };
+
+/// How often failed handshakes are told.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 struct Logger {
     /// The node behind the endpoint, where the layout says so.
@@ -26,7 +35,9 @@ struct Logger {
 pub(super) struct Fanout {
     loggers: Vec<Logger>,
     next: usize,
+    is_encrypted: bool,
     metrics: NodeMetrics,
+    warning: RateLimit,
 }
 
 /// What became of a batch.
@@ -45,18 +56,34 @@ impl Fanout {
     pub(super) fn new(
         context: &Context,
         layout: &Layout,
+        keys: Option<&ClientKeys>,
         metrics: &NodeMetrics,
     ) -> Result<Self, TransportError> {
         let options = push_options(&layout.zeromq, layout.needs_ipv6());
         let mut loggers = Vec::new();
         for endpoint in layout.connect_log_endpoints() {
-            let socket = Socket::new(context, SocketKind::Push, &options)?;
-            let monitor = Monitor::new(context, &socket)?;
-            socket.connect(&endpoint)?;
             let name = layout
                 .log_receivers()
                 .map(|(name, _)| name.to_owned())
                 .find(|name| layout.listen_log_endpoint(name).as_ref() == Some(&endpoint));
+            let curve = match keys {
+                None => None,
+                Some(keys) => {
+                    let Some(server) = keys.logger(name.as_deref()) else {
+                        let name = name.as_deref().unwrap_or("the logger");
+                        log::warn!(
+                            "{name} at {endpoint} gets no logs from this node: its public key is \
+                             not known (expected in the layout or in authorized_keys_dir)"
+                        );
+                        continue;
+                    };
+                    Some(CurveOptions::Client { keys: Arc::clone(keys.keys()), server })
+                }
+            };
+            let options = SocketOptions { curve, ..options.clone() };
+            let socket = Socket::new(context, SocketKind::Push, &options)?;
+            let monitor = Monitor::new(context, &socket)?;
+            socket.connect(&endpoint)?;
             loggers.push(Logger {
                 name,
                 monitor,
@@ -66,12 +93,18 @@ impl Fanout {
                 down: false,
             });
         }
-        Ok(Fanout { loggers, next: 0, metrics: metrics.clone() })
+        Ok(Fanout { loggers, is_encrypted: keys.is_some(), ..Fanout::none(metrics) })
     }
 
     /// A fanout to nobody, for nodes that write logs themselves.
     pub(super) fn none(metrics: &NodeMetrics) -> Self {
-        Fanout { loggers: Vec::new(), next: 0, metrics: metrics.clone() }
+        Fanout {
+            loggers: Vec::new(),
+            next: 0,
+            is_encrypted: false,
+            metrics: metrics.clone(),
+            warning: RateLimit::new(WARNING_INTERVAL),
+        }
     }
 
     /// Hands a batch to the next logger that takes it.
@@ -113,7 +146,10 @@ impl Fanout {
     }
 
     /// Takes in news of connections, for the metrics.
-    pub(super) fn read_connections(&mut self) -> Result<(), TransportError> {
+    ///
+    /// # Errors
+    /// Also when a logger and this node cannot talk for their keys.
+    pub(super) fn read_connections(&mut self, now: Instant) -> Result<(), NodeError> {
         for logger in &mut self.loggers {
             while let Some(event) = logger.monitor.try_next()? {
                 match event.kind {
@@ -124,12 +160,18 @@ impl Fanout {
                         }
                     }
                     ConnectionEventKind::Disconnected => logger.connected = false,
-                    ConnectionEventKind::HandshakeFailedNoDetail
-                    | ConnectionEventKind::HandshakeFailedProtocol
-                    | ConnectionEventKind::HandshakeFailedAuth => {
-                        self.metrics.handshakes_failed[NodeSocket::Push].inc();
+                    _ => {
+                        if event.handshake_fault().is_some() {
+                            self.metrics.handshakes_failed[NodeSocket::Push].inc();
+                        }
+                        let name = logger.name.as_deref().unwrap_or("the logger");
+                        let line = handshake::look_at(&event, name, self.is_encrypted)?;
+                        if let Some(line) = line
+                            && let Some(more) = self.warning.check(now)
+                        {
+                            log::warn!("{line} ({more} more like this)");
+                        }
                     }
-                    _ => {}
                 }
             }
         }

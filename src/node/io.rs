@@ -17,6 +17,7 @@ use super::notification::{Notification, ReceivedEvent};
 use super::outbox::{Greetings, Outbox, Publication};
 use super::{LogBatch, NodeError, Outgoing, Unsent, later, lock};
 use crate::Event;
+use crate::access::{AccessCell, Guard, Identity};
 use crate::layout::Layout;
 use crate::membership::{Action, Hello, Input, Membership, Warning, read_hello};
 use crate::pool::Pools;
@@ -64,6 +65,8 @@ pub(super) struct Parts {
     pub(super) pools: Arc<Mutex<Pools>>,
     pub(super) streams: Arc<Streams>,
     pub(super) own_topics: Vec<BString>,
+    pub(super) access: Arc<AccessCell>,
+    pub(super) failure: Arc<Mutex<Option<NodeError>>>,
 }
 
 /// The state of the thread.
@@ -85,6 +88,11 @@ pub(super) struct Io {
     pools: Arc<Mutex<Pools>>,
     cluster_log: LogStream,
     own_topics: Vec<BString>,
+    access: Arc<AccessCell>,
+    access_generation: u64,
+    /// Holds what arrives against the rules.
+    guard: Guard,
+    failure: Arc<Mutex<Option<NodeError>>>,
     /// Greetings that found no room; they are sent before any event.
     greetings: Greetings,
     outbox: Outbox,
@@ -114,6 +122,7 @@ struct Warnings {
     notify: RateLimit,
     link: RateLimit,
     membership: KeyedRateLimit<String>,
+    denied: KeyedRateLimit<String>,
 }
 
 impl Io {
@@ -147,6 +156,10 @@ impl Io {
             pools: parts.pools,
             cluster_log,
             own_topics: parts.own_topics,
+            access_generation: parts.access.generation(),
+            guard: Guard::new(parts.access.load(), Identity::Unproven),
+            access: parts.access,
+            failure: parts.failure,
             greetings: Greetings::default(),
             outbox: Outbox::new(parts.outbox_limits),
             bus_is_full: false,
@@ -159,6 +172,7 @@ impl Io {
                 notify: limit(),
                 link: limit(),
                 membership: KeyedRateLimit::new(WARNING_INTERVAL, 100),
+                denied: KeyedRateLimit::new(WARNING_INTERVAL, 100),
             },
             _context: parts.context,
         })
@@ -167,19 +181,20 @@ impl Io {
     /// Runs until the node is shut down. The body of the thread.
     pub(super) fn run(mut self) -> Unsent {
         if let Err(error) = self.start().and_then(|()| self.turn_until_done()) {
-            log::error!("{}: {error}; the node ends", self.name);
+            // Told by whoever asks why there is no more.
+            *lock(&self.failure) = Some(error);
         }
         self.finish()
     }
 
-    fn start(&mut self) -> Result<(), TransportError> {
+    fn start(&mut self) -> Result<(), NodeError> {
         for topic in &self.own_topics {
             self.bus.subscribe(topic.clone())?;
         }
-        self.send_probe()
+        Ok(self.send_probe()?)
     }
 
-    fn turn_until_done(&mut self) -> Result<(), TransportError> {
+    fn turn_until_done(&mut self) -> Result<(), NodeError> {
         loop {
             let now = Instant::now();
             let busy = self.turn(now)?;
@@ -191,7 +206,7 @@ impl Io {
     }
 
     /// One turn; `true` when a socket may have more than its share of messages waiting.
-    fn turn(&mut self, now: Instant) -> Result<bool, TransportError> {
+    fn turn(&mut self, now: Instant) -> Result<bool, NodeError> {
         let share = match self.layout.zeromq.poll_max_messages {
             0 => u32::MAX,
             share => share,
@@ -344,6 +359,9 @@ impl Io {
         let Some(event) = ReceivedEvent::new(received, self.format, &self.metrics) else {
             return Ok(());
         };
+        if !self.is_allowed(&event, now) {
+            return Ok(());
+        }
         if event.topic() == self.own_nodeid_topic.as_bstr() {
             let decoded = event.decode_uncounted();
             match &decoded {
@@ -381,6 +399,33 @@ impl Io {
             }
         }
         Ok(())
+    }
+
+    /// Whether the rules of the layout let an event through. Who sent it is what it says: only a
+    /// broker that knows the keys of nodes can tell (docs/security.md).
+    fn is_allowed(&mut self, event: &ReceivedEvent, now: Instant) -> bool {
+        if self.access.generation() != self.access_generation {
+            self.access_generation = self.access.generation();
+            self.guard = Guard::new(self.access.load(), Identity::Unproven);
+        }
+        if self.guard.is_open() {
+            return true;
+        }
+        let (topic, sender) = (event.topic(), event.sender());
+        let format = self.format.name().as_bytes();
+        let Err(denial) = self.guard.check_event(topic, sender, format, event.payload()) else {
+            return true;
+        };
+        let access = self.access.load();
+        let name = access.owner(sender).map_or("unnamed", |name| name);
+        self.metrics.events_denied(name, denial).inc();
+        let key = format!("{name} {denial:?}");
+        if let Some(more) = self.warnings.denied.check(&key, now) {
+            log::warn!(
+                "refused an event from {sender} on {topic}: {denial} ({more} more like this)"
+            );
+        }
+        false
     }
 
     /// Tells the application, in the lane that events cannot fill.

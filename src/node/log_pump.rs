@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::LogBatch;
 use super::fanout::{Fanout, Sent};
 use super::io::LocalLogs;
 use super::log_stream::Streams;
+use super::{LogBatch, NodeError};
 use crate::layout::LogHwmAction;
 use crate::queue;
 use crate::rate_limit::RateLimit;
@@ -70,8 +70,8 @@ impl LogPump {
         share: u32,
         closing: bool,
         now: Instant,
-    ) -> Result<bool, TransportError> {
-        self.fanout.read_connections()?;
+    ) -> Result<bool, NodeError> {
+        self.fanout.read_connections(now)?;
         self.blocked = false;
         self.drained = false;
         for _ in 0..share {

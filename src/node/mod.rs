@@ -37,6 +37,7 @@
 mod builder;
 mod bus;
 mod fanout;
+mod handshake;
 mod identity;
 mod io;
 mod log_pump;
@@ -56,6 +57,7 @@ pub use log_stream::{LogError, LogStream};
 pub use notification::{Notification, Notifications, ReceivedEvent};
 
 use crate::Event;
+use crate::access::{AccessCell, KeyError};
 use crate::layout::Layout;
 use crate::pool::{PoolError, Pools};
 use crate::queue::{self, Rejected};
@@ -78,11 +80,17 @@ pub enum NodeError {
         /// Those there are.
         known: String,
     },
-    /// CURVE keys are set, which this version does not use: it would speak in the clear.
-    #[error(
-        "CURVE keys are set, but encryption is not supported yet; refusing to speak in the clear"
-    )]
-    CurveUnsupported,
+    /// The keys of the node are missing or wrong.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The broker or a logger and this node cannot talk: one of them has wrong keys.
+    #[error("cannot talk to {peer}: {why}")]
+    Refused {
+        /// Who, and where.
+        peer: String,
+        /// Why, most likely.
+        why: &'static str,
+    },
     /// A socket could not be opened or configured.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -147,6 +155,8 @@ struct Shared {
     members: Arc<Mutex<BTreeMap<String, NodeId>>>,
     pools: Arc<Mutex<Pools>>,
     streams: Arc<Streams>,
+    access: Arc<AccessCell>,
+    failure: Arc<Mutex<Option<NodeError>>>,
     thread: Mutex<Option<JoinHandle<Unsent>>>,
 }
 
@@ -284,6 +294,17 @@ impl Node {
     /// The nodes that are up, names to ids, without this one.
     pub fn members(&self) -> BTreeMap<String, NodeId> {
         lock(&self.shared.members).clone()
+    }
+
+    /// What the node holds received events against; to be replaced when the layout has changed.
+    pub fn access(&self) -> &Arc<AccessCell> {
+        &self.shared.access
+    }
+
+    /// Why the node has ended by itself, if it has: [`Notifications`] are then at their end, too.
+    /// Says so once.
+    pub fn take_failure(&self) -> Option<NodeError> {
+        lock(&self.shared.failure).take()
     }
 
     /// Says goodbye: every peer sees this node down, but its sockets stay open. A logger does this

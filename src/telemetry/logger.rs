@@ -26,6 +26,10 @@ label_values! {
         Path = "path",
         /// It is larger, or names more paths, than the logger is configured to take.
         Limit = "limit",
+        /// Its sender speaks for another node than the one whose key it has.
+        Impersonation = "impersonation",
+        /// Its sender may not send logs.
+        NotAllowed = "not_allowed",
     }
 }
 
@@ -36,8 +40,10 @@ label_values! {
         Protocol = "protocol",
         /// Its socket is of a type that sends no log batches.
         SocketType = "socket_type",
-        /// It uses another security mechanism, or a key that is not the cluster's.
+        /// It uses another security mechanism, or has been given another key of ours.
         Mechanism = "mechanism",
+        /// Its key is not one of those that may connect, or no longer.
+        Unauthorized = "unauthorized",
         /// There are too many connections, or a message is too large.
         Limit = "limit",
         /// It did not finish its greeting in time, or left a ping unanswered.

@@ -2,6 +2,7 @@
 
 use super::labels::{LabelledFamily, label_values};
 use super::{Counter, Gauge, PerLabel, Telemetry};
+use crate::access::Denial;
 
 label_values! {
     /// Why an event that arrived was not delivered.
@@ -68,6 +69,7 @@ pub struct NodeMetrics {
 
     /// `zcluster_event_errors_total{reason}`: received events that were not delivered.
     pub event_errors: PerLabel<EventFault, Counter>,
+    events_denied: LabelledFamily<Counter, 2>,
     /// `zcluster_own_echoes_total`: own events that came back from the broker and were ignored.
     pub own_echoes: Counter,
     /// `zcluster_publish_rejected_total`: events refused to the publisher, who was told so,
@@ -135,6 +137,8 @@ impl NodeMetrics {
                 "Received events that were not delivered",
                 "reason",
             ),
+            events_denied: t
+                .register("zcluster_events_denied", "Received events that the rules forbid"),
             own_echoes: t
                 .register("zcluster_own_echoes", "Own events that came back from the broker"),
             publish_rejected: t.register(
@@ -194,6 +198,13 @@ impl NodeMetrics {
                 "socket",
             ),
         }
+    }
+
+    /// `zcluster_events_denied_total{sender,reason}`: received events that the rules of the layout
+    /// forbid; `sender` is a node of the layout.
+    pub fn events_denied(&self, sender: &str, reason: Denial) -> Counter {
+        let reason = reason.as_str().to_owned();
+        self.events_denied.get_or_create_owned(&[("sender", sender.to_owned()), ("reason", reason)])
     }
 
     /// `zcluster_members_up{node_type}`: other nodes of that type that are up.

@@ -70,6 +70,12 @@ label_values! {
         Unsubscription = "unsubscription",
         /// A subscription that is too long, or one too many.
         SubscriptionLimit = "subscription_limit",
+        /// The peer speaks for another node than the one whose key it has.
+        Impersonation = "impersonation",
+        /// An event on a topic on which the node may not publish.
+        PublishDenied = "publish_denied",
+        /// A subscription that the node may not make.
+        SubscribeDenied = "subscribe_denied",
     }
 }
 
@@ -78,8 +84,10 @@ label_values! {
     CutOff {
         /// The peer does not speak ZMTP.
         Protocol = "protocol",
-        /// It uses another security mechanism, or a key that is not the cluster's.
+        /// It uses another security mechanism, or takes the broker for one with another key.
         Mechanism = "mechanism",
+        /// Its key is not one of those that may connect, or no longer is.
+        Unauthorized = "unauthorized",
         /// Its socket is of a type that has no business here.
         SocketType = "socket_type",
         /// A frame or message is too large, or there are too many connections.

@@ -14,7 +14,7 @@ mod wake;
 mod zap;
 
 pub use error::TransportError;
-pub use monitor::{ConnectionEvent, ConnectionEventKind, Monitor};
+pub use monitor::{ConnectionEvent, ConnectionEventKind, HandshakeFault, Monitor};
 pub use options::{CurveOptions, Heartbeat, SUBSCRIPTION_HWM, SocketOptions};
 pub use poll::{Interest, PollSet};
 pub use proxy::{ProxyControl, ProxyStatistics, SocketStatistics, run_proxy};

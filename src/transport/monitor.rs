@@ -50,6 +50,58 @@ impl ConnectionEventKind {
     }
 }
 
+/// Why a handshake failed, as far as libzmq tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFault {
+    /// The two sides use different mechanisms: one encrypts, the other does not.
+    Mechanism,
+    /// A command cannot be decrypted, or is not genuine: the keys do not fit.
+    Cryptographic,
+    /// A server says for good that the key may not come in, status 400 of ZAP; or our own ZAP
+    /// handler says so.
+    Refused,
+    /// The other side broke the connection off without a word.
+    BrokenOff,
+    /// Anything else: a status of ZAP, or a protocol error of libzmq.
+    Other(u32),
+}
+
+impl std::fmt::Display for HandshakeFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mechanism => f.write_str("one side encrypts and the other does not"),
+            Self::Cryptographic => f.write_str("the keys do not fit"),
+            Self::Refused => f.write_str("the key is refused"),
+            Self::BrokenOff => f.write_str("the other side broke the handshake off"),
+            Self::Other(status @ ..600) => write!(f, "status {status}"),
+            Self::Other(error) => write!(f, "protocol error {error:#x}"),
+        }
+    }
+}
+
+impl ConnectionEvent {
+    /// Why a handshake failed; `None` for events that are none of that.
+    pub fn handshake_fault(&self) -> Option<HandshakeFault> {
+        use ConnectionEventKind as Kind;
+        use HandshakeFault as Fault;
+        Some(match (self.kind, self.value) {
+            (
+                Kind::HandshakeFailedProtocol,
+                zmq_sys::ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH,
+            ) => Fault::Mechanism,
+            (Kind::HandshakeFailedProtocol, zmq_sys::ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC) => {
+                Fault::Cryptographic
+            }
+            (Kind::HandshakeFailedAuth, 400) => Fault::Refused,
+            (Kind::HandshakeFailedNoDetail, _) => Fault::BrokenOff,
+            (Kind::HandshakeFailedProtocol | Kind::HandshakeFailedAuth, value) => {
+                Fault::Other(value)
+            }
+            _ => return None,
+        })
+    }
+}
+
 /// Reads the connection events of one socket. Drop it before the socket.
 #[derive(Debug)]
 pub struct Monitor {

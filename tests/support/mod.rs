@@ -6,24 +6,32 @@
 //!   [`peers`]: publishers and subscribers of either sort.
 //! - [`bus`]: a broker with peers that behave; [`load`]: publishers of numbered events, and
 //!   subscribers that account for them.
+//! - [`watched`]: sockets of libzmq, encrypted or not, and what happens to their connections.
+//! - [`keys`]: keys for whole clusters; [`curve`]: peers that encrypt byte by byte; [`relay`]: what
+//!   somebody on the network sees.
 //! - [`producer`]: a node in the test itself that writes numbered records.
 //! - [`log_dir`]: what loggers leave on disk.
 //! - [`small_disk`]: file systems that fill up.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
 pub mod bus;
+pub mod curve;
+pub mod keys;
 pub mod load;
 pub mod log_dir;
 pub mod peers;
 pub mod producer;
 pub mod raw;
+pub mod relay;
 pub mod small_disk;
+pub mod watched;
 pub mod zmtp;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, mpsc};
@@ -335,6 +343,14 @@ impl Process {
         });
     }
 
+    /// Waits for a line on standard error that has all these parts.
+    pub fn wait_stderr_line(&self, parts: &[&str]) {
+        wait_for(&format!("a line with {parts:?}"), || {
+            let stderr = self.stderr();
+            stderr.lines().any(|line| parts.iter().all(|part| line.contains(part))).then_some(())
+        });
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -524,6 +540,8 @@ impl Cluster {
         }
         let layout = dir.path().join("cluster-layout.toml");
         std::fs::write(&layout, text).unwrap();
+        // It may hold secrets, and a warning would say so.
+        std::fs::set_permissions(&layout, std::fs::Permissions::from_mode(0o600)).unwrap();
         Cluster { dir, layout, xsub_port, xpub_port }
     }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use zcluster::transport::{Context, Socket, SocketKind, SocketOptions};
+use zcluster::transport::{Context, CurveOptions, Socket, SocketKind, SocketOptions};
 use zcluster::wire::SubscriptionMessage;
 
 use super::{PATIENCE, wait_for};
@@ -22,20 +22,26 @@ impl RawPeer {
     /// A socket of that kind that connects there.
     pub fn connect(kind: SocketKind, endpoint: &str) -> Self {
         // An XSUB drops subscriptions silently where they find no room.
-        Self::connect_with(kind, endpoint, (kind == SocketKind::Xsub).then_some(0))
+        Self::connect_with(kind, endpoint, (kind == SocketKind::Xsub).then_some(0), None)
     }
 
     /// A producer of logs that holds no more than so many batches.
-    pub fn producer(endpoint: &str, send_hwm: i32) -> Self {
-        Self::connect_with(SocketKind::Push, endpoint, Some(send_hwm))
+    pub fn producer(endpoint: &str, send_hwm: i32, curve: Option<CurveOptions>) -> Self {
+        Self::connect_with(SocketKind::Push, endpoint, Some(send_hwm), curve)
     }
 
-    fn connect_with(kind: SocketKind, endpoint: &str, send_hwm: Option<i32>) -> Self {
+    fn connect_with(
+        kind: SocketKind,
+        endpoint: &str,
+        send_hwm: Option<i32>,
+        curve: Option<CurveOptions>,
+    ) -> Self {
         let context = Context::new(1).unwrap();
         let options = SocketOptions {
             // An XSUB whose peer is gone would wait to repeat its subscriptions.
             linger_ms: if kind == SocketKind::Xsub { 0 } else { PATIENCE.as_millis() as i32 },
             send_hwm,
+            curve,
             // As nodes have it.
             xpub_verbose: kind == SocketKind::Xpub,
             xpub_nodrop: kind == SocketKind::Xpub,

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use zcluster::wire::zmtp::KeyPair;
+
 use super::*;
 use crate::path::LogPath;
 
@@ -30,13 +32,14 @@ fn a_plain_logger() {
     let path = dir.path().display();
     let mut report = report_of(&format!("[log]\ndir = \"{path}/logs\"\n"));
     assert_eq!((&report.warnings[..], report.problems.len()), (&[][..], 0));
-    let directory = report.found.remove(1);
+    let directory = report.found.remove(2);
     let expected = format!("log directory: {path}/logs/logger-1, to be made in {path}, ");
     assert!(directory.starts_with(&expected) && directory.ends_with("iB free"), "{directory}");
     assert_eq!(
         report.found,
         [
             "node: logger-1, receives logs at tcp://127.0.0.1:5560",
+            "encryption: none",
             "rotated files: stay in the log directory",
             "format: tsv, extension log",
             "rotation: never, names as of ascii",
@@ -52,7 +55,7 @@ fn a_plain_logger() {
     fs::create_dir_all(dir.path().join("logs/logger-1")).unwrap();
     let report = report_of(&format!("[log]\ndir = \"{path}/logs\"\n"));
     let expected = format!("log directory: {path}/logs/logger-1, ");
-    assert!(report.found[1].starts_with(&expected) && !report.found[1].contains("to be made"));
+    assert!(report.found[2].starts_with(&expected) && !report.found[2].contains("to be made"));
 }
 
 #[test]
@@ -85,11 +88,11 @@ fn a_logger_with_everything() {
     let report = report_of(&text);
     assert_eq!((&report.warnings[..], &report.problems[..]), (&[][..], &[][..]));
     assert!(
-        report.found[2]
+        report.found[3]
             .starts_with(&format!("rotation directory: {path}/rotated, to be made in {path}, "))
     );
     assert_eq!(
-        report.found[3..],
+        report.found[4..],
         [
             "format: json, extension log",
             "rotation: every 1h, counted from 0:00 local time, names as of archiver",
@@ -116,6 +119,41 @@ fn gzip_streams() {
         "compression: none, files are gzip streams already",
     ] {
         assert!(report.found.iter().any(|found| found == line), "{:?}", report.found);
+    }
+}
+
+#[test]
+fn keys() {
+    let [server, client] = [(); 2].map(|()| KeyPair::generate());
+    let of_server = format!("curve_server_secretkey = {:?}\n", *server.secret().expose_text());
+    let public =
+        |of: &str, pair: &KeyPair| format!("curve_{of}_publickey = \"{}\"\n", pair.public());
+    let of_client = public("server", &server)
+        + &public("client", &client)
+        + &format!("curve_client_secretkey = {:?}\n", *client.secret().expose_text());
+    let dir = tempfile::tempdir().unwrap();
+    let per_node = format!("[curve]\nmode = \"per-node\"\nsecret_keys_dir = {:?}\n", dir.path());
+    for (text, expected) in [
+        (format!("[zeromq]\n{of_server}{of_client}"), Ok("mode shared, keys that may connect: 1")),
+        (format!("[zeromq]\n{of_client}"), Err("curve_server_secretkey is not set")),
+        (
+            format!("[zeromq]\n{of_server}{}", public("client", &client)),
+            Err("curve_server_publickey is not set"),
+        ),
+        (per_node, Err("cannot read the key file")),
+    ] {
+        let report = report_of(&text);
+        let has = |line: &str| report.found.iter().any(|found| found.contains(line));
+        match expected {
+            Ok(line) => assert!(report.problems.is_empty() && has(line), "{report:?}"),
+            Err(what) => {
+                let [(ExitCode::Config, problem)] = &report.problems[..] else {
+                    panic!("{text}: {report:?}");
+                };
+                assert!(problem.contains(what) && !has("encryption"), "{report:?}");
+            }
+        }
+        assert!(!format!("{report:?}").contains(server.secret().expose_text().as_str()));
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zcluster::telemetry::Gauge;
 use zcluster::transport::Waker;
 
-/// Bytes read at a time, and the size of the buffers that are kept for use.
+/// Bytes that are gathered in a buffer before it is sent on its way.
 pub(super) const BUFFER: usize = 256 << 10;
 /// What a buffer under way costs beside its bytes: the list of the batches in it, above all.
 const OVERHEAD: usize = 512;
@@ -24,6 +24,8 @@ pub(crate) struct Buffers {
     under_way: AtomicUsize,
     /// What they may have. A single buffer may exceed it when there is no other.
     limit: usize,
+    /// Capacity of those that are kept for use.
+    size: usize,
     /// The receiver waits for room.
     wanted: AtomicBool,
     waker: Arc<Waker>,
@@ -33,10 +35,18 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    pub(super) fn new(limit: usize, waker: Arc<Waker>, memory: Gauge) -> Arc<Self> {
+    /// `is_encrypted`: whether what is read is, so that it may turn out to be more than there is
+    /// room for behind the rest.
+    pub(super) fn new(
+        limit: usize,
+        is_encrypted: bool,
+        waker: Arc<Waker>,
+        memory: Gauge,
+    ) -> Arc<Self> {
         Arc::new(Buffers {
             under_way: AtomicUsize::new(0),
             limit,
+            size: if is_encrypted { 2 * BUFFER } else { BUFFER },
             wanted: AtomicBool::new(false),
             waker,
             free: Mutex::default(),
@@ -44,10 +54,10 @@ impl Buffers {
         })
     }
 
-    /// An empty buffer of [`BUFFER`] bytes.
+    /// An empty buffer with room for [`BUFFER`] bytes, and what a read adds that is decrypted.
     pub(super) fn take(&self) -> Vec<u8> {
         let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.unwrap_or_else(|| Vec::with_capacity(BUFFER))
+        kept.unwrap_or_else(|| Vec::with_capacity(self.size))
     }
 
     /// Bytes under way.
@@ -80,7 +90,7 @@ impl Buffers {
     fn give_back(&self, mut bytes: Vec<u8>) {
         let cost = bytes.capacity() + OVERHEAD;
         self.memory.dec_by(cost as i64);
-        if bytes.capacity() == BUFFER {
+        if bytes.capacity() == self.size {
             bytes.clear();
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
             if free.len() < KEPT {
@@ -120,7 +130,8 @@ mod tests {
 
     #[test]
     fn what_is_under_way_is_bounded_and_comes_back() {
-        let buffers = Buffers::new(2 * BUFFER, Arc::new(Waker::new().unwrap()), Gauge::default());
+        let waker = Arc::new(Waker::new().unwrap());
+        let buffers = Buffers::new(2 * BUFFER, false, waker, Gauge::default());
         let first = buffers.send(buffers.take());
         assert!(buffers.has_room());
         let second = buffers.send(Vec::with_capacity(3 * BUFFER));

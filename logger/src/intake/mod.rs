@@ -13,6 +13,7 @@ mod buffers;
 mod connection;
 mod peers;
 
+use std::fmt::Display;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,8 +22,9 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use bstr::{BStr, BString};
+use zcluster::access::AccessCell;
 use zcluster::layout::Layout;
-use zcluster::net::{BindError, Event, Listener, Poller};
+use zcluster::net::{BindError, Event, Listener, Poller, Scratch};
 use zcluster::queue;
 use zcluster::rate_limit::{KeyedRateLimit, RateLimit};
 use zcluster::telemetry::{BatchFault, LoggerMetrics};
@@ -36,8 +38,6 @@ use connection::Sink;
 pub(crate) use connection::{BatchAt, Sender};
 use peers::Peers;
 
-/// The least room for a read.
-const MIN_READ: usize = 64 << 10;
 /// A buffer with no more in it than that is copied, so that small batches that come one by one do
 /// not each hold a large one.
 const COPIED: usize = 16 << 10;
@@ -140,6 +140,17 @@ pub(crate) struct Intake {
     waker: Arc<Waker>,
 }
 
+/// What the receiving thread goes by.
+pub(crate) struct Settings<'a> {
+    pub(crate) layout: &'a Layout,
+    /// Where to listen.
+    pub(crate) endpoint: &'a str,
+    pub(crate) limits: Limits,
+    /// Who may connect, and send logs.
+    pub(crate) access: Arc<AccessCell>,
+    pub(crate) deadline: Deadline,
+}
+
 /// Why the intake does not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IntakeError {
@@ -152,14 +163,12 @@ pub(crate) enum IntakeError {
 impl Intake {
     /// Binds the socket and starts to receive.
     pub(crate) fn start(
-        layout: &Layout,
-        endpoint: &str,
-        limits: Limits,
+        settings: Settings<'_>,
         formatters: Formatters,
         metrics: LoggerMetrics,
-        deadline: Deadline,
         end: TellEnd,
     ) -> Result<Self, IntakeError> {
+        let Settings { layout, endpoint, limits, access, deadline } = settings;
         let options = &layout.zeromq;
         let receive_buffer = usize::try_from(options.log_rcvbuf).ok().filter(|size| *size > 0);
         let listener = Listener::bind(endpoint, layout.needs_ipv6(), receive_buffer)?;
@@ -169,13 +178,22 @@ impl Intake {
         poller.add(&*waker, WAKER, true, false)?;
         idle.add(&*waker, WAKER, true, false)?;
         poller.add(&listener, LISTENER, true, false)?;
-        let buffers =
-            Buffers::new(limits.under_way, Arc::clone(&waker), metrics.memory_bytes.clone());
+        let is_encrypted = access.load().server_keys().is_some();
+        let memory = metrics.memory_bytes.clone();
+        let buffers = Buffers::new(limits.under_way, is_encrypted, Arc::clone(&waker), memory);
         let receiver = Receiver {
             poller,
             idle,
             listener: Some(listener),
-            peers: Peers::new(options.max_message_size, limits.unfinished, metrics.clone()),
+            peers: Peers::new(
+                options.max_message_size,
+                limits.unfinished,
+                Arc::clone(&access),
+                metrics.clone(),
+            ),
+            generation: access.generation(),
+            access,
+            scratch: Scratch::default(),
             buffer: buffers.take(),
             buffers: Arc::clone(&buffers),
             inbox: Inbox::new(formatters, metrics),
@@ -194,6 +212,11 @@ impl Intake {
     pub(crate) fn own_batches(&self, formatters: Formatters, sender: Sender) -> OwnBatches {
         let (buffers, sender) = (Arc::clone(&self.buffers), Arc::new(sender));
         OwnBatches { formatters, buffers, sender }
+    }
+
+    /// For whoever has replaced what it goes by.
+    pub(crate) fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
     }
 
     /// Takes in what is still on its way, and ends; the deadline is set before. Blocks until
@@ -219,6 +242,10 @@ struct Receiver {
     /// Gone once the end has begun.
     listener: Option<Listener>,
     peers: Peers,
+    access: Arc<AccessCell>,
+    /// Of what the connections go by.
+    generation: u64,
+    scratch: Scratch,
     /// What is being read into.
     buffer: Vec<u8>,
     buffers: Arc<Buffers>,
@@ -263,6 +290,7 @@ impl Receiver {
                 }
             }
             self.send_buffer();
+            self.renew();
             if let Some(listener) = &self.listener {
                 self.peers.resume_accepting(listener, &self.poller);
             }
@@ -310,9 +338,19 @@ impl Receiver {
         false
     }
 
+    /// Has the connections go by what is in force now, once it has been replaced.
+    fn renew(&mut self) {
+        let generation = self.access.generation();
+        if generation != self.generation {
+            // In this order: what is replaced meanwhile makes another look.
+            self.generation = generation;
+            self.peers.renew(&self.access.load());
+        }
+    }
+
     fn accept(&mut self) {
         let Some(listener) = &self.listener else { return };
-        self.peers.accept(listener, &self.poller);
+        self.peers.accept(listener, &self.poller, &mut self.scratch);
     }
 
     fn look_at(&mut self, event: Event) {
@@ -325,33 +363,30 @@ impl Receiver {
         {
             self.peers.remove(key, &gone);
         } else {
-            self.peers.update(key, &self.poller);
+            self.peers.update(key, &self.poller, &mut self.scratch);
         }
     }
 
     fn read(&mut self, key: u64) -> Result<(), connection::Gone> {
         let Some(peer) = self.peers.get(key) else { return Ok(()) };
-        let needed = peer.need().max(peer.held() + MIN_READ);
-        if needed > BUFFER || (peer.held() > 0 && peer.need() > COPIED) {
-            // Its batches are in another buffer than those before them.
-            self.send_buffer();
-            let Some(peer) = self.peers.get(key) else { return Ok(()) };
-            let outcome = peer.read_own(&mut self.inbox);
-            match outcome {
-                Ok(Some(buffer)) => self.inbox.send(self.buffers.send(buffer)),
-                Ok(None) => {}
-                Err(gone) => {
-                    self.inbox.forget();
-                    return Err(gone);
-                }
-            }
-            return Ok(());
-        }
-        if self.buffer.len() + needed > BUFFER {
+        let room = peer.room();
+        if room.is_none_or(|room| self.buffer.len() + room > BUFFER) {
+            // Batches of a message that is read apart are in another buffer than those before it.
             self.send_buffer();
         }
         let Some(peer) = self.peers.get(key) else { return Ok(()) };
-        peer.read_shared(&mut self.buffer, &mut self.inbox)
+        if room.is_some() {
+            return peer.read_shared(&mut self.buffer, &mut self.scratch, &mut self.inbox);
+        }
+        match peer.read_own(&mut self.scratch, &mut self.inbox) {
+            Ok(Some(buffer)) => self.inbox.send(self.buffers.send(buffer)),
+            Ok(None) => {}
+            Err(gone) => {
+                self.inbox.forget();
+                return Err(gone);
+            }
+        }
+        Ok(())
     }
 
     /// Hands the buffer and the batches in it on.
@@ -474,7 +509,7 @@ impl Sink for Inbox {
         }
     }
 
-    fn rejected(&mut self, sender: &Sender, fault: BatchFault, what: &str) {
+    fn rejected(&mut self, sender: &Sender, fault: BatchFault, what: &dyn Display) {
         self.rejections.reject(sender, fault, what);
     }
 
@@ -506,7 +541,7 @@ impl Default for Rejections {
 }
 
 impl Rejections {
-    pub(crate) fn reject(&mut self, sender: &Sender, fault: BatchFault, what: &str) {
+    pub(crate) fn reject(&mut self, sender: &Sender, fault: BatchFault, what: &dyn Display) {
         sender.counters.rejected[fault].inc();
         let id = &sender.id[..sender.id.len().min(MAX_SENDER_ID)];
         let mut key = [0; 64];

@@ -1,9 +1,11 @@
 //! The table of connections: who is accepted, who is read when, and who is cut off.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
-use zcluster::net::{Listener, Poller};
+use zcluster::access::{Access, AccessCell};
+use zcluster::net::{Listener, Poller, Scratch};
 use zcluster::rate_limit::{KeyedRateLimit, RateLimit};
 use zcluster::telemetry::{LoggerMetrics, PeerFault};
 
@@ -21,6 +23,8 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time without accepting after the system had no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// Kinds of trouble with hosts that are told of each by itself; there are as many as peers make.
+const WARNINGS: usize = 256;
 
 /// Whose large message is read while others wait.
 #[derive(Clone, Copy)]
@@ -47,13 +51,20 @@ pub(super) struct Peers {
     greeting: usize,
     accept_again: Option<Instant>,
     next_check: Instant,
+    access: Arc<AccessCell>,
     metrics: LoggerMetrics,
     accept_warning: RateLimit,
-    peer_warning: KeyedRateLimit<&'static str>,
+    /// By what is wrong, and with whom: a host, without the port.
+    peer_warning: KeyedRateLimit<(&'static str, String)>,
 }
 
 impl Peers {
-    pub(super) fn new(max_message: u64, max_held: usize, metrics: LoggerMetrics) -> Self {
+    pub(super) fn new(
+        max_message: u64,
+        max_held: usize,
+        access: Arc<AccessCell>,
+        metrics: LoggerMetrics,
+    ) -> Self {
         Peers {
             all: AHashMap::new(),
             next: 0,
@@ -65,9 +76,10 @@ impl Peers {
             greeting: 0,
             accept_again: None,
             next_check: Instant::now(),
+            access,
             metrics,
             accept_warning: RateLimit::new(WARNING_INTERVAL),
-            peer_warning: KeyedRateLimit::new(WARNING_INTERVAL, 16),
+            peer_warning: KeyedRateLimit::new(WARNING_INTERVAL, WARNINGS),
         }
     }
 
@@ -90,7 +102,7 @@ impl Peers {
     }
 
     /// Accepts who waits.
-    pub(super) fn accept(&mut self, listener: &Listener, poller: &Poller) {
+    pub(super) fn accept(&mut self, listener: &Listener, poller: &Poller, scratch: &mut Scratch) {
         for _ in 0..ACCEPTED_AT_A_TIME {
             match listener.accept() {
                 Ok(None) => return,
@@ -99,14 +111,13 @@ impl Peers {
                         self.refuse(PeerFault::Limit, &peer, "too many connections");
                         continue;
                     }
-                    let mut connection = Connection::new(stream, peer, self.max_message);
+                    let access = Arc::clone(&self.access);
+                    let mut connection = Connection::new(stream, peer, self.max_message, access);
                     let key = self.next;
-                    if connection.flush().is_err() {
-                        continue;
-                    }
+                    connection.flush(scratch);
                     connection.waits_to_write = connection.has_answers();
                     let waits = connection.waits_to_write;
-                    if poller.add(&connection.stream, key, true, waits).is_err() {
+                    if poller.add(&connection.channel, key, true, waits).is_err() {
                         continue;
                     }
                     self.next += 1;
@@ -148,7 +159,7 @@ impl Peers {
             if holder != key && !peer.is_waiting {
                 peer.is_waiting = true;
                 self.waiting += 1;
-                let _ = poller.change(&peer.stream, key, false, peer.waits_to_write);
+                let _ = poller.change(&peer.channel, key, false, peer.waits_to_write);
                 return false;
             }
         }
@@ -156,15 +167,12 @@ impl Peers {
     }
 
     /// Takes in what a look at that one has changed.
-    pub(super) fn update(&mut self, key: u64, poller: &Poller) {
+    pub(super) fn update(&mut self, key: u64, poller: &Poller, scratch: &mut Scratch) {
         let Some(peer) = self.all.get_mut(&key) else { return };
-        if peer.flush().is_err() {
-            // An error shows in the next read, too.
-            peer.drop_answers();
-        }
+        peer.flush(scratch);
         if peer.has_answers() != peer.waits_to_write {
             peer.waits_to_write = peer.has_answers();
-            let _ = poller.change(&peer.stream, key, !peer.is_waiting, peer.waits_to_write);
+            let _ = poller.change(&peer.channel, key, !peer.is_waiting, peer.waits_to_write);
         }
         self.held = self.held - peer.counted + peer.held();
         self.metrics.memory_bytes.inc_by(peer.held() as i64 - peer.counted as i64);
@@ -176,21 +184,27 @@ impl Peers {
         }
     }
 
+    /// Cuts off whose key no longer lets them in, and renews what the others are held against.
+    pub(super) fn renew(&mut self, access: &Arc<Access>) {
+        let renewed = self.all.iter_mut().map(|(key, peer)| (*key, peer.renew(access)));
+        let gone: Vec<_> =
+            renewed.filter_map(|(key, outcome)| Some((key, outcome.err()?))).collect();
+        for (key, gone) in gone {
+            self.remove(key, &gone);
+        }
+    }
+
     /// Cuts a connection off, or takes note of its end.
     pub(super) fn remove(&mut self, key: u64, gone: &Gone) {
         let Some(peer) = self.all.remove(&key) else { return };
         match (gone, gone.fault()) {
-            (Gone::Protocol(error), Some(fault)) => {
-                self.refuse(fault, &peer.peer, &error.to_string());
-            }
+            (_, Some(fault)) => self.refuse(fault, &peer.peer, &gone.to_string()),
             (Gone::Torn, _) if peer.is_open() => {
-                if let Some(more) = self.peer_warning.check(&"torn", Instant::now()) {
-                    let peer = &peer.peer;
-                    log::warn!("{peer} went in the middle of a log batch ({more} more like this)");
+                if let Some(more) = self.warn("torn", &peer.peer) {
+                    log::warn!("{}: {gone} ({more} more like this)", peer.peer);
                 }
             }
-            (Gone::Io(error), _) => log::debug!("{}: {error}", peer.peer),
-            _ => log::debug!("{} has gone", peer.peer),
+            _ => log::debug!("{}: {gone}", peer.peer),
         }
         if peer.is_waiting {
             self.waiting -= 1;
@@ -207,9 +221,16 @@ impl Peers {
     fn refuse(&mut self, fault: PeerFault, peer: &str, why: &str) {
         use zcluster::telemetry::LabelValue as _;
         self.metrics.peers_refused[fault].inc();
-        if let Some(more) = self.peer_warning.check(&fault.as_str(), Instant::now()) {
+        if let Some(more) = self.warn(fault.as_str(), peer) {
             log::warn!("refused {peer}: {why} ({more} more like this)");
         }
+    }
+
+    /// Whether to tell of trouble of that kind with a peer, and of how much more like it.
+    fn warn(&mut self, what: &'static str, peer: &str) -> Option<u64> {
+        // The port is another one each time it comes.
+        let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
+        self.peer_warning.check(&(what, host.to_owned()), Instant::now())
     }
 
     /// The turn is free: whoever waits is looked at again.
@@ -220,7 +241,7 @@ impl Peers {
         }
         for (key, peer) in self.all.iter_mut().filter(|(_, peer)| peer.is_waiting) {
             peer.is_waiting = false;
-            let _ = poller.change(&peer.stream, *key, true, peer.waits_to_write);
+            let _ = poller.change(&peer.channel, *key, true, peer.waits_to_write);
         }
         self.waiting = 0;
     }
@@ -269,8 +290,6 @@ impl Peers {
     /// Tells everybody that nothing more is wanted. libzmq then closes its end, after what it has
     /// sent, and keeps what it has not.
     pub(super) fn say_farewell(&mut self) {
-        for peer in self.all.values() {
-            let _ = peer.stream.end_writing();
-        }
+        self.all.values_mut().for_each(Connection::say_farewell);
     }
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::keys;
 use crate::plan::Engine;
 
 /// A proxy that ends with the value.
@@ -19,14 +20,17 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// Starts a proxy on ports that the system chooses, and waits until it listens.
-    pub(crate) fn start(engine: Engine) -> Self {
+    pub(crate) fn start(engine: Engine, is_encrypted: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let layout = dir.path().join("layout.toml");
         // Raw clients do not answer PINGs.
         let mut text = "[zeromq]\nlisten_xsub_endpoint = \"tcp://127.0.0.1:*\"\n\
-             listen_xpub_endpoint = \"tcp://127.0.0.1:*\"\nheartbeat_interval = 0\n\
-             [nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n"
+             listen_xpub_endpoint = \"tcp://127.0.0.1:*\"\nheartbeat_interval = 0\n"
             .to_owned();
+        if is_encrypted {
+            text.push_str(&keys::options());
+        }
+        text.push_str("[nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n");
         text.push_str(&format!("[proxy]\nengine = \"{}\"\n", engine.word()));
         fs::write(&layout, text).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_zcluster-proxy"))

@@ -9,7 +9,7 @@ use crate::broker::Broker;
 use crate::crew::Crew;
 use crate::event::Sample;
 use crate::plan::{Client, Engine, Shape};
-use crate::{libzmq, raw};
+use crate::{keys, libzmq, raw};
 
 /// From the first event on: until buffers have their sizes and queues are as full as they get.
 pub(crate) const WARM_UP: Duration = Duration::from_millis(250);
@@ -84,9 +84,11 @@ impl Clients {
                 let subscribers = raw::subscribers(&broker.xpub, &prefixes, &samples);
                 (subscribers, raw::publishers(&broker.xsub, &samples, &all))
             }
-            Client::Libzmq => {
-                let subscribers = libzmq::subscribers(&broker.xpub, &prefixes);
-                (subscribers, libzmq::publishers(&broker.xsub, &samples, &all))
+            Client::Libzmq | Client::Curve => {
+                let curve = client.is_encrypted().then(keys::client);
+                let curve = curve.as_ref();
+                let subscribers = libzmq::subscribers(&broker.xpub, &prefixes, curve);
+                (subscribers, libzmq::publishers(&broker.xsub, &samples, &all, curve))
             }
         };
         subscribers.wait_for_first();
@@ -102,7 +104,7 @@ pub(crate) fn flow(
     size: usize,
     window: Duration,
 ) -> Flow {
-    let broker = Broker::start(engine);
+    let broker = Broker::start(engine, client.is_encrypted());
     let clients = Clients::start(&broker, shape, client, size);
     sleep(WARM_UP);
     let window = Window::measure(&broker, &clients.subscribers, window);

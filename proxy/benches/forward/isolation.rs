@@ -42,7 +42,7 @@ pub(crate) fn isolation(
     size: usize,
     window: Duration,
 ) -> Isolation {
-    let broker = Broker::start(engine);
+    let broker = Broker::start(engine, client.is_encrypted());
     let clients = Clients::start(&broker, SHAPE, client, size);
     let rate = || {
         let window = window.max(SHORTEST);

@@ -34,13 +34,13 @@ pub(crate) struct Latency {
 /// Measures at so many events a second; `None`: the subscriber connects to the publisher.
 pub(crate) fn latency(engine: Option<Engine>, rate: u32, size: usize, window: Duration) -> Latency {
     let prefixes = [TOPIC.to_owned()];
-    let broker = engine.map(Broker::start);
+    let broker = engine.map(|engine| Broker::start(engine, false));
     let (subscriber, publisher) = if let Some(broker) = &broker {
-        let subscriber = Peer::subscriber(&broker.xpub, &prefixes);
-        (subscriber, Peer::publisher(&broker.xsub, &prefixes))
+        let subscriber = Peer::subscriber(&broker.xpub, &prefixes, None);
+        (subscriber, Peer::publisher(&broker.xsub, &prefixes, None))
     } else {
         let (publisher, endpoint) = Peer::listening_publisher();
-        let subscriber = Peer::subscriber(&endpoint, &prefixes);
+        let subscriber = Peer::subscriber(&endpoint, &prefixes, None);
         publisher.wait_for_subscriptions(&prefixes);
         (subscriber, publisher)
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use zcluster::transport::{
-    Context, Interest, PollSet, Received, Socket, SocketKind, SocketOptions,
+    Context, CurveOptions, Interest, PollSet, Received, Socket, SocketKind, SocketOptions,
 };
 use zcluster::wire::SubscriptionMessage;
 
@@ -23,12 +23,13 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn new(kind: SocketKind) -> Self {
+    fn new(kind: SocketKind, curve: Option<CurveOptions>) -> Self {
         let context = Context::new(1).unwrap();
         let options = SocketOptions {
             linger_ms: 0,
             send_hwm: Some(SEND_HWM),
             xpub_nodrop: kind == SocketKind::Xpub,
+            curve,
             ..SocketOptions::default()
         };
         let socket = Socket::new(&context, kind, &options).unwrap();
@@ -36,8 +37,12 @@ impl Peer {
     }
 
     /// A subscriber of these prefixes, connected.
-    pub(crate) fn subscriber(endpoint: &str, prefixes: &[String]) -> Self {
-        let peer = Self::new(SocketKind::Xsub);
+    pub(crate) fn subscriber(
+        endpoint: &str,
+        prefixes: &[String],
+        curve: Option<CurveOptions>,
+    ) -> Self {
+        let peer = Self::new(SocketKind::Xsub, curve);
         peer.socket.connect(endpoint).unwrap();
         peer.subscribe(prefixes);
         peer
@@ -45,7 +50,7 @@ impl Peer {
 
     /// A publisher that subscribers connect to, and where.
     pub(crate) fn listening_publisher() -> (Self, String) {
-        let peer = Self::new(SocketKind::Xpub);
+        let peer = Self::new(SocketKind::Xpub, None);
         let endpoint = peer.socket.bind("tcp://127.0.0.1:*").unwrap();
         (peer, endpoint)
     }
@@ -58,8 +63,12 @@ impl Peer {
     }
 
     /// A publisher that has seen all these subscriptions.
-    pub(crate) fn publisher(endpoint: &str, prefixes: &[String]) -> Self {
-        let peer = Self::new(SocketKind::Xpub);
+    pub(crate) fn publisher(
+        endpoint: &str,
+        prefixes: &[String],
+        curve: Option<CurveOptions>,
+    ) -> Self {
+        let peer = Self::new(SocketKind::Xpub, curve);
         peer.socket.connect(endpoint).unwrap();
         peer.wait_for_subscriptions(prefixes);
         peer
@@ -108,10 +117,14 @@ impl Peer {
 }
 
 /// Subscribers, one for each list of prefixes.
-pub(crate) fn subscribers(endpoint: &str, prefixes: &[Vec<String>]) -> Crew {
+pub(crate) fn subscribers(
+    endpoint: &str,
+    prefixes: &[Vec<String>],
+    curve: Option<&CurveOptions>,
+) -> Crew {
     let (counters, stop) = (counters(prefixes.len()), Stop::default());
     let spawn = |(prefixes, counter): (&Vec<String>, &Counter)| {
-        let peer = Peer::subscriber(endpoint, prefixes);
+        let peer = Peer::subscriber(endpoint, prefixes, curve.cloned());
         let (counter, stop) = (counter.clone(), stop.clone());
         std::thread::spawn(move || -> Connections {
             let mut events = 0;
@@ -132,9 +145,15 @@ pub(crate) fn subscribers(endpoint: &str, prefixes: &[Vec<String>]) -> Crew {
 }
 
 /// Publishers, one for each sample. They see all these subscriptions first.
-pub(crate) fn publishers(endpoint: &str, samples: &[Sample], prefixes: &[String]) -> Crew {
+pub(crate) fn publishers(
+    endpoint: &str,
+    samples: &[Sample],
+    prefixes: &[String],
+    curve: Option<&CurveOptions>,
+) -> Crew {
     // None sends before all are there.
-    let peers: Vec<Peer> = samples.iter().map(|_| Peer::publisher(endpoint, prefixes)).collect();
+    let connect = |_| Peer::publisher(endpoint, prefixes, curve.cloned());
+    let peers: Vec<Peer> = samples.iter().map(connect).collect();
     let (counters, stop) = (counters(samples.len()), Stop::default());
     let spawn = |((peer, sample), counter): ((Peer, &Sample), &Counter)| {
         let (sample, counter, stop) = (sample.clone(), counter.clone(), stop.clone());

@@ -8,7 +8,8 @@
 //! the machine does falls on both.
 //!
 //! - [`plan`]: what is measured, and the command line; [`event`]: what is sent.
-//! - [`broker`]: the proxy's process; [`raw`], [`libzmq`]: clients; [`crew`]: their threads.
+//! - [`broker`]: the proxy's process; [`raw`], [`libzmq`]: clients; [`keys`]: with what they encrypt;
+//!   [`crew`]: their threads.
 //! - [`flow`], [`ping_pong`], [`isolation`], [`latency`]: the measurements; [`report`]: tables.
 #![allow(clippy::unwrap_used)]
 
@@ -17,6 +18,7 @@ mod crew;
 mod event;
 mod flow;
 mod isolation;
+mod keys;
 mod latency;
 mod libzmq;
 mod ping_pong;

@@ -8,11 +8,11 @@ use crate::crew::{Connections, Crew, STOP_INTERVAL, Stop, counters};
 use crate::event::Sample;
 use crate::flow::{Flow, WARM_UP, Window};
 use crate::plan::{Client, Engine};
-use crate::{libzmq, raw};
+use crate::{keys, libzmq, raw};
 
 /// Measures two nodes that answer each other. Both directions count as deliveries.
 pub(crate) fn ping_pong(engine: Engine, client: Client, size: usize, window: Duration) -> Flow {
-    let broker = Broker::start(engine);
+    let broker = Broker::start(engine, client.is_encrypted());
     // Of the same length: raw clients count bytes.
     let topics = ["zeek.cluster.node.worker-1.", "zeek.cluster.node.worker-2."].map(String::from);
     let prefix = |i: usize| std::slice::from_ref(&topics[i]);
@@ -29,9 +29,12 @@ pub(crate) fn ping_pong(engine: Engine, client: Client, size: usize, window: Dur
             });
             answer_each_other(first, second, stop)
         }
-        Client::Libzmq => {
-            let subscribers = [0, 1].map(|i| libzmq::Peer::subscriber(&broker.xpub, prefix(i)));
-            let publishers = [0, 1].map(|_| libzmq::Peer::publisher(&broker.xsub, &topics));
+        Client::Libzmq | Client::Curve => {
+            let curve = client.is_encrypted().then(keys::client);
+            let subscriber = |i| libzmq::Peer::subscriber(&broker.xpub, prefix(i), curve.clone());
+            let subscribers = [0, 1].map(subscriber);
+            let publisher = |_| libzmq::Peer::publisher(&broker.xsub, &topics, curve.clone());
+            let publishers = [0, 1].map(publisher);
             let [first, second] = pair(subscribers, publishers, |i, subscriber, publisher| {
                 LibzmqEnd { sample: sample(i), stop: stop.clone(), publisher, subscriber }
             });

@@ -56,6 +56,15 @@ pub(crate) enum Client {
     Raw,
     /// libzmq, as every real node.
     Libzmq,
+    /// libzmq with CURVE, as the nodes of a cluster on several hosts.
+    Curve,
+}
+
+impl Client {
+    /// Whether its connections are encrypted.
+    pub(crate) fn is_encrypted(self) -> bool {
+        self == Client::Curve
+    }
 }
 
 /// What carries events from publishers to subscribers.
@@ -222,6 +231,10 @@ impl Args {
             add(Scenario::Flow(shape), Client::Libzmq, &LIBZMQ_SIZES);
         }
         add(Scenario::PingPong, Client::Libzmq, &LIBZMQ_SIZES);
+        for shape in SHAPES {
+            add(Scenario::Flow(shape), Client::Curve, &LIBZMQ_SIZES);
+        }
+        add(Scenario::PingPong, Client::Curve, &LIBZMQ_SIZES);
         for trouble in [Trouble::Stalled, Trouble::Slow] {
             add(Scenario::Isolation(trouble), Client::Raw, &[USUAL_SIZE]);
         }

@@ -36,6 +36,14 @@ impl<S> Row<S> {
         }
     }
 
+    /// The measurements of an engine, to look at.
+    fn by(&self, engine: Engine) -> &[S] {
+        match engine {
+            Engine::Zmq => &self.zmq,
+            Engine::Switch => &self.switch,
+        }
+    }
+
     /// The ratio of two figures of one round.
     fn ratio(&self, of: impl Fn(&S, &S) -> f64) -> Option<f64> {
         median(self.switch.iter().zip(&self.zmq).map(|(switch, zmq)| of(switch, zmq)))
@@ -235,6 +243,25 @@ impl Results {
             "goal ≥ 1",
         );
         add("libzmq clients, median: throughput ×".into(), median(libzmq()), "");
+        // What encryption costs, clients and proxy together, on this machine.
+        for engine in [Engine::Zmq, Engine::Switch] {
+            let ratio = |row: &Row<Flow>| {
+                let plain = flows(Client::Libzmq, &[]).find(|plain| {
+                    plain.cell.scenario == row.cell.scenario && plain.cell.size == row.cell.size
+                })?;
+                let rate = |row: &Row<Flow>| median(row.by(engine).iter().map(|flow| flow.rate));
+                Some(rate(row)? / rate(plain)?)
+            };
+            let ratios = flows(Client::Curve, &[]).filter_map(ratio);
+            let what = format!("{}: encrypted beside plain, median: throughput ×", engine.word());
+            add(what, median(ratios), "");
+        }
+        let curve = flows(Client::Curve, &[]);
+        add(
+            "encrypted clients, median: throughput ×".into(),
+            median(curve.filter_map(Row::throughput_ratio)),
+            "",
+        );
         for row in &self.isolation {
             let kept = median(row.switch.iter().map(Isolation::kept));
             add(format!("beside a {}: kept", row.cell.scenario), kept, "goal ≥ 0.9");
@@ -298,6 +325,7 @@ fn label(cell: &Cell) -> String {
     let client = match cell.client {
         Client::Raw => "raw",
         Client::Libzmq => "libzmq",
+        Client::Curve => "curve",
     };
     format!("{:<22} {client:<6} {size:>8}", cell.scenario)
 }

@@ -9,8 +9,10 @@
 mod switch;
 mod zmq;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use zcluster::access::AccessCell;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::gateway::Health;
@@ -35,6 +37,9 @@ pub(crate) trait Engine {
 
     /// Tells of its peers, from any thread, if it knows them.
     fn status(&self) -> Option<Box<dyn Fn() -> serde_json::Value + Send + Sync>>;
+
+    /// Tells it, from any thread, that who may connect and say what has been replaced.
+    fn on_reload(&self) -> Box<dyn Fn() + Send>;
 
     /// Watches over it and keeps the metrics up to date, until told to stop or until it fails.
     /// Blocks.
@@ -69,25 +74,19 @@ impl Stop {
     }
 }
 
-/// Starts the engine that the layout asks for.
+/// Starts the engine that the layout asks for. `access`: who may connect and say what, at any time.
 ///
 /// # Errors
 /// A bad endpoint (78), an address that is taken (69), no descriptors or threads (70).
-pub(crate) fn start(layout: &Layout, metrics: &ProxyMetrics) -> Result<Box<dyn Engine>, Failure> {
-    let engine = choose(layout);
-    Ok(match engine {
-        ProxyEngine::Switch => Box::new(switch::SwitchEngine::start(layout, metrics)?),
-        ProxyEngine::Zmq => Box::new(zmq::ZmqEngine::start(layout, metrics)?),
+pub(crate) fn start(
+    layout: &Layout,
+    access: &Arc<AccessCell>,
+    metrics: &ProxyMetrics,
+) -> Result<Box<dyn Engine>, Failure> {
+    Ok(match layout.proxy.engine {
+        ProxyEngine::Switch => Box::new(switch::SwitchEngine::start(layout, access, metrics)?),
+        ProxyEngine::Zmq => Box::new(zmq::ZmqEngine::start(layout, access, metrics)?),
     })
-}
-
-/// The engine for that layout: only libzmq has CURVE.
-fn choose(layout: &Layout) -> ProxyEngine {
-    if layout.proxy.engine == ProxyEngine::Switch && layout.zeromq.has_curve_keys() {
-        log::warn!("CURVE keys are set: events are forwarded by engine zmq, which has CURVE");
-        return ProxyEngine::Zmq;
-    }
-    layout.proxy.engine
 }
 
 fn bind_failure(error: &BindError) -> Failure {

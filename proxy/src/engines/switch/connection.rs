@@ -1,5 +1,5 @@
-//! [`Connection`]: one peer's socket, the bytes that are no whole message yet, and its signs of
-//! life. What the bytes mean is told apart in [`shard`](super::shard).
+//! [`Connection`]: one peer's channel, the bytes that are no whole message yet, who it is, and its
+//! signs of life. What the bytes mean is told apart in [`sorting`](super::sorting).
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -7,9 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zcluster::net::{Poller, Stream};
+use zcluster::access::{Access, Guard, Identity};
+use zcluster::net::{Channel, ChannelError, Poller, Read, Scratch, Stream};
 use zcluster::telemetry::{CutOff, ProxySocket};
-use zcluster::wire::zmtp::{Handshake, MessageReader, SocketType, ZmtpError};
+use zcluster::wire::zmtp::{Curve, MessageReader, Opening, PublicKey, SocketType, ZmtpError};
 
 use super::bytes::{CHUNK, Chunk, Pool};
 use super::held::{Held, Late};
@@ -25,15 +26,19 @@ const SERVES_FOR: Duration = Duration::from_secs(1);
 const SERVED: usize = 8;
 
 pub(super) enum State {
-    Greeting(Handshake),
+    Greeting(Opening),
     Open(MessageReader),
 }
 
 /// A connection, as its thread has it.
 pub(super) struct Connection {
     pub(super) peer: Arc<Peer>,
-    pub(super) stream: Stream,
+    pub(super) channel: Channel,
     pub(super) state: State,
+    /// The key that it has proved to own, where it is encrypted.
+    pub(super) key: Option<PublicKey>,
+    /// What it may say.
+    pub(super) guard: Guard,
     /// Whether it waits for room to write.
     pub(super) waits_to_write: bool,
     /// Whether it is watched at all.
@@ -88,7 +93,10 @@ impl Gone {
             }
             Gone::Closed | Gone::Io(_) => return None,
             Gone::CutOff(reason, why) => return Some((*reason, (*why).into())),
-            Gone::Protocol(ZmtpError::Mechanism { .. }) => CutOff::Mechanism,
+            Gone::Protocol(ZmtpError::Mechanism { .. } | ZmtpError::Undecryptable("HELLO")) => {
+                CutOff::Mechanism
+            }
+            Gone::Protocol(ZmtpError::Unauthorized(_)) => CutOff::Unauthorized,
             Gone::Protocol(ZmtpError::SocketType(_)) => CutOff::SocketType,
             Gone::Protocol(ZmtpError::TooLarge { .. }) => CutOff::Limit,
             Gone::Protocol(_) => CutOff::Protocol,
@@ -105,17 +113,43 @@ pub(super) enum Attention {
     Ping,
 }
 
+impl From<ChannelError> for Gone {
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::Io(error) => Gone::Io(error),
+            ChannelError::Protocol(error) => Gone::Protocol(error),
+        }
+    }
+}
+
+/// What a read has found, if the stream goes on and something has come.
+fn something(outcome: Result<Read, ChannelError>) -> Result<Option<usize>, Gone> {
+    match outcome {
+        Ok(Read::Bytes(read)) => Ok(Some(read)),
+        Ok(Read::End) => Err(Gone::Closed),
+        Err(ChannelError::Io(error)) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Connection {
-    /// A connection just accepted, and the first bytes to send.
-    pub(super) fn new(peer: Arc<Peer>, stream: Stream, now: Instant, out: &mut Vec<u8>) -> Self {
+    /// A connection just accepted, whose first bytes wait to be sent.
+    pub(super) fn new(peer: Arc<Peer>, stream: Stream, access: &Arc<Access>, now: Instant) -> Self {
         let ours = match peer.socket {
             ProxySocket::Frontend => SocketType::Xsub,
             ProxySocket::Backend => SocketType::Xpub,
         };
+        let mut greeting = Vec::new();
+        let curve = access.server_keys().map(|keys| Curve::Server(Arc::clone(keys)));
+        let opening = Opening::new(ours, curve, &mut greeting);
+        let mut channel = Channel::new(stream);
+        channel.put_raw(&greeting);
         Connection {
             peer,
-            stream,
-            state: State::Greeting(Handshake::new(ours, out)),
+            channel,
+            state: State::Greeting(opening),
+            key: None,
+            guard: Guard::new(Arc::clone(access), Identity::Unproven),
             waits_to_write: false,
             is_polled: true,
             is_named: false,
@@ -146,43 +180,44 @@ impl Connection {
 
     /// Reads once. Returns bytes with something complete in them, perhaps: what is left must come
     /// back through [`Connection::keep`].
-    pub(super) fn read(&mut self, pool: &mut Pool, now: Instant) -> Result<Option<Chunk>, Gone> {
+    pub(super) fn read(
+        &mut self,
+        pool: &mut Pool,
+        scratch: &mut Scratch,
+        now: Instant,
+    ) -> Result<Option<Chunk>, Gone> {
         if self.need > CHUNK || self.trickles {
-            return self.read_large(now);
+            return self.read_large(scratch, now);
         }
         let mut chunk = pool.take_chunk();
         // Nobody else has it.
         let Some(bytes) = Arc::get_mut(&mut chunk) else { return Ok(None) };
         bytes.extend_from_slice(&self.unfinished);
-        match self.stream.read_to(bytes) {
-            Ok(0) => Err(Gone::Closed),
-            Ok(read) => {
-                self.heard(now);
-                // Or each piece would cost a copy of all that is there.
-                self.trickles = read < self.unfinished.len() / 4;
-                Ok(Some(chunk))
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                pool.give_chunk(chunk);
-                Ok(None)
-            }
-            Err(error) => Err(Gone::Io(error)),
+        let read = something(self.channel.read_to(bytes, scratch))?;
+        if let Some(read) = read {
+            self.heard(now);
+            // Or each piece would cost a copy of all that is there.
+            self.trickles = read < self.unfinished.len() / 4;
         }
+        // Of a frame that is encrypted nothing is seen before all of it is there.
+        if matches!(read, None | Some(0)) {
+            pool.give_chunk(chunk);
+            return Ok(None);
+        }
+        Ok(Some(chunk))
     }
 
     /// A message larger than a chunk, or one that comes slowly, gets memory of its own, as it comes.
-    fn read_large(&mut self, now: Instant) -> Result<Option<Chunk>, Gone> {
+    fn read_large(&mut self, scratch: &mut Scratch, now: Instant) -> Result<Option<Chunk>, Gone> {
         let bytes = &mut self.unfinished;
         if bytes.len() == bytes.capacity() {
             let more = bytes.len().max(CHUNK).min(self.need - bytes.len());
             bytes.reserve_exact(more);
         }
-        match self.stream.read_to(bytes) {
-            Ok(0) => return Err(Gone::Closed),
-            Ok(_) => self.heard(now),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(Gone::Io(error)),
+        if something(self.channel.read_to(bytes, scratch))?.is_none() {
+            return Ok(None);
         }
+        self.heard(now);
         if self.unfinished.len() < self.need {
             return Ok(None);
         }
@@ -212,11 +247,18 @@ impl Connection {
         }
     }
 
+    /// Sends what there is room for, and ends our direction: a peer whose handshake fails is to
+    /// learn why.
+    pub(super) fn say_last(&mut self) {
+        let _ = self.channel.flush();
+        let _ = self.channel.stream().end_writing();
+    }
+
     /// Says what it waits for.
     pub(super) fn update_interest(&self, poller: &Poller) {
         if self.is_polled {
             let reads = self.held.is_none();
-            let _ = poller.change(&self.stream, self.peer.id, reads, self.waits_to_write);
+            let _ = poller.change(&self.channel, self.peer.id, reads, self.waits_to_write);
         }
     }
 
@@ -226,9 +268,9 @@ impl Connection {
             return;
         }
         let _ = if is_polled {
-            poller.add(&self.stream, self.peer.id, true, self.waits_to_write)
+            poller.add(&self.channel, self.peer.id, true, self.waits_to_write)
         } else {
-            poller.remove(&self.stream)
+            poller.remove(&self.channel)
         };
     }
 
@@ -264,7 +306,7 @@ impl Connection {
         }
         // Our PING may wait behind what it is slow to take. One that takes nothing is found by the
         // system (`Stream::set_user_timeout`).
-        if self.waits_to_write && matches!(self.stream, Stream::Tcp(_)) {
+        if self.waits_to_write && matches!(self.channel.stream(), Stream::Tcp(_)) {
             life.deadline = None;
         }
         let is_late = life.deadline.is_some_and(|deadline| now >= deadline)

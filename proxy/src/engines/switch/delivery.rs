@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bstr::BString;
+use zcluster::access::Access;
 use zcluster::layout::WhenFull;
 use zcluster::telemetry::EventDrop;
 
@@ -31,6 +32,7 @@ pub(super) struct Delivery<'a> {
     pub(super) shard: usize,
     pub(super) pool: &'a mut Pool,
     pub(super) router: &'a mut Router,
+    pub(super) access: &'a Arc<Access>,
     pub(super) now: Instant,
 }
 

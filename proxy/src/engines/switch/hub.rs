@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use zcluster::access::{AccessCell, Guard};
 use zcluster::net::Stream;
 use zcluster::telemetry::{ProxyMetrics, ProxySocket};
 use zcluster::topic::NodeTopics;
@@ -24,6 +25,8 @@ use super::subscriptions::{PeerId, Refused, Subscriptions, Text};
 pub(super) struct Hub {
     pub(super) settings: Settings,
     pub(super) metrics: ProxyMetrics,
+    /// Who may connect and say what; each thread looks whether it was replaced.
+    pub(super) access: Arc<AccessCell>,
     directory: RwLock<Directory>,
     /// Counts changes of who gets what: what was looked up before is out of date.
     generation: AtomicU64,
@@ -67,7 +70,11 @@ struct Mailbox {
 }
 
 impl Hub {
-    pub(super) fn new(settings: Settings, metrics: ProxyMetrics) -> io::Result<Self> {
+    pub(super) fn new(
+        settings: Settings,
+        metrics: ProxyMetrics,
+        access: Arc<AccessCell>,
+    ) -> io::Result<Self> {
         let mailbox = |_| Ok(Mailbox { mail: Mutex::default(), waker: Arc::new(Waker::new()?) });
         let mailboxes = (0..settings.io_threads).map(mailbox).collect::<io::Result<_>>()?;
         let directory = Directory {
@@ -78,6 +85,7 @@ impl Hub {
         Ok(Hub {
             settings,
             metrics,
+            access,
             directory: RwLock::new(directory),
             generation: AtomicU64::new(0),
             next_peer: AtomicU64::new(0),
@@ -150,6 +158,27 @@ impl Hub {
         self.generation.fetch_add(1, Ordering::Release);
         self.tell_all(&directory, &saying, owed, from, pool);
         refused
+    }
+
+    /// Cancels what a subscriber may not have any more. Returns the prefixes it loses.
+    pub(super) fn withdraw(
+        &self,
+        peer: &Peer,
+        guard: &Guard,
+        from: usize,
+        pool: &mut Pool,
+    ) -> Vec<Text> {
+        let mut directory = self.change();
+        let owed = 2 * directory.subscriptions.bytes();
+        let is_allowed = |text: &[u8]| guard.check_subscription(text).is_ok();
+        let (lost, ended) = directory.subscriptions.withdraw(peer.id, is_allowed);
+        let mut saying = Saying::default();
+        for text in &ended {
+            saying.say(false, text);
+        }
+        self.generation.fetch_add(1, Ordering::Release);
+        self.tell_all(&directory, &saying, owed, from, pool);
+        lost
     }
 
     /// A peer has gone: publishers hear what ends with it.
@@ -254,6 +283,11 @@ impl Hub {
     /// Asks all threads to send what waits until then, and to end.
     pub(super) fn end_at(&self, deadline: Instant) {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+        self.wake_all();
+    }
+
+    /// Makes all threads look around.
+    pub(super) fn wake_all(&self) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.waker.wake());
     }
 
@@ -266,7 +300,7 @@ impl Hub {
     pub(super) fn fall_quiet(&self, thread: usize) {
         self.quiet.fetch_or(1 << thread, Ordering::AcqRel);
         if self.is_quiet() {
-            self.mailboxes.iter().for_each(|mailbox| mailbox.waker.wake());
+            self.wake_all();
         }
     }
 

@@ -1,9 +1,10 @@
 //! The forwarding engine of zcluster: a cut-through switch (docs/proxy.md).
 //!
-//! With ZMTP 3.x and without encryption the frames of a message are the same bytes on their way
-//! out as on their way in. So the engine looks for the ends of messages only, matches the first
-//! frame against the subscriptions, and hands the same bytes on: runs of consecutive messages with
-//! the same recipients, to a queue for each of them.
+//! With ZMTP 3.x the frames of a message are the same bytes on their way out as on their way in. So
+//! the engine looks for the ends of messages only, matches the first frame against the
+//! subscriptions, and hands the same bytes on: runs of consecutive messages with the same
+//! recipients, to a queue for each of them. With CURVE that is so between the channels, which
+//! decrypt what is read and encrypt what is written.
 //!
 //! ```text
 //! connection ─bytes─▶ sorting ─runs─▶ delivery ─▶ outbox of each recipient ─▶ its connection
@@ -16,7 +17,7 @@
 //! - `run`, `bytes`, `outbox`: events under way, and the memory they are in; pure.
 //! - `peer`: what all threads know of a connection, and its books.
 //! - `hub`: what threads share; `router`: what each remembers of it.
-//! - `connection`, `held`, `sorting`, `delivery`, `shard`: one thread and its connections.
+//! - `connection`, `held`, `sorting`, `refusals`, `delivery`, `shard`: one thread and its connections.
 //! - `settings`: the options.
 //! - here: starting, watching, stopping.
 
@@ -27,6 +28,7 @@ mod held;
 mod hub;
 mod outbox;
 mod peer;
+mod refusals;
 mod router;
 mod run;
 mod settings;
@@ -41,6 +43,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use zcluster::access::AccessCell;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::gateway::Health;
@@ -71,7 +74,11 @@ pub(crate) struct SwitchEngine {
 
 impl SwitchEngine {
     /// Binds both sockets and starts to forward.
-    pub(crate) fn start(layout: &Layout, metrics: &ProxyMetrics) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        layout: &Layout,
+        access: &Arc<AccessCell>,
+        metrics: &ProxyMetrics,
+    ) -> Result<Self, Failure> {
         let system = |error: io::Error| {
             Failure::new(ExitCode::Software, format!("cannot start the engine: {error}"))
         };
@@ -83,7 +90,8 @@ impl SwitchEngine {
         let xpub = bind(&layout.zeromq.listen_xpub_endpoint)?;
         let (xsub_endpoint, xpub_endpoint) = (xsub.endpoint(), xpub.endpoint());
         let mut listeners = vec![(xsub, ProxySocket::Frontend), (xpub, ProxySocket::Backend)];
-        let hub = Arc::new(Hub::new(settings, metrics.clone()).map_err(system)?);
+        let hub = Hub::new(settings, metrics.clone(), Arc::clone(access)).map_err(system)?;
+        let hub = Arc::new(hub);
         let mut threads = Vec::new();
         // The first has the listeners, and starts when all others are there.
         for index in (0..hub.settings.io_threads).rev() {
@@ -137,6 +145,11 @@ impl Engine for SwitchEngine {
     fn status(&self) -> Option<Box<dyn Fn() -> serde_json::Value + Send + Sync>> {
         let hub = Arc::clone(&self.hub);
         Some(Box::new(move || status::status(&hub)))
+    }
+
+    fn on_reload(&self) -> Box<dyn Fn() + Send> {
+        let hub = Arc::clone(&self.hub);
+        Box::new(move || hub.wake_all())
     }
 
     fn watch(&mut self, stop: &Stop) -> Result<(), Failure> {

@@ -66,6 +66,8 @@ pub(super) struct Books {
     metrics: ProxyMetrics,
     /// The name of its node; empty while that is not known.
     name: BString,
+    /// Whether it has proved to be that node, by its key.
+    is_proven: bool,
     address: String,
     /// Subscribers: events that were for it.
     pub(super) matched: u64,
@@ -107,6 +109,7 @@ impl Peer {
         let books = Books {
             metrics: metrics.clone(),
             name: BString::default(),
+            is_proven: false,
             address: address.clone(),
             matched: 0,
             dropped: 0,
@@ -191,10 +194,28 @@ impl Books {
         !self.name.is_empty()
     }
 
-    /// Learns the name of its node from the id of its process, if it has the usual form. What was
-    /// counted so far stays where it is.
+    /// Whether it has proved to be the node of that name.
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
+    /// It has proved to be that node, before anything was counted.
+    pub(super) fn prove_name(&mut self, name: &str) {
+        self.is_proven = true;
+        self.set_name(name.as_bytes(), 0);
+    }
+
+    /// Learns the name of its node from the id of its process, if it has the usual form, and if it
+    /// has not proved to be another. What was counted so far stays where it is.
     pub(super) fn learn_name(&mut self, id: &[u8], sent: u64) {
-        let Some(name) = node_name(id) else { return };
+        if !self.is_proven
+            && let Some(name) = node_name(id)
+        {
+            self.set_name(name, sent);
+        }
+    }
+
+    fn set_name(&mut self, name: &[u8], sent: u64) {
         self.publish(sent);
         self.name = name.into();
         if let Some(counters) = &mut self.counters {

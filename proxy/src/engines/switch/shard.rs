@@ -10,10 +10,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
-use zcluster::net::{Event, Listener, Poller, Stream};
+use zcluster::access::{Access, Guard, Identity};
+use zcluster::net::{Event, Listener, Poller, Scratch, Stream};
 use zcluster::rate_limit::KeyedRateLimit;
 use zcluster::telemetry::{CutOff, EventDrop, LabelValue, ProxySocket};
-use zcluster::wire::zmtp::put_ping;
+use zcluster::wire::zmtp::{ZmtpError, put_ping};
 
 use super::bytes::Pool;
 use super::connection::{Attention, Connection, Gone};
@@ -41,6 +42,8 @@ const AWAY: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 /// How often each kind of trouble is told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// Kinds of trouble, each of a host, that are told apart.
+const MAX_WARNINGS: usize = 1_024;
 /// PINGs are left out while more than this waits in the control lane.
 const MAX_PINGS: usize = 64 << 10;
 
@@ -59,7 +62,11 @@ pub(super) struct Shard {
     /// Publishers that are held back, the one that has waited longest first.
     held: VecDeque<PeerId>,
     pool: Pool,
+    scratch: Scratch,
     router: Router,
+    /// What connections are held against, and how often it had been replaced by then.
+    access: Arc<Access>,
+    access_generation: u64,
     mail: Vec<Mail>,
     /// The thread that gets the next connection.
     next_thread: usize,
@@ -67,7 +74,8 @@ pub(super) struct Shard {
     next_tick: Instant,
     /// Nobody is found late before.
     lenient_until: Instant,
-    warnings: KeyedRateLimit<&'static str>,
+    /// By kind, and by node or else host.
+    warnings: KeyedRateLimit<(&'static str, String)>,
     now: Instant,
     is_ending: bool,
 }
@@ -80,6 +88,7 @@ macro_rules! delivery {
             shard: $shard.index,
             pool: &mut $shard.pool,
             router: &mut $shard.router,
+            access: &$shard.access,
             now: $shard.now,
         }
     };
@@ -97,6 +106,7 @@ impl Shard {
             poller.add(listener, key, true, false)?;
         }
         let now = Instant::now();
+        let access_generation = hub.access.generation();
         Ok(Shard {
             hub: Arc::clone(hub),
             index,
@@ -105,13 +115,16 @@ impl Shard {
             connections: AHashMap::new(),
             held: VecDeque::new(),
             pool: Pool::default(),
+            scratch: Scratch::default(),
             router: Router::new(Arc::clone(hub)),
+            access: hub.access.load(),
+            access_generation,
             mail: Vec::new(),
             next_thread: 0,
             accept_again: None,
             next_tick: now + TICK,
             lenient_until: now,
-            warnings: KeyedRateLimit::new(WARNING_INTERVAL, 64),
+            warnings: KeyedRateLimit::new(WARNING_INTERVAL, MAX_WARNINGS),
             now,
             is_ending: false,
         })
@@ -130,6 +143,9 @@ impl Shard {
             events.clear();
             events.extend(self.poller.wait(timeout)?);
             self.now = Instant::now();
+            if self.access_generation != self.hub.access.generation() {
+                self.change_access();
+            }
             let mut read = 0;
             for event in &events {
                 match event.key {
@@ -170,6 +186,7 @@ impl Shard {
         if event.writable && connection.waits_to_write {
             // It has made room: a sign of life.
             connection.heard(self.now);
+            connection.peer.lock().last_taken = self.now;
             self.hub.mark(&connection.peer, self.index);
         }
         if !event.readable {
@@ -180,7 +197,8 @@ impl Shard {
             connection.set_polled(false, &self.poller);
             return 0;
         }
-        let outcome = connection.read(&mut self.pool, self.now).and_then(|chunk| {
+        let read = connection.read(&mut self.pool, &mut self.scratch, self.now);
+        let outcome = read.and_then(|chunk| {
             let Some(chunk) = chunk else { return Ok(0) };
             let outcome = delivery!(self).sort(connection, &chunk);
             let read = chunk.len();
@@ -247,15 +265,16 @@ impl Shard {
             return Err(Gone::CutOff(CutOff::ControlOverflow, why));
         }
         let before = state.outbox.sent();
+        let channel = &mut connection.channel;
         let (mut written, mut is_behind) = (0, false);
         while !is_behind && written < WRITE_TURN {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = state.outbox.slices(&mut slices);
-            if count == 0 {
+            if count == 0 && !channel.has_unsent() {
                 break;
             }
             let wanted: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-            let sent = match connection.stream.write_pieces(&slices[..count]) {
+            let sent = match channel.write_pieces(&slices[..count], &mut self.scratch) {
                 Ok(sent) => sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                 Err(_) if peer.socket == ProxySocket::Frontend => {
@@ -267,7 +286,8 @@ impl Shard {
                 Err(error) => return Err(Gone::Io(error)),
             };
             state.outbox.advance(sent, &mut self.pool);
-            is_behind = sent < wanted;
+            // What an encrypted channel has taken and not sent yet waits outside of the outbox.
+            is_behind = sent < wanted || channel.has_unsent();
             written += sent;
         }
         state.outbox.set_behind(is_behind, &mut self.pool);
@@ -320,7 +340,8 @@ impl Shard {
                 }
                 Err(error) => {
                     self.hub.metrics.accept_failures[socket].inc();
-                    if let Some(more) = self.warnings.check(&"accept", self.now) {
+                    let kind = ("accept", String::new());
+                    if let Some(more) = self.warnings.check(&kind, self.now) {
                         log::error!("cannot accept connections: {error} ({more} more like this)");
                     }
                     // It would be ready again at once.
@@ -351,10 +372,8 @@ impl Shard {
         let key = self.hub.next_peer();
         let outbox = Outbox::new(settings.control, settings.bulk);
         let peer = Peer::new(key, self.index, socket, address, outbox, &self.hub.metrics);
-        let mut greeting = Vec::new();
-        let connection = Connection::new(peer, stream, self.now, &mut greeting);
-        connection.peer.lock().outbox.put(&greeting, &mut self.pool);
-        if let Err(error) = self.poller.add(&connection.stream, key, true, false) {
+        let connection = Connection::new(peer, stream, &self.access, self.now);
+        if let Err(error) = self.poller.add(&connection.channel, key, true, false) {
             log::error!("cannot watch a connection: {error}");
             return;
         }
@@ -369,6 +388,9 @@ impl Shard {
         self.held.retain(|held| *held != key);
         if let Some(held) = connection.held.take() {
             delivery!(self).abandon(held);
+        }
+        if !connection.is_open() {
+            connection.say_last();
         }
         let peer = Arc::clone(&connection.peer);
         self.tell_end(&connection, gone);
@@ -399,7 +421,10 @@ impl Shard {
 
     fn tell_end(&mut self, connection: &Connection, gone: &Gone) {
         let peer = &connection.peer;
-        let who = peer.lock().books.who();
+        let (who, proven) = {
+            let books = &peer.lock().books;
+            (books.who(), books.is_proven().then(|| books.label().to_owned()))
+        };
         let metrics = &self.hub.metrics;
         if !connection.is_open() {
             metrics.handshakes_failed[peer.socket].inc();
@@ -412,8 +437,43 @@ impl Shard {
             return;
         };
         metrics.cut_off[peer.socket][reason].inc();
-        if let Some(more) = self.warnings.check(&reason.as_str(), self.now) {
+        // Libzmq gives up at once after some of them, so each cause is told for itself.
+        let kind = match gone {
+            Gone::Protocol(ZmtpError::Undecryptable(command)) => command,
+            _ => reason.as_str(),
+        };
+        // Without the port, which is another each time.
+        let host = || peer.address.rsplit_once(':').map_or(&*peer.address, |(host, _)| host);
+        let whom = proven.unwrap_or_else(|| host().to_owned());
+        if let Some(more) = self.warnings.check(&(kind, whom), self.now) {
             log::warn!("cut off {who}: {why} ({more} more like this)");
+        }
+    }
+
+    /// Holds all connections against who may connect, and say what, from now on.
+    fn change_access(&mut self) {
+        // In this order: one that is replaced in between is looked at again.
+        self.access_generation = self.hub.access.generation();
+        self.access = self.hub.access.load();
+        let mut ended = Vec::new();
+        for (key, connection) in &mut self.connections {
+            let identity = match connection.key.map(|key| self.access.admit(&key)) {
+                None => &Identity::Unproven,
+                Some(Some(identity)) if identity == connection.guard.identity() => identity,
+                Some(Some(_)) => {
+                    ended.push((*key, "its key has become that of another node"));
+                    continue;
+                }
+                Some(None) => {
+                    ended.push((*key, "its key was withdrawn"));
+                    continue;
+                }
+            };
+            connection.guard = Guard::new(Arc::clone(&self.access), identity.clone());
+            delivery!(self).withdraw(connection);
+        }
+        for (key, why) in ended {
+            self.close(key, &Gone::CutOff(CutOff::Unauthorized, why));
         }
     }
 
@@ -488,7 +548,7 @@ impl Shard {
         }
         let waits = |connection: &Connection| {
             connection.peer.socket == ProxySocket::Backend
-                && !connection.peer.lock().outbox.is_empty()
+                && (connection.channel.has_unsent() || !connection.peer.lock().outbox.is_empty())
         };
         // What other threads read last may be for those of this one.
         Instant::now() >= deadline || (self.hub.is_quiet() && !self.connections.values().any(waits))
@@ -500,12 +560,12 @@ impl Shard {
         for (_, connection) in std::mem::take(&mut self.connections) {
             // An orderly end: what was written arrives even if the peer has sent what we have not
             // read, which must not become a reset.
-            let _ = connection.stream.end_writing();
+            let _ = connection.channel.stream().end_writing();
             // One that never stops sending is not waited for.
             let mut rest = Vec::with_capacity(64 << 10);
             for _ in 0..LAST_READS {
                 rest.clear();
-                if !matches!(connection.stream.read_to(&mut rest), Ok(1..)) {
+                if !matches!(connection.channel.stream().read_to(&mut rest), Ok(1..)) {
                     break;
                 }
             }

@@ -1,21 +1,24 @@
 //! What was read from a peer, told apart: the handshake, events, subscriptions, commands.
 //!
-//! Events that the protocol of the cluster does not know end here (WIRE.md §1.2): messages that
-//! have not four frames, and whatever subscribers send beside subscriptions.
+//! What goes no further ends here: events that the protocol of the cluster does not know (WIRE.md
+//! §1.2), whatever subscribers send beside subscriptions, and what the peer's node may not say.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use zcluster::telemetry::{ProxySocket, Refusal};
+use zcluster::access::{Access, Guard, Identity};
+use zcluster::telemetry::ProxySocket;
 use zcluster::wire::EventFormat;
-use zcluster::wire::zmtp::{Command, Item, Message, MessageReader, ZmtpError, put_frame, put_pong};
+use zcluster::wire::zmtp::{
+    Command, Item, Message, MessageReader, Open, Opening, Step, ZmtpError, put_frame, put_pong,
+};
 
 use super::bytes::Chunk;
 use super::connection::{Connection, Gone, State};
 use super::delivery::Delivery;
+use super::refusals::{Fault, Refusals};
 use super::router::Route;
 use super::run::Run;
-use super::subscriptions::Refused;
 
 /// Answers that may wait for a peer that does not read; those to further PINGs are left out.
 const MAX_ANSWERS: usize = 64 << 10;
@@ -23,21 +26,63 @@ const MAX_ANSWERS: usize = 64 << 10;
 impl Delivery<'_> {
     /// Takes in what was read, all of it from the start of what is unfinished.
     pub(super) fn sort(&mut self, connection: &mut Connection, chunk: &Chunk) -> Result<(), Gone> {
-        if let State::Greeting(handshake) = &mut connection.state {
-            let (consumed, peer) = handshake.advance(chunk).map_err(Gone::Protocol)?;
-            let Some(peer) = peer else {
+        let State::Greeting(opening) = &mut connection.state else {
+            return self.sort_frames(connection, chunk);
+        };
+        let mut out = Vec::new();
+        let outcome = advance(opening, self.access, chunk, &mut out);
+        if !out.is_empty() {
+            connection.channel.put_raw(&out);
+            self.hub.mark(&connection.peer, self.shard);
+        }
+        match outcome.map_err(Gone::Protocol)? {
+            (consumed, None) => {
                 connection.keep(&chunk[consumed..], 0);
-                return Ok(());
-            };
-            connection.open(consumed, peer.minor, &self.hub.settings, self.now);
-            match connection.peer.socket {
-                ProxySocket::Frontend => {
-                    let minor = peer.minor;
-                    self.hub.join_publisher(&connection.peer, minor, self.shard, self.pool);
-                }
-                ProxySocket::Backend => self.hub.join_subscriber(&connection.peer),
+                Ok(())
+            }
+            (consumed, Some(open)) => self.open(connection, open, chunk, consumed),
+        }
+    }
+
+    /// The handshake is complete: who it is, and what came behind it.
+    fn open(
+        &mut self,
+        connection: &mut Connection,
+        open: Open,
+        chunk: &Chunk,
+        consumed: usize,
+    ) -> Result<(), Gone> {
+        let (settings, minor) = (&self.hub.settings, open.peer.minor);
+        connection.key = open.client;
+        if let Some(identity) = open.client.and_then(|key| self.access.admit(&key)) {
+            connection.guard = Guard::new(Arc::clone(self.access), identity.clone());
+            if let Identity::Node(name) = identity {
+                connection.peer.lock().books.prove_name(name);
             }
         }
+        let decrypted = match open.codec {
+            None => None,
+            Some(codec) => {
+                let (limit, mut plain) = (settings.max_message_size, Vec::new());
+                let outcome =
+                    connection.channel.encrypt(codec, limit, &chunk[consumed..], &mut plain);
+                outcome.map_err(Gone::Protocol)?;
+                Some(Arc::new(plain))
+            }
+        };
+        let start = if decrypted.is_some() { 0 } else { consumed };
+        connection.open(start, minor, settings, self.now);
+        match connection.peer.socket {
+            ProxySocket::Frontend => {
+                self.hub.join_publisher(&connection.peer, minor, self.shard, self.pool);
+            }
+            ProxySocket::Backend => self.hub.join_subscriber(&connection.peer),
+        }
+        self.sort_frames(connection, decrypted.as_ref().unwrap_or(chunk))
+    }
+
+    /// Takes in frames, once the handshake is complete.
+    fn sort_frames(&mut self, connection: &mut Connection, chunk: &Chunk) -> Result<(), Gone> {
         let State::Open(reader) = &connection.state else { return Ok(()) };
         let mut reader = reader.clone();
         let outcome = match connection.peer.socket {
@@ -61,6 +106,7 @@ impl Delivery<'_> {
         // Only now: the publisher may know of a subscription since before it sent this.
         self.router.refresh();
         let (mut runs, mut refused) = (Runs::new(chunk), Refusals::default());
+        let is_guarded = !connection.guard.is_open();
         let outcome = loop {
             match reader.next(chunk) {
                 Ok(Item::Message(message)) => {
@@ -70,6 +116,16 @@ impl Delivery<'_> {
                         continue;
                     }
                     let topic = &chunk[message.frames[0].clone()];
+                    if is_guarded {
+                        let [_, id, format, payload] = message.frames.each_ref();
+                        let [id, format, payload] =
+                            [id, format, payload].map(|frame| &chunk[frame.clone()]);
+                        let outcome = connection.guard.check_event(topic, id, format, payload);
+                        if let Err(denial) = outcome {
+                            refused.deny(denial, topic, Some(id));
+                            continue;
+                        }
+                    }
                     if runs.topic != Some(topic) {
                         runs.topic = Some(topic);
                         runs.route = self.router.route(topic);
@@ -146,7 +202,7 @@ impl Delivery<'_> {
             }
         };
         if !changes.is_empty() {
-            self.take_changes(connection, &changes, &mut refused);
+            self.take_changes(connection, changes, &mut refused);
         }
         refused.tell(connection);
         outcome
@@ -155,14 +211,24 @@ impl Delivery<'_> {
     fn take_changes(
         &mut self,
         connection: &Connection,
-        changes: &[(bool, &[u8])],
+        mut changes: Vec<(bool, &[u8])>,
         refused: &mut Refusals,
     ) {
-        let peer = &connection.peer;
+        let (peer, guard) = (&connection.peer, &connection.guard);
         let backend = &self.hub.metrics.backend;
         backend.messages_received.inc_by(changes.len() as u64);
         backend.bytes_received.inc_by(changes.iter().map(|(_, text)| 1 + text.len() as u64).sum());
-        for (subscribes, text) in changes {
+        if !guard.is_open() {
+            changes.retain(|(subscribes, text)| match guard.check_subscription(text) {
+                Err(denial) if *subscribes => {
+                    refused.deny(denial, text, None);
+                    false
+                }
+                // Who cancels harms nobody.
+                _ => true,
+            });
+        }
+        for (subscribes, text) in &changes {
             if *subscribes && let Some(id) = self.hub.topics().parse_nodeid(text) {
                 let mut state = peer.lock();
                 let sent = state.outbox.sent().messages;
@@ -171,9 +237,24 @@ impl Delivery<'_> {
                 }
             }
         }
-        for why in self.hub.subscribe(peer, changes.iter().copied(), self.shard, self.pool) {
+        for why in self.hub.subscribe(peer, changes.into_iter(), self.shard, self.pool) {
             refused.add(Fault::Subscription(why));
         }
+    }
+
+    /// Takes from a subscriber what it may have no longer.
+    pub(super) fn withdraw(&mut self, connection: &Connection) {
+        let (peer, guard) = (&connection.peer, &connection.guard);
+        if peer.socket == ProxySocket::Frontend || guard.is_open() {
+            return;
+        }
+        let mut refused = Refusals::default();
+        for text in self.hub.withdraw(peer, guard, self.shard, self.pool) {
+            if let Err(denial) = guard.check_subscription(&text) {
+                refused.deny(denial, &text, None);
+            }
+        }
+        refused.tell(connection);
     }
 
     /// Commands that both sides of a connection may say.
@@ -200,48 +281,21 @@ impl Delivery<'_> {
     }
 }
 
-/// Why something is not passed on.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error("a message of {0} frames, expected 4")]
-    FrameCount(usize),
-    #[error("{0}")]
-    MalformedEvent(String),
-    #[error("a message from a subscriber, which goes nowhere")]
-    UserMessage,
-    #[error(transparent)]
-    Subscription(Refused),
-}
-
-impl Fault {
-    fn refusal(&self) -> Refusal {
-        match self {
-            Fault::FrameCount(_) => Refusal::FrameCount,
-            Fault::MalformedEvent(_) => Refusal::MalformedEvent,
-            Fault::UserMessage => Refusal::UserMessage,
-            Fault::Subscription(why) => why.refusal(),
-        }
-    }
-}
-
-/// What of a chunk was not passed on. Counted once a chunk: who sends nothing else must not cost
-/// the others more than who sends events.
-#[derive(Default)]
-struct Refusals(Vec<(Fault, u64)>);
-
-impl Refusals {
-    fn add(&mut self, fault: Fault) {
-        match self.0.iter_mut().find(|(first, _)| first.refusal() == fault.refusal()) {
-            Some((_, count)) => *count += 1,
-            None => self.0.push((fault, 1)),
-        }
-    }
-
-    fn tell(self, connection: &Connection) {
-        for (fault, count) in self.0 {
-            connection.peer.lock().books.refuse(fault.refusal(), count, &fault);
-        }
-    }
+/// Goes on with a handshake: how many bytes were consumed, and the connection once it is open.
+/// Whoever proves to own a key comes in if it is one of those that may.
+fn advance(
+    opening: &mut Opening,
+    access: &Access,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(usize, Option<Open>), ZmtpError> {
+    let (consumed, step) = opening.advance(bytes, out)?;
+    let open = match step {
+        Step::More => None,
+        Step::Authorize(key) => Some(opening.authorize(access.admit(&key).is_some(), out)?),
+        Step::Open(open) => Some(open),
+    };
+    Ok((consumed, open))
 }
 
 /// Whether a payload is a well-formed event of its format.

@@ -37,6 +37,7 @@ pub(super) fn status(hub: &Hub) -> Value {
         let common = json!({
             "peer": state.books.label(),
             "address": peer.address,
+            "identity": if state.books.is_proven() { "proven" } else { "claimed" },
             "connected_s": peer.since.elapsed().as_secs_f64(),
         });
         let Value::Object(mut entry) = common else { continue };

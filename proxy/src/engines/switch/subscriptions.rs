@@ -156,7 +156,7 @@ impl Subscriptions {
         if held.references == 0 {
             own.remove(text);
         }
-        Ok(self.give_back(peer, text))
+        Ok(self.give_back(peer, text, 1))
     }
 
     /// Forgets a peer. Returns the prefixes whose end all publishers must hear of, in ascending
@@ -166,8 +166,23 @@ impl Subscriptions {
         let mut ended: Vec<_> =
             own.into_iter().filter(|(_, held)| held.active).map(|(text, _)| text).collect();
         ended.sort_unstable();
-        ended.retain(|text| self.give_back(peer, text));
+        ended.retain(|text| self.give_back(peer, text, 1));
         ended
+    }
+
+    /// Cancels what a peer has and may not have any more, as often as it has subscribed it. Returns
+    /// how many prefixes it loses, and those of them whose end all publishers must hear of.
+    pub(super) fn withdraw(
+        &mut self,
+        peer: PeerId,
+        is_allowed: impl Fn(&[u8]) -> bool,
+    ) -> (Vec<Text>, Vec<Text>) {
+        let Some(own) = self.peers.get_mut(&peer) else { return Default::default() };
+        let mut lost: Vec<_> = own.extract_if(|text, _| !is_allowed(text)).collect();
+        lost.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let ended = lost.iter().filter(|(text, held)| self.give_back(peer, text, held.references));
+        let ended = ended.map(|(text, _)| Arc::clone(text)).collect();
+        (lost.into_iter().filter(|(_, held)| held.active).map(|(text, _)| text).collect(), ended)
     }
 
     /// Who gets events of that topic: in time proportional to its length.
@@ -188,15 +203,17 @@ impl Subscriptions {
         found
     }
 
-    /// Ends what the peer gets by a prefix, and one reference to it; whether that was the last.
-    fn give_back(&mut self, peer: PeerId, text: &[u8]) -> bool {
+    /// Ends what the peer gets by a prefix, and so many references to it; whether those were the
+    /// last.
+    fn give_back(&mut self, peer: PeerId, text: &[u8], references: u64) -> bool {
         let Some(prefix) = self.prefixes.get_mut(text) else { return false };
         let had_any = !prefix.subscribers.is_empty();
         if let Ok(at) = prefix.subscribers.binary_search(&peer) {
             prefix.subscribers.remove(at);
         }
         // Each subscriber has a reference of its own, whatever became of others.
-        prefix.references = (prefix.references - 1).max(prefix.subscribers.len() as u64);
+        let left = prefix.references.saturating_sub(references);
+        prefix.references = left.max(prefix.subscribers.len() as u64);
         let is_unused = prefix.subscribers.is_empty();
         if prefix.references > 0 && (!is_unused || self.orphans < MAX_ORPHANS) {
             self.orphans += usize::from(is_unused && had_any);
@@ -313,10 +330,26 @@ mod tests {
         assert_eq!(subscriptions.orphans, MAX_ORPHANS - 1);
     }
 
+    #[test]
+    fn what_is_withdrawn_leaves_no_reference_behind() {
+        let mut subscriptions = Subscriptions::new(LIMITS);
+        for line in ["1+a", "1+a", "1+b", "1+c", "2+b", "2+a", "2-a"] {
+            step(&mut subscriptions, line);
+        }
+        let peer = u64::from(b'1');
+        let (lost, ended) = subscriptions.withdraw(peer, |text| text == b"c");
+        let texts = |all: &[Text]| all.iter().map(|text| text.to_vec()).collect::<Vec<_>>();
+        assert_eq!(texts(&lost), [b"a", b"b"]);
+        assert_eq!(texts(&ended), [b"a"], "somebody else has b");
+        assert_eq!(step(&mut subscriptions, "1-a"), Refused::Unknown.to_string());
+        assert_eq!(step(&mut subscriptions, "2-b"), "-b");
+        assert_eq!((subscriptions.len(), subscriptions.orphans), (1, 0));
+    }
+
     proptest! {
         #[test]
         fn books_are_right_whatever_peers_do(
-            steps in vec((0u64..4, 0u8..5, vec(0u8..2, 0..3)), 0..80),
+            steps in vec((0u64..4, 0u8..6, vec(0u8..2, 0..3)), 0..80),
         ) {
             let mut subscriptions = Subscriptions::new(Limits { prefixes: 100, length: 8 });
             let mut active = std::collections::BTreeSet::new();
@@ -329,6 +362,13 @@ mod tests {
                     2 | 3 => {
                         let _ = subscriptions.cancel(peer, &text);
                         active.remove(&(peer, text));
+                    }
+                    4 => {
+                        let is_allowed = |other: &[u8]| !other.starts_with(&text);
+                        let (lost, _) = subscriptions.withdraw(peer, is_allowed);
+                        let before = active.len();
+                        active.retain(|(other, prefix)| *other != peer || is_allowed(prefix));
+                        prop_assert_eq!(lost.len(), before - active.len());
                     }
                     _ => {
                         subscriptions.remove(peer);

@@ -3,7 +3,8 @@
 //! It forwards with a blocking send. With `listen_xpub_nodrop`, a subscriber that stops reading
 //! holds everybody back until the heartbeats or the TCP timeout cut it off; without, what it
 //! misses is lost uncounted. It also passes user messages of subscribers upstream, which Zeek
-//! nodes had better not see (WIRE.md §1.2).
+//! nodes had better not see (WIRE.md §1.2). With CURVE it decides who may connect, and nothing else:
+//! what comes in cannot be told apart by whom it came from.
 
 mod peers;
 
@@ -12,19 +13,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use self::peers::Peers;
+use super::{Engine, Stop};
+use zcluster::access::{Access, AccessCell, Identity};
 use zcluster::daemon::Failure;
 use zcluster::gateway::Health;
 use zcluster::layout::{Layout, ZeroMq};
+use zcluster::rate_limit::KeyedRateLimit;
 use zcluster::telemetry::{ProxyMetrics, SocketTraffic};
 use zcluster::transport::{
     Context, CurveOptions, Heartbeat, Monitor, PollSet, ProxyControl, ProxyStatistics,
     SUBSCRIPTION_HWM, Socket, SocketKind, SocketOptions, SocketStatistics, TransportError,
     ZapHandler, ZapRequest, run_proxy,
 };
-use zcluster::wire::zmtp::{KeyPair, PublicKey, SecretKey};
-
-use self::peers::Peers;
-use super::{Engine, Stop};
 
 /// How often statistics are copied to the metrics.
 const STATISTICS_INTERVAL: Duration = Duration::from_millis(500);
@@ -33,6 +34,11 @@ const STATISTICS_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How long the engine may take to stop before its context is pulled away under it.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often it is told that somebody is refused, by the host.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// Hosts that are told apart.
+const MAX_WARNINGS: usize = 1_024;
 
 /// A running `zmq_proxy_steerable`.
 pub(crate) struct ZmqEngine {
@@ -44,17 +50,23 @@ pub(crate) struct ZmqEngine {
     metrics: ProxyMetrics,
     /// A subscriber holds everybody back.
     is_stalled: Arc<AtomicBool>,
+    access: Arc<AccessCell>,
     thread: JoinHandle<Result<(), TransportError>>,
     context: Context,
 }
 
 impl ZmqEngine {
     /// Binds both sockets and starts to forward.
-    pub(crate) fn start(layout: &Layout, metrics: &ProxyMetrics) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        layout: &Layout,
+        access: &Arc<AccessCell>,
+        metrics: &ProxyMetrics,
+    ) -> Result<Self, Failure> {
+        warn_of_rules(&access.load());
         let options = &layout.zeromq;
         let context = Context::new(options.proxy_io_threads)?;
         let common = SocketOptions {
-            curve: curve(options, &context)?,
+            curve: curve(access, &context)?,
             ..socket_options(options, layout.needs_ipv6())
         };
         let xsub_options = SocketOptions { send_hwm: Some(SUBSCRIPTION_HWM), ..common.clone() };
@@ -79,6 +91,7 @@ impl ZmqEngine {
             control,
             metrics: metrics.clone(),
             is_stalled: Arc::default(),
+            access: Arc::clone(access),
             thread,
             context,
         })
@@ -132,6 +145,20 @@ impl Engine for ZmqEngine {
         None
     }
 
+    fn on_reload(&self) -> Box<dyn Fn() + Send> {
+        let access = Arc::clone(&self.access);
+        Box::new(move || {
+            let access = access.load();
+            if access.server_keys().is_some() {
+                log::warn!(
+                    "engine zmq heeds the keys of who connects from now on; it cannot end \
+                     connections that are there, nor change its own key"
+                );
+            }
+            warn_of_rules(&access);
+        })
+    }
+
     fn watch(&mut self, stop: &Stop) -> Result<(), Failure> {
         let mut peers = Peers::new(self.metrics.clone());
         let mut next_statistics = Instant::now();
@@ -173,32 +200,49 @@ impl Engine for ZmqEngine {
     }
 }
 
-/// The broker's side of CURVE (WIRE.md §7.1): whoever has the client key of the cluster may come in.
-/// `None` where no key is set.
-fn curve(options: &ZeroMq, context: &Context) -> Result<Option<CurveOptions>, Failure> {
-    if !options.has_curve_keys() {
+/// The broker's side of CURVE (WIRE.md §7.1): whoever has a key that is let in at the time may come
+/// in. `None` where nothing is encrypted.
+fn curve(cell: &Arc<AccessCell>, context: &Context) -> Result<Option<CurveOptions>, Failure> {
+    let access = cell.load();
+    let Some([keys, others @ ..]) = access.server_keys().map(|keys| &**keys) else {
         return Ok(None);
+    };
+    if !others.is_empty() {
+        log::warn!(
+            "engine zmq answers to one key only, {}; engine switch answers to all {}",
+            keys.public(),
+            1 + others.len()
+        );
     }
-    let bad_key = |name: &str| Failure::config(format!("{name}: expected a key of CURVE in Z85"));
-    if !options.curve_server() {
-        return Err(Failure::config(
-            "CURVE keys are set, but not those that the broker needs: curve_server_secretkey and \
-             curve_client_publickey; refusing to speak in the clear",
-        ));
-    }
-    let secret: SecretKey = options
-        .curve_server_secretkey
-        .expose()
-        .parse()
-        .map_err(|_| bad_key("curve_server_secretkey"))?;
-    let client: PublicKey = options
-        .curve_client_publickey
-        .expose()
-        .parse()
-        .map_err(|_| bad_key("curve_client_publickey"))?;
-    let allow = move |request: &ZapRequest| (request.key == client).then(String::new);
+    let cell = Arc::clone(cell);
+    let mut warnings = KeyedRateLimit::<String>::new(WARNING_INTERVAL, MAX_WARNINGS);
+    let allow = move |request: &ZapRequest| match cell.load().admit(&request.key) {
+        Some(Identity::Node(name)) => Some(name.to_string()),
+        Some(Identity::Unproven) => Some(String::new()),
+        None => {
+            if let Some(more) = warnings.check(&request.address, Instant::now()) {
+                log::warn!(
+                    "refused {}: its public key {} is not one of those that may connect ({more} \
+                     more like this)",
+                    request.address,
+                    request.key
+                );
+            }
+            None
+        }
+    };
     let zap = Arc::new(ZapHandler::start(context, allow)?);
-    Ok(Some(CurveOptions::Server { keys: Arc::new(KeyPair::from(secret)), zap }))
+    Ok(Some(CurveOptions::Server { keys: Arc::new(keys.clone()), zap }))
+}
+
+/// What is asked of the broker and this engine cannot do.
+fn warn_of_rules(access: &Access) {
+    if access.has_rules() {
+        log::warn!(
+            "engine zmq cannot enforce what nodes may publish and subscribe to (allow), nor that \
+             each speaks under its own name; engine switch does"
+        );
+    }
 }
 
 fn socket_options(options: &ZeroMq, ipv6: bool) -> SocketOptions {

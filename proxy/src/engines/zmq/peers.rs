@@ -2,24 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use zcluster::rate_limit::RateLimit;
+use zcluster::rate_limit::{KeyedRateLimit, RateLimit};
 use zcluster::telemetry::{ProxyMetrics, ProxySocket};
 use zcluster::transport::{ConnectionEvent, ConnectionEventKind, Monitor, TransportError};
 
 /// Reads the monitors of both sockets.
 pub(crate) struct Peers {
     metrics: ProxyMetrics,
-    handshake_warning: RateLimit,
+    /// By the cause.
+    handshake_warnings: KeyedRateLimit<String>,
     accept_warning: RateLimit,
 }
 
 /// How often each kind of trouble is told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// Causes of failed handshakes that are told apart: all of them.
+const CAUSES: usize = 8;
 
 impl Peers {
     pub(crate) fn new(metrics: ProxyMetrics) -> Self {
-        let limit = || RateLimit::new(WARNING_INTERVAL);
-        Peers { metrics, handshake_warning: limit(), accept_warning: limit() }
+        Peers {
+            metrics,
+            handshake_warnings: KeyedRateLimit::new(WARNING_INTERVAL, CAUSES),
+            accept_warning: RateLimit::new(WARNING_INTERVAL),
+        }
     }
 
     /// Takes in what has happened since the last time.
@@ -50,16 +56,18 @@ impl Peers {
                 metrics.disconnects[socket].inc();
                 log::debug!("{socket:?}: a peer left at {}", event.address);
             }
-            Kind::HandshakeFailedNoDetail
-            | Kind::HandshakeFailedProtocol
-            | Kind::HandshakeFailedAuth => {
+            // Who asked has told whom it refused, and why.
+            Kind::HandshakeFailedAuth => {
                 metrics.handshakes_failed[socket].inc();
-                if let Some(more) = self.handshake_warning.check(Instant::now()) {
+            }
+            Kind::HandshakeFailedNoDetail | Kind::HandshakeFailedProtocol => {
+                metrics.handshakes_failed[socket].inc();
+                let why = likely_cause(event);
+                if let Some(more) = self.handshake_warnings.check(why, Instant::now()) {
                     log::warn!(
-                        "{socket:?} at {}: a peer failed the handshake ({:?}, value {:#x}; {more} \
-                         more like this)",
+                        "{socket:?} at {}: a peer failed the handshake: {why} (value {:#x}; \
+                         libzmq does not tell its address; {more} more like this)",
                         event.address,
-                        event.kind,
                         event.value,
                     );
                 }
@@ -75,6 +83,29 @@ impl Peers {
                     );
                 }
             }
+        }
+    }
+}
+
+/// `ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC`.
+const CRYPTOGRAPHIC: u32 = 0x1100_0001;
+/// `ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH`.
+const MECHANISM_MISMATCH: u32 = 0x1100_0002;
+
+/// Why a handshake failed, most likely.
+fn likely_cause(event: &ConnectionEvent) -> &'static str {
+    match (event.kind, event.value) {
+        (ConnectionEventKind::HandshakeFailedProtocol, MECHANISM_MISMATCH) => {
+            "one side encrypts (mechanism CURVE) and the other does not"
+        }
+        (ConnectionEventKind::HandshakeFailedProtocol, CRYPTOGRAPHIC) => {
+            "it takes this server for one with another public key"
+        }
+        (ConnectionEventKind::HandshakeFailedProtocol, _) => "it breaks the protocol",
+        // The peer may find out first.
+        _ => {
+            "it broke off, or does not speak ZMTP; perhaps one side encrypts (mechanism CURVE) and \
+             the other does not"
         }
     }
 }

@@ -1,0 +1,55 @@
+//! A relay between two processes that writes down what passes: what somebody on the network sees.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// A relay to one address.
+pub struct Relay {
+    port: u16,
+    seen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Relay {
+    /// Listens, and connects whoever comes to that port.
+    pub fn to(target: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let sink = Arc::clone(&sink);
+                    std::thread::spawn(move || pass(from, to, &sink));
+                }
+            }
+        });
+        Relay { port, seen }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether that text has passed, and how many bytes have.
+    pub fn has_seen(&self, text: &str) -> (bool, usize) {
+        let seen = self.seen.lock().unwrap();
+        (bstr::ByteSlice::contains_str(seen.as_slice(), text), seen.len())
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, sink: &Mutex<Vec<u8>>) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        sink.lock().unwrap().extend_from_slice(&buffer[..count]);
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+}
