@@ -388,6 +388,37 @@ fn what_a_node_may_do_is_enforced() {
 }
 
 #[test]
+fn behind_a_broker_that_enforces_nothing_nodes_do_and_sighup_changes_what() {
+    const RULES: &str = "[allow.worker]\npublish = [\"zeek.\"]\n";
+    let cluster = Cluster::on(Engine::Zmq, NODES, &format!("{PER_NODE}{RULES}"));
+    make_keys(cluster.dir.path(), &NAMES);
+    let proxy = cluster.proxy();
+    assert!(told(&proxy.stderr(), "WARN").iter().any(|line| line.contains("allow")));
+    let mut manager = cluster.node("manager", &["--subscribe", "site."]);
+    let mut worker = cluster.node("worker-1", &[]);
+    worker.wait_all_up(&["manager"]);
+    let publish = |worker: &mut Process, word: &str| {
+        worker.write_line(&format!(
+            "{{\"topic\":\"site.x\",\"event\":\"Test::said\",\"args\":[\"{word}\"]}}"
+        ));
+    };
+    publish(&mut worker, "forbidden");
+    manager.wait_metric("zcluster_events_denied_total", 1.0);
+    for label in ["sender=\"worker-1\"", "reason=\"publish\""] {
+        assert_eq!(manager.metric_with("zcluster_events_denied_total", label), 1.0, "{label}");
+    }
+    assert!(told(&manager.stderr(), "WARN").iter().any(|line| line.contains("site.x")));
+
+    let text = std::fs::read_to_string(&cluster.layout).unwrap();
+    std::fs::write(&cluster.layout, text.replace(RULES, "")).unwrap();
+    manager.signal(Signal::HUP);
+    manager.wait_stderr("keys and rules loaded again");
+    publish(&mut worker, "allowed");
+    manager.wait_line("allowed", |line| line.to_string().contains("allowed").then_some(()));
+    assert!(!manager.seen.iter().any(|line| line.to_string().contains("forbidden")));
+}
+
+#[test]
 fn secret_keys_that_others_can_read_are_refused() {
     use std::os::unix::fs::PermissionsExt;
     let cluster = Cluster::new(NODES, PER_NODE);

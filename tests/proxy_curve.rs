@@ -30,7 +30,7 @@ struct Shared {
     keys: SharedKeys,
     number: u64,
     proxy: Process,
-    _cluster: Cluster,
+    cluster: Cluster,
 }
 
 impl Shared {
@@ -45,7 +45,7 @@ impl Shared {
         let subscriber = Peer::subscriber(&proxy, curve());
         subscriber.subscribe(b"test.");
         publisher.wait_subscription(true, b"test.");
-        Shared { publisher, subscriber, keys, number: 0, proxy, _cluster: cluster }
+        Shared { publisher, subscriber, keys, number: 0, proxy, cluster }
     }
 
     fn client(&self) -> CurveOptions {
@@ -298,6 +298,31 @@ fn a_subscriber_that_does_not_read_harms_nobody_else() {
         (count == expected).then_some(())
     });
     assert!(!stuck.was_cut_off());
+    bus.assert_well();
+}
+
+#[test]
+fn old_keys_are_good_until_they_are_taken_out() {
+    let (old_client, old_server) = (keys(), keys());
+    let server_line =
+        format!("old_server_secretkey = {:?}\n", &**old_server.secret().expose_text());
+    let client_line = format!("old_client_publickey = {:?}\n", old_client.public().to_string());
+    let curve = format!("[curve]\n{server_line}{client_line}");
+    let mut bus = Shared::start(Engine::Switch, &curve, "");
+    let old = Peer::subscriber(&bus.proxy, client(&old_client, old_server.public()));
+    old.subscribe(b"test.old");
+    bus.publisher.wait_subscription(true, b"test.old");
+
+    let layout = fs::read_to_string(&bus.cluster.layout).unwrap();
+    fs::write(&bus.cluster.layout, layout.replace(&client_line, "")).unwrap();
+    bus.proxy.signal(Signal::HUP);
+    old.wait_event(ConnectionEventKind::Disconnected);
+    bus.publisher.wait_subscription(false, b"test.old");
+    // The old key of the server is still good for others.
+    let known = Arc::new(bus.keys.client.clone());
+    let other = Peer::subscriber(&bus.proxy, client(&known, old_server.public()));
+    other.subscribe(b"test.other");
+    bus.publisher.wait_subscription(true, b"test.other");
     bus.assert_well();
 }
 
