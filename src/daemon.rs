@@ -17,7 +17,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-pub use reload::{Reloader, Server};
+pub use reload::{AccessSource, Reloader};
 
 use crate::access::KeyError;
 use crate::exit::ExitCode;

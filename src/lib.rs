@@ -13,6 +13,7 @@
 //! | [`transport`] | every use of libzmq |
 //! | [`layout`] | the layout file: the nodes of a cluster and their options |
 //! | [`access`] | who may connect, and what they may say |
+//! | [`atomic_file`] | small files that appear as a whole |
 //! | [`daemon`], [`exit`] | what all daemons do alike; their exit codes |
 //! | [`console`] | the program `zcluster-node` |
 //! | [`wire`] | pure codecs, one file per wire format |
@@ -21,6 +22,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access;
+pub mod atomic_file;
 pub mod console;
 pub mod daemon;
 pub mod event;

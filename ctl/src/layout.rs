@@ -2,12 +2,16 @@
 //!
 //! What was asked for goes to stdout, what there is to say about it to stderr.
 
+use std::borrow::Cow;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use zcluster::exit::ExitCode;
-use zcluster::layout::{Diagnostic, Layout, Severity, to_toml, zeek};
+use zcluster::layout::{Diagnostic, Layout, Severity, to_toml, to_toml_with_secrets, zeek};
+use zeroize::Zeroizing;
+
+use crate::output::{self, end};
 
 /// The subcommands of `zcluster layout`.
 #[derive(Debug, clap::Subcommand)]
@@ -19,8 +23,12 @@ pub enum Command {
         file: PathBuf,
     },
     /// Make a layout file from Zeek script: cluster-layout.zeek, and the ZeroMQ options of
-    /// zeekctl-config.zeek. The layout goes to stdout, with the CURVE keys the scripts hold.
+    /// zeekctl-config.zeek. The layout goes to stdout; in the place of secret CURVE keys it has
+    /// comments.
     Import {
+        /// Print the secret keys, too: keep what is printed as safe as the scripts.
+        #[arg(long)]
+        secrets: bool,
         /// The scripts, in the order Zeek loads them.
         #[arg(required = true)]
         files: Vec<PathBuf>,
@@ -37,7 +45,7 @@ pub enum Command {
 pub fn run(command: &Command) -> ExitCode {
     let done = match command {
         Command::Check { file } => check(file),
-        Command::Import { files } => import(files),
+        Command::Import { files, secrets } => import(files, *secrets),
         Command::Export { file } => export(file),
     };
     done.unwrap_or_else(|code| code)
@@ -55,16 +63,24 @@ fn check(file: &Path) -> Result<ExitCode, ExitCode> {
     ))
 }
 
-fn import(files: &[PathBuf]) -> Result<ExitCode, ExitCode> {
+fn import(files: &[PathBuf], secrets: bool) -> Result<ExitCode, ExitCode> {
     let mut importer = zeek::Importer::new();
     for file in files {
         // Zeek script is bytes; what is not UTF-8 can only be in strings and comments.
-        let text = fs::read(file).map_err(|error| unreadable(file, &error))?;
-        importer.file(&String::from_utf8_lossy(&text), &file.display().to_string());
+        let text = fs::read(file).map(Zeroizing::new).map_err(|error| unreadable(file, &error))?;
+        let name = file.display().to_string();
+        match String::from_utf8_lossy(&text) {
+            Cow::Borrowed(text) => importer.file(text, &name),
+            Cow::Owned(text) => importer.file(&Zeroizing::new(text), &name),
+        }
     }
     let import = importer.finish();
     tell(&import.diagnostics);
-    print(&to_toml(&import.layout))?;
+    if secrets {
+        print(&to_toml_with_secrets(&import.layout))?;
+    } else {
+        print(&to_toml(&import.layout))?;
+    }
     let failed = import.diagnostics.iter().any(|d| d.severity == Severity::Error);
     Ok(if failed { ExitCode::Data } else { ExitCode::Ok })
 }
@@ -75,7 +91,8 @@ fn export(file: &Path) -> Result<ExitCode, ExitCode> {
 
 /// Reads a layout file without the environment: it is the file that is asked about.
 fn layout(file: &Path) -> Result<Layout, ExitCode> {
-    let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+    let text = fs::read_to_string(file).map(Zeroizing::new);
+    let text = text.map_err(|error| unreadable(file, &error))?;
     match Layout::from_toml(&text, &file.display().to_string()) {
         Ok((layout, warnings)) => {
             tell(&warnings);
@@ -106,15 +123,10 @@ fn tell(diagnostics: &[Diagnostic]) {
     }
 }
 
-/// Writes to stdout. A reader that has gone, as in `… | head`, is no error of ours.
-pub(crate) fn print(text: &str) -> Result<ExitCode, ExitCode> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(ExitCode::Ok),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::Ok),
-        Err(error) => {
-            eprintln!("zcluster: cannot write: {error}");
-            Err(ExitCode::Io)
-        }
+/// Writes to stdout; how the command ends then.
+fn print(text: &str) -> Result<ExitCode, ExitCode> {
+    match end(output::print(text)) {
+        ExitCode::Ok => Ok(ExitCode::Ok),
+        failed => Err(failed),
     }
 }

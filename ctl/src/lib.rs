@@ -5,7 +5,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod keygen;
+pub mod keys;
 pub mod layout;
+mod output;
 pub mod status;
 pub mod up;
 
@@ -32,7 +34,13 @@ pub enum Command {
     /// Without options: both key pairs a cluster needs, as the lines of a layout file. All nodes
     /// share them, so that whoever has the client's secret key is in: keep the file as you keep a
     /// password.
+    ///
+    /// With --per-node: a key pair for each node, in files where `[curve]` of the layout says. Keys
+    /// that are there are kept.
     Keygen(keygen::Args),
+    /// Show and revoke the keys of nodes, and hand one to a node of Zeek.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Show who is connected to the central broker, and who falls behind.
     ///
     /// Asks the engine `switch` of a running zcluster-proxy at its metrics port.
@@ -52,6 +60,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     match &cli.command {
         Command::Layout(command) => layout::run(command),
         Command::Keygen(args) => keygen::run(args),
+        Command::Keys(command) => keys::run(command),
         Command::Status(args) => status::run(args),
         Command::Up(args) => up::run(args),
     }

@@ -17,7 +17,7 @@ use zcluster::exit::ExitCode;
 use zcluster::layout::{self, Layout};
 use zcluster::telemetry::ProxyMetrics;
 
-use crate::layout::print;
+use crate::output::{end, print};
 
 /// How long the broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,13 +41,7 @@ pub struct Args {
 /// Shows the status. A failure is told on stderr: a wrong layout, or one without a metrics port
 /// (78), a broker that does not answer (69), an answer that is none (65).
 pub fn run(args: &Args) -> ExitCode {
-    match status(args) {
-        Ok(text) => print(&text).unwrap_or_else(|code| code),
-        Err(failure) => {
-            eprintln!("zcluster: {}", failure.message);
-            failure.code
-        }
-    }
+    end(status(args).and_then(|text| print(&text)))
 }
 
 fn status(args: &Args) -> Result<String, Failure> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use zcluster::access::{AccessCell, server_access};
-use zcluster::daemon::{self, Failure, Signal};
+use zcluster::daemon::{self, AccessSource, Failure, Signal};
 use zcluster::exit::ExitCode;
 use zcluster::gateway::Health;
 use zcluster::layout::{Compress, Fsync, Layout, Loaded};
@@ -88,6 +88,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let (node, notifications) = Node::builder(Arc::clone(&layout), name.as_str())
         .telemetry(telemetry.clone())
         .local_logs(move |payload| own.send(payload))
+        .access(Arc::clone(&access))
         .start()?;
     let troubles = pipeline.troubles.clone();
     let health = move || {
@@ -97,10 +98,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     let http = daemon::serve_metrics(&layout, &name, &telemetry, health)?;
 
-    let server =
-        daemon::Server { layout: args.layout.clone(), node: args.node.clone(), name: name.clone() };
+    let source = AccessSource {
+        layout: args.layout.clone(),
+        node: args.node.clone(),
+        server: Some(name.clone()),
+    };
     let waker = intake.waker();
-    let reloader = daemon::Reloader::start(server, access, move || waker.wake())?;
+    let reloader = daemon::Reloader::start(source, access, move || waker.wake())?;
     let (stop, rotate) = (ends.clone(), pipeline.pieces.clone());
     daemon::on_signals(move |signal| match signal {
         Signal::Stop => {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use zcluster::access::{AccessCell, server_access};
-use zcluster::daemon::{self, Failure, Signal};
+use zcluster::daemon::{self, AccessSource, Failure, Signal};
 use zcluster::exit::ExitCode;
 use zcluster::gateway;
 use zcluster::layout::CurveKeys;
@@ -65,8 +65,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     {
         let stop = Arc::clone(&stop);
         let layout = args.layout.clone();
-        let server = daemon::Server { layout, node: None, name: CurveKeys::BROKER.into() };
-        let reloader = daemon::Reloader::start(server, access, engine.on_reload())?;
+        let server = Some(CurveKeys::BROKER.into());
+        let source = AccessSource { layout, node: None, server };
+        let reloader = daemon::Reloader::start(source, access, engine.on_reload())?;
         daemon::on_signals(move |signal| match signal {
             Signal::Stop => stop.ask(),
             Signal::Hangup => reloader.ask(),

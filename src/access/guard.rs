@@ -47,6 +47,9 @@ impl fmt::Display for Denial {
     }
 }
 
+/// Bytes of the longest id and topic that are remembered. Longer ones are nobody's.
+const MAX_REMEMBERED: usize = 256;
+
 /// Holds what a connection says against the rules. Made for many questions: what was allowed last
 /// is remembered.
 #[derive(Clone, Debug)]
@@ -101,7 +104,7 @@ impl Guard {
         let to_process = below(&self.access.topics.nodeid_prefix, topic).is_some();
         let is_greeting = match membership_event(format, payload, to_process) {
             None => false,
-            Some(event) if self.access.is_per_node => self.check_membership(event)?,
+            Some(event) if self.access.is_per_node => self.check_membership(event, id)?,
             Some(event) => event.is_ok_and(|event| read_hello(&event).is_some()),
         };
         if (self.has_spoken && self.topic == topic) || (to_process && is_greeting) {
@@ -110,8 +113,10 @@ impl Guard {
         if !matches(self.rules.publish.as_deref(), topic) {
             return Err(Denial::Publish);
         }
-        self.has_spoken = true;
-        topic.clone_into(&mut self.topic);
+        self.has_spoken = topic.len() <= MAX_REMEMBERED;
+        if self.has_spoken {
+            topic.clone_into(&mut self.topic);
+        }
         Ok(())
     }
 
@@ -169,20 +174,27 @@ impl Guard {
             self.rules = rules.cloned().unwrap_or_default();
             self.has_spoken = false;
         }
-        id.clone_into(&mut self.id);
+        self.id.clear();
+        if id.len() <= MAX_REMEMBERED {
+            self.id.extend_from_slice(id);
+        }
         Ok(())
     }
 
     /// Events that say who takes part: greetings everybody may send, under its own name; whether it
     /// is one. The others nobody may: Zeek raises them itself, and would believe them.
-    fn check_membership(&self, event: Result<Event, EventDecodeError>) -> Result<bool, Denial> {
+    fn check_membership(
+        &self,
+        event: Result<Event, EventDecodeError>,
+        under: &[u8],
+    ) -> Result<bool, Denial> {
         // What we cannot read somebody else perhaps can.
         let event = event.map_err(|_| Denial::Impersonation)?;
         if RAISED_LOCALLY.iter().any(|name| event.name == *name) {
             return Err(Denial::Impersonation);
         }
         let Some((_, name, id)) = read_hello(&event) else { return Ok(false) };
-        let own = self.access.owner(&self.id).map(|own| own.as_bytes());
+        let own = self.access.owner(under).map(|own| own.as_bytes());
         let is_own = own == Some(name) && self.access.owner(id).map(|id| id.as_bytes()) == own;
         if is_own { Ok(true) } else { Err(Denial::Impersonation) }
     }

@@ -1,22 +1,26 @@
-//! Files of keys: one key a line, 40 characters of Z85; lines that begin with `#`, as no key does, are comments. The first key is the one in use, further ones are old or coming.
+//! Files of keys: one key a line, 40 characters of Z85; lines that begin with `#`, as no key
+//! does, are comments. The first key is the one in use, further ones are old or coming.
 //!
 //! `NAME.secret` holds secret keys and is refused when others may read it; `NAME.pub` holds public
 //! ones and is refused when everybody may write to it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
+use crate::atomic_file;
 use crate::wire::zmtp::{BadKey, KeyPair, PublicKey, SecretKey};
 
 /// Bytes of the largest file that is read.
 const MAX_SIZE: u64 = 64 << 10;
 /// Keys in a file: each secret one costs every client that connects some time.
 pub const MAX_KEYS: usize = 8;
+/// Bytes of a secret key in its file, with the comment above it; at most.
+const LINES_OF_SECRET: usize = 128;
 
 /// What is wrong with a file of keys.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,14 @@ pub enum KeyFileError {
     /// It cannot be read.
     #[error("cannot read the key file {}: {source}", path.display())]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It cannot be changed.
+    #[error("cannot change the key file {}: {source}", path.display())]
+    Write {
         /// The file.
         path: PathBuf,
         /// What the system says.
@@ -102,17 +114,31 @@ pub fn read_public_keys(path: &Path) -> Result<Vec<PublicKey>, KeyFileError> {
     keys(path, &text)
 }
 
-/// Writes a new file of secret keys, which only its owner can read.
+/// Writes a new file of a secret key, which only its owner can read.
 ///
 /// # Errors
 /// When it exists or cannot be written.
 pub fn write_secret_key(path: &Path, key: &SecretKey) -> io::Result<()> {
-    let public = key.public_key();
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(format!("# Secret. Its public key is {public}\n").as_bytes())?;
-    file.write_all(key.expose_text().as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()
+    atomic_file::create(path, 0o600, secret_text(&[key]).as_bytes())
+}
+
+/// Writes a file of secret keys, in the place of one that may be there.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn replace_secret_keys(path: &Path, keys: &[KeyPair]) -> io::Result<()> {
+    let keys: Vec<_> = keys.iter().map(KeyPair::secret).collect();
+    atomic_file::replace(path, 0o600, secret_text(&keys).as_bytes())
+}
+
+fn secret_text(keys: &[&SecretKey]) -> Zeroizing<String> {
+    // Room for all of it: growing would leave copies of secrets behind.
+    let mut text = Zeroizing::new(String::with_capacity(keys.len() * LINES_OF_SECRET));
+    for key in keys {
+        let comment = format!("# Secret. Its public key is {}\n", key.public_key());
+        text.extend([comment.as_str(), &key.expose_text(), "\n"]);
+    }
+    text
 }
 
 /// Writes a file of public keys, in the place of one that may be there.
@@ -124,13 +150,29 @@ pub fn write_public_keys(path: &Path, keys: &[PublicKey]) -> io::Result<()> {
     for key in keys {
         text.extend([&key.to_string(), "\n"]);
     }
-    // Never half of it: servers may read it at any time.
-    let new = path.with_extension("pub.new");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o644).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
+    atomic_file::replace(path, 0o644, text.as_bytes())
+}
+
+/// Takes a key out of a file of public keys; the file goes with the last of them. Whether the key
+/// was there.
+///
+/// # Errors
+/// When the file cannot be read or written, or holds something else.
+pub fn remove_public_key(path: &Path, key: &PublicKey) -> Result<bool, KeyFileError> {
+    let keys = read_public_keys(path)?;
+    if !keys.contains(key) {
+        return Ok(false);
+    }
+    let written = if keys.iter().all(|other| other == key) {
+        atomic_file::remove(path)
+    } else {
+        // Comments stay: they may say whose the other keys are.
+        let text = read(path, 0, "", ("", ""))?;
+        let lines = text.lines().filter(|line| line.trim().parse() != Ok(*key));
+        let rest: String = lines.flat_map(|line| [line, "\n"]).collect();
+        atomic_file::replace(path, 0o644, rest.as_bytes())
+    };
+    written.map(|()| true).map_err(|source| KeyFileError::Write { path: path.into(), source })
 }
 
 /// Reads a file that has none of the permissions in `mask`.
@@ -202,7 +244,29 @@ mod tests {
             write_public_keys(&public, keys).unwrap();
             assert_eq!(read_public_keys(&public).unwrap(), keys);
         }
+
+        let pairs = [KeyPair::generate(), pair];
+        replace_secret_keys(&secret, &pairs).unwrap();
+        assert_eq!(secret.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let read: Vec<_> =
+            read_secret_keys(&secret).unwrap().iter().map(|pair| *pair.public()).collect();
+        assert_eq!(read, pairs.map(|pair| *pair.public()));
         assert!(read_public_keys(&dir.path().join("b.pub")).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn a_key_that_is_removed_leaves_the_rest_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = public_path(dir.path(), "a");
+        let [one, other, stranger] = [(); 3].map(|()| *KeyPair::generate().public());
+        fs::write(&path, format!("# one\n{one}\n\n# other\n  {other}\n{one}\n")).unwrap();
+        assert!(!remove_public_key(&path, &stranger).unwrap());
+        assert!(remove_public_key(&path, &one).unwrap());
+        let rest = format!("# one\n\n# other\n  {other}\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), rest);
+        assert!(remove_public_key(&path, &other).unwrap());
+        assert!(!path.exists());
+        assert!(remove_public_key(&path, &other).unwrap_err().is_not_found());
     }
 
     #[test]

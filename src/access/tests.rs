@@ -176,6 +176,19 @@ fn a_node_may_do_what_is_said_of_it_or_of_its_type() {
 }
 
 #[test]
+fn nothing_long_is_remembered() {
+    let access = access(LAYOUT);
+    let mut a = guard(&access, "a");
+    let id = [b"zeromq_a_h_1_N0", &[b'x'; 1000][..]].concat();
+    let topic = [b"zeek.", &[b'x'; 1000][..]].concat();
+    for _ in 0..2 {
+        assert_eq!(a.check_event(&topic, &id, b"broker-bin-v1", b""), Ok(()));
+        assert_eq!(a.check_event(b"other", &id, b"broker-bin-v1", b""), Err(Denial::Publish));
+    }
+    assert!(!format!("{a:?}").contains("xxxxxxxx"));
+}
+
+#[test]
 fn without_keys_of_their_own_nodes_are_who_they_say() {
     let access = access(&LAYOUT.replace("mode = \"per-node\"", ""));
     let mut guard = Guard::new(Arc::clone(&access), Identity::Unproven);

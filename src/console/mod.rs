@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select};
 
-use crate::daemon::{self, Failure, Signal};
+use crate::daemon::{self, AccessSource, Failure, Reloader, Signal};
 use crate::exit::ExitCode;
 use crate::gateway::Health;
 use crate::layout::NodeType;
@@ -57,10 +57,12 @@ const MIN_PATIENCE: Duration = Duration::from_millis(500);
 /// How often each kind of trouble is told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Runs a node until SIGTERM or SIGINT, or the end of the input with `--publish-only`.
+/// Runs a node until SIGTERM or SIGINT, or the end of the input with `--publish-only`. SIGHUP loads the
+/// rules of the layout again.
 ///
 /// # Errors
-/// A bad layout (78), an address that is taken (69), nobody who reads the output (74).
+/// A bad layout, or keys that are missing or wrong (78), an address that is taken (69), nobody who
+/// reads the output (74).
 pub fn run(args: &Args) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
     let (name, own) = loaded.local_node()?;
@@ -79,7 +81,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let http = daemon::serve_metrics(&layout, &name, &telemetry, Health::ok)?;
 
-    let signals = stop_signals()?;
+    let (layout, node_name) = (args.layout.clone(), args.node.clone());
+    let source = AccessSource { layout, node: node_name, server: None };
+    let reloader = Reloader::start(source, Arc::clone(node.access()), || {})?;
+    let signals = stop_signals(reloader)?;
     let mut ready = daemon::ready_members(&node);
     if let Some(http) = &http {
         ready.insert("metrics".into(), http.local_addr().to_string().into());
@@ -104,12 +109,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     outcome
 }
 
-fn stop_signals() -> Result<Receiver<()>, Failure> {
+fn stop_signals(reloader: Reloader) -> Result<Receiver<()>, Failure> {
     let (stop, signals) = bounded(1);
-    daemon::on_signals(move |signal| {
-        if signal == Signal::Stop {
+    daemon::on_signals(move |signal| match signal {
+        Signal::Stop => {
             let _ = stop.try_send(());
         }
+        Signal::Hangup => reloader.ask(),
     })?;
     Ok(signals)
 }

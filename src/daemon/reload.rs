@@ -1,4 +1,4 @@
-//! [`Reloader`]: takes in other keys and rules while a process with servers runs (SIGHUP).
+//! [`Reloader`]: takes in other keys and rules while a process runs (SIGHUP).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 
 use super::{Failure, load_layout};
-use crate::access::{AccessCell, server_access};
+use crate::access::{Access, AccessCell, server_access};
 use crate::exit::ExitCode;
 
 /// Reads the layout and the keys again when asked to, on a thread of its own: neither signals nor
@@ -16,15 +16,16 @@ pub struct Reloader {
     asked: SyncSender<()>,
 }
 
-/// Whose keys and rules they are, and where they come from.
+/// Where keys and rules come from, and whose they are.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub struct AccessSource {
     /// The file of the layout.
     pub layout: PathBuf,
     /// The node, as for [`load_layout`].
     pub node: Option<String>,
-    /// The name under which it has keys, as for [`server_access`].
-    pub name: String,
+    /// The name under which it has keys as a server, as for [`server_access`]; `None` for a process
+    /// that only connects, which goes by rules alone.
+    pub server: Option<String>,
 }
 
 impl Reloader {
@@ -34,7 +35,7 @@ impl Reloader {
     /// # Errors
     /// When the system refuses the thread.
     pub fn start(
-        server: Server,
+        source: AccessSource,
         cell: Arc<AccessCell>,
         tell: impl Fn() + Send + 'static,
     ) -> Result<Self, Failure> {
@@ -42,7 +43,7 @@ impl Reloader {
         let (asked, requests) = mpsc::sync_channel(1);
         let body = move || {
             for () in requests {
-                match server.reload(&cell) {
+                match source.reload(&cell) {
                     Ok(line) => {
                         tell();
                         log::info!("{line}");
@@ -67,11 +68,14 @@ impl Reloader {
     }
 }
 
-impl Server {
+impl AccessSource {
     /// Replaces what is in the cell. Returns what to say of it.
     fn reload(&self, cell: &AccessCell) -> Result<String, Failure> {
         let layout = load_layout(&self.layout, self.node.as_deref())?.layout;
-        let access = server_access(&layout, &self.name)?;
+        let access = match &self.server {
+            Some(name) => server_access(&layout, name)?,
+            None => Access::of_client(&layout),
+        };
         let is_encrypted = access.server_keys().is_some();
         if cell.load().server_keys().is_some() != is_encrypted {
             return Err(Failure::config(
@@ -81,12 +85,13 @@ impl Server {
         let rules =
             if layout.has_rules() { "there are rules for nodes" } else { "no rules for nodes" };
         let keys = match (is_encrypted, access.admitted_keys()) {
-            (false, _) => "nothing is encrypted".into(),
-            (true, 1) => "1 key may connect".into(),
-            (true, count) => format!("{count} keys may connect"),
+            _ if self.server.is_none() => String::new(),
+            (false, _) => "nothing is encrypted, ".into(),
+            (true, 1) => "1 key may connect, ".into(),
+            (true, count) => format!("{count} keys may connect, "),
         };
         cell.replace(access);
-        Ok(format!("keys and rules loaded again: {keys}, {rules}"))
+        Ok(format!("keys and rules loaded again: {keys}{rules}"))
     }
 }
 
@@ -95,7 +100,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::access::Access;
     use crate::wire::zmtp::{KeyPair, PublicKey};
 
     const NODES: &str = "[nodes.logger-1]\nnode_type = \"logger\"\nip = \"127.0.0.1\"\nport = 1\n";
@@ -117,7 +121,8 @@ mod tests {
         fs::write(&path, layout(&keys, first.public())).unwrap();
         let access = |path| server_access(&load_layout(path, None).unwrap().layout, "logger-1");
         let cell = AccessCell::new(access(&path).unwrap());
-        let server = Server { layout: path.clone(), node: None, name: "logger-1".into() };
+        let server =
+            AccessSource { layout: path.clone(), node: None, server: Some("logger-1".into()) };
         let reload = || server.reload(&cell).is_ok();
         let admits = |keys: &KeyPair| cell.load().admit(keys.public()).is_some();
 
@@ -145,7 +150,8 @@ mod tests {
         let path = dir.path().join("layout.toml");
         let cell = AccessCell::new(Access::default());
         fs::write(&path, NODES).unwrap();
-        let server = Server { layout: path.clone(), node: None, name: "logger-1".into() };
+        let server =
+            AccessSource { layout: path.clone(), node: None, server: Some("logger-1".into()) };
         assert!(server.reload(&cell).is_ok());
         fs::write(&path, layout(&KeyPair::generate(), KeyPair::generate().public())).unwrap();
         let error = server.reload(&cell).unwrap_err();

@@ -23,10 +23,11 @@ table! {
         /// Who has keys.
         mode: CurveMode = CurveMode::Shared,
         /// Mode `per-node`: the directory of public keys, `NAME.pub` for the node `NAME`; whose
-        /// key is there may come in.
+        /// key is there may come in. Found from where the layout file is.
         authorized_keys_dir: PathBuf = "keys/authorized".into(),
         /// Mode `per-node`: the directory of the secret keys of this host's processes,
-        /// `NAME.secret`, which nobody else may be able to read.
+        /// `NAME.secret`, which nobody else may be able to read. Found from where the layout file
+        /// is.
         secret_keys_dir: PathBuf = "keys/secret".into(),
         /// Mode `per-node`: the public key of the central broker, unless it is in the directory.
         broker_publickey: Option<PublicKey> = None,

@@ -1,10 +1,12 @@
 //! [`Diagnostic`]: what is wrong in a file, where, and how it is shown to people.
 //!
 //! Readers collect diagnostics in a [`Reporter`], so that all errors of a file are told at once.
-//! Lines that hold secrets are never shown beyond their `=`.
+//! Lines that hold secrets are never shown beyond the name of the option and its `=`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
+
+use super::secret::{Secret, key_in};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +110,7 @@ pub(super) struct Span {
 #[derive(Debug)]
 struct Source {
     file: String,
-    text: String,
+    text: Secret,
     lines: Vec<usize>,
 }
 
@@ -117,7 +119,8 @@ struct Source {
 pub(super) struct Reporter {
     sources: Vec<Source>,
     found: Vec<(Span, Severity, String)>,
-    secret_lines: Vec<(usize, usize)>,
+    /// Source and line, and how many bytes of it stand before the secret.
+    secret_lines: Vec<((usize, usize), usize)>,
     failed: bool,
     dropped: usize,
 }
@@ -127,7 +130,7 @@ impl Reporter {
     pub(super) fn add_source(&mut self, file: &str, text: &str) -> usize {
         let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(starts).collect();
-        self.sources.push(Source { file: file.into(), text: text.into(), lines });
+        self.sources.push(Source { file: file.into(), text: Secret::new(text), lines });
         self.sources.len() - 1
     }
 
@@ -152,11 +155,12 @@ impl Reporter {
         self.report(Severity::Note, span, message);
     }
 
-    /// Never shows the lines of that place.
+    /// Never shows what stands there, nor what follows in its last line.
     pub(super) fn keep_secret(&mut self, span: Span) {
-        let (first, _) = self.line_start(span.source, span.start);
+        let (first, start) = self.line_start(span.source, span.start);
         let (last, _) = self.line_start(span.source, span.end);
-        self.secret_lines.extend((first..=last).map(|line| (span.source, line)));
+        self.secret_lines.push(((span.source, first), span.start - start));
+        self.secret_lines.extend((first + 1..=last).map(|line| ((span.source, line), 0)));
     }
 
     pub(super) fn has_errors(&self) -> bool {
@@ -212,7 +216,7 @@ impl Reporter {
     /// The line of a place, without its end, and the byte it starts at.
     fn line_text(&self, span: Span) -> (&str, usize) {
         let (_, start) = self.line_start(span.source, span.start);
-        let text = self.sources.get(span.source).map_or("", |source| &source.text);
+        let text = self.sources.get(span.source).map_or("", |source| source.text.expose());
         let rest = text.get(start..).unwrap_or_default();
         (rest.lines().next().unwrap_or_default(), start)
     }
@@ -221,14 +225,10 @@ impl Reporter {
     /// the key away, so anything that looks like a key ends at its `=`.
     fn visible(&self, span: Span) -> usize {
         let (line, _) = self.line_text(span);
-        if self.secret_lines.contains(&(span.source, self.line_start(span.source, span.start).0)) {
-            return 0;
-        }
-        let lower = line.to_ascii_lowercase();
-        match line.find('=') {
-            Some(at) if lower.contains("curve") || lower.contains("secret") => at + 1,
-            _ => line.len(),
-        }
+        let number = self.line_start(span.source, span.start).0;
+        let of_line = self.secret_lines.iter().filter(|(at, _)| *at == (span.source, number));
+        let before_secrets = of_line.map(|(_, bytes)| *bytes).min().unwrap_or(line.len());
+        before_secrets.min(before_key(line))
     }
 
     fn diagnostic(
@@ -257,6 +257,25 @@ impl Reporter {
             source_column: skipped + 1,
             message,
         }
+    }
+}
+
+/// The bytes of a line that may be shown, as far as it tells: those before anything that looks like
+/// a key; and if there is the name of one, up to it and its `=`, or to another `=` before it.
+fn before_key(line: &str) -> usize {
+    key_in(line).unwrap_or(line.len()).min(before_value_of_key(line))
+}
+
+fn before_value_of_key(line: &str) -> usize {
+    let lower = line.to_ascii_lowercase();
+    let names = ["curve", "secret", "publickey"].into_iter().filter_map(|name| lower.find(name));
+    let Some(name) = names.min() else { return line.len() };
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+    let end = name + lower.bytes().skip(name).take_while(is_word).count();
+    match line.find('=') {
+        // Digits of Z85 have `=`, too: it is an assignment only where no value stands before it.
+        Some(at) if at < end || line[end..at].trim().is_empty() => at + 1,
+        _ => end,
     }
 }
 
@@ -328,7 +347,16 @@ mod tests {
 
     #[test]
     fn secrets_and_escapes_stay_hidden() {
-        assert!(!show("curve_sever_secret = \"hunter2\"", 0, 5).contains("hunter2"));
+        for (line, shown) in [
+            ("curve_sever_secret = \"hunter2\"", "curve_sever_secret ="),
+            ("curve_sever_secret \"hunter=2\"", "curve_sever_secret"),
+            ("Secret:hunter=2", "Secret"),
+            ("a = { b = \"hunter2\" } # a secret", "a ="),
+            ("é = 2", "é = 2"),
+            ("\"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\"", "\""),
+        ] {
+            assert_eq!(show(line, 0, 1), format!("f:1:1: bad\n1 | {shown}\n  | ^"));
+        }
         assert!(!show("a = \"\u{1b}[2J\"", 0, 1).contains('\u{1b}'));
     }
 }

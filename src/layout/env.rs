@@ -67,6 +67,15 @@ pub enum EnvironmentError {
         /// An option that is set.
         option: &'static str,
     },
+    /// The environment has the keys that all nodes share, the file wants keys per node.
+    #[error(
+        "CURVE keys that all nodes share are set in the environment ({variable}), but the layout \
+         file has `mode = \"per-node\"` in [curve]; expected one of them only"
+    )]
+    CurvePerNode {
+        /// A variable that is set.
+        variable: String,
+    },
     /// The keys of the environment enable neither clients nor servers (WIRE.md §7.1).
     #[error(
         "the CURVE keys of the environment do not suffice: clients need \
@@ -200,6 +209,10 @@ impl Layout {
     fn apply_curve(&mut self, environment: &Environment) -> Result<(), EnvironmentError> {
         let given = environment.curve_keys();
         let Some((name, _)) = given.iter().find(|(_, key)| !key.is_empty()) else { return Ok(()) };
+        let variable = || format!("{PREFIX}{}", name.to_ascii_uppercase());
+        if self.has_keys_per_node() {
+            return Err(EnvironmentError::CurvePerNode { variable: variable() });
+        }
         let mut zeromq = self.zeromq.clone();
         let keys = [
             &mut zeromq.curve_server_publickey,
@@ -209,8 +222,7 @@ impl Layout {
         ];
         for (key, (option, value)) in keys.into_iter().zip(given) {
             if !key.is_empty() {
-                let variable = format!("{PREFIX}{}", name.to_ascii_uppercase());
-                return Err(EnvironmentError::CurveTwice { variable, option });
+                return Err(EnvironmentError::CurveTwice { variable: variable(), option });
             }
             key.clone_from(value);
         }
@@ -225,7 +237,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{Node, WebSocket};
+    use crate::layout::{CurveMode, Node, WebSocket};
 
     // The public test keys of the ZeroMQ documentation.
     const KEY: &str = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
@@ -338,5 +350,17 @@ mod tests {
         assert!(layout.zeromq.curve_server() && !layout.zeromq.curve_client());
         let error = apply(&mut layout, &[(&public, KEY)]).unwrap_err();
         assert!(matches!(error, EnvironmentError::CurveTwice { .. }));
+        assert!(!format!("{error} {error:?} {layout:?}").contains(KEY));
+
+        let mut layout = Layout::default();
+        layout.curve.mode = CurveMode::PerNode;
+        let error = apply(&mut layout, &[(&secret, KEY), (&public, KEY)]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "CURVE keys that all nodes share are set in the environment ({secret}), but the \
+                 layout file has `mode = \"per-node\"` in [curve]; expected one of them only"
+            )
+        );
     }
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use zeroize::Zeroizing;
+
 use super::diagnostic::{Diagnostic, LayoutErrors};
 use super::env::{Environment, EnvironmentError};
 use super::{Layout, Node};
@@ -69,7 +71,8 @@ impl LoadError {
     }
 }
 
-/// Reads the layout file at `path` and applies the environment, which `lookup` answers for.
+/// Reads the layout file at `path`, finds the directories of keys that it names from where it is, and
+/// applies the environment, which `lookup` answers for.
 ///
 /// A `--node` of the command line is passed as the answer to `CLUSTER_NODE`:
 ///
@@ -92,8 +95,14 @@ pub fn load(
 ) -> Result<Loaded, LoadError> {
     let path = path.as_ref().to_owned();
     let text = fs::read_to_string(&path)
+        .map(Zeroizing::new)
         .map_err(|source| LoadError::Read { path: path.clone(), source })?;
     let (mut layout, warnings) = Layout::from_toml(&text, &path.display().to_string())?;
+    // Processes of one host have one layout, but each may have a working directory of its own.
+    let beside = path.parent().unwrap_or(Path::new(""));
+    for dir in [&mut layout.curve.authorized_keys_dir, &mut layout.curve.secret_keys_dir] {
+        *dir = beside.join(&*dir);
+    }
     let environment = Environment::read(lookup)?;
     layout.apply_environment(&environment)?;
     Ok(Loaded { layout, warnings, environment, path })
@@ -141,6 +150,18 @@ mod tests {
         let text = error.to_string();
         assert!(text.starts_with("cannot read the layout file /nonexistent/layout.toml: "));
         assert_eq!((text.lines().count(), error.exit_code()), (1, ExitCode::Io));
+    }
+
+    #[test]
+    fn keys_are_found_from_where_the_layout_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l.toml");
+        let node = "[nodes.m]\nnode_type = \"manager\"\nip = \"::1\"\n";
+        let curve = "[curve]\nmode = \"per-node\"\nauthorized_keys_dir = \"/etc/keys\"\n";
+        fs::write(&path, format!("{curve}{node}")).unwrap();
+        let curve = load(&path, |_| None).unwrap().layout.curve;
+        assert_eq!(curve.authorized_keys_dir, Path::new("/etc/keys"));
+        assert_eq!(curve.secret_keys_dir, dir.path().join("keys/secret"));
     }
 
     #[test]

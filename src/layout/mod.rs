@@ -37,7 +37,7 @@ pub use log::{
 pub use options::{Cluster, EventSerializer, LogHwmAction, Telemetry, WebSocket, ZeroMq};
 pub use proxy::{Proxy, ProxyEngine, TopicOptions, WhenFull};
 pub use secret::Secret;
-pub use toml_print::to_toml;
+pub use toml_print::{to_toml, to_toml_with_secrets};
 
 use crate::wire::zmtp::PublicKey;
 

@@ -4,6 +4,9 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+/// Characters of a key that has lost some of its 40.
+const MOST_OF_A_KEY: usize = 32;
+
 /// A secret text, wiped when it is dropped; empty means unset. [`fmt::Debug`] and [`fmt::Display`]
 /// show only whether it is set, so that it survives a careless `{layout:?}`.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -24,6 +27,20 @@ impl Secret {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Where something begins in a text that may be a key, whatever its place: a run of Z85 as long as
+/// most of one, and no path, topic or name.
+pub(super) fn key_in(text: &str) -> Option<usize> {
+    let is_digit = |c: char| c.is_ascii_alphanumeric() || ".-:+=^!/*?&<>()[]{}@%$#".contains(c);
+    let is_rare = |c: char| is_digit(c) && !c.is_ascii_alphanumeric() && !".-:/".contains(c);
+    let mut start = 0;
+    text.split_inclusive(|c| !is_digit(c)).find_map(|run| {
+        let at = start;
+        start += run.len();
+        let length = run.bytes().take_while(|byte| is_digit(char::from(*byte))).count();
+        (length >= MOST_OF_A_KEY && run.contains(is_rare)).then_some(at)
+    })
 }
 
 impl fmt::Debug for Secret {
@@ -47,5 +64,22 @@ mod tests {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret} {secret:?}"), "<secret> <secret>");
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn keys_are_known_by_their_looks() {
+        let key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7";
+        for (text, at) in [
+            (key.to_owned(), Some(0)),
+            (format!("a = \"{key}\""), Some(5)),
+            (format!("é,'{}", &key[5..]), Some(4)),
+            (key[..31].into(), None),
+            ("/a/rather/long/path/to/some/directory/of/logs".into(), None),
+            ("zeek.cluster.nodeid.zeromq_worker-1_host_1_N0.".into(), None),
+            ("[$node_type=Cluster::WORKER,$ip=10.0.0.1,$p=27760/tcp]".into(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(key_in(&text), at, "{text}");
+        }
     }
 }

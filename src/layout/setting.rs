@@ -15,7 +15,7 @@ use super::log::{
 };
 use super::options::{EventSerializer, LogHwmAction};
 use super::proxy::{ProxyEngine, WhenFull};
-use super::secret::Secret;
+use super::secret::{Secret, key_in};
 use super::{NodeType, options};
 use crate::wire::zmtp::PublicKey;
 
@@ -43,6 +43,7 @@ impl fmt::Display for Raw<'_> {
             Raw::Bool(value) => write!(f, "`{value}`"),
             Raw::Integer(value) => write!(f, "`{value}`"),
             Raw::Float(value) => write!(f, "`{value}`"),
+            Raw::Text(text) if key_in(text).is_some() => f.write_str("what looks like a key"),
             // What a person typed may be long or a whole file by a missing quote.
             Raw::Text(text) if text.chars().count() > 60 => {
                 write!(f, "text of {} characters", text.chars().count())
@@ -387,6 +388,8 @@ impl Scalar for Secret {
 }
 
 impl Scalar for PublicKey {
+    /// What is no public key may well be a secret one, or most of it.
+    const SECRET: bool = true;
     const EMPTY_IS_UNSET: bool = true;
 
     fn expected() -> String {
@@ -405,6 +408,8 @@ impl Scalar for PublicKey {
 
 /// One key, or a list of them.
 impl Scalar for Vec<PublicKey> {
+    const SECRET: bool = true;
+
     fn expected() -> String {
         "a public key of CURVE, 40 characters of Z85, or a list of them".into()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 
+mod curve;
 mod log;
 mod proxy;
 

@@ -4,40 +4,64 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use zeroize::Zeroizing;
+
 use super::options::Table;
 use super::setting::toml_key;
 use super::{Layout, Node, NodeType, WebSocket};
 
-/// Writes a layout file, CURVE keys included: keep the text as safe as the keys.
+/// Writes a layout file. In the place of secret keys it has comments that name them.
 pub fn to_toml(layout: &Layout) -> String {
     let mut out = String::new();
+    print(&mut out, layout, false);
+    out
+}
+
+/// Writes a layout file, secret keys included: keep the text as safe as the keys.
+pub fn to_toml_with_secrets(layout: &Layout) -> Zeroizing<String> {
+    // Comments are longer than keys: it never grows, which would leave copies behind.
+    let mut out = Zeroizing::new(String::with_capacity(to_toml(layout).len()));
+    print(&mut out, layout, true);
+    out
+}
+
+/// `name = value`, or what stands in the place of a secret.
+type Line = Zeroizing<String>;
+
+fn line(name: &str, value: &str) -> Line {
+    // At its full length at once, as it may be a secret.
+    let mut line = Zeroizing::new(String::with_capacity(name.len() + 3 + value.len()));
+    line.extend([name, " = ", value]);
+    line
+}
+
+fn print(out: &mut String, layout: &Layout, secrets: bool) {
     let derived = layout.cluster.manager_is_logger == layout.default_manager_is_logger();
     let mut cluster = layout.cluster.clone();
     cluster.manager_is_logger = false;
-    let mut lines = changed(&cluster);
+    let mut lines = changed(&cluster, secrets);
     if !derived {
-        lines.push(("manager_is_logger", layout.cluster.manager_is_logger.to_string()));
+        let value = layout.cluster.manager_is_logger.to_string();
+        lines.push(line("manager_is_logger", &value));
     }
-    section(&mut out, "[cluster]", "", &lines);
+    section(out, "[cluster]", "", &lines);
 
     section(
-        &mut out,
+        out,
         "[zeromq]",
         "The options of Zeek's ZeroMQ backend, under the same names.",
-        &changed(&layout.zeromq),
+        &changed(&layout.zeromq, secrets),
     );
-    section(&mut out, "[curve]", "", &changed(&layout.curve));
+    section(out, "[curve]", "", &changed(&layout.curve, secrets));
     for (name, allow) in &layout.allow {
-        section(&mut out, &format!("[allow.{name}]"), "", &changed(allow));
+        section(out, &format!("[allow.{name}]"), "", &changed(allow, secrets));
     }
-    let lines = changed(&layout.proxy);
-    section(&mut out, "[proxy]", "The central broker.", &lines);
-    named_sections(&mut out, "proxy.topic", &layout.proxy.topic);
-    let lines = changed(&layout.log);
-    section(&mut out, "[log]", "", &lines);
-    named_sections(&mut out, "log.path", &layout.log.path);
-    let lines = changed(&layout.telemetry);
-    section(&mut out, "[telemetry]", "", &lines);
+    let lines = changed(&layout.proxy, secrets);
+    section(out, "[proxy]", "The central broker.", &lines);
+    named_sections(out, "proxy.topic", &layout.proxy.topic);
+    section(out, "[log]", "", &changed(&layout.log, secrets));
+    named_sections(out, "log.path", &layout.log.path);
+    section(out, "[telemetry]", "", &changed(&layout.telemetry, secrets));
 
     // As zeekctl orders them; within a type by name.
     for node_type in [
@@ -50,21 +74,20 @@ pub fn to_toml(layout: &Layout) -> String {
     ] {
         for (name, node) in layout.nodes_of_type(node_type) {
             let title = format!("[nodes.{}]", toml_key(name));
-            section(&mut out, &title, "", &node_lines(node));
+            section(out, &title, "", &node_lines(node));
             let title = format!("[nodes.{}.allow]", toml_key(name));
-            section(&mut out, &title, "", &changed(&node.allow));
+            section(out, &title, "", &changed(&node.allow, secrets));
         }
     }
-    out
 }
 
-fn node_lines(node: &Node) -> Vec<(&'static str, String)> {
+fn node_lines(node: &Node) -> Vec<Line> {
     let mut lines: Vec<_> = node
         .clone()
         .options()
         .into_iter()
         .filter(|(name, _)| *name != "curve_publickey" || !node.curve_publickey.is_empty())
-        .filter_map(|(name, value)| Some((name, value.to_toml()?)))
+        .filter_map(|(name, value)| Some(line(name, &value.to_toml()?)))
         .collect();
     if let Some(websocket) = &node.websocket {
         let mut websocket = websocket.clone();
@@ -80,26 +103,38 @@ fn node_lines(node: &Node) -> Vec<(&'static str, String)> {
             })
             .filter_map(|((name, value), _)| Some(format!("{name} = {}", value.to_toml()?)))
             .collect();
-        lines.push(("websocket", format!("{{ {} }}", members.join(", "))));
+        lines.push(line("websocket", &format!("{{ {} }}", members.join(", "))));
     }
     lines
 }
 
-/// The options that differ from their defaults, as TOML.
-fn changed<T: Table + Clone + Default>(table: &T) -> Vec<(&'static str, String)> {
+/// The options that differ from their defaults.
+fn changed<T: Table + Clone + Default>(table: &T, secrets: bool) -> Vec<Line> {
     let (mut table, mut defaults) = (table.clone(), T::default());
-    table
-        .options()
-        .into_iter()
-        .zip(defaults.options())
+    let lines = table.options().into_iter().zip(defaults.options());
+    lines
         .filter_map(|((name, value), (_, default))| {
-            let text = value.to_toml()?;
-            (Some(&text) != default.to_toml().as_ref()).then_some((name, text))
+            let text = Zeroizing::new(value.to_toml()?);
+            if Some(&*text) == default.to_toml().as_ref() {
+                None
+            } else if secrets || !is_secret_key(name) {
+                Some(line(name, &text))
+            } else {
+                Some(Zeroizing::new(format!(
+                    "# {name}: a secret, not printed; set it by hand, or print it with `--secrets`"
+                )))
+            }
         })
         .collect()
 }
 
-fn section(out: &mut String, title: &str, comment: &str, lines: &[(&'static str, String)]) {
+/// Whether the option holds a secret. Public keys go without saying so in messages, but are needed
+/// where they are printed.
+fn is_secret_key(name: &str) -> bool {
+    name.ends_with("_secretkey")
+}
+
+fn section(out: &mut String, title: &str, comment: &str, lines: &[Line]) {
     if lines.is_empty() {
         return;
     }
@@ -121,12 +156,12 @@ fn named_sections<T: Table + Clone + Default>(
 ) {
     for (name, options) in tables {
         let _ = write!(out, "\n[{title}.{}]\n", toml_key(name));
-        assignments(out, &changed(options));
+        assignments(out, &changed(options, false));
     }
 }
 
-fn assignments(out: &mut String, lines: &[(&'static str, String)]) {
-    for (name, value) in lines {
-        let _ = writeln!(out, "{name} = {value}");
+fn assignments(out: &mut String, lines: &[Line]) {
+    for line in lines {
+        out.extend([line.as_str(), "\n"]);
     }
 }

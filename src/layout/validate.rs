@@ -1,6 +1,6 @@
 //! Whether the parts of a [`Layout`] fit together: ranges, references between nodes, endpoints and
-//! ports. The same rules hold for every format a layout is read from. Those of `[log]` are in [`log`], those
-//! of `[proxy]` in [`proxy`].
+//! ports. The same rules hold for every format a layout is read from. Those of keys are in
+//! [`curve`], those of `[log]` in [`log`], those of `[proxy]` in [`proxy`].
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::diagnostic::{Places, Reporter, Span};
 use super::endpoint::Endpoint;
-use super::{Host, Layout, Node, NodeType, Secret};
-use crate::wire::zmtp::PublicKey;
+use super::{Host, Layout, Node, NodeType};
 
+mod curve;
 mod log;
 mod proxy;
 
+pub(super) use curve::is_curve_key;
 pub(super) use log::is_extension;
 
 /// Reports what is wrong or unwise in `layout`; `places` says where it stands.
@@ -50,6 +51,7 @@ fn option_name(path: &[&str]) -> String {
     match path {
         ["log", "path", name, key] => format!("`{key}` of the path `{name}`"),
         ["proxy", "topic", prefix, key] => format!("`{key}` of the topics {prefix:?}"),
+        ["nodes", name, key] => format!("`{key}` of `{name}`"),
         [.., key] => format!("`{key}`"),
         [] => String::new(),
     }
@@ -371,33 +373,6 @@ impl Check<'_> {
         }
     }
 
-    /// Half a set of keys would leave a cluster open that its operator takes for encrypted.
-    fn curve(&mut self) {
-        let zeromq = &self.layout.zeromq;
-        let keys = [
-            ("curve_server_publickey", &zeromq.curve_server_publickey),
-            ("curve_server_secretkey", &zeromq.curve_server_secretkey),
-            ("curve_client_publickey", &zeromq.curve_client_publickey),
-            ("curve_client_secretkey", &zeromq.curve_client_secretkey),
-        ];
-        for (name, key) in keys {
-            if !key.is_empty() && !is_curve_key(key) {
-                let message = format!(
-                    "`{name}`: found {} characters, expected a key of 40 characters of Z85",
-                    key.expose().chars().count()
-                );
-                self.error(&["zeromq", name], message);
-            }
-        }
-        let Some((set, _)) = keys.iter().find(|(_, key)| !key.is_empty()) else { return };
-        if !zeromq.curve_client() && !zeromq.curve_server() {
-            let message = "CURVE stays off: clients need `curve_server_publickey`, \
-                           `curve_client_publickey` and `curve_client_secretkey`, servers \
-                           `curve_server_secretkey` and `curve_client_publickey`";
-            self.error(&["zeromq", set], message);
-        }
-    }
-
     /// No two sockets may listen at one port of one address.
     fn ports(&mut self) {
         let mut taken: Vec<Listener<'_>> = Vec::new();
@@ -414,11 +389,6 @@ impl Check<'_> {
             }
         }
     }
-}
-
-/// Whether it is the Z85 text of 32 bytes: 8 groups of 5 digits of base 85, each below 2^32.
-pub(super) fn is_curve_key(key: &Secret) -> bool {
-    key.expose().parse::<PublicKey>().is_ok()
 }
 
 /// A socket that listens.

@@ -32,6 +32,7 @@ pub struct Builder {
     name: String,
     telemetry: Option<Telemetry>,
     local_logs: Option<LocalLogs>,
+    access: Option<Arc<AccessCell>>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -42,7 +43,7 @@ impl std::fmt::Debug for Builder {
 
 impl Builder {
     pub(super) fn new(layout: Arc<Layout>, name: String) -> Self {
-        Builder { layout, name, telemetry: None, local_logs: None }
+        Builder { layout, name, telemetry: None, local_logs: None, access: None }
     }
 
     /// Counts into these metrics instead of new ones.
@@ -61,6 +62,14 @@ impl Builder {
         self
     }
 
+    /// Holds received events against these rules, which somebody else keeps up to date, instead of
+    /// its own: for a process with servers.
+    #[must_use]
+    pub fn access(mut self, access: Arc<AccessCell>) -> Self {
+        self.access = Some(access);
+        self
+    }
+
     /// Opens the sockets, starts the I/O thread and begins to greet. Does not wait for the broker
     /// or for any other node.
     ///
@@ -68,13 +77,14 @@ impl Builder {
     /// When the layout has no such node, its keys are missing or wrong, an endpoint is malformed, or
     /// the system refuses.
     pub fn start(self) -> Result<(Node, Notifications), NodeError> {
-        let Builder { layout, name, telemetry, local_logs } = self;
+        let Builder { layout, name, telemetry, local_logs, access } = self;
         let Some(own) = layout.node(&name) else {
             let known: Vec<&str> = layout.nodes.keys().map(String::as_str).collect();
             return Err(NodeError::UnknownNode { name, known: known.join(", ") });
         };
         let keys = access::client_keys(&layout, &name)?;
-        let access = Arc::new(AccessCell::new(Access::of_client(&layout)));
+        let access =
+            access.unwrap_or_else(|| Arc::new(AccessCell::new(Access::of_client(&layout))));
         let options = &layout.zeromq;
         let label = &layout.telemetry.metrics_endpoint_label;
         let telemetry = telemetry.unwrap_or_else(|| Telemetry::new(&name, label));

@@ -72,34 +72,11 @@ pub fn libzmq_version() -> (i32, i32, i32) {
     zmq::version()
 }
 
-/// Whether libzmq was built with CURVE encryption.
-pub fn has_curve() -> bool {
-    zmq::has("curve").unwrap_or(false)
-}
-
-/// A new CURVE key pair, both keys as Z85 text of 40 characters: (public, secret).
-///
-/// # Errors
-/// When libzmq was built without CURVE.
-pub fn generate_curve_keypair() -> Result<(String, String), TransportError> {
-    let make = || {
-        let pair = zmq::CurveKeyPair::new()?;
-        // 32 bytes always divide by 4, the only thing Z85 asks for.
-        let text = |key: &[u8]| zmq::z85_encode(key).map_err(|_| zmq::Error::EINVAL);
-        Ok((text(&pair.public_key)?, text(&pair.secret_key)?))
-    };
-    make().map_err(|error| TransportError::new("make a CURVE key pair", error))
-}
-
 #[cfg(test)]
 mod tests {
     #[test]
     fn libzmq_is_the_vendored_one_with_curve() {
         assert_eq!(super::libzmq_version(), (4, 3, 5));
-        assert!(super::has_curve());
         assert_eq!(zmq::has("curve"), Some(true));
-        let (public, secret) = super::generate_curve_keypair().unwrap();
-        assert_eq!((public.len(), secret.len()), (40, 40));
-        assert_ne!(public, secret);
     }
 }

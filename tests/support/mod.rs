@@ -6,6 +6,7 @@
 //!   [`peers`]: publishers and subscribers of either sort.
 //! - [`bus`]: a broker with peers that behave; [`load`]: publishers of numbered events, and
 //!   subscribers that account for them.
+//! - [`watched`]: sockets of libzmq, encrypted or not, and what happens to their connections.
 //! - [`keys`]: keys for whole clusters; [`curve`]: peers that encrypt byte by byte; [`relay`]: what
 //!   somebody on the network sees.
 //! - [`producer`]: a node in the test itself that writes numbered records.
@@ -23,6 +24,7 @@ pub mod producer;
 pub mod raw;
 pub mod relay;
 pub mod small_disk;
+pub mod watched;
 pub mod zmtp;
 
 use std::collections::BTreeMap;
@@ -338,6 +340,14 @@ impl Process {
     pub fn wait_stderr(&self, text: &str) {
         wait_for(&format!("{text:?} on stderr of {}", self.name), || {
             self.stderr().contains(text).then_some(())
+        });
+    }
+
+    /// Waits for a line on standard error that has all these parts.
+    pub fn wait_stderr_line(&self, parts: &[&str]) {
+        wait_for(&format!("a line with {parts:?}"), || {
+            let stderr = self.stderr();
+            stderr.lines().any(|line| parts.iter().all(|part| line.contains(part))).then_some(())
         });
     }
 

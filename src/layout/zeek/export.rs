@@ -93,15 +93,12 @@ fn options(out: &mut String, layout: &Layout) {
     zeromq.connect_xsub_endpoint = layout.connect_xsub_endpoint();
     defaults.connect_xpub_endpoint.clone_from(&defaults.listen_xsub_endpoint);
     defaults.connect_xsub_endpoint.clone_from(&defaults.listen_xpub_endpoint);
-    let mut keys = false;
     for ((name, value), (_, default)) in zeromq.options().into_iter().zip(defaults.options()) {
-        let Some(text) = value.to_zeek() else { continue };
-        if ZeroMq::OWN.contains(&name) || Some(&text) == default.to_zeek().as_ref() {
+        if ZeroMq::OWN.contains(&name) || value.is_secret() {
             continue;
         }
-        if value.is_secret() {
-            keys = true;
-        } else {
+        let Some(text) = value.to_zeek() else { continue };
+        if Some(&text) != default.to_zeek().as_ref() {
             lines.push(format!("redef {ZEROMQ}{name} = {text};"));
         }
     }
@@ -130,7 +127,12 @@ fn options(out: &mut String, layout: &Layout) {
     for line in lines {
         let _ = writeln!(out, "{line}");
     }
-    if keys {
+    if layout.has_keys_per_node() {
+        out.push_str(
+            "# Each node has CURVE keys of its own. Set them in its environment, which\n\
+             # `zcluster keys zeek NAME` prints.\n",
+        );
+    } else if layout.zeromq.has_curve_keys() {
         out.push_str(
             "# The CURVE keys are left out of this file. Set all of them in the environment:\n\
              # ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_{SERVER,CLIENT}_{PUBLICKEY,SECRETKEY}.\n",

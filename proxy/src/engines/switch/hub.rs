@@ -173,7 +173,9 @@ impl Hub {
         let is_allowed = |text: &[u8]| guard.check_subscription(text).is_ok();
         let (lost, ended) = directory.subscriptions.withdraw(peer.id, is_allowed);
         let mut saying = Saying::default();
-        ended.iter().for_each(|text| saying.say(false, text));
+        for text in &ended {
+            saying.say(false, text);
+        }
         self.generation.fetch_add(1, Ordering::Release);
         self.tell_all(&directory, &saying, owed, from, pool);
         lost

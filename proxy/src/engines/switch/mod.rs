@@ -17,7 +17,7 @@
 //! - `run`, `bytes`, `outbox`: events under way, and the memory they are in; pure.
 //! - `peer`: what all threads know of a connection, and its books.
 //! - `hub`: what threads share; `router`: what each remembers of it.
-//! - `connection`, `held`, `sorting`, `delivery`, `shard`: one thread and its connections.
+//! - `connection`, `held`, `sorting`, `refusals`, `delivery`, `shard`: one thread and its connections.
 //! - `settings`: the options.
 //! - here: starting, watching, stopping.
 
@@ -28,6 +28,7 @@ mod held;
 mod hub;
 mod outbox;
 mod peer;
+mod refusals;
 mod router;
 mod run;
 mod settings;

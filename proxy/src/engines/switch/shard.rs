@@ -14,7 +14,7 @@ use zcluster::access::{Access, Guard, Identity};
 use zcluster::net::{Event, Listener, Poller, Scratch, Stream};
 use zcluster::rate_limit::KeyedRateLimit;
 use zcluster::telemetry::{CutOff, EventDrop, LabelValue, ProxySocket};
-use zcluster::wire::zmtp::put_ping;
+use zcluster::wire::zmtp::{ZmtpError, put_ping};
 
 use super::bytes::Pool;
 use super::connection::{Attention, Connection, Gone};
@@ -74,7 +74,7 @@ pub(super) struct Shard {
     next_tick: Instant,
     /// Nobody is found late before.
     lenient_until: Instant,
-    /// By kind and host.
+    /// By kind, and by node or else host.
     warnings: KeyedRateLimit<(&'static str, String)>,
     now: Instant,
     is_ending: bool,
@@ -421,7 +421,10 @@ impl Shard {
 
     fn tell_end(&mut self, connection: &Connection, gone: &Gone) {
         let peer = &connection.peer;
-        let who = peer.lock().books.who();
+        let (who, proven) = {
+            let books = &peer.lock().books;
+            (books.who(), books.is_proven().then(|| books.label().to_owned()))
+        };
         let metrics = &self.hub.metrics;
         if !connection.is_open() {
             metrics.handshakes_failed[peer.socket].inc();
@@ -434,9 +437,15 @@ impl Shard {
             return;
         };
         metrics.cut_off[peer.socket][reason].inc();
+        // Libzmq gives up at once after some of them, so each cause is told for itself.
+        let kind = match gone {
+            Gone::Protocol(ZmtpError::Undecryptable(command)) => command,
+            _ => reason.as_str(),
+        };
         // Without the port, which is another each time.
-        let host = peer.address.rsplit_once(':').map_or(&*peer.address, |(host, _)| host);
-        if let Some(more) = self.warnings.check(&(reason.as_str(), host.to_owned()), self.now) {
+        let host = || peer.address.rsplit_once(':').map_or(&*peer.address, |(host, _)| host);
+        let whom = proven.unwrap_or_else(|| host().to_owned());
+        if let Some(more) = self.warnings.check(&(kind, whom), self.now) {
             log::warn!("cut off {who}: {why} ({more} more like this)");
         }
     }

@@ -6,9 +6,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bstr::BStr;
-use zcluster::access::{Access, Denial, Guard, Identity};
-use zcluster::telemetry::{ProxySocket, Refusal};
+use zcluster::access::{Access, Guard, Identity};
+use zcluster::telemetry::ProxySocket;
 use zcluster::wire::EventFormat;
 use zcluster::wire::zmtp::{
     Command, Item, Message, MessageReader, Open, Opening, Step, ZmtpError, put_frame, put_pong,
@@ -17,9 +16,9 @@ use zcluster::wire::zmtp::{
 use super::bytes::Chunk;
 use super::connection::{Connection, Gone, State};
 use super::delivery::Delivery;
+use super::refusals::{Fault, Refusals};
 use super::router::Route;
 use super::run::Run;
-use super::subscriptions::Refused;
 
 /// Answers that may wait for a peer that does not read; those to further PINGs are left out.
 const MAX_ANSWERS: usize = 64 << 10;
@@ -297,81 +296,6 @@ fn advance(
         Step::Open(open) => Some(open),
     };
     Ok((consumed, open))
-}
-
-/// Bytes told of a topic or an id.
-const TOLD: usize = 128;
-
-/// Why something is not passed on.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error("a message of {0} frames, expected 4")]
-    FrameCount(usize),
-    #[error("{0}")]
-    MalformedEvent(String),
-    #[error("a message from a subscriber, which goes nowhere")]
-    UserMessage,
-    #[error(transparent)]
-    Subscription(Refused),
-    /// `what`: the topic and the id, for people.
-    #[error("{denial} ({what})")]
-    Denied { denial: Denial, what: String },
-}
-
-/// What a denial counts as.
-fn refusal_of(denial: Denial) -> Refusal {
-    match denial {
-        Denial::Impersonation => Refusal::Impersonation,
-        Denial::Subscribe => Refusal::SubscribeDenied,
-        // Logs do not come here.
-        Denial::Publish | Denial::Logs => Refusal::PublishDenied,
-    }
-}
-
-impl Fault {
-    fn refusal(&self) -> Refusal {
-        match self {
-            Fault::FrameCount(_) => Refusal::FrameCount,
-            Fault::MalformedEvent(_) => Refusal::MalformedEvent,
-            Fault::UserMessage => Refusal::UserMessage,
-            Fault::Subscription(why) => why.refusal(),
-            Fault::Denied { denial, .. } => refusal_of(*denial),
-        }
-    }
-}
-
-/// What of a chunk was not passed on. Counted once a chunk: who sends nothing else must not cost
-/// the others more than who sends events.
-#[derive(Default)]
-struct Refusals(Vec<(Fault, u64)>);
-
-impl Refusals {
-    fn add(&mut self, fault: Fault) {
-        self.add_as(fault.refusal(), || fault);
-    }
-
-    /// `text`: the topic or prefix; `id`: of the sender of an event.
-    fn deny(&mut self, denial: Denial, text: &[u8], id: Option<&[u8]>) {
-        let short = |text: &[u8]| format!("{:?}", BStr::new(&text[..text.len().min(TOLD)]));
-        self.add_as(refusal_of(denial), || {
-            let id = id.map_or_else(String::new, |id| format!(", sender {}", short(id)));
-            Fault::Denied { denial, what: format!("{}{id}", short(text)) }
-        });
-    }
-
-    /// The first of its kind is what is told.
-    fn add_as(&mut self, refusal: Refusal, fault: impl FnOnce() -> Fault) {
-        match self.0.iter_mut().find(|(first, _)| first.refusal() == refusal) {
-            Some((_, count)) => *count += 1,
-            None => self.0.push((fault(), 1)),
-        }
-    }
-
-    fn tell(self, connection: &Connection) {
-        for (fault, count) in self.0 {
-            connection.peer.lock().books.refuse(fault.refusal(), count, &fault);
-        }
-    }
 }
 
 /// Whether a payload is a well-formed event of its format.

@@ -1,0 +1,305 @@
+//! A key pair for each node, in files where `[curve]` of the layout says.
+//!
+//! Secret keys are never printed, and never lost: those that are there are kept, and a rotation puts
+//! the new one above them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use zcluster::access::key_file::{
+    MAX_KEYS, replace_secret_keys, write_public_keys, write_secret_key,
+};
+use zcluster::daemon::Failure;
+use zcluster::layout::{CurveKeys, Layout, ProxyEngine};
+use zcluster::wire::zmtp::{KeyPair, PublicKey};
+
+use crate::keys::holder::{Holder, Kind, load, wrong_file};
+use crate::output::{cannot, print};
+
+/// The arguments of `zcluster keygen` for keys of each node.
+#[derive(Debug, clap::Args)]
+pub(super) struct PerNodeArgs {
+    /// A key pair for each node of the layout and for the central broker.
+    #[arg(long, conflicts_with_all = ["prefix", "json", "zeek", "out"])]
+    per_node: bool,
+    /// The layout of the cluster.
+    #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml", requires = "per_node")]
+    layout: PathBuf,
+    /// For this node only, or the `broker`, or `servers`. May be given several times.
+    #[arg(long = "node", value_name = "NAME", requires = "per_node")]
+    nodes: Vec<String>,
+    /// Also the common key of all servers, by which nodes of Zeek know them.
+    #[arg(long, requires = "per_node")]
+    servers: bool,
+    /// A new key where there is one; the old one stays valid until it is revoked.
+    #[arg(long, requires = "nodes")]
+    replace: bool,
+}
+
+impl PerNodeArgs {
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.per_node
+    }
+}
+
+pub(super) fn run(args: &PerNodeArgs) -> Result<(), Failure> {
+    let layout = load(&args.layout)?;
+    let mut report = String::new();
+    let made = make_all(args, &layout, &mut report);
+    // What was written is told, also where something then failed.
+    print(&report)?;
+    made
+}
+
+fn make_all(args: &PerNodeArgs, layout: &Layout, report: &mut String) -> Result<(), Failure> {
+    let mut holders: Vec<Holder<'_>> = Vec::new();
+    if args.nodes.is_empty() {
+        holders.push(Holder::broker(layout));
+        holders.extend(Holder::nodes(layout));
+    }
+    let common = args.servers.then_some(CurveKeys::SERVERS);
+    for name in args.nodes.iter().map(String::as_str).chain(common) {
+        if !holders.iter().any(|holder| holder.name == name) {
+            holders.push(Holder::find(layout, &args.layout, name)?);
+        }
+    }
+    make_directories(layout)?;
+    let (mut new, mut failed) = (Vec::new(), None);
+    for holder in &holders {
+        let outcome = match make(holder, args.replace) {
+            Ok(outcome) => outcome,
+            Err(failure) => {
+                failed = Some(failure);
+                break;
+            }
+        };
+        tell(report, holder, &outcome);
+        if matches!(outcome, Outcome::Made | Outcome::Replaced { .. }) {
+            new.push((holder, outcome));
+        }
+    }
+    if !new.is_empty() {
+        where_to(report, layout, new.iter().map(|(holder, _)| *holder));
+    }
+    for (holder, outcome) in &new {
+        if let Outcome::Replaced { old, has_old_secret } = outcome {
+            next_steps(report, layout, holder, old, *has_old_secret);
+        }
+    }
+    how_to_use(report, layout, &args.layout);
+    failed.map_or(Ok(()), Err)
+}
+
+/// Who keeps secret keys keeps their directory to himself.
+fn make_directories(layout: &Layout) -> Result<(), Failure> {
+    let (public, secret) = (&layout.curve.authorized_keys_dir, &layout.curve.secret_keys_dir);
+    fs::create_dir_all(public).map_err(|error| cannot("make", public, &error))?;
+    let parent = secret.parent().unwrap_or(Path::new(""));
+    let made = fs::create_dir_all(parent).and_then(|()| {
+        match DirBuilder::new().mode(0o700).create(secret) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && secret.is_dir() => Ok(()),
+            made => made,
+        }
+    });
+    made.map_err(|error| cannot("make", secret, &error))
+}
+
+/// What became of a holder's keys.
+enum Outcome {
+    Made,
+    /// Beside old ones.
+    Replaced {
+        old: Vec<PublicKey>,
+        /// Whether the old secret key is in the file, too.
+        has_old_secret: bool,
+    },
+    Kept,
+    /// The file of its public key was gone.
+    Completed,
+    /// The key that it uses is not one that others know.
+    Unknown,
+    /// Its secret key is on another host.
+    Elsewhere,
+}
+
+fn make(holder: &Holder<'_>, replace: bool) -> Result<Outcome, Failure> {
+    let secret = holder.secret().map_err(wrong_file)?;
+    let in_file = holder.in_file().map_err(wrong_file)?;
+    let write_public = |keys: &[PublicKey]| {
+        write_public_keys(&holder.public, keys)
+            .map_err(|error| cannot("write", &holder.public, &error))
+    };
+    match (secret, in_file) {
+        (Some(pairs), in_file) if !replace => {
+            let current = *pairs[0].public();
+            match in_file {
+                _ if holder.in_layout.contains(&current) => Ok(Outcome::Kept),
+                Some(known) if known.contains(&current) => Ok(Outcome::Kept),
+                Some(_) => Ok(Outcome::Unknown),
+                None => write_public(&[current]).map(|()| Outcome::Completed),
+            }
+        }
+        (None, in_file) if !replace && (in_file.is_some() || !holder.in_layout.is_empty()) => {
+            Ok(Outcome::Elsewhere)
+        }
+        (None, None) if holder.in_layout.is_empty() => {
+            let new = KeyPair::generate();
+            write_secret_key(&holder.secret, new.secret())
+                .map_err(|error| cannot("create", &holder.secret, &error))?;
+            write_public(&[*new.public()]).map(|()| Outcome::Made)
+        }
+        (pairs, in_file) => {
+            let old = old_keys(holder, pairs.as_deref(), in_file);
+            let mut pairs = pairs.unwrap_or_default();
+            let has_old_secret = pairs.iter().any(|pair| old.contains(pair.public()));
+            if old.len().max(pairs.len()) >= MAX_KEYS {
+                let name = holder.name;
+                let message =
+                    format!("{name} has {MAX_KEYS} keys; expected fewer: revoke old ones");
+                return Err(Failure::config(message));
+            }
+            pairs.insert(0, KeyPair::generate());
+            replace_secret_keys(&holder.secret, &pairs)
+                .map_err(|error| cannot("write", &holder.secret, &error))?;
+            write_public(&[&[*pairs[0].public()], &old[..]].concat())?;
+            Ok(Outcome::Replaced { old, has_old_secret })
+        }
+    }
+}
+
+/// The public keys that stay valid beside a new one.
+fn old_keys(
+    holder: &Holder<'_>,
+    pairs: Option<&[KeyPair]>,
+    in_file: Option<Vec<PublicKey>>,
+) -> Vec<PublicKey> {
+    match in_file {
+        Some(keys) => keys,
+        None if !holder.in_layout.is_empty() => holder.in_layout.clone(),
+        None => pairs.unwrap_or_default().iter().map(|pair| *pair.public()).collect(),
+    }
+}
+
+fn tell(report: &mut String, holder: &Holder<'_>, outcome: &Outcome) {
+    let (public, secret) = (holder.public.display(), holder.secret.display());
+    // Writing to a string cannot fail.
+    let _ = write!(report, "{}: ", holder.name);
+    let _ = match outcome {
+        Outcome::Made => writeln!(report, "made {secret} and {public}"),
+        Outcome::Replaced { .. } => {
+            writeln!(report, "made a new key in {secret}; {public} has it and the old one")
+        }
+        Outcome::Kept => writeln!(report, "kept {secret}"),
+        Outcome::Completed => {
+            writeln!(report, "kept {secret}; {public} was missing, so it is written again from it")
+        }
+        Outcome::Unknown => writeln!(
+            report,
+            "kept {secret}, but {public} has other keys than the one in use: others refuse it"
+        ),
+        Outcome::Elsewhere => writeln!(
+            report,
+            "has a public key already, with its secret key on another host: made nothing; \
+             --replace makes a new one"
+        ),
+    };
+}
+
+fn where_to<'a>(
+    report: &mut String,
+    layout: &Layout,
+    holders: impl Iterator<Item = &'a Holder<'a>>,
+) {
+    let mut by_host: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for holder in holders {
+        let host = match (holder.kind, layout.node(holder.name)) {
+            (Kind::Node { .. }, Some(node)) => node.ip.to_string(),
+            (Kind::Servers, _) => "the hosts of the central broker and the loggers".into(),
+            _ => "the host of the central broker".into(),
+        };
+        by_host.entry(host).or_default().push(holder.secret.display().to_string());
+    }
+    let public = layout.curve.authorized_keys_dir.display();
+    let _ = write!(report, "\nWhat goes where:\n  all hosts: {public}\n");
+    for (host, files) in by_host {
+        let _ = writeln!(report, "  {host}: {}", files.join(", "));
+    }
+    report.push_str(
+        "Each .secret goes to its own host only, with mode 0600 and owned by the user that runs its\n\
+         process; remove it from here if its host is another.\n",
+    );
+}
+
+/// How a key is changed without an outage: who is asked must know a key before who asks uses it.
+fn next_steps(
+    report: &mut String,
+    layout: &Layout,
+    holder: &Holder<'_>,
+    old: &[PublicKey],
+    has_old_secret: bool,
+) {
+    let (name, public, secret) = (holder.name, holder.public.display(), holder.secret.display());
+    let steps: [String; 3] = match holder.kind {
+        Kind::Node { receives_logs: false, .. } => [
+            format!(
+                "copy {public} to all hosts; SIGHUP to the central broker and the loggers, which \
+                 then accept both keys"
+            ),
+            format!("copy {secret} to its host; restart {name}"),
+            String::new(),
+        ],
+        Kind::Node { .. } | Kind::Broker => [
+            format!("copy {secret} to its host; SIGHUP to {name}, which then answers to both keys"),
+            format!("copy {public} to all hosts; SIGHUP to the central broker and the loggers"),
+            format!("restart {name} and the nodes, one after the other"),
+        ],
+        Kind::Servers => [
+            format!(
+                "copy {secret} to the hosts of the central broker and the loggers; SIGHUP to all \
+                 of them, which then answer to both keys"
+            ),
+            format!("copy {public} to all hosts"),
+            "give the nodes of Zeek what `zcluster keys zeek` prints, and restart them".into(),
+        ],
+    };
+    let _ = writeln!(report, "\nThe old key of {name} is valid until it is revoked. Next:");
+    let revoke = old.iter().map(|key| format!("zcluster keys revoke {name} --key='{key}'"));
+    let steps = steps.into_iter().filter(|step| !step.is_empty()).chain(revoke);
+    for (number, step) in steps.enumerate() {
+        let _ = writeln!(report, "  {}. {step}", number + 1);
+    }
+    if holder.kind.is_server() && !has_old_secret {
+        let _ = writeln!(
+            report,
+            "The old secret key is not on this host: append it to {secret}, or {name} is lost to \
+             others until they restart."
+        );
+    }
+    let is_forwarder = matches!(holder.kind, Kind::Broker | Kind::Servers);
+    if is_forwarder && layout.proxy.engine == ProxyEngine::Zmq {
+        report.push_str(
+            "With `engine = \"zmq\"` the central broker answers to its first key only, from its next \
+             start on.\n",
+        );
+    }
+}
+
+/// What the layout still lacks for these keys to count.
+fn how_to_use(report: &mut String, layout: &Layout, path: &Path) {
+    if layout.has_keys_per_node() {
+        return;
+    }
+    let path = path.display();
+    let _ = write!(
+        report,
+        "\nThese keys have no effect yet. On all hosts, add to {path}:\n\n  [curve]\n  \
+         mode = \"per-node\"\n"
+    );
+    if layout.zeromq.has_curve_keys() {
+        report.push_str("\nand remove the `curve_` options of [zeromq] from it.\n");
+    }
+}

@@ -1,0 +1,203 @@
+//! `zcluster keys list`: who has which key, and where.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use zcluster::daemon::Failure;
+use zcluster::exit::ExitCode;
+use zcluster::layout::Layout;
+use zcluster::wire::zmtp::PublicKey;
+
+use super::holder::{Holder, Kind, load};
+use crate::output::{cannot, print};
+
+/// What is printed as JSON.
+#[derive(Debug, Serialize)]
+struct List {
+    /// The broker, all servers, and the nodes.
+    keys: Vec<Row>,
+    /// What is wrong, or unwise.
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    r#type: String,
+    public_keys: Vec<Key>,
+    secret_key: Secret,
+}
+
+#[derive(Debug, Serialize)]
+struct Key {
+    key: String,
+    /// The layout, or a file.
+    r#where: Vec<String>,
+}
+
+/// Whether the secret key is on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Secret {
+    Here,
+    Elsewhere,
+    Refused,
+}
+
+pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
+    let layout = load(path)?;
+    let list = list(&layout)?;
+    if json {
+        let text = serde_json::to_string(&list)
+            .map_err(|error| Failure::new(ExitCode::Software, format!("cannot print: {error}")))?;
+        return print(&format!("{text}\n"));
+    }
+    print(&table(&list.keys))?;
+    for warning in &list.warnings {
+        eprintln!("zcluster: warning: {warning}");
+    }
+    Ok(())
+}
+
+fn list(layout: &Layout) -> Result<List, Failure> {
+    let mut warnings = Vec::new();
+    if !layout.has_keys_per_node() {
+        warnings.push("these keys have no effect without `mode = \"per-node\"` in [curve]".into());
+    }
+    let mut owners: BTreeMap<PublicKey, &str> = BTreeMap::new();
+    let holders: Vec<Holder<'_>> = Holder::all(layout).collect();
+    let mut keys = Vec::new();
+    for holder in &holders {
+        let known = public_keys(holder, &mut warnings);
+        for (key, _) in &known {
+            let owner = *owners.entry(*key).or_insert(holder.name);
+            if owner != holder.name {
+                let name = holder.name;
+                warnings.push(format!("{owner} and {name} have the same public key {key}"));
+            }
+        }
+        keys.push(Row {
+            name: holder.name.into(),
+            r#type: holder.kind.to_string(),
+            secret_key: secret_key(holder, &known, &mut warnings),
+            public_keys: known
+                .into_iter()
+                .map(|(key, places)| Key { key: key.to_string(), r#where: places })
+                .collect(),
+        });
+    }
+    for file in strangers(&layout.curve.authorized_keys_dir, &holders)? {
+        warnings.push(format!("{} is of no node of the layout: it lets nobody in", file.display()));
+    }
+    Ok(List { keys, warnings })
+}
+
+/// Each once, with all places where it stands, in the order in which others look for them.
+fn public_keys(holder: &Holder<'_>, warnings: &mut Vec<String>) -> Vec<(PublicKey, Vec<String>)> {
+    let in_file = holder.in_file().unwrap_or_else(|error| {
+        warnings.push(error.to_string());
+        None
+    });
+    let in_layout = holder.in_layout.iter().map(|key| (*key, "layout".to_owned()));
+    let in_file = in_file.unwrap_or_default().into_iter();
+    let file = holder.public.display().to_string();
+    let mut all: Vec<(PublicKey, Vec<String>)> = Vec::new();
+    for (key, place) in in_layout.chain(in_file.map(|key| (key, file.clone()))) {
+        match all.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, places)) if places.contains(&place) => {}
+            Some((_, places)) => places.push(place),
+            None => all.push((key, vec![place])),
+        }
+    }
+    all
+}
+
+fn secret_key(
+    holder: &Holder<'_>,
+    known: &[(PublicKey, Vec<String>)],
+    warnings: &mut Vec<String>,
+) -> Secret {
+    match holder.secret() {
+        Ok(None) => Secret::Elsewhere,
+        Ok(Some(pairs)) => {
+            let current = pairs[0].public();
+            if !known.iter().any(|(key, _)| key == current) {
+                let (name, secret) = (holder.name, holder.secret.display());
+                warnings.push(format!("{current} of {secret} is no public key of {name}"));
+            }
+            Secret::Here
+        }
+        Err(error) => {
+            warnings.push(error.to_string());
+            Secret::Refused
+        }
+    }
+}
+
+/// Files of public keys that are nobody's.
+fn strangers(dir: &Path, holders: &[Holder<'_>]) -> Result<Vec<PathBuf>, Failure> {
+    let fail = |error| cannot("read", dir, &error);
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(fail)?,
+    };
+    let mut strangers = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(fail)?.path();
+        let is_key = path.extension().is_some_and(|extension| extension == "pub");
+        if is_key && holders.iter().all(|holder| holder.public != path) {
+            strangers.push(path);
+        }
+    }
+    strangers.sort();
+    Ok(strangers)
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut lines = vec![["NAME", "TYPE", "SECRET KEY", "PUBLIC KEY", "WHERE"].map(String::from)];
+    for row in rows {
+        let secret = match row.secret_key {
+            Secret::Here => "here",
+            Secret::Elsewhere => "-",
+            Secret::Refused => "refused",
+        };
+        let head = [&row.name, &row.r#type, secret].map(str::to_owned);
+        if row.public_keys.is_empty() {
+            let [name, kind, secret] = head;
+            lines.push([name, kind, secret, without_key(&row.r#type).into(), String::new()]);
+            continue;
+        }
+        for (number, key) in row.public_keys.iter().enumerate() {
+            let [name, kind, secret] = if number == 0 { head.clone() } else { Default::default() };
+            lines.push([name, kind, secret, key.key.clone(), key.r#where.join(", ")]);
+        }
+    }
+    let widths: [usize; 5] = std::array::from_fn(|column| {
+        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
+    });
+    let mut text = String::new();
+    for line in &lines {
+        let mut row = String::new();
+        for (cell, width) in line.iter().zip(widths) {
+            // Writing to a string cannot fail.
+            let _ = write!(row, "{cell:width$}  ");
+        }
+        text.extend([row.trim_end(), "\n"]);
+    }
+    text
+}
+
+/// What it means that somebody has none.
+fn without_key(kind: &str) -> &'static str {
+    if kind == Kind::Broker.to_string() {
+        "no key: nobody can connect"
+    } else if kind == Kind::Servers.to_string() {
+        "no key: Zeek cannot connect"
+    } else {
+        "no key: cannot connect"
+    }
+}

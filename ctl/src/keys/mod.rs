@@ -1,0 +1,71 @@
+//! `zcluster keys`: the keys of nodes, where each has its own.
+//!
+//! - `holder`: who may have keys, and where they are.
+//! - `list`, `revoke`, `zeek`: the subcommands.
+//! - `edit`: a layout file without some public keys.
+
+mod edit;
+pub(crate) mod holder;
+mod list;
+mod revoke;
+mod zeek;
+
+use std::path::PathBuf;
+
+use zcluster::exit::ExitCode;
+
+use crate::output::end;
+
+/// The subcommands of `zcluster keys`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Show who has which public key, where it stands, and whose secret key is on this host.
+    List {
+        /// The layout of the cluster.
+        #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
+        layout: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take the public key of a node away, from the directory of authorized keys and from the
+    /// layout file: it is then let in no more.
+    Revoke {
+        /// The node; or `broker`, or `servers`, which clients then trust no more.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// This public key only, such as the old one after a rotation.
+        #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+        key: Option<String>,
+        /// The layout of the cluster.
+        #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
+        layout: PathBuf,
+    },
+    /// Print the environment of a Zeek node that connects as that node, as lines for a shell. It
+    /// has the node's secret key in it.
+    Zeek {
+        /// The node.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Write to this file, with mode 0600, rather than to stdout. It must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Print it even where stdout is a terminal.
+        #[arg(long)]
+        show: bool,
+        /// The layout of the cluster.
+        #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
+        layout: PathBuf,
+    },
+}
+
+/// Does what the command says. A failure is told on stderr: a wrong layout or file of keys, an
+/// unknown node or key (78), text that is no key, or a secret meant for a terminal (64), a file
+/// that cannot be written (74).
+pub fn run(command: &Command) -> ExitCode {
+    end(match command {
+        Command::List { layout, json } => list::run(layout, *json),
+        Command::Revoke { name, key, layout } => revoke::run(name, key.as_deref(), layout),
+        Command::Zeek { name, out, show, layout } => zeek::run(name, out.as_deref(), *show, layout),
+    })
+}

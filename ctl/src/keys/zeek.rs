@@ -1,0 +1,77 @@
+//! `zcluster keys zeek`: a node's keys as the environment of a Zeek process (WIRE.md §7.1).
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use zcluster::daemon::Failure;
+use zcluster::exit::ExitCode;
+use zcluster::wire::zmtp::{KeyPair, PublicKey};
+use zeroize::Zeroizing;
+
+use super::holder::{Holder, Kind, load, wrong_file};
+use crate::output::{print_secret, write_secret};
+
+pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Result<(), Failure> {
+    let layout = load(path)?;
+    let holder = Holder::find(&layout, path, name)?;
+    if !matches!(holder.kind, Kind::Node { .. }) {
+        let message = format!("{name} is no node: expected one that Zeek runs");
+        return Err(Failure::new(ExitCode::Usage, message));
+    }
+    if out.is_none() && !show && io::stdout().is_terminal() {
+        let message = "this prints a secret key: give a file as --out, or say --show";
+        return Err(Failure::new(ExitCode::Usage, message));
+    }
+    let servers = Holder::servers(&layout);
+    let server = servers.in_file().map_err(wrong_file)?.ok_or_else(|| {
+        Failure::config(format!(
+            "there is no {}, the common key of all servers that Zeek needs: make one with \
+             `zcluster keygen --per-node --servers`",
+            servers.public.display()
+        ))
+    })?;
+    let pairs = holder.secret().map_err(wrong_file)?.ok_or_else(|| {
+        Failure::config(format!("{} is not on this host", holder.secret.display()))
+    })?;
+    check_is_known(&holder, &pairs[0])?;
+    if holder.kind.is_server() {
+        eprintln!(
+            "zcluster: warning: {name} receives logs, but a Zeek process lets in one key only, which \
+             all nodes would have to share: run zcluster-logger as {name}"
+        );
+    }
+    let text = environment(&server[0], &pairs[0]);
+    match out {
+        Some(path) => write_secret(path, &text),
+        None => print_secret(&text),
+    }
+}
+
+/// Servers let in who has a key that they know.
+fn check_is_known(holder: &Holder<'_>, pair: &KeyPair) -> Result<(), Failure> {
+    let mut known = holder.in_file().map_err(wrong_file)?.unwrap_or_default();
+    known.extend(&holder.in_layout);
+    if known.contains(pair.public()) {
+        return Ok(());
+    }
+    Err(Failure::config(format!(
+        "{} is no public key of {} in the layout or in {}: servers would refuse it",
+        pair.public(),
+        holder.name,
+        holder.public.display()
+    )))
+}
+
+/// Z85 has no quotes, so that keys stand between them as they are.
+fn environment(server: &PublicKey, client: &KeyPair) -> Zeroizing<String> {
+    // Room for all of it: growing would leave a copy of the secret behind.
+    let mut text = Zeroizing::new(String::with_capacity(1024));
+    for (name, key) in [
+        ("SERVER_PUBLICKEY", server.to_string().as_str()),
+        ("CLIENT_PUBLICKEY", &client.public().to_string()),
+        ("CLIENT_SECRETKEY", &client.secret().expose_text()),
+    ] {
+        text.extend(["export ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_", name, "='", key, "'\n"]);
+    }
+    text
+}

@@ -1,0 +1,83 @@
+//! [`Refusals`]: what a peer sent and was not passed on, and why.
+
+use bstr::BStr;
+use zcluster::access::Denial;
+use zcluster::telemetry::Refusal;
+
+use super::connection::Connection;
+use super::subscriptions::Refused;
+
+/// Bytes told of a topic or an id.
+const TOLD: usize = 128;
+
+/// Why something is not passed on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("a message of {0} frames, expected 4")]
+    FrameCount(usize),
+    #[error("{0}")]
+    MalformedEvent(String),
+    #[error("a message from a subscriber, which goes nowhere")]
+    UserMessage,
+    #[error(transparent)]
+    Subscription(Refused),
+    /// `what`: the topic and the id, for people.
+    #[error("{denial} ({what})")]
+    Denied { denial: Denial, what: String },
+}
+
+/// What a denial counts as.
+fn refusal_of(denial: Denial) -> Refusal {
+    match denial {
+        Denial::Impersonation => Refusal::Impersonation,
+        Denial::Subscribe => Refusal::SubscribeDenied,
+        // Logs do not come here.
+        Denial::Publish | Denial::Logs => Refusal::PublishDenied,
+    }
+}
+
+impl Fault {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Fault::FrameCount(_) => Refusal::FrameCount,
+            Fault::MalformedEvent(_) => Refusal::MalformedEvent,
+            Fault::UserMessage => Refusal::UserMessage,
+            Fault::Subscription(why) => why.refusal(),
+            Fault::Denied { denial, .. } => refusal_of(*denial),
+        }
+    }
+}
+
+/// What of a chunk was not passed on. Counted once a chunk: who sends nothing else must not cost
+/// the others more than who sends events.
+#[derive(Default)]
+pub(super) struct Refusals(Vec<(Fault, u64)>);
+
+impl Refusals {
+    pub(super) fn add(&mut self, fault: Fault) {
+        self.add_as(fault.refusal(), || fault);
+    }
+
+    /// `text`: the topic or prefix; `id`: of the sender of an event.
+    pub(super) fn deny(&mut self, denial: Denial, text: &[u8], id: Option<&[u8]>) {
+        let short = |text: &[u8]| format!("{:?}", BStr::new(&text[..text.len().min(TOLD)]));
+        self.add_as(refusal_of(denial), || {
+            let id = id.map_or_else(String::new, |id| format!(", sender {}", short(id)));
+            Fault::Denied { denial, what: format!("{}{id}", short(text)) }
+        });
+    }
+
+    /// The first of its kind is what is told.
+    fn add_as(&mut self, refusal: Refusal, fault: impl FnOnce() -> Fault) {
+        match self.0.iter_mut().find(|(first, _)| first.refusal() == refusal) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((fault(), 1)),
+        }
+    }
+
+    pub(super) fn tell(self, connection: &Connection) {
+        for (fault, count) in self.0 {
+            connection.peer.lock().books.refuse(fault.refusal(), count, &fault);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Small files that appear as a whole: written beside their place, synced, then moved there. A crash
+//! leaves the old file or the new one, and who reads meanwhile sees one of them.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, NamedTempFile};
+
+/// Writes a file that must not be there yet. `mode` is what it may have at most, as the umask may
+/// take some of it.
+///
+/// # Errors
+/// When it exists or cannot be written.
+pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let new = beside(path, mode, content)?;
+    new.persist_noclobber(path).map_err(|error| error.error)?;
+    sync_directory(path)
+}
+
+/// Writes a file in the place of one that may be there, whose permissions and owner it then takes
+/// over; else `mode` counts, as with [`create`]. Of a symbolic link, what it leads to is replaced.
+///
+/// # Errors
+/// When it cannot be written, or not be given to the owner of the old one.
+pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let (path, new) = match fs::canonicalize(path) {
+        Ok(path) => {
+            let old = path.metadata()?;
+            let new = beside(&path, 0o600, content)?;
+            let made = new.as_file().metadata()?;
+            // Daemons may run as another user than whoever changes their files.
+            if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
+                fchown(new.as_file(), Some(old.uid()), Some(old.gid()))?;
+            }
+            let permissions = Permissions::from_mode(old.permissions().mode() & 0o7777);
+            new.as_file().set_permissions(permissions)?;
+            (path, new)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (path.to_owned(), beside(path, mode, content)?)
+        }
+        Err(error) => return Err(error),
+    };
+    new.persist(&path).map_err(|error| error.error)?;
+    sync_directory(&path)
+}
+
+/// Removes a file for good.
+///
+/// # Errors
+/// When it is not there or cannot be removed.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    sync_directory(path)
+}
+
+/// The content under a name nobody looks at. The file goes when what is returned is dropped.
+fn beside(path: &Path, mode: u32, content: &[u8]) -> io::Result<NamedTempFile> {
+    let mut new = Builder::new()
+        .prefix(".zcluster-")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(directory(path))?;
+    new.write_all(content)?;
+    new.as_file().sync_all()?;
+    Ok(new)
+}
+
+/// A name is on the disk when its directory is.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory(path))?.sync_all()
+}
+
+fn directory(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_new_file_takes_nobodys_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        create(&path, 0o600, b"one").unwrap();
+        assert_eq!((fs::read(&path).unwrap().as_slice(), mode(&path)), (&b"one"[..], 0o600));
+        let error = create(&path, 0o600, b"two").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+        remove(&path).unwrap();
+        assert_eq!(remove(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_takes_a_place_keeps_its_permissions() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("a"), dir.path().join("link"));
+        replace(&path, 0o600, b"one").unwrap();
+        assert_eq!(mode(&path), 0o600);
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("a", &link).unwrap();
+        replace(&link, 0o600, b"two").unwrap();
+        assert_eq!((fs::read(&path).unwrap().as_slice(), mode(&path)), (&b"two"[..], 0o640));
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left beside it");
+    }
+}
