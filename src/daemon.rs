@@ -3,6 +3,7 @@
 //! Standard output carries JSON lines only, and the first is `{"ready":{…}}`; what people read
 //! goes to standard error (`RUST_LOG` says how much of it).
 
+mod lines;
 mod reload;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use signal_hook::iterator::Signals;
 
 pub use reload::{AccessSource, Reloader};
 
+use self::lines::SEVERAL_LINES;
 use crate::access::KeyError;
 use crate::exit::ExitCode;
 use crate::gateway::{self, Health, HttpServer};
@@ -98,14 +100,12 @@ pub fn main<Args: clap::Parser>(
             return if answer.use_stderr() { ExitCode::Usage } else { ExitCode::Ok }.into();
         }
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format_target(false)
-        .init();
+    lines::start();
     allow_many_files();
     match end_with_parent().and_then(|()| run(&args)) {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
-            log::error!("{}", failure.message);
+            log::error!(target: SEVERAL_LINES, "{}", failure.message);
             failure.code.into()
         }
     }
@@ -148,7 +148,7 @@ pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
         _ => env::var(variable).ok(),
     })?;
     for warning in &loaded.warnings {
-        log::warn!("{warning}");
+        log::warn!(target: SEVERAL_LINES, "{warning}");
     }
     if loaded.has_secrets() {
         warn_if_readable(path);

@@ -126,6 +126,28 @@ fn node_with(layout: &Path, name: &str) -> std::process::Command {
     command
 }
 
+/// A logger that goes by another layout than the rest, on a bus of its own.
+struct Lone {
+    _proxy: Process,
+    _logger: Process,
+}
+
+impl Lone {
+    fn start(cluster: &Cluster, change: impl Fn(String) -> String) -> Self {
+        let ports = [free_port(), free_port()];
+        let layout = other_layout(cluster, |text| {
+            let text =
+                text.replace(&format!(":{}\"", cluster.xpub_port), &format!(":{}\"", ports[0]));
+            change(text.replace(&format!(":{}\"", cluster.xsub_port), &format!(":{}\"", ports[1])))
+        });
+        let layout = layout.to_str().unwrap();
+        let proxy = Process::start("proxy", "zcluster-proxy", &["--layout", layout]);
+        let args = ["--layout", layout, "--node", "logger-1"];
+        let logger = Process::start("logger-1", "zcluster-logger", &args);
+        Lone { _proxy: proxy, _logger: logger }
+    }
+}
+
 /// A broker and two nodes that go on talking whatever the third does.
 fn wrong_keys_end_the_node_and_nobody_else(engine: Engine) {
     let keys = SharedKeys::new();
@@ -200,7 +222,7 @@ fn with_a_wrong_key_of_the_server_a_node_says_so_and_tries_again(engine: Engine)
 }
 
 #[test]
-fn a_logger_that_refuses_the_key_ends_the_node_too() {
+fn a_logger_whose_key_is_refused_ends_like_any_node() {
     let keys = SharedKeys::new();
     let other = SharedKeys::new();
     let cluster = Cluster::new(NODES, &keys.options());
@@ -212,6 +234,37 @@ fn a_logger_that_refuses_the_key_ends_the_node_too() {
     start.args(["--layout", layout.to_str().unwrap(), "--node", "logger-1"]);
     let ended = run_to_end(&mut start);
     assert_refused(&ended, &["the broker at tcp://127.0.0.1:", "does not accept the key"]);
+}
+
+/// Where keys are shared, a node whose key a logger refuses has the wrong one. With keys of their
+/// own the broker says so; a logger may be anybody's, and would end all nodes with a word.
+#[test]
+fn a_logger_that_refuses_a_node_ends_it_only_where_keys_are_shared() {
+    let keys = SharedKeys::new();
+    let cluster = Cluster::new(NODES, &keys.options());
+    let _proxy = cluster.proxy();
+    let lets_in = SharedKeys { client: SharedKeys::new().client, ..keys.clone() };
+    let _lone = Lone::start(&cluster, |text| text.replace(&keys.options(), &lets_in.options()));
+    let ended = run_to_end(&mut node_with(&cluster.layout, "worker-1"));
+    assert_refused(&ended, &["logger-1 at tcp://127.0.0.1:", "does not accept the key"]);
+
+    let cluster = Cluster::new(NODES, PER_NODE);
+    make_keys(cluster.dir.path(), &NAMES);
+    let _proxy = cluster.proxy();
+    let known = cluster.dir.path().join("known-to-logger");
+    std::fs::create_dir(&known).unwrap();
+    for name in NAMES.iter().filter(|name| **name != "worker-1") {
+        let from = public_path(&cluster.dir.path().join("keys"), name);
+        std::fs::copy(from, public_path(&known, name)).unwrap();
+    }
+    let authorized = |dir: &Path| format!("authorized_keys_dir = \"{}\"", dir.display());
+    let (old, new) = (authorized(&cluster.dir.path().join("keys")), authorized(&known));
+    let _lone = Lone::start(&cluster, |text| text.replace(&old, &new));
+    let mut manager = cluster.node("manager", &[]);
+    let mut worker = cluster.node("worker-1", &[]);
+    worker.wait_stderr_line(&["logger-1 at tcp://127.0.0.1:", "does not accept the key"]);
+    worker.wait_all_up(&["manager"]);
+    assert_talk(&mut worker, &mut manager, "still-here");
 }
 
 #[test]

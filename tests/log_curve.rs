@@ -478,6 +478,29 @@ fn a_logger_that_lacks_its_keys_does_not_start() {
 }
 
 #[test]
+fn what_a_logger_starts_does_not_get_its_secrets() {
+    let keys = SharedKeys::new();
+    let cluster = Cluster::new(
+        NODES,
+        "[log]\nflush_interval = \"10ms\"\nrotation = \"1h\"\n\
+         rotation_postprocessor = \"env > {dir}/new && mv {dir}/new {dir}/env && true\"\n",
+    );
+    let mut start = command("zcluster-logger");
+    start.args(["--layout", cluster.layout_arg(), "--node", "logger-1"]);
+    let mut logger = Process::start_command("logger-1", keys.set(&mut start));
+    let peer = Peer::connect(&logger, Some(keys.as_client()));
+    peer.write("worker-1", 1);
+    logger.wait_metric(WRITTEN, 1.0);
+    logger.signal(Signal::HUP);
+    let environment =
+        wait_for("the environment", || fs::read_to_string(cluster.dir.path().join("env")).ok());
+    assert!(environment.contains("CURVE_SERVER_PUBLICKEY="), "{environment}");
+    assert!(!keys.are_in(&environment));
+    drop(peer);
+    logger.stop();
+}
+
+#[test]
 fn nodes_with_keys_of_their_own_share_their_logs_out() {
     const OPTIONS: &str = "[log]\nwrite_buffer_size = 20\nflush_interval = \"50ms\"";
     let cluster = Cluster::new(DEFAULT_NODES, &format!("{PER_NODE}{OPTIONS}"));

@@ -238,3 +238,23 @@ fn large_messages_that_never_end_do_not_take_all_memory() {
     logger.stop();
     assert_eq!(written(&cluster), [0]);
 }
+
+/// Who can send a batch chooses its id, which is told with what is wrong.
+#[test]
+fn what_peers_say_of_themselves_forges_no_line() {
+    let cluster = Cluster::new(NODES, "");
+    let mut logger = cluster.logger("logger-1");
+    let mut bytes = handshake(SocketType::Push);
+    let forged = b"x\n[2026-01-01T00:00:00Z ERROR] forged\x1b[2J\xc2\x9b2J";
+    for frame in [LogMessage::KIND, forged, b"no\nformat"] {
+        put_frame(frame, true, &mut bytes);
+    }
+    put_frame(b"", false, &mut bytes);
+    let _peer = send_garbage(&logger.endpoint("log"), &bytes);
+    logger.wait_stderr_line(&["rejected a log batch from", "forged", "no\\nformat"]);
+    let stderr = logger.stderr();
+    let is_harmless = |c: char| c == '\n' || !c.is_control();
+    assert!(stderr.chars().all(is_harmless), "{stderr:?}");
+    assert_eq!(stderr.lines().filter(|line| line.contains("forged")).count(), 1, "{stderr}");
+    logger.stop();
+}

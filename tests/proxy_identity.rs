@@ -99,7 +99,11 @@ impl PerNode {
 
 /// A greeting of a node of that name, from a process of that id.
 fn hello(name: &str, id: &str) -> Vec<u8> {
-    let event = Event::new("Cluster::hello", vec![Value::from(name), Value::from(id)]);
+    event("Cluster::hello", name, id)
+}
+
+fn event(name: &str, first: &str, second: &str) -> Vec<u8> {
+    let event = Event::new(name, vec![Value::from(first), Value::from(second)]);
     let mut payload = Vec::new();
     EventFormat::BrokerBinV1.encode(&event, &mut payload);
     payload
@@ -127,6 +131,8 @@ fn nobody_passes_for_another_node() {
         (&to_manager, &own, hello("worker-2", &other)),
         (&to_manager, &own, hello("worker-2", &own)),
         (&to_manager, &own, hello("worker-1", &other)),
+        // A Zeek node that hears this takes the other for gone.
+        (b"test.a", &own, event("Broker::peer_lost", &other, "gone")),
     ];
     for (count, (topic, id, payload)) in forged.iter().enumerate() {
         publisher.send(&[topic, id.as_bytes(), format, payload]);
@@ -156,10 +162,46 @@ fn nobody_passes_for_another_node() {
     let open: [&[u8]; 4] = [&nodeid_topic(&own), b"manager", b"f", b"for worker-1"];
     manager.send(&open);
     assert_eq!(thief.receive(), open);
+    // Whose probe comes back believes that the bus is ready.
+    let probe = |id: &str| format!("zeek.zeromq.internal.{id}.1.");
+    thief.subscribe(probe(&other).as_bytes());
+    bus.wait_refused("worker-1", "impersonation", forged.len() as f64 + 2.0);
     // To cancel what was refused is nobody's loss.
     thief.send(&[[b"\0", &nodeid_topic(&other)[..]].concat()]);
     bus.wait_refused("worker-1", "unsubscription", 1.0);
     assert!(!thief.was_cut_off() && !publisher.was_cut_off());
+}
+
+/// An id and a payload of which a few bytes would cost the broker much time, or much memory.
+#[test]
+fn what_is_held_against_the_rules_costs_no_more_than_it_should() {
+    const NONES: usize = 32 << 20;
+    let bus = PerNode::start(Engine::Switch, "");
+    let subscriber = bus.subscriber("manager");
+    subscriber.subscribe(b"test.");
+    let publisher = bus.publisher("worker-1");
+    publisher.wait_subscription(true, b"test.");
+    let (own, format) = (node_id("worker-1"), b"broker-bin-v1".as_slice());
+
+    let endless = [b"zeromq_", &[b'_'; 4 << 20][..]].concat();
+    publisher.send(&[b"test.a", &endless[..], format, b""]);
+    publisher.send(&[b"test.b", own.as_bytes(), format, b""]);
+    assert_eq!(subscriber.receive()[0], b"test.b");
+    bus.wait_refused("worker-1", "impersonation", 1.0);
+
+    // Values of a byte each, which take many times that once they are built.
+    let before = bus.proxy.peak_memory();
+    let args = vec![Value::from("Cluster::"), Value::Vector(Vec::new())];
+    let mut large = Vec::new();
+    EventFormat::BrokerBinV1.encode(&Event::new("Site::note", args), &mut large);
+    assert_eq!(large.pop(), Some(0), "the length of the vector");
+    large.extend_from_slice(&[0x80, 0x80, 0x80, (NONES >> 21) as u8]);
+    large.resize(large.len() + NONES, 0);
+    assert!(EventFormat::BrokerBinV1.check(&large).is_ok());
+    publisher.send(&[b"test.c", own.as_bytes(), format, &large]);
+    assert!(subscriber.receive()[3] == large);
+    let grown = bus.proxy.peak_memory() - before;
+    assert!(grown < 8 * NONES as u64, "{grown}");
 }
 
 #[test]

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use bstr::BString;
+use bstr::{BString, ByteSlice};
 use memchr::memmem::Finder;
 
 use super::{Access, Identity, Rules};
 use crate::event::Event;
-use crate::membership::read_hello;
-use crate::wire::event_format::{EventDecodeError, EventFormat};
+use crate::membership::{Hello, read_hello};
+use crate::value::Value;
+use crate::wire::broker_bin;
+use crate::wire::event_format::EventFormat;
 
 /// Why something was not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,12 +103,22 @@ impl Guard {
             return Ok(());
         }
         self.check_id(id)?;
-        let to_process = below(&self.access.topics.nodeid_prefix, topic).is_some();
-        let is_greeting = match membership_event(format, payload, to_process) {
-            None => false,
-            Some(event) if self.access.is_per_node => self.check_membership(event, id)?,
-            Some(event) => event.is_ok_and(|event| read_hello(&event).is_some()),
-        };
+        let (access, is_per_node) = (&self.access, self.access.is_per_node);
+        let to_process = below(&access.topics.nodeid_prefix, topic).is_some();
+        let mut is_greeting = false;
+        if is_per_node || to_process {
+            match membership_event(format, payload) {
+                Ok(None) => {}
+                Ok(Some(event)) => {
+                    if is_per_node && !self.is_own_claim(&event, id) {
+                        return Err(Denial::Impersonation);
+                    }
+                    is_greeting = read_hello(&event).is_some();
+                }
+                Err(denial) if is_per_node => return Err(denial),
+                Err(_) => {}
+            }
+        }
         if (self.has_spoken && self.topic == topic) || (to_process && is_greeting) {
             return Ok(());
         }
@@ -135,8 +147,13 @@ impl Guard {
             let is_own = id.is_some_and(|id| access.owner(id) == Some(name));
             return if is_own { Ok(()) } else { Err(Denial::Impersonation) };
         }
-        let is_own =
-            access.topics.node(name) == prefix || prefix.starts_with(&access.internal_prefix);
+        if let Some(rest @ [_, ..]) = prefix.strip_prefix(access.internal_prefix.as_slice()) {
+            // Its owner takes a probe that comes back for the end of all subscriptions.
+            let id = rest.strip_suffix(b".").and_then(|rest| rest.rsplit_once_str("."));
+            let is_own = id.is_some_and(|(id, _)| access.owner(id) == Some(name));
+            return if is_own { Ok(()) } else { Err(Denial::Impersonation) };
+        }
+        let is_own = access.topics.node(name) == prefix;
         if is_own || matches(self.rules.subscribe.as_deref(), prefix) {
             return Ok(());
         }
@@ -181,53 +198,88 @@ impl Guard {
         Ok(())
     }
 
-    /// Events that say who takes part: greetings everybody may send, under its own name; whether it
-    /// is one. The others nobody may: Zeek raises them itself, and would believe them.
-    fn check_membership(
-        &self,
-        event: Result<Event, EventDecodeError>,
-        under: &[u8],
-    ) -> Result<bool, Denial> {
-        // What we cannot read somebody else perhaps can.
-        let event = event.map_err(|_| Denial::Impersonation)?;
-        if RAISED_LOCALLY.iter().any(|name| event.name == *name) {
-            return Err(Denial::Impersonation);
-        }
-        let Some((_, name, id)) = read_hello(&event) else { return Ok(false) };
-        let own = self.access.owner(under).map(|own| own.as_bytes());
-        let is_own = own == Some(name) && self.access.owner(id).map(|id| id.as_bytes()) == own;
-        if is_own { Ok(true) } else { Err(Denial::Impersonation) }
+    /// Whether what an event says of a member, if anything, its sender says of itself.
+    fn is_own_claim(&self, event: &Event, sender: &[u8]) -> bool {
+        let [Value::String(name), Value::String(id), ..] = event.args.as_slice() else {
+            // Nobody's handler has other arguments.
+            return true;
+        };
+        let owner = |id| self.access.owner(id).map(|owner| owner.as_bytes());
+        let own = owner(sender);
+        own == Some(name) && owner(id) == own
     }
 }
 
-/// Events about members that no node publishes (WIRE.md §1.4, §6.2, §7.3).
-const RAISED_LOCALLY: [&str; 5] = [
+/// Events that each Zeek node raises for itself and no node publishes (WIRE.md §1.4, §6.2, §7.3).
+/// Those of Broker, and their effect on members, are there with every backend.
+const RAISED_LOCALLY: [&str; 11] = [
     "Cluster::node_up",
     "Cluster::node_down",
+    "Cluster::websocket_client_added",
+    "Cluster::websocket_client_lost",
+    "Cluster::Backend::error",
     "Cluster::Backend::ZeroMQ::subscription",
     "Cluster::Backend::ZeroMQ::unsubscription",
     "Cluster::Backend::ZeroMQ::monitoring_event",
+    "Broker::peer_added",
+    "Broker::peer_lost",
+    "Broker::peer_removed",
 ];
 
-/// The event in a payload, if it may be one about members, for their names all begin alike, or if it
-/// goes to a single process.
-fn membership_event(
-    format: &[u8],
-    payload: &[u8],
-    to_process: bool,
-) -> Option<Result<Event, EventDecodeError>> {
-    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("Cluster::"));
+/// A node says to know all others (WIRE.md §6.5).
+const FULLY_CONNECTED: &str = "Cluster::Experimental::node_fully_connected";
+
+/// Bytes of the largest payload in which a node says who it is; honest ones have some hundred.
+const MAX_CLAIM: usize = 16 << 10;
+
+/// Bytes of the largest JSON that is taken apart for the name of its event, which takes memory for
+/// many times as much.
+const MAX_JSON: usize = 4 << 20;
+
+/// The event in a payload, where it is one in which a node says who it is.
+///
+/// # Errors
+/// Where it is one that no node publishes.
+fn membership_event(format: &[u8], payload: &[u8]) -> Result<Option<Event>, Denial> {
     // Nobody understands others.
-    let format = EventFormat::from_name(format)?;
-    // In JSON a name may be written in many ways.
-    let is_escaped = || format == EventFormat::BrokerJsonV1 && payload.contains(&b'\\');
-    if NAME.find(payload).is_some() || is_escaped() {
-        Some(format.decode(payload))
-    } else if to_process {
-        format.decode(payload).ok().map(Ok)
-    } else {
-        None
+    let Some(format) = EventFormat::from_name(format) else { return Ok(None) };
+    let is_suspect = match format {
+        // Building an event takes many times its bytes: others need not be.
+        EventFormat::BrokerBinV1 => match broker_bin::event_name(payload) {
+            Ok(name) => is_raised_locally(name) || is_claim(name),
+            Err(_) => mentions_members(payload),
+        },
+        // Where a name may be written in many ways.
+        EventFormat::BrokerJsonV1 => mentions_members(payload) || payload.contains(&b'\\'),
+    };
+    if !is_suspect {
+        return Ok(None);
     }
+    let limit = if format == EventFormat::BrokerBinV1 { MAX_CLAIM } else { MAX_JSON };
+    if payload.len() > limit {
+        return Err(Denial::Impersonation);
+    }
+    // What we cannot read somebody else perhaps can.
+    let event = format.decode(payload).map_err(|_| Denial::Impersonation)?;
+    if is_raised_locally(&event.name) {
+        return Err(Denial::Impersonation);
+    }
+    Ok(is_claim(&event.name).then_some(event))
+}
+
+fn is_raised_locally(name: &[u8]) -> bool {
+    RAISED_LOCALLY.iter().any(|other| name == other.as_bytes())
+}
+
+fn is_claim(name: &[u8]) -> bool {
+    name == FULLY_CONNECTED.as_bytes() || Hello::from_event_name(name).is_some()
+}
+
+/// Whether the name of an event about members may be in a payload, by what they all begin with.
+fn mentions_members(payload: &[u8]) -> bool {
+    static NAMES: LazyLock<[Finder<'static>; 2]> =
+        LazyLock::new(|| ["Cluster::", "Broker::peer_"].map(Finder::new));
+    NAMES.iter().any(|name| name.find(payload).is_some())
 }
 
 /// What follows that prefix and a dot, if a topic starts so.

@@ -39,6 +39,8 @@ pub struct Access {
     keys: Arc<[KeyPair]>,
     admitted: HashMap<PublicKey, Identity>,
     nodes: BTreeMap<Arc<str>, Arc<Rules>>,
+    /// Bytes of the longest name of a node.
+    longest_name: usize,
     has_rules: bool,
     is_per_node: bool,
     topics: NodeTopics,
@@ -76,6 +78,7 @@ impl Access {
             keys: keys.into(),
             admitted,
             nodes: layout.nodes.keys().map(|name| (name.as_str().into(), rules(name))).collect(),
+            longest_name: layout.nodes.keys().map(String::len).max().unwrap_or_default(),
             has_rules: layout.has_rules(),
             is_per_node: layout.has_keys_per_node(),
             topics: NodeTopics {
@@ -116,7 +119,9 @@ impl Access {
     /// itself.
     pub fn owner(&self, id: &[u8]) -> Option<&Arc<str>> {
         let Some(rest) = id.strip_prefix(b"zeromq_") else { return self.node(id) };
-        // Names may have underscores: the longest that is a node's.
+        // Names may have underscores: the longest that is a node's. Peers choose their ids: what is
+        // too long for a name is not looked at.
+        let rest = &rest[..rest.len().min(self.longest_name + 1)];
         rest.rfind_iter("_").find_map(|end| self.node(&rest[..end]))
     }
 

@@ -2,6 +2,7 @@ use bstr::ByteSlice;
 
 use super::*;
 use crate::event::Event;
+use crate::value::Value;
 use crate::wire::event_format::EventFormat;
 
 const LAYOUT: &str = r#"
@@ -61,6 +62,10 @@ fn ids_belong_to_nodes() {
         assert_eq!(access.owner(id.as_bytes()).map(|name| &**name), owner, "{id}");
     }
     assert_eq!(access.owner(b"zeromq_\xff_h_1_N0"), None);
+    // Each underscore might be the end of a name, and there are as many as a peer likes: only those
+    // are looked at that a name is long enough for. Otherwise this took hours.
+    let endless = [b"zeromq_", &[b'_'; 4 << 20][..]].concat();
+    assert_eq!(access.owner(&endless), None);
 }
 
 #[test]
@@ -100,9 +105,23 @@ fn nobody_speaks_for_another() {
         assert_eq!(says(format, hello("a", a), &same), Ok(()));
         assert_eq!(says(format, hello("manager", manager), &same), Err(Denial::Impersonation));
         let args = vec!["manager".into(), manager.into()];
-        for name in ["Cluster::node_down", "Cluster::Backend::ZeroMQ::unsubscription"] {
+        for name in [
+            "Cluster::node_down",
+            "Cluster::Backend::ZeroMQ::unsubscription",
+            "Broker::peer_lost",
+            "Cluster::websocket_client_lost",
+        ] {
             let event = Event::new(name, args.clone());
             assert_eq!(says(format, event, &same), Err(Denial::Impersonation), "{name}");
+        }
+        let connected = |name: &str, id: &str| {
+            let args = vec![name.into(), id.into(), Value::Boolean(false)];
+            Event::new("Cluster::Experimental::node_fully_connected", args)
+        };
+        assert_eq!(says(format, connected("a", a), &same), Ok(()));
+        for (name, id) in [("manager", a), ("a", manager)] {
+            let outcome = says(format, connected(name, id), &same);
+            assert_eq!(outcome, Err(Denial::Impersonation), "{name} {id}");
         }
         let event = Event::new("Site::note", vec!["Cluster::node_down".into()]);
         assert_eq!(says(format, event, &same), Ok(()));
@@ -115,6 +134,18 @@ fn nobody_speaks_for_another() {
     let event = Event::new("Cluster::node_down", vec![]);
     assert_eq!(says(EventFormat::BrokerBinV1, event, &cut), Err(Denial::Impersonation));
 
+    let padded = |payload: Vec<u8>| [payload, vec![0; 20_000]].concat();
+    let hello = Event::new("Cluster::hello", vec!["a".into(), "zeromq_a_h_1_N0".into()]);
+    let outcome = says(EventFormat::BrokerBinV1, hello, &padded);
+    assert_eq!(outcome, Err(Denial::Impersonation), "nobody's greeting is that long");
+    let long = |n: usize| Event::new("Site::note", vec![(r"\".to_owned() + &"x".repeat(n)).into()]);
+    assert_eq!(says(EventFormat::BrokerJsonV1, long(1 << 20), &same), Ok(()));
+    let outcome = says(EventFormat::BrokerJsonV1, long(5 << 20), &same);
+    assert_eq!(outcome, Err(Denial::Impersonation), "nobody looks so far for a name");
+    // It would be refused if it were decoded.
+    let event = Event::new("Site::note", vec!["Cluster::node_down".into()]);
+    assert_eq!(says(EventFormat::BrokerBinV1, event, &cut), Ok(()), "others are not taken apart");
+
     let subscribes = |prefix: &str| a.check_subscription(prefix.as_bytes());
     for other in ["zeromq_manager_h_1_N0.", "zeromq_manager_h_1_N0", "zeromq_a_h_1_N0x", "x.", "."]
     {
@@ -123,6 +154,18 @@ fn nobody_speaks_for_another() {
     }
     assert_eq!(subscribes("zeek.cluster.nodeid."), Ok(()));
     assert_eq!(subscribes(""), Ok(()));
+    // Whose probe comes back takes everybody else's subscriptions for known.
+    for (probe, expected) in [
+        ("zeromq_a_h.net_1_N0.17.", Ok(())),
+        ("a.17.", Ok(())),
+        ("zeromq_manager_h_1_N0.17.", Err(Denial::Impersonation)),
+        ("manager.17.", Err(Denial::Impersonation)),
+        ("zeromq_a_h_1_N0.17", Err(Denial::Impersonation)),
+        ("a", Err(Denial::Impersonation)),
+        ("", Ok(())),
+    ] {
+        assert_eq!(subscribes(&format!("zeek.zeromq.internal.{probe}")), expected, "{probe}");
+    }
 
     assert_eq!(a.check_batch(b"zeromq_a_h_1_N0"), Ok(()));
     assert_eq!(a.check_batch(b"zeromq_c_h_1_N0"), Err(Denial::Impersonation));
@@ -168,6 +211,7 @@ fn a_node_may_do_what_is_said_of_it_or_of_its_type() {
         ("zeek.cluster.node.a.", Err(Denial::Subscribe)),
         ("zeek.cluster.nodeid.zeromq_a_b_h_1_N0.", Ok(())),
         ("zeek.zeromq.internal.zeromq_a_b_h_1_N0.1.", Ok(())),
+        ("zeek.zeromq.internal.", Err(Denial::Subscribe)),
     ] {
         assert_eq!(b.check_subscription(prefix.as_bytes()), expected, "{prefix}");
     }

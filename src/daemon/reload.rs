@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 
+use super::lines::SEVERAL_LINES;
 use super::{Failure, load_layout};
 use crate::access::{Access, AccessCell, server_access};
 use crate::exit::ExitCode;
@@ -49,6 +50,7 @@ impl Reloader {
                         log::info!("{line}");
                     }
                     Err(failure) => log::error!(
+                        target: SEVERAL_LINES,
                         "not loaded again, everything stays as it was: {}",
                         failure.message
                     ),

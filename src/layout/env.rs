@@ -12,6 +12,12 @@ use super::{Layout, NodeType};
 /// Common start of the names of CURVE keys and of the ports of the central broker.
 const PREFIX: &str = "ZEEK_CLUSTER_BACKEND_ZEROMQ_";
 
+/// The variables with secret keys. What a process starts need not know them.
+pub const SECRET_VARIABLES: [&str; 2] = [
+    "ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_SERVER_SECRETKEY",
+    "ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_CLIENT_SECRETKEY",
+];
+
 /// What the environment says. An empty variable counts as unset, as in Zeek.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {

@@ -28,7 +28,7 @@ use std::str::FromStr;
 pub use curve::{Allow, CurveKeys, CurveMode};
 pub use diagnostic::{Diagnostic, LayoutErrors, Severity};
 pub use endpoint::{Endpoint, EndpointError, Host};
-pub use env::{Environment, EnvironmentError};
+pub use env::{Environment, EnvironmentError, SECRET_VARIABLES};
 pub use load::{LoadError, Loaded, load};
 pub use log::{
     Compress, Fsync, JsonStringEscapePolicy, JsonTimestamps, Log, LogFormat, PathOptions,

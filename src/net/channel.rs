@@ -14,6 +14,8 @@ use crate::wire::zmtp::{CurveCodec, ZmtpError};
 const READ: usize = 256 << 10;
 /// Bytes encrypted before they are written; a single piece may be more.
 const WRITE: usize = 64 << 10;
+/// What is there of a frame and may be copied with each read, however little that brings.
+const CHEAP: usize = 16 << 10;
 /// What [`Scratch`] keeps.
 const KEPT: usize = 1 << 20;
 
@@ -28,8 +30,12 @@ pub struct Channel {
     received: Vec<u8>,
     /// Bytes that frame takes, as far as they are known.
     need: usize,
+    /// That frame comes in pieces which are small beside what is there of it already.
+    trickles: bool,
     /// What is to be sent before anything else, as it is.
     unsent: Vec<u8>,
+    /// How much of that has been sent.
+    written: usize,
 }
 
 /// Memory that channels of one thread share: between two calls there is nothing in it.
@@ -59,8 +65,16 @@ pub enum ChannelError {
 impl Channel {
     /// A connection that begins in the clear.
     pub fn new(stream: Stream) -> Self {
-        let (received, unsent) = (Vec::new(), Vec::new());
-        Channel { stream, codec: None, limit: 0, received, need: 0, unsent }
+        Channel {
+            stream,
+            codec: None,
+            limit: 0,
+            received: Vec::new(),
+            need: 0,
+            trickles: false,
+            unsent: Vec::new(),
+            written: 0,
+        }
     }
 
     /// The connection under it.
@@ -127,9 +141,9 @@ impl Channel {
             });
         };
         let before = plain.len();
-        if self.need > READ {
-            // One that is larger than what is read at a time gathers in memory of its own, the
-            // length it announces believed in steps.
+        if self.need > READ || self.trickles {
+            // One that is larger than what is read at a time, or would be copied again and again,
+            // gathers in memory of its own, the length it announces believed in steps.
             let bytes = &mut self.received;
             if bytes.len() == bytes.capacity() {
                 bytes.reserve_exact(bytes.len().max(READ).min(self.need - bytes.len()));
@@ -138,6 +152,7 @@ impl Channel {
                 return Ok(Read::End);
             }
             if bytes.len() >= self.need {
+                self.trickles = false;
                 let bytes = std::mem::take(bytes);
                 let progress = codec.open(&bytes, self.limit, plain)?;
                 self.need = progress.need;
@@ -153,7 +168,8 @@ impl Channel {
         }
         let progress = codec.open(sealed, self.limit, plain)?;
         self.need = progress.need;
-        let rest = &sealed[progress.consumed..];
+        let (rest, before_it) = (&sealed[progress.consumed..], self.received.len());
+        self.trickles = before_it > CHEAP && sealed.len() < before_it + before_it / 4;
         if rest.is_empty() {
             // Connections are many, and most are between two messages.
             self.received = Vec::new();
@@ -206,12 +222,11 @@ impl Channel {
         if self.unsent.is_empty() {
             return Ok(());
         }
-        let written = write(&self.stream, &self.unsent)?;
-        if written < self.unsent.len() {
-            self.unsent.drain(..written);
+        self.written += write(&self.stream, &self.unsent[self.written..])?;
+        if self.written < self.unsent.len() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        self.unsent = Vec::new();
+        (self.unsent, self.written) = (Vec::new(), 0);
         Ok(())
     }
 
@@ -353,6 +368,51 @@ mod tests {
         a.flush().unwrap();
         assert_eq!(b.read_to(&mut plain, &mut Scratch::default()).unwrap(), Read::Bytes(5));
         assert_eq!(plain, b"\0\x03one\0\x03two");
+    }
+
+    #[test]
+    fn a_frame_that_trickles_in_is_not_copied_with_each_read() {
+        let (mut a, mut b) = encrypted();
+        let (mut plain, mut scratch) = (Vec::new(), Scratch::default());
+        let (mut sealed, frames) = (Vec::new(), frames(&[100_000, 10]).concat());
+        a.codec.as_mut().unwrap().seal(&frames, &mut sealed).unwrap();
+        let mut copied = 0;
+        for piece in sealed.chunks(500) {
+            a.put_raw(piece);
+            a.flush().unwrap();
+            loop {
+                scratch.empty();
+                let outcome = b.read_to(&mut plain, &mut scratch);
+                if would_block(outcome) {
+                    break;
+                }
+                copied += scratch.0.len();
+            }
+        }
+        assert!(plain == frames, "{}", plain.len());
+        // Copied each time it would be ten megabytes; the first bytes may be.
+        assert!(copied < 1 << 20, "{copied}");
+    }
+
+    #[test]
+    fn what_finds_little_room_at_a_time_goes_out_whole() {
+        let (mut a, mut b) = pair();
+        let bytes: Vec<u8> = (0..4 << 20).map(|n: u32| (n / 251) as u8).collect();
+        let (mut scratch, mut out) = (Scratch::default(), Vec::new());
+        a.put_raw(&bytes);
+        while a.has_unsent() {
+            assert!(a.flush().is_ok() || a.has_unsent());
+            out.reserve_exact(10_000);
+            b.read_to(&mut out, &mut scratch).unwrap();
+        }
+        loop {
+            out.reserve(64 << 10);
+            let outcome = b.read_to(&mut out, &mut scratch);
+            if would_block(outcome) {
+                break;
+            }
+        }
+        assert!(out == bytes, "{}", out.len());
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) struct Fanout {
     loggers: Vec<Logger>,
     next: usize,
     is_encrypted: bool,
+    /// Nodes have keys of their own, and a logger is a node like others: its refusal ends no other.
+    is_per_node: bool,
     metrics: NodeMetrics,
     warning: RateLimit,
 }
@@ -93,7 +95,8 @@ impl Fanout {
                 down: false,
             });
         }
-        Ok(Fanout { loggers, is_encrypted: keys.is_some(), ..Fanout::none(metrics) })
+        let (is_encrypted, is_per_node) = (keys.is_some(), layout.has_keys_per_node());
+        Ok(Fanout { loggers, is_encrypted, is_per_node, ..Fanout::none(metrics) })
     }
 
     /// A fanout to nobody, for nodes that write logs themselves.
@@ -102,6 +105,7 @@ impl Fanout {
             loggers: Vec::new(),
             next: 0,
             is_encrypted: false,
+            is_per_node: false,
             metrics: metrics.clone(),
             warning: RateLimit::new(WARNING_INTERVAL),
         }
@@ -148,7 +152,7 @@ impl Fanout {
     /// Takes in news of connections, for the metrics.
     ///
     /// # Errors
-    /// Also when a logger and this node cannot talk for their keys.
+    /// Also when a logger and this node cannot talk for their keys, and all share them.
     pub(super) fn read_connections(&mut self, now: Instant) -> Result<(), NodeError> {
         for logger in &mut self.loggers {
             while let Some(event) = logger.monitor.try_next()? {
@@ -165,7 +169,10 @@ impl Fanout {
                             self.metrics.handshakes_failed[NodeSocket::Push].inc();
                         }
                         let name = logger.name.as_deref().unwrap_or("the logger");
-                        let line = handshake::look_at(&event, name, self.is_encrypted)?;
+                        let line = match handshake::look_at(&event, name, self.is_encrypted) {
+                            Err(refused) if self.is_per_node => Some(refused.to_string()),
+                            outcome => outcome?,
+                        };
                         if let Some(line) = line
                             && let Some(more) = self.warning.check(now)
                         {

@@ -276,6 +276,15 @@ pub fn decode_event(bytes: &[u8]) -> Result<Event, DecodeError> {
     Ok(Event { name: head.name.into(), args, metadata })
 }
 
+/// The name of the event that a buffer begins with. What follows it is not looked at.
+///
+/// # Errors
+///
+/// [`DecodeError`] where no event begins.
+pub fn event_name(bytes: &[u8]) -> Result<&[u8], DecodeError> {
+    Ok(Decoder::new(bytes).event_head()?.name)
+}
+
 /// What comes before the arguments of an event.
 struct EventHead<'a> {
     name: &'a [u8],

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bstr::{BStr, ByteSlice};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
+use zcluster::layout::SECRET_VARIABLES;
 
 /// What is kept of a command's output.
 const MAX_OUTPUT: usize = 4 << 10;
@@ -71,6 +72,9 @@ impl Postprocessor {
         let (mut output, write_end) = io::pipe()?;
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(self.command_line(arguments));
+        for name in SECRET_VARIABLES {
+            command.env_remove(name);
+        }
         for (name, value) in &self.environment {
             command.env(name, value).env(format!("{VARIABLE_PREFIX}{name}"), value);
         }
