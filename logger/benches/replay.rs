@@ -4,7 +4,8 @@
 //! `cargo bench -p zcluster-logger --bench replay [-- RECORDS]`
 //!
 //! *Small* batches are those of the recording, four records on average; *full* ones hold the same
-//! records, up to 1,000 a batch. CPU time is that of the whole logger process, user and system,
+//! records, up to 1,000 a batch. The encrypted rows are the same under CURVE; the sender encrypts
+//! beside the logger, so that there records per CPU-second tell more than those per second. CPU time is that of the whole logger process, user and system,
 //! from the first batch to the last byte written; memory is its peak resident set.
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -16,13 +17,18 @@ use std::fs;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zcluster::transport::{Context, Interest, PollSet, Socket, SocketKind, SocketOptions};
+use zcluster::transport::{
+    Context, CurveOptions, Interest, PollSet, Socket, SocketKind, SocketOptions,
+};
 use zcluster::wire::LogMessage;
 use zcluster::wire::zeek_bin::Batch;
+use zcluster::wire::zmtp::KeyPair;
 use zcluster_logger::format::{Format, RecordFormatter, WriterOptions};
 
 /// Records sent in each run, unless the command line says otherwise.
@@ -47,7 +53,7 @@ impl Row {
             format!("{} MiB", self.peak_kib / 1024)
         };
         println!(
-            "{:<34} {:>12.0} {:>16.0} {:>9.0} {:>9}",
+            "{:<44} {:>12.0} {:>16.0} {:>9.0} {:>9}",
             self.what,
             records / self.wall.as_secs_f64(),
             records / self.cpu.as_secs_f64(),
@@ -61,13 +67,15 @@ fn main() {
     let wanted = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(RECORDS);
     let small = recording::payloads("traffic.zmq");
     let full = merge(&small);
-    println!("{:<34} {:>12} {:>16} {:>9} {:>9}", "", "records/s", "records/CPU-s", "MB/s", "peak");
+    println!("{:<44} {:>12} {:>16} {:>9} {:>9}", "", "records/s", "records/CPU-s", "MB/s", "peak");
     for (size, batches) in [("small", &small), ("full", &full)] {
         yardstick_decode(size, batches, wanted).print();
         for format in [Format::Tsv, Format::Json] {
             let name = if format == Format::Tsv { "TSV" } else { "JSON" };
             yardstick_write(size, name, batches, format, wanted).print();
-            replay(size, name, batches, wanted).print();
+            for keys in [None, Some(Keys::new())] {
+                replay(size, name, batches, wanted, keys.as_ref()).print();
+            }
         }
     }
 }
@@ -188,18 +196,51 @@ impl Drop for Logger {
     }
 }
 
+/// Keys of both sides, where they encrypt.
+struct Keys {
+    client: KeyPair,
+    server: KeyPair,
+}
+
+impl Keys {
+    fn new() -> Self {
+        Keys { client: KeyPair::generate(), server: KeyPair::generate() }
+    }
+
+    /// Lines of `[zeromq]`.
+    fn options(&self) -> String {
+        [("client", &self.client), ("server", &self.server)]
+            .map(|(role, pair)| {
+                let (public, secret) = (pair.public(), pair.secret().expose_text());
+                format!(
+                    "curve_{role}_publickey = \"{public}\"\ncurve_{role}_secretkey = {:?}\n",
+                    *secret
+                )
+            })
+            .concat()
+    }
+
+    fn of_client(&self) -> CurveOptions {
+        let keys = Arc::new(self.client.clone());
+        CurveOptions::Client { keys, server: *self.server.public() }
+    }
+}
+
 /// The real binary, fed through a real socket.
-fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64) -> Row {
+fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64, keys: Option<&Keys>) -> Row {
     let dir = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let layout = dir.path().join("layout.toml");
     let text = format!(
-        "[log]\ndir = {:?}\nformat = \"{}\"\n[nodes.logger]\nnode_type = \"logger\"\n\
+        "[zeromq]\n{}[log]\ndir = {:?}\nformat = \"{}\"\n[nodes.logger]\nnode_type = \"logger\"\n\
          ip = \"127.0.0.1\"\nport = {port}\nmetrics_port = 0\n",
+        keys.map(Keys::options).unwrap_or_default(),
         dir.path().join("logs").display().to_string(),
         format.to_lowercase(),
     );
     fs::write(&layout, text).unwrap();
+    // It may hold secrets, and a warning would say so.
+    fs::set_permissions(&layout, fs::Permissions::from_mode(0o600)).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_zcluster-logger"))
         .args(["--node", "logger", "--layout"])
         .arg(&layout)
@@ -214,7 +255,8 @@ fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64) -> Row {
     let pid = logger.0.id();
 
     let context = Context::new(1).unwrap();
-    let push = Socket::new(&context, SocketKind::Push, &SocketOptions::default()).unwrap();
+    let options = SocketOptions { curve: keys.map(Keys::of_client), ..SocketOptions::default() };
+    let push = Socket::new(&context, SocketKind::Push, &options).unwrap();
     push.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
     let before = cpu_time(pid);
     let start = Instant::now();
@@ -249,7 +291,8 @@ fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64) -> Row {
     };
     let cpu = cpu_time(pid).saturating_sub(before);
     let peak_kib = peak_memory(pid);
-    let what = format!("{size}: zcluster-logger, {format}");
+    let encrypted = if keys.is_some() { ", encrypted" } else { "" };
+    let what = format!("{size}: zcluster-logger, {format}{encrypted}");
     Row { what, records, bytes, wall, cpu, peak_kib }
 }
 

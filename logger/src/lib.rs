@@ -21,6 +21,7 @@
 //! | `trouble` | what a thread cannot do at the moment, for the health |
 //! | `end` | until when, and why, the process ends |
 //! | `check` | `--check`: what the configuration means on this host |
+//! | `pipeline` | the threads behind the socket, and what each may take of the memory |
 //! | `service` | the process: command line, start, signals, end |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -35,6 +36,7 @@ mod formatter;
 mod intake;
 mod log_file;
 mod logs;
+mod pipeline;
 mod plans;
 mod rotation;
 mod service;

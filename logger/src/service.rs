@@ -2,29 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use jiff::tz::TimeZone;
 use zcluster::access::{AccessCell, server_access};
 use zcluster::daemon::{self, AccessSource, Failure, Signal};
 use zcluster::exit::ExitCode;
 use zcluster::gateway::Health;
-use zcluster::layout::{Compress, Fsync, Layout, Loaded};
+use zcluster::layout::Loaded;
 use zcluster::node::Node;
-use zcluster::queue::{self, Limits};
-use zcluster::telemetry::{LoggerMetrics, Telemetry};
+use zcluster::telemetry::Telemetry;
 
 use crate::end::{Deadline, End, TellEnd};
-use crate::formatter::{self, Formatter, TextBuffers};
-use crate::intake::{self, Formatters, Intake, IntakeError, Sender};
-use crate::logs::Logs;
-use crate::rotation::{
-    self, BaseTime, Compression, Finisher, POSTPROCESSOR_TIMEOUT, Postprocessor, RotationSettings,
-    Rotator,
-};
+use crate::intake::{self, Intake, IntakeError, Sender};
+use crate::pipeline::{Pipeline, Shares};
 use crate::trouble::Trouble;
-use crate::writer::{self, ToWrite, Writer};
+use crate::writer::ToWrite;
 
 /// A time to stop beyond what matters to anybody; the clock can say it.
 const LONGEST_STOP: Duration = Duration::from_secs(24 * 3600);
@@ -48,8 +40,9 @@ pub struct Args {
 /// connect.
 ///
 /// # Errors
-/// A bad layout, or keys that are missing (78), an address that is taken (69), a log directory that cannot be made or log
-/// records that could not be written before the end (74), a thread that ended by itself (70).
+/// A bad layout, or keys that are missing (78), an address that is taken (69), a log directory that
+/// cannot be made or log records that could not be written before the end (74), a thread that ended by
+/// itself (70).
 pub fn run(args: &Args) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
     let (name, _) = loaded.local_node()?;
@@ -163,168 +156,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Io, lost));
     }
     Ok(())
-}
-
-/// What each stage may take of `max_memory`, in bytes. Little waits for the processor, much for
-/// the disk; the rest is for what a single large batch takes beyond its share, and for tables.
-#[derive(Clone, Copy)]
-struct Shares {
-    intake: intake::Limits,
-    /// Text that is being gathered, by all formatters.
-    gathered: usize,
-    /// Text that waits to be written.
-    to_write: usize,
-}
-
-impl Shares {
-    fn of(layout: &Layout) -> Self {
-        let all = usize::try_from(layout.log.max_memory).unwrap_or(usize::MAX);
-        Shares {
-            intake: intake::Limits { under_way: all / 16, unfinished: all / 8 },
-            gathered: all / 8,
-            to_write: all / 4,
-        }
-    }
-}
-
-/// Everything behind the socket: formatters, the writer, and the finisher of rotated files.
-struct Pipeline {
-    formatters: Formatters,
-    formatter_threads: Vec<JoinHandle<u64>>,
-    pieces: queue::Sender<ToWrite>,
-    writer_thread: JoinHandle<u64>,
-    finisher: Finisher,
-    troubles: [Trouble; 2],
-}
-
-impl Pipeline {
-    /// Recovers what a predecessor left, and starts the threads.
-    fn start(
-        layout: &Layout,
-        name: &str,
-        dir: &Path,
-        metrics: &LoggerMetrics,
-        deadline: &Deadline,
-        tell_end: impl Fn(&'static str) -> TellEnd,
-    ) -> Result<Self, Failure> {
-        let io = |what: &str| {
-            let what = format!("{what} in {}", dir.display());
-            move |error: std::io::Error| Failure::new(ExitCode::Io, format!("{what}: {error}"))
-        };
-        let software = |error| Failure::new(ExitCode::Software, error);
-        let rotation = rotation_settings(layout, name, dir);
-        let rotation = Arc::new(rotation.absolute().map_err(io("cannot rotate logs"))?);
-        let troubles = [Trouble::default(), Trouble::default()];
-        let finisher = Finisher::start(&rotation, metrics, &troubles[1], &tell_end)
-            .map_err(io("cannot go on with rotated logs"))?;
-        let rotator = Rotator::new(rotation, metrics.clone(), finisher.waker());
-        rotation::recover(&rotator).map_err(io("cannot recover logs"))?;
-
-        let log = &layout.log;
-        let shares = Shares::of(layout);
-        let text_buffers = TextBuffers::default();
-        let limits = Limits { messages: 0, bytes: shares.to_write.max(1) };
-        let (pieces, pieces_rx) = queue::bounded(limits, || {});
-        let settings = writer::Settings {
-            gzip_level: log.gzip_level,
-            fsync_interval: log.fsync_interval,
-            rotation_base: log.rotation_base().map_or(BaseTime::Epoch, BaseTime::LocalDay),
-            bare_header: log.tsv,
-            rotator,
-            text_buffers: text_buffers.clone(),
-            deadline: deadline.clone(),
-        };
-        let writer = Writer::new(settings, pieces_rx, metrics.clone(), troubles[0].clone());
-        let writer_thread =
-            spawn("writer", tell_end("writing"), || writer.run()).map_err(software)?;
-
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = log.format_threads_on(cores);
-        let logs = Logs::new(dir.to_owned(), log.clone(), metrics.clone());
-        let mut queues = Vec::new();
-        let mut formatter_threads = Vec::new();
-        for _ in 0..threads {
-            // What is under way is bounded by the buffers it is in.
-            let (bursts, bursts_rx) = queue::bounded(Limits { messages: 0, bytes: 0 }, || {});
-            let settings = formatter::Settings {
-                // Writers of Zeek flush on every batch where the interval is zero.
-                flush_interval: log.flush_interval.max(Duration::from_millis(1)),
-                max_gathered: shares.gathered / threads,
-                text_buffers: text_buffers.clone(),
-            };
-            let formatter = Formatter::new(settings, bursts_rx, pieces.clone(), logs.clone());
-            let thread = spawn("formatter", tell_end("formatting"), || formatter.run());
-            formatter_threads.push(thread.map_err(software)?);
-            queues.push(bursts);
-        }
-        let formatters = Formatters::new(queues);
-        Ok(Pipeline { formatters, formatter_threads, pieces, writer_thread, finisher, troubles })
-    }
-
-    /// Writes everything that was received, closes and rotates the logs; the intake has ended.
-    /// Returns how many records were lost.
-    ///
-    /// # Errors
-    /// The name of a thread that panicked.
-    fn stop(self, deadline: Instant) -> Result<u64, &'static str> {
-        self.formatters.close();
-        // Whatever has become of one thread, the others do what they can.
-        let formatted: Vec<_> = self.formatter_threads.into_iter().map(JoinHandle::join).collect();
-        self.pieces.close();
-        let written = self.writer_thread.join();
-        let left = self.finisher.stop(deadline);
-        if left > 0 {
-            log::info!("{left} rotated logs are left to be finished at the next start");
-        }
-        let mut lost = written.map_err(|_| "writing")?;
-        for records in formatted {
-            lost += records.map_err(|_| "formatting")?;
-        }
-        Ok(lost)
-    }
-}
-
-/// Starts a thread that tells of its end, however that comes.
-fn spawn(
-    name: &str,
-    end: TellEnd,
-    body: impl FnOnce() -> u64 + Send + 'static,
-) -> std::io::Result<JoinHandle<u64>> {
-    std::thread::Builder::new().name(name.into()).spawn(move || {
-        let _end = end;
-        body()
-    })
-}
-
-fn rotation_settings(layout: &Layout, name: &str, dir: &Path) -> RotationSettings {
-    let log = &layout.log;
-    let several = layout.several_loggers();
-    let level = log.compression_level();
-    let postprocessor = Postprocessor {
-        command: log.rotation_postprocessor.clone(),
-        environment: log.rotation_postprocessor_env.clone().into_iter().collect(),
-        timeout: POSTPROCESSOR_TIMEOUT,
-    };
-    RotationSettings {
-        log_dir: dir.to_owned(),
-        rotation_dir: log.rotation_dir.clone(),
-        name: log.rotation_name,
-        suffix: log.suffix.clone(),
-        gzip_extension: log.gzip_extension().unwrap_or("gz").to_owned(),
-        logger: several.then(|| name.to_owned()),
-        // In a directory of its own a log needs no name of its logger.
-        name_in_all_forms: several && log.rotation_dir.is_some(),
-        compress: match log.compress {
-            Compress::None => Compression::None,
-            Compress::Zstd => Compression::Zstd(level),
-            Compress::Gzip => Compression::Gzip(level.unsigned_abs()),
-        },
-        postprocessor: (!log.rotation_postprocessor.is_empty()).then_some(postprocessor),
-        zone: TimeZone::system(),
-        fsync: log.fsync != Fsync::Never
-            || log.path.values().any(|path| path.fsync.is_some_and(|fsync| fsync != Fsync::Never)),
-        bare_header: log.tsv,
-    }
 }
 
 /// Makes the log directory. One that cannot be written is found out now, not with the first record.

@@ -376,7 +376,7 @@ mod tests {
         for (more, reason) in (14..).zip(Refusal::ALL) {
             proxy.refused(b"m", *reason).inc_by(more);
         }
-        for (more, reason) in (19..).zip(CutOff::ALL) {
+        for (more, reason) in (22..).zip(CutOff::ALL) {
             proxy.cut_off[ProxySocket::Backend][*reason].inc_by(more);
         }
         for (name, labels, expected) in [
@@ -402,14 +402,18 @@ mod tests {
             ("refused_total", r#",peer="m",reason="malformed_event""#, "16"),
             ("refused_total", r#",peer="m",reason="unsubscription""#, "17"),
             ("refused_total", r#",peer="m",reason="subscription_limit""#, "18"),
-            ("cut_off_total", r#",socket="backend",reason="protocol""#, "19"),
-            ("cut_off_total", r#",socket="backend",reason="mechanism""#, "20"),
-            ("cut_off_total", r#",socket="backend",reason="socket_type""#, "21"),
-            ("cut_off_total", r#",socket="backend",reason="limit""#, "22"),
-            ("cut_off_total", r#",socket="backend",reason="handshake_timeout""#, "23"),
-            ("cut_off_total", r#",socket="backend",reason="heartbeat""#, "24"),
-            ("cut_off_total", r#",socket="backend",reason="slow""#, "25"),
-            ("cut_off_total", r#",socket="backend",reason="control_overflow""#, "26"),
+            ("refused_total", r#",peer="m",reason="impersonation""#, "19"),
+            ("refused_total", r#",peer="m",reason="publish_denied""#, "20"),
+            ("refused_total", r#",peer="m",reason="subscribe_denied""#, "21"),
+            ("cut_off_total", r#",socket="backend",reason="protocol""#, "22"),
+            ("cut_off_total", r#",socket="backend",reason="mechanism""#, "23"),
+            ("cut_off_total", r#",socket="backend",reason="unauthorized""#, "24"),
+            ("cut_off_total", r#",socket="backend",reason="socket_type""#, "25"),
+            ("cut_off_total", r#",socket="backend",reason="limit""#, "26"),
+            ("cut_off_total", r#",socket="backend",reason="handshake_timeout""#, "27"),
+            ("cut_off_total", r#",socket="backend",reason="heartbeat""#, "28"),
+            ("cut_off_total", r#",socket="backend",reason="slow""#, "29"),
+            ("cut_off_total", r#",socket="backend",reason="control_overflow""#, "30"),
             ("cut_off_total", r#",socket="frontend",reason="slow""#, "0"),
         ] {
             let series = format!(r#"zcluster_proxy_{name}{{node="proxy"{labels}}}"#);

@@ -540,8 +540,10 @@ impl Cluster {
         }
         let layout = dir.path().join("cluster-layout.toml");
         std::fs::write(&layout, text).unwrap();
-        // It may hold secrets, and a warning would say so.
-        std::fs::set_permissions(&layout, std::fs::Permissions::from_mode(0o600)).unwrap();
+        if options.contains("secretkey") {
+            // Else a warning would say that everybody can read them.
+            std::fs::set_permissions(&layout, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
         Cluster { dir, layout, xsub_port, xpub_port }
     }
 

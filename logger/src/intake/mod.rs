@@ -11,31 +11,28 @@
 
 mod buffers;
 mod connection;
+mod dispatch;
+mod inbox;
 mod peers;
 
-use std::fmt::Display;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ahash::AHashMap;
-use bstr::{BStr, BString};
 use zcluster::access::AccessCell;
 use zcluster::layout::Layout;
 use zcluster::net::{BindError, Event, Listener, Poller, Scratch};
-use zcluster::queue;
-use zcluster::rate_limit::{KeyedRateLimit, RateLimit};
-use zcluster::telemetry::{BatchFault, LoggerMetrics};
+use zcluster::telemetry::LoggerMetrics;
 use zcluster::transport::Waker;
-use zcluster::wire::zeek_bin::Batch;
 
 use crate::end::{Deadline, TellEnd};
 use buffers::BUFFER;
-pub(crate) use buffers::{Buffers, Chunk};
-use connection::Sink;
-pub(crate) use connection::{BatchAt, Sender};
+use buffers::Buffers;
+pub(crate) use connection::Sender;
+pub(crate) use dispatch::{Burst, Formatters, OwnBatches};
+use inbox::Inbox;
+pub(crate) use inbox::Rejections;
 use peers::Peers;
 
 /// A buffer with no more in it than that is copied, so that small batches that come one by one do
@@ -50,78 +47,9 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const LAST_LOOK: Duration = Duration::from_millis(500);
 /// How often things are looked at that no event tells of.
 const TICK: Duration = Duration::from_millis(100);
-/// Senders that are remembered. Beyond, all are forgotten and asked for anew: slow, not wrong.
-const MAX_SENDERS: usize = 4_096;
-/// Longest id that is remembered.
-const MAX_SENDER_ID: usize = 256;
-/// How often each kind of trouble is told.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 const WAKER: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
-
-/// Batches on their way to a formatter: places in one buffer.
-#[derive(Debug)]
-pub(crate) struct Burst {
-    pub(crate) chunk: Arc<Chunk>,
-    pub(crate) senders: Arc<[Arc<Sender>]>,
-    pub(crate) batches: Vec<BatchAt>,
-    pub(crate) received: Instant,
-}
-
-/// Which formatter the batches of a path go to, for all that send some.
-#[derive(Clone)]
-pub(crate) struct Formatters {
-    queues: Vec<queue::Sender<Burst>>,
-    hasher: ahash::RandomState,
-}
-
-impl Formatters {
-    pub(crate) fn new(queues: Vec<queue::Sender<Burst>>) -> Self {
-        Formatters { queues, hasher: ahash::RandomState::new() }
-    }
-
-    /// The formatter of a batch: always the same for one path, so that order is kept.
-    #[inline]
-    fn index(&self, payload: &[u8]) -> usize {
-        if self.queues.len() == 1 {
-            return 0;
-        }
-        // What has no path is refused by whoever gets it.
-        let path = Batch::path_bytes(payload).unwrap_or_default();
-        (self.hasher.hash_one(path) % self.queues.len() as u64) as usize
-    }
-
-    /// No more comes.
-    pub(crate) fn close(&self) {
-        self.queues.iter().for_each(queue::Sender::close);
-    }
-}
-
-/// Batches of this process itself.
-#[derive(Clone)]
-pub(crate) struct OwnBatches {
-    formatters: Formatters,
-    buffers: Arc<Buffers>,
-    sender: Arc<Sender>,
-}
-
-impl OwnBatches {
-    /// Sends one; `false` when there is no room for it.
-    pub(crate) fn send(&self, payload: &[u8]) -> bool {
-        if !self.buffers.has_room() {
-            return false;
-        }
-        let burst = Burst {
-            chunk: Arc::new(self.buffers.send(payload.to_vec())),
-            senders: Arc::new([Arc::clone(&self.sender)]),
-            batches: vec![BatchAt { sender: 0, payload: 0..payload.len() }],
-            received: Instant::now(),
-        };
-        let queue = &self.formatters.queues[self.formatters.index(payload)];
-        queue.try_send(burst, 0).is_ok()
-    }
-}
 
 /// How much memory may be in use, in bytes.
 #[derive(Clone, Copy)]
@@ -210,8 +138,7 @@ impl Intake {
 
     /// For the batches of this process.
     pub(crate) fn own_batches(&self, formatters: Formatters, sender: Sender) -> OwnBatches {
-        let (buffers, sender) = (Arc::clone(&self.buffers), Arc::new(sender));
-        OwnBatches { formatters, buffers, sender }
+        OwnBatches::new(formatters, Arc::clone(&self.buffers), sender)
     }
 
     /// For whoever has replaced what it goes by.
@@ -403,153 +330,5 @@ impl Receiver {
             std::mem::replace(&mut self.buffer, self.buffers.take())
         };
         self.inbox.send(self.buffers.send(bytes));
-    }
-}
-
-/// The batches found in the buffer that is being read, on their way to the formatters.
-struct Inbox {
-    formatters: Formatters,
-    metrics: LoggerMetrics,
-    /// Those found so far.
-    batches: Vec<BatchAt>,
-    senders: Vec<Arc<Sender>>,
-    known: AHashMap<BString, Arc<Sender>>,
-    /// Whether any batch came since this was last looked at.
-    took_any: bool,
-    /// Whether the formatters take no more.
-    is_refused: bool,
-    /// Batches that were received and never reached a formatter.
-    lost: u64,
-    count_warning: RateLimit,
-    rejections: Rejections,
-}
-
-impl Inbox {
-    fn new(formatters: Formatters, metrics: LoggerMetrics) -> Self {
-        Inbox {
-            formatters,
-            metrics,
-            batches: Vec::new(),
-            senders: Vec::new(),
-            known: AHashMap::new(),
-            took_any: false,
-            is_refused: false,
-            lost: 0,
-            count_warning: RateLimit::new(WARNING_INTERVAL),
-            rejections: Rejections::default(),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
-
-    fn forget(&mut self) {
-        self.batches.clear();
-        self.senders.clear();
-    }
-
-    /// Sends the batches found in that buffer to their formatters.
-    fn send(&mut self, chunk: Chunk) {
-        if self.batches.is_empty() {
-            return;
-        }
-        let received = Instant::now();
-        let chunk = Arc::new(chunk);
-        let senders: Arc<[Arc<Sender>]> = std::mem::take(&mut self.senders).into();
-        let batches = std::mem::take(&mut self.batches);
-        let burst = |batches| Burst {
-            chunk: Arc::clone(&chunk),
-            senders: Arc::clone(&senders),
-            batches,
-            received,
-        };
-        if self.formatters.queues.len() == 1 {
-            self.hand_over(0, burst(batches));
-            return;
-        }
-        let mut shares = vec![Vec::new(); self.formatters.queues.len()];
-        for batch in batches {
-            shares[self.formatters.index(&chunk[batch.payload.clone()])].push(batch);
-        }
-        for (index, share) in shares.into_iter().enumerate() {
-            if !share.is_empty() {
-                self.hand_over(index, burst(share));
-            }
-        }
-    }
-
-    /// Never waits: what is under way is bounded by its buffers.
-    fn hand_over(&mut self, index: usize, burst: Burst) {
-        let count = burst.batches.len() as u64;
-        // It takes everything, unless its thread is gone.
-        if self.formatters.queues[index].try_send(burst, 0).is_err() {
-            self.lost += count;
-            self.is_refused = true;
-        }
-    }
-}
-
-impl Sink for Inbox {
-    #[inline]
-    fn batch(&mut self, sender: &Arc<Sender>, payload: Range<usize>) {
-        self.took_any = true;
-        if self.senders.last().is_none_or(|last| !Arc::ptr_eq(last, sender)) {
-            self.senders.push(Arc::clone(sender));
-        }
-        self.batches.push(BatchAt { sender: self.senders.len() as u32 - 1, payload });
-    }
-
-    fn bad_frame_count(&mut self, count: usize) {
-        self.metrics.message_errors.inc();
-        if let Some(more) = self.count_warning.check(Instant::now()) {
-            log::error!(
-                "[zeromq] log: error: expected 4 parts, have {count}! ({more} more like this)"
-            );
-        }
-    }
-
-    fn rejected(&mut self, sender: &Sender, fault: BatchFault, what: &dyn Display) {
-        self.rejections.reject(sender, fault, what);
-    }
-
-    fn sender(&mut self, id: &[u8]) -> Arc<Sender> {
-        if let Some(sender) = self.known.get(BStr::new(id)) {
-            return Arc::clone(sender);
-        }
-        if self.known.len() >= MAX_SENDERS {
-            self.known.clear();
-        }
-        let shown = &id[..id.len().min(MAX_SENDER_ID)];
-        let counters = self.metrics.sender(shown);
-        let sender = Arc::new(Sender { id: id.into(), counters, is_self: false });
-        // Longer ids are nobody's; they are looked up each time.
-        if id.len() <= MAX_SENDER_ID {
-            self.known.insert(id.into(), Arc::clone(&sender));
-        }
-        sender
-    }
-}
-
-/// Batches that cannot be written: counted, and told at a limited rate by sender.
-pub(crate) struct Rejections(KeyedRateLimit<[u8; 64]>);
-
-impl Default for Rejections {
-    fn default() -> Self {
-        Rejections(KeyedRateLimit::new(WARNING_INTERVAL, 100))
-    }
-}
-
-impl Rejections {
-    pub(crate) fn reject(&mut self, sender: &Sender, fault: BatchFault, what: &dyn Display) {
-        sender.counters.rejected[fault].inc();
-        let id = &sender.id[..sender.id.len().min(MAX_SENDER_ID)];
-        let mut key = [0; 64];
-        let length = id.len().min(64);
-        key[..length].copy_from_slice(&id[..length]);
-        if let Some(more) = self.0.check(&key, Instant::now()) {
-            let id = BStr::new(id);
-            log::error!("rejected a log batch from '{id}': {what} ({more} more like this)");
-        }
     }
 }

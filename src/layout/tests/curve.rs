@@ -136,11 +136,6 @@ fn what_is_legal_but_unwise_is_a_warning() {
             "curve.mode = \"per-node\"\nnodes.m.allow.subscribe = [\"\"]",
             vec!["7:27: `subscribe`: every topic begins with \"\""],
         ),
-        (
-            "curve.mode = \"per-node\"\nproxy.engine = \"zmq\"\nallow.worker.publish = [\"a\"]",
-            vec!["8:7: `publish` and `subscribe` are not enforced by the central broker"],
-        ),
-        ("curve.mode = \"per-node\"\nproxy.engine = \"zmq\"\nallow.worker.logs = false", vec![]),
         ("curve.mode = \"per-node\"\nallow.worker.publish = []", vec![]),
         // What says nothing needs nothing.
         ("[allow.worker]", vec![]),

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::super::{Allow, CurveKeys, Layout, ProxyEngine, Secret};
+use super::super::{Allow, CurveKeys, Layout, Secret};
 use super::Check;
 use crate::wire::zmtp::PublicKey;
 
@@ -162,12 +162,6 @@ impl Check<'_> {
                 let message = "`allow`: nodes could call themselves otherwise: without keys of \
                                their own (`mode = \"per-node\"` in [curve]) they are who they say, \
                                and `subscribe` is not enforced";
-                self.warn(&path, message);
-            }
-            let on_events = allow.publish.is_some() || allow.subscribe.is_some();
-            if on_events && layout.proxy.engine == ProxyEngine::Zmq {
-                let message = "`publish` and `subscribe` are not enforced by the central broker \
-                               with `engine = \"zmq\"`, which passes on everything";
                 self.warn(&path, message);
             }
         }

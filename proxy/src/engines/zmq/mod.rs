@@ -13,8 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::peers::Peers;
-use super::{Engine, Stop};
 use zcluster::access::{Access, AccessCell, Identity};
 use zcluster::daemon::Failure;
 use zcluster::gateway::Health;
@@ -26,6 +24,9 @@ use zcluster::transport::{
     SUBSCRIPTION_HWM, Socket, SocketKind, SocketOptions, SocketStatistics, TransportError,
     ZapHandler, ZapRequest, run_proxy,
 };
+
+use self::peers::Peers;
+use super::{Engine, Stop};
 
 /// How often statistics are copied to the metrics.
 const STATISTICS_INTERVAL: Duration = Duration::from_millis(500);

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use zcluster::rate_limit::{KeyedRateLimit, RateLimit};
 use zcluster::telemetry::{ProxyMetrics, ProxySocket};
-use zcluster::transport::{ConnectionEvent, ConnectionEventKind, Monitor, TransportError};
+use zcluster::transport::{
+    ConnectionEvent, ConnectionEventKind, HandshakeFault, Monitor, TransportError,
+};
 
 /// Reads the monitors of both sockets.
 pub(crate) struct Peers {
@@ -56,20 +58,14 @@ impl Peers {
                 metrics.disconnects[socket].inc();
                 log::debug!("{socket:?}: a peer left at {}", event.address);
             }
-            // Who asked has told whom it refused, and why.
-            Kind::HandshakeFailedAuth => {
+            Kind::HandshakeFailedNoDetail
+            | Kind::HandshakeFailedProtocol
+            | Kind::HandshakeFailedAuth => {
                 metrics.handshakes_failed[socket].inc();
-            }
-            Kind::HandshakeFailedNoDetail | Kind::HandshakeFailedProtocol => {
-                metrics.handshakes_failed[socket].inc();
-                let why = likely_cause(event);
-                if let Some(more) = self.handshake_warnings.check(why, Instant::now()) {
-                    log::warn!(
-                        "{socket:?} at {}: a peer failed the handshake: {why} (value {:#x}; \
-                         libzmq does not tell its address; {more} more like this)",
-                        event.address,
-                        event.value,
-                    );
+                match event.handshake_fault() {
+                    // Who was asked has told whom it refused, and why.
+                    None | Some(HandshakeFault::Refused) => {}
+                    Some(fault) => self.tell(event, socket, fault),
                 }
             }
             Kind::AcceptFailed => {
@@ -85,25 +81,28 @@ impl Peers {
             }
         }
     }
+
+    fn tell(&mut self, event: &ConnectionEvent, socket: ProxySocket, fault: HandshakeFault) {
+        let why = likely_cause(fault);
+        if let Some(more) = self.handshake_warnings.check(why, Instant::now()) {
+            log::warn!(
+                "{socket:?} at {}: a peer failed the handshake: {why} (value {:#x}; libzmq does \
+                 not tell its address; {more} more like this)",
+                event.address,
+                event.value,
+            );
+        }
+    }
 }
 
-/// `ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC`.
-const CRYPTOGRAPHIC: u32 = 0x1100_0001;
-/// `ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH`.
-const MECHANISM_MISMATCH: u32 = 0x1100_0002;
-
 /// Why a handshake failed, most likely.
-fn likely_cause(event: &ConnectionEvent) -> &'static str {
-    match (event.kind, event.value) {
-        (ConnectionEventKind::HandshakeFailedProtocol, MECHANISM_MISMATCH) => {
-            "one side encrypts (mechanism CURVE) and the other does not"
-        }
-        (ConnectionEventKind::HandshakeFailedProtocol, CRYPTOGRAPHIC) => {
-            "it takes this server for one with another public key"
-        }
-        (ConnectionEventKind::HandshakeFailedProtocol, _) => "it breaks the protocol",
+fn likely_cause(fault: HandshakeFault) -> &'static str {
+    match fault {
+        HandshakeFault::Mechanism => "one side encrypts (mechanism CURVE) and the other does not",
+        HandshakeFault::Cryptographic => "it takes this server for one with another public key",
+        HandshakeFault::Refused | HandshakeFault::Other(_) => "it breaks the protocol",
         // The peer may find out first.
-        _ => {
+        HandshakeFault::BrokenOff => {
             "it broke off, or does not speak ZMTP; perhaps one side encrypts (mechanism CURVE) and \
              the other does not"
         }
