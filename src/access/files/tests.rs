@@ -181,3 +181,20 @@ fn contradictions_are_told() {
     let error = client_keys(&folder.layout(""), "worker-2").unwrap_err().to_string();
     assert!(error.starts_with("cannot read the key file"), "{error}");
 }
+
+#[test]
+fn a_directory_that_is_gone_shuts_nobody_out() {
+    let folder = Folder::new(&["broker", "worker-1"]);
+    let mut layout = folder.layout("");
+    layout.curve.authorized_keys_dir = folder.dir.path().join("gone");
+    let error = server_access(&layout, CurveKeys::BROKER).unwrap_err().to_string();
+    assert!(error.starts_with("no key may connect: the layout has none, and the dir"), "{error}");
+    // Whoever has no keys in files needs no directory.
+    let key = folder.public("worker-1");
+    layout.nodes.get_mut("worker-1").unwrap().curve_publickey = vec![key];
+    assert!(server_access(&layout, CurveKeys::BROKER).unwrap().admit(&key).is_some());
+    // One without keys is there on purpose.
+    std::fs::create_dir(&layout.curve.authorized_keys_dir).unwrap();
+    layout.nodes.get_mut("worker-1").unwrap().curve_publickey.clear();
+    assert_eq!(server_access(&layout, CurveKeys::BROKER).unwrap().admitted_keys(), 0);
+}
