@@ -7,13 +7,17 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use support::keys::{PER_NODE, SharedKeys, make_keys};
+use support::keys::{PER_NODE, SharedKeys, keys_of, make_keys};
 use support::relay::Relay;
 use support::{
     Cluster, DEFAULT_NODES, Ended, Engine, NodeSpec, Process, Signal, command, free_port,
     run_to_end, wait_all_see_all, wait_for,
 };
+use zcluster::access::ClientKeys;
 use zcluster::access::key_file::{public_path, secret_path};
+use zcluster::layout::CurveKeys;
+use zcluster::node::{Node, NodeError};
+use zcluster::wire::zmtp::KeyPair;
 
 const CONFIG: Option<i32> = Some(78);
 const NODES: &[NodeSpec<'static>] = &[
@@ -324,6 +328,58 @@ fn each_node_may_have_its_own_keys(engine: Engine) {
     make_keys(cluster.dir.path(), &NAMES);
     let proxy = cluster.proxy();
     assert_works(&cluster, proxy, cluster.start_all(NODES));
+}
+
+#[test]
+fn a_program_may_bring_its_keys_along() {
+    let cluster = Cluster::new(NODES, PER_NODE);
+    let public = make_keys(cluster.dir.path(), &NAMES);
+    let key_of = |name| public[NAMES.iter().position(|one| *one == name).unwrap()];
+    let _proxy = cluster.proxy();
+    let mut manager = cluster.node("manager", &[]);
+    // Its layout, as a program may make one, says nothing of keys.
+    let mut layout = cluster.read_layout();
+    layout.curve = CurveKeys::default();
+    let start = |keys: KeyPair| {
+        let keys = ClientKeys::new(keys, key_of("broker"))
+            .with_logger("logger-1", key_of("logger-1"))
+            .with_loggers(key_of("broker"));
+        Node::builder(layout.clone(), "worker-1").client_keys(keys).start().unwrap()
+    };
+    let (node, _notifications) = start(keys_of(cluster.dir.path(), "worker-1"));
+    support::wait_members(&node, &["manager"]);
+    manager.wait_all_up(&["worker-1"]);
+    node.shutdown(Duration::from_secs(5));
+    assert!(node.take_failure().is_none());
+
+    // With others it ends, and says why.
+    let (node, notifications) = start(KeyPair::generate());
+    while notifications.receive().is_some() {}
+    let failure = node.take_failure().unwrap();
+    assert!(matches!(failure, NodeError::Refused { .. }), "{failure}");
+    assert!(failure.to_string().contains("does not accept the key of this node"), "{failure}");
+}
+
+#[test]
+fn a_directory_of_keys_that_is_gone_cuts_nobody_off() {
+    let options = PER_NODE
+        .replace("authorized_keys_dir = \"{dir}/keys", "authorized_keys_dir = \"{dir}/authorized");
+    let cluster = Cluster::new(NODES, &options);
+    make_keys(cluster.dir.path(), &NAMES);
+    let [keys, authorized] = ["keys", "authorized"].map(|name| cluster.dir.path().join(name));
+    std::fs::create_dir(&authorized).unwrap();
+    for name in NAMES {
+        std::fs::rename(public_path(&keys, name), public_path(&authorized, name)).unwrap();
+    }
+    let proxy = cluster.proxy();
+    proxy.wait_stderr("encrypted: 4 keys may connect, no rules for nodes");
+    let mut manager = cluster.node("manager", &[]);
+    let mut worker = cluster.node("worker-1", &[]);
+    worker.wait_all_up(&["manager"]);
+    std::fs::rename(&authorized, cluster.dir.path().join("gone")).unwrap();
+    proxy.signal(Signal::HUP);
+    proxy.wait_stderr("everything stays as it was: no key may connect");
+    assert_talk(&mut worker, &mut manager, "still-here");
 }
 
 #[test]

@@ -187,6 +187,28 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
     let worker = client_keys(&site.layout(), "worker-1").unwrap().unwrap();
     assert_eq!((*worker.keys().public(), worker.broker()), (new[0], new[1]));
 
+    // Whoever is asked changes first; of both keys, the secret one goes last.
+    let steps = |said: &str, name: &str| {
+        let (_, steps) = said.split_once(&format!("The old key of {name} is valid")).unwrap();
+        steps
+            .lines()
+            .skip(1)
+            .map_while(|line| line.split_once(". "))
+            .map(|(_, s)| s.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let starts = [
+        "copy keys/secret/broker.secret to its host; SIGHUP to the central broker, which then",
+        "copy keys/authorized/broker.pub to all hosts",
+        "restart the nodes, loggers too, one after the other",
+        "zcluster keys revoke broker --key='",
+        "take the old key out of keys/secret/broker.secret, too, on its host; SIGHUP to the central",
+    ];
+    let broker_steps = steps(&said, "broker");
+    assert_eq!(broker_steps.len(), starts.len(), "{said}");
+    assert!(broker_steps.iter().zip(starts).all(|(step, start)| step.starts_with(start)), "{said}");
+    assert_eq!(steps(&said, "worker-1").len(), 3, "{said}");
+
     // What it says to do, a shell does.
     let revoke = said.lines().find_map(|line| Some(line.split_once("zcluster keys revoke w")?.1));
     let program = snapbox::cmd::cargo_bin!("zcluster");
@@ -221,11 +243,26 @@ fn an_old_key_may_be_on_another_host_or_in_the_layout() {
     assert!(said.contains("broker: has a public key already"), "{said}");
     let said = site.ok("keygen --per-node --node broker --replace");
     assert!(said.contains("The old secret key is not on this host: append it to"), "{said}");
+    assert!(said.contains("Others look for the key of broker in the layout first"), "{said}");
     assert_eq!(site.public("broker")[1..], [key]);
     assert_eq!(site.secret("broker").len(), 1);
     let said = site.ok(&format!("keys revoke broker --key={key}"));
     assert!(said.contains("broker.pub\n") && said.contains("cluster-layout.toml\n"), "{said}");
     assert_eq!(site.layout().curve.broker_publickey, None);
+}
+
+#[test]
+fn what_engine_zmq_cannot_do_is_told() {
+    let site = Site::new("[curve]\nmode = \"per-node\"\n[proxy]\nengine = \"zmq\"\n");
+    let said = site.ok("keygen --per-node --servers");
+    assert!(said.contains("Then SIGHUP to the central broker and the loggers"), "{said}");
+    let warning = "answers to its own key only: nodes of Zeek with keys of their own cannot";
+    assert!(said.contains(warning), "{said}");
+    let said = site.ok("keygen --per-node --replace --node broker");
+    assert!(said.contains("2. restart the central broker and all nodes: with"), "{said}");
+    assert!(!said.contains("answers to both keys"), "{said}");
+    let warning = site.run("keys zeek worker-1").stderr;
+    assert!(warning.contains("worker-1 cannot connect to it"), "{warning}");
 }
 
 #[test]

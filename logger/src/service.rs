@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zcluster::access::{AccessCell, server_access};
+use zcluster::access::{AccessCell, client_keys, server_access};
 use zcluster::daemon::{self, AccessSource, Failure, Signal};
 use zcluster::exit::ExitCode;
 use zcluster::gateway::Health;
@@ -51,8 +51,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return crate::check::check(&loaded, &name);
     }
     let endpoint = log_endpoint(&loaded, &name)?;
-    // Before anything is bound: where it is to be encrypted, it never is in the clear.
-    let access = Arc::new(AccessCell::new(server_access(&loaded.layout, &name)?));
+    // Before anything is bound or rotated: where it is to be encrypted, it never is in the clear.
+    let access = server_access(&loaded.layout, &name)?;
+    client_keys(&loaded.layout, &name)?;
+    if access.server_keys().is_some() {
+        log::info!("encrypted: {}", access.summary());
+    }
+    let access = Arc::new(AccessCell::new(access));
     let layout = Arc::new(loaded.layout);
     let dir = layout.log.dir.join(&name);
     make_log_dir(&dir)?;

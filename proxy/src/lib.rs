@@ -42,6 +42,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let telemetry = Telemetry::new(&args.node, label);
     let access = server_access(&layout, CurveKeys::BROKER)?;
     let is_encrypted = access.server_keys().is_some();
+    if is_encrypted {
+        log::info!("encrypted: {}", access.summary());
+    }
     let access = Arc::new(AccessCell::new(access));
     let mut engine = engines::start(&layout, &access, telemetry.proxy())?;
     daemon::warn_if_open(engine.xsub_endpoint(), is_encrypted);

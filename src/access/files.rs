@@ -17,11 +17,11 @@ pub enum KeyError {
     /// A file of keys is wrong.
     #[error(transparent)]
     File(#[from] KeyFileError),
-    /// No node has a public key, and there is no directory of them: most likely another was meant,
-    /// or it is just being replaced.
+    /// There are no public keys of nodes at all, and the directory cannot be read: more likely a
+    /// mistake than somebody's wish to shut out everybody.
     #[error(
-        "no public key of any node: expected `curve_publickey` in the layout, or the directory {}: \
-         {source}", path.display()
+        "no key may connect: the layout has none, and the directory of authorized keys {} cannot be \
+         read: {source}", path.display()
     )]
     Directory {
         /// The directory.
@@ -101,6 +101,27 @@ pub struct ClientKeys {
 }
 
 impl ClientKeys {
+    /// A node's own keys and the one that the central broker must have, for
+    /// [`Builder::client_keys`](crate::node::Builder::client_keys). Where all servers have one key, as
+    /// in Zeek, say it with [`ClientKeys::with_loggers`], too.
+    pub fn new(keys: KeyPair, broker: PublicKey) -> Self {
+        ClientKeys { keys: Arc::new(keys), broker, loggers: BTreeMap::new(), others: None }
+    }
+
+    /// And the key that this log receiver must have. One whose key is not known gets no logs.
+    #[must_use]
+    pub fn with_logger(mut self, name: impl Into<String>, key: PublicKey) -> Self {
+        self.loggers.insert(name.into(), key);
+        self
+    }
+
+    /// And the key of all log receivers that are not named.
+    #[must_use]
+    pub fn with_loggers(mut self, key: PublicKey) -> Self {
+        self.others = Some(key);
+        self
+    }
+
     /// Its own.
     pub fn keys(&self) -> &Arc<KeyPair> {
         &self.keys
@@ -252,7 +273,7 @@ fn admitted(layout: &Layout) -> Result<HashMap<PublicKey, Identity>, KeyError> {
     let admitted: HashMap<_, _> =
         nodes.map(|one| (one.key, Identity::Node(one.name.as_str().into()))).collect();
     let path = &layout.curve.authorized_keys_dir;
-    match path.metadata() {
+    match std::fs::read_dir(path) {
         Err(source) if admitted.is_empty() => {
             Err(KeyError::Directory { path: path.clone(), source })
         }

@@ -110,6 +110,22 @@ impl Access {
         self.admitted.len()
     }
 
+    /// What a server that goes by this tells of it: how many keys may come in, and whether there are
+    /// rules.
+    pub fn summary(&self) -> String {
+        let keys = match (self.keys.is_empty(), self.admitted.len()) {
+            (true, _) => "nothing is encrypted".into(),
+            (false, 1) => "1 key may connect".into(),
+            (false, count) => format!("{count} keys may connect"),
+        };
+        format!("{keys}, {}", self.rules_summary())
+    }
+
+    /// What a process without servers tells of it.
+    pub fn rules_summary(&self) -> &'static str {
+        if self.has_rules { "there are rules for nodes" } else { "no rules for nodes" }
+    }
+
     /// Whether there is anything to hold connections against, beyond who may come in.
     pub fn has_rules(&self) -> bool {
         self.has_rules || self.is_per_node

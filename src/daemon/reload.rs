@@ -84,16 +84,12 @@ impl AccessSource {
                 "CURVE cannot be switched on or off while the process runs; restart it",
             ));
         }
-        let rules =
-            if layout.has_rules() { "there are rules for nodes" } else { "no rules for nodes" };
-        let keys = match (is_encrypted, access.admitted_keys()) {
-            _ if self.server.is_none() => String::new(),
-            (false, _) => "nothing is encrypted, ".into(),
-            (true, 1) => "1 key may connect, ".into(),
-            (true, count) => format!("{count} keys may connect, "),
+        let summary = match &self.server {
+            Some(_) => access.summary(),
+            None => access.rules_summary().into(),
         };
         cell.replace(access);
-        Ok(format!("keys and rules loaded again: {keys}{rules}"))
+        Ok(format!("keys and rules loaded again: {summary}"))
     }
 }
 

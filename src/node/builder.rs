@@ -11,7 +11,7 @@ use super::identity::new_node_id;
 use super::io::{Io, LocalLogs};
 use super::log_stream::Streams;
 use super::{Node, NodeError, Notifications, Shared};
-use crate::access::{self, Access, AccessCell};
+use crate::access::{self, Access, AccessCell, ClientKeys};
 use crate::layout::{EventSerializer, Layout, NodeType};
 use crate::membership::{Membership, Settings};
 use crate::pool::{PoolError, PoolSpec, Pools};
@@ -33,6 +33,7 @@ pub struct Builder {
     telemetry: Option<Telemetry>,
     local_logs: Option<LocalLogs>,
     access: Option<Arc<AccessCell>>,
+    client_keys: Option<ClientKeys>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -43,7 +44,7 @@ impl std::fmt::Debug for Builder {
 
 impl Builder {
     pub(super) fn new(layout: Arc<Layout>, name: String) -> Self {
-        Builder { layout, name, telemetry: None, local_logs: None, access: None }
+        Builder { layout, name, telemetry: None, local_logs: None, access: None, client_keys: None }
     }
 
     /// Counts into these metrics instead of new ones.
@@ -70,6 +71,35 @@ impl Builder {
         self
     }
 
+    /// Connects with these keys, rather than with those that the layout says: for keys that are in no
+    /// file.
+    ///
+    /// ```
+    /// use zcluster::access::ClientKeys;
+    /// use zcluster::node::{Node, NodeError};
+    /// use zcluster::wire::zmtp::SecretKey;
+    ///
+    /// # fn start(layout: zcluster::Layout, from_vault: &str) -> Result<(), Box<dyn std::error::Error>> {
+    /// let own: SecretKey = from_vault.parse()?;
+    /// let broker = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7".parse()?;
+    /// let logger = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID".parse()?;
+    /// let keys = ClientKeys::new(own.into(), broker).with_logger("logger-1", logger);
+    /// let (node, notifications) = Node::builder(layout, "worker-1").client_keys(keys).start()?;
+    /// // What is wrong with keys shows when the node talks to others.
+    /// while let Some(_notification) = notifications.receive() {}
+    /// match node.take_failure() {
+    ///     Some(NodeError::Refused { peer, why }) => eprintln!("{peer} does not take us: {why}"),
+    ///     Some(error) => return Err(error.into()),
+    ///     None => {}
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn client_keys(mut self, keys: ClientKeys) -> Self {
+        self.client_keys = Some(keys);
+        self
+    }
+
     /// Opens the sockets, starts the I/O thread and begins to greet. Does not wait for the broker
     /// or for any other node.
     ///
@@ -77,12 +107,15 @@ impl Builder {
     /// When the layout has no such node, its keys are missing or wrong, an endpoint is malformed, or
     /// the system refuses.
     pub fn start(self) -> Result<(Node, Notifications), NodeError> {
-        let Builder { layout, name, telemetry, local_logs, access } = self;
+        let Builder { layout, name, telemetry, local_logs, access, client_keys } = self;
         let Some(own) = layout.node(&name) else {
             let known: Vec<&str> = layout.nodes.keys().map(String::as_str).collect();
             return Err(NodeError::UnknownNode { name, known: known.join(", ") });
         };
-        let keys = access::client_keys(&layout, &name)?;
+        let keys = match client_keys {
+            Some(keys) => Some(keys),
+            None => access::client_keys(&layout, &name)?,
+        };
         let access =
             access.unwrap_or_else(|| Arc::new(AccessCell::new(Access::of_client(&layout))));
         let options = &layout.zeromq;

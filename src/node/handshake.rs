@@ -27,15 +27,15 @@ pub(super) fn look_at(
         HandshakeFault::Mechanism => {
             refused("it encrypts and this node does not: keys of CURVE are set there, and not here")
         }
-        HandshakeFault::Cryptographic => {
-            refused("its public key is not the one that is set here (curve_server_publickey)")
-        }
+        HandshakeFault::Cryptographic => refused(
+            "its public key is not the one that is set here (curve_server_publickey, or its own)",
+        ),
         HandshakeFault::Refused => refused(
             "it does not accept the key of this node (curve_client_publickey, or the node's own)",
         ),
         HandshakeFault::BrokenOff if is_encrypted => Ok(Some(format!(
             "no handshake with {peer} at {}: it closed the connection; most likely its public key \
-             is not the one that is set here (curve_server_publickey)",
+             is not the one that is set here (curve_server_publickey, or its own)",
             event.address
         ))),
         HandshakeFault::BrokenOff | HandshakeFault::Other(_) => Ok(Some(format!(

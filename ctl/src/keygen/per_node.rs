@@ -86,8 +86,18 @@ fn make_all(args: &PerNodeArgs, layout: &Layout, report: &mut String) -> Result<
         where_to(report, layout, new.iter().map(|(holder, _)| *holder));
     }
     for (holder, outcome) in &new {
-        if let Outcome::Replaced { old, has_old_secret } = outcome {
-            next_steps(report, layout, holder, old, *has_old_secret);
+        match outcome {
+            Outcome::Replaced { old, has_old_secret } => {
+                next_steps(report, layout, holder, old, *has_old_secret);
+            }
+            _ if holder.kind == Kind::Servers => {
+                report.push_str(
+                    "Then SIGHUP to the central broker and the loggers: they answer to the common \
+                     key, too.\n",
+                );
+                warn_of_zmq(report, layout);
+            }
+            _ => {}
         }
     }
     how_to_use(report, layout, &args.layout);
@@ -158,8 +168,11 @@ fn make(holder: &Holder<'_>, replace: bool) -> Result<Outcome, Failure> {
             let has_old_secret = pairs.iter().any(|pair| old.contains(pair.public()));
             if old.len().max(pairs.len()) >= MAX_KEYS {
                 let name = holder.name;
-                let message =
-                    format!("{name} has {MAX_KEYS} keys; expected fewer: revoke old ones");
+                let message = format!(
+                    "{name} has {MAX_KEYS} keys; expected fewer: revoke old ones, and take them \
+                             out of {}",
+                    holder.secret.display()
+                );
                 return Err(Failure::config(message));
             }
             pairs.insert(0, KeyPair::generate());
@@ -243,21 +256,36 @@ fn next_steps(
     has_old_secret: bool,
 ) {
     let (name, public, secret) = (holder.name, holder.public.display(), holder.secret.display());
-    let steps: [String; 3] = match holder.kind {
-        Kind::Node { receives_logs: false, .. } => [
+    let answers_to_one = holder.kind == Kind::Broker && layout.proxy.engine == ProxyEngine::Zmq;
+    let mut steps = match holder.kind {
+        Kind::Node { receives_logs: false, .. } => vec![
             format!(
                 "copy {public} to all hosts; SIGHUP to the central broker and the loggers, which \
                  then accept both keys"
             ),
             format!("copy {secret} to its host; restart {name}"),
-            String::new(),
         ],
-        Kind::Node { .. } | Kind::Broker => [
+        Kind::Node { .. } => vec![
             format!("copy {secret} to its host; SIGHUP to {name}, which then answers to both keys"),
             format!("copy {public} to all hosts; SIGHUP to the central broker and the loggers"),
             format!("restart {name} and the nodes, one after the other"),
         ],
-        Kind::Servers => [
+        Kind::Broker if answers_to_one => vec![
+            format!("copy {secret} to its host, and {public} to all hosts"),
+            "restart the central broker and all nodes: with `engine = \"zmq\"` it answers to one \
+             key only, so that nobody else can connect meanwhile"
+                .into(),
+        ],
+        Kind::Broker => vec![
+            format!(
+                "copy {secret} to its host; SIGHUP to the central broker, which then answers to \
+                 both keys"
+            ),
+            format!("copy {public} to all hosts"),
+            "restart the nodes, loggers too, one after the other; the central broker goes on"
+                .into(),
+        ],
+        Kind::Servers => vec![
             format!(
                 "copy {secret} to the hosts of the central broker and the loggers; SIGHUP to all \
                  of them, which then answer to both keys"
@@ -266,10 +294,13 @@ fn next_steps(
             "give the nodes of Zeek what `zcluster keys zeek` prints, and restart them".into(),
         ],
     };
+    steps.extend(old.iter().map(|key| format!("zcluster keys revoke {name} --key='{key}'")));
+    if holder.kind.is_server() && has_old_secret {
+        let who = holder.kind.servers(name);
+        steps.push(format!("take the old key out of {secret}, too, on its host; SIGHUP to {who}"));
+    }
     let _ = writeln!(report, "\nThe old key of {name} is valid until it is revoked. Next:");
-    let revoke = old.iter().map(|key| format!("zcluster keys revoke {name} --key='{key}'"));
-    let steps = steps.into_iter().filter(|step| !step.is_empty()).chain(revoke);
-    for (number, step) in steps.enumerate() {
+    for (number, step) in steps.iter().enumerate() {
         let _ = writeln!(report, "  {}. {step}", number + 1);
     }
     if holder.kind.is_server() && !has_old_secret {
@@ -279,11 +310,24 @@ fn next_steps(
              others until they restart."
         );
     }
-    let is_forwarder = matches!(holder.kind, Kind::Broker | Kind::Servers);
-    if is_forwarder && layout.proxy.engine == ProxyEngine::Zmq {
+    if holder.kind.is_server() && !holder.in_layout.is_empty() {
+        let _ = writeln!(
+            report,
+            "Others look for the key of {name} in the layout first, where the old one is: put the \
+             new one before it, or in its place, on all hosts before anything restarts."
+        );
+    }
+    if holder.kind == Kind::Servers {
+        warn_of_zmq(report, layout);
+    }
+}
+
+/// Nodes of Zeek know the broker by the common key of all servers, or not at all.
+fn warn_of_zmq(report: &mut String, layout: &Layout) {
+    if layout.proxy.engine == ProxyEngine::Zmq {
         report.push_str(
-            "With `engine = \"zmq\"` the central broker answers to its first key only, from its next \
-             start on.\n",
+            "With `engine = \"zmq\"` the central broker answers to its own key only: nodes of Zeek \
+             with keys of their own cannot connect to it.\n",
         );
     }
 }

@@ -171,6 +171,14 @@ fn secrets_left(report: &mut String, holder: &Holder<'_>, only: Option<PublicKey
                     holder.name
                 );
             }
+            Some(_) if holder.kind.is_server() => {
+                let who = holder.kind.servers(holder.name);
+                let _ = writeln!(
+                    report,
+                    "Take its secret key out of {secret}, too, and SIGHUP to {who}: until then it \
+                     still counts."
+                );
+            }
             Some(_) => {
                 let _ = writeln!(report, "Its secret key may go from {secret}, too.");
             }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
+use zcluster::layout::ProxyEngine;
 use zcluster::wire::zmtp::{KeyPair, PublicKey};
 use zeroize::Zeroizing;
 
@@ -38,6 +39,12 @@ pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Re
         eprintln!(
             "zcluster: warning: {name} receives logs, but a Zeek process lets in one key only, which \
              all nodes would have to share: run zcluster-logger as {name}"
+        );
+    }
+    if layout.proxy.engine == ProxyEngine::Zmq {
+        eprintln!(
+            "zcluster: warning: with `engine = \"zmq\"` the central broker does not answer to the \
+             common key of all servers: {name} cannot connect to it"
         );
     }
     let text = environment(&server[0], &pairs[0]);

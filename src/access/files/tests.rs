@@ -99,10 +99,10 @@ fn old_keys_are_good_while_keys_are_changed() {
 }
 
 #[test]
-fn a_directory_of_keys_is_there_and_not_for_everybody_to_write_to() {
+fn a_directory_of_keys_is_not_for_everybody_to_write_to() {
     use std::fs::{Permissions, set_permissions};
     let folder = Folder::new(&["broker", "worker-1"]);
-    let mut layout = folder.layout("");
+    let layout = folder.layout("");
     let path = &layout.curve.authorized_keys_dir;
     for (mode, refused) in [(0o755, false), (0o775, false), (0o777, true), (0o1777, true)] {
         set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -116,14 +116,6 @@ fn a_directory_of_keys_is_there_and_not_for_everybody_to_write_to() {
             }
         }
     }
-    // Gone, at a SIGHUP say: that nobody may connect any more is meant by nobody.
-    set_permissions(path, Permissions::from_mode(0o755)).unwrap();
-    layout.curve.authorized_keys_dir = folder.dir.path().join("gone");
-    let error = server_access(&layout, CurveKeys::BROKER).unwrap_err();
-    assert!(error.to_string().starts_with("no public key of any node"), "{error}");
-    let key = folder.public("worker-1");
-    layout.nodes.get_mut("worker-1").unwrap().curve_publickey = vec![key];
-    assert!(server_access(&layout, CurveKeys::BROKER).unwrap().admit(&key).is_some());
 }
 
 #[test]
@@ -208,4 +200,21 @@ fn contradictions_are_told() {
     assert!(error.contains("is not the public key of any key in"), "{error}");
     let error = client_keys(&folder.layout(""), "worker-2").unwrap_err().to_string();
     assert!(error.starts_with("cannot read the key file"), "{error}");
+}
+
+#[test]
+fn a_directory_that_is_gone_shuts_nobody_out() {
+    let folder = Folder::new(&["broker", "worker-1"]);
+    let mut layout = folder.layout("");
+    layout.curve.authorized_keys_dir = folder.dir.path().join("gone");
+    let error = server_access(&layout, CurveKeys::BROKER).unwrap_err().to_string();
+    assert!(error.starts_with("no key may connect: the layout has none, and the dir"), "{error}");
+    // Whoever has no keys in files needs no directory.
+    let key = folder.public("worker-1");
+    layout.nodes.get_mut("worker-1").unwrap().curve_publickey = vec![key];
+    assert!(server_access(&layout, CurveKeys::BROKER).unwrap().admit(&key).is_some());
+    // One without keys is there on purpose.
+    std::fs::create_dir(&layout.curve.authorized_keys_dir).unwrap();
+    layout.nodes.get_mut("worker-1").unwrap().curve_publickey.clear();
+    assert_eq!(server_access(&layout, CurveKeys::BROKER).unwrap().admitted_keys(), 0);
 }
