@@ -6,6 +6,7 @@
 //! it as a whole.
 
 mod cell;
+mod claims;
 pub mod files;
 mod guard;
 pub mod key_file;

@@ -1,4 +1,6 @@
 use bstr::ByteSlice;
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use super::*;
 use crate::event::Event;
@@ -257,4 +259,52 @@ fn where_nothing_is_said_everything_is_open() {
     assert_eq!(guard.check_event(b"x", b"", b"", b""), Ok(()));
     assert_eq!(guard.check_subscription(b""), Ok(()));
     assert_eq!(guard.check_batch(b""), Ok(()));
+}
+
+/// Bytes that have something of what is looked for in them.
+fn near_misses() -> impl Strategy<Value = Vec<u8>> {
+    const PARTS: [&str; 11] = [
+        "zeek.cluster.nodeid.",
+        "zeek.zeromq.internal.",
+        "zeek.",
+        "zeromq_",
+        "a_b",
+        "_h_1_N0",
+        ".",
+        "Cluster::hello",
+        "Broker::peer_lost",
+        "\\u0043",
+        "",
+    ];
+    let part = prop_oneof![
+        proptest::sample::select(&PARTS[..]).prop_map(|part| part.as_bytes().to_vec()),
+        vec(any::<u8>(), 0..20),
+    ];
+    vec(part, 0..6).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_said_is_allowed_or_not(
+        topic in near_misses(),
+        id in near_misses(),
+        payload in near_misses(),
+        cut in 0usize..60,
+        is_json in any::<bool>(),
+    ) {
+        let access = access(LAYOUT);
+        let format = if is_json { EventFormat::BrokerJsonV1 } else { EventFormat::BrokerBinV1 };
+        let mut event = Vec::new();
+        let hello = Event::new("Cluster::hello", vec![id.as_slice().into(), topic.as_slice().into()]);
+        format.encode(&hello, &mut event);
+        event.truncate(cut);
+        let name = format.name().as_bytes();
+        for mut guard in [guard(&access, "a_b"), Guard::new(Arc::clone(&access), Identity::Unproven)] {
+            for payload in [&payload, &event] {
+                let first = guard.check_event(&topic, &id, name, payload);
+                prop_assert_eq!(guard.check_event(&topic, &id, name, payload), first);
+            }
+            let _ = (guard.check_subscription(&topic), guard.check_batch(&id));
+        }
+    }
 }
