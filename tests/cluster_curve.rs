@@ -272,6 +272,21 @@ fn a_logger_that_refuses_a_node_ends_it_only_where_keys_are_shared() {
 }
 
 #[test]
+fn a_logger_without_all_of_its_keys_leaves_logs_alone() {
+    let keys = SharedKeys::new();
+    let options = keys.options();
+    let as_server = options.lines().filter(|line| !line.contains("client_secretkey"));
+    let cluster = Cluster::new(NODES, &as_server.collect::<Vec<_>>().join("\n"));
+    let log = cluster.log_dir("logger-1").join("conn.log");
+    std::fs::create_dir_all(cluster.log_dir("logger-1")).unwrap();
+    std::fs::write(&log, "#fields\tts\n1\n").unwrap();
+    let mut start = command("zcluster-logger");
+    start.args(["--layout", cluster.layout_arg(), "--node", "logger-1"]);
+    assert_refused(&run_to_end(&mut start), &["clients (all nodes) need", "refusing to speak"]);
+    assert!(log.exists());
+}
+
+#[test]
 fn what_passes_on_the_network_cannot_be_read() {
     for is_encrypted in [false, true] {
         let keys = SharedKeys::new();

@@ -289,6 +289,12 @@ fn mistakes_are_one_line() {
     for line in ["keygen --node worker-1", "keygen --replace", "keygen --per-node --json", "keys"] {
         assert_eq!(site.run(line).code, 64, "{line}");
     }
+    let named = fs::read_to_string(site.layout_file()).unwrap().replace("worker-1]", "servers]");
+    fs::write(site.path("named.toml"), named.replace("per-node", "shared")).unwrap();
+    for line in ["keygen --per-node --layout named.toml", "keys list --layout named.toml"] {
+        let error = site.fails(line, 78);
+        assert!(error.contains("named.toml: `servers` is the name of keys that"), "{error}");
+    }
     assert!(!site.path("keys").exists());
 
     // What was made before something failed is told.

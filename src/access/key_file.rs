@@ -2,7 +2,8 @@
 //! does, are comments. The first key is the one in use, further ones are old or coming.
 //!
 //! `NAME.secret` holds secret keys and is refused when others may read it; `NAME.pub` holds public
-//! ones and is refused when everybody may write to it.
+//! ones and is refused when everybody may write to it. Either is refused in a directory that everybody
+//! may write to, for there they may be replaced.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -43,12 +44,11 @@ pub enum KeyFileError {
     },
     /// Others may read a secret, or replace a public key.
     #[error(
-        "the key file {} has mode {mode:04o}, so that others may {what}; expected {expected}: \
-         chmod {fix} {}",
+        "{} has mode {mode:04o}, so that others may {what}; expected {expected}: chmod {fix} {}",
         path.display(), path.display()
     )]
     Mode {
-        /// The file.
+        /// The file, or its directory.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
@@ -197,7 +197,23 @@ fn read(
     if !metadata.is_file() || metadata.len() > MAX_SIZE {
         return Err(fail(io::Error::other("expected a file of some lines")));
     }
+    check_directory(path)?;
     read_text(&mut file).map_err(fail)
+}
+
+/// Whether nobody but its owner and group can put other files in the place of this one.
+fn check_directory(path: &Path) -> Result<(), KeyFileError> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let fail = |source| KeyFileError::Read { path: dir.into(), source };
+    let mode = dir.metadata().map_err(fail)?.permissions().mode() & 0o7777;
+    if mode & 0o002 == 0 {
+        return Ok(());
+    }
+    let what = "put other keys there";
+    Err(KeyFileError::Mode { path: dir.into(), mode, what, expected: "0755 or less", fix: "o-w" })
 }
 
 fn read_text(file: &mut File) -> io::Result<Zeroizing<String>> {
@@ -286,9 +302,18 @@ mod tests {
             }
         }
         write_public_keys(&path, &[*pair.public()]).unwrap();
-        for (mode, refused) in [(0o644, false), (0o664, false), (0o666, true)] {
+        for (mode, refused) in [(0o644, false), (0o664, false), (0o666, true), (0o644, false)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(read_public_keys(&path).is_err(), refused, "{mode:o}");
+        }
+        for (mode, refused) in [(0o775, false), (0o777, true), (0o1777, true), (0o700, false)] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let outcome = read_public_keys(&path);
+            assert_eq!(outcome.is_err(), refused, "{mode:o}");
+            if let Err(error) = outcome {
+                let end = format!("0755 or less: chmod o-w {}", dir.path().display());
+                assert!(error.to_string().ends_with(&end), "{error}");
+            }
         }
     }
 

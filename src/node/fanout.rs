@@ -72,10 +72,16 @@ impl Fanout {
                 None => None,
                 Some(keys) => {
                     let Some(server) = keys.logger(name.as_deref()) else {
-                        let name = name.as_deref().unwrap_or("the logger");
+                        let (name, expected) = match &name {
+                            Some(name) => {
+                                (name.as_str(), "in the layout or in authorized_keys_dir")
+                            }
+                            // It is no node of the layout.
+                            None => ("the logger", "servers.pub in authorized_keys_dir"),
+                        };
                         log::warn!(
                             "{name} at {endpoint} gets no logs from this node: its public key is \
-                             not known (expected in the layout or in authorized_keys_dir)"
+                             not known (expected {expected})"
                         );
                         continue;
                     };

@@ -61,9 +61,19 @@ impl fmt::Display for Kind {
 }
 
 /// Reads a layout as its file says, without the environment: that of an operator is not that of a
-/// node.
+/// node. Keys of nodes may be made before `mode = "per-node"` is set, but not for such names.
 pub(crate) fn load(path: &Path) -> Result<Layout, Failure> {
-    Ok(layout::load(path, |_| None)?.layout)
+    let layout = layout::load(path, |_| None)?.layout;
+    for name in [CurveKeys::BROKER, CurveKeys::SERVERS] {
+        if layout.node(name).is_some() {
+            return Err(Failure::config(format!(
+                "{}: `{name}` is the name of keys that are no node's; expected another name of the \
+                 node",
+                path.display()
+            )));
+        }
+    }
+    Ok(layout)
 }
 
 impl<'a> Holder<'a> {
