@@ -11,7 +11,14 @@ use zcluster::node::{Node, Notification};
 use zcluster::wire::zeek_bin::{FieldSpec, LogSchema, LogValue, Scalar};
 use zcluster::{Event, layout, topic};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let name = std::env::args().nth(1).unwrap_or_else(|| "worker-2".into());
     let loaded = layout::load("cluster-layout.toml", |variable| std::env::var(variable).ok())?;
     let (node, notifications) = Node::builder(loaded.layout, name.as_str()).start()?;

@@ -13,6 +13,10 @@
 //! Membership news and commands go through the same queues in a lane of their own, which bulk data
 //! cannot fill.
 //!
+//! Where the layout has keys, or [`Builder::client_keys`] gives some, the node encrypts. Keys that are
+//! missing are an error of [`Builder::start`]. That others do not take them shows later: the
+//! notifications end, and [`Node::take_failure`] has a [`NodeError::Refused`] that says who and why.
+//!
 //! ```no_run
 //! use zcluster::node::{Node, Notification};
 //! use zcluster::{Event, Value};
