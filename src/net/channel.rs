@@ -169,7 +169,9 @@ impl Channel {
         let progress = codec.open(sealed, self.limit, plain)?;
         self.need = progress.need;
         let (rest, before_it) = (&sealed[progress.consumed..], self.received.len());
-        self.trickles = before_it > CHEAP && sealed.len() < before_it + before_it / 4;
+        // Of a frame that is still not complete.
+        self.trickles =
+            progress.consumed == 0 && before_it > CHEAP && sealed.len() < before_it + before_it / 4;
         if rest.is_empty() {
             // Connections are many, and most are between two messages.
             self.received = Vec::new();
@@ -413,6 +415,31 @@ mod tests {
             }
         }
         assert!(out == bytes, "{}", out.len());
+    }
+
+    #[test]
+    fn a_frame_whose_end_is_short_is_like_any_other() {
+        let (mut a, mut b) = pair();
+        let (mut client, server) = codecs();
+        let mut plain = Vec::new();
+        b.encrypt(server, 100_000, b"", &mut plain).unwrap();
+        let (mut scratch, mut expected) = (Scratch::default(), Vec::new());
+        // Where each frame is cut: at its end, or one more behind it has begun.
+        for ends in [&[19_990, 20_040][..], &[19_990, 20_041], &[19_990, 20_000, 20_040, 20_060]] {
+            let mut sealed = Vec::new();
+            for _ in 0..2 {
+                client.seal_frame(false, false, &[7; 20_000], &mut sealed);
+                put_frame(&[7; 20_000], false, &mut expected);
+            }
+            let mut sent = 0;
+            for end in ends.iter().copied().chain([sealed.len()]) {
+                a.put_raw(&sealed[sent..end]);
+                a.flush().unwrap();
+                sent = end;
+                while !would_block(b.read_to(&mut plain, &mut scratch)) {}
+            }
+            assert!(plain == expected && b.held() == 0);
+        }
     }
 
     #[test]
