@@ -424,12 +424,13 @@ mod tests {
         let mut plain = Vec::new();
         b.encrypt(server, 100_000, b"", &mut plain).unwrap();
         let (mut scratch, mut expected) = (Scratch::default(), Vec::new());
+        let body = vec![7; 20_000];
         // Where each frame is cut: at its end, or one more behind it has begun.
         for ends in [&[19_990, 20_040][..], &[19_990, 20_041], &[19_990, 20_000, 20_040, 20_060]] {
             let mut sealed = Vec::new();
             for _ in 0..2 {
-                client.seal_frame(false, false, &[7; 20_000], &mut sealed);
-                put_frame(&[7; 20_000], false, &mut expected);
+                client.seal_frame(false, false, &body, &mut sealed);
+                put_frame(&body, false, &mut expected);
             }
             let mut sent = 0;
             for end in ends.iter().copied().chain([sealed.len()]) {
