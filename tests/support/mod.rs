@@ -12,6 +12,7 @@
 //! - [`producer`]: a node in the test itself that writes numbered records.
 //! - [`log_dir`]: what loggers leave on disk.
 //! - [`small_disk`]: file systems that fill up.
+//! - [`tools`]: programs of others, where the machine has them.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
 pub mod bus;
@@ -24,6 +25,7 @@ pub mod producer;
 pub mod raw;
 pub mod relay;
 pub mod small_disk;
+pub mod tools;
 pub mod watched;
 pub mod zmtp;
 
