@@ -9,7 +9,8 @@ use super::addr::{put_addr, put_subnet};
 use super::escape::{
     Stops, hex_digits, is_printable, is_printable_char, is_printable_text, put_escaped,
 };
-use super::number::{put_int, put_iso8601, put_json_double, put_uint};
+use super::json_time::put_json_time;
+use super::number::{put_int, put_json_double, put_uint};
 use super::options::{JsonStringEscape, JsonTimestamps, WriterOptions};
 use super::pen::{Pen, Piece};
 use super::plan::{Column, Step};
@@ -185,16 +186,7 @@ impl<'a, 'o> Visitor<'a> for Put<'_, 'o> {
     }
     #[inline(always)]
     fn time(self, x: f64) -> Pen<'o> {
-        let timestamps = self.json.timestamps;
-        let pen = self.plain();
-        match timestamps {
-            JsonTimestamps::Epoch => put_json_double(x, pen),
-            // Truncated; what does not fit becomes the largest or smallest number, and what is no
-            // number 0.
-            JsonTimestamps::Millis => put_int((x * 1000.0) as i64, pen),
-            JsonTimestamps::MillisUnsigned => put_uint((x * 1000.0) as i64 as u64, pen),
-            JsonTimestamps::Iso8601 => put_iso8601(x, pen),
-        }
+        put_json_time(x, self.json.timestamps, self.plain())
     }
     #[inline(always)]
     fn interval(self, x: f64) -> Pen<'o> {

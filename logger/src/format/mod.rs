@@ -11,7 +11,8 @@
 //! | `pen` | where the next byte of text goes |
 //! | `tsv`, `json` | lines and values of the two formats (§5.1, §5.2, §5.5) |
 //! | `escape` | strings (§5.3) |
-//! | `number`, `grisu` | doubles and times (§5.2, §5.5) |
+//! | `number`, `grisu` | integers, doubles, and times as such (§5.2, §5.5) |
+//! | `json_time`, `civil` | the other forms of a time in JSON, and dates (§5.5) |
 //! | `addr` | addresses and subnets (§5.4) |
 //!
 //! The text of a batch is about half as long as the batch in TSV, and as long in JSON. At worst it is
@@ -24,9 +25,11 @@
 #![allow(clippy::inline_always, reason = "the loop over the records keeps its state in registers")]
 
 mod addr;
+mod civil;
 mod escape;
 mod grisu;
 mod json;
+mod json_time;
 mod number;
 mod options;
 mod pen;

@@ -1,4 +1,4 @@
-//! Integers, doubles and times as text (WIRE.md §5.2, §5.5).
+//! Integers, doubles and times as numbers (WIRE.md §5.2, §5.5).
 //!
 //! Zeek prints TSV times and doubles with C's `%.6f`, which rounds the exact binary value, ties to
 //! even. So do we, in integers where the value has fewer than 64 bits before the point.
@@ -134,46 +134,6 @@ pub(super) fn put_json_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
     if x.is_finite() { grisu::put_double(x, pen) } else { pen.chunk(b"null", 4) }
 }
 
-/// Appends a time as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, or `null` where there is no such date.
-///
-/// The fraction is rounded on its own: what rounds up to a whole second prints as seven digits.
-pub(super) fn put_iso8601(x: f64, pen: Pen<'_>) -> Pen<'_> {
-    // Beyond this a year has more digits than a C `int`, and Zeek's conversion fails.
-    const LIMIT: f64 = 6.7e16;
-    if x.is_nan() || x.abs() >= LIMIT {
-        return pen.chunk(b"null", 4);
-    }
-    let seconds = x.floor() as i64;
-    let fraction = x.fract() + if x.fract() < 0.0 { 1.0 } else { 0.0 };
-    let micros = (fraction * 1e6).round_ties_even() as u32;
-    let (year, month, day) = civil_date(seconds.div_euclid(86_400));
-    let in_day = seconds.rem_euclid(86_400);
-    let (hour, minute, second) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
-    pen.with(|out| {
-        // Writing to a vector does not fail.
-        let _ = write!(
-            out,
-            "\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z\""
-        );
-    })
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
-fn civil_date(days: i64) -> (i64, i64, i64) {
-    // Count from 0000-03-01, so that the leap day is the last of its year.
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // Months from March on: 31 30 31 30 31, again and again, are 153 days.
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
 /// A number of at least 2⁵³, an infinity, or not a number.
 #[cold]
 fn put_unusual(x: f64, pen: Pen<'_>) -> Pen<'_> {
@@ -283,25 +243,6 @@ mod tests {
             (f64::NAN, "nan"),
         ] {
             assert_eq!(text(put_fixed, x), expected, "{x}");
-        }
-    }
-
-    #[test]
-    fn dates_are_utc() {
-        for (x, expected) in [
-            (0.0, r#""1970-01-01T00:00:00.000000Z""#),
-            (1_767_225_600.25, r#""2026-01-01T00:00:00.250000Z""#),
-            (951_782_399.5, r#""2000-02-28T23:59:59.500000Z""#),
-            (951_868_799.0, r#""2000-02-29T23:59:59.000000Z""#),
-            (4_107_542_400.0, r#""2100-03-01T00:00:00.000000Z""#),
-            (-0.25, r#""1969-12-31T23:59:59.750000Z""#),
-            (-1.0, r#""1969-12-31T23:59:59.000000Z""#),
-            (1.999_999_6, r#""1970-01-01T00:00:01.1000000Z""#),
-            (253_402_300_800.0, r#""10000-01-01T00:00:00.000000Z""#),
-            (f64::NAN, "null"),
-            (1e300, "null"),
-        ] {
-            assert_eq!(text(put_iso8601, x), expected, "{x}");
         }
     }
 

@@ -217,8 +217,9 @@ fn json_times_by_option() {
         (-0.001, Times::MillisUnsigned, "18446744073709551615"),
         (1.5, Times::MillisUnsigned, "1500"),
         (f64::NAN, Times::Epoch, "null"),
-        (f64::NAN, Times::Iso8601, "null"),
-        (f64::INFINITY, Times::Millis, "9223372036854775807"),
+        (f64::NAN, Times::Iso8601, r#""2000-01-01T00:00:00.000000""#),
+        (-62_135_596_801.0, Times::Iso8601, r#""0-12-31T23:59:59.000000Z""#),
+        (f64::INFINITY, Times::Millis, "-9223372036854775808"),
     ] {
         let options = WriterOptions { json_timestamps: timestamps, ..json() };
         let line = one(Scalar::Time, LogValue::Time(time), &options);
