@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::number::put_uint;
+use super::digits::put_uint;
 use super::pen::Pen;
 
 /// Every octet with its dot, the first digit in the lowest byte, and the bits of both.

@@ -7,7 +7,7 @@
 //! powers of ten, the same rounding, the same bounds. (The `dtoa` crate ports an older RapidJSON,
 //! which did not correct the last digit of numbers with nine or more decimals.)
 
-use super::number::{
+use super::digits::{
     ASCII_ZEROS, EIGHT_DIGITS, ZERO_TO_POINT, ascii_digits, is_recent, put_int, put_ten_digits,
 };
 use super::pen::Pen;

@@ -6,14 +6,15 @@ use zcluster::value::Protocol;
 use zcluster::wire::zeek_bin::{Batch, DecodeError, Fault, Field, LogType, Text, Values, Visitor};
 
 use super::addr::{put_addr, put_subnet};
+use super::column::{Column, Step};
+use super::digits::{put_int, put_uint};
 use super::escape::{
     Stops, hex_digits, is_printable, is_printable_char, is_printable_text, put_escaped,
 };
 use super::json_time::put_json_time;
-use super::number::{put_int, put_json_double, put_uint};
+use super::number::put_json_double;
 use super::options::{JsonStringEscape, JsonTimestamps, WriterOptions};
 use super::pen::{Pen, Piece};
-use super::plan::{Column, Step};
 
 /// The columns of a log and how their values become text.
 #[derive(Clone, Debug)]

@@ -6,7 +6,8 @@
 use std::io::Write;
 
 use super::civil::Civil;
-use super::number::{put_int, put_json_double, put_uint};
+use super::digits::{put_int, put_uint};
+use super::number::put_json_double;
 use super::options::JsonTimestamps;
 use super::pen::Pen;
 

@@ -8,10 +8,11 @@
 //! |---|---|
 //! | `options` | the writer's options (§5.6) |
 //! | `plan` | [`RecordFormatter`]: what is worked out once per header |
+//! | `column` | what is to be done with each value of a record |
 //! | `pen` | where the next byte of text goes |
 //! | `tsv`, `json` | lines and values of the two formats (§5.1, §5.2, §5.5) |
 //! | `escape` | strings (§5.3) |
-//! | `number`, `grisu` | integers, doubles, and times as such (§5.2, §5.5) |
+//! | `digits`, `number`, `grisu` | integers, doubles, and times as numbers (§5.2, §5.5) |
 //! | `json_time`, `civil` | the other forms of a time in JSON, and dates (§5.5) |
 //! | `addr` | addresses and subnets (§5.4) |
 //!
@@ -26,6 +27,8 @@
 
 mod addr;
 mod civil;
+mod column;
+mod digits;
 mod escape;
 mod grisu;
 mod json;

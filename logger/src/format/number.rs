@@ -1,4 +1,4 @@
-//! Integers, doubles and times as numbers (WIRE.md §5.2, §5.5).
+//! Doubles, and times as numbers (WIRE.md §5.2, §5.5).
 //!
 //! Zeek prints TSV times and doubles with C's `%.6f`, which rounds the exact binary value, ties to
 //! even. So do we, in integers where the value has fewer than 64 bits before the point.
@@ -7,60 +7,9 @@ use std::io::Write;
 
 use bstr::ByteSlice;
 
+use super::digits::{ZERO_TO_POINT, ascii_digits, is_recent, put_ten_digits, put_uint};
 use super::grisu;
 use super::pen::Pen;
-
-/// Appends an unsigned integer.
-#[inline(always)]
-pub(super) fn put_uint(number: u64, pen: Pen<'_>) -> Pen<'_> {
-    if number < 10 {
-        pen.byte(b'0' + number as u8)
-    } else if number < EIGHT_DIGITS {
-        put_eight_digits(number, pen)
-    } else {
-        put_long_uint(number, pen)
-    }
-}
-
-/// Appends a number of at most eight digits.
-#[inline(always)]
-fn put_eight_digits(number: u64, pen: Pen<'_>) -> Pen<'_> {
-    let digits = ascii_digits(number);
-    // Leading zeros are the low bytes; the last digit stays in any case.
-    let zeros = ((digits - ASCII_ZEROS) | 1 << 56).trailing_zeros() / 8;
-    pen.chunk(&(digits >> (8 * zeros)).to_le_bytes(), 8 - zeros as usize)
-}
-
-#[inline(never)]
-fn put_long_uint(number: u64, pen: Pen<'_>) -> Pen<'_> {
-    let pen = put_uint(number / EIGHT_DIGITS, pen);
-    pen.chunk(&ascii_digits(number % EIGHT_DIGITS).to_le_bytes(), 8)
-}
-
-/// The first number that has more than eight digits.
-pub(super) const EIGHT_DIGITS: u64 = 100_000_000;
-
-pub(super) const ASCII_ZEROS: u64 = 0x3030_3030_3030_3030;
-
-/// The eight digits of a number below 10⁸, the first one in the lowest byte.
-///
-/// The number is halved thrice, into lanes of 32, 16 and 8 bits. Quotients by 100 and by 10 are
-/// products with 10486 / 2²⁰ and 103 / 2¹⁰, which are exact for four and for two digits.
-#[inline(always)]
-pub(super) fn ascii_digits(number: u64) -> u64 {
-    let lanes = (number / 10_000) | ((number % 10_000) << 32);
-    let high = (lanes * 10_486) >> 20 & 0x7f_0000_007f;
-    let lanes = high | (lanes - high * 100) << 16;
-    let high = (lanes * 103) >> 10 & 0x000f_000f_000f_000f;
-    (high | (lanes - high * 10) << 8) + ASCII_ZEROS
-}
-
-/// Appends a signed integer.
-#[inline(always)]
-pub(super) fn put_int(number: i64, pen: Pen<'_>) -> Pen<'_> {
-    let pen = if number < 0 { pen.byte(b'-') } else { pen };
-    put_uint(number.unsigned_abs(), pen)
-}
 
 /// Appends a time or an interval of TSV: `%.6f`.
 #[inline(always)]
@@ -81,13 +30,6 @@ fn put_any_fixed(x: f64, pen: Pen<'_>) -> Pen<'_> {
     put_uint(whole, pen).chunk(&point_and_micros(micros).to_le_bytes(), 7)
 }
 
-/// Whether a number is a time from 2004 to 2038: from 2³⁰ to 2³¹.
-#[inline(always)]
-pub(super) fn is_recent(x: f64) -> bool {
-    // Sign and exponent.
-    x.to_bits() >> MANTISSA_BITS == 1023 + 30
-}
-
 const MANTISSA_BITS: u32 = 52;
 
 /// A point and six digits, the point in the lowest byte.
@@ -95,22 +37,6 @@ const MANTISSA_BITS: u32 = 52;
 fn point_and_micros(micros: u32) -> u64 {
     // Eight digits, of which the first gives way to nothing and the second to the point.
     ascii_digits(micros.into()) >> 8 ^ ZERO_TO_POINT
-}
-
-/// Makes a point of the character 0 in the lowest byte.
-pub(super) const ZERO_TO_POINT: u64 = (b'0' ^ b'.') as u64;
-
-/// Appends the ten digits of a number, as [recent](is_recent) times have them, and as many bytes of
-/// its decimals as are told, the first of them in the lowest byte.
-#[inline(always)]
-pub(super) fn put_ten_digits(whole: u64, decimals: u64, len: usize, mut pen: Pen<'_>) -> Pen<'_> {
-    let window: &mut [u8; 18] = pen.window();
-    let high = (whole / EIGHT_DIGITS) as u8;
-    window[0] = b'0' + high / 10;
-    window[1] = b'0' + high % 10;
-    window[2..10].copy_from_slice(&ascii_digits(whole % EIGHT_DIGITS).to_le_bytes());
-    window[10..].copy_from_slice(&decimals.to_le_bytes());
-    pen.advance(10 + len)
 }
 
 /// Appends a double of TSV: `%.6f` without trailing zeros, but with `.0` for integers.
@@ -246,32 +172,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn integers_print_all_their_digits() {
-        let mut numbers: Vec<u64> = (0..20_000).collect();
-        for power in 0..20 {
-            numbers.extend((0..10).map(|n| 10u64.pow(power).saturating_mul(n)));
-        }
-        numbers.push(u64::MAX);
-        for near in numbers {
-            for number in [near, near.wrapping_sub(1), near.wrapping_mul(9_999)] {
-                assert_eq!(text(put_uint, number), number.to_string());
-            }
-        }
-        assert_eq!(text(put_int, i64::MIN), "-9223372036854775808");
-    }
-
     fn check_fixed(x: f64) {
         let expected = if x.is_nan() { "nan".into() } else { format!("{x:.6}") };
         assert_eq!(text(put_fixed, x), expected, "{x:e}");
     }
 
     proptest! {
-        #[test]
-        fn integers_print_as_they_do_elsewhere(number: u64, shift in 0..64u32) {
-            prop_assert_eq!(text(put_uint, number >> shift), (number >> shift).to_string());
-        }
-
         #[test]
         fn rounding_is_that_of_the_exact_value(x: f64, seconds in 0.0..1e11f64, small in 0.0..1f64) {
             for x in [x, seconds, small, small / 1e5, -seconds] {

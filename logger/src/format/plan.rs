@@ -2,7 +2,7 @@
 
 use bstr::{BStr, BString, ByteSlice};
 use thiserror::Error;
-use zcluster::wire::zeek_bin::{Batch, DecodeError, Field, LogType, Scalar};
+use zcluster::wire::zeek_bin::{Batch, DecodeError};
 
 use super::json::Json;
 use super::options::{Format, WriterOptions};
@@ -41,38 +41,6 @@ pub enum FormatError {
     /// The batch is malformed.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-}
-
-/// A column of a batch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
-    /// Its index, for errors.
-    pub(super) field: u32,
-    pub(super) step: Step,
-}
-
-/// What to do with the value of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Write it.
-    Scalar(Scalar),
-    /// Write its elements.
-    Container(LogType),
-    /// Read over it.
-    Skip(LogType),
-}
-
-impl Column {
-    /// The columns of a batch, those that are left out included.
-    pub(super) fn all(batch: &Batch<'_>, options: &WriterOptions) -> Vec<Self> {
-        let step = |field: &Field<'_>| match field.log_type {
-            log_type if !options.has_column(field.name) => Step::Skip(log_type),
-            LogType::Scalar(scalar) => Step::Scalar(scalar),
-            log_type => Step::Container(log_type),
-        };
-        let fields = (0..).zip(batch.fields());
-        fields.map(|(index, field)| Column { field: index, step: step(&field) }).collect()
-    }
 }
 
 /// Formats all batches that have one header: the same stream, writer, filter, path and columns.

@@ -7,11 +7,12 @@ use zcluster::value::Protocol;
 use zcluster::wire::zeek_bin::{Batch, DecodeError, Fault, LogType, Text, Values, Visitor};
 
 use super::addr::{put_addr, put_subnet};
+use super::column::{Column, Step};
+use super::digits::{put_int, put_uint};
 use super::escape::{Stops, hex_digits, put_escaped, put_header_value, put_unlike_marker};
-use super::number::{put_double, put_fixed, put_int, put_uint};
+use super::number::{put_double, put_fixed};
 use super::options::WriterOptions;
 use super::pen::{Pen, Piece};
-use super::plan::{Column, Step};
 
 /// The columns of a log and how their values become text.
 #[derive(Clone, Debug)]

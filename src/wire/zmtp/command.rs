@@ -2,7 +2,7 @@
 
 use super::ZmtpError;
 use super::frame::put_command;
-use super::handshake::SocketType;
+use super::socket_type::SocketType;
 
 /// Bytes of the longest context of a PING; what is beyond is not sent back.
 const MAX_CONTEXT: usize = 16;

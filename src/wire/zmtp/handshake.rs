@@ -4,6 +4,7 @@
 use bstr::ByteSlice;
 
 use super::command::{Command, property, put_ready};
+use super::socket_type::SocketType;
 use super::{FrameHeader, ZmtpError};
 
 /// Bytes of a greeting.
@@ -19,52 +20,6 @@ pub(super) const NULL: &str = "NULL";
 /// Where a greeting says whether its sender is the server of its mechanism; the name of the
 /// mechanism ends there.
 const AS_SERVER: usize = 32;
-
-/// Socket types of the cluster's patterns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum SocketType {
-    Pub,
-    Sub,
-    Xpub,
-    Xsub,
-    Push,
-    Pull,
-}
-
-impl SocketType {
-    const ALL: [Self; 6] = [
-        SocketType::Pub,
-        SocketType::Sub,
-        SocketType::Xpub,
-        SocketType::Xsub,
-        SocketType::Push,
-        SocketType::Pull,
-    ];
-
-    /// The name in READY commands.
-    pub const fn name(self) -> &'static str {
-        match self {
-            SocketType::Pub => "PUB",
-            SocketType::Sub => "SUB",
-            SocketType::Xpub => "XPUB",
-            SocketType::Xsub => "XSUB",
-            SocketType::Push => "PUSH",
-            SocketType::Pull => "PULL",
-        }
-    }
-
-    /// Whether a socket of this type may talk to one of the other.
-    pub fn goes_with(self, other: Self) -> bool {
-        use SocketType::{Pub, Pull, Push, Sub, Xpub, Xsub};
-        match self {
-            Pub | Xpub => matches!(other, Sub | Xsub),
-            Sub | Xsub => matches!(other, Pub | Xpub),
-            Push => other == Pull,
-            Pull => other == Push,
-        }
-    }
-}
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,9 +140,8 @@ pub(super) fn peer_type(ours: SocketType, mut properties: &[u8]) -> Result<Socke
         }
         properties = rest;
     }
-    SocketType::ALL
-        .into_iter()
-        .find(|known| known.name().as_bytes() == name && ours.goes_with(*known))
+    SocketType::named(name)
+        .filter(|theirs| ours.goes_with(*theirs))
         .ok_or_else(|| ZmtpError::SocketType(text(name)))
 }
 

@@ -2,8 +2,9 @@
 //!
 //! [`Handshake`] takes a connection from its first byte to the end of the NULL mechanism, and
 //! [`Opening`] does so with either mechanism, NULL or CURVE (RFC 25, RFC 26); with the latter a
-//! [`CurveCodec`] stands between the frames sent and those meant. [`FrameHeader`] and [`Command`] read what comes then, and [`MessageReader`] puts frames together
-//! to multipart messages without copying them. `put_*` functions write.
+//! [`CurveCodec`] stands between the frames sent and those meant. [`FrameHeader`] and [`Command`]
+//! read what comes then, and [`MessageReader`] puts frames together to multipart messages without
+//! copying them. `put_*` functions write.
 //!
 //! Bytes come from the network: sizes are held against limits before anything is kept, and every
 //! violation is a [`ZmtpError`], after which the connection is of no use.
@@ -14,15 +15,17 @@ mod frame;
 mod handshake;
 mod opening;
 mod reader;
+mod socket_type;
 
 pub use command::{Command, put_error, put_ping, put_pong, put_ready, put_subscription};
 #[cfg(test)]
 pub(crate) use curve::codecs;
 pub use curve::{BadKey, Curve, CurveCodec, KeyPair, Progress, PublicKey, SecretKey};
 pub use frame::{FrameHeader, MAX_HEADER, put_frame};
-pub use handshake::{GREETING_SIZE, Handshake, Peer, SocketType};
+pub use handshake::{GREETING_SIZE, Handshake, Peer};
 pub use opening::{Open, Opening, Step};
 pub use reader::{Item, Message, MessageReader};
+pub use socket_type::SocketType;
 
 use thiserror::Error;
 
