@@ -1,8 +1,7 @@
 //! `broker-bin-v1`: values and events as tagged big-endian bytes (WIRE.md §2).
 //!
 //! The encoder writes an event straight into its envelope; no value is built for it. The decoder
-//! is strict where Zeek is lax: Zeek crashes on malformed metadata (WIRE.md §1.2), so this one
-//! rejects whatever does not have exactly the documented shape.
+//! rejects whatever does not have exactly the documented shape (WIRE.md §2.7).
 
 use std::collections::{BTreeMap, BTreeSet};
 

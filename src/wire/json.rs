@@ -442,7 +442,6 @@ mod tests {
         let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert!(parse(nested(MAX_DEPTH).as_bytes()).is_ok());
         assert_eq!(parse(nested(MAX_DEPTH + 1).as_bytes()).unwrap_err().offset, MAX_DEPTH);
-        assert!(parse(nested(1_000_000).as_bytes()).is_err());
         assert!(parse(format!("[{},{}]", nested(127), nested(127)).as_bytes()).is_ok());
     }
 }

@@ -20,6 +20,5 @@ pub use recording::Recording;
 
 /// How deep values may nest in anything decoded here: containers inside containers.
 ///
-/// Zeek has no limit in its binary format and 128 levels of arrays and objects in JSON
-/// (WIRE.md §2.1, §3.1); real events stay below ten.
+/// As many as Zeek takes of arrays and objects in JSON (WIRE.md §3.1); real events stay below ten.
 pub const MAX_DEPTH: usize = 128;

@@ -249,14 +249,6 @@ fn what_is_no_event_is_rejected() {
             "expected a vector of arguments, found boolean",
         ),
         (with_metadata(true.into()), "expected a vector of metadata, found boolean"),
-        (
-            with_metadata(vec![one.clone()].into()),
-            "expected a metadata entry of id and value, found count 1",
-        ),
-        (
-            with_metadata(vec![vec!["id".into(), one].into()].into()),
-            "expected the id of a metadata entry as count, found string",
-        ),
     ] {
         let found = decode_event(&encoded(&value, Raw)).unwrap_err();
         assert_eq!(found.to_string(), error);
@@ -327,6 +319,30 @@ proptest! {
     #[test]
     fn values_read_back(value in testing::value().prop_map(rounded)) {
         prop_assert_eq!(decode_value(&encoded(&value, Raw)), Ok(value));
+    }
+
+    #[test]
+    fn metadata_are_pairs_of_id_and_value(
+        entry in prop_oneof![
+            testing::value(),
+            proptest::collection::vec(testing::value(), 0..4).prop_map(Value::from),
+            (any::<u64>(), testing::value())
+                .prop_map(|(id, value)| Value::from(vec![Value::from(id), value])),
+        ]
+        .prop_map(rounded)
+    ) {
+        let is_pair = matches!(&entry, Value::Vector(pair)
+            if matches!(pair[..], [Value::Count(_), _]));
+        let content = vec!["name".into(), Value::Vector(vec![]), vec![entry].into()];
+        let event = vec![1_u64.into(), 1_u64.into(), content.into()].into();
+        match decode_event(&encoded(&event, Raw)) {
+            Ok(_) => prop_assert!(is_pair),
+            Err(error) => {
+                prop_assert!(!is_pair);
+                prop_assert!(error.to_string().contains("a metadata entry"), "{}", error);
+                prop_assert_eq!(error.websocket_context(), "failed to create Zeek event");
+            }
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! It forwards with a blocking send. With `listen_xpub_nodrop`, a subscriber that stops reading
 //! holds everybody back until the heartbeats or the TCP timeout cut it off; without, what it
-//! misses is lost uncounted. It also passes user messages of subscribers upstream, which Zeek
-//! nodes had better not see (WIRE.md §1.2). With CURVE it decides who may connect, and nothing else:
+//! misses is lost uncounted. It also passes on upstream whatever subscribers send, subscription
+//! or not (WIRE.md §1.2). With CURVE it decides who may connect, and nothing else:
 //! what comes in cannot be told apart by whom it came from.
 
 mod peers;
