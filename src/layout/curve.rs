@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::options::{table, words};
+use super::table::table;
+use super::words::words;
 use super::{Layout, NodeType, Secret};
 use crate::wire::zmtp::PublicKey;
 

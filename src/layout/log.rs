@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bstr::BStr;
 
-use super::options::{MIB, table, words};
+use super::options::MIB;
+use super::table::table;
+use super::words::words;
 
 words! {
     /// The format of log files.
@@ -33,6 +35,7 @@ words! {
         /// `2026-01-01T00:00:00.000000Z`.
         Iso8601 = "JSON::TS_ISO8601",
     }
+    may_omit "JSON::"
 }
 
 words! {
@@ -46,6 +49,7 @@ words! {
         /// Bytes that are not text become code points of a private use area: nothing is lost.
         Pua = "JSON::STRING_ESCAPE_POLICY_PUA",
     }
+    may_omit "JSON::"
 }
 
 words! {

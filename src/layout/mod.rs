@@ -12,18 +12,20 @@ mod endpoint;
 mod env;
 mod load;
 mod log;
+mod node;
 mod options;
 mod proxy;
 mod secret;
 mod setting;
+mod table;
 mod toml;
 mod toml_print;
 mod validate;
+mod words;
 pub mod zeek;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::str::FromStr;
 
 pub use curve::{Allow, CurveKeys, CurveMode};
 pub use diagnostic::{Diagnostic, LayoutErrors, Severity};
@@ -34,12 +36,11 @@ pub use log::{
     Compress, Fsync, JsonStringEscapePolicy, JsonTimestamps, Log, LogFormat, PathOptions,
     PathSettings, RotationName,
 };
+pub use node::{Node, NodeType, UnknownNodeType};
 pub use options::{Cluster, EventSerializer, LogHwmAction, Telemetry, WebSocket, ZeroMq};
 pub use proxy::{Proxy, ProxyEngine, TopicOptions, WhenFull};
 pub use secret::Secret;
 pub use toml_print::{to_toml, to_toml_with_secrets};
-
-use crate::wire::zmtp::PublicKey;
 
 /// A cluster: its nodes and its options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,109 +62,6 @@ pub struct Layout {
     pub telemetry: Telemetry,
     /// The nodes by name.
     pub nodes: BTreeMap<String, Node>,
-}
-
-/// One node, `Cluster::Node` of Zeek (WIRE.md §8.1.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    /// What it does.
-    pub node_type: NodeType,
-    /// The address of its host.
-    pub ip: IpAddr,
-    /// Scope of a link-local IPv6 address: the name of an interface.
-    pub zone_id: Option<String>,
-    /// Where a log receiver takes log batches; 0 means that the system chooses. Without meaning
-    /// for other nodes.
-    pub port: Option<u16>,
-    /// Name of its manager.
-    pub manager: Option<String>,
-    /// Port of its metrics; unset means none, 0 that the system chooses.
-    pub metrics_port: Option<u16>,
-    /// The WebSocket API it offers, if any.
-    pub websocket: Option<WebSocket>,
-    /// Its public keys, where nodes have keys of their own: the first is the one it is known by as
-    /// a server, all of them let it in.
-    pub curve_publickey: Vec<PublicKey>,
-    /// What it may do, where that differs from the other nodes of its type. Read it through
-    /// [`Layout::allow`].
-    pub allow: Allow,
-}
-
-impl Node {
-    /// A node of that type at that address, everything else unset.
-    pub fn new(node_type: NodeType, ip: IpAddr) -> Self {
-        Node {
-            node_type,
-            ip,
-            zone_id: None,
-            port: None,
-            manager: None,
-            metrics_port: None,
-            websocket: None,
-            curve_publickey: Vec::new(),
-            allow: Allow::default(),
-        }
-    }
-
-    /// Its host as an endpoint names it: with brackets and scope where it is IPv6.
-    fn endpoint(&self, port: u16) -> String {
-        match (self.ip, &self.zone_id) {
-            (IpAddr::V6(ip), Some(zone)) if ip.is_unicast_link_local() => {
-                format!("tcp://[{ip}%{zone}]:{port}")
-            }
-            (IpAddr::V6(ip), _) => format!("tcp://[{ip}]:{port}"),
-            (IpAddr::V4(ip), _) => format!("tcp://{ip}:{port}"),
-        }
-    }
-}
-
-options::words! {
-    /// The type of a node, `Cluster::NodeType` of Zeek.
-    pub enum NodeType {
-        /// No part of a cluster.
-        #[default]
-        None = "none",
-        /// Speaks to nodes for an operator.
-        Control = "control",
-        /// Receives logs.
-        Logger = "logger",
-        /// Coordinates; at most one.
-        Manager = "manager",
-        /// Takes work off the others. Not the central broker.
-        Proxy = "proxy",
-        /// Analyses traffic.
-        Worker = "worker",
-    }
-}
-
-impl NodeType {
-    /// The name of the enum value in Zeek script.
-    pub const fn zeek_name(self) -> &'static str {
-        match self {
-            NodeType::None => "Cluster::NONE",
-            NodeType::Control => "Cluster::CONTROL",
-            NodeType::Logger => "Cluster::LOGGER",
-            NodeType::Manager => "Cluster::MANAGER",
-            NodeType::Proxy => "Cluster::PROXY",
-            NodeType::Worker => "Cluster::WORKER",
-        }
-    }
-}
-
-/// A text that names no [`NodeType`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown node type `{0}`; expected none, control, logger, manager, proxy or worker")]
-pub struct UnknownNodeType(pub String);
-
-impl FromStr for NodeType {
-    type Err = UnknownNodeType;
-
-    /// Reads `worker`, `WORKER` and `Cluster::WORKER`.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bare = text.strip_prefix("Cluster::").unwrap_or(text);
-        let known = NodeType::ALL.iter().find(|t| t.as_str().eq_ignore_ascii_case(bare));
-        known.copied().ok_or_else(|| UnknownNodeType(text.into()))
-    }
 }
 
 impl Layout {

@@ -1,8 +1,7 @@
 //! The sections of a layout that are tables of options: their names, types and defaults, once.
 //!
-//! The TOML reader and printer, the Zeek importer and exporter and the environment all walk these
-//! tables through [`Table`], so that a new option is one line here. Names and defaults of the
-//! `[zeromq]` section are those of WIRE.md §7.4. `[log]` is in [`log`](super::log), `[proxy]` in
+//! A new option is one line here ([`table`](super::table)). Names and defaults of the `[zeromq]`
+//! section are those of WIRE.md §7.4. `[log]` is in [`log`](super::log), `[proxy]` in
 //! [`proxy`](super::proxy).
 
 use std::net::IpAddr;
@@ -10,95 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::Secret;
-use super::setting::Setting;
-
-/// A section whose keys are options.
-pub(super) trait Table {
-    /// Every option by name, in the order of declaration.
-    fn options(&mut self) -> Vec<(&'static str, &mut dyn Setting)>;
-
-    /// Other names a file may use, each with the name of its option.
-    fn aliases(&self) -> &'static [(&'static str, &'static str)] {
-        &[]
-    }
-}
-
-/// Declares a section: the struct, its defaults, and its [`Table`]. An option may have a second
-/// name, `option | alias: …`; members in `beside` are no options and start empty.
-macro_rules! table {
-    (
-        $(#[$meta:meta])*
-        pub struct $name:ident {
-            $($(#[$doc:meta])* $field:ident $(| $alias:ident)?: $type:ty = $default:expr,)*
-        }
-        $(beside { $($(#[$beside_doc:meta])* $beside:ident: $beside_type:ty,)* })?
-    ) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct $name {
-            $($(#[$doc])* pub $field: $type,)*
-            $($($(#[$beside_doc])* pub $beside: $beside_type,)*)?
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                $name {
-                    $($field: $default,)*
-                    $($($beside: <$beside_type>::default(),)*)?
-                }
-            }
-        }
-
-        impl $crate::layout::options::Table for $name {
-            fn options(&mut self) -> Vec<(&'static str, &mut dyn $crate::layout::setting::Setting)> {
-                vec![$((
-                    stringify!($field),
-                    &mut self.$field as &mut dyn $crate::layout::setting::Setting,
-                ),)*]
-            }
-
-            fn aliases(&self) -> &'static [(&'static str, &'static str)] {
-                &[$($((stringify!($alias), stringify!($field)),)?)*]
-            }
-        }
-    };
-}
-pub(super) use table;
-
-/// Declares a closed set of words: the enum and its spellings.
-macro_rules! words {
-    (
-        $(#[$meta:meta])*
-        pub enum $name:ident {
-            $($(#[$doc:meta])* $variant:ident = $word:literal,)*
-        }
-    ) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl $name {
-            /// Every variant, in the order of declaration.
-            pub const ALL: &'static [Self] = &[$($name::$variant,)*];
-
-            /// The word as a layout file spells it.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $($name::$variant => $word,)*
-                }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-    };
-}
-pub(super) use words;
+use super::table::table;
+use super::words::words;
 
 words! {
     /// How events are serialized on the bus (WIRE.md §2.8).

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::ZeroMq;
-use super::options::{MIB, table, words};
+use super::options::MIB;
+use super::table::table;
+use super::words::words;
 
 words! {
     /// What forwards events.

@@ -9,14 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::curve::CurveMode;
-use super::log::{
-    Compress, Fsync, JsonStringEscapePolicy, JsonTimestamps, LogFormat, RotationName,
-};
-use super::options::{EventSerializer, LogHwmAction};
-use super::proxy::{ProxyEngine, WhenFull};
 use super::secret::{Secret, key_in};
-use super::{NodeType, options};
 use crate::wire::zmtp::PublicKey;
 
 /// A value as a file spells it, before its option gives it a type.
@@ -468,74 +461,5 @@ impl Scalar for BTreeMap<String, String> {
         let entries =
             self.iter().map(|(key, value)| format!("[{}] = {}", key.zeek(), value.zeek()));
         format!("table({})", entries.collect::<Vec<_>>().join(", "))
-    }
-}
-
-/// A word of a closed set; `$prefix` may be left out.
-macro_rules! word {
-    ($type:ty, $prefix:literal) => {
-        impl Scalar for $type {
-            fn expected() -> String {
-                let words: Vec<_> = Self::ALL.iter().map(|w| format!("\"{w}\"")).collect();
-                format!("one of {}", words.join(", "))
-            }
-            fn parse(raw: &Raw<'_>) -> Option<Self> {
-                let Raw::Text(text) = raw else { return None };
-                let bare = text.strip_prefix($prefix).unwrap_or(text);
-                let bare_word = |word: &str| word.strip_prefix($prefix).unwrap_or(word) == bare;
-                Self::ALL.iter().copied().find(|word| bare_word(word.as_str()))
-            }
-            fn toml(&self) -> String {
-                toml_string(self.as_str())
-            }
-            fn zeek(&self) -> String {
-                self.as_str().into()
-            }
-        }
-    };
-}
-
-word!(EventSerializer, "");
-word!(LogHwmAction, "");
-word!(CurveMode, "");
-word!(ProxyEngine, "");
-word!(WhenFull, "");
-word!(LogFormat, "");
-word!(RotationName, "");
-word!(Compress, "");
-word!(Fsync, "");
-word!(JsonTimestamps, "JSON::");
-word!(JsonStringEscapePolicy, "JSON::");
-
-impl Scalar for NodeType {
-    fn expected() -> String {
-        let words: Vec<_> = NodeType::ALL.iter().map(|t| format!("\"{t}\"")).collect();
-        format!("one of {}", words.join(", "))
-    }
-    fn parse(raw: &Raw<'_>) -> Option<Self> {
-        match raw {
-            Raw::Text(text) => text.parse().ok(),
-            _ => None,
-        }
-    }
-    fn toml(&self) -> String {
-        toml_string(self.as_str())
-    }
-    fn zeek(&self) -> String {
-        self.zeek_name().into()
-    }
-}
-
-impl options::Table for super::Node {
-    fn options(&mut self) -> Vec<(&'static str, &mut dyn Setting)> {
-        vec![
-            ("node_type", &mut self.node_type),
-            ("ip", &mut self.ip),
-            ("zone_id", &mut self.zone_id),
-            ("port", &mut self.port),
-            ("manager", &mut self.manager),
-            ("metrics_port", &mut self.metrics_port),
-            ("curve_publickey", &mut self.curve_publickey),
-        ]
     }
 }

@@ -284,7 +284,7 @@ fn secrets_are_never_shown() {
 
 #[test]
 fn options_own_to_us_exist() {
-    use super::options::Table;
+    use super::table::Table;
     let mut zeromq = ZeroMq::default();
     let names: Vec<_> = zeromq.options().into_iter().map(|(name, _)| name).collect();
     assert!(ZeroMq::OWN.iter().all(|own| names.contains(own)));

@@ -11,8 +11,8 @@ use ::toml::de::{DeTable, DeValue};
 
 use super::curve::is_type;
 use super::diagnostic::{Diagnostic, LayoutErrors, Places, Reporter, Span};
-use super::options::Table;
 use super::setting::{Raw, toml_key};
+use super::table::Table;
 use super::validate::validate;
 use super::{Allow, Layout, Node, NodeType, WebSocket, ZeroMq};
 

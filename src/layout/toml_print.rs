@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use zeroize::Zeroizing;
 
-use super::options::Table;
 use super::setting::toml_key;
+use super::table::Table;
 use super::{Layout, Node, NodeType, WebSocket};
 
 /// Writes a layout file. In the place of secret keys it has comments that name them.

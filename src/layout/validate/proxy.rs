@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::options::Table;
 use super::super::proxy::MAX_IO_THREADS;
+use super::super::table::Table;
 use super::super::{Proxy, ProxyEngine, WhenFull};
 use super::{Check, LONGEST};
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::super::options::Table;
 use super::super::setting::{Scalar, zeek_string};
+use super::super::table::Table;
 use super::super::{EventSerializer, Layout, Log, LogFormat, Node, NodeType, WebSocket, ZeroMq};
 use super::{LOG_ASCII, ZEROMQ, log_name};
 

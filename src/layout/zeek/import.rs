@@ -7,8 +7,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::diagnostic::{Diagnostic, Places, Reporter, Span};
-use super::super::options::Table;
 use super::super::setting::Setting;
+use super::super::table::Table;
 use super::super::toml::suggestion;
 use super::super::validate::validate;
 use super::super::{EventSerializer, Layout, LogFormat, Node, NodeType, WebSocket, ZeroMq};
