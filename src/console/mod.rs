@@ -19,8 +19,8 @@ use crate::daemon::{self, AccessSource, Failure, Reloader, Signal};
 use crate::exit::ExitCode;
 use crate::gateway::Health;
 use crate::layout::NodeType;
-use crate::node::{Node, Unsent};
-use crate::telemetry::Telemetry;
+use crate::node::Node;
+use crate::telemetry::{NodeMetrics, NodeSocket, Telemetry};
 
 /// A node of a Zeek-compatible cluster.
 ///
@@ -61,8 +61,8 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// rules of the layout again.
 ///
 /// # Errors
-/// A bad layout, or keys that are missing or wrong (78), an address that is taken (69), nobody who
-/// reads the output (74).
+/// A bad layout, or keys that are missing or wrong (78), an address that is taken or log records that
+/// no logger took before the end (69), nobody who reads the output (74).
 pub fn run(args: &Args) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
     let (name, own) = loaded.local_node()?;
@@ -79,7 +79,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for prefix in &args.subscribe {
         node.subscribe(prefix.as_str())?;
     }
-    let http = daemon::serve_metrics(&layout, &name, &telemetry, Health::ok)?;
+    let metrics = telemetry.node().clone();
+    let http = daemon::serve_metrics(&layout, &name, &telemetry, move || health(&metrics))?;
 
     let (layout, node_name) = (args.layout.clone(), args.node.clone());
     let source = AccessSource { layout, node: node_name, server: None };
@@ -102,11 +103,34 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     drop(demo);
     let unsent = node.shutdown(patience);
-    if args.publish_only && unsent != Unsent::default() {
-        let text = format!("{} events not published: the broker takes none", unsent.events);
-        return Err(Failure::new(ExitCode::Unavailable, text));
+    let unavailable = |text| Err(Failure::new(ExitCode::Unavailable, text));
+    if args.publish_only {
+        // What it logs is only that it was there.
+        if unsent.events > 0 {
+            let text = format!("{} events not published: the broker takes none", unsent.events);
+            return unavailable(text);
+        }
+        return outcome;
     }
-    outcome
+    outcome?;
+    if unsent.records > 0 {
+        let text = format!(
+            "{} log records lost: no logger took them before the end (shutdown_timeout)",
+            unsent.records
+        );
+        return unavailable(text);
+    }
+    Ok(())
+}
+
+/// What is wrong with a node just now.
+fn health(metrics: &NodeMetrics) -> Health {
+    let mut health = Health::ok();
+    let waiting = metrics.log_queue_messages.get();
+    if waiting > 0 && metrics.connections[NodeSocket::Push].get() == 0 {
+        health.problem(format!("{waiting} log batches wait, and no logger is connected"));
+    }
+    health
 }
 
 fn stop_signals(reloader: Reloader) -> Result<Receiver<()>, Failure> {

@@ -265,6 +265,11 @@ impl Bus {
         }
     }
 
+    /// Whether both sockets are connected.
+    pub(super) fn is_connected(&self) -> bool {
+        self.links.iter().all(|link| link.up)
+    }
+
     /// Takes in news of connections and returns those of the XPUB, in order.
     ///
     /// # Errors

@@ -7,37 +7,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{NodeError, handshake};
+use super::NodeError;
+use super::log_peer::{ClosingPeer, LogPeer, Remark, Terms};
 use crate::access::ClientKeys;
 use crate::layout::{Layout, ZeroMq};
 use crate::rate_limit::RateLimit;
 use crate::telemetry::{NodeMetrics, NodeSocket};
-use crate::transport::{
-    ConnectionEventKind, Context, CurveOptions, Interest, Monitor, PollSet, Socket, SocketKind,
-    SocketOptions, TransportError,
-};
+use crate::transport::{Context, CurveOptions, PollSet, SocketOptions, TransportError};
 
 /// How often failed handshakes are told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-
-struct Logger {
-    /// The node behind the endpoint, where the layout says so.
-    name: Option<String>,
-    monitor: Monitor,
-    socket: Socket,
-    connected: bool,
-    was_connected: bool,
-    /// It said goodbye, or died, and has not greeted since.
-    down: bool,
-}
+/// How exact the clock is by which libzmq gives up a closed socket.
+const LINGER_MARGIN: Duration = Duration::from_millis(20);
 
 /// The loggers and whose turn it is.
 pub(super) struct Fanout {
-    loggers: Vec<Logger>,
+    loggers: Vec<LogPeer>,
     next: usize,
-    is_encrypted: bool,
-    /// Nodes have keys of their own, and a logger is a node like others: its refusal ends no other.
-    is_per_node: bool,
     metrics: NodeMetrics,
     warning: RateLimit,
 }
@@ -47,8 +33,11 @@ pub(super) struct Fanout {
 pub(super) enum Sent {
     /// It is on its way.
     Yes,
-    /// No logger has room, or all are down.
+    /// The loggers that are there have no room.
     NoRoom,
+    /// None of the loggers is there. libzmq would take the batch all the same, and nobody would
+    /// know whether a logger ever does.
+    NobodyThere,
     /// The layout names no logger.
     NoLoggers,
 }
@@ -62,6 +51,12 @@ impl Fanout {
         metrics: &NodeMetrics,
     ) -> Result<Self, TransportError> {
         let options = push_options(&layout.zeromq, layout.needs_ipv6());
+        let terms = Terms {
+            log_sndhwm: layout.zeromq.log_sndhwm,
+            shutdown_timeout: layout.log.shutdown_timeout,
+            is_encrypted: keys.is_some(),
+            is_per_node: layout.has_keys_per_node(),
+        };
         let mut loggers = Vec::new();
         for endpoint in layout.connect_log_endpoints() {
             let name = layout
@@ -89,20 +84,9 @@ impl Fanout {
                 }
             };
             let options = SocketOptions { curve, ..options.clone() };
-            let socket = Socket::new(context, SocketKind::Push, &options)?;
-            let monitor = Monitor::new(context, &socket)?;
-            socket.connect(&endpoint)?;
-            loggers.push(Logger {
-                name,
-                monitor,
-                socket,
-                connected: false,
-                was_connected: false,
-                down: false,
-            });
+            loggers.push(LogPeer::connect(context, name, endpoint, &options, terms)?);
         }
-        let (is_encrypted, is_per_node) = (keys.is_some(), layout.has_keys_per_node());
-        Ok(Fanout { loggers, is_encrypted, is_per_node, ..Fanout::none(metrics) })
+        Ok(Fanout { loggers, ..Fanout::none(metrics) })
     }
 
     /// A fanout to nobody, for nodes that write logs themselves.
@@ -110,92 +94,97 @@ impl Fanout {
         Fanout {
             loggers: Vec::new(),
             next: 0,
-            is_encrypted: false,
-            is_per_node: false,
             metrics: metrics.clone(),
             warning: RateLimit::new(WARNING_INTERVAL),
         }
     }
 
     /// Hands a batch to the next logger that takes it.
-    pub(super) fn try_send(&mut self, frames: &[&[u8]; 4]) -> Result<Sent, TransportError> {
-        if self.loggers.is_empty() {
+    pub(super) fn try_send(
+        &mut self,
+        frames: &[&[u8]; 4],
+        records: u64,
+    ) -> Result<Sent, TransportError> {
+        let count = self.loggers.len();
+        if count == 0 {
             return Ok(Sent::NoLoggers);
         }
-        for _ in 0..self.loggers.len() {
-            let logger = &self.loggers[self.next];
-            self.next = (self.next + 1) % self.loggers.len();
-            if !logger.down && logger.socket.try_send(frames)? {
+        let mut outcome = Sent::NobodyThere;
+        for _ in 0..count {
+            let logger = &mut self.loggers[self.next];
+            self.next = (self.next + 1) % count;
+            if !logger.is_there() {
+                continue;
+            }
+            if logger.try_send(frames, records)? {
                 return Ok(Sent::Yes);
             }
+            outcome = Sent::NoRoom;
         }
-        Ok(Sent::NoRoom)
+        Ok(outcome)
     }
 
     /// A node came up or went down: if it is a logger, start or stop sending to it.
-    pub(super) fn set_down(&mut self, name: &str, down: bool) {
-        for logger in &mut self.loggers {
-            if logger.name.as_deref() == Some(name) {
-                logger.down = down;
-            }
-        }
+    pub(super) fn set_down(&mut self, name: &str, down: bool, now: Instant) {
+        self.loggers.iter_mut().for_each(|logger| logger.set_down(name, down, now));
     }
 
-    /// Waits for room at any logger that may be sent to.
-    pub(super) fn poll_room<'a>(&'a self, poll: &mut PollSet<'a>) {
-        for logger in self.loggers.iter().filter(|logger| !logger.down) {
-            poll.add(&logger.socket, Interest::Writable);
-        }
+    /// Waits for news of connections, and with `room` for room at any logger that is there.
+    pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>, room: bool) {
+        self.loggers.iter().for_each(|logger| logger.poll(poll, room));
     }
 
-    /// Waits for news of connections.
-    pub(super) fn poll_connections<'a>(&'a self, poll: &mut PollSet<'a>) {
-        for logger in &self.loggers {
-            poll.add_monitor(&logger.monitor);
-        }
+    /// When there is something to say although nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.loggers.iter().filter_map(LogPeer::deadline).min()
     }
 
-    /// Takes in news of connections, for the metrics.
+    /// Takes in news of connections, and tells them.
     ///
     /// # Errors
     /// Also when a logger and this node cannot talk for their keys, and all share them.
     pub(super) fn read_connections(&mut self, now: Instant) -> Result<(), NodeError> {
         for logger in &mut self.loggers {
-            while let Some(event) = logger.monitor.try_next()? {
-                match event.kind {
-                    ConnectionEventKind::HandshakeSucceeded => {
-                        logger.connected = true;
-                        if std::mem::replace(&mut logger.was_connected, true) {
-                            self.metrics.reconnects[NodeSocket::Push].inc();
-                        }
-                    }
-                    ConnectionEventKind::Disconnected => logger.connected = false,
-                    _ => {
-                        if event.handshake_fault().is_some() {
-                            self.metrics.handshakes_failed[NodeSocket::Push].inc();
-                        }
-                        let name = logger.name.as_deref().unwrap_or("the logger");
-                        let line = match handshake::look_at(&event, name, self.is_encrypted) {
-                            Err(refused) if self.is_per_node => Some(refused.to_string()),
-                            outcome => outcome?,
-                        };
-                        if let Some(line) = line
-                            && let Some(more) = self.warning.check(now)
-                        {
+            while let Some(remark) = logger.read_connection(&self.metrics, now)? {
+                match remark {
+                    Remark::Note(line) => log::info!("{line}"),
+                    Remark::Lost(line) => log::warn!("{line}"),
+                    Remark::Handshake(line) => {
+                        if let Some(more) = self.warning.check(now) {
                             log::warn!("{line} ({more} more like this)");
                         }
                     }
                 }
             }
         }
-        let connected = self.loggers.iter().filter(|logger| logger.connected).count();
+        let connected = self.loggers.iter().filter(|logger| logger.is_connected()).count();
         self.metrics.connections[NodeSocket::Push].set(connected as i64);
         Ok(())
     }
 
-    /// How long closed sockets go on sending.
-    pub(super) fn set_linger(&self, milliseconds: i32) -> Result<(), TransportError> {
-        self.loggers.iter().try_for_each(|logger| logger.socket.set_linger(milliseconds))
+    /// Closes the sockets and waits until they have sent what they hold, `linger_ms` at most. Blocks.
+    pub(super) fn close(self, linger_ms: i32) {
+        let linger = Duration::from_millis(u64::try_from(linger_ms).unwrap_or(0));
+        // What is sent as late as that may have been given up.
+        let deadline = Instant::now() + linger.saturating_sub(LINGER_MARGIN);
+        let mut loggers: Vec<ClosingPeer> =
+            self.loggers.into_iter().map(|logger| logger.close(linger_ms)).collect();
+        loop {
+            // All of them: each takes in its news.
+            let waiting = loggers.iter_mut().filter_map(|logger| (!logger.is_done()).then_some(()));
+            let left = deadline.saturating_duration_since(Instant::now());
+            if waiting.count() == 0 || left.is_zero() {
+                break;
+            }
+            let mut poll = PollSet::new();
+            loggers.iter().for_each(|logger| logger.poll(&mut poll));
+            if let Err(error) = poll.wait(Some(left)) {
+                log::debug!("{error}");
+                break;
+            }
+        }
+        let unconfirmed = loggers.iter_mut().map(ClosingPeer::unconfirmed).sum();
+        self.metrics.log_records_unconfirmed.inc_by(unconfirmed);
     }
 }
 

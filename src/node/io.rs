@@ -11,9 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 use bstr::{BString, ByteSlice};
 
 use super::bus::{Bus, Link, SubscriptionChange};
+use super::fanout::Fanout;
+use super::local_logs::LocalLogs;
 use super::log_pump::LogPump;
 use super::log_stream::{LogStream, Streams};
 use super::notification::{Notification, ReceivedEvent};
+use super::outage::{News, Outage};
 use super::outbox::{Greetings, Outbox, Publication};
 use super::{LogBatch, NodeError, Outgoing, Unsent, later, lock};
 use crate::Event;
@@ -29,11 +32,6 @@ use crate::transport::{Context, PollSet, Received, TransportError, Waker};
 use crate::value::{Timestamp, Value};
 use crate::wire::event_format::EventFormat;
 use crate::wire::zeek_bin::{FieldSpec, LogSchema, LogValue, Scalar};
-
-use super::fanout::Fanout;
-
-/// Takes a log batch where the node writes its own logs; `false` refuses it for now.
-pub(super) type LocalLogs = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 /// How often queue depths are written to the metrics.
 const GAUGE_INTERVAL: Duration = Duration::from_millis(250);
@@ -99,6 +97,8 @@ pub(super) struct Io {
     /// The last attempt to publish found no room.
     bus_is_full: bool,
     probe: Probe,
+    /// Whether the broker is there.
+    broker: Outage,
     /// Set once the node is to end.
     deadline: Option<Instant>,
     /// When the gauges are next written; `None` once they stand at zero and nothing happens.
@@ -120,7 +120,6 @@ struct Warnings {
     onloop: RateLimit,
     payload: RateLimit,
     notify: RateLimit,
-    link: RateLimit,
     membership: KeyedRateLimit<String>,
     denied: KeyedRateLimit<String>,
 }
@@ -164,13 +163,13 @@ impl Io {
             outbox: Outbox::new(parts.outbox_limits),
             bus_is_full: false,
             probe: Probe { count: 0, topic: None },
+            broker: Outage::default(),
             deadline: None,
             gauges_due: None,
             warnings: Warnings {
                 onloop: limit(),
                 payload: limit(),
                 notify: limit(),
-                link: limit(),
                 membership: KeyedRateLimit::new(WARNING_INTERVAL, 100),
                 denied: KeyedRateLimit::new(WARNING_INTERVAL, 100),
             },
@@ -228,6 +227,7 @@ impl Io {
         }
         self.send_publications()?;
         let batches_left = self.logs.pump(share, self.deadline.is_some(), now)?;
+        self.tell_of_broker(now);
         self.update_gauges(now);
         Ok(subscriptions == 0 || events == 0 || commands_left || batches_left)
     }
@@ -243,6 +243,7 @@ impl Io {
             let deadlines = [
                 self.membership.deadline(),
                 self.logs.deadline(now),
+                self.broker.deadline(),
                 self.deadline,
                 self.gauges_due,
                 self.bus_is_full.then(|| now + ROOM_RETRY),
@@ -263,26 +264,31 @@ impl Io {
         sent || now >= deadline
     }
 
-    /// Counts what could not be sent and lets the sockets linger for what they hold.
-    fn finish(mut self) -> Unsent {
-        let unsent = Unsent { events: self.outbox.len() as u64, records: self.logs.abandon() };
-        self.metrics.xpub_drops.inc_by(unsent.events);
-        if unsent != Unsent::default() {
-            let Unsent { events, records } = unsent;
-            log::warn!(
-                "{}: ended with {events} events and {records} log records unsent",
-                self.name
-            );
-        }
-        let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+    /// Lets the sockets linger for what they hold, and counts what could not be sent.
+    fn finish(self) -> Unsent {
+        let Io { name, layout, metrics, deadline, notify, outbox, bus, logs, .. } = self;
+        // Whoever waits for news has them all.
+        drop(notify);
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.map_or(0, |left| i32::try_from(left.as_millis()).unwrap_or(i32::MAX));
         // For ever, -1, cannot be longer than whoever ends the node is willing to wait.
-        let linger = self.layout.zeromq.linger_ms.max(left);
-        if let Err(error) = self.bus.set_linger(linger).and_then(|()| self.logs.set_linger(linger))
-        {
-            log::debug!("{}: {error}", self.name);
+        let linger = layout.zeromq.linger_ms.max(left);
+        let events = outbox.len() as u64;
+        metrics.xpub_drops.inc_by(events);
+        if let Err(error) = bus.set_linger(linger) {
+            log::debug!("{name}: {error}");
         }
-        unsent
+        // Both send at the same time.
+        drop(bus);
+        let records = logs.close(linger);
+        let unconfirmed = metrics.log_records_unconfirmed.get();
+        if events + records > 0 {
+            log::warn!("{name}: ended with {events} events and {records} log records unsent");
+        }
+        if unconfirmed > 0 {
+            log::warn!("{name}: up to {unconfirmed} log records sent may not have arrived");
+        }
+        Unsent { events, records, unconfirmed }
     }
 
     // The bus.
@@ -301,6 +307,18 @@ impl Io {
         self.bus.subscribe(topic)
     }
 
+    /// Says that the broker is lost, and that it is back: both connections are, and the bus has
+    /// answered.
+    fn tell_of_broker(&mut self, now: Instant) {
+        let is_there = self.bus.is_connected() && self.is_ready();
+        let Some(news) = self.broker.observe(is_there, now) else { return };
+        let line = news.of("the broker");
+        match news {
+            News::Lost { .. } => log::warn!("{}: {line}", self.name),
+            News::Back { .. } => log::info!("{}: {line}", self.name),
+        }
+    }
+
     fn link_changed(&mut self, link: Link, now: Instant) -> Result<(), TransportError> {
         match link {
             Link::Up => {
@@ -308,12 +326,6 @@ impl Io {
                 self.feed_membership(Input::Connected, now)
             }
             Link::Down => {
-                if let Some(more) = self.warnings.link.check(now) {
-                    log::warn!(
-                        "{}: lost the connection to the broker ({more} more like this)",
-                        self.name
-                    );
-                }
                 self.notify(Notification::Disconnected, now);
                 self.feed_membership(Input::Disconnected, now)?;
                 self.send_probe()
@@ -501,13 +513,13 @@ impl Io {
                 Action::NodeUp(name, id) => {
                     log::info!("{}: node up: {name} ({id})", self.name);
                     self.metrics.node_up.inc();
-                    self.member_changed(&name, true);
+                    self.member_changed(&name, true, now);
                     self.notify(Notification::NodeUp { name, id }, now);
                 }
                 Action::NodeDown(name, id) => {
                     log::info!("{}: node down: {name} ({id})", self.name);
                     self.metrics.node_down.inc();
-                    self.member_changed(&name, false);
+                    self.member_changed(&name, false, now);
                     self.notify(Notification::NodeDown { name, id }, now);
                 }
                 Action::ClusterLog(message) => self.write_cluster_log(&message),
@@ -517,8 +529,8 @@ impl Io {
         Ok(())
     }
 
-    fn member_changed(&mut self, name: &str, up: bool) {
-        self.logs.set_down(name, !up);
+    fn member_changed(&mut self, name: &str, up: bool, now: Instant) {
+        self.logs.set_down(name, !up, now);
         let mut pools = lock(&self.pools);
         if up {
             pools.node_up(name);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fanout::{Fanout, Sent};
-use super::io::LocalLogs;
+use super::local_logs::LocalLogs;
 use super::log_stream::Streams;
 use super::{LogBatch, NodeError};
 use crate::layout::LogHwmAction;
@@ -13,7 +13,7 @@ use crate::queue;
 use crate::rate_limit::RateLimit;
 use crate::telemetry::{LogLoss, NodeMetrics};
 use crate::topic::NodeId;
-use crate::transport::{PollSet, TransportError};
+use crate::transport::PollSet;
 use crate::wire::frames::LogMessage;
 
 /// How soon a refused local batch is offered again: its taker cannot wake us.
@@ -95,12 +95,18 @@ impl LogPump {
                     format: LogMessage::ZEEK_BIN,
                     payload: &batch.payload,
                 };
-                self.fanout.try_send(&message.frames())?
+                self.fanout.try_send(&message.frames(), batch.records)?
             };
             match sent {
                 Sent::Yes => {
                     self.metrics.log_batches_sent.inc();
                     self.metrics.log_records_sent.inc_by(batch.records);
+                }
+                // The queue holds what comes meanwhile, and `log_hwm_action` says what happens
+                // once it is full.
+                Sent::NobodyThere => {
+                    self.blocked = true;
+                    return Ok(false);
                 }
                 Sent::NoRoom if self.hwm_action == LogHwmAction::Block => {
                     self.blocked = true;
@@ -129,24 +135,22 @@ impl LogPump {
 
     /// Adds what to wait for.
     pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>) {
-        self.fanout.poll_connections(poll);
-        if self.blocked {
-            self.fanout.poll_room(poll);
-        }
+        self.fanout.poll(poll, self.blocked);
     }
 
-    /// When the next batch is due, or the next attempt.
+    /// When the next batch is due, or the next attempt, or something is to be told.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        match (&self.local, self.blocked) {
+        let next = match (&self.local, self.blocked) {
             (Some(_), true) => Some(now + LOCAL_RETRY),
             (None, true) => None,
             (_, false) => self.streams.next_flush(),
-        }
+        };
+        [next, self.fanout.deadline()].into_iter().flatten().min()
     }
 
     /// A node came up or went down.
-    pub(super) fn set_down(&mut self, name: &str, down: bool) {
-        self.fanout.set_down(name, down);
+    pub(super) fn set_down(&mut self, name: &str, down: bool, now: Instant) {
+        self.fanout.set_down(name, down, now);
     }
 
     /// Whether the last [`LogPump::pump`] sent all there was.
@@ -161,19 +165,17 @@ impl LogPump {
         (messages + self.pending.len(), bytes + pending)
     }
 
-    /// Gives up on all that waits; returns the number of records lost.
-    pub(super) fn abandon(&mut self) -> u64 {
+    /// Gives up on all that waits, and closes the sockets, which go on sending for `linger_ms`.
+    /// Blocks until they have sent what they hold. Returns the number of records that were given
+    /// up.
+    pub(super) fn close(mut self, linger_ms: i32) -> u64 {
         self.pending.extend(self.streams.close());
         while let Some(batch) = self.queue.try_receive() {
             self.pending.push_back(batch);
         }
         let records = self.pending.drain(..).map(|batch| batch.records).sum();
         self.metrics.log_records_dropped[LogLoss::Shutdown].inc_by(records);
+        self.fanout.close(linger_ms);
         records
-    }
-
-    /// How long closed sockets go on sending.
-    pub(super) fn set_linger(&self, milliseconds: i32) -> Result<(), TransportError> {
-        self.fanout.set_linger(milliseconds)
     }
 }

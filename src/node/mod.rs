@@ -44,10 +44,14 @@ mod fanout;
 mod handshake;
 mod identity;
 mod io;
+mod local_logs;
+mod log_peer;
 mod log_pump;
 mod log_stream;
 mod notification;
+mod outage;
 mod outbox;
+mod under_way;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -132,13 +136,21 @@ enum Outgoing {
     },
 }
 
-/// What a node could not send before it ended.
+/// How long a logger that has said goodbye sees nothing arrive before it closes its connections. A
+/// connection that ends sooner has not ended in good order.
+pub const FAREWELL_QUIET: Duration = Duration::from_millis(300);
+
+/// What a node could not send before it ended, or may have sent in vain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unsent {
-    /// Events.
+    /// Events that were given up.
     pub events: u64,
-    /// Log records.
+    /// Log records that no logger has taken.
     pub records: u64,
+    /// Log records that were sent and may not have arrived, as the connection to their logger was
+    /// lost soon after, or took them too slowly at the end. At most so many, since the node started:
+    /// loggers acknowledge nothing.
+    pub unconfirmed: u64,
 }
 
 /// A log batch on its way to the loggers.

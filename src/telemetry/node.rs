@@ -87,10 +87,13 @@ pub struct NodeMetrics {
     /// full and were kept to be sent again.
     pub control_deferred: Counter,
 
-    /// `zcluster_log_batches_sent_total`: log batches handed to a logger's pipe.
+    /// `zcluster_log_batches_sent_total`: log batches handed to a logger that was connected.
     pub log_batches_sent: Counter,
     /// `zcluster_log_records_sent_total`: records in those batches.
     pub log_records_sent: Counter,
+    /// `zcluster_log_records_unconfirmed_total`: those of them that may not have arrived, because
+    /// the connection was lost too soon after.
+    pub log_records_unconfirmed: Counter,
     /// `zcluster_log_records_dropped_total{reason}`: records that will reach no logger.
     pub log_records_dropped: PerLabel<LogLoss, Counter>,
     /// `zcluster_log_queue_messages`: log batches waiting to be sent.
@@ -161,10 +164,18 @@ impl NodeMetrics {
                 "zcluster_control_deferred",
                 "Control messages kept to be sent again because their pipe was full",
             ),
-            log_batches_sent: t
-                .register("zcluster_log_batches_sent", "Log batches handed to a logger's pipe"),
-            log_records_sent: t
-                .register("zcluster_log_records_sent", "Log records handed to a logger's pipe"),
+            log_batches_sent: t.register(
+                "zcluster_log_batches_sent",
+                "Log batches handed to a logger that was connected",
+            ),
+            log_records_sent: t.register(
+                "zcluster_log_records_sent",
+                "Log records handed to a logger that was connected",
+            ),
+            log_records_unconfirmed: t.register(
+                "zcluster_log_records_unconfirmed",
+                "Log records sent whose connection was lost too soon to know that they arrived",
+            ),
             log_records_dropped: t.register_per_label(
                 "zcluster_log_records_dropped",
                 "Log records that reach no logger",

@@ -32,6 +32,8 @@ pub enum ConnectionEventKind {
     HandshakeFailedAuth,
     /// Accepting failed: out of file descriptors, mostly.
     AcceptFailed,
+    /// The socket was closed, and has sent what it held or has lingered for as long as it may.
+    Closed,
 }
 
 impl ConnectionEventKind {
@@ -45,6 +47,7 @@ impl ConnectionEventKind {
             z::ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL => Self::HandshakeFailedProtocol,
             z::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => Self::HandshakeFailedAuth,
             z::ZMQ_EVENT_ACCEPT_FAILED => Self::AcceptFailed,
+            z::ZMQ_EVENT_MONITOR_STOPPED => Self::Closed,
             _ => return None,
         })
     }
@@ -102,7 +105,8 @@ impl ConnectionEvent {
     }
 }
 
-/// Reads the connection events of one socket. Drop it before the socket.
+/// Reads the connection events of one socket. It may outlive the socket, to see it
+/// [`Closed`](ConnectionEventKind::Closed).
 #[derive(Debug)]
 pub struct Monitor {
     pub(super) events: Socket,

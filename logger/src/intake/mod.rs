@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use zcluster::access::AccessCell;
 use zcluster::layout::Layout;
 use zcluster::net::{BindError, Event, Listener, Poller, Scratch};
+use zcluster::node::FAREWELL_QUIET;
 use zcluster::telemetry::LoggerMetrics;
 use zcluster::transport::Waker;
 
@@ -40,7 +41,7 @@ use peers::Peers;
 const COPIED: usize = 16 << 10;
 /// Once no batch has come for so long after the goodbye, nothing is on its way any more: on a
 /// loaded network a round trip takes less.
-const QUIET: Duration = Duration::from_millis(300);
+const QUIET: Duration = FAREWELL_QUIET;
 /// Time before the deadline at which producers that never stop are cut off in good order.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Time after the deadline to take in what has arrived by then.

@@ -1,0 +1,258 @@
+//! [`LogPeer`]: one logger as a producer sees it: the socket to it, whether it is there, and what
+//! is under way to it.
+
+use std::time::{Duration, Instant};
+
+use super::outage::{News, Outage};
+use super::under_way::UnderWay;
+use super::{FAREWELL_QUIET, NodeError, handshake};
+use crate::telemetry::{NodeMetrics, NodeSocket};
+use crate::transport::{
+    ConnectionEventKind, Context, Interest, Monitor, PollSet, Socket, SocketKind, SocketOptions,
+    TransportError,
+};
+
+/// A logger that closes its connection that soon after it is seen down has not said goodbye, but
+/// was cut off or killed: in good order it waits for [`FAREWELL_QUIET`].
+const SOONEST_FAREWELL: Duration = Duration::from_millis(FAREWELL_QUIET.as_millis() as u64 / 2);
+/// How much longer than granted a logger may take to leave in good order.
+const FAREWELL_MARGIN: Duration = Duration::from_secs(1);
+
+/// What holds for all loggers of a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Batches that libzmq holds for one logger.
+    pub(super) log_sndhwm: i32,
+    /// How long a logger may take to leave.
+    pub(super) shutdown_timeout: Duration,
+    pub(super) is_encrypted: bool,
+    /// Nodes have keys of their own, and a logger is a node like others: its refusal ends no other.
+    pub(super) is_per_node: bool,
+}
+
+/// A logger.
+pub(super) struct LogPeer {
+    /// The node behind the endpoint, where the layout says so.
+    name: Option<String>,
+    endpoint: String,
+    monitor: Monitor,
+    socket: Socket,
+    connected: bool,
+    was_connected: bool,
+    /// When it said goodbye, or died; `None` once it greets again.
+    down_since: Option<Instant>,
+    under_way: UnderWay,
+    outage: Outage,
+    terms: Terms,
+}
+
+/// Something to say of a logger.
+pub(super) enum Remark {
+    /// Its connection is back, or was closed in good order.
+    Note(String),
+    /// Its connection is lost.
+    Lost(String),
+    /// A handshake failed, which may happen many times a second.
+    Handshake(String),
+}
+
+impl LogPeer {
+    /// Connects to a logger, or goes on trying.
+    pub(super) fn connect(
+        context: &Context,
+        name: Option<String>,
+        endpoint: String,
+        options: &SocketOptions,
+        terms: Terms,
+    ) -> Result<Self, TransportError> {
+        let socket = Socket::new(context, SocketKind::Push, options)?;
+        let monitor = Monitor::new(context, &socket)?;
+        socket.connect(&endpoint)?;
+        Ok(LogPeer {
+            name,
+            endpoint,
+            monitor,
+            socket,
+            connected: false,
+            was_connected: false,
+            down_since: None,
+            under_way: UnderWay::new(terms.log_sndhwm),
+            outage: Outage::default(),
+            terms,
+        })
+    }
+
+    /// Whether it is connected.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Whether it takes batches: it is connected, and has not said goodbye.
+    pub(super) fn is_there(&self) -> bool {
+        self.connected && self.down_since.is_none()
+    }
+
+    /// Hands a batch over; `false` where there is no room.
+    pub(super) fn try_send(
+        &mut self,
+        frames: &[&[u8]; 4],
+        records: u64,
+    ) -> Result<bool, TransportError> {
+        let sent = self.socket.try_send(frames)?;
+        if sent {
+            self.under_way.add(frames.iter().map(|frame| frame.len()).sum(), records);
+        }
+        Ok(sent)
+    }
+
+    /// The node of that name came up or went down.
+    pub(super) fn set_down(&mut self, name: &str, down: bool, now: Instant) {
+        if self.name.as_deref() == Some(name) {
+            self.down_since = down.then_some(now);
+        }
+    }
+
+    /// Waits for news of the connection, and with `room` for room.
+    pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>, room: bool) {
+        poll.add_monitor(&self.monitor);
+        if room && self.is_there() {
+            poll.add(&self.socket, Interest::Writable);
+        }
+    }
+
+    /// When [`LogPeer::read_connection`] has something to say although nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.outage.deadline()
+    }
+
+    /// Takes in news of the connection, and returns one piece of what there is to say; `None` when
+    /// there is no more.
+    ///
+    /// # Errors
+    /// Also when the logger and this node cannot talk for their keys, and all share them.
+    pub(super) fn read_connection(
+        &mut self,
+        metrics: &NodeMetrics,
+        now: Instant,
+    ) -> Result<Option<Remark>, NodeError> {
+        while let Some(event) = self.monitor.try_next()? {
+            let remark = match event.kind {
+                ConnectionEventKind::HandshakeSucceeded => {
+                    self.connected = true;
+                    if std::mem::replace(&mut self.was_connected, true) {
+                        metrics.reconnects[NodeSocket::Push].inc();
+                    }
+                    self.news(None, now)
+                }
+                // libzmq says so of connections without a handshake, too.
+                ConnectionEventKind::Disconnected if self.connected => {
+                    let lost = self.lose(now);
+                    metrics.log_records_unconfirmed.inc_by(lost.unwrap_or(0));
+                    self.news(lost, now)
+                }
+                _ => {
+                    if event.handshake_fault().is_some() {
+                        metrics.handshakes_failed[NodeSocket::Push].inc();
+                    }
+                    let line = match handshake::look_at(&event, self.who(), self.terms.is_encrypted)
+                    {
+                        Err(refused) if self.terms.is_per_node => Some(refused.to_string()),
+                        outcome => outcome?,
+                    };
+                    line.map(Remark::Handshake)
+                }
+            };
+            if remark.is_some() {
+                return Ok(remark);
+            }
+        }
+        Ok(self.news(Some(0), now))
+    }
+
+    /// The connection is gone. Returns how many records may not have arrived; `None` where the
+    /// logger has left in good order.
+    fn lose(&mut self, now: Instant) -> Option<u64> {
+        self.connected = false;
+        let under_way = self.under_way.take();
+        let after_goodbye = self.down_since.map(|since| now.saturating_duration_since(since));
+        let longest = self.terms.shutdown_timeout.saturating_add(FAREWELL_MARGIN);
+        // A logger that leaves takes in what is under way before it closes the connection.
+        let in_good_order =
+            after_goodbye.is_some_and(|after| (SOONEST_FAREWELL..=longest).contains(&after));
+        (!in_good_order).then_some(under_way)
+    }
+
+    fn news(&mut self, lost: Option<u64>, now: Instant) -> Option<Remark> {
+        let news = self.outage.observe(self.connected, now)?;
+        let who = format!("{} at {}", self.who(), self.endpoint);
+        let line = news.of(&who);
+        Some(match (news, lost) {
+            (News::Back { .. }, _) => Remark::Note(line),
+            (News::Lost { .. }, None) => {
+                Remark::Note(format!("{who} has closed the connection: it leaves"))
+            }
+            (News::Lost { .. }, Some(0)) => Remark::Lost(line),
+            (News::Lost { .. }, Some(lost)) => {
+                Remark::Lost(format!("{line}; up to {lost} log records may not have arrived"))
+            }
+        })
+    }
+
+    fn who(&self) -> &str {
+        self.name.as_deref().unwrap_or("the logger")
+    }
+
+    /// Closes the socket, which goes on sending for `linger_ms`.
+    pub(super) fn close(self, linger_ms: i32) -> ClosingPeer {
+        if let Err(error) = self.socket.set_linger(linger_ms) {
+            log::debug!("{error}");
+        }
+        ClosingPeer {
+            under_way: self.under_way,
+            // What a logger that is down has taken in nobody knows.
+            is_done: !self.connected,
+            is_lost: self.down_since.is_some(),
+            monitor: self.monitor,
+        }
+    }
+}
+
+/// A logger whose socket is closed, and perhaps still sending.
+pub(super) struct ClosingPeer {
+    monitor: Monitor,
+    under_way: UnderWay,
+    is_done: bool,
+    is_lost: bool,
+}
+
+impl ClosingPeer {
+    /// Looks whether everything is sent. `true` when there is nothing more to wait for.
+    pub(super) fn is_done(&mut self) -> bool {
+        while !self.is_done {
+            match self.monitor.try_next() {
+                Ok(None) => return false,
+                Ok(Some(event)) => {
+                    self.is_lost |= event.kind == ConnectionEventKind::Disconnected;
+                    self.is_done = event.kind == ConnectionEventKind::Closed;
+                }
+                Err(error) => {
+                    log::debug!("{error}");
+                    (self.is_lost, self.is_done) = (true, true);
+                }
+            }
+        }
+        true
+    }
+
+    /// Waits for news.
+    pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>) {
+        if !self.is_done {
+            poll.add_monitor(&self.monitor);
+        }
+    }
+
+    /// How many records may not have arrived.
+    pub(super) fn unconfirmed(&mut self) -> u64 {
+        if self.is_done && !self.is_lost { 0 } else { self.under_way.take() }
+    }
+}
