@@ -168,7 +168,7 @@ fn yardstick_write(
         let formatter = formatters
             .entry(batch.header_bytes().to_vec())
             .or_insert_with(|| RecordFormatter::new(&batch, &options).unwrap());
-        of_one_round += u64::from(formatter.format_batch(&batch, &mut text).unwrap());
+        of_one_round += u64::from(formatter.format_batch(&batch, &mut text).unwrap().records);
     }
     let dir = tempfile::tempdir().unwrap();
     let mut file = fs::File::create(dir.path().join("plain.log")).unwrap();

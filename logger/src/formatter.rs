@@ -3,7 +3,7 @@
 //! Each path belongs to one of these threads, so that the order per sender and path is the order
 //! of arrival. A batch that does not decode leaves nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
@@ -12,18 +12,12 @@ use zcluster::queue::{self, Empty};
 use zcluster::telemetry::BatchFault;
 use zcluster::wire::zeek_bin::{Batch, DecodeError};
 
-use crate::format::{FormatError, RecordFormatter};
+use crate::format::{FormatError, Formatted, RecordFormatter, Times};
 use crate::intake::{Burst, Rejections, Sender};
 use crate::logs::{Log, Logs, Route, RouteError};
-use crate::plans::{Plan, Plans};
-use crate::writer::ToWrite;
+use crate::piece::{KEPT_CAPACITY, PIECE, Piece, TextBuffers, ToWrite};
+use crate::plans::{Head, Plan, Plans};
 
-/// Text a log gathers before it is written.
-const PIECE: usize = 128 << 10;
-/// Capacity of the buffers that are kept for use.
-const KEPT_CAPACITY: std::ops::Range<usize> = 64 << 10..1 << 20;
-/// How many of them.
-const KEPT: usize = 16;
 /// From that size on a batch is refused if the names of its columns, which stand in every line of
 /// JSON, make more than [`MAX_GROWTH`] times its bytes: a hostile batch must not become gigabytes.
 const LARGE: usize = 1 << 20;
@@ -31,39 +25,6 @@ const LARGE: usize = 1 << 20;
 const MAX_GROWTH: u64 = 8;
 /// What a piece costs beside its text.
 const PIECE_OVERHEAD: usize = 256;
-
-/// Text of one log, whole lines of one set of columns.
-#[derive(Debug)]
-pub(crate) struct Piece {
-    pub(crate) log: Arc<Log>,
-    pub(crate) plan: Plan,
-    pub(crate) text: Vec<u8>,
-    pub(crate) records: u64,
-    /// When the first of them arrived.
-    pub(crate) received: Instant,
-}
-
-/// Text buffers that were used, for use again: a fresh one costs the kernel more than a write.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TextBuffers(Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl TextBuffers {
-    fn take(&self) -> Vec<u8> {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        free.pop().unwrap_or_else(|| Vec::with_capacity(PIECE + PIECE / 2))
-    }
-
-    /// Takes a buffer back, if it is worth keeping.
-    pub(crate) fn give_back(&self, mut text: Vec<u8>) {
-        if KEPT_CAPACITY.contains(&text.capacity()) {
-            let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if free.len() < KEPT {
-                text.clear();
-                free.push(text);
-            }
-        }
-    }
-}
 
 /// How a formatter is set up.
 pub(crate) struct Settings {
@@ -74,13 +35,20 @@ pub(crate) struct Settings {
     pub(crate) text_buffers: TextBuffers,
 }
 
-/// What is gathered of one log.
+/// Sets of columns of one log that are gathered side by side, for producers that disagree; more take
+/// turns.
+const MAX_GATHERED_HEADS: usize = 4;
+
+/// What is gathered of one log, of one set of columns as a rule.
 struct Gathered {
     log: Arc<Log>,
+    /// The columns it was made for.
+    head: Head,
     /// The columns of the text; `None` while there is none.
     plan: Option<Plan>,
     text: Vec<u8>,
     records: u64,
+    times: Times,
     since: Instant,
     /// Whether the last piece was a large one: the next will be, too.
     is_busy: bool,
@@ -95,7 +63,7 @@ pub(crate) struct Formatter {
     plans: Plans,
     gathered: Vec<Gathered>,
     /// By the number of the log.
-    by_log: AHashMap<usize, usize>,
+    by_log: AHashMap<usize, Vec<usize>>,
     bytes: usize,
     /// Logs that want each batch written at once.
     urgent: Vec<usize>,
@@ -196,16 +164,17 @@ impl Formatter {
             gathered.text = self.settings.text_buffers.take();
         }
         let before = gathered.text.len();
-        let records = match plan.formatter.format_batch(&batch, &mut gathered.text) {
-            Ok(records) => records,
-            Err(error) => {
-                if before == 0 {
-                    // Of a batch that leaves nothing no memory is kept.
-                    gathered.text = Vec::new();
+        let Formatted { records, times } =
+            match plan.formatter.format_batch(&batch, &mut gathered.text) {
+                Ok(formatted) => formatted,
+                Err(error) => {
+                    if before == 0 {
+                        // Of a batch that leaves nothing no memory is kept.
+                        gathered.text = Vec::new();
+                    }
+                    return Err((BatchFault::Payload, format!("path {}: {error}", batch.path)));
                 }
-                return Err((BatchFault::Payload, format!("path {}: {error}", batch.path)));
-            }
-        };
+            };
         let more = gathered.text.len() - before;
         if gathered.records == 0 {
             gathered.since = received;
@@ -222,6 +191,7 @@ impl Formatter {
             plan.writes.inc_by(records.into());
         }
         gathered.records += u64::from(records);
+        gathered.times += times;
         gathered.plan.get_or_insert(plan);
         self.bytes += more;
         if gathered.text.len() >= PIECE {
@@ -249,27 +219,35 @@ impl Formatter {
             };
             (fault, format!("path {}: {error}", batch.path))
         })?;
-        let slot = log.map(|log| self.slot_of(log));
+        let head = Head::of(&formatter);
+        let slot = log.map(|log| self.slot_of(log, &head));
         let metrics = self.logs.metrics();
         let writes = metrics.writer(batch.writer, batch.stream, batch.filter, batch.path);
-        let plan = Plan::new(slot, formatter, writes);
+        let plan = Plan::new(slot, formatter, head, writes);
         self.plans.insert(batch, plan.clone());
         Ok(plan)
     }
 
-    fn slot_of(&mut self, log: Arc<Log>) -> usize {
-        let gathered = &mut self.gathered;
-        *self.by_log.entry(log.id).or_insert_with(|| {
-            gathered.push(Gathered {
-                log,
-                plan: None,
-                text: Vec::new(),
-                records: 0,
-                since: Instant::now(),
-                is_busy: false,
-            });
-            gathered.len() - 1
-        })
+    fn slot_of(&mut self, log: Arc<Log>, head: &Head) -> usize {
+        let slots = self.by_log.entry(log.id).or_default();
+        if let Some(slot) = slots.iter().find(|slot| self.gathered[**slot].head == *head) {
+            return *slot;
+        }
+        if slots.len() >= MAX_GATHERED_HEADS {
+            return slots[MAX_GATHERED_HEADS - 1];
+        }
+        slots.push(self.gathered.len());
+        self.gathered.push(Gathered {
+            log,
+            head: head.clone(),
+            plan: None,
+            text: Vec::new(),
+            records: 0,
+            times: Times::default(),
+            since: Instant::now(),
+            is_busy: false,
+        });
+        self.gathered.len() - 1
     }
 
     /// Hands everything on.
@@ -285,11 +263,12 @@ impl Formatter {
         let Some(plan) = gathered.plan.take() else { return };
         let text = std::mem::take(&mut gathered.text);
         let records = std::mem::take(&mut gathered.records);
+        let times = std::mem::take(&mut gathered.times);
         gathered.is_busy = text.len() >= KEPT_CAPACITY.start;
         self.bytes -= text.len();
         let bytes = text.capacity() + PIECE_OVERHEAD;
         let log = Arc::clone(&gathered.log);
-        let piece = Piece { log, plan, text, records, received: gathered.since };
+        let piece = Piece { log, plan, text, records, times, received: gathered.since };
         if self.pieces.send(ToWrite::Piece(piece), bytes).is_err() {
             self.lost += records;
         }

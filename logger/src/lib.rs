@@ -14,11 +14,13 @@
 //! | `formatter` | the formatting threads: which batch belongs to which log |
 //! | `plans` | what to do with batches of a header that was seen before |
 //! | `logs` | the logs: one per file name, with their settings |
-//! | `writer` | the writing thread: headers, syncing, when to rotate |
+//! | `piece` | text on its way from the formatters to the writer |
+//! | `writer` | the writing thread: which file text belongs to, headers, syncing, when to rotate |
 //! | `log_file` | one file: opening, writing, going on after an error |
 //! | `rotation` | what becomes of a complete file: its name, compression, announcement |
 //! | `files` | renames that overwrite nothing, and what tells one file from another |
 //! | `trouble` | what a thread cannot do at the moment, for the health |
+//! | `clock_watch` | notices that the wall clock was set, pure |
 //! | `end` | until when, and why, the process ends |
 //! | `check` | `--check`: what the configuration means on this host |
 //! | `pipeline` | the threads behind the socket, and what each may take of the memory |
@@ -30,12 +32,14 @@ pub mod path;
 
 mod check;
 mod clock;
+mod clock_watch;
 mod end;
 mod files;
 mod formatter;
 mod intake;
 mod log_file;
 mod logs;
+mod piece;
 mod pipeline;
 mod plans;
 mod rotation;

@@ -2,8 +2,9 @@
 //! `gzip_level` asks for it (WIRE.md §5.6, §5.7).
 //!
 //! A write that fails half way is continued where it stopped: no line is lost, doubled or torn
-//! while the process lives. A file that somebody removed or renamed is begun anew.
+//! while the process lives. A file that somebody removed, renamed or truncated is begun anew.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -27,9 +28,41 @@ pub(crate) enum WriteError {
     Io(io::Error),
     /// It says so of this one name: trying again does not help, and other logs are fine.
     BadName(io::Error),
-    /// The file at that name is another one, or none: what was to be written starts over, below a
-    /// header of its own, but for so many bytes of the text, whole lines that the old file has.
-    Replaced(usize),
+    /// The file is not what it was: what was to be written starts over, below a header of its own.
+    Gone(Gone),
+}
+
+/// What somebody else has done to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) how: How,
+    /// So many bytes of the text, whole lines, are not to be written again: the old file had them.
+    pub(crate) complete: usize,
+}
+
+/// How a file went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// The name stands for another file, or none.
+    Replaced,
+    /// There is less in it than was written.
+    Truncated,
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            How::Replaced => "removed or renamed",
+            How::Truncated => "truncated by somebody else",
+        })
+    }
+}
+
+impl How {
+    /// With nothing of the text in it.
+    fn entirely(self) -> WriteError {
+        WriteError::Gone(Gone { how: self, complete: 0 })
+    }
 }
 
 impl From<io::Error> for WriteError {
@@ -59,6 +92,8 @@ pub(crate) struct LogFile {
     unsynced: Option<Vec<u8>>,
     /// Syncing has failed: the kernel no longer knows what is missing on the disk.
     is_doubtful: bool,
+    /// What could not be written was given up in the middle of a stream: nobody could read on.
+    is_dead: bool,
     /// When it was last used; the least recently used is closed when there are too many.
     pub(crate) last_used: u64,
 }
@@ -80,6 +115,7 @@ impl LogFile {
             synced: 0,
             unsynced: keeps_unsynced.then(Vec::new),
             is_doubtful: false,
+            is_dead: false,
             last_used: 0,
         }
     }
@@ -92,6 +128,11 @@ impl LogFile {
     /// Whether anything was written to it.
     pub(crate) fn is_begun(&self) -> bool {
         self.identity.is_some()
+    }
+
+    /// Whether nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.length == 0
     }
 
     /// Whether a line in it has no end: the next text must begin with one.
@@ -145,23 +186,18 @@ impl LogFile {
         text: &[u8],
         recover: impl Fn(&Path) -> io::Result<()>,
     ) -> Result<usize, WriteError> {
-        if self.gzip.is_none() && !self.output.is_empty() {
-            // The end of a stream, which could not be written.
-            self.end_stream()?;
+        if self.is_dead {
+            return Err(io::Error::other("its stream was given up").into());
         }
-        if self.is_doubtful {
-            self.sync()?;
-        }
-        if self.file.is_none() {
-            let done = if self.gzip_level > 0 { 0 } else { self.done };
-            self.open(recover).map_err(|error| match error {
-                WriteError::Replaced(_) => {
-                    let text = &text[..done.saturating_sub(prefix.len())];
-                    WriteError::Replaced(text.rfind_byte(b'\n').map_or(0, |at| at + 1))
-                }
-                error => error,
-            })?;
-        }
+        let done = if self.gzip_level > 0 { 0 } else { self.done };
+        self.make_ready(recover).map_err(|error| match error {
+            WriteError::Gone(Gone { how, .. }) => {
+                let text = &text[..done.saturating_sub(prefix.len())];
+                let complete = text.rfind_byte(b'\n').map_or(0, |at| at + 1);
+                WriteError::Gone(Gone { how, complete })
+            }
+            error => error,
+        })?;
         let is_new = self.done == 0 && self.output.is_empty();
         if self.gzip_level > 0 && is_new {
             let level = Compression::new(self.gzip_level);
@@ -182,14 +218,16 @@ impl LogFile {
             self.done = 0;
         }
         match outcome {
-            Ok(()) if self.is_removed() => {
-                self.forget();
-                Err(WriteError::Replaced(0))
-            }
-            Ok(()) => {
-                self.is_mid_line = false;
-                Ok(total)
-            }
+            Ok(()) => match self.went_meanwhile(total) {
+                Some(how) => {
+                    self.forget();
+                    Err(how.entirely())
+                }
+                None => {
+                    self.is_mid_line = false;
+                    Ok(total)
+                }
+            },
             Err(error) => {
                 // Perhaps the directory was replaced under us: open anew next time. Not where there
                 // is no room: the file goes on, also when somebody renames it meanwhile.
@@ -199,6 +237,29 @@ impl LogFile {
                 Err(error.into())
             }
         }
+    }
+
+    /// Opens the file, unless it is open, and makes sure that it is what it was.
+    fn make_ready(&mut self, recover: impl Fn(&Path) -> io::Result<()>) -> Result<(), WriteError> {
+        if self.file.is_none() {
+            self.open(recover)?;
+        }
+        self.check_length()?;
+        if self.gzip.is_none() && !self.output.is_empty() {
+            // The end of a stream, which could not be written.
+            self.end_stream()?;
+        }
+        if self.is_doubtful { self.sync() } else { Ok(()) }
+    }
+
+    /// Notices that somebody has truncated the file, as `copytruncate` of logrotate does.
+    fn check_length(&mut self) -> Result<(), WriteError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        if file.metadata()?.len() < self.length {
+            self.forget();
+            return Err(How::Truncated.entirely());
+        }
+        Ok(())
     }
 
     /// Ends the gzip stream, if it is one. A later write begins another, which readers of gzip
@@ -211,6 +272,7 @@ impl LogFile {
         if self.file.is_none() {
             self.open(|_| Ok(()))?;
         }
+        self.check_length()?;
         let output = std::mem::take(&mut self.output);
         if let Err(error) = self.write_parts([&output, &[]]) {
             (self.output, self.file) = (output, None);
@@ -220,18 +282,35 @@ impl LogFile {
         Ok(())
     }
 
-    /// Gives up what could not be written.
+    /// Gives up what could not be written, and takes what was written of it out again.
     pub(crate) fn give_up(&mut self) {
-        self.is_mid_line |= self.done > 0;
+        let done = std::mem::take(&mut self.done);
+        self.is_dead |= self.gzip.is_some();
         self.output.clear();
-        self.done = 0;
         self.gzip = None;
+        if done == 0 {
+            return;
+        }
+        let left = self.length.saturating_sub(done as u64);
+        match self.file.as_ref().map(|file| file.set_len(left)) {
+            Some(Ok(())) => {
+                self.length = left;
+                self.synced = self.synced.min(left);
+                if let Some(unsynced) = &mut self.unsynced {
+                    unsynced.truncate(unsynced.len().saturating_sub(done));
+                }
+            }
+            _ => self.is_mid_line = true,
+        }
     }
 
     /// Makes what is in the file survive a power cut. After a failure it is written again.
     pub(crate) fn sync(&mut self) -> Result<(), WriteError> {
         if self.file.is_none() {
             self.open(|_| Ok(()))?;
+        }
+        if self.is_doubtful {
+            self.check_length()?;
         }
         let Some(file) = &mut self.file else { return Ok(()) };
         let outcome: io::Result<()> = (|| {
@@ -286,10 +365,17 @@ impl LogFile {
         Ok(())
     }
 
-    /// Whether the open file has no name any more.
-    fn is_removed(&self) -> bool {
-        let stat = self.file.as_ref().map(rustix::fs::fstat);
-        stat.is_some_and(|stat| stat.is_ok_and(|stat| stat.st_nlink == 0))
+    /// Whether what was just written, so many bytes, went into a file that has no name any more, or
+    /// that was truncated before them.
+    fn went_meanwhile(&self, written: usize) -> Option<How> {
+        let file = self.file.as_ref()?;
+        let metadata = file.metadata().ok()?;
+        if metadata.nlink() == 0 {
+            return Some(How::Replaced);
+        }
+        // Nothing but that is in it, without a header.
+        let is_alone = metadata.len() < self.length && metadata.len() == written as u64;
+        (is_alone && file.set_len(0).is_ok()).then_some(How::Truncated)
     }
 
     fn open(&mut self, recover: impl Fn(&Path) -> io::Result<()>) -> Result<(), WriteError> {
@@ -305,7 +391,7 @@ impl LogFile {
         let identity = (metadata.dev(), metadata.ino());
         if self.identity.is_some_and(|known| known != identity) {
             self.forget();
-            return Err(WriteError::Replaced(0));
+            return Err(WriteError::Gone(Gone { how: How::Replaced, complete: 0 }));
         }
         if self.identity.replace(identity).is_none() {
             (self.length, self.synced) = (metadata.len(), 0);
@@ -395,7 +481,10 @@ mod tests {
         let mut file = LogFile::new(&target, 0, false);
         put(&mut file, "", "1\n").unwrap();
         fs::remove_file(&target).unwrap();
-        assert!(matches!(put(&mut file, "", "2\n"), Err(WriteError::Replaced(0))));
+        assert!(matches!(
+            put(&mut file, "", "2\n"),
+            Err(WriteError::Gone(Gone { how: How::Replaced, complete: 0 }))
+        ));
         assert!(!file.is_begun());
         put(&mut file, "head\n", "2\n").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "head\n2\n");
@@ -407,7 +496,10 @@ mod tests {
         // As logrotate does with `create`.
         fs::write(&target, "").unwrap();
         assert_eq!(file.check_in_place().unwrap_err().kind(), ErrorKind::NotFound);
-        assert!(matches!(put(&mut file, "", "3\n"), Err(WriteError::Replaced(0))));
+        assert!(matches!(
+            put(&mut file, "", "3\n"),
+            Err(WriteError::Gone(Gone { how: How::Replaced, complete: 0 }))
+        ));
         put(&mut file, "head\n", "3\n").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "head\n3\n");
     }
@@ -459,7 +551,7 @@ mod tests {
         file.release();
         fs::rename(&target, dir.path().join("elsewhere")).unwrap();
         match put(&mut file, "#\n", "2\n3\n4\n") {
-            Err(WriteError::Replaced(complete)) => assert_eq!(complete, 4),
+            Err(WriteError::Gone(gone)) => assert_eq!(gone.complete, 4),
             other => panic!("{other:?}"),
         }
         assert!(!file.is_begun());
@@ -475,7 +567,7 @@ mod tests {
         put(&mut file, "", "2\n").unwrap();
         assert_eq!(file.unsynced_bytes(), 2);
         // As after a failure: the disk has something, nobody knows what.
-        fs::write(&target, "1\n\0").unwrap();
+        fs::write(&target, "1\n\0\0").unwrap();
         file.is_doubtful = true;
         put(&mut file, "", "3\n").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "1\n2\n3\n");
@@ -483,5 +575,72 @@ mod tests {
         assert!(file.is_dirty());
         file.sync().unwrap();
         assert!(!file.is_dirty());
+    }
+
+    #[test]
+    fn a_file_that_was_truncated_is_begun_anew() {
+        for gzip_level in [0, 6] {
+            let dir = tempfile::tempdir().unwrap();
+            let target = dir.path().join("a.log");
+            let mut file = LogFile::new(&target, gzip_level, false);
+            let truncated = |outcome| matches!(outcome, Err(WriteError::Gone(gone)) if gone.how == How::Truncated);
+            let read = || {
+                let bytes = fs::read(&target).unwrap();
+                if gzip_level == 0 {
+                    return String::from_utf8(bytes).unwrap();
+                }
+                let mut text = Vec::new();
+                let _ = MultiGzDecoder::new(&*bytes).read_to_end(&mut text);
+                String::from_utf8(text).unwrap()
+            };
+            put(&mut file, "head\n", "1\n").unwrap();
+            File::create(&target).unwrap();
+            assert!(truncated(put(&mut file, "", "2\n")));
+            put(&mut file, "head\n", "2\n").unwrap();
+            assert_eq!(read(), "head\n2\n");
+            // While it is closed; and before its end.
+            file.release();
+            File::create(&target).unwrap();
+            assert!(truncated(put(&mut file, "", "3\n")));
+            put(&mut file, "head\n", "3\n").unwrap();
+            File::create(&target).unwrap();
+            let ended = if gzip_level == 0 {
+                put(&mut file, "", "#close\n").map(drop)
+            } else {
+                file.end_stream()
+            };
+            assert!(truncated(ended.map(|()| 0)));
+            assert!(!file.is_begun());
+            assert_eq!(read(), "");
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_truncated_file_is_recovered() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.log");
+        let mut file = LogFile::new(&target, 0, false);
+        put(&mut file, "head\n", "1\n2\n").unwrap();
+        OpenOptions::new().write(true).open(&target).unwrap().set_len(7).unwrap();
+        assert!(put(&mut file, "", "3\n").is_err());
+        let aside = dir.path().join("aside");
+        file.write(b"head\n", b"3\n", |live| fs::rename(live, &aside)).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "head\n3\n");
+        assert_eq!(fs::read_to_string(&aside).unwrap(), "head\n1\n");
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.log");
+        let mut file = LogFile::new(&target, 0, true);
+        put(&mut file, "head\n", "1\n").unwrap();
+        // As after a full disk in the middle of a line.
+        file.write_parts([b"", b"2\n3"]).unwrap();
+        file.give_up();
+        assert!(!file.is_mid_line());
+        assert_eq!(file.unsynced_bytes(), 7);
+        put(&mut file, "", "4\n").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "head\n1\n4\n");
     }
 }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bstr::BString;
+use bstr::{BString, ByteSlice};
 use thiserror::Error;
 use zcluster::layout::{self, Fsync};
 use zcluster::telemetry::{LoggerMetrics, PathCounters};
 
 use crate::format::WriterOptions;
-use crate::path::{LogPath, PathError};
+use crate::path::{LogPath, PathError, without_number};
 use crate::rotation::is_rotated_name;
 
 /// Logs in all. Further paths are refused: paths come from the network.
@@ -23,12 +23,20 @@ pub(crate) struct Log {
     /// Its number, from 0 on.
     pub(crate) id: usize,
     pub(crate) path: LogPath,
-    /// Its file.
-    pub(crate) target: PathBuf,
+    dir: PathBuf,
+    /// What stands behind the path and a dot in the names of its files.
+    extension: String,
     pub(crate) fsync: Fsync,
     /// How often it is rotated; zero: never.
     pub(crate) rotation: Duration,
     pub(crate) counters: PathCounters,
+}
+
+impl Log {
+    /// One of its files, from 1 on: there are several where producers disagree about its columns.
+    pub(crate) fn file(&self, number: u32) -> PathBuf {
+        self.dir.join(self.path.file_name(number, &self.extension).to_path_lossy())
+    }
 }
 
 /// Where a producer's path leads.
@@ -44,7 +52,9 @@ pub(crate) enum Route {
 pub(crate) enum RouteError {
     #[error(transparent)]
     Path(#[from] PathError),
-    #[error("log path {0:?} looks like the name of a rotated log")]
+    #[error(
+        "log path {0:?} looks like a name that is given by rotation, or to further files of a log"
+    )]
     Rotated(BString),
     #[error("path {path}: more than {MAX_LOGS} logs")]
     TooMany { path: BString },
@@ -81,7 +91,7 @@ impl Logs {
             return Ok(Route::Disabled);
         }
         let name = LogPath::new(settings.name)?;
-        if is_rotated_name(name.as_bstr()) {
+        if is_rotated_name(name.as_bstr()) || without_number(name.as_bstr()).is_some() {
             return Err(RouteError::Rotated(name.as_bstr().into()));
         }
         let mut writer = WriterOptions::from(options);
@@ -99,14 +109,15 @@ impl Logs {
         if count >= MAX_LOGS {
             return Err(RouteError::TooMany { path: path.into() });
         }
-        let mut file = name.file_name(&options.suffix);
-        if let Some(extension) = options.gzip_extension() {
-            file.push(b'.');
-            file.extend_from_slice(extension.as_bytes());
+        let mut extension = options.suffix.clone();
+        if let Some(gzip) = options.gzip_extension() {
+            extension.push('.');
+            extension.push_str(gzip);
         }
         let log = Arc::new(Log {
             id: count,
-            target: dir.join(bstr::ByteSlice::to_path_lossy(file.as_slice())),
+            dir: dir.clone(),
+            extension,
             fsync: settings.fsync,
             rotation: settings.rotation,
             counters: metrics.path(name.as_bstr()),

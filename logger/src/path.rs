@@ -68,17 +68,57 @@ impl LogPath {
         self.0.as_bstr()
     }
 
-    /// The name of the file: the path, a dot, and an extension such as `log`.
-    pub fn file_name(&self, extension: &str) -> BString {
+    /// The name of the file: the path, a dot, and an extension such as `log`. A log may have several
+    /// files at a time; those but the first have their number in the name,
+    /// `<path>.schema-<number>.<extension>`, which no path can look like.
+    pub(crate) fn file_name(&self, number: u32, extension: &str) -> BString {
         let mut name = self.0.clone();
+        if number > 1 {
+            name.extend_from_slice(NUMBERED);
+            name.extend_from_slice(number.to_string().as_bytes());
+        }
         name.push(b'.');
         name.extend_from_slice(extension.as_bytes());
         name
     }
 }
 
+/// Before the number of a file, where that is not the first of its log.
+const NUMBERED: &[u8] = b".schema-";
+
+/// The path in the name of a numbered file, without its extension; `None` for other names.
+pub(crate) fn without_number(stem: &[u8]) -> Option<&[u8]> {
+    let at = stem.rfind(NUMBERED).filter(|at| *at > 0)?;
+    let digits = &stem[at + NUMBERED.len()..];
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    is_number.then_some(&stem[..at])
+}
+
+/// What follows the number in the name of a numbered file, given what follows the path; all of it
+/// in other names.
+pub(crate) fn after_number(rest: &[u8]) -> &[u8] {
+    let Some(numbered) = rest.strip_prefix(NUMBERED) else { return rest };
+    let digits = numbered.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 { rest } else { &numbered[digits..] }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn numbered_files_are_told_from_paths() {
+        let path = LogPath::new(b"conn").unwrap();
+        assert_eq!(path.file_name(1, "log"), "conn.log");
+        assert_eq!(path.file_name(2, "log.gz"), "conn.schema-2.log.gz");
+        assert_eq!(without_number(b"conn.schema-2"), Some(&b"conn"[..]));
+        assert_eq!(without_number(b"a.schema-1.schema-12"), Some(&b"a.schema-1"[..]));
+        for stem in ["conn", "conn-2", "conn.schema-", "conn.schema-x", ".schema-2", "schema-2"] {
+            assert_eq!(without_number(stem.as_bytes()), None, "{stem}");
+        }
+        assert_eq!(after_number(b".schema-2.log"), b".log");
+        assert_eq!(after_number(b".log"), b".log");
+        assert_eq!(after_number(b".schema-.log"), b".schema-.log");
+    }
+
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
@@ -93,7 +133,7 @@ mod tests {
         for path in ["conn", "known_certs", "conn-2", "a.b", "grüße", "sp ace", "-x"] {
             assert_eq!(LogPath::new(path.as_bytes()).unwrap().as_bstr(), path);
         }
-        assert_eq!(LogPath::new(b"caf\xe9").unwrap().file_name("log"), b"caf\xe9.log".as_bstr());
+        assert_eq!(LogPath::new(b"caf\xe9").unwrap().file_name(1, "log"), b"caf\xe9.log".as_bstr());
         assert!(LogPath::new(&[b'x'; MAX_PATH]).is_ok());
     }
 
@@ -120,7 +160,7 @@ mod tests {
         fn a_path_is_one_name_in_the_directory(path in some_bytes()) {
             let directory = Path::new("logs");
             if let Ok(path) = LogPath::new(&path) {
-                let name = path.file_name("log");
+                let name = path.file_name(1, "log");
                 let file = directory.join(OsStr::from_bytes(&name));
                 prop_assert_eq!(file.parent(), Some(directory));
                 prop_assert_eq!(file.file_name(), Some(OsStr::from_bytes(&name)));

@@ -13,15 +13,16 @@ use zcluster::queue::{self, Limits};
 use zcluster::telemetry::LoggerMetrics;
 
 use crate::end::{Deadline, TellEnd};
-use crate::formatter::{self, Formatter, TextBuffers};
+use crate::formatter::{self, Formatter};
 use crate::intake::{self, Formatters};
 use crate::logs::Logs;
+use crate::piece::{TextBuffers, ToWrite};
 use crate::rotation::{
     self, BaseTime, Compression, Finisher, POSTPROCESSOR_TIMEOUT, Postprocessor, RotationSettings,
     Rotator,
 };
 use crate::trouble::Trouble;
-use crate::writer::{self, ToWrite, Writer};
+use crate::writer::{self, Writer};
 
 /// What each stage may take of `max_memory`, in bytes. Little waits for the processor, much for
 /// the disk; the rest is for what a single large batch takes beyond its share, and for tables.
@@ -86,6 +87,7 @@ impl Pipeline {
         let settings = writer::Settings {
             gzip_level: log.gzip_level,
             fsync_interval: log.fsync_interval,
+            schema_timeout: log.schema_timeout,
             rotation_base: log.rotation_base().map_or(BaseTime::Epoch, BaseTime::LocalDay),
             bare_header: log.tsv,
             rotator,

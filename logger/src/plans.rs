@@ -29,21 +29,42 @@ pub(crate) struct Plan {
     pub(crate) formatter: Arc<RecordFormatter>,
     /// Counts its records.
     pub(crate) writes: Counter,
-    /// The header of its log, without a time.
-    head: Arc<[u8]>,
+    pub(crate) head: Head,
+}
+
+/// What a file of TSV starts with, but for the time: two of one log may share a file if it is the
+/// same. That of JSON is empty.
+#[derive(Clone, Debug)]
+pub(crate) struct Head(Arc<[u8]>);
+
+impl Head {
+    pub(crate) fn of(formatter: &RecordFormatter) -> Self {
+        let mut head = Vec::new();
+        formatter.header("", &mut head);
+        Head(head.into())
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
 }
 
 impl Plan {
-    pub(crate) fn new(slot: Option<usize>, formatter: RecordFormatter, writes: Counter) -> Self {
-        let mut head = Vec::new();
-        formatter.header("", &mut head);
-        Plan { slot, formatter: Arc::new(formatter), writes, head: head.into() }
+    pub(crate) fn new(
+        slot: Option<usize>,
+        formatter: RecordFormatter,
+        head: Head,
+        writes: Counter,
+    ) -> Self {
+        Plan { slot, formatter: Arc::new(formatter), writes, head }
     }
 
     /// Whether text of this plan may stand below text of the other without a header between them:
     /// another stream, filter or writer may have the same columns.
     pub(crate) fn continues(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.head, &other.head) || self.head == other.head
+        self.head == other.head
     }
 }
 
@@ -107,7 +128,8 @@ mod tests {
     fn insert(plans: &mut Plans, payload: &[u8], log: usize) {
         let batch = Batch::decode(payload).unwrap();
         let formatter = RecordFormatter::new(&batch, &WriterOptions::default()).unwrap();
-        plans.insert(&batch, Plan::new(Some(log), formatter, Counter::default()));
+        let head = Head::of(&formatter);
+        plans.insert(&batch, Plan::new(Some(log), formatter, head, Counter::default()));
         let kept = plans.by_names.values().flatten();
         assert_eq!(plans.count, kept.count());
         assert!(plans.count <= MAX_PLANS && plans.bytes <= MAX_BYTES);

@@ -14,9 +14,9 @@ use zcluster::telemetry::Telemetry;
 
 use crate::end::{Deadline, End, TellEnd};
 use crate::intake::{self, Intake, IntakeError, Sender};
+use crate::piece::ToWrite;
 use crate::pipeline::{Pipeline, Shares};
 use crate::trouble::Trouble;
-use crate::writer::ToWrite;
 
 /// A time to stop beyond what matters to anybody; the clock can say it.
 const LONGEST_STOP: Duration = Duration::from_secs(24 * 3600);

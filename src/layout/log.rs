@@ -140,6 +140,9 @@ table! {
         fsync: Fsync = Fsync::Never,
         /// How often that happens with `fsync = "interval"`.
         fsync_interval: Duration = Duration::from_secs(5),
+        /// How long a set of columns of a log is unused until its file is complete, where producers
+        /// use others at the same time.
+        schema_timeout: Duration = Duration::from_secs(300),
         /// TSV: whether valid UTF-8 stays as it is.
         enable_utf_8: bool = true,
         /// JSON: how times are written.

@@ -88,6 +88,8 @@ pub struct LoggerMetrics {
     path_write_latency: LabelledFamily<Histogram, 1>,
     path_rotations: LabelledFamily<Counter, 1>,
     path_compressions: LabelledFamily<Counter, 1>,
+    path_schema_changes: LabelledFamily<Counter, 1>,
+    path_truncations: LabelledFamily<Counter, 1>,
     writer_writes: LabelledFamily<Counter, 5>,
     sender_batches: LabelledFamily<Counter, 1>,
     sender_rejected: LabelledFamily<Counter, 2>,
@@ -121,6 +123,11 @@ pub struct PathCounters {
     pub rotations: Counter,
     /// `zcluster_logger_compressions_total{path}`: rotated files compressed.
     pub compressions: Counter,
+    /// `zcluster_logger_schema_changes_total{path}`: times that columns came which no file of the
+    /// path had.
+    pub schema_changes: Counter,
+    /// `zcluster_logger_truncations_total{path}`: times that somebody else has truncated the file.
+    pub truncations: Counter,
 }
 
 /// Handles to the series of one sender of log batches.
@@ -189,6 +196,14 @@ impl LoggerMetrics {
             path_rotations: t.register("zcluster_logger_rotations", "Log files rotated, by path"),
             path_compressions: t
                 .register("zcluster_logger_compressions", "Rotated log files compressed, by path"),
+            path_schema_changes: t.register(
+                "zcluster_logger_schema_changes",
+                "Times that the columns of a log changed, by path",
+            ),
+            path_truncations: t.register(
+                "zcluster_logger_truncations",
+                "Log files that somebody else has truncated, by path",
+            ),
             writer_writes: t.writer_writes(),
             sender_batches: t
                 .register("zcluster_logger_sender_batches", "Log batches received, by sender"),
@@ -216,6 +231,8 @@ impl LoggerMetrics {
             write_latency: self.path_write_latency.get_or_create_owned(&labels),
             rotations: self.path_rotations.get_or_create_owned(&labels),
             compressions: self.path_compressions.get_or_create_owned(&labels),
+            schema_changes: self.path_schema_changes.get_or_create_owned(&labels),
+            truncations: self.path_truncations.get_or_create_owned(&labels),
         }
     }
 
@@ -277,6 +294,8 @@ mod tests {
         path.queue_bytes.add(13);
         path.rotations.inc_by(14);
         path.compressions.inc_by(15);
+        path.schema_changes.inc_by(17);
+        path.truncations.inc_by(18);
         path.write_latency.observe(0.003);
         path.write_latency.observe(100.0);
         logger.writer(b"Log::WRITER_ASCII", b"Conn::LOG", b"default", b"conn").inc_by(16);
@@ -306,6 +325,8 @@ mod tests {
             ("zcluster_logger_path_queue_bytes", r#",path="conn""#, "13"),
             ("zcluster_logger_rotations_total", r#",path="conn""#, "14"),
             ("zcluster_logger_compressions_total", r#",path="conn""#, "15"),
+            ("zcluster_logger_schema_changes_total", r#",path="conn""#, "17"),
+            ("zcluster_logger_truncations_total", r#",path="conn""#, "18"),
             ("zcluster_logger_write_latency_seconds_count", r#",path="conn""#, "2"),
             (
                 "zeek_log_writer_writes_total",

@@ -3,6 +3,7 @@
 use zcluster::wire::zeek_bin::{Batch, Field, LogType, Scalar};
 
 use super::options::WriterOptions;
+use super::times::TIME_COLUMN;
 
 /// A column of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Column {
 pub(super) enum Step {
     /// Write it.
     Scalar(Scalar),
+    /// Write it and note it: it is the time of the record.
+    Time,
     /// Write its elements.
     Container(LogType),
     /// Read over it.
@@ -32,6 +35,17 @@ impl Column {
             log_type => Step::Container(log_type),
         };
         let fields = (0..).zip(batch.fields());
-        fields.map(|(index, field)| Column { field: index, step: step(&field) }).collect()
+        let mut columns: Vec<_> =
+            fields.map(|(index, field)| Column { field: index, step: step(&field) }).collect();
+        // The first one that is written, as readers of the file find it there.
+        let first = columns.iter_mut().zip(batch.fields());
+        let mut first = first.skip_while(|(column, _)| matches!(column.step, Step::Skip(_)));
+        if let Some((column, field)) = first.next()
+            && column.step == Step::Scalar(Scalar::Time)
+            && field.name == TIME_COLUMN
+        {
+            column.step = Step::Time;
+        }
+        columns
     }
 }

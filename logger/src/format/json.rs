@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use zcluster::value::Protocol;
-use zcluster::wire::zeek_bin::{Batch, DecodeError, Fault, Field, LogType, Text, Values, Visitor};
+use zcluster::wire::zeek_bin::{
+    Batch, DecodeError, Fault, Field, LogType, Scalar, Text, Values, Visitor,
+};
 
 use super::addr::{put_addr, put_subnet};
 use super::column::{Column, Step};
@@ -15,6 +17,7 @@ use super::json_time::put_json_time;
 use super::number::put_json_double;
 use super::options::{JsonStringEscape, JsonTimestamps, WriterOptions};
 use super::pen::{Pen, Piece};
+use super::times::{Times, note_time};
 
 /// The columns of a log and how their values become text.
 #[derive(Clone, Debug)]
@@ -68,8 +71,13 @@ impl Json {
     }
 
     /// Appends the lines of a batch. After an error the text holds a part of them, and more.
-    pub(super) fn records(&self, batch: &Batch<'_>, mut pen: Pen<'_>) -> Result<(), DecodeError> {
+    pub(super) fn records(
+        &self,
+        batch: &Batch<'_>,
+        mut pen: Pen<'_>,
+    ) -> Result<Times, DecodeError> {
         let mut values = batch.values();
+        let mut times = Times::default();
         for record in 0..batch.num_records() {
             let line = pen.at();
             for (column, lead) in &self.columns {
@@ -78,6 +86,11 @@ impl Json {
                     Step::Scalar(scalar) => {
                         let put = Put { json: self, lead, nulls: self.include_unset, pen };
                         pen = values.scalar(scalar, put).map_err(error)?;
+                    }
+                    Step::Time => {
+                        note_time(values, &mut times);
+                        let put = Put { json: self, lead, nulls: self.include_unset, pen };
+                        pen = values.scalar(Scalar::Time, put).map_err(error)?;
                     }
                     Step::Container(log_type) => {
                         (values, pen) =
@@ -95,7 +108,7 @@ impl Json {
             pen = pen.chunk(b"}\n", 2);
         }
         pen.finish();
-        Ok(())
+        Ok(times)
     }
 
     /// Appends a set or vector.

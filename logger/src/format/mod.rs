@@ -37,10 +37,12 @@ mod number;
 mod options;
 mod pen;
 mod plan;
+mod times;
 mod tsv;
 
 pub use options::{EXTENSION_PREFIX, Format, JsonStringEscape, JsonTimestamps, WriterOptions};
-pub use plan::{FormatError, MAX_FIELD_NAME, RecordFormatter};
+pub use plan::{FormatError, Formatted, MAX_FIELD_NAME, RecordFormatter};
+pub use times::Times;
 
 #[cfg(test)]
 mod tests;

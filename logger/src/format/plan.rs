@@ -7,6 +7,7 @@ use zcluster::wire::zeek_bin::{Batch, DecodeError};
 use super::json::Json;
 use super::options::{Format, WriterOptions};
 use super::pen::Pen;
+use super::times::Times;
 use super::tsv::Tsv;
 
 /// Longest name of a column, in bytes.
@@ -41,6 +42,15 @@ pub enum FormatError {
     /// The batch is malformed.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+}
+
+/// What was formatted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Formatted {
+    /// Number of lines.
+    pub records: u32,
+    /// Their times, where the first column that is written is `ts`, a time.
+    pub times: Times,
 }
 
 /// Formats all batches that have one header: the same stream, writer, filter, path and columns.
@@ -106,13 +116,25 @@ impl RecordFormatter {
         }
     }
 
-    /// Appends a line per record and returns their number. Allocates nothing but room in `out`.
+    /// Names and types of the columns in a file of TSV; none for JSON, where lines tell.
+    pub(crate) fn columns(&self) -> Vec<(&BString, &str)> {
+        match &self.style {
+            Style::Tsv(tsv) => tsv.columns().collect(),
+            Style::Json(_) => Vec::new(),
+        }
+    }
+
+    /// Appends a line per record and says what they are. Allocates nothing but room in `out`.
     ///
     /// # Errors
     ///
     /// When the batch is malformed or has another header than the formatter. `out` is as it was
     /// before, so that a bad batch leaves nothing in a file.
-    pub fn format_batch(&self, batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<u32, FormatError> {
+    pub fn format_batch(
+        &self,
+        batch: &Batch<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Formatted, FormatError> {
         if batch.header_bytes() != &*self.header_bytes {
             return Err(FormatError::OtherHeader { path: batch.path.into() });
         }
@@ -124,7 +146,7 @@ impl RecordFormatter {
             Style::Json(json) => json.records(batch, pen),
         };
         match done {
-            Ok(()) => Ok(batch.num_records()),
+            Ok(times) => Ok(Formatted { records: batch.num_records(), times }),
             Err(error) => {
                 out.truncate(start);
                 Err(error.into())

@@ -27,7 +27,10 @@ fn formatted(payload: &[u8], options: &WriterOptions) -> String {
     let batch = Batch::decode(payload).unwrap();
     let mut out = Vec::new();
     let formatter = RecordFormatter::new(&batch, options).unwrap();
-    assert_eq!(formatter.format_batch(&batch, &mut out), Ok(batch.num_records()));
+    assert_eq!(
+        formatter.format_batch(&batch, &mut out).map(|done| done.records),
+        Ok(batch.num_records())
+    );
     out.to_str().unwrap().into()
 }
 
@@ -493,7 +496,7 @@ proptest! {
             let Ok(formatter) = RecordFormatter::new(&batch, &options) else { continue };
             let mut out = Vec::new();
             match formatter.format_batch(&batch, &mut out) {
-                Ok(records) => prop_assert_eq!(out.lines().count(), records as usize),
+                Ok(done) => prop_assert_eq!(out.lines().count(), done.records as usize),
                 Err(_) => prop_assert!(out.is_empty()),
             }
         }

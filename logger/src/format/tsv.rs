@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bstr::BString;
 use zcluster::value::Protocol;
-use zcluster::wire::zeek_bin::{Batch, DecodeError, Fault, LogType, Text, Values, Visitor};
+use zcluster::wire::zeek_bin::{Batch, DecodeError, Fault, LogType, Scalar, Text, Values, Visitor};
 
 use super::addr::{put_addr, put_subnet};
 use super::column::{Column, Step};
@@ -13,6 +13,7 @@ use super::escape::{Stops, hex_digits, put_escaped, put_header_value, put_unlike
 use super::number::{put_double, put_fixed};
 use super::options::WriterOptions;
 use super::pen::{Pen, Piece};
+use super::times::{Times, note_time};
 
 /// The columns of a log and how their values become text.
 #[derive(Clone, Debug)]
@@ -138,6 +139,11 @@ impl Tsv {
         pen.finish();
     }
 
+    /// Names and types of the columns that are written.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&BString, &str)> {
+        self.names.iter().zip(self.types.iter().map(String::as_str))
+    }
+
     fn put_meta<'o>(&self, key: &str, value: &[u8], pen: Pen<'o>) -> Pen<'o> {
         let pen = pen.bytes(&self.meta_prefix).bytes(key.as_bytes());
         put_header_value(value, self.separator.put(pen)).byte(b'\n')
@@ -159,7 +165,7 @@ impl Tsv {
     }
 
     /// Appends the lines of a batch. After an error the text holds a part of them, and more.
-    pub(super) fn records(&self, batch: &Batch<'_>, pen: Pen<'_>) -> Result<(), DecodeError> {
+    pub(super) fn records(&self, batch: &Batch<'_>, pen: Pen<'_>) -> Result<Times, DecodeError> {
         // That the separator is a constant saves an eighth of the instructions.
         let tabs = self.separator.as_slice() == b"\t" && !self.escape_all;
         if tabs { self.rows::<true>(batch, pen) } else { self.rows::<false>(batch, pen) }
@@ -169,8 +175,9 @@ impl Tsv {
         &self,
         batch: &Batch<'_>,
         mut pen: Pen<'_>,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<Times, DecodeError> {
         let mut values = batch.values();
+        let mut times = Times::default();
         for record in 0..batch.num_records() {
             let line = pen.at();
             for column in &self.columns {
@@ -179,6 +186,11 @@ impl Tsv {
                     Step::Scalar(scalar) => {
                         let put = Put::<TABS> { tsv: self, in_container: false, pen };
                         pen = values.scalar(scalar, put).map_err(error)?;
+                    }
+                    Step::Time => {
+                        note_time(values, &mut times);
+                        let put = Put::<TABS> { tsv: self, in_container: false, pen };
+                        pen = values.scalar(Scalar::Time, put).map_err(error)?;
                     }
                     Step::Container(log_type) => {
                         (values, pen) = self.put_container(log_type, values, pen).map_err(error)?;
@@ -194,7 +206,7 @@ impl Tsv {
             pen = self.unlike_meta(line, pen.retreat(self.separator.len())).byte(b'\n');
         }
         pen.finish();
-        Ok(())
+        Ok(times)
     }
 
     /// A line must not look like a `#` line.

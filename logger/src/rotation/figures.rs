@@ -146,24 +146,39 @@ impl Counter {
 /// Seconds since 1970, as a decimal number.
 fn seconds(text: &[u8]) -> Option<Micros> {
     let seconds: f64 = text.to_str().ok()?.parse().ok()?;
-    seconds.is_finite().then(|| Micros((seconds * 1e6).round() as i64))
+    seconds.is_finite().then(|| Micros::from_seconds(seconds))
 }
 
 /// The time a JSON line starts with, after `{"ts":`.
 fn json_time(text: &[u8]) -> Option<Micros> {
     if let Some(text) = text.strip_prefix(b"\"") {
         let (text, _) = text.split_once_str("\"")?;
-        let time: Timestamp = text.to_str().ok()?.parse().ok()?;
-        return Some(Micros(time.as_microsecond()));
+        return iso_8601(text.to_str().ok()?);
     }
     let end = text.find_byteset(",}")?;
     let text = &text[..end];
     // Seconds always have a fraction or an exponent, milliseconds never.
     if text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-') {
-        let milliseconds: i64 = text.to_str().ok()?.parse().ok()?;
+        let text = text.to_str().ok()?;
+        // Unsigned ones before 1970 have come around.
+        let milliseconds =
+            text.parse::<i64>().ok().or_else(|| Some(text.parse::<u64>().ok()?.cast_signed()))?;
         return Some(Micros(milliseconds.checked_mul(1000)?));
     }
     seconds(text)
+}
+
+/// A time as Zeek writes it (WIRE.md §5.5): the year has as many digits as it needs, and the fraction
+/// one more than it should where it was rounded up to a second.
+fn iso_8601(text: &str) -> Option<Micros> {
+    let (seconds, fraction) = text.strip_suffix('Z')?.split_once('.')?;
+    let (year, rest) = seconds.split_once('-')?;
+    let seconds: Timestamp = format!("{year:0>4}-{rest}Z").parse().ok()?;
+    if !matches!(fraction.len(), 6 | 7) {
+        return None;
+    }
+    let fraction: u32 = fraction.parse().ok()?;
+    Some(Micros(seconds.as_microsecond() + i64::from(fraction)))
 }
 
 #[cfg(test)]
@@ -224,6 +239,23 @@ mod tests {
                 Some(1_767_225_600_250_000),
                 Some(1_767_225_600_250_000),
             ),
+            // The second before 1970, unsigned; a fraction that was rounded up; a year of one digit.
+            ("{\"ts\":18446744073709550616}\n", false, 1, Some(-1_000_000), Some(-1_000_000)),
+            (
+                "{\"ts\":\"2026-01-01T00:00:00.1000000Z\"}\n",
+                false,
+                1,
+                Some(1_767_225_601_000_000),
+                Some(1_767_225_601_000_000),
+            ),
+            (
+                "{\"ts\":\"1-01-01T00:00:00.000000Z\"}\n",
+                false,
+                1,
+                Some(-62_135_596_800_000_000),
+                Some(-62_135_596_800_000_000),
+            ),
+            ("{\"ts\":\"2000-01-01T00:00:00.000000\"}\n", false, 1, None, None),
             ("{\"a\":1,\"ts\":3.0}\n{\"ts\":null}\n{\"ts\":9e999}\n{\"ts\"", false, 4, None, None),
             ("# stray\nx\ntorn", false, 2, None, None),
         ] {

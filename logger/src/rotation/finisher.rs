@@ -348,8 +348,8 @@ impl Worker {
             sha256: passed.sha256,
             records: figures.records,
             bytes: figures.bytes,
-            first: figures.first,
-            last: figures.last,
+            first: job.times.map_or(figures.first, |(first, _)| Some(first)),
+            last: job.times.map_or(figures.last, |(_, last)| Some(last)),
         }
     }
 

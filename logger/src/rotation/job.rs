@@ -38,6 +38,13 @@ impl From<SystemTime> for Micros {
     }
 }
 
+impl Micros {
+    /// Rounded; what does not fit is the first or last time of all.
+    pub(crate) fn from_seconds(seconds: f64) -> Self {
+        Micros((seconds * 1e6).round() as i64)
+    }
+}
+
 impl From<Micros> for SystemTime {
     fn from(time: Micros) -> Self {
         let distance = Duration::from_micros(time.0.unsigned_abs());
@@ -122,6 +129,10 @@ pub(crate) struct Job {
     pub(crate) gzipped: bool,
     /// The first line is the names of the columns (`tsv`).
     pub(crate) bare_header: bool,
+    /// Earliest and latest time of its records, as their producers had them; without it the text
+    /// is asked.
+    #[serde(default)]
+    pub(crate) times: Option<(Micros, Micros)>,
     /// Which file it is about.
     pub(crate) source: FileId,
     /// What came out, known just before the result takes its name.
@@ -355,6 +366,7 @@ pub(crate) mod tests {
             terminating: true,
             gzipped: false,
             bare_header: false,
+            times: None,
             source: FileId::new(&fs::metadata(dir.join("conn.log")).unwrap()),
             finished: None,
         }

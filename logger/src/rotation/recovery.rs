@@ -22,7 +22,7 @@ use super::repair::{self, Repaired};
 use super::rotator::{RotationInfo, Rotator};
 use super::shadow::{self, Shadow};
 use crate::files;
-use crate::path::LogPath;
+use crate::path::{LogPath, without_number};
 
 /// What is put behind the name of a log that was set aside.
 const SET_ASIDE: &str = ".damaged";
@@ -121,7 +121,9 @@ impl LiveName {
         let plain = strip(name, &settings.gzip_extension).unwrap_or(name.len());
         let stem =
             strip(&name[..plain], &settings.suffix).or_else(|| strip(name, &settings.suffix))?;
-        let path = LogPath::new(&name[..stem]).ok()?;
+        // Further files of one log go by its path.
+        let path = without_number(&name[..stem]).unwrap_or(&name[..stem]);
+        let path = LogPath::new(path).ok()?;
         Some(LiveName { path, extension: name[stem + 1..].into() })
     }
 }
@@ -223,6 +225,7 @@ fn recover_log(
                 close,
                 terminating: false,
                 bare_header: settings.bare_header,
+                times: None,
             };
             let file = rotator.rotate_as(live, &info, name.extension.as_bstr())?;
             log::info!("rotated {} of a former run to {}", live.display(), file.display());

@@ -18,11 +18,12 @@ use zcluster::telemetry::LoggerMetrics;
 
 use super::RotationSettings;
 use super::compress::Compression;
-use super::job::{Job, JobDir, JobId, Stage};
+use super::job::{Job, JobDir, JobId, Micros, Stage};
 use super::name::NameRules;
 use super::signal::Waker;
 use crate::files::{self, FileId};
-use crate::path::LogPath;
+use crate::format::Times;
+use crate::path::{LogPath, after_number};
 
 /// The numbers a file may take before it is given up.
 pub(crate) const NUMBERS: Range<u32> = 0..10_000;
@@ -41,6 +42,8 @@ pub(crate) struct RotationInfo {
     /// Whether the file's first line is the names of its columns (`tsv`), which nothing in the
     /// file itself says.
     pub(crate) bare_header: bool,
+    /// The times of its records; `None` where that is not known.
+    pub(crate) times: Option<Times>,
 }
 
 /// Renames logs.
@@ -92,7 +95,7 @@ impl Rotator {
         let name = files::name_of(live);
         let extension = name
             .strip_prefix(info.path.as_bstr().as_bytes())
-            .and_then(|rest| rest.strip_prefix(b"."))
+            .and_then(|rest| after_number(rest).strip_prefix(b"."))
             .unwrap_or(self.settings.suffix.as_bytes());
         self.rotate_as(live, info, extension.as_bstr())
     }
@@ -124,6 +127,10 @@ impl Rotator {
             extension: extension.to_owned(),
             gzipped: self.settings.is_gzip(extension),
             bare_header: info.bare_header,
+            times: info
+                .times
+                .and_then(Times::range)
+                .map(|(first, last)| (Micros::from_seconds(first), Micros::from_seconds(last))),
             source: FileId::new(&metadata),
             finished: None,
         };

@@ -67,6 +67,7 @@ impl Check<'_> {
             ("flush_interval", log.flush_interval),
             ("shutdown_timeout", log.shutdown_timeout),
             ("fsync_interval", log.fsync_interval),
+            ("schema_timeout", log.schema_timeout),
         ] {
             self.at_most(&["log", key], value, LONGEST);
         }

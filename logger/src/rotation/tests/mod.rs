@@ -143,6 +143,7 @@ fn info(path: &[u8]) -> RotationInfo {
         open: time(1_767_225_600),
         close: time(1_767_229_200),
         terminating: false,
+        times: None,
         bare_header: false,
     }
 }
@@ -302,7 +303,7 @@ fn hostile_paths_stay_in_the_directory() {
         fixture.settings.name_in_all_forms = true;
         let running = fixture.start();
         for path in [path, &long] {
-            let name = LogPath::new(path).unwrap().file_name("log");
+            let name = LogPath::new(path).unwrap().file_name(1, "log");
             let live = fixture.dir.path().join(std::ffi::OsStr::from_bytes(&name));
             fs::write(&live, "1\n").unwrap();
             running.rotator.rotate(&live, &info(path)).unwrap();

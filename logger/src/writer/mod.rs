@@ -1,0 +1,650 @@
+//! The writing thread: text to files, their headers and footers, syncing, and when to rotate.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | `schemas` | which of the files of a log takes which columns (pure) |
+//! | `table` | the logs and their files |
+//!
+//! While a file cannot be written, nothing more is taken off the queue, which fills up and holds
+//! the formatters back, and through them the producers.
+
+mod schemas;
+mod table;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+use zcluster::layout::Fsync;
+use zcluster::queue::{self, Empty};
+use zcluster::rate_limit::RateLimit;
+use zcluster::telemetry::LoggerMetrics;
+
+use crate::clock;
+use crate::clock_watch::{self, Clock, ClockWatch};
+use crate::end::Deadline;
+use crate::files;
+use crate::format::Times;
+use crate::log_file::{How, WriteError};
+use crate::logs::Log;
+use crate::piece::{Piece, TextBuffers, ToWrite};
+use crate::plans::Plan;
+use crate::rotation::{BaseTime, RotationInfo, Rotator, Schedule, recover_one};
+use crate::trouble::Trouble;
+use schemas::{FIRST, Place};
+use table::{Key, Open, Table};
+
+/// Files open at a time; fewer where each is a gzip stream, which has a quarter of a MiB of state.
+const MAX_OPEN_FILES: usize = 500;
+const MAX_OPEN_STREAMS: usize = 50;
+/// Time between attempts to write where writing fails.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// How often each kind of trouble is told.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is looked whether a log is to be rotated.
+const ROTATION_CHECK: Duration = Duration::from_millis(200);
+/// Columns told by name where they change.
+const MAX_TOLD: usize = 10;
+/// Text written to all logs that sync each batch, before they do.
+const MAX_UNSYNCED: usize = 4 << 20;
+
+/// How a writer is set up.
+pub(crate) struct Settings {
+    pub(crate) gzip_level: u32,
+    pub(crate) fsync_interval: Duration,
+    pub(crate) rotation_base: BaseTime,
+    /// How long columns of a log are unused until their file is complete, where there are others.
+    pub(crate) schema_timeout: Duration,
+    /// Whether the first line of files is the names of the columns, as nothing in them says.
+    pub(crate) bare_header: bool,
+    pub(crate) rotator: Rotator,
+    pub(crate) text_buffers: TextBuffers,
+    /// Once it is set and over, what cannot be written is given up.
+    pub(crate) deadline: Deadline,
+}
+
+/// The state of the thread.
+pub(crate) struct Writer {
+    settings: Settings,
+    queue: queue::Receiver<ToWrite>,
+    metrics: LoggerMetrics,
+    trouble: Trouble,
+    is_in_trouble: bool,
+    /// Whether people were told of it: then they are told of its end, too.
+    has_told: bool,
+    table: Table,
+    clock: ClockWatch,
+    max_open_files: usize,
+    /// Files that are to be synced once the queue is empty.
+    unsynced: Vec<Key>,
+    /// Bytes of text in them, since they were synced.
+    unsynced_bytes: usize,
+    /// Records given up because the process is to end.
+    lost_at_end: u64,
+    uses: u64,
+    write_error: RateLimit,
+    rotation_error: RateLimit,
+    schema_change: RateLimit,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        settings: Settings,
+        queue: queue::Receiver<ToWrite>,
+        metrics: LoggerMetrics,
+        trouble: Trouble,
+    ) -> Self {
+        let most = if settings.gzip_level > 0 { MAX_OPEN_STREAMS } else { MAX_OPEN_FILES };
+        Writer {
+            settings,
+            queue,
+            metrics,
+            trouble,
+            is_in_trouble: false,
+            has_told: false,
+            table: Table::default(),
+            clock: ClockWatch::default(),
+            max_open_files: most.min(half_of_all_descriptors()).max(1),
+            unsynced: Vec::new(),
+            unsynced_bytes: 0,
+            lost_at_end: 0,
+            uses: 0,
+            write_error: RateLimit::new(WARNING_INTERVAL),
+            rotation_error: RateLimit::new(WARNING_INTERVAL),
+            schema_change: RateLimit::new(WARNING_INTERVAL),
+        }
+    }
+
+    /// Writes until the queue is closed and empty, then closes all logs. The body of the thread.
+    /// Returns how many records could not be written before the deadline.
+    pub(crate) fn run(mut self) -> u64 {
+        let mut next_check = Instant::now() + ROTATION_CHECK;
+        let mut next_sync = Instant::now() + self.settings.fsync_interval;
+        loop {
+            // Logs that sync each batch do so when no other batch can join in.
+            let until = if self.unsynced.is_empty() { next_check } else { Instant::now() };
+            match self.queue.receive_until(Some(until)) {
+                Ok(ToWrite::Piece(piece)) => self.write_piece(piece),
+                Ok(ToWrite::Rotate) => self.rotate_where(|_| true, false),
+                Err(Empty::TimedOut) => self.sync_batches(),
+                Err(Empty::Closed) => break,
+            }
+            let now = Instant::now();
+            if now >= next_check {
+                self.update_gauges();
+                self.watch_the_clock();
+                self.close_unused();
+                let time = SystemTime::now();
+                self.rotate_where(|log| log.next_rotation.is_some_and(|next| time >= next), false);
+                next_check = now + ROTATION_CHECK;
+            }
+            if now >= next_sync {
+                self.sync_where(|log| log.log.fsync == Fsync::Interval);
+                next_sync = now + self.settings.fsync_interval;
+            }
+        }
+        self.close_all();
+        self.update_gauges();
+        self.lost_at_end
+    }
+
+    fn update_gauges(&self) {
+        self.metrics.queue_bytes.set(self.queue.depth().1 as i64);
+        self.metrics.open_files.set(self.open_files() as i64);
+    }
+
+    fn open_files(&self) -> usize {
+        self.table.iter().filter(|open| open.file.is_open()).count()
+    }
+
+    fn write_piece(&mut self, piece: Piece) {
+        let Piece { log, plan, text, records, times, received } = piece;
+        if let Some(key) = self.file_for(&log, &plan) {
+            self.write_text(key, &plan, &text, records, times);
+            log.counters.write_latency.observe(received.elapsed().as_secs_f64());
+        } else {
+            log.counters.records_lost.inc_by(records);
+            if let Some(more) = self.schema_change.check(Instant::now()) {
+                log::error!(
+                    "{}: too many sets of columns at a time; lost {records} records ({more} more \
+                     messages about columns)",
+                    log.path.as_bstr()
+                );
+            }
+        }
+        log.counters.queue_bytes.sub(text.len());
+        self.metrics.memory_bytes.dec_by(text.len() as i64);
+        self.settings.text_buffers.give_back(text);
+    }
+
+    fn write_text(&mut self, key: Key, plan: &Plan, text: &[u8], records: u64, times: Times) {
+        let Some(open) = self.table.get(key) else { return };
+        let before = open.before(plan);
+        if !self.write_out(key, before, text, Some(plan), records) {
+            return;
+        }
+        let Some(open) = self.table.get(key) else { return };
+        open.plan.get_or_insert_with(|| plan.clone());
+        if let Some(all) = &mut open.times {
+            *all += times;
+        }
+        if open.log.fsync == Fsync::Batch {
+            if open.unsynced_records == 0 {
+                self.unsynced.push(key);
+            }
+            open.unsynced_records += records;
+            self.unsynced_bytes += text.len();
+            if self.unsynced_bytes >= MAX_UNSYNCED {
+                self.sync_batches();
+            }
+        } else {
+            open.log.counters.records_written.inc_by(records);
+        }
+    }
+
+    /// The file that text of this plan belongs to: one with its columns, or none yet. `None` where
+    /// a log has too many.
+    fn file_for(&mut self, log: &Arc<Log>, plan: &Plan) -> Option<Key> {
+        let now = Instant::now();
+        let timeout = self.settings.schema_timeout;
+        let place = self.table.schemas(log.id).place(&plan.head, now, timeout);
+        let number = match place {
+            Place::Known(number) | Place::New { number, is_change: false } => number,
+            Place::New { number, is_change: true } => {
+                self.tell_of_change(log, plan, number);
+                number
+            }
+            Place::TakesOver => {
+                self.tell_of_change(log, plan, FIRST);
+                if self.rotate(Key { log: log.id, number: FIRST }, false) {
+                    self.table.schemas(log.id).take_over(&plan.head, now);
+                    FIRST
+                } else {
+                    self.table.schemas(log.id).add(&plan.head, now)?
+                }
+            }
+            Place::Full => return None,
+        };
+        let key = Key { log: log.id, number };
+        if self.table.get(key).is_none() {
+            let zone = self.settings.rotator.settings().zone.clone();
+            let schedule = Schedule::new(log.rotation, self.settings.rotation_base, zone);
+            self.table.insert(Open::new(log, number, self.settings.gzip_level, schedule));
+        }
+        Some(key)
+    }
+
+    /// Columns have come that no file of the log has.
+    fn tell_of_change(&mut self, log: &Arc<Log>, plan: &Plan, number: u32) {
+        log.counters.schema_changes.inc();
+        let Some(more) = self.schema_change.check(Instant::now()) else { return };
+        let first = self.table.get(Key { log: log.id, number: FIRST });
+        let before = first.and_then(|open| open.plan.as_ref());
+        let difference = before.map_or_else(String::new, |before| difference(before, plan));
+        log::warn!(
+            "{}: the columns changed{difference}; those records go to {} ({more} more messages \
+             about columns)",
+            log.path.as_bstr(),
+            log.file(number).display()
+        );
+    }
+
+    /// Completes the files of columns that are no longer used, where a log has others.
+    fn close_unused(&mut self) {
+        let now = Instant::now();
+        for log in self.table.disagreeing() {
+            for number in self.table.schemas(log).unused(now, self.settings.schema_timeout) {
+                let key = Key { log, number };
+                if let Some(open) = self.table.get(key) {
+                    let file = open.log.file(number);
+                    log::info!("{}: its columns are no longer used", file.display());
+                }
+                if self.rotate(key, false) {
+                    self.table.schemas(log).remove(number);
+                    self.table.remove(key);
+                }
+            }
+            if let Some(number) = self.table.schemas(log).heir() {
+                self.rotate(Key { log, number }, false);
+            }
+        }
+    }
+
+    /// Where the clock was set, the times of rotations are no longer what they were.
+    fn watch_the_clock(&mut self) {
+        let Some(now) = clock_watch::now() else { return };
+        let seen = self.clock.look(now);
+        let back = match seen {
+            Clock::Goes => return,
+            Clock::SetBack(size) => size,
+            Clock::HasDrifted | Clock::SetAhead(_) => Duration::ZERO,
+        };
+        if let Some((which, size)) = seen.step() {
+            let size = humantime::format_duration(size);
+            log::warn!("the clock was set {which} by {size}; rotations go by the new time");
+        }
+        for open in self.table.iter_mut() {
+            open.clock_was_set(now.wall, back);
+        }
+    }
+
+    /// Writes to a log, again and again until it is done (`true`) or given up. Without a plan the
+    /// text belongs to the file that is there, and to no other.
+    fn write_out(
+        &mut self,
+        key: Key,
+        mut prefix: Vec<u8>,
+        mut text: &[u8],
+        plan: Option<&Plan>,
+        records: u64,
+    ) -> bool {
+        self.make_room_for(key);
+        loop {
+            let Writer { table, settings, .. } = self;
+            let Some(open) = table.get(key) else { return false };
+            let rotator = &settings.rotator;
+            let outcome =
+                open.file.write(&prefix, text, |live| recover_one(rotator, live).map(drop));
+            let target = open.log.file(key.number);
+            match outcome {
+                Ok(bytes) => {
+                    open.log.counters.written_bytes.inc_by(bytes as u64);
+                    self.end_trouble();
+                    return true;
+                }
+                Err(WriteError::BadName(error)) => {
+                    open.log.counters.write_errors.inc();
+                    log::error!("cannot write {}: {error}", target.display());
+                    self.give_up(key, records);
+                    return false;
+                }
+                Err(WriteError::Gone(gone)) => {
+                    log::warn!("{} was {}; it is begun anew", target.display(), gone.how);
+                    if gone.how == How::Truncated {
+                        open.log.counters.truncations.inc();
+                    }
+                    open.begin_anew();
+                    let Some(plan) = plan else { return true };
+                    if gone.complete > 0 {
+                        // Some records of this text are in the other file.
+                        open.times = None;
+                    }
+                    text = &text[gone.complete..];
+                    prefix = open.before(plan);
+                }
+                Err(WriteError::Io(error)) => {
+                    open.log.counters.write_errors.inc();
+                    if !self.go_on_after(key, &error, "write") {
+                        self.give_up(key, records);
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells of an error and waits a little; `false` when trying again is of no use.
+    fn go_on_after(&mut self, key: Key, error: &io::Error, verb: &str) -> bool {
+        let Some(open) = self.table.get(key) else { return false };
+        let trouble = format!("cannot {verb} {}: {error}", open.log.file(key.number).display());
+        if self.settings.deadline.is_over() {
+            log::error!("{trouble}");
+            return false;
+        }
+        if let Some(more) = self.write_error.check(Instant::now()) {
+            log::error!("{trouble}; trying again ({more} attempts since the last message)");
+            self.has_told = true;
+        }
+        self.trouble.set(Some(trouble));
+        self.is_in_trouble = true;
+        if is_out_of_descriptors(error) && self.release_files(key) {
+            return true;
+        }
+        self.update_gauges();
+        std::thread::park_timeout(RETRY_INTERVAL);
+        true
+    }
+
+    fn end_trouble(&mut self) {
+        if std::mem::take(&mut self.is_in_trouble) {
+            self.trouble.set(None);
+        }
+        if std::mem::take(&mut self.has_told) {
+            log::info!("log files can be written again");
+        }
+    }
+
+    /// Throws away what cannot be written.
+    fn give_up(&mut self, key: Key, records: u64) {
+        let Some(open) = self.table.get(key) else { return };
+        open.file.give_up();
+        if open.file.is_empty() {
+            // Its header, too.
+            open.plan = None;
+        }
+        open.log.counters.records_lost.inc_by(records);
+        if records > 0 {
+            log::error!("lost {records} records of {}", open.log.file(key.number).display());
+        }
+        if self.settings.deadline.get().is_some() {
+            self.lost_at_end += records;
+        }
+    }
+
+    /// Syncs the logs that sync each batch.
+    fn sync_batches(&mut self) {
+        self.unsynced_bytes = 0;
+        for key in std::mem::take(&mut self.unsynced) {
+            self.sync(key);
+        }
+    }
+
+    fn sync_where(&mut self, wanted: impl Fn(&Open) -> bool) {
+        for key in self.table.keys(|open| wanted(open) && open.file.is_dirty()) {
+            self.sync(key);
+        }
+    }
+
+    /// Syncs a log. One that promises it for each batch is tried again until it is done.
+    fn sync(&mut self, key: Key) {
+        loop {
+            let Some(open) = self.table.get(key) else { return };
+            if !open.file.is_begun() {
+                return;
+            }
+            let target = open.log.file(key.number);
+            let error = match open.file.sync() {
+                Ok(()) => {
+                    let records = std::mem::take(&mut open.unsynced_records);
+                    open.log.counters.records_written.inc_by(records);
+                    self.end_trouble();
+                    return;
+                }
+                Err(WriteError::Gone(gone)) => {
+                    let records = open.unsynced_records;
+                    open.begin_anew();
+                    log::warn!(
+                        "{} was {} before {records} records in it were synced",
+                        target.display(),
+                        gone.how
+                    );
+                    return;
+                }
+                Err(WriteError::Io(error) | WriteError::BadName(error)) => error,
+            };
+            let is_promised = open.log.fsync == Fsync::Batch;
+            self.metrics.sync_failures.inc();
+            if !is_promised {
+                if let Some(more) = self.write_error.check(Instant::now()) {
+                    log::error!(
+                        "cannot sync {}: {error} ({more} more like this)",
+                        target.display()
+                    );
+                }
+                return;
+            }
+            if !self.go_on_after(key, &error, "sync") {
+                if let Some(open) = self.table.get(key) {
+                    let records = std::mem::take(&mut open.unsynced_records);
+                    self.give_up(key, records);
+                }
+                return;
+            }
+        }
+    }
+
+    /// Keeps the number of open files within bounds.
+    fn make_room_for(&mut self, key: Key) {
+        self.uses += 1;
+        let uses = self.uses;
+        let Some(open) = self.table.get(key) else { return };
+        open.file.last_used = uses;
+        if open.file.is_open() || self.open_files() < self.max_open_files {
+            return;
+        }
+        let others = self.table.iter_mut().filter(|open| open.file.is_open());
+        if let Some(oldest) = others.min_by_key(|open| open.file.last_used) {
+            release(oldest, &self.metrics);
+        }
+    }
+
+    /// The system has no more descriptors: gives back those of half of the other logs. `false`
+    /// where there are none.
+    fn release_files(&mut self, but: Key) -> bool {
+        let others = self.table.iter_mut();
+        let mut others: Vec<_> =
+            others.filter(|open| open.file.is_open() && open.key() != but).collect();
+        others.sort_unstable_by_key(|open| open.file.last_used);
+        let half = others.len().div_ceil(2);
+        others[..half].iter_mut().for_each(|open| release(open, &self.metrics));
+        half > 0
+    }
+
+    /// Ends a log's file with its footer, as far as that can be written.
+    fn end_file(&mut self, key: Key) -> bool {
+        let Some(open) = self.table.get(key) else { return false };
+        if !open.file.is_begun() {
+            return false;
+        }
+        let mut footer = Vec::new();
+        if let Some(plan) = &open.plan {
+            plan.formatter.footer(&clock::now_text(), &mut footer);
+        }
+        if !footer.is_empty() && !self.write_out(key, footer, b"", None, 0) {
+            return false;
+        }
+        loop {
+            let Some(open) = self.table.get(key) else { return false };
+            match open.file.end_stream() {
+                Ok(()) => break,
+                Err(WriteError::Gone(_)) => {
+                    open.begin_anew();
+                    return false;
+                }
+                Err(WriteError::Io(error) | WriteError::BadName(error)) => {
+                    if !self.go_on_after(key, &error, "end") {
+                        return false;
+                    }
+                }
+            }
+        }
+        let Some(open) = self.table.get(key) else { return false };
+        if open.log.fsync != Fsync::Never {
+            self.sync(key);
+        }
+        let Some(open) = self.table.get(key) else { return false };
+        open.is_complete = open.file.is_begun();
+        open.is_complete
+    }
+
+    fn rotate_where(&mut self, wanted: impl Fn(&Open) -> bool, terminating: bool) {
+        for key in self.table.keys(wanted) {
+            self.rotate(key, terminating);
+        }
+    }
+
+    /// Gives a log's file its rotated name; the next record begins another. Returns whether its name
+    /// is free.
+    ///
+    /// A file that has its footer and cannot be given its name keeps the old one, and is tried again
+    /// at each look; the next record begins another beside it. Meanwhile no other file of the log is
+    /// rotated, so that they do not become more and more.
+    fn rotate(&mut self, key: Key, terminating: bool) -> bool {
+        let waiting = self.table.schemas(key.log).waiting();
+        if let Some(number) = waiting.filter(|number| *number != key.number)
+            && !self.rotate(Key { log: key.log, number }, terminating)
+        {
+            return false;
+        }
+        let Some(open) = self.table.get(key) else { return true };
+        let is_complete = open.is_complete || self.end_file(key);
+        let Some(open) = self.table.get(key) else { return true };
+        let now = SystemTime::now();
+        open.plan_rotation(now);
+        if !is_complete {
+            if open.file.is_begun() {
+                return false;
+            }
+            open.opened = now;
+            self.free_name(key);
+            return true;
+        }
+        let info = RotationInfo {
+            path: open.log.path.clone(),
+            open: open.opened.min(now),
+            close: now,
+            terminating,
+            bare_header: self.settings.bare_header,
+            times: open.times,
+        };
+        let target = open.log.file(key.number);
+        open.file.release();
+        let in_place = open.file.check_in_place();
+        match in_place.and_then(|()| self.settings.rotator.rotate(&target, &info)) {
+            Ok(_) => {}
+            // Somebody has renamed it already, and perhaps made a new one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                log::warn!("cannot rotate {}: {error}", target.display());
+            }
+            Err(error) => {
+                open.next_rotation = Some(now);
+                self.table.schemas(key.log).wait_for(key.number);
+                if let Some(more) = self.rotation_error.check(Instant::now()) {
+                    let target = target.display();
+                    log::error!("cannot rotate {target}: {error} ({more} more like this)");
+                }
+                return false;
+            }
+        }
+        open.file.forget();
+        open.is_complete = false;
+        open.begin_anew();
+        self.free_name(key);
+        true
+    }
+
+    /// What had that name has another one now.
+    fn free_name(&mut self, key: Key) {
+        let schemas = self.table.schemas(key.log);
+        if schemas.waiting() == Some(key.number) {
+            schemas.waits_no_longer();
+            // Its columns have another file, if they are used at all.
+            self.table.remove(key);
+            return;
+        }
+        let number = schemas.next_number(key.number);
+        if number != key.number
+            && let Some(open) = self.table.get(key)
+        {
+            open.renumber(number, self.settings.gzip_level);
+        }
+    }
+
+    fn close_all(&mut self) {
+        self.sync_batches();
+        for key in self.table.keys(|open| open.log.rotation.is_zero() && !open.is_complete) {
+            self.end_file(key);
+        }
+        self.rotate_where(|open| !open.log.rotation.is_zero(), true);
+    }
+}
+
+fn release(open: &mut Open, metrics: &LoggerMetrics) {
+    // If it cannot be ended, the stream goes on when the file is opened again.
+    let _ = open.file.end_stream();
+    // What was written before would no longer be synced by whoever syncs what is open.
+    if open.log.fsync != Fsync::Never && open.file.is_dirty() && open.file.sync().is_err() {
+        metrics.sync_failures.inc();
+    }
+    open.file.release();
+}
+
+/// How the columns differ, for people.
+fn difference(before: &Plan, after: &Plan) -> String {
+    let columns = |plan: &Plan| -> BTreeSet<String> {
+        let columns = plan.formatter.columns();
+        columns.iter().map(|(name, log_type)| format!("{name}: {log_type}")).collect()
+    };
+    let (before, after) = (columns(before), columns(after));
+    let list = |what: &str, some: Vec<&str>| match some.len() {
+        0 => String::new(),
+        1..=MAX_TOLD => format!("; {what} {}", some.join(", ")),
+        many => format!("; {what} {many} columns"),
+    };
+    let new = after.difference(&before).map(String::as_str).collect();
+    let gone = before.difference(&after).map(String::as_str).collect();
+    list("new", new) + &list("gone", gone)
+}
+
+/// Peers and whoever asks for metrics need the others.
+fn half_of_all_descriptors() -> usize {
+    let granted = getrlimit(Resource::Nofile).current;
+    granted.and_then(|all| usize::try_from(all / 2).ok()).unwrap_or(usize::MAX)
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    files::is(error, Errno::MFILE) || files::is(error, Errno::NFILE)
+}

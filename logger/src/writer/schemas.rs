@@ -1,0 +1,247 @@
+//! Which of the files of a log takes records with which columns. Pure.
+//!
+//! A file never has two headers. Files of a log have numbers: 1 is the log's own name, and where
+//! producers disagree about the columns the others are files beside it (`path`). New columns take
+//! over the log's own name, whose file is complete then; where that was done not long ago, producers
+//! disagree, and the columns get a file of their own for as long as they are used. So a pair that
+//! takes turns has two files, whatever the turns.
+
+use std::time::{Duration, Instant};
+
+/// The log's own name.
+pub(super) const FIRST: u32 = 1;
+/// Files of one log at a time. So many sets of columns are no upgrade but an attack.
+const MOST: u32 = 16;
+
+/// Where records go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// To the file of that number, which has their columns.
+    Known(u32),
+    /// To a new one. `is_change`: other columns are in use.
+    New { number: u32, is_change: bool },
+    /// To the first one, once it is complete as it is: see [`Schemas::take_over`].
+    TakesOver,
+    /// Nowhere: there are too many.
+    Full,
+}
+
+/// The columns in use, of which `S` is what tells them apart.
+#[derive(Debug)]
+pub(super) struct Schemas<S> {
+    in_use: Vec<Use<S>>,
+    /// A file that is complete and could not be given its rotated name yet, and its columns.
+    waiting: Option<(u32, S)>,
+    taken_over: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Use<S> {
+    schema: S,
+    number: u32,
+    last: Instant,
+}
+
+impl<S: Clone + PartialEq> Schemas<S> {
+    pub(super) fn new() -> Self {
+        Schemas { in_use: Vec::new(), waiting: None, taken_over: None }
+    }
+
+    /// Where records of these columns go. Columns that nobody has used for `timeout` give way.
+    pub(super) fn place(&mut self, schema: &S, now: Instant, timeout: Duration) -> Place {
+        if let Some(known) = self.in_use.iter_mut().find(|known| known.schema == *schema) {
+            known.last = now;
+            return Place::Known(known.number);
+        }
+        let is_change = match &self.waiting {
+            Some((_, waiting)) if waiting == schema => false,
+            Some(_) => true,
+            None => !self.in_use.is_empty(),
+        };
+        let has_settled = self.taken_over.is_none_or(|then| now >= then + timeout);
+        let has_first = self.in_use.iter().any(|known| known.number == FIRST);
+        if has_first && self.waiting.is_none() && has_settled {
+            return Place::TakesOver;
+        }
+        match self.add(schema, now) {
+            Some(number) => Place::New { number, is_change },
+            None => Place::Full,
+        }
+    }
+
+    /// The first file is complete and has another name: the next one of that name is for these
+    /// columns. Those before it are new ones if they come again.
+    pub(super) fn take_over(&mut self, schema: &S, now: Instant) {
+        self.remove(FIRST);
+        self.taken_over = Some(now);
+        self.in_use.push(Use { schema: schema.clone(), number: FIRST, last: now });
+    }
+
+    /// Gives columns the first number that is free.
+    pub(super) fn add(&mut self, schema: &S, now: Instant) -> Option<u32> {
+        let number = (FIRST..=MOST).find(|number| self.is_free(*number))?;
+        self.in_use.push(Use { schema: schema.clone(), number, last: now });
+        Some(number)
+    }
+
+    fn is_free(&self, number: u32) -> bool {
+        self.in_use.iter().all(|known| known.number != number) && self.waiting() != Some(number)
+    }
+
+    /// Columns that were not used for `timeout`, by number: never the last ones.
+    pub(super) fn unused(&self, now: Instant, timeout: Duration) -> Vec<u32> {
+        let Some(newest) = self.newest() else { return Vec::new() };
+        let others = self.in_use.iter().filter(|known| known.number != newest);
+        let is_unused = |known: &&Use<S>| now.saturating_duration_since(known.last) >= timeout;
+        others.filter(is_unused).map(|known| known.number).collect()
+    }
+
+    /// Who is to have the log's own name, as nobody has it: the columns used last.
+    pub(super) fn heir(&self) -> Option<u32> {
+        self.newest().filter(|_| self.is_free(FIRST))
+    }
+
+    fn newest(&self) -> Option<u32> {
+        self.in_use.iter().max_by_key(|known| known.last).map(|known| known.number)
+    }
+
+    /// Forgets columns: their file is complete.
+    pub(super) fn remove(&mut self, number: u32) {
+        self.in_use.retain(|known| known.number != number);
+    }
+
+    /// The file of that number is complete, and its name is free: what number the next one has.
+    pub(super) fn next_number(&mut self, number: u32) -> u32 {
+        if !self.is_free(FIRST) {
+            return number;
+        }
+        match self.in_use.iter_mut().find(|known| known.number == number) {
+            Some(known) => {
+                known.number = FIRST;
+                FIRST
+            }
+            None => number,
+        }
+    }
+
+    /// The file of that number is complete and has kept its name. Records of its columns go to
+    /// another one.
+    pub(super) fn wait_for(&mut self, number: u32) {
+        if let Some(at) = self.in_use.iter().position(|known| known.number == number) {
+            self.waiting = Some((number, self.in_use.remove(at).schema));
+        }
+    }
+
+    /// The file that has kept its name.
+    pub(super) fn waiting(&self) -> Option<u32> {
+        self.waiting.as_ref().map(|(number, _)| *number)
+    }
+
+    /// Its name is free.
+    pub(super) fn waits_no_longer(&mut self) {
+        self.waiting = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(300);
+
+    fn new(number: u32, is_change: bool) -> Place {
+        Place::New { number, is_change }
+    }
+
+    /// Takes over as the writer does.
+    fn place(schemas: &mut Schemas<u8>, schema: u8, now: Instant) -> Place {
+        let place = schemas.place(&schema, now, TIMEOUT);
+        if place == Place::TakesOver {
+            schemas.take_over(&schema, now);
+        }
+        place
+    }
+
+    #[test]
+    fn an_upgrade_takes_over_once_and_stragglers_get_a_file() {
+        let start = Instant::now();
+        let mut schemas = Schemas::new();
+        assert_eq!(place(&mut schemas, 0, start), new(1, false));
+        assert_eq!(place(&mut schemas, 0, start), Place::Known(1));
+        assert_eq!(place(&mut schemas, 1, start), Place::TakesOver);
+        for _ in 0..100 {
+            let old = place(&mut schemas, 0, start);
+            assert!(old == new(2, true) || old == Place::Known(2), "{old:?}");
+            assert_eq!(place(&mut schemas, 1, start), Place::Known(1));
+        }
+        assert_eq!(schemas.unused(start, TIMEOUT), [0; 0]);
+        let later = start + TIMEOUT;
+        assert_eq!(place(&mut schemas, 1, later), Place::Known(1));
+        assert_eq!(schemas.unused(later, TIMEOUT), [2]);
+        schemas.remove(2);
+        assert_eq!(schemas.heir(), None);
+    }
+
+    #[test]
+    fn the_last_in_use_inherit_the_name() {
+        let start = Instant::now();
+        let mut schemas = Schemas::new();
+        place(&mut schemas, 0, start);
+        place(&mut schemas, 1, start);
+        place(&mut schemas, 0, start);
+        let later = start + TIMEOUT;
+        // The upgrade was taken back.
+        assert_eq!(place(&mut schemas, 0, later), Place::Known(2));
+        assert_eq!(schemas.unused(later, TIMEOUT), [1]);
+        schemas.remove(1);
+        assert_eq!(schemas.heir(), Some(2));
+        assert_eq!(schemas.next_number(2), 1);
+        assert_eq!(place(&mut schemas, 0, later), Place::Known(1));
+        // Alone, it is never unused.
+        assert_eq!(schemas.unused(later + 10 * TIMEOUT, TIMEOUT), [0; 0]);
+    }
+
+    #[test]
+    fn a_file_that_keeps_its_name_is_stepped_around() {
+        let start = Instant::now();
+        let mut schemas = Schemas::new();
+        place(&mut schemas, 0, start);
+        schemas.wait_for(1);
+        assert_eq!(place(&mut schemas, 0, start), new(2, false), "no change of columns");
+        assert_eq!(schemas.heir(), None);
+        assert_eq!(place(&mut schemas, 1, start), new(3, true), "nothing to take over");
+        schemas.waits_no_longer();
+        assert_eq!(schemas.next_number(2), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn files_are_few_and_have_one_schema_each(uses in prop::collection::vec((0..40_u8, 0..200_u64), 1..200)) {
+            let mut now = Instant::now();
+            let mut schemas = Schemas::new();
+            let mut taken_over = Vec::new();
+            for (schema, seconds) in uses {
+                now += Duration::from_secs(seconds);
+                for number in schemas.unused(now, TIMEOUT) {
+                    schemas.remove(number);
+                }
+                if let Some(number) = schemas.heir() {
+                    schemas.next_number(number);
+                }
+                if place(&mut schemas, schema, now) == Place::TakesOver {
+                    taken_over.push(now);
+                }
+                let mut numbers: Vec<_> = schemas.in_use.iter().map(|known| known.number).collect();
+                numbers.sort_unstable();
+                let mut distinct = numbers.clone();
+                distinct.dedup();
+                prop_assert_eq!(&numbers, &distinct);
+                prop_assert!(numbers.first() == Some(&1) && numbers.last() <= Some(&MOST));
+            }
+            for pair in taken_over.windows(2) {
+                prop_assert!(pair[1] - pair[0] >= TIMEOUT);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The logs of the writer and their files.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use zcluster::layout::Fsync;
+
+use super::schemas::Schemas;
+use crate::clock;
+use crate::format::Times;
+use crate::log_file::LogFile;
+use crate::logs::Log;
+use crate::plans::{Head, Plan};
+use crate::rotation::Schedule;
+
+/// One file of one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// The number of the log.
+    pub(super) log: usize,
+    /// The number of the file, from 1 on.
+    pub(super) number: u32,
+}
+
+/// A file, and what is in it.
+pub(super) struct Open {
+    pub(super) log: Arc<Log>,
+    pub(super) number: u32,
+    pub(super) file: LogFile,
+    /// What its header says; `None` before that is written.
+    pub(super) plan: Option<Plan>,
+    /// The time of the rotation before, or of the first record.
+    pub(super) opened: SystemTime,
+    schedule: Schedule,
+    pub(super) next_rotation: Option<SystemTime>,
+    /// Records in the file that are not synced.
+    pub(super) unsynced_records: u64,
+    /// The times of its records; `None` where that is not known.
+    pub(super) times: Option<Times>,
+    /// It has its footer, and waits for its rotated name.
+    pub(super) is_complete: bool,
+}
+
+impl Open {
+    pub(super) fn new(log: &Arc<Log>, number: u32, gzip_level: u32, schedule: Schedule) -> Self {
+        let now = SystemTime::now();
+        Open {
+            file: LogFile::new(&log.file(number), gzip_level, log.fsync == Fsync::Batch),
+            number,
+            plan: None,
+            opened: now,
+            next_rotation: schedule.next_after(now),
+            schedule,
+            unsynced_records: 0,
+            times: Some(Times::default()),
+            is_complete: false,
+            log: Arc::clone(log),
+        }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        Key { log: self.log.id, number: self.number }
+    }
+
+    /// The next file has that number.
+    pub(super) fn renumber(&mut self, number: u32, gzip_level: u32) {
+        self.number = number;
+        self.file =
+            LogFile::new(&self.log.file(number), gzip_level, self.log.fsync == Fsync::Batch);
+    }
+
+    /// Nothing is in the file any more, or there is another one: it begins with a header.
+    pub(super) fn begin_anew(&mut self) {
+        self.plan = None;
+        self.opened = SystemTime::now();
+        self.unsynced_records = 0;
+        self.times = Some(Times::default());
+    }
+
+    /// What stands before text of that plan.
+    pub(super) fn before(&self, plan: &Plan) -> Vec<u8> {
+        let mut text = Vec::new();
+        if self.file.is_mid_line() {
+            text.push(b'\n');
+        }
+        if self.plan.is_none() {
+            plan.formatter.header(&clock::now_text(), &mut text);
+        }
+        text
+    }
+
+    pub(super) fn plan_rotation(&mut self, now: SystemTime) {
+        self.next_rotation = self.schedule.next_after(now);
+    }
+
+    /// Looks at the time of the next rotation again, as the clock was set: never later than planned.
+    pub(super) fn clock_was_set(&mut self, now: SystemTime, back: Duration) {
+        let again = self.schedule.next_after(now);
+        self.next_rotation = match (self.next_rotation, again) {
+            (Some(planned), Some(again)) => Some(planned.min(again)),
+            (planned, again) => planned.or(again),
+        };
+        // It was opened as long ago as before.
+        self.opened = self.opened.checked_sub(back).unwrap_or(self.opened);
+    }
+}
+
+/// A log: its files, and which columns each of them has.
+struct OfLog {
+    schemas: Schemas<Head>,
+    open: Vec<Open>,
+}
+
+/// All logs that something was written to, by number.
+#[derive(Default)]
+pub(super) struct Table(Vec<Option<OfLog>>);
+
+impl Table {
+    /// The columns of a log.
+    pub(super) fn schemas(&mut self, log: usize) -> &mut Schemas<Head> {
+        if self.0.len() <= log {
+            self.0.resize_with(log + 1, || None);
+        }
+        let new = || OfLog { schemas: Schemas::new(), open: Vec::new() };
+        &mut self.0[log].get_or_insert_with(new).schemas
+    }
+
+    pub(super) fn get(&mut self, key: Key) -> Option<&mut Open> {
+        let open = &mut self.0.get_mut(key.log)?.as_mut()?.open;
+        open.iter_mut().find(|open| open.number == key.number)
+    }
+
+    pub(super) fn insert(&mut self, open: Open) {
+        if let Some(Some(of_log)) = self.0.get_mut(open.log.id) {
+            of_log.open.push(open);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: Key) {
+        if let Some(Some(of_log)) = self.0.get_mut(key.log) {
+            of_log.open.retain(|open| open.number != key.number);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Open> {
+        self.0.iter().flatten().flat_map(|of_log| &of_log.open)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Open> {
+        self.0.iter_mut().flatten().flat_map(|of_log| &mut of_log.open)
+    }
+
+    /// The files that are wanted. Not by reference, so that each can be dealt with by the writer.
+    pub(super) fn keys(&self, wanted: impl Fn(&Open) -> bool) -> Vec<Key> {
+        self.iter().filter(|open| wanted(open)).map(Open::key).collect()
+    }
+
+    /// The logs that have several files.
+    pub(super) fn disagreeing(&self) -> Vec<usize> {
+        let several = |(_, of_log): &(usize, &Option<OfLog>)| {
+            of_log.as_ref().is_some_and(|of_log| of_log.open.len() > 1)
+        };
+        self.0.iter().enumerate().filter(several).map(|(log, _)| log).collect()
+    }
+}
