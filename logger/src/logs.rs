@@ -12,7 +12,7 @@ use zcluster::telemetry::{LoggerMetrics, PathCounters};
 
 use crate::format::WriterOptions;
 use crate::path::{LogPath, PathError};
-use crate::rotation::is_rotated_name;
+use crate::rotation::{MANIFEST, is_rotated_name};
 
 /// Logs in all. Further paths are refused: paths come from the network.
 const MAX_LOGS: usize = 10_000;
@@ -46,6 +46,8 @@ pub(crate) enum RouteError {
     Path(#[from] PathError),
     #[error("log path {0:?} looks like the name of a rotated log")]
     Rotated(BString),
+    #[error("log path {0:?} has the file {MANIFEST}, the list of rotated files")]
+    Manifest(BString),
     #[error("path {path}: more than {MAX_LOGS} logs")]
     TooMany { path: BString },
 }
@@ -100,6 +102,9 @@ impl Logs {
             return Err(RouteError::TooMany { path: path.into() });
         }
         let mut file = name.file_name(&options.suffix);
+        if file == MANIFEST {
+            return Err(RouteError::Manifest(name.as_bstr().into()));
+        }
         if let Some(extension) = options.gzip_extension() {
             file.push(b'.');
             file.extend_from_slice(extension.as_bytes());
@@ -109,7 +114,7 @@ impl Logs {
             target: dir.join(bstr::ByteSlice::to_path_lossy(file.as_slice())),
             fsync: settings.fsync,
             rotation: settings.rotation,
-            counters: metrics.path(name.as_bstr()),
+            counters: metrics.path(name.text()),
             path: name.clone(),
         });
         by_path.insert(name, Arc::clone(&log));
