@@ -36,11 +36,11 @@ tools: ## Check for a C++ compiler and make; install them where that is possible
 	fi
 	@command -v $(CARGO) >/dev/null || { echo "missing: cargo. See https://rustup.rs" >&2; exit 1; }
 
-build: tools ## Build everything, optimised
-	$(CARGO) build --release --workspace --bins
+build: tools ## Build everything for use, into target/dist: optimised, without debug information
+	$(CARGO) build --profile dist --workspace --bins
 
 cluster: build ## Build, then run the cluster of cluster-layout.toml in the foreground; Ctrl-C ends it
-	@exec target/release/zcluster up --layout $(LAYOUT) --demo
+	@exec target/dist/zcluster up --layout $(LAYOUT) --demo
 
 test: tools ## Build and run every test
 	$(CARGO) build --workspace --bins

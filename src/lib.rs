@@ -14,6 +14,7 @@
 //! | [`layout`] | the layout file: the nodes of a cluster and their options |
 //! | [`access`] | who may connect, and what they may say |
 //! | [`atomic_file`] | small files that appear as a whole |
+//! | [`file_name`] | what the path of a log is called in names of files |
 //! | [`daemon`], [`exit`] | what all daemons do alike; their exit codes |
 //! | [`console`] | the program `zcluster-node` |
 //! | [`wire`] | pure codecs, one file per wire format |
@@ -27,6 +28,7 @@ pub mod console;
 pub mod daemon;
 pub mod event;
 pub mod exit;
+pub mod file_name;
 pub mod gateway;
 pub mod layout;
 pub mod membership;

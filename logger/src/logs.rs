@@ -12,7 +12,7 @@ use zcluster::telemetry::{LoggerMetrics, PathCounters};
 
 use crate::format::WriterOptions;
 use crate::path::{LogPath, PathError, without_number};
-use crate::rotation::is_rotated_name;
+use crate::rotation::{MANIFEST, is_rotated_name};
 
 /// Logs in all. Further paths are refused: paths come from the network.
 const MAX_LOGS: usize = 10_000;
@@ -56,6 +56,8 @@ pub(crate) enum RouteError {
         "log path {0:?} looks like a name that is given by rotation, or to further files of a log"
     )]
     Rotated(BString),
+    #[error("log path {0:?} has the file {MANIFEST}, the list of rotated files")]
+    Manifest(BString),
     #[error("path {path}: more than {MAX_LOGS} logs")]
     TooMany { path: BString },
 }
@@ -109,6 +111,9 @@ impl Logs {
         if count >= MAX_LOGS {
             return Err(RouteError::TooMany { path: path.into() });
         }
+        if name.file_name(1, &options.suffix) == MANIFEST {
+            return Err(RouteError::Manifest(name.as_bstr().into()));
+        }
         let mut extension = options.suffix.clone();
         if let Some(gzip) = options.gzip_extension() {
             extension.push('.');
@@ -120,7 +125,7 @@ impl Logs {
             extension,
             fsync: settings.fsync,
             rotation: settings.rotation,
-            counters: metrics.path(name.as_bstr()),
+            counters: metrics.path(name.text()),
             path: name.clone(),
         });
         by_path.insert(name, Arc::clone(&log));

@@ -2,13 +2,15 @@
 //!
 //! A path comes off the network (WIRE.md §4.5). It can only ever name a file directly in the log
 //! directory: a subfolder would have to exist or be made, on the word of a peer, so `/` is refused
-//! altogether. Touches no file system.
+//! altogether. What else shells, shippers or JSON could stumble over is
+//! [escaped](zcluster::file_name). Touches no file system.
 
 use bstr::{BStr, BString, ByteSlice};
 use thiserror::Error;
+use zcluster::file_name::{escape, unescape};
 
-/// Longest path accepted, in bytes. Room is left to the usual 255 of a file name for extensions
-/// and the time stamps of rotation.
+/// Longest path accepted, in bytes of its text. Room is left to the usual 255 of a file name for
+/// extensions and the time stamps of rotation.
 pub const MAX_PATH: usize = 200;
 
 /// A producer's path that is refused.
@@ -17,8 +19,8 @@ pub enum PathError {
     /// The path is empty.
     #[error("log path is empty")]
     Empty,
-    /// The path is longer than [`MAX_PATH`].
-    #[error("log path of {0} bytes, more than {MAX_PATH}")]
+    /// The text of the path is longer than [`MAX_PATH`].
+    #[error("log path has {0} bytes in a file name, more than {MAX_PATH}")]
     TooLong(usize),
     /// The path holds `/`: it names a directory.
     #[error("log path {0:?} leaves the log directory or names a subfolder")]
@@ -32,59 +34,80 @@ pub enum PathError {
     Control(BString),
 }
 
-/// A path that names a file directly in the log directory, without its extension.
+/// A path that names a file directly in the log directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LogPath(BString);
+pub struct LogPath {
+    path: BString,
+    text: String,
+}
 
 impl LogPath {
     /// Checks a producer's path.
     ///
     /// # Errors
     ///
-    /// When it is empty, longer than [`MAX_PATH`], starts with a dot, or holds `/` or control
-    /// characters. Other bytes, UTF-8 or not, are file names on every system Zeek runs on.
+    /// When it is empty, starts with a dot, holds `/` or control characters, or is longer than
+    /// [`MAX_PATH`] as text. Other bytes, UTF-8 or not, are file names on every system Zeek runs on.
     pub fn new(path: &[u8]) -> Result<Self, PathError> {
-        let text = || BString::from(path);
+        let bytes = || BString::from(path);
         if path.is_empty() {
             return Err(PathError::Empty);
         }
+        // Before anything is made of it: its text is no shorter.
         if path.len() > MAX_PATH {
             return Err(PathError::TooLong(path.len()));
         }
         if path.contains(&b'/') {
-            return Err(PathError::Directory(text()));
+            return Err(PathError::Directory(bytes()));
         }
         if path.starts_with(b".") {
-            return Err(PathError::LeadingDot(text()));
+            return Err(PathError::LeadingDot(bytes()));
         }
         if path.iter().any(u8::is_ascii_control) {
-            return Err(PathError::Control(text()));
+            return Err(PathError::Control(bytes()));
         }
-        Ok(LogPath(text()))
+        let text = escape(path);
+        if text.len() > MAX_PATH {
+            return Err(PathError::TooLong(text.len()));
+        }
+        Ok(LogPath { path: bytes(), text })
     }
 
-    /// The path itself.
+    /// The path of a file that is there, out of its name without extensions. Whoever wrote it may
+    /// have escaped nothing (Zeek does not) and accepted more than we do. `None` where the name is
+    /// empty or starts with a dot: such files are no logs.
+    pub fn of_file(name: &[u8]) -> Option<Self> {
+        if name.is_empty() || name.starts_with(b".") {
+            return None;
+        }
+        let path = unescape(name).unwrap_or_else(|| name.to_vec());
+        Some(LogPath { text: escape(&path), path: path.into() })
+    }
+
+    /// The path itself, as the producer has it.
     pub fn as_bstr(&self) -> &BStr {
-        self.0.as_bstr()
+        self.path.as_bstr()
     }
 
-    /// The name of the file: the path, a dot, and an extension such as `log`. A log may have several
-    /// files at a time; those but the first have their number in the name,
+    /// What it is called in names of files, in `rotated.ndjson` and in labels.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The name of the file: the path's text, a dot, and an extension such as `log`. A log may have
+    /// several files at a time; those but the first have their number in the name,
     /// `<path>.schema-<number>.<extension>`, which no path can look like.
     pub(crate) fn file_name(&self, number: u32, extension: &str) -> BString {
-        let mut name = self.0.clone();
-        if number > 1 {
-            name.extend_from_slice(NUMBERED);
-            name.extend_from_slice(number.to_string().as_bytes());
+        let text = &self.text;
+        match number {
+            0 | 1 => format!("{text}.{extension}").into(),
+            number => format!("{text}{NUMBERED}{number}.{extension}").into(),
         }
-        name.push(b'.');
-        name.extend_from_slice(extension.as_bytes());
-        name
     }
 }
 
 /// Before the number of a file, where that is not the first of its log.
-const NUMBERED: &[u8] = b".schema-";
+const NUMBERED: &str = ".schema-";
 
 /// The path in the name of a numbered file, without its extension; `None` for other names.
 pub(crate) fn without_number(stem: &[u8]) -> Option<&[u8]> {
@@ -97,13 +120,22 @@ pub(crate) fn without_number(stem: &[u8]) -> Option<&[u8]> {
 /// What follows the number in the name of a numbered file, given what follows the path; all of it
 /// in other names.
 pub(crate) fn after_number(rest: &[u8]) -> &[u8] {
-    let Some(numbered) = rest.strip_prefix(NUMBERED) else { return rest };
+    let Some(numbered) = rest.strip_prefix(NUMBERED.as_bytes()) else { return rest };
     let digits = numbered.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 0 { rest } else { &numbered[digits..] }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
     #[test]
     fn numbered_files_are_told_from_paths() {
         let path = LogPath::new(b"conn").unwrap();
@@ -119,29 +151,58 @@ mod tests {
         assert_eq!(after_number(b".schema-.log"), b".schema-.log");
     }
 
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    use std::path::Path;
-
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-
     #[test]
     fn plain_names_pass() {
-        for path in ["conn", "known_certs", "conn-2", "a.b", "grüße", "sp ace", "-x"] {
-            assert_eq!(LogPath::new(path.as_bytes()).unwrap().as_bstr(), path);
+        for path in ["conn", "known_certs", "conn-2", "a.b", "grüße", "sp ace"] {
+            let log = LogPath::new(path.as_bytes()).unwrap();
+            assert_eq!((log.as_bstr().to_str(), log.text()), (Ok(path), path));
+            assert_eq!(log.file_name(1, "log"), format!("{path}.log"));
         }
-        assert_eq!(LogPath::new(b"caf\xe9").unwrap().file_name(1, "log"), b"caf\xe9.log".as_bstr());
         assert!(LogPath::new(&[b'x'; MAX_PATH]).is_ok());
+    }
+
+    #[test]
+    fn odd_names_are_escaped() {
+        for (path, name) in [
+            (&b"caf\xe9"[..], "caf%E9.log"),
+            (br"we\ird", "we%5Cird.log"),
+            (b"we%5Cird", "we%255Cird.log"),
+            (b"-x", "%2Dx.log"),
+        ] {
+            let log = LogPath::new(path).unwrap();
+            assert_eq!((log.as_bstr(), log.file_name(1, "log")), (path.as_bstr(), name.into()));
+        }
+        assert_eq!(LogPath::new(&[0xff; 66]).unwrap().text().len(), 198);
+        assert_eq!(LogPath::new(&[0xff; 67]), Err(PathError::TooLong(201)));
+    }
+
+    #[test]
+    fn files_that_are_there_have_a_path_whatever_they_are_called() {
+        let long = [b'x'; 250];
+        for (name, path) in [
+            (&b"conn"[..], &b"conn"[..]),
+            (b"we%5Cird", br"we\ird"),
+            // Not of ours: nothing was escaped.
+            (br"we\ird", br"we\ird"),
+            (b"caf\xe9", b"caf\xe9"),
+            (b"100%", b"100%"),
+            (b"-x", b"-x"),
+            (b"two\nlines", b"two\nlines"),
+            (&long, &long),
+        ] {
+            let log = LogPath::of_file(name).unwrap();
+            assert_eq!((log.as_bstr(), log.text()), (path.as_bstr(), &*escape(path)));
+        }
+        for name in ["", ".", ".shadow.conn"] {
+            assert_eq!(LogPath::of_file(name.as_bytes()), None);
+        }
     }
 
     #[test]
     fn what_is_refused_says_why() {
         for (path, error) in [
             (&b""[..], "log path is empty"),
-            (&[b'x'; MAX_PATH + 1], "log path of 201 bytes, more than 200"),
+            (&[b'x'; MAX_PATH + 1], "log path has 201 bytes in a file name, more than 200"),
             (b"./x", r#"log path "./x" leaves the log directory or names a subfolder"#),
             (b".hidden", r#"log path ".hidden" starts with a dot"#),
             (b"new\nline", r#"log path "new\nline" holds a control character"#),

@@ -252,9 +252,11 @@ fn programs() {
 fn paths_of_the_layout_are_paths_of_the_logger() {
     let long = "x".repeat(201);
     let longest = "x".repeat(200);
-    for path in
-        ["conn", "a b", "grüße", "a.b", "\u{80}", "", ".x", "a/b", "..", "a\u{7f}", &long, &longest]
-    {
+    let [escaped, too_much] = [66, 67].map(|count| r"\".repeat(count));
+    for path in [
+        "conn", "a b", "grüße", "a.b", "\u{80}", "", ".x", "a/b", "..", "a\u{7f}", &long, &longest,
+        &escaped, &too_much,
+    ] {
         let text = format!("{LOGGER}[log.path.a]\nrename = {path:?}\n");
         let text = text.replace("\\u{7f}", "\\u007f").replace("\\u{80}", "\\u0080");
         let accepted = Layout::from_toml(&text, "l.toml").is_ok();

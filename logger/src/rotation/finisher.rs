@@ -296,7 +296,7 @@ impl Worker {
         })?;
         files::sync_dir(&target_dir)?;
         if compression != Compression::None {
-            self.metrics.path(&job.path).compressions.inc();
+            self.metrics.path(&job.path_text()).compressions.inc();
         }
         Ok(Some(finished))
     }
@@ -370,7 +370,7 @@ impl Worker {
         let (open, close) = (time(job.open), time(job.close));
         let arguments = Arguments {
             file,
-            path: &job.path,
+            path: &job.path_text(),
             open: &open,
             close: &close,
             terminating: job.terminating,

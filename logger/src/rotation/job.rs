@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use bstr::BString;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
+use zcluster::file_name::escape;
 
 use super::json_bytes;
 use crate::files::{self, FileId};
@@ -106,7 +107,7 @@ impl std::fmt::Display for JobId {
 /// One rotated file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Job {
-    /// The log's path (WIRE.md §5.7).
+    /// The log's path (WIRE.md §5.7), as its producer has it.
     #[serde(with = "json_bytes")]
     pub(crate) path: BString,
     /// The file's name before, in the log directory.
@@ -158,6 +159,11 @@ pub(crate) struct Finished {
 }
 
 impl Job {
+    /// What the path is called in names of files and elsewhere.
+    pub(crate) fn path_text(&self) -> String {
+        escape(&self.path)
+    }
+
     /// The log's file before the rotation.
     pub(crate) fn live_path(&self, log_dir: &Path) -> PathBuf {
         log_dir.join(OsStr::from_bytes(&self.live))

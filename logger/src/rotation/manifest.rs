@@ -3,12 +3,12 @@
 //!
 //! | member | |
 //! |---|---|
-//! | `path` | the log's path (WIRE.md §5.7) |
+//! | `path` | the log's path (WIRE.md §5.7), as text ([`zcluster::file_name`]) |
 //! | `first`, `last` | earliest and latest `ts` of a record; `null` where there is none |
 //! | `open`, `close` | when the log was opened and rotated |
 //! | `records`, `bytes` | of the text, uncompressed |
 //! | `sha256`, `size` | of the file as it is |
-//! | `file` | where it is; absolute |
+//! | `file` | where it is ([`location`]) |
 //! | `terminating` | whether it was rotated because the logger ended |
 //!
 //! Times are seconds since 1970. A line is written in one piece, and only after its file has its
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use super::job::{Finished, Job, Micros};
-use super::json_bytes;
+use super::location::location;
 use crate::files;
 
 /// The name of the file.
@@ -53,7 +53,7 @@ impl Manifest {
     /// # Errors
     /// When it cannot be written; then nothing of it is left.
     pub(crate) fn add(&self, job: &Job, finished: &Finished) -> io::Result<()> {
-        let line = line(job, finished);
+        let line = line(job, finished, &self.log_dir);
         let is_new = files::look_at(&self.file)?.is_none();
         let Opened { mut file, length, tail } = self.open()?;
         if !tail.lines().any(|other| other == line.trim_end().as_bytes()) {
@@ -100,13 +100,13 @@ fn append(file: &mut File, length: u64, line: &[u8]) -> io::Result<()> {
 }
 
 /// The line, with its end. It says the same each time it is made.
-fn line(job: &Job, finished: &Finished) -> String {
-    let text = |bytes: &[u8]| serde_json::Value::from(json_bytes::encode(bytes)).to_string();
+fn line(job: &Job, finished: &Finished, log_dir: &Path) -> String {
+    let text = |text: String| serde_json::Value::from(text).to_string();
     let optional = |time: Option<Micros>| time.map_or_else(|| "null".to_owned(), seconds);
     format!(
         "{{\"path\":{},\"first\":{},\"last\":{},\"open\":{},\"close\":{},\"records\":{},\
          \"bytes\":{},\"sha256\":\"{}\",\"file\":{},\"size\":{},\"terminating\":{}}}\n",
-        text(&job.path),
+        text(job.path_text()),
         optional(finished.first),
         optional(finished.last),
         seconds(job.open),
@@ -114,7 +114,7 @@ fn line(job: &Job, finished: &Finished) -> String {
         finished.records,
         finished.bytes,
         finished.sha256,
-        text(&finished.file),
+        text(location(finished.file_path(), log_dir)),
         finished.size,
         job.terminating,
     )
@@ -149,7 +149,7 @@ mod tests {
     fn lines_are_json_and_stand_once() {
         let dir = tempfile::tempdir().unwrap();
         let mut job = super::super::job::tests::job(dir.path());
-        job.path = b"c\xe9".into();
+        job.path = b"c\xe9\\".into();
         let manifest = Manifest::new(dir.path());
         manifest.repair().unwrap();
         let finished = finished(&job);
@@ -158,7 +158,7 @@ mod tests {
         let text = fs::read_to_string(dir.path().join(MANIFEST)).unwrap();
         assert_eq!(
             text,
-            "{\"path\":\"c\u{f00e9}\",\"first\":null,\"last\":1767225600.250000,\"open\":0.000001,\
+            "{\"path\":\"c%E9%5C\",\"first\":null,\"last\":1767225600.250000,\"open\":0.000001,\
              \"close\":-0.000002,\"records\":2,\"bytes\":3,\"sha256\":\"ab\",\
              \"file\":\"/logs/\\\"conn\\\".log.zst\",\"size\":4,\"terminating\":true}\n"
         );

@@ -21,11 +21,11 @@
 //! | `rotator` | the rename, as the writer calls it |
 //! | `figures` | records, bytes and times of a log's text (pure) |
 //! | `compress` | one pass over a file: figures, checksum, compressed copy |
-//! | `manifest` | `rotated.ndjson`, one line for each finished file |
+//! | `manifest`, `location` | `rotated.ndjson`, one line for each finished file; where that is |
 //! | `postprocess` | the postprocessor command |
 //! | `finisher` | the threads, and the order of their steps |
 //! | `recovery`, `repair`, `shadow` | what a predecessor left behind, Zeek's too |
-//! | `json_bytes`, `tsv_head` | paths as JSON text; meta lines |
+//! | `json_bytes`, `tsv_head` | bytes as JSON text, for jobs; meta lines |
 //! | `signal` | wake-ups, the end |
 
 mod compress;
@@ -33,6 +33,7 @@ mod figures;
 mod finisher;
 mod job;
 mod json_bytes;
+mod location;
 mod manifest;
 mod name;
 mod postprocess;
@@ -56,6 +57,7 @@ use zcluster::layout::RotationName;
 
 pub(crate) use compress::Compression;
 pub(crate) use finisher::Finisher;
+pub(crate) use manifest::MANIFEST;
 pub(crate) use name::is_rotated_name;
 pub(crate) use postprocess::Postprocessor;
 pub(crate) use recovery::{recover, recover_one};

@@ -6,7 +6,7 @@
 
 use std::time::SystemTime;
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BStr, ByteSlice};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zcluster::layout::RotationName;
@@ -50,16 +50,17 @@ impl NameRules {
         logger.contains([',', '=', '/', '\0'])
     }
 
-    /// The name without its extension. `number` tells files apart that would have the same one; 0
-    /// is left out. A path too long for a file name with an extension of that many bytes is cut.
+    /// The name without its extension, of the text of a path. `number` tells files apart that would
+    /// have the same one; 0 is left out. A path too long for a file name with an extension of that
+    /// many bytes is cut.
     pub(crate) fn stem(
         &self,
-        path: &BStr,
+        path: &str,
         open: SystemTime,
         close: SystemTime,
         number: u32,
         extension: usize,
-    ) -> BString {
+    ) -> String {
         let numbered =
             |before: &str| if number == 0 { String::new() } else { format!("{before}{number}") };
         let logger = |before: &str| match &self.logger {
@@ -84,9 +85,7 @@ impl NameRules {
         };
         let around = rest.len() + 1 + extension + COMPRESSED_EXTENSION;
         let room = MAX_FILE_NAME.saturating_sub(around);
-        let mut name = BString::from(cut(path, room));
-        name.extend_from_slice(rest.as_bytes());
-        name
+        format!("{}{rest}", cut(path, room))
     }
 
     /// A time as the postprocessor command is given it.
@@ -112,15 +111,21 @@ impl NameRules {
     }
 }
 
-/// The first bytes of a path, not in the middle of a character.
-fn cut(path: &BStr, room: usize) -> &[u8] {
+/// The first bytes of a path's text, whose end is not within a character or an escape.
+fn cut(path: &str, room: usize) -> &str {
     if path.len() <= room {
         return path;
     }
-    let is_inside = |at: &usize| path[*at] & 0xc0 == 0x80;
-    // Bytes that are no UTF-8 may all look like the inside of one.
-    let end = (0..=room).rev().take(4).find(|at| !is_inside(at)).unwrap_or(room);
-    &path[..end]
+    let mut end = room;
+    while !path.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = &path[..end];
+    // `%` and two digits.
+    match text.rfind('%') {
+        Some(at) if end - at < 3 => &text[..at],
+        _ => text,
+    }
 }
 
 /// Whether the name of a file, without its extension, is one that rotation gives: in any form, with
@@ -185,6 +190,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::time::Duration;
+    use zcluster::file_name::escape;
 
     fn time(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -193,7 +199,7 @@ mod tests {
     fn name(form: RotationName, logger: Option<&str>, all: bool, number: u32) -> String {
         let rules = NameRules::new(form, logger, all, TimeZone::UTC);
         let (open, close) = (time(1_767_225_600), time(1_767_229_200));
-        rules.stem(b"conn".as_bstr(), open, close, number, 3).to_string()
+        rules.stem("conn", open, close, number, 3)
     }
 
     #[test]
@@ -281,9 +287,18 @@ mod tests {
 
     #[test]
     fn long_paths_are_cut_between_characters() {
-        assert_eq!(cut("grüße".into(), 3), b"gr");
-        assert_eq!(cut("grüße".into(), 4), "grü".as_bytes());
-        assert_eq!(cut(BStr::new(&[0x80; 9]), 5), [0x80; 5]);
+        for (path, room, expected) in [
+            ("grüße", 3, "gr"),
+            ("grüße", 4, "grü"),
+            ("a%FF%FE", 7, "a%FF%FE"),
+            ("a%FF%FE", 6, "a%FF"),
+            ("a%FF%FE", 5, "a%FF"),
+            ("a%FF%FE", 4, "a%FF"),
+            ("a%FF%FE", 3, "a"),
+            ("conn", 0, ""),
+        ] {
+            assert_eq!(cut(path, room), expected, "{path} {room}");
+        }
     }
 
     proptest! {
@@ -299,8 +314,8 @@ mod tests {
         ) {
             let rules = NameRules::new(form, logger.as_deref(), true, TimeZone::UTC);
             let open = time(seconds);
-            let stem = rules.stem(path.as_bstr(), open, open, number, 6);
-            prop_assert!(is_rotated_name(stem.as_bstr()), "{stem}");
+            let stem = rules.stem(&escape(&path), open, open, number, 6);
+            prop_assert!(is_rotated_name(stem.as_bytes().as_bstr()), "{stem}");
             prop_assert!(stem.len() + ".log.gz.zst".len() <= MAX_FILE_NAME);
         }
 

@@ -40,8 +40,8 @@ pub(crate) struct Postprocessor {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arguments<'a> {
     pub(crate) file: &'a Path,
-    /// The log's path.
-    pub(crate) path: &'a [u8],
+    /// What the log's path is called in the file's name.
+    pub(crate) path: &'a str,
     /// `%y-%m-%d_%H.%M.%S`, as the next.
     pub(crate) open: &'a str,
     pub(crate) close: &'a str,
@@ -113,7 +113,7 @@ impl Postprocessor {
         line.push(b' ');
         quote(file.as_os_str().as_bytes(), &mut line);
         line.push(b' ');
-        quote(path, &mut line);
+        quote(path.as_bytes(), &mut line);
         line.extend(format!(" {open} {close} {} ascii", u8::from(terminating)).into_bytes());
         OsString::from_vec(line)
     }
@@ -231,13 +231,13 @@ mod tests {
         }
     }
 
-    fn arguments<'a>(file: &'a Path, path: &'a [u8]) -> Arguments<'a> {
+    fn arguments<'a>(file: &'a Path, path: &'a str) -> Arguments<'a> {
         let (open, close) = ("26-01-01_00.00.00", "26-01-01_01.00.00");
         Arguments { file, path, open, close, terminating: true }
     }
 
     fn run(postprocessor: &Postprocessor) -> Outcome {
-        postprocessor.run(arguments(Path::new("/f"), b"p"), &|| false).unwrap()
+        postprocessor.run(arguments(Path::new("/f"), "p"), &|| false).unwrap()
     }
 
     #[test]
@@ -249,7 +249,8 @@ mod tests {
         let command = format!("OUT='{}' sh '{}' first", got.display(), script.display());
         let hostile = b"a'b\"c $(touch x) `y` ;&|*\\ \t\n\xff".as_slice();
         let file = Path::new(OsStr::from_bytes(hostile));
-        let outcome = postprocessor(&command).run(arguments(file, hostile), &|| false).unwrap();
+        let path = "a'b\"c $(touch x) `y` ;&|*\\ \t\n\u{80}";
+        let outcome = postprocessor(&command).run(arguments(file, path), &|| false).unwrap();
         assert_eq!(outcome, Outcome::Success);
         let got = fs::read(got).unwrap();
         let got: Vec<&[u8]> = got.split(|byte| *byte == 0).collect();
@@ -257,7 +258,7 @@ mod tests {
         let expected: [&[u8]; 11] = [
             b"first",
             hostile,
-            hostile,
+            path.as_bytes(),
             b"26-01-01_00.00.00",
             b"26-01-01_01.00.00",
             b"1",
@@ -322,7 +323,7 @@ mod tests {
             done.display()
         );
         let outcome =
-            postprocessor(&command).run(arguments(Path::new("/f"), b"p"), &|| true).unwrap();
+            postprocessor(&command).run(arguments(Path::new("/f"), "p"), &|| true).unwrap();
         assert_eq!(outcome, Outcome::LeftAlone);
         fs::write(&go, "").unwrap();
         while !done.exists() {

@@ -17,6 +17,7 @@ use bstr::{BString, ByteSlice};
 use rustix::fs::fstat;
 
 use super::RotationSettings;
+use super::manifest::MANIFEST;
 use super::name::is_rotated_name;
 use super::repair::{self, Repaired};
 use super::rotator::{RotationInfo, Rotator};
@@ -95,12 +96,15 @@ pub(crate) fn recover_one(rotator: &Rotator, live: &Path) -> io::Result<Option<P
     if !files::look_at(live)?.is_some_and(|metadata| metadata.is_file()) {
         return Ok(None);
     }
-    let invalid = || io::Error::new(ErrorKind::InvalidFilename, "not the name of a log");
-    let name = LiveName::parse(files::name_of(live), rotator.settings()).ok_or_else(invalid)?;
+    let name = LiveName::parse(files::name_of(live), rotator.settings()).ok_or_else(not_a_log)?;
     match recover_log(rotator, live, &name, None)? {
         Fate::Rotated(file) => Ok(Some(file)),
         Fate::Empty | Fate::SetAside => Ok(None),
     }
+}
+
+fn not_a_log() -> io::Error {
+    io::Error::new(ErrorKind::InvalidFilename, "not the name of a log")
 }
 
 /// The name of a live log, taken apart.
@@ -123,7 +127,7 @@ impl LiveName {
             strip(&name[..plain], &settings.suffix).or_else(|| strip(name, &settings.suffix))?;
         // Further files of one log go by its path.
         let path = without_number(&name[..stem]).unwrap_or(&name[..stem]);
-        let path = LogPath::new(path).ok()?;
+        let path = LogPath::of_file(path)?;
         Some(LiveName { path, extension: name[stem + 1..].into() })
     }
 }
@@ -137,7 +141,7 @@ fn live_logs(settings: &RotationSettings) -> io::Result<Vec<(PathBuf, LiveName)>
         let file_name = entry.file_name();
         let Some(name) = LiveName::parse(file_name.as_encoded_bytes(), settings) else { continue };
         let path = name.path.as_bstr();
-        if is_rotated_name(path) || NOT_LOGS.contains(&path.as_bytes()) {
+        if is_rotated_name(path) || NOT_LOGS.contains(&path.as_bytes()) || file_name == MANIFEST {
             continue;
         }
         let live = settings.log_dir.join(&file_name);
@@ -186,8 +190,7 @@ fn shadowed_name(log: &[u8], shadow: &Shadow, settings: &RotationSettings) -> io
         Some(stem) => stem,
         None => log.rsplit_once_str(".").map_or(log, |(stem, _)| stem),
     };
-    let path = LogPath::new(stem)
-        .map_err(|error| io::Error::new(ErrorKind::InvalidFilename, error.to_string()))?;
+    let path = LogPath::of_file(stem).ok_or_else(not_a_log)?;
     Ok(LiveName { path, extension })
 }
 

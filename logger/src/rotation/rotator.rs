@@ -94,7 +94,7 @@ impl Rotator {
     pub(crate) fn rotate(&self, live: &Path, info: &RotationInfo) -> io::Result<PathBuf> {
         let name = files::name_of(live);
         let extension = name
-            .strip_prefix(info.path.as_bstr().as_bytes())
+            .strip_prefix(info.path.text().as_bytes())
             .and_then(|rest| after_number(rest).strip_prefix(b"."))
             .unwrap_or(self.settings.suffix.as_bytes());
         self.rotate_as(live, info, extension.as_bstr())
@@ -141,7 +141,7 @@ impl Rotator {
             }
             return Err(error);
         }
-        self.metrics.path(&info.path.as_bstr()).rotations.inc();
+        self.metrics.path(info.path.text()).rotations.inc();
         let file = job.file_path().to_owned();
         // It has happened, and the writer must not do it again; the next start settles the rest.
         if let Err(error) = self.jobs.promote(&id, Stage::Intent, Stage::Rotated) {
@@ -181,7 +181,8 @@ pub(crate) fn candidate(
     number: u32,
 ) -> PathBuf {
     let (open, close) = (job.open.into(), job.close.into());
-    let mut name = names.stem(job.path.as_bstr(), open, close, number, job.extension.len());
+    let stem = names.stem(&job.path_text(), open, close, number, job.extension.len());
+    let mut name = BString::from(stem);
     name.push(b'.');
     name.extend_from_slice(&job.extension);
     settings.target_dir().join(OsStr::from_bytes(&name))

@@ -158,6 +158,9 @@ fn each_rule_has_its_error() {
     }
     let long = format!("{HEAD}[log.path.conn]\nrename = \"{}\"\n", "x".repeat(201));
     assert!(errors(&long)[0].contains("is longer than 200 bytes"));
+    // Each is three characters of a file name.
+    let escaped = format!("{HEAD}[log.path.conn]\nrename = '{}'\n", r"\".repeat(67));
+    assert!(errors(&escaped)[0].contains("is longer than 200 bytes"));
 }
 
 #[test]

@@ -8,12 +8,13 @@ use super::super::log::{MAX_FORMAT_THREADS, time_of_day};
 use super::super::options::MIB;
 use super::super::{Compress, PathOptions};
 use super::{Check, LONGEST, option_name};
+use crate::file_name::escape;
 
 /// Rotations further apart are a mistake; and times that far ahead can still be computed.
 const LONGEST_ROTATION: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Below, a batch of usual size may be all that fits.
 const LITTLE_MEMORY: u64 = 16 * MIB;
-/// Bytes of a path: room is left for the extensions and times of a file name of 255.
+/// Bytes of a path in a file name: room is left for the extensions and times of one of 255.
 const LONGEST_PATH: usize = 200;
 
 impl Check<'_> {
@@ -213,8 +214,8 @@ pub(in super::super) fn is_extension(text: &str) -> bool {
 fn problem_with_path(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("is empty")
-    } else if name.len() > LONGEST_PATH {
-        Some("is longer than 200 bytes")
+    } else if escape(name.as_bytes()).len() > LONGEST_PATH {
+        Some("is longer than 200 bytes as part of a file name")
     } else if name.contains('/') {
         Some("contains `/`")
     } else if name.starts_with('.') {

@@ -11,6 +11,7 @@ use crossbeam_channel::Receiver;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use tempfile::TempDir;
+use zcluster::file_name::unescape;
 use zcluster::telemetry::{LoggerMetrics, Telemetry};
 
 use super::job::{Job, JobDir, Stage};
@@ -146,6 +147,11 @@ fn info(path: &[u8]) -> RotationInfo {
         times: None,
         bare_header: false,
     }
+}
+
+/// The name of a path's live log.
+fn live_name(path: &[u8]) -> String {
+    LogPath::new(path).unwrap().file_name(1, "log").to_string()
 }
 
 fn text() -> String {
@@ -293,8 +299,8 @@ fn a_name_taken_at_the_last_moment_is_left_alone() {
 
 #[test]
 fn hostile_paths_stay_in_the_directory() {
-    let path = b"a'b\"c $(x) \xff\xe2\x80\xae ;".as_slice();
-    let long = [b'x'; crate::path::MAX_PATH];
+    let path = b"-a'b\"c $(x) \xff\xe2\x80\xae \\%;".as_slice();
+    let long = [0xff; crate::path::MAX_PATH / 3];
     for form in [RotationName::Ascii, RotationName::Generic, RotationName::Archiver] {
         let mut fixture = Fixture::new();
         fixture.settings.compress = Compression::Zstd(0);
@@ -303,18 +309,15 @@ fn hostile_paths_stay_in_the_directory() {
         fixture.settings.name_in_all_forms = true;
         let running = fixture.start();
         for path in [path, &long] {
-            let name = LogPath::new(path).unwrap().file_name(1, "log");
-            let live = fixture.dir.path().join(std::ffi::OsStr::from_bytes(&name));
-            fs::write(&live, "1\n").unwrap();
+            let live = fixture.write(&live_name(path), b"1\n");
             running.rotator.rotate(&live, &info(path)).unwrap();
         }
         running.finish();
         let lines = fixture.lines();
         for (line, path) in lines.iter().zip([path, &long]) {
-            let decode = |key: &str| json_bytes::decode(line[key].as_str().unwrap());
-            assert_eq!(decode("path"), path);
-            let file = decode("file");
-            let file = Path::new(std::ffi::OsStr::from_bytes(&file));
+            let text = line["path"].as_str().unwrap();
+            assert_eq!(unescape(text.as_bytes()).as_deref(), Some(path));
+            let file = Path::new(line["file"].as_str().unwrap());
             assert_eq!(file.parent().unwrap(), fixture.dir.path());
             assert_eq!(unpack(file), b"1\n");
         }
@@ -334,8 +337,8 @@ fn postprocessors_get_what_was_announced() {
         timeout: POSTPROCESSOR_TIMEOUT,
     });
     let running = fixture.start();
-    for (path, terminating) in [("a", false), ("it's b", true)] {
-        let live = fixture.write(&format!("{path}.log"), b"1\n");
+    for (path, terminating) in [("a", false), (r"it's\b", true)] {
+        let live = fixture.write(&live_name(path.as_bytes()), b"1\n");
         let info = RotationInfo { terminating, ..info(path.as_bytes()) };
         running.rotator.rotate(&live, &info).unwrap();
     }
@@ -345,7 +348,7 @@ fn postprocessors_get_what_was_announced() {
     let times = "26-01-01_00.00.00|26-01-01_01.00.00";
     let expected = [
         format!("{dir}/a.2026-01-01-00-00-00.log.gz|a|{times}|0|ascii|"),
-        format!("{dir}/it's b.2026-01-01-00-00-00.log.gz|it's b|{times}|1|ascii|"),
+        format!("{dir}/it's%5Cb.2026-01-01-00-00-00.log.gz|it's%5Cb|{times}|1|ascii|"),
     ];
     assert_eq!(calls.lines().collect::<Vec<_>>(), expected);
     assert_eq!(fixture.metrics.postprocessor_failures.get(), 1);

@@ -1,6 +1,8 @@
 //! What a predecessor left live, ours or Zeek's.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -9,7 +11,7 @@ use serde_json::Value;
 use super::super::job::{Job, JobId, Micros, Stage};
 use super::super::recovery::Recovered;
 use super::super::{job, recover, recover_one, repair};
-use super::{Fixture, HEAD, gzip, names_of_jobs, text, time};
+use super::{Compression, Fixture, HEAD, MANIFEST, gzip, names_of_jobs, text, time, unpack};
 
 /// The lines of `rotated.ndjson`, shortened: name, records, open and close.
 fn summary(fixture: &Fixture) -> Vec<(String, u64, f64, f64)> {
@@ -90,6 +92,53 @@ fn a_log_that_appears_later_is_recovered_by_name() {
     assert_eq!(recover_one(&rotator, &live).unwrap(), None);
     fixture.write("x.txt", b"1\n");
     recover_one(&rotator, &fixture.path("x.txt")).unwrap_err();
+}
+
+#[test]
+fn leftover_logs_of_odd_names_get_names_that_everybody_can_read() {
+    let mut fixture = Fixture::new();
+    fixture.settings.compress = Compression::Zstd(0);
+    let long = "x".repeat(250);
+    let odd: [(&[u8], &str); 9] = [
+        // As Zeek would call them.
+        (br"we\ird", "we%5Cird"),
+        (b"caf\xe9", "caf%E9"),
+        (b"-x", "%2Dx"),
+        (b"two\nlines", "two%0Alines"),
+        (b"100%", "100%25"),
+        (&[0xff; 100], &"%FF".repeat(100)),
+        (long.as_bytes(), &long),
+        // As we do.
+        (b"a%5Cb", "a%5Cb"),
+        (b"%2Dy", "%2Dy"),
+    ];
+    for (name, _) in odd {
+        let file = fixture.dir.path().join(OsStr::from_bytes(&[name, b".log"].concat()));
+        fs::write(&file, text()).unwrap();
+    }
+    // No log, though its name is that of one where the suffix is `ndjson`.
+    fixture.settings.suffix = "ndjson".into();
+    fixture.write(MANIFEST, b"");
+    let running = fixture.start();
+    assert_eq!(recover(&running.rotator).unwrap(), Recovered::default());
+    running.finish();
+    fixture.settings.suffix = "log".into();
+
+    let running = fixture.start();
+    let recovered = recover(&running.rotator).unwrap();
+    assert_eq!(recovered, Recovered { rotated: odd.len(), ..Recovered::default() });
+    running.finish();
+    let lines = fixture.lines();
+    assert_eq!(lines.len(), odd.len());
+    for (name, expected) in odd {
+        let line = lines.iter().find(|line| line["path"] == expected).unwrap();
+        let file = Path::new(line["file"].as_str().unwrap());
+        assert_eq!(unpack(file), text().as_bytes(), "{file:?}");
+        let start = &expected[..expected.len().min(198)];
+        let file = file.file_name().unwrap().to_str().unwrap();
+        assert!(file.starts_with(start) && file.ends_with(".log.zst"), "{name:?}: {file}");
+    }
+    assert_eq!(fixture.names().len(), odd.len());
 }
 
 #[test]
