@@ -7,11 +7,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use zcluster::atomic_file;
+use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::layout::{Diagnostic, Layout, Severity, to_toml, to_toml_with_secrets, zeek};
 use zeroize::Zeroizing;
 
-use crate::output::{self, end};
+use crate::output::{self, cannot, end};
+
+/// The name under which Zeek finds the layout.
+const LAYOUT_FILE: &str = "cluster-layout.zeek";
 
 /// The subcommands of `zcluster layout`.
 #[derive(Debug, clap::Subcommand)]
@@ -22,8 +27,8 @@ pub enum Command {
         #[arg(default_value = "cluster-layout.toml")]
         file: PathBuf,
     },
-    /// Make a layout file from Zeek script: cluster-layout.zeek, and the ZeroMQ options of
-    /// zeekctl-config.zeek. The layout goes to stdout; in the place of secret CURVE keys it has
+    /// Make a layout file from Zeek script: cluster-layout.zeek, and the options of
+    /// zeekctl-config.zeek or of `export`. The layout goes to stdout; in the place of secret CURVE keys it has
     /// comments.
     Import {
         /// Print the secret keys, too: keep what is printed as safe as the scripts.
@@ -33,8 +38,15 @@ pub enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Make a cluster-layout.zeek from a layout file; it goes to stdout, without CURVE keys.
+    /// Make a cluster-layout.zeek from a layout file, and with --out also zcluster.zeek, which has
+    /// the endpoints and options and is loaded from local.zeek. CURVE keys are left out.
     Export {
+        /// Write both files to this directory. Otherwise the first goes to stdout.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Take the place of files that `export` has not written.
+        #[arg(long, requires = "out")]
+        force: bool,
         /// The layout file.
         #[arg(default_value = "cluster-layout.toml")]
         file: PathBuf,
@@ -46,7 +58,8 @@ pub fn run(command: &Command) -> ExitCode {
     let done = match command {
         Command::Check { file } => check(file),
         Command::Import { files, secrets } => import(files, *secrets),
-        Command::Export { file } => export(file),
+        Command::Export { file, out: None, .. } => export(file),
+        Command::Export { file, out: Some(out), force } => export_to(file, out, *force),
     };
     done.unwrap_or_else(|code| code)
 }
@@ -86,7 +99,56 @@ fn import(files: &[PathBuf], secrets: bool) -> Result<ExitCode, ExitCode> {
 }
 
 fn export(file: &Path) -> Result<ExitCode, ExitCode> {
-    print(&zeek::export(&layout(file)?))
+    let exported = zeek::export(&layout(file)?);
+    let done = print(&exported.layout)?;
+    eprintln!(
+        "zcluster: endpoints and options are not in it, as Zeek loads cluster-layout.zeek too early \
+         for them: `--out DIR` writes them to DIR/{}",
+        zeek::OPTIONS_FILE
+    );
+    Ok(done)
+}
+
+/// Writes both scripts, or none where one of them would take somebody else's place.
+fn export_to(file: &Path, out: &Path, force: bool) -> Result<ExitCode, ExitCode> {
+    let exported = zeek::export(&layout(file)?);
+    let files = [
+        (out.join(LAYOUT_FILE), exported.layout),
+        (out.join(zeek::OPTIONS_FILE), exported.options),
+    ];
+    let written = (|| {
+        for (path, _) in files.iter().filter(|_| !force) {
+            match fs::read(path) {
+                Ok(text) if !zeek::Exported::is_ours(&text) => {
+                    let message = format!(
+                        "{} is there and was not written by `zcluster layout export`: --force \
+                         replaces it",
+                        path.display()
+                    );
+                    return Err(Failure::new(ExitCode::Io, message));
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(cannot("read", path, &error));
+                }
+                _ => {}
+            }
+        }
+        fs::create_dir_all(out).map_err(|error| cannot("create", out, &error))?;
+        for (path, text) in &files {
+            atomic_file::replace(path, 0o644, text.as_bytes())
+                .map_err(|error| cannot("write", path, &error))?;
+        }
+        Ok(())
+    })();
+    let done = end(written);
+    if done == ExitCode::Ok {
+        let [layout, options] = files.map(|(path, _)| path.display().to_string());
+        eprintln!(
+            "zcluster: wrote {layout}, for Zeek's script path, and {options}, to be loaded from \
+             local.zeek"
+        );
+    }
+    Ok(done)
 }
 
 /// Reads a layout file without the environment: it is the file that is asked about.

@@ -3,6 +3,9 @@
 // snapbox writes its snapshots so.
 #![allow(clippy::needless_raw_string_hashes)]
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use snapbox::cmd::Command;
 use snapbox::{file, str};
 
@@ -74,11 +77,64 @@ fn import_makes_one_layout_of_several_scripts() {
 }
 
 #[test]
-fn export_writes_zeek_script() {
+fn export_prints_the_layout_and_says_where_the_rest_goes() {
     layout()
         .args(["export", "../../../cluster-layout.toml"])
         .assert()
         .success()
         .stdout_eq(file!["layout/exported.zeek"].raw())
-        .stderr_eq(str![""]);
+        .stderr_eq(str![[r#"
+zcluster: endpoints and options are not in it, as Zeek loads cluster-layout.zeek too early for them: `--out DIR` writes them to DIR/zcluster.zeek
+
+"#]]);
+}
+
+#[test]
+fn export_writes_both_scripts_to_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("site");
+    let export = || layout().args(["export", "../../../cluster-layout.toml", "--out"]).arg(&out);
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    export().assert().success().stdout_eq("").stderr_eq(str![[r#"
+zcluster: wrote [..]/site/cluster-layout.zeek, for Zeek's script path, and [..]/site/zcluster.zeek, to be loaded from local.zeek
+
+"#]]);
+    snapbox::assert_data_eq!(read("cluster-layout.zeek"), file!["layout/exported.zeek"].raw());
+    snapbox::assert_data_eq!(read("zcluster.zeek"), file!["layout/exported-options.zeek"].raw());
+
+    // Again in its own place, whose permissions stay.
+    let path = out.join("zcluster.zeek");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    export().assert().success();
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+
+    // Not in the place of what somebody else has written, and then neither of the two.
+    fs::write(&path, "# mine\n").unwrap();
+    fs::write(out.join("cluster-layout.zeek"), "# Written by `zcluster layout export`.\n").unwrap();
+    export().assert().code(74).stdout_eq("").stderr_eq(str![[r#"
+zcluster: [..]/zcluster.zeek is there and was not written by `zcluster layout export`: --force replaces it
+
+"#]]);
+    assert_eq!(read("zcluster.zeek"), "# mine\n");
+    assert_eq!(read("cluster-layout.zeek").lines().count(), 1);
+    export().arg("--force").assert().success();
+    snapbox::assert_data_eq!(read("zcluster.zeek"), file!["layout/exported-options.zeek"].raw());
+
+    // What comes back is the same cluster.
+    let imported = layout()
+        .arg("import")
+        .args([out.join("cluster-layout.zeek"), path])
+        .assert()
+        .success()
+        .stderr_eq("")
+        .get_output()
+        .stdout
+        .clone();
+    let read = |text: &str| zcluster::Layout::from_toml(text, "l").unwrap().0;
+    let mut imported = read(std::str::from_utf8(&imported).unwrap());
+    let shipped = read(include_str!("../../cluster-layout.toml"));
+    // What Zeek has no name for.
+    imported.cluster.name.clone_from(&shipped.cluster.name);
+    imported.proxy.clone_from(&shipped.proxy);
+    assert_eq!(imported, shipped);
 }

@@ -14,9 +14,25 @@ pub enum Endpoint {
         /// The port.
         port: u16,
     },
-    /// `ipc://path`.
-    Ipc(String),
+    /// `ipc://…`: a Unix socket of this host.
+    Ipc(UnixAddress),
 }
+
+/// Where a Unix socket is, as libzmq has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnixAddress {
+    /// A file. A relative path is found from the working directory of each process.
+    Path(String),
+    /// `@name`, without the `@`: a name of Linux without a file. Whoever shares the network namespace
+    /// can connect, as there are no permissions.
+    Abstract(String),
+    /// `*`: a file in a directory that is made for it.
+    Any,
+}
+
+/// The longest path or name of a Unix socket, in bytes: `sun_path` has 108, one of which is a NUL at
+/// the end of a path, or before a name.
+const LONGEST_UNIX: usize = 107;
 
 /// The host of an [`Endpoint::Tcp`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +83,13 @@ pub enum EndpointError {
     /// The host is neither a name nor an address; IPv6 needs brackets.
     #[error("bad host `{0}`")]
     Host(String),
-    /// An `ipc://` endpoint without a path, or with a NUL in it.
+    /// An `ipc://` endpoint without a path or name, with a NUL in it, or with more than the wildcard
+    /// `*` alone.
     #[error("bad path")]
     Path,
+    /// A path or name that no Unix socket can have.
+    #[error("a path of {0} bytes, of which a Unix socket has at most 107,")]
+    LongPath(usize),
 }
 
 impl Endpoint {
@@ -90,8 +110,7 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(path) = text.strip_prefix("ipc://") {
-            let good = !path.is_empty() && !path.contains('\0');
-            return if good { Ok(Endpoint::Ipc(path.into())) } else { Err(EndpointError::Path) };
+            return path.parse().map(Endpoint::Ipc);
         }
         let rest = text.strip_prefix("tcp://").ok_or(EndpointError::Transport)?;
         let (host, port) = rest.rsplit_once(':').ok_or(EndpointError::NoPort)?;
@@ -106,6 +125,36 @@ impl FromStr for Endpoint {
             _ => return Err(EndpointError::Port(port.into())),
         };
         Ok(Endpoint::Tcp { host: host.parse()?, port })
+    }
+}
+
+impl FromStr for UnixAddress {
+    type Err = EndpointError;
+
+    /// Reads what follows `ipc://`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() > LONGEST_UNIX {
+            return Err(EndpointError::LongPath(text.len()));
+        }
+        match (text.strip_prefix('@'), text) {
+            _ if text.contains('\0') => Err(EndpointError::Path),
+            (Some(""), _) | (_, "") => Err(EndpointError::Path),
+            (Some(name), _) => Ok(UnixAddress::Abstract(name.into())),
+            (_, "*") => Ok(UnixAddress::Any),
+            // libzmq takes it for the wildcard.
+            (_, path) if path.starts_with('*') => Err(EndpointError::Path),
+            (_, path) => Ok(UnixAddress::Path(path.into())),
+        }
+    }
+}
+
+impl fmt::Display for UnixAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnixAddress::Path(path) => f.write_str(path),
+            UnixAddress::Abstract(name) => write!(f, "@{name}"),
+            UnixAddress::Any => f.write_str("*"),
+        }
     }
 }
 
@@ -140,7 +189,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
-            Endpoint::Ipc(path) => write!(f, "ipc://{path}"),
+            Endpoint::Ipc(address) => write!(f, "ipc://{address}"),
         }
     }
 }
@@ -190,6 +239,10 @@ mod tests {
             "tcp://[fe80::1%eth0]:5560",
             "tcp://manager.example:27760",
             "ipc:///run/zcluster/xpub",
+            "ipc://relative",
+            "ipc://@zcluster/xpub",
+            "ipc://@@",
+            "ipc://*",
         ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
@@ -217,8 +270,17 @@ mod tests {
             ("tcp://[fe80::1%]:1", E::Host("[fe80::1%]".into())),
             ("tcp://a b:1", E::Host("a b".into())),
             ("ipc://", E::Path),
+            ("ipc://@", E::Path),
+            ("ipc://*x", E::Path),
+            ("ipc://a\0b", E::Path),
+            ("ipc://@a\0b", E::Path),
         ] {
             assert_eq!(text.parse::<Endpoint>(), Err(error), "{text}");
+        }
+        for start in ["/", "@"] {
+            let longest = format!("ipc://{start}{}", "x".repeat(106));
+            assert_eq!(longest.parse::<Endpoint>().unwrap().to_string(), longest);
+            assert_eq!(format!("{longest}x").parse::<Endpoint>(), Err(E::LongPath(108)));
         }
     }
 }

@@ -29,7 +29,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 pub use curve::{Allow, CurveKeys, CurveMode};
 pub use diagnostic::{Diagnostic, LayoutErrors, Severity};
-pub use endpoint::{Endpoint, EndpointError, Host};
+pub use endpoint::{Endpoint, EndpointError, Host, UnixAddress};
 pub use env::{Environment, EnvironmentError, SECRET_VARIABLES};
 pub use load::{LoadError, Loaded, load};
 pub use log::{

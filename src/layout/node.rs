@@ -119,7 +119,7 @@ impl Scalar for NodeType {
     }
     fn parse(raw: &Raw<'_>) -> Option<Self> {
         match raw {
-            Raw::Text(text) => text.parse().ok(),
+            Raw::Text(text) | Raw::Word(text) => text.parse().ok(),
             _ => None,
         }
     }

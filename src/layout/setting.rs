@@ -18,8 +18,10 @@ pub(super) enum Raw<'a> {
     Bool(bool),
     Integer(i64),
     Float(f64),
-    /// A string; in Zeek script also an address, a port or the name of an enum value.
+    /// A string; in Zeek script also an address or a port.
     Text(&'a str),
+    /// A name in Zeek script: that of an enum value, or of what is not known here.
+    Word(&'a str),
     /// An interval of Zeek script.
     Interval(Duration),
     List(Vec<Raw<'a>>),
@@ -42,6 +44,7 @@ impl fmt::Display for Raw<'_> {
                 write!(f, "text of {} characters", text.chars().count())
             }
             Raw::Text(text) => write!(f, "{text:?}"),
+            Raw::Word(name) => write!(f, "the name `{name}`"),
             Raw::Interval(value) => write!(f, "an interval of {value:?}"),
             Raw::List(_) => f.write_str("a list"),
             Raw::Table(_) => f.write_str("a table"),

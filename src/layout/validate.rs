@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::diagnostic::{Places, Reporter, Span};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, UnixAddress};
 use super::{Host, Layout, Node, NodeType};
 
 mod curve;
@@ -277,6 +277,7 @@ impl Check<'_> {
             let problem = match self.endpoint(key, text) {
                 Some(Endpoint::Tcp { host, .. }) if host.is_wildcard() => "a wildcard address",
                 Some(Endpoint::Tcp { port: 0, .. }) => "port 0",
+                Some(Endpoint::Ipc(UnixAddress::Any)) => "a path that is yet to be chosen",
                 _ => continue,
             };
             self.error(&["zeromq", key], format!("`{key}`: one cannot connect to {problem}"));
@@ -285,11 +286,22 @@ impl Check<'_> {
 
     fn endpoint(&mut self, key: &str, text: &str) -> Option<Endpoint> {
         match text.parse() {
-            Ok(endpoint) => Some(endpoint),
+            Ok(endpoint) => {
+                if let Endpoint::Ipc(UnixAddress::Path(path)) = &endpoint
+                    && !path.starts_with('/')
+                {
+                    let message = format!(
+                        "`{key}`: each process finds `{path}` from its own working directory; \
+                         expected a path that starts with `/`, or `@name`"
+                    );
+                    self.warn(&["zeromq", key], message);
+                }
+                Some(endpoint)
+            }
             Err(error) => {
                 let message = format!(
                     "`{key}`: {error} in {text:?}; expected `tcp://host:port`, \
-                     `tcp://[v6 address]:port`, `tcp://*:port` or `ipc://path`"
+                     `tcp://[v6 address]:port`, `tcp://*:port`, `ipc://path` or `ipc://@name`"
                 );
                 self.error(&["zeromq", key], message);
                 None
@@ -405,7 +417,8 @@ impl Listener<'_> {
         let (Endpoint::Tcp { host: a, port }, Endpoint::Tcp { host: b, port: other_port }) =
             (&self.address, &other.address)
         else {
-            return self.address == other.address;
+            let any = Endpoint::Ipc(UnixAddress::Any);
+            return self.address == other.address && self.address != any;
         };
         if port != other_port || *port == 0 {
             return false;

@@ -30,7 +30,8 @@ macro_rules! words {
                 $crate::layout::words::one_of(Self::ALL)
             }
             fn parse(raw: &$crate::layout::setting::Raw<'_>) -> Option<Self> {
-                let $crate::layout::setting::Raw::Text(text) = raw else { return None };
+                use $crate::layout::setting::Raw;
+                let (Raw::Text(text) | Raw::Word(text)) = raw else { return None };
                 let bare = |word: &'_ str| -> String {
                     $(let word = word.strip_prefix($prefix).unwrap_or(word);)?
                     word.to_owned()

@@ -4,13 +4,12 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::net::sockopt;
 
+use super::unix_socket::UnixSocket;
 use crate::layout::{Endpoint, Host};
 
 /// When a silent TCP connection is probed, how often, and after how many unanswered probes it is
@@ -30,7 +29,8 @@ pub struct BindError {
 impl BindError {
     /// Whether the endpoint itself is wrong, rather than taken.
     pub fn is_configuration(&self) -> bool {
-        matches!(self.error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound)
+        use io::ErrorKind::{AlreadyExists, InvalidInput, NotFound};
+        matches!(self.error.kind(), AlreadyExists | InvalidInput | NotFound)
     }
 }
 
@@ -54,7 +54,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixSocket),
 }
 
 /// An accepted connection; reads and writes do not block.
@@ -81,9 +81,10 @@ impl Listener {
         let invalid = |error| fail(io::Error::new(io::ErrorKind::InvalidInput, error));
         let (socket, endpoint) = match endpoint.parse().map_err(invalid)? {
             Endpoint::Tcp { host, port } => bind_tcp(&host, port, ipv6).map_err(fail)?,
-            Endpoint::Ipc(path) => {
-                let socket = bind_unix(Path::new(&path)).map_err(fail)?;
-                (socket, Endpoint::Ipc(path))
+            Endpoint::Ipc(address) => {
+                let socket = UnixSocket::bind(&address).map_err(fail)?;
+                let bound = Endpoint::Ipc(socket.address().clone());
+                (Socket::Unix(socket), bound)
             }
         };
         if let Some(size) = receive_buffer {
@@ -115,9 +116,9 @@ impl Listener {
                 sockopt::set_tcp_keepcnt(&stream, count)?;
                 Ok((Stream::Tcp(stream), address.to_string()))
             }),
-            Socket::Unix(listener, path) => listener.accept().and_then(|(stream, _)| {
+            Socket::Unix(socket) => socket.listener.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;
-                Ok((Stream::Unix(stream), path.display().to_string()))
+                Ok((Stream::Unix(stream), socket.address().to_string()))
             }),
         };
         match accepted {
@@ -136,14 +137,6 @@ impl Listener {
                 Ok(None)
             }
             Err(error) => Err(error),
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Socket::Unix(_, path) = &self.socket {
-            let _ = std::fs::remove_file(path);
         }
     }
 }
@@ -204,22 +197,11 @@ fn no_such(what: &str, name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("no {what} {name}"))
 }
 
-/// A socket that a killed predecessor left is removed; one that somebody listens at is not.
-fn bind_unix(path: &Path) -> io::Result<Socket> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(Socket::Unix(listener, path.into()))
-}
-
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Socket::Tcp(listener) => listener.as_fd(),
-            Socket::Unix(listener, _) => listener.as_fd(),
+            Socket::Unix(socket) => socket.listener.as_fd(),
         }
     }
 }
@@ -316,6 +298,8 @@ impl Write for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     #[test]

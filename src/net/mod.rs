@@ -6,7 +6,9 @@
 mod channel;
 mod listener;
 mod poller;
+mod unix_socket;
 
 pub use channel::{Channel, ChannelError, Read, Scratch};
 pub use listener::{BindError, Listener, Stream};
 pub use poller::{Event, Poller};
+pub use unix_socket::make_way;

@@ -24,6 +24,15 @@ impl TransportError {
         TransportError { action: action.into(), reason, kind }
     }
 
+    /// What the system says rather than libzmq, which would call it `kind`.
+    pub(super) fn with_reason(
+        action: impl Into<String>,
+        reason: impl Into<String>,
+        kind: zmq::Error,
+    ) -> Self {
+        TransportError { action: action.into(), reason: reason.into(), kind }
+    }
+
     /// Whether a bind failed because somebody else holds the address.
     pub fn is_address_in_use(&self) -> bool {
         self.kind == zmq::Error::EADDRINUSE

@@ -1,8 +1,12 @@
 //! [`Socket`]: whole multipart messages in and out, without blocking.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::ops::Deref;
 use std::sync::Arc;
+
+use crate::layout::Endpoint;
+use crate::net::make_way;
 
 use super::{Context, CurveOptions, SocketOptions, TransportError, ZapHandler};
 
@@ -137,6 +141,18 @@ impl Socket {
         // A NUL would panic inside the zmq crate.
         if endpoint.contains('\0') {
             return Err(fail(zmq::Error::EINVAL));
+        }
+        // libzmq would take over a socket that somebody listens at, and remove any other file.
+        if let Ok(Endpoint::Ipc(address)) = endpoint.parse() {
+            make_way(&address).map_err(|error| match error.kind() {
+                ErrorKind::AddrInUse => fail(zmq::Error::EADDRINUSE),
+                ErrorKind::PermissionDenied => fail(zmq::Error::EACCES),
+                _ => TransportError::with_reason(
+                    format!("bind to {endpoint}"),
+                    error.to_string(),
+                    zmq::Error::EINVAL,
+                ),
+            })?;
         }
         self.raw.bind(endpoint).map_err(fail)?;
         match self.raw.get_last_endpoint() {

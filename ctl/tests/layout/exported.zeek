@@ -9,13 +9,3 @@ redef Cluster::nodes = {
 	["worker-1"] = [$node_type=Cluster::WORKER, $ip=127.0.0.1, $manager="manager", $metrics_port=9915/tcp],
 	["worker-2"] = [$node_type=Cluster::WORKER, $ip=127.0.0.1, $manager="manager", $metrics_port=9916/tcp],
 };
-
-event zeek_init()
-	{
-	if ( getenv("ZEEKCTL_DISABLE_LISTEN") == "" && Cluster::node == "manager" )
-		Cluster::listen_websocket([$listen_addr=127.0.0.1, $listen_port=27759/tcp]);
-	}
-
-@load frameworks/cluster/backend/zeromq
-# The central broker is a process of its own, zcluster-proxy.
-redef Cluster::Backend::ZeroMQ::run_proxy_thread = F;

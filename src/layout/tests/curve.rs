@@ -45,7 +45,7 @@ fn every_option_is_read_and_printed() {
     assert_eq!(layout.allow("a").logs, Some(false));
     assert_eq!(layout.allow("m"), Allow::default());
     assert_eq!(read(&to_toml(&layout)).unwrap().0, layout);
-    let exported = zeek::export(&layout);
+    let exported = both(zeek::export(&layout));
     let names = [KEY, OTHER, "authorized_keys_dir", "publish"];
     assert!(names.iter().all(|name| !exported.contains(name)), "{exported}");
     assert!(exported.contains("zcluster keys zeek"), "{exported}");
@@ -163,7 +163,7 @@ fn secrets_are_printed_only_where_they_are_asked_for() {
     );
     let (layout, _) = read(&text).unwrap();
     let printed = to_toml(&layout);
-    for shown in [&printed, &zeek::export(&layout), &format!("{layout:?}")] {
+    for shown in [&printed, &both(zeek::export(&layout)), &format!("{layout:?}")] {
         assert!(!shown.contains(SECRET), "{shown}");
     }
     for option in ["curve_server_secretkey", "curve_client_secretkey", "old_server_secretkey"] {
@@ -222,4 +222,9 @@ fn whatever_is_wrong_with_a_secret_it_is_not_shown() {
     let text = "nodes = { m = { curve_publickey = \"hunter2\", node_type = \"manager\" } }";
     let shown = read(text).unwrap_err().to_string();
     assert!(shown.contains("1 | nodes =\n") && !shown.contains("hunter2"), "{shown}");
+}
+
+/// Both scripts of an export.
+fn both(exported: zeek::Exported) -> String {
+    exported.layout + &exported.options
 }

@@ -61,7 +61,7 @@ fn every_option_is_read_and_printed() {
     assert_eq!(layout.proxy.when_full(b"zeek.cluster.node.a"), WhenFull::Block);
     assert_eq!(read(&to_toml(&layout)).unwrap().0, layout);
     // Zeek has no such options.
-    let exported = zeek::export(&layout);
+    let exported = both(zeek::export(&layout));
     assert!(!exported.contains("when_full") && !exported.contains("switch"), "{exported}");
 }
 
@@ -137,4 +137,9 @@ fn options_of_the_other_engine_are_warned_of() {
             "11:14: `[proxy.topic]` has no effect with `engine = \"zmq\"`",
         ]
     );
+}
+
+/// Both scripts of an export.
+fn both(exported: zeek::Exported) -> String {
+    exported.layout + &exported.options
 }

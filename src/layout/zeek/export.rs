@@ -1,17 +1,48 @@
-//! [`Layout`] to the Zeek script of the same meaning: `cluster-layout.zeek`.
+//! [`Layout`] to the Zeek scripts of the same meaning: `cluster-layout.zeek`, and one for whatever
+//! Zeek cannot have there, since it loads that file before its own frameworks.
 
 use std::fmt::Write;
 
 use super::super::setting::{Scalar, zeek_string};
 use super::super::table::Table;
-use super::super::{EventSerializer, Layout, Log, LogFormat, Node, NodeType, WebSocket, ZeroMq};
-use super::{LOG_ASCII, ZEROMQ, log_name};
+use super::super::{
+    EventSerializer, Layout, Log, LogFormat, Node, NodeType, RotationName, Telemetry, WebSocket,
+    ZeroMq,
+};
+use super::names::{LOG, LOG_ASCII, ZEROMQ, log_name};
+
+/// The name of the script that has what cannot stand in `cluster-layout.zeek`.
+pub const OPTIONS_FILE: &str = "zcluster.zeek";
+
+/// A layout as two scripts of Zeek.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// `cluster-layout.zeek`: the nodes, and nothing else. Zeek loads it before everything that it
+    /// could name.
+    pub layout: String,
+    /// [`OPTIONS_FILE`]: endpoints and options, which nodes load themselves.
+    pub options: String,
+}
+
+/// The first line of what [`export`] writes.
+const FIRST_LINE: &str = "# Written by `zcluster layout export`.";
+
+impl Exported {
+    /// Whether a file was written by [`export`], and may be written again.
+    pub fn is_ours(text: &[u8]) -> bool {
+        text.starts_with(FIRST_LINE.as_bytes())
+    }
+}
 
 /// Writes the layout as Zeek script, CURVE keys left out.
 ///
 /// Options Zeek does not have are left out too, and so are ports the system chooses.
-pub fn export(layout: &Layout) -> String {
-    let mut out = String::from("# Written by `zcluster layout export`.\n\n");
+pub fn export(layout: &Layout) -> Exported {
+    Exported { layout: nodes(layout), options: options(layout) }
+}
+
+fn nodes(layout: &Layout) -> String {
+    let mut out = format!("{FIRST_LINE}\n\n");
     let flag = layout.cluster.manager_is_logger.zeek();
     let _ = writeln!(out, "redef Cluster::manager_is_logger = {flag};\n");
     out.push_str("redef Cluster::nodes = {\n");
@@ -29,12 +60,6 @@ pub fn export(layout: &Layout) -> String {
         }
     }
     out.push_str("};\n");
-    for (name, node) in &layout.nodes {
-        if let Some(websocket) = &node.websocket {
-            websocket_script(&mut out, name, websocket);
-        }
-    }
-    options(&mut out, layout);
     out
 }
 
@@ -80,17 +105,48 @@ fn websocket_script(out: &mut String, node: &str, websocket: &WebSocket) {
 }
 
 /// The options that differ from Zeek's defaults.
-fn options(out: &mut String, layout: &Layout) {
-    let mut lines = Vec::new();
+fn options(layout: &Layout) -> String {
+    let mut out = format!(
+        "{FIRST_LINE}\n\
+         # Load it in local.zeek or name it on the command line; cluster-layout.zeek comes too early.\n\n\
+         @load frameworks/cluster/backend/zeromq\n\n\
+         # The central broker is a process of its own, zcluster-proxy.\n\
+         redef {ZEROMQ}run_proxy_thread = F;\n"
+    );
     if layout.cluster.event_serializer == EventSerializer::BrokerJsonV1 {
-        lines.push(
-            "redef Cluster::event_serializer = Cluster::EVENT_SERIALIZER_BROKER_JSON_V1;".into(),
+        out.push_str(
+            "redef Cluster::event_serializer = Cluster::EVENT_SERIALIZER_BROKER_JSON_V1;\n",
         );
     }
+    zeromq_options(&mut out, layout);
+    log_options(&mut out, layout);
+    telemetry_options(&mut out, layout);
+    for (name, node) in &layout.nodes {
+        if let Some(websocket) = &node.websocket {
+            websocket_script(&mut out, name, websocket);
+        }
+    }
+    if layout.has_keys_per_node() {
+        out.push_str(
+            "\n# Each node has CURVE keys of its own. Set them in its environment, which\n\
+             # `zcluster keys zeek NAME` prints.\n",
+        );
+    } else if layout.zeromq.has_curve_keys() {
+        out.push_str(
+            "\n# The CURVE keys are left out of this file. Set all of them in the environment:\n\
+             # ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_{SERVER,CLIENT}_{PUBLICKEY,SECRETKEY}.\n",
+        );
+    }
+    out
+}
+
+fn zeromq_options(out: &mut String, layout: &Layout) {
     let (mut zeromq, mut defaults) = (layout.zeromq.clone(), ZeroMq::default());
     // Here they follow where the broker listens; Zeek has to be told.
     zeromq.connect_xpub_endpoint = layout.connect_xpub_endpoint();
     zeromq.connect_xsub_endpoint = layout.connect_xsub_endpoint();
+    // Here it follows from the addresses.
+    zeromq.ipv6 = layout.needs_ipv6();
     defaults.connect_xpub_endpoint.clone_from(&defaults.listen_xsub_endpoint);
     defaults.connect_xsub_endpoint.clone_from(&defaults.listen_xpub_endpoint);
     for ((name, value), (_, default)) in zeromq.options().into_iter().zip(defaults.options()) {
@@ -99,11 +155,17 @@ fn options(out: &mut String, layout: &Layout) {
         }
         let Some(text) = value.to_zeek() else { continue };
         if Some(&text) != default.to_zeek().as_ref() {
-            lines.push(format!("redef {ZEROMQ}{name} = {text};"));
+            let _ = writeln!(out, "redef {ZEROMQ}{name} = {text};");
         }
     }
+}
+
+fn log_options(out: &mut String, layout: &Layout) {
     if layout.log.format == LogFormat::Json {
-        lines.push("redef LogAscii::use_json = T;".into());
+        out.push_str("redef LogAscii::use_json = T;\n");
+    }
+    if layout.log.rotation_name == RotationName::Archiver {
+        out.push_str("redef Log::rotation_format_func = archiver_rotation_format_func;\n");
     }
     let (mut log, mut defaults) = (layout.log.clone(), Log::default());
     let aliases = log.aliases();
@@ -112,30 +174,26 @@ fn options(out: &mut String, layout: &Layout) {
         let zeek_name = match alias {
             Some((alias, _)) => log_name(alias),
             None if LOG_ASCII.contains(&name) => format!("LogAscii::{name}"),
+            None if LOG.contains(&name) => format!("Log::{name}"),
             None => continue,
         };
         let Some(text) = value.to_zeek() else { continue };
-        if Some(&text) != default.to_zeek().as_ref() {
-            lines.push(format!("redef {zeek_name} = {text};"));
+        // Zeek's loggers rotate hourly unless told otherwise.
+        if name == "rotation" || Some(&text) != default.to_zeek().as_ref() {
+            let _ = writeln!(out, "redef {zeek_name} = {text};");
         }
     }
-    out.push_str(
-        "\n@load frameworks/cluster/backend/zeromq\n\
-         # The central broker is a process of its own, zcluster-proxy.\n",
-    );
-    let _ = writeln!(out, "redef {ZEROMQ}run_proxy_thread = F;");
-    for line in lines {
-        let _ = writeln!(out, "{line}");
+}
+
+fn telemetry_options(out: &mut String, layout: &Layout) {
+    let telemetry = &layout.telemetry;
+    if let Some(address) = telemetry.metrics_address {
+        // A string in Zeek, of an address as a URL has it.
+        let text = zeek_string(&address.zeek());
+        let _ = writeln!(out, "redef Telemetry::metrics_address = {text};");
     }
-    if layout.has_keys_per_node() {
-        out.push_str(
-            "# Each node has CURVE keys of its own. Set them in its environment, which\n\
-             # `zcluster keys zeek NAME` prints.\n",
-        );
-    } else if layout.zeromq.has_curve_keys() {
-        out.push_str(
-            "# The CURVE keys are left out of this file. Set all of them in the environment:\n\
-             # ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_{SERVER,CLIENT}_{PUBLICKEY,SECRETKEY}.\n",
-        );
+    if telemetry.metrics_endpoint_label != Telemetry::default().metrics_endpoint_label {
+        let text = zeek_string(&telemetry.metrics_endpoint_label);
+        let _ = writeln!(out, "redef Telemetry::metrics_endpoint_label = {text};");
     }
 }

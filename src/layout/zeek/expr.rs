@@ -1,201 +1,32 @@
 //! Expressions of Zeek script that a layout may use for its values: literals, records, tables,
-//! constants of the same file, and the few functions real layouts call (WIRE.md §8.1.4).
+//! operators, constants of the same scripts, and the few functions real layouts call (WIRE.md
+//! §8.1.4).
 //!
 //! Anything else becomes [`Value::Unknown`] with the reason; it is reported where it is needed,
-//! never guessed. Values are kept flat and small, so that no file can make them grow.
+//! never guessed.
 
-use std::collections::HashMap;
-use std::rc::Rc;
-use std::time::Duration;
-
-use super::super::setting::Raw;
-use super::LOG_ROTATE_BASE_TIME;
-use super::token::{Kind, Token};
+use super::cursor::Cursor;
+use super::functions::call;
+use super::names;
+use super::token::{Kind, tokens};
+use super::value::{Entry, Field, Value, interval, operate};
 
 /// How deep expressions may nest.
 const MAX_DEPTH: usize = 32;
-/// The longest string a constant may hold.
-const MAX_CONSTANT: usize = 4096;
 
-/// What an expression stands for.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
-    Bool(bool),
-    Integer(i64),
-    Real(f64),
-    Interval(Duration),
-    /// A string, port, address or the name of an enum value: as [`Raw::Text`].
-    Text(Rc<str>),
-    Record(Vec<Field>),
-    List(Vec<Value>),
-    Table(Vec<Entry>),
-    /// Not to be known here; the text says what it is.
-    Unknown(Rc<str>),
-}
-
-/// A field of a record.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Field {
-    pub(super) name: String,
-    pub(super) name_at: (usize, usize),
-    pub(super) value: Value,
-    pub(super) value_at: (usize, usize),
-}
-
-/// An element of a table whose index is a string.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) key: Value,
-    pub(super) key_at: (usize, usize),
-    pub(super) value: Value,
-    pub(super) value_at: (usize, usize),
-}
-
-impl Value {
-    pub(super) fn text(text: impl Into<Rc<str>>) -> Self {
-        Value::Text(text.into())
-    }
-
-    fn unknown(what: &str) -> Self {
-        Value::Unknown(what.into())
-    }
-
-    /// As an option takes it.
-    pub(super) fn raw(&self) -> Raw<'_> {
-        match self {
-            Value::Bool(value) => Raw::Bool(*value),
-            Value::Integer(value) => Raw::Integer(*value),
-            Value::Real(value) => Raw::Float(*value),
-            Value::Interval(value) => Raw::Interval(*value),
-            Value::Text(text) => Raw::Text(text),
-            Value::List(list) => Raw::List(list.iter().map(Value::raw).collect()),
-            Value::Record(_) => Raw::Other("a record"),
-            Value::Table(entries) => {
-                let texts = entries.iter().map(|entry| match &entry.key {
-                    Value::Text(key) => Some((&**key, entry.value.raw())),
-                    _ => None,
-                });
-                texts.collect::<Option<_>>().map_or(Raw::Other("a table"), Raw::Table)
-            }
-            Value::Unknown(_) => Raw::Other("an expression"),
-        }
-    }
-
-    fn is_scalar(&self) -> bool {
-        match self {
-            Value::Text(text) => text.len() <= MAX_CONSTANT,
-            Value::Record(_) | Value::List(_) | Value::Table(_) => false,
-            _ => true,
-        }
-    }
-
-    /// Whether a constant may hold it: a scalar, or a table of records of scalars.
-    pub(super) fn is_constant(&self) -> bool {
-        match self {
-            Value::Table(entries) => entries.iter().all(|entry| match &entry.value {
-                Value::Record(fields) => fields.iter().all(|field| field.value.is_scalar()),
-                value => value.is_scalar(),
-            }),
-            value => value.is_scalar(),
-        }
-    }
-}
-
-/// The tokens of a file and how far they are read, with the constants known so far.
-pub(super) struct Cursor<'t> {
-    tokens: Vec<Token<'t>>,
-    at: usize,
-    /// Length of the text: where the end is reported.
-    end: usize,
-    /// By qualified name.
-    pub(super) constants: HashMap<String, Value>,
-    /// The module names are declared in; empty for the global one.
-    pub(super) module: String,
+/// The levels of operators between two values; higher ones bind tighter.
+fn level(operator: &str) -> Option<u8> {
+    Some(match operator {
+        "||" => 1,
+        "&&" => 2,
+        "==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "!in" => 3,
+        "+" | "-" => 4,
+        "*" | "/" | "%" => 5,
+        _ => return None,
+    })
 }
 
 impl<'t> Cursor<'t> {
-    pub(super) fn new(tokens: Vec<Token<'t>>, end: usize) -> Self {
-        Cursor { tokens, at: 0, end, constants: HashMap::new(), module: String::new() }
-    }
-
-    pub(super) fn peek(&self) -> Option<&Kind<'t>> {
-        self.tokens.get(self.at).map(|token| &token.kind)
-    }
-
-    pub(super) fn bump(&mut self) -> Option<Kind<'t>> {
-        let token = self.tokens.get(self.at)?;
-        self.at += 1;
-        Some(token.kind.clone())
-    }
-
-    /// The full name of what is declared as `name` here.
-    pub(super) fn qualified(&self, name: &str) -> String {
-        if let Some(global) = name.strip_prefix("GLOBAL::") {
-            global.into()
-        } else if name.contains("::") {
-            name.into()
-        } else if matches!(name, "nodes" | "hosts" | "manager_is_logger") {
-            // As inside `module Cluster`, which snippets tend to leave out.
-            format!("Cluster::{name}")
-        } else if self.module.is_empty() || name == LOG_ROTATE_BASE_TIME {
-            name.into()
-        } else {
-            format!("{}::{name}", self.module)
-        }
-    }
-
-    fn constant(&self, name: &str) -> Option<&Value> {
-        self.constants.get(&self.qualified(name)).or_else(|| self.constants.get(name))
-    }
-
-    /// The place of the next token.
-    pub(super) fn place(&self) -> (usize, usize) {
-        self.tokens.get(self.at).map_or((self.end, self.end), |token| (token.start, token.end))
-    }
-
-    fn end_of_last(&self) -> usize {
-        self.at.checked_sub(1).and_then(|last| self.tokens.get(last)).map_or(0, |token| token.end)
-    }
-
-    /// From `start` to the token read last.
-    pub(super) fn since(&self, start: usize) -> (usize, usize) {
-        (start, self.end_of_last().max(start))
-    }
-
-    pub(super) fn at_punct(&self, punct: &str) -> bool {
-        matches!(self.peek(), Some(Kind::Punct(p)) if *p == punct)
-    }
-
-    pub(super) fn at_ident(&self, name: &str) -> bool {
-        matches!(self.peek(), Some(Kind::Ident(i)) if *i == name)
-    }
-
-    pub(super) fn eat(&mut self, punct: &str) -> bool {
-        let found = self.at_punct(punct);
-        self.at += usize::from(found);
-        found
-    }
-
-    /// Skips to one of `stops` outside all brackets that open on the way, or to a bracket that
-    /// closes more than was opened; reads neither.
-    pub(super) fn skip_to(&mut self, stops: &[&str]) {
-        let mut depth = 0usize;
-        while let Some(kind) = self.peek() {
-            if let Kind::Punct(punct) = kind {
-                if depth == 0 && stops.contains(punct) {
-                    return;
-                }
-                match *punct {
-                    "(" | "[" | "{" => depth += 1,
-                    ")" | "]" | "}" if depth == 0 => return,
-                    ")" | "]" | "}" => depth -= 1,
-                    _ => {}
-                }
-            }
-            self.at += 1;
-        }
-    }
-
     /// Reads one expression and what it stands for.
     pub(super) fn expr(&mut self) -> Value {
         self.nested(0)
@@ -206,36 +37,17 @@ impl<'t> Cursor<'t> {
             self.skip_to(&[",", ";"]);
             return Value::unknown("an expression nested too deep");
         }
-        let mut value = self.primary(depth);
-        loop {
-            if self.eat("$") {
-                let Some(Kind::Ident(name)) = self.bump() else { break };
-                value = match value {
-                    Value::Record(fields) => member(&fields, name),
-                    unknown @ Value::Unknown(_) => unknown,
-                    _ => Value::unknown("a field of something that is no record"),
-                };
-            } else if self.at_punct("[") {
-                self.at += 1;
-                let index = self.list(depth, "]").pop();
-                value = match (value, index) {
-                    (Value::Table(entries), Some(key)) => element(&entries, &key),
-                    (unknown @ Value::Unknown(_), _) => unknown,
-                    _ => Value::unknown("an element of something that is no table"),
-                };
-            } else if self.at_ident("as") {
-                // `as vector of addr`: the type does not change what is known.
-                self.at += 1;
-                while let Some(Kind::Ident(_)) = self.peek() {
-                    self.at += 1;
-                }
-            } else {
-                break;
-            }
+        let mut value = self.binary(depth, 1);
+        if self.eat("?") {
+            let yes = self.nested(depth + 1);
+            let no = if self.eat(":") { self.nested(depth + 1) } else { Value::unknown("nothing") };
+            value = value.choose(yes, no);
         }
         let ends = match self.peek() {
             None | Some(Kind::Directive(_)) => true,
-            Some(Kind::Punct(p)) => matches!(*p, "," | ";" | "=" | "&" | ")" | "]" | "}"),
+            Some(Kind::Punct(p)) => {
+                matches!(*p, "," | ";" | "=" | "&" | ")" | "]" | "}" | ":" | "|")
+            }
             Some(_) => false,
         };
         if ends {
@@ -245,11 +57,79 @@ impl<'t> Cursor<'t> {
         Value::unknown("an expression with operators")
     }
 
+    /// Values with operators of that level and above between them.
+    fn binary(&mut self, depth: usize, lowest: u8) -> Value {
+        let mut left = self.unary(depth);
+        while let Some((operator, level)) = self.operator(lowest) {
+            self.advance();
+            if operator == "!in" {
+                self.advance();
+            }
+            let right = self.binary(depth, level + 1);
+            left = operate(operator, &left, &right);
+        }
+        left
+    }
+
+    /// The operator that comes next, if it is of that level or above.
+    fn operator(&self, lowest: u8) -> Option<(&'t str, u8)> {
+        let operator = match self.peek()? {
+            Kind::Punct("!") if self.follows_in() => "!in",
+            Kind::Punct(punct) => punct,
+            Kind::Ident("in") => "in",
+            _ => return None,
+        };
+        level(operator).filter(|level| *level >= lowest).map(|level| (operator, level))
+    }
+
+    fn unary(&mut self, depth: usize) -> Value {
+        if depth > MAX_DEPTH {
+            self.skip_to(&[",", ";"]);
+            return Value::unknown("an expression nested too deep");
+        }
+        if self.eat("!") {
+            let value = self.unary(depth + 1);
+            return operate("==", &value.as_condition(), &Value::Bool(false));
+        }
+        if self.eat("-") {
+            return self.unary(depth + 1).negated();
+        }
+        self.postfix(depth)
+    }
+
+    fn postfix(&mut self, depth: usize) -> Value {
+        let mut value = self.primary(depth);
+        loop {
+            if self.eat("$") {
+                let Some(Kind::Ident(name)) = self.bump() else { break };
+                value = member(value, name);
+            } else if self.eat("[") {
+                let index = self.list(depth, "]").pop();
+                value = match (value, index) {
+                    (Value::Nodes, Some(Value::OwnName)) => Value::OwnNode,
+                    (Value::Table(entries), Some(key)) => element(&entries, &key),
+                    (unknown @ Value::Unknown(_), _) => unknown,
+                    _ => Value::unknown("an element of something that is no table"),
+                };
+            } else if self.at_ident("as") {
+                // `as vector of addr`: the type does not change what is known.
+                self.advance();
+                while let Some(Kind::Ident(_)) = self.peek() {
+                    self.advance();
+                }
+            } else {
+                return value;
+            }
+        }
+        value
+    }
+
     fn primary(&mut self, depth: usize) -> Value {
         match self.peek() {
-            Some(Kind::Punct(p)) if matches!(*p, "," | ";" | ")" | "]" | "}") => {
+            Some(Kind::Punct(p)) if matches!(*p, "," | ";" | ")" | "]" | "}" | ":") => {
                 return Value::unknown("nothing");
             }
+            Some(Kind::Directive(_)) => return Value::unknown("nothing"),
             _ => {}
         }
         match self.bump() {
@@ -264,15 +144,16 @@ impl<'t> Cursor<'t> {
                 Some(unit) => interval(number, unit),
                 None => Value::Real(number),
             },
-            Some(Kind::Punct("-")) => match self.primary_number() {
-                Some(value) => value,
-                None => Value::unknown("an expression with operators"),
-            },
+            Some(Kind::Pattern) => Value::unknown("a pattern"),
             Some(Kind::Punct("(")) => {
                 let value = self.nested(depth + 1);
-                self.skip_to(&[")"]);
+                self.skip_to(&[")", ";"]);
                 self.eat(")");
                 value
+            }
+            Some(Kind::Punct("|")) => {
+                let value = self.nested(depth + 1);
+                if self.eat("|") { value.size() } else { Value::unknown("an expression") }
             }
             Some(Kind::Punct("[")) => {
                 if self.at_punct("$") {
@@ -284,20 +165,6 @@ impl<'t> Cursor<'t> {
             Some(Kind::Punct("{")) => self.braces(depth, "}"),
             Some(Kind::Ident(name)) => self.name(name, depth),
             _ => Value::unknown("an expression"),
-        }
-    }
-
-    /// A number after `-`.
-    fn primary_number(&mut self) -> Option<Value> {
-        let value = match self.peek()? {
-            Kind::Integer(number) => Value::Integer(-*number),
-            Kind::Real(number) => Value::Real(-*number),
-            _ => return None,
-        };
-        self.at += 1;
-        match self.unit() {
-            Some(_) => Some(Value::unknown("a negative interval")),
-            None => Some(value),
         }
     }
 
@@ -313,7 +180,7 @@ impl<'t> Cursor<'t> {
             "day" => 86400.0,
             _ => return None,
         };
-        self.at += 1;
+        self.advance();
         Some(unit)
     }
 
@@ -335,11 +202,23 @@ impl<'t> Cursor<'t> {
             // Looks into the constant without copying it.
             return self.constant_part(name, depth);
         }
+        match name {
+            "Cluster::node" => return Value::OwnName,
+            "Cluster::nodes" => return Value::Nodes,
+            "nodes" if self.module == "Cluster" => return Value::Nodes,
+            _ => {}
+        }
         match self.constant(name) {
-            Some(value) if value.is_scalar() => value.clone(),
-            Some(_) => Value::unknown("a constant that is no single value"),
-            // Names without a constant are those of enum values.
-            None => Value::text(name),
+            Some(value) if value.is_scalar() || value.is_constant() => return value.clone(),
+            Some(_) => return Value::unknown("a constant that is no single value"),
+            None => {}
+        }
+        // What no script has set yet is as Zeek has it.
+        match names::default_of(&self.qualified(name)) {
+            Some(text) => {
+                Cursor::new(tokens(&text), text.len(), Default::default()).nested(depth + 1)
+            }
+            None => Value::Name(name.into()),
         }
     }
 
@@ -348,7 +227,9 @@ impl<'t> Cursor<'t> {
             return Value::Unknown(format!("a field of `{name}`").into());
         }
         let key = self.list(depth, "]").pop();
+        let nodes = self.qualified(name) == "Cluster::nodes";
         match (self.constant(name), key) {
+            (_, Some(Value::OwnName)) if nodes => Value::OwnNode,
             (Some(Value::Table(entries)), Some(key)) => element(entries, &key),
             _ => Value::Unknown(format!("an element of `{name}`").into()),
         }
@@ -361,18 +242,8 @@ impl<'t> Cursor<'t> {
         if name == "table" {
             return self.braces(depth, ")");
         }
-        let mut arguments = self.list(depth, ")");
-        match (name, arguments.as_slice()) {
-            ("vector" | "set", _) => Value::List(arguments),
-            ("to_port" | "to_addr", [Value::Text(_) | Value::Unknown(_)]) => arguments.remove(0),
-            ("getenv", [Value::Text(variable)]) => {
-                Value::Unknown(format!("the environment variable {variable}").into())
-            }
-            ("blocking_lookup_hostname", [Value::Text(host)]) => {
-                Value::Unknown(format!("the address of the host {host:?}").into())
-            }
-            _ => Value::Unknown(format!("what `{name}()` returns").into()),
-        }
+        let arguments = self.list(depth, ")");
+        call(name, arguments)
     }
 
     /// `a, b, …` up to `close`, which is read.
@@ -397,7 +268,7 @@ impl<'t> Cursor<'t> {
             let name_at = self.place();
             if let Some(Kind::Ident(name)) = self.peek() {
                 let name = (*name).to_owned();
-                self.at += 1;
+                self.advance();
                 if self.eat("=") {
                     let start = self.place().0;
                     let value = self.nested(depth + 1);
@@ -417,6 +288,7 @@ impl<'t> Cursor<'t> {
         let mut list = Vec::new();
         while !self.eat(close) {
             let before = self.at;
+            let scope = self.scope();
             let start = self.place().0;
             let mut key = self.nested(depth + 1);
             let key_at = self.since(start);
@@ -428,7 +300,8 @@ impl<'t> Cursor<'t> {
                 }
                 let start = self.place().0;
                 let value = self.nested(depth + 1);
-                entries.push(Entry { key, key_at, value, value_at: self.since(start) });
+                let value_at = self.since(start);
+                entries.push(Entry { key, key_at, value, value_at, scope });
             } else {
                 list.push(key);
             }
@@ -452,28 +325,28 @@ impl<'t> Cursor<'t> {
     }
 }
 
-fn interval(number: f64, unit: f64) -> Value {
-    // Microseconds are what Zeek keeps of an interval; rounding undoes the product's error.
-    let micros = (number * unit * 1e6).round();
-    if (0.0..1e18).contains(&micros) {
-        Value::Interval(Duration::from_micros(micros as u64))
-    } else {
-        Value::unknown("an interval too long")
-    }
-}
-
-fn member(fields: &[Field], name: &str) -> Value {
-    match fields.iter().find(|field| field.name == name) {
-        Some(field) if field.value.is_scalar() => field.value.clone(),
-        _ => Value::Unknown(format!("the field `{name}` of a record").into()),
+fn member(value: Value, name: &str) -> Value {
+    match value {
+        Value::Record(fields) => match fields.into_iter().find(|field| field.name == name) {
+            Some(field) if field.value.is_scalar() => field.value,
+            _ => Value::unknown(format!("the field `{name}` of a record")),
+        },
+        Value::OwnNode => match name {
+            "ip" => Value::OwnAddress,
+            "node_type" => Value::OwnType,
+            "metrics_port" => Value::OwnMetricsPort,
+            _ => Value::unknown("what differs from node to node"),
+        },
+        unknown @ Value::Unknown(_) => unknown,
+        _ => Value::unknown("a field of something that is no record"),
     }
 }
 
 fn element(entries: &[Entry], key: &Value) -> Value {
-    let shown = key.raw();
     // The last of equal keys is the one that counts.
     match entries.iter().rev().find(|entry| entry.key == *key) {
-        Some(entry) => entry.value.clone(),
-        None => Value::Unknown(format!("an element that is not defined: {shown}").into()),
+        Some(entry) if entry.scope.as_known() == Some(true) => entry.value.clone(),
+        Some(entry) => Value::unknown(entry.scope.asks_for()),
+        None => Value::unknown(format!("an element that is not defined: {}", key.raw())),
     }
 }

@@ -1,21 +1,25 @@
 //! Zeek script to [`Layout`]: `cluster-layout.zeek` of zeekctl, of zeek-cluster-layout-generator
-//! and by hand, and the ZeroMQ options of zeekctl's generated configuration (WIRE.md §8.1).
+//! and by hand, and the options of zeekctl's generated configuration (WIRE.md §8.1).
 //!
 //! It reads declarations, not programs: what depends on the running Zeek is reported with its
-//! place and never guessed. Any text is read to its end in one pass.
+//! place and never guessed, and so is whatever sets something that zcluster has no like of. Any text
+//! is read to its end in one pass.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::diagnostic::{Diagnostic, Places, Reporter, Span};
-use super::super::setting::Setting;
 use super::super::table::Table;
 use super::super::toml::suggestion;
 use super::super::validate::validate;
-use super::super::{EventSerializer, Layout, LogFormat, Node, NodeType, WebSocket, ZeroMq};
-use super::conditional::{guard_of, is_end, select};
-use super::expr::{Cursor, Entry, Field, Value};
+use super::super::{Layout, Node, NodeType, WebSocket, ZeroMq};
+use super::condition::Condition;
+use super::cursor::Cursor;
+use super::loads::{Meaning, file_stem, meaning};
+use super::names::{ZEROMQ, known, zeromq_options};
+use super::settle::{Assignment, Said, read, read_as, settle};
 use super::token::{Kind, tokens};
-use super::{LOG_ASCII, ZEROMQ, log_name};
+use super::value::{Entry, Field, Value};
 
 /// What scripts say, and what was to be said about them.
 #[derive(Clone, Debug)]
@@ -39,9 +43,30 @@ pub struct Importer {
     reporter: Reporter,
     places: Places,
     layout: Layout,
-    manager_is_logger: Option<bool>,
-    /// WebSocket APIs, each with the node it is meant for where the script says, and its place.
-    websockets: Vec<(Option<String>, WebSocket, Span)>,
+    /// Options in the order in which they were set.
+    said: Vec<Said>,
+    /// What names stand for, from one script to the next.
+    constants: HashMap<String, Value>,
+    /// Constants that the scripts declare themselves.
+    declared: BTreeSet<String>,
+    /// WebSocket APIs.
+    websockets: Vec<Api>,
+    /// Scripts that were loaded but not given, by the stems of their names.
+    loaded: Vec<(String, String, Span)>,
+    /// The stems of the names of the scripts that were given.
+    given: BTreeSet<String>,
+    /// Where the helper for several hosts is loaded, and for whom.
+    multi_host: Option<(Condition, Span)>,
+}
+
+/// A WebSocket API that a script starts.
+#[derive(Debug)]
+struct Api {
+    /// The node it is meant for, where the script says.
+    node: Option<String>,
+    websocket: WebSocket,
+    scope: Condition,
+    at: Span,
 }
 
 impl Importer {
@@ -53,39 +78,98 @@ impl Importer {
     /// Reads one script.
     pub fn file(&mut self, text: &str, file_name: &str) {
         let source = self.reporter.add_source(file_name, text);
-        let (selected, left_out) = select(tokens(text));
-        for (start, end) in left_out {
-            let span = Span { source, start, end };
-            self.reporter.note(span, "what depends on the running Zeek is left out, up to @endif");
-        }
-        let cursor = Cursor::new(selected, text.len());
-        Script { importer: self, cursor, source }.read();
+        self.given.insert(file_stem(file_name).to_owned());
+        let constants = std::mem::take(&mut self.constants);
+        let cursor = Cursor::new(tokens(text), text.len(), constants);
+        let mut script = Script { importer: self, cursor, source };
+        script.read();
+        self.constants = std::mem::take(&mut script.cursor.constants);
     }
 
     /// Checks what the scripts say together.
     pub fn finish(mut self) -> Import {
-        let layout = &mut self.layout;
-        layout.cluster.manager_is_logger = match self.manager_is_logger {
-            Some(value) => value,
-            // Zeek's default is true, and means nothing where there is no manager.
-            None => layout.manager().is_some(),
-        };
-        follow_broker(layout);
-        for (name, websocket, span) in self.websockets {
-            let node = match &name {
-                Some(name) => layout.nodes.get_mut(name),
-                None => layout.nodes.values_mut().find(|n| n.node_type == NodeType::Manager),
-            };
-            if let Some(node) = node {
-                node.websocket = Some(websocket);
-            } else {
-                let name = name.as_deref().unwrap_or("manager");
-                self.reporter
-                    .warn(span, format!("there is no `{name}` to offer the WebSocket API"));
+        for (stem, path, span) in std::mem::take(&mut self.loaded) {
+            if !self.given.contains(&stem) {
+                let message = format!("`{path}` is not read: give it as well if it sets options");
+                self.reporter.note(span, message);
             }
+        }
+        let layout = &mut self.layout;
+        // Zeek's default is true, and means nothing where there is no manager.
+        layout.cluster.manager_is_logger = layout.manager().is_some();
+        self.multi_host();
+        let said = std::mem::take(&mut self.said);
+        let Importer { layout, places, reporter, .. } = &mut self;
+        settle(said, layout, places, reporter);
+        follow_broker(layout);
+        self.rotation_of_zeek();
+        for api in std::mem::take(&mut self.websockets) {
+            self.place_websocket(api);
         }
         validate(&self.layout, &self.places, &mut self.reporter);
         Import { layout: self.layout, diagnostics: self.reporter.finish() }
+    }
+
+    /// `misc/zeromq-multi-host-auto-setup`: the broker is where the node `manager` is. Options that
+    /// scripts set count before it.
+    fn multi_host(&mut self) {
+        let Some((scope, span)) = self.multi_host.take() else { return };
+        let manager = self.layout.node("manager").filter(|_| scope.as_known() == Some(true));
+        let Some(manager) = manager.cloned() else {
+            let message = "zeromq-multi-host-auto-setup is left out: it needs a node `manager`, and \
+                           to be loaded by all nodes";
+            self.reporter.warn(span, message);
+            return;
+        };
+        let (xpub, xsub) = (manager.endpoint(5555), manager.endpoint(5556));
+        self.layout.zeromq.listen_xpub_endpoint.clone_from(&xpub);
+        self.layout.zeromq.listen_xsub_endpoint.clone_from(&xsub);
+        self.layout.zeromq.connect_xpub_endpoint = xsub;
+        self.layout.zeromq.connect_xsub_endpoint = xpub;
+        self.layout.zeromq.ipv6 = manager.ip.is_ipv6();
+        let message = "the ports of the central broker are taken to be 5555 and 5556; the \
+                       environment may say otherwise";
+        self.reporter.note(span, message);
+    }
+
+    /// Zeek's loggers rotate hourly unless told otherwise, ours do not.
+    fn rotation_of_zeek(&mut self) {
+        let set = self.places.has(&["log", "rotation"]);
+        if !set && self.layout.log_receivers().next().is_some() && self.places.has(&["nodes"]) {
+            let message = "no script sets Log::default_rotation_interval: loggers of Zeek then \
+                           rotate every hour, those of zcluster where `rotation` of [log] says so";
+            self.reporter.note(self.places.find(&["nodes"]), message);
+        }
+    }
+
+    fn place_websocket(&mut self, api: Api) {
+        let Api { node, websocket, scope, at } = api;
+        let names: Vec<String> = match &node {
+            Some(name) => vec![name.clone()],
+            None if scope.as_known() == Some(true) => {
+                vec![self.layout.manager().map_or("manager", |(name, _)| name).to_owned()]
+            }
+            None => {
+                let holds = |(name, node): &(&String, &Node)| {
+                    scope.holds_for(node.node_type, Some(name)) == Some(true)
+                };
+                self.layout.nodes.iter().filter(holds).map(|(name, _)| name.clone()).collect()
+            }
+        };
+        if names.is_empty() {
+            let message =
+                format!("the WebSocket API is left out: it depends on {}", scope.asks_for());
+            self.reporter.warn(at, message);
+        }
+        for name in names {
+            match self.layout.nodes.get_mut(&name) {
+                Some(node) => node.websocket = Some(websocket.clone()),
+                None => {
+                    let message = format!("there is no `{name}` to offer the WebSocket API");
+                    self.reporter.warn(at, message);
+                }
+            }
+        }
     }
 }
 
@@ -122,9 +206,12 @@ impl Script<'_, '_> {
     fn read(&mut self) {
         while let Some(kind) = self.cursor.peek().cloned() {
             match kind {
-                Kind::Directive(line) => self.directive(line),
+                Kind::Directive(line) => {
+                    self.directive(line);
+                    self.cursor.advance();
+                }
                 Kind::Ident("module") => {
-                    self.cursor.bump();
+                    self.cursor.advance();
                     if let Some(Kind::Ident(name)) = self.cursor.peek() {
                         self.cursor.module =
                             if *name == "GLOBAL" { String::new() } else { (*name).into() };
@@ -133,49 +220,51 @@ impl Script<'_, '_> {
                 }
                 // Its members are read as if they stood outside.
                 Kind::Ident("export") => {
-                    self.cursor.bump();
+                    self.cursor.advance();
                     self.cursor.eat("{");
                 }
                 Kind::Ident("redef" | "const" | "global" | "option") => self.declaration(),
-                Kind::Ident("event" | "function" | "hook") => self.body(),
+                Kind::Ident(kind @ ("event" | "function" | "hook")) => self.body(kind),
                 Kind::Ident(_) => self.skip_statement(),
                 _ => {
-                    self.cursor.bump();
+                    self.cursor.advance();
                 }
             }
         }
     }
 
-    /// A guard that is false hides what is below it.
+    /// `@load` and the like; conditions are the cursor's.
     fn directive(&mut self, line: &str) {
-        self.cursor.bump();
-        let Some(option) = guard_of(line) else { return };
-        if self.is_empty(option) {
+        let at = self.span(self.cursor.place());
+        let scope = self.cursor.scope();
+        let path = line.strip_prefix("load").filter(|rest| rest.starts_with(char::is_whitespace));
+        let Some(path) = path.map(str::trim) else {
+            self.importer
+                .reporter
+                .note(at, format!("`@{line}` is left out: it says nothing of a layout"));
             return;
-        }
-        let mut depth = 1;
-        while depth > 0 {
-            match self.cursor.bump() {
-                Some(Kind::Directive(line)) if is_end(line) => depth -= 1,
-                Some(Kind::Directive(_)) => depth += 1,
-                Some(_) => {}
-                None => return,
+        };
+        match meaning(path) {
+            Meaning::Nothing => {}
+            Meaning::Sets(options, node_type) => {
+                let scope = match node_type {
+                    Some(node_type) => scope.and(&Condition::is_type(node_type)),
+                    None => scope,
+                };
+                let at = Assignment { name_at: at, value_at: at, statement: at };
+                for (name, set) in options {
+                    self.set(name, true, set.value(), scope.clone(), at);
+                }
             }
-        }
-    }
-
-    /// Whether an option is empty, as far as it is known here.
-    fn is_empty(&mut self, option: &str) -> bool {
-        let layout = &mut self.importer.layout;
-        match option.strip_prefix(ZEROMQ) {
-            Some(name) => {
-                let mut options = layout.zeromq.options();
-                let found = options.iter_mut().find(|(known, _)| *known == name);
-                let text = found.and_then(|(_, value)| value.to_toml());
-                text.is_none_or(|text| text == "\"\"" || text == "[]")
+            Meaning::MultiHost => self.importer.multi_host = Some((scope, at)),
+            Meaning::WebSocket => {
+                let websocket = WebSocket::default();
+                self.importer.websockets.push(Api { node: None, websocket, scope, at });
             }
-            None if option == "Cluster::nodes" => layout.nodes.is_empty(),
-            None => true,
+            Meaning::Script => {
+                let stem = file_stem(path).to_owned();
+                self.importer.loaded.push((stem, path.to_owned(), at));
+            }
         }
     }
 
@@ -193,163 +282,185 @@ impl Script<'_, '_> {
     /// `redef NAME [: type] (= | +=) value [attributes] ;` and the like.
     fn declaration(&mut self) {
         let start = self.cursor.place().0;
-        self.cursor.bump();
+        let scope = self.cursor.scope();
+        let is_redef = self.cursor.at_ident("redef");
+        self.cursor.advance();
         let Some(Kind::Ident(name)) = self.cursor.peek().cloned() else { return };
         let name_at = self.cursor.place();
-        self.cursor.bump();
+        self.cursor.advance();
         // `redef record X += { … };` and `redef enum`.
         if name == "record" || name == "enum" {
+            let what = match self.cursor.peek() {
+                Some(Kind::Ident(of)) => format!("{name} {of}"),
+                _ => name.to_owned(),
+            };
+            let message = format!("`redef {what}` is left out: it says nothing of a layout");
+            let at = self.span((start, name_at.1));
+            self.importer.reporter.note(at, message);
             return self.skip_statement();
+        }
+        let name = self.cursor.qualified(name);
+        if !is_redef {
+            self.importer.declared.insert(name.clone());
         }
         if self.cursor.eat(":") {
             self.cursor.skip_to(&["=", "+=", "-=", "&", ";"]);
         }
         let replaces = self.cursor.at_punct("=");
         if replaces || self.cursor.at_punct("+=") {
-            self.cursor.bump();
+            self.cursor.advance();
             let value_start = self.cursor.place().0;
             let value = self.cursor.expr();
             let value_at = self.cursor.since(value_start);
-            let place = Assignment {
+            let at = Assignment {
                 name_at: self.span(name_at),
                 value_at: self.span(value_at),
                 statement: self.span((start, value_at.1)),
             };
-            self.assign(&self.cursor.qualified(name), replaces, value, place);
+            if name == "Cluster::nodes" {
+                self.nodes(replaces, value, &scope, at);
+            } else {
+                self.assign(&name, is_redef, replaces, value, scope, at);
+            }
+        } else if is_redef {
+            let message = format!("this redef of `{name}` is left out: it sets no value");
+            self.importer.reporter.note(self.span(name_at), message);
         }
         self.skip_statement();
     }
 
-    fn assign(&mut self, name: &str, replaces: bool, value: Value, at: Assignment) {
-        match name {
-            "Cluster::nodes" => self.nodes(replaces, value, at),
-            "Cluster::manager_is_logger" => {
-                let mut flag = true;
-                self.importer.places.put(&["cluster", "manager_is_logger"], at.value_at);
-                if read(
-                    &mut self.importer.reporter,
-                    "manager_is_logger",
-                    &mut flag,
-                    &value,
-                    at.value_at,
-                ) {
-                    self.importer.manager_is_logger = Some(flag);
-                }
-            }
-            "Cluster::event_serializer" => self.event_serializer(&value, at),
-            "LogAscii::use_json" => {
-                let mut json = false;
-                if read(&mut self.importer.reporter, "use_json", &mut json, &value, at.value_at) {
-                    let format = if json { LogFormat::Json } else { LogFormat::Tsv };
-                    self.importer.layout.log.format = format;
-                }
-            }
-            _ if name.starts_with(ZEROMQ) => {
-                self.zeromq(&name[ZEROMQ.len()..], replaces, value, at);
-            }
-            _ if name.starts_with("LogAscii::") => {
-                let option = &name["LogAscii::".len()..];
-                if let Some(option) = LOG_ASCII.iter().find(|known| **known == option) {
-                    self.log(option, replaces, &value, at);
-                }
-            }
-            _ => {
-                let aliases = self.importer.layout.log.aliases().iter();
-                let mut named = aliases.filter(|(alias, _)| log_name(alias) == name);
-                match named.next() {
-                    Some((_, option)) => self.log(option, replaces, &value, at),
-                    None => self.constant(name, replaces, value),
-                }
-            }
-        }
-    }
-
-    fn log(&mut self, option: &'static str, replaces: bool, value: &Value, at: Assignment) {
-        let Importer { layout, places, reporter, .. } = &mut *self.importer;
-        let earlier = layout.log.rotation_postprocessor_env.clone();
-        let mut options = layout.log.options();
-        let Some((_, setting)) = options.iter_mut().find(|(known, _)| *known == option) else {
+    fn assign(
+        &mut self,
+        name: &str,
+        is_redef: bool,
+        replaces: bool,
+        value: Value,
+        scope: Condition,
+        at: Assignment,
+    ) {
+        if known(name).is_some() {
+            self.set(name, replaces, value, scope, at);
             return;
-        };
-        places.put(&["log", option], at.value_at);
-        let taken = read(reporter, option, *setting, value, at.value_at);
-        if option == "dir" && taken {
-            let message = "loggers write to a folder of their own in there, named after the node";
-            reporter.note(at.value_at, message);
         }
-        if option == "rotation_postprocessor_env" && taken && !replaces {
-            let added = std::mem::replace(&mut layout.log.rotation_postprocessor_env, earlier);
-            layout.log.rotation_postprocessor_env.extend(added);
+        let is_own = self.importer.declared.contains(name) || name == "Cluster::hosts";
+        if is_redef && !is_own {
+            self.left_out(name, &value, at.name_at);
+        }
+        self.constant(name, replaces, value, &scope);
+    }
+
+    /// An option that zcluster has.
+    fn set(&mut self, name: &str, replaces: bool, value: Value, scope: Condition, at: Assignment) {
+        let Some(known) = known(name) else { return };
+        let said = Said { name: name.into(), known, replaces, value, scope, at };
+        let remembered = if said.is_secret() {
+            self.importer.reporter.keep_secret(at.statement);
+            match &said.value {
+                Value::Text(text) if !text.is_empty() => Value::Hidden,
+                value => value.clone(),
+            }
+        } else {
+            said.value.clone()
+        };
+        self.constant(name, replaces, remembered, &said.scope);
+        self.importer.said.push(said);
+    }
+
+    /// Says of a redef what becomes of it: zcluster has no such option.
+    fn left_out(&mut self, name: &str, value: &Value, at: Span) {
+        let reporter = &mut self.importer.reporter;
+        let last_word = match value {
+            Value::Name(name) => name.rsplit("::").next().unwrap_or_default(),
+            _ => "",
+        };
+        if let Some(option) = name.strip_prefix(ZEROMQ)
+            && !ZeroMq::IGNORED.contains(&option)
+        {
+            let hint = suggestion(option, zeromq_options())
+                .map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"));
+            reporter.warn(at, format!("unknown option `{option}`{hint}"));
+            return;
+        }
+        match (name, value) {
+            // What zcluster does anyway.
+            ("Cluster::Backend::ZeroMQ::run_proxy_thread", Value::Bool(false))
+            | ("Telemetry::metrics_port", Value::OwnMetricsPort) => {}
+            ("Cluster::backend", _) if last_word == "CLUSTER_BACKEND_ZEROMQ" => {}
+            ("Cluster::log_serializer", _) if last_word == "LOG_SERIALIZER_ZEEK_BIN_V1" => {}
+            ("Log::default_writer", _) if last_word == "WRITER_ASCII" => {}
+            ("Cluster::backend" | "Cluster::log_serializer" | "Log::default_writer", _) => {
+                let message = format!("`{name}` is left out: zcluster knows only Zeek's default");
+                let message = if name == "Cluster::backend" {
+                    "`Cluster::backend` is left out: zcluster speaks to the ZeroMQ backend only"
+                        .into()
+                } else {
+                    message
+                };
+                reporter.warn(at, message);
+            }
+            ("Cluster::Backend::ZeroMQ::run_proxy_thread", _) => reporter.note(
+                at,
+                "`run_proxy_thread` is left out: the central broker is a process of its own, \
+                 zcluster-proxy, and nodes of Zeek need `F`",
+            ),
+            ("Log::enable_local_logging" | "Log::enable_remote_logging", _) => {
+                let message = format!(
+                    "`{name}` is left out: with zcluster loggers write logs, and all others send them"
+                );
+                reporter.note(at, message);
+            }
+            ("LogAscii::enable_leftover_log_rotation", _) => {
+                let message = format!(
+                    "`{name}` is left out: zcluster rotates what it finds at start in any case"
+                );
+                reporter.note(at, message);
+            }
+            ("Telemetry::metrics_port", _) => {
+                let message = format!("`{name}` is left out: each node has a `metrics_port`");
+                reporter.note(at, message);
+            }
+            _ => reporter.note(at, format!("`{name}` is left out: zcluster has no such option")),
         }
     }
 
-    /// Keeps a constant for expressions below.
-    fn constant(&mut self, name: &str, replaces: bool, value: Value) {
+    /// Keeps a value for expressions below.
+    fn constant(&mut self, name: &str, replaces: bool, value: Value, scope: &Condition) {
         let constants = &mut self.cursor.constants;
         let value = match (constants.remove(name), value) {
             (Some(Value::Table(mut old)), Value::Table(new)) if !replaces => {
                 old.extend(new);
                 Value::Table(old)
             }
+            (None, value @ Value::Table(_)) => value,
+            _ if !replaces => Value::unknown(format!("`{name}`")),
             (_, value) => value,
+        };
+        let value = match scope.as_known() {
+            Some(true) => value,
+            _ => Value::unknown(scope.asks_for()),
         };
         if value.is_constant() {
             constants.insert(name.into(), value);
         }
     }
 
-    fn zeromq(&mut self, option: &str, replaces: bool, value: Value, at: Assignment) {
-        if ZeroMq::IGNORED.contains(&option) {
-            return;
+    /// Nodes are the same to all nodes.
+    fn holds_for_all(&mut self, what: &str, scope: &Condition, at: Span) -> bool {
+        let known = scope.as_known();
+        if known.is_none() {
+            let message = format!(
+                "cannot tell whether {what} in the layout: it depends on {}",
+                scope.asks_for()
+            );
+            self.importer.reporter.error(at, message);
         }
-        let Importer { layout, places, reporter, .. } = &mut *self.importer;
-        let earlier = layout.zeromq.connect_log_endpoints.clone();
-        let mut options = layout.zeromq.options();
-        options.retain(|(name, _)| !ZeroMq::OWN.contains(name));
-        let names: Vec<&'static str> = options.iter().map(|(name, _)| *name).collect();
-        let Some((known, setting)) = options.iter_mut().find(|(name, _)| *name == option) else {
-            let hint = suggestion(option, names)
-                .map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"));
-            reporter.warn(at.name_at, format!("unknown option `{option}`{hint}"));
-            return;
-        };
-        places.put(&["zeromq", known], at.value_at);
-        if setting.is_secret() {
-            reporter.keep_secret(at.statement);
-        }
-        let value = match value {
-            // `{ "a", "b" }` and `vector()` are lists, empty or not.
-            Value::Table(entries) if entries.is_empty() => Value::List(Vec::new()),
-            value => value,
-        };
-        let taken = read(reporter, option, *setting, &value, at.value_at);
-        if taken && !replaces && *known == "connect_log_endpoints" {
-            let added = std::mem::replace(&mut layout.zeromq.connect_log_endpoints, earlier);
-            layout.zeromq.connect_log_endpoints.extend(added);
-        }
+        known == Some(true)
     }
 
-    fn event_serializer(&mut self, value: &Value, at: Assignment) {
-        let word = match value {
-            Value::Text(text) => text.rsplit("::").next().unwrap_or_default(),
-            _ => "",
-        };
-        let Importer { layout, reporter, .. } = &mut *self.importer;
-        layout.cluster.event_serializer = match word {
-            "EVENT_SERIALIZER_BROKER_BIN_V1" => EventSerializer::BrokerBinV1,
-            "EVENT_SERIALIZER_BROKER_JSON_V1" => EventSerializer::BrokerJsonV1,
-            _ => {
-                reporter.error(
-                    at.value_at,
-                    "unknown event serializer; expected \
-                     Cluster::EVENT_SERIALIZER_BROKER_BIN_V1 or …_BROKER_JSON_V1",
-                );
-                return;
-            }
-        };
-    }
-
-    fn nodes(&mut self, replaces: bool, value: Value, at: Assignment) {
+    fn nodes(&mut self, replaces: bool, value: Value, scope: &Condition, at: Assignment) {
+        if !self.holds_for_all("these nodes are", scope, at.name_at) {
+            return;
+        }
         if replaces {
             self.importer.layout.nodes.clear();
             self.importer.places.forget(&["nodes"]);
@@ -370,10 +481,13 @@ impl Script<'_, '_> {
                 return;
             }
         };
-        for Entry { key, key_at, value, value_at } in entries {
+        for Entry { key, key_at, value, value_at, scope } in entries {
             let (key_at, value_at) = (self.span(key_at), self.span(value_at));
             let mut name = String::new();
             if !read(&mut self.importer.reporter, "the name of a node", &mut name, &key, key_at) {
+                continue;
+            }
+            if !self.holds_for_all(&format!("`{name}` is"), &scope, key_at) {
                 continue;
             }
             let Value::Record(fields) = value else {
@@ -388,7 +502,7 @@ impl Script<'_, '_> {
     fn node(&mut self, name: String, key_at: Span, fields: &[Field]) {
         let is_time_machine = |field: &Field| {
             field.name == "node_type"
-                && matches!(&field.value, Value::Text(t) if t.ends_with("TIME_MACHINE"))
+                && matches!(&field.value, Value::Name(t) if t.ends_with("TIME_MACHINE"))
         };
         if fields.iter().any(is_time_machine) {
             let message = format!("`{name}` is a time machine, which no longer exists: left out");
@@ -442,12 +556,31 @@ impl Script<'_, '_> {
     }
 
     /// A function: searched for the WebSocket API it starts, and for the node it does so on.
-    fn body(&mut self) {
+    fn body(&mut self, kind: &str) {
+        let begin = self.cursor.place();
+        let apis = self.importer.websockets.len();
+        self.cursor.advance();
+        let name = match self.cursor.peek() {
+            Some(Kind::Ident(name)) => (*name).to_owned(),
+            _ => String::new(),
+        };
+        let at = self.span(self.cursor.since(begin.0));
+        self.statements();
+        // Functions do nothing by themselves.
+        if kind != "function" && self.importer.websockets.len() == apis {
+            let message =
+                format!("`{kind} {name}` is left out: of code only `listen_websocket` is read");
+            self.importer.reporter.note(at, message);
+        }
+    }
+
+    fn statements(&mut self) {
         let mut depth = 0usize;
         let mut node = None;
         while let Some(kind) = self.cursor.peek().cloned() {
             let at = self.cursor.place();
-            self.cursor.bump();
+            let scope = self.cursor.scope();
+            self.cursor.advance();
             match kind {
                 Kind::Punct("{") => depth += 1,
                 Kind::Punct("}") if depth <= 1 => return,
@@ -462,14 +595,14 @@ impl Script<'_, '_> {
                     if self.cursor.eat("(") =>
                 {
                     let value = self.cursor.expr();
-                    self.websocket(node.clone(), &value, self.span(at));
+                    self.websocket(node.clone(), &value, scope, self.span(at));
                 }
                 _ => {}
             }
         }
     }
 
-    fn websocket(&mut self, node: Option<String>, value: &Value, at: Span) {
+    fn websocket(&mut self, node: Option<String>, value: &Value, scope: Condition, at: Span) {
         let Value::Record(fields) = value else {
             let message = "cannot tell where the WebSocket API listens; expected [$listen_addr=…]";
             self.importer.reporter.warn(at, message);
@@ -477,7 +610,7 @@ impl Script<'_, '_> {
         };
         let mut websocket = WebSocket::default();
         self.websocket_fields(&mut websocket, fields);
-        self.importer.websockets.push((node, websocket, at));
+        self.importer.websockets.push(Api { node, websocket, scope, at });
     }
 
     fn websocket_fields(&mut self, websocket: &mut WebSocket, fields: &[Field]) {
@@ -496,50 +629,6 @@ impl Script<'_, '_> {
                 let message = format!("`${}` of the WebSocket API is left out", field.name);
                 reporter.warn(name_at, message);
             }
-        }
-    }
-}
-
-/// The places of an assignment.
-#[derive(Clone, Copy)]
-struct Assignment {
-    name_at: Span,
-    value_at: Span,
-    statement: Span,
-}
-
-/// Reads a value into an option; reports why it cannot.
-fn read(
-    reporter: &mut Reporter,
-    name: &str,
-    setting: &mut dyn Setting,
-    value: &Value,
-    at: Span,
-) -> bool {
-    read_as(reporter, &format!("`{name}`"), setting, value, at)
-}
-
-fn read_as(
-    reporter: &mut Reporter,
-    what: &str,
-    setting: &mut dyn Setting,
-    value: &Value,
-    at: Span,
-) -> bool {
-    if let Value::Unknown(reason) = value {
-        reporter.error(at, format!("{what} is {reason}, which cannot be known here"));
-        return false;
-    }
-    let raw = value.raw();
-    match setting.read(&raw) {
-        Ok(()) => true,
-        Err(expected) if setting.is_secret() => {
-            reporter.error(at, format!("{what}: expected {expected}"));
-            false
-        }
-        Err(expected) => {
-            reporter.error(at, format!("{what}: found {raw}, expected {expected}"));
-            false
         }
     }
 }

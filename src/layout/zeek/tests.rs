@@ -21,6 +21,21 @@ fn clean(text: &str) -> Layout {
     import.layout
 }
 
+/// Imports several scripts one after the other.
+fn import_all(texts: &[&str]) -> Import {
+    let mut importer = Importer::new();
+    for (number, text) in texts.iter().enumerate() {
+        importer.file(text, &format!("{number}.zeek"));
+    }
+    importer.finish()
+}
+
+/// Imports what an export has made.
+fn import_again(layout: &Layout) -> Import {
+    let exported = export(layout);
+    import_all(&[&exported.layout, &exported.options])
+}
+
 const ZEEKCTL: &str = r#"# Automatically generated. Do not edit.
 redef Cluster::manager_is_logger = F;
 redef Cluster::nodes = {
@@ -201,8 +216,9 @@ fn options_of_logs() {
     };
     assert_eq!(log, expected);
     let notes = messages(&import(text, "l"), Severity::Note);
-    assert_eq!(notes.len(), 1);
+    assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(notes[0].contains("a folder of their own"), "{notes:?}");
+    assert!(notes[1].contains("from the directory they are started in"), "{notes:?}");
 }
 
 #[test]
@@ -238,7 +254,7 @@ fn what_cannot_be_read_is_reported_with_its_place() {
         (
             node("$ip=1.2.3.4").replace("MANAGER", "BOSS"),
             Severity::Error,
-            "`$node_type` of `m`: found \"Cluster::BOSS\", expected one of",
+            "`$node_type` of `m`: found the name `Cluster::BOSS`, expected one of",
         ),
         ("redef Cluster::nodes = f();".into(), Severity::Error, "cannot tell the nodes from"),
         ("redef Cluster::nodes += 7;".into(), Severity::Error, "found `7`, expected a table"),
@@ -292,8 +308,9 @@ fn zeeks_default_makes_the_manager_a_logger() {
 fn secrets_are_not_exported() {
     let mut layout = clean(ZEEKCTL);
     layout.zeromq.curve_client_secretkey = Secret::new("hunter2");
-    let script = export(&layout);
-    assert!(!script.contains("hunter2") && script.contains("CURVE keys are left out"), "{script}");
+    let Exported { layout, options } = export(&layout);
+    assert!(!layout.contains("hunter2") && !options.contains("hunter2"), "{layout}{options}");
+    assert!(options.contains("CURVE keys are left out"), "{options}");
     let diagnostics =
         import("redef Cluster::Backend::ZeroMQ::curve_client_secretkey =\n\"hunter2\";", "l");
     assert!(!format!("{:?}", diagnostics.diagnostics).contains("hunter2"));
@@ -303,7 +320,9 @@ fn secrets_are_not_exported() {
 fn the_shipped_layout_survives_both_ways() {
     let text = include_str!("../../../cluster-layout.toml");
     let (layout, _) = Layout::from_toml(text, "l").unwrap();
-    let mut imported = clean(&export(&layout));
+    let import = import_again(&layout);
+    assert_eq!(import.diagnostics, []);
+    let mut imported = import.layout;
     // What Zeek has no name for.
     imported.cluster.name.clone_from(&layout.cluster.name);
     imported.proxy.clone_from(&layout.proxy);
@@ -391,6 +410,13 @@ fn layouts() -> impl Strategy<Value = Layout> {
                 layout.log.gzip_level = numbers.1 % 10;
             }
             layout.log.max_memory = numbers.4;
+            layout.log.write_buffer_size = numbers.1;
+            layout.log.flush_interval = Duration::from_micros(numbers.3);
+            if flags.0 {
+                layout.log.rotation_name = RotationName::Archiver;
+                layout.telemetry.metrics_address = Some(std::net::Ipv6Addr::LOCALHOST.into());
+                layout.telemetry.metrics_endpoint_label = "host".into();
+            }
             layout
         },
     )
@@ -436,10 +462,13 @@ proptest! {
     fn zeek_round_trip(mut layout in layouts()) {
         // Zeek has no name for it.
         layout.log.max_memory = Log::default().max_memory;
-        let script = export(&layout);
-        let import = import(&script, "l");
-        prop_assert_eq!(messages(&import, Severity::Error), [""; 0], "{}", script);
-        prop_assert_eq!(import.layout, layout, "{}", script);
+        // Zeek has to be told what follows from the addresses here.
+        layout.zeromq.ipv6 = layout.needs_ipv6();
+        let exported = export(&layout);
+        prop_assert_eq!(not_allowed_in_a_layout(&exported.layout), None::<String>);
+        let import = import_again(&layout);
+        prop_assert_eq!(messages(&import, Severity::Error), [""; 0], "{:?}", exported);
+        prop_assert_eq!(import.layout, layout, "{:?}", exported);
     }
 
     #[test]
@@ -454,7 +483,10 @@ proptest! {
             prop::sample::select(vec![
                 "redef ", "const ", "Cluster::nodes", "hosts", " = ", "+=", "{", "}", "[", "]", "(",
                 ")", ";", ",", "\"a\"", "$ip", "$", "=", "10.0.0.1", "1/tcp", "T", "5 sec", "-",
-                "\n@if ( |x| == 0 )\n", "\n@if ( x )\n", "\n@else\n", "\n@endif\n", "event ",
+                "\n@if ( |x| == 0 )\n", "\n@if ( x )\n",
+                "@if", "@ifdef", "Cluster::local_node_type()", "==", "!=", "!", "&&", "||", "in", "|",
+                "Cluster::LOGGER", "Cluster::node", "?", "+", "/", "@load tuning/json-logs\n",
+                "Log::default_rotation_interval", "F", "fmt", "getenv", "\n@else\n", "\n@endif\n", "event ",
                 "Cluster::listen_websocket", "vector", "table", " of ", " as ", ":", "&redef", "#",
                 "\n", "\"", "\\", "module ", "Cluster::Node", "blocking_lookup_hostname", "[::1]",
                 "Cluster::Backend::ZeroMQ::curve_client_secretkey", "é",
@@ -471,10 +503,365 @@ proptest! {
 
 #[test]
 fn deep_nesting_and_long_files_end() {
-    for pattern in ["(", "[", "{", "f(", "a[", "[$a=", "{a=", "@if ( |x| == 0 )\n", "-", "a$"] {
+    for pattern in [
+        "(",
+        "[",
+        "{",
+        "f(",
+        "a[",
+        "[$a=",
+        "{a=",
+        "@if ( |x| == 0 )\n",
+        "-",
+        "a$",
+        "!",
+        "@if ( Cluster::local_node_type() == Cluster::LOGGER )\n",
+        "@if (",
+        "x ? ",
+        "T && ",
+        "|",
+        "a + ",
+    ] {
         let text = format!("redef Cluster::nodes = {}", pattern.repeat(50_000));
         let _ = import(&text, "l");
     }
     let text = "redef Cluster::nodes += { [\"a\"] = [] };".repeat(5_000);
     assert!(import(&text, "l").diagnostics.len() <= 500);
+}
+
+/// The first statement that Zeek might refuse so early: all but those of the nodes.
+fn not_allowed_in_a_layout(script: &str) -> Option<String> {
+    use super::token::{Kind, tokens};
+    let tokens = tokens(script);
+    let mut rest = tokens.as_slice();
+    while let [first, ..] = rest {
+        let allowed = ["Cluster::nodes", "Cluster::manager_is_logger"];
+        match rest {
+            [a, b, c, ..]
+                if a.kind == Kind::Ident("redef")
+                    && matches!(b.kind, Kind::Ident(name) if allowed.contains(&name))
+                    && c.kind == Kind::Punct("=") => {}
+            _ => return Some(script[first.start..].to_owned()),
+        }
+        if let Some(directive) = rest.iter().find(|t| matches!(t.kind, Kind::Directive(_))) {
+            return Some(script[directive.start..].to_owned());
+        }
+        // Strings are tokens of their own, so that this is the end of the statement.
+        let end = rest.iter().position(|token| token.kind == Kind::Punct(";"));
+        rest = end.map_or(&[], |end| &rest[end + 1..]);
+    }
+    None
+}
+
+#[test]
+fn a_layout_for_zeek_holds_nodes_and_nothing_else() {
+    let text = include_str!("../../../cluster-layout.toml");
+    let (layout, _) = Layout::from_toml(text, "l").unwrap();
+    let exported = export(&layout);
+    assert_eq!(not_allowed_in_a_layout(&exported.layout), None);
+    assert!(not_allowed_in_a_layout(&exported.options).is_some());
+    assert!(exported.options.contains("run_proxy_thread = F;"));
+    for wrong in ["@load x\n", "event zeek_init() { }", "redef Cluster::Backend::ZeroMQ::ipv6 = T;"]
+    {
+        assert!(not_allowed_in_a_layout(&format!("{}{wrong}", exported.layout)).is_some());
+    }
+}
+
+/// A manager, two loggers and a worker.
+const NODES: &str = r#"
+    redef Cluster::manager_is_logger = F;
+    redef Cluster::nodes = {
+        ["manager"] = [$node_type=Cluster::MANAGER, $ip=10.0.0.1],
+        ["logger-1"] = [$node_type=Cluster::LOGGER, $ip=10.0.0.2, $p=5001/tcp],
+        ["logger-2"] = [$node_type=Cluster::LOGGER, $ip=10.0.0.2, $p=5002/tcp],
+        ["worker-1"] = [$node_type=Cluster::WORKER, $ip=10.0.0.3],
+    };
+"#;
+
+/// Every option of Zeek that WIRE.md §5.6, §5.8, §7.4 and §7.7 name, with a value that is not its
+/// default, and the option of ours that takes it over, if there is one.
+const OPTIONS: &[(&str, &str, &str)] = &[
+    ("Cluster::event_serializer", "Cluster::EVENT_SERIALIZER_BROKER_JSON_V1", "event_serializer"),
+    ("Cluster::log_serializer", "Cluster::LOG_SERIALIZER_OTHER", ""),
+    ("Cluster::backend", "Cluster::CLUSTER_BACKEND_BROKER", ""),
+    ("Cluster::default_table_publish_on_change_max_batch_size", "7", ""),
+    ("Cluster::Telemetry::core_metrics", "set(Cluster::Telemetry::VERBOSE)", ""),
+    ("Cluster::default_store_dir", "\"/x\"", ""),
+    ("Telemetry::metrics_address", "\"10.9.9.9\"", "metrics_address"),
+    ("Telemetry::metrics_endpoint_label", "\"host\"", "metrics_endpoint_label"),
+    ("Telemetry::metrics_port", "9999/tcp", ""),
+    ("Log::default_logdir", "\"/spool\"", "dir"),
+    ("Log::default_rotation_interval", "3600 secs", "rotation"),
+    ("Log::default_rotation_dir", "\"/rotated\"", "rotation_dir"),
+    ("Log::default_rotation_postprocessor_cmd", "\"cmd\"", "rotation_postprocessor"),
+    (
+        "Log::default_rotation_postprocessor_cmd_env",
+        "table([\"A\"] = \"1\")",
+        "rotation_postprocessor_env",
+    ),
+    ("Log::default_rotation_postprocessors", "table()", ""),
+    ("Log::default_rotation_date_format", "\"%Y\"", ""),
+    ("Log::default_mail_alarms_interval", "86400 secs", ""),
+    ("Log::rotation_format_func", "archiver_rotation_format_func", "rotation_name"),
+    ("log_rotate_base_time", "\"6:00\"", "rotation_base_time"),
+    ("Log::flush_interval", "500 msecs", "flush_interval"),
+    ("Log::write_buffer_size", "77", "write_buffer_size"),
+    ("Log::separator", "\"|\"", "separator"),
+    ("Log::set_separator", "\";\"", "set_separator"),
+    ("Log::empty_field", "\"(none)\"", "empty_field"),
+    ("Log::unset_field", "\"~\"", "unset_field"),
+    ("Log::enable_local_logging", "F", ""),
+    ("Log::enable_remote_logging", "F", ""),
+    ("Log::default_writer", "Log::WRITER_NONE", ""),
+    ("Log::default_scope_sep", "\"_\"", ""),
+    ("Log::default_ext_prefix", "\"x\"", ""),
+    ("Log::max_log_record_size", "7", ""),
+    ("LogAscii::output_to_stdout", "T", ""),
+    ("LogAscii::use_json", "T", "format"),
+    ("LogAscii::enable_leftover_log_rotation", "T", ""),
+    ("LogAscii::enable_utf_8", "F", "enable_utf_8"),
+    ("LogAscii::gzip_level", "6", "gzip_level"),
+    ("LogAscii::gzip_file_extension", "\"gzip\"", "gzip_file_extension"),
+    ("LogAscii::json_timestamps", "JSON::TS_ISO8601", "json_timestamps"),
+    ("LogAscii::json_include_unset_fields", "T", "json_include_unset_fields"),
+    (
+        "LogAscii::json_string_escape_policy",
+        "JSON::STRING_ESCAPE_POLICY_PUA",
+        "json_string_escape_policy",
+    ),
+    ("LogAscii::include_meta", "F", "include_meta"),
+    ("LogAscii::meta_prefix", "\"//\"", "meta_prefix"),
+    ("LogAscii::separator", "\"|\"", "separator"),
+    ("LogAscii::set_separator", "\";\"", "set_separator"),
+    ("LogAscii::empty_field", "\"(none)\"", "empty_field"),
+    ("LogAscii::unset_field", "\"~\"", "unset_field"),
+    ("LogAscii::logdir", "\"/spool\"", "dir"),
+    ("Cluster::Backend::ZeroMQ::run_proxy_thread", "T", ""),
+    ("Cluster::Backend::ZeroMQ::debug_flags", "1", ""),
+    ("Pcap::snaplen", "9216", ""),
+    ("global_hash_seed", "\"eade6381\"", ""),
+];
+
+/// What a layout file says of a layout.
+fn said_of(layout: &Layout) -> String {
+    to_toml_with_secrets(layout).to_string()
+}
+
+#[test]
+fn no_option_is_lost_without_a_word() {
+    let plain = said_of(&import_all(&[NODES]).layout);
+    let key = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+    let values: Vec<(String, String, String)> = super::names::zeromq_options()
+        .into_iter()
+        .map(|option| {
+            let value = match option {
+                "connect_log_endpoints" => "vector(\"tcp://10.0.0.9:1\")".into(),
+                "ipv6" | "log_immediate" => "T".into(),
+                "hello_expiration" => "7 secs".into(),
+                _ if option.ends_with("_endpoint") => "\"tcp://10.0.0.9:777\"".into(),
+                _ if option.ends_with("_nodrop") => "F".into(),
+                _ if option.ends_with("_prefix") => "\"x\"".into(),
+                _ if option.ends_with("key") => format!("\"{key}\""),
+                _ => "7".into(),
+            };
+            (format!("Cluster::Backend::ZeroMQ::{option}"), value, option.to_owned())
+        })
+        .collect();
+    let named = OPTIONS.iter().map(|(a, b, c)| (a.to_string(), b.to_string(), c.to_string()));
+    for (name, value, option) in values.into_iter().chain(named) {
+        let import = import_all(&[NODES, &format!("redef {name} = {value};")]);
+        let text = said_of(&import.layout);
+        let line = text.lines().find(|line| line.starts_with(&format!("{option} = ")));
+        if option.is_empty() {
+            let told = import.diagnostics.iter().any(|diagnostic| {
+                diagnostic.file == "1.zeek"
+                    && diagnostic.line == 1
+                    && diagnostic.message.contains(name.rsplit("::").next().unwrap())
+            });
+            assert!(told && text == plain, "{name}: {:?}", import.diagnostics);
+        } else {
+            assert!(line.is_some() && text != plain, "{name}\n{text}\n{:?}", import.diagnostics);
+        }
+    }
+}
+
+#[test]
+fn what_is_set_for_some_nodes_counts_for_those_who_heed_it() {
+    let logger = "Cluster::local_node_type() == Cluster::LOGGER";
+    let rotation = "redef Log::default_rotation_interval = 1 hr;";
+    let hour = Duration::from_secs(3600);
+    for (script, rotation, told) in [
+        (format!("@if ( {logger} )\n{rotation}\n@endif"), hour, ""),
+        (format!("@if ( ! ( {logger} ) )\n@else\n{rotation}\n@endif"), hour, ""),
+        (format!("const is_logger = {logger};\n@if ( is_logger )\n{rotation}\n@endif"), hour, ""),
+        (format!("@if ( {logger} || Cluster::node == \"manager\" )\n{rotation}\n@endif"), hour, ""),
+        (
+            format!("@if ( {} )\n{rotation}\n@endif", logger.replace("==", "!=")),
+            Duration::ZERO,
+            "2:7: `Log::default_rotation_interval` is left out: it is set for no node that heeds",
+        ),
+        (
+            format!("@if ( Cluster::node == \"logger-1\" )\n{rotation}\n@endif"),
+            Duration::ZERO,
+            "2:7: `Log::default_rotation_interval` is left out: it is set for `logger-1` only",
+        ),
+        (
+            format!("@if ( getenv(\"X\") == \"\" )\n{rotation}\n@endif"),
+            Duration::ZERO,
+            "2:7: `Log::default_rotation_interval` is left out: it depends on the environment \
+             variable X",
+        ),
+        (format!("@if ( F )\n{rotation}\n@endif"), Duration::ZERO, ""),
+        (
+            format!(
+                "@if ( Cluster::local_node_type() == Cluster::MANAGER )\n{}\n@endif",
+                "redef Cluster::Backend::ZeroMQ::listen_xpub_endpoint = \"tcp://*:1\";"
+            ),
+            Duration::ZERO,
+            "",
+        ),
+    ] {
+        // In either order: who is a logger may be known only later.
+        for texts in [[NODES, &script], [&script, NODES]] {
+            let import = import_all(&texts);
+            assert_eq!(messages(&import, Severity::Error), [""; 0], "{script}");
+            assert_eq!(import.layout.log.rotation, rotation, "{script}");
+            let said: Vec<_> = import
+                .diagnostics
+                .iter()
+                .map(|d| format!("{}:{}: {}", d.line, d.column, d.message))
+                .filter(|message| message.contains("left out"))
+                .collect();
+            assert_eq!(said.is_empty(), told.is_empty(), "{script}: {said:?}");
+            assert!(told.is_empty() || said[0].starts_with(told), "{script}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn nodes_in_conditions_are_read_or_refused() {
+    let entry = "[\"w\"] = [$node_type=Cluster::WORKER, $ip=1.2.3.4],";
+    for (condition, found) in [
+        ("T", Some(true)),
+        ("F", Some(false)),
+        ("1 == 1 && ! F", Some(true)),
+        ("Cluster::is_enabled()", Some(true)),
+        ("Cluster::local_node_type() == Cluster::MANAGER", None),
+        ("getenv(\"X\") == \"1\"", None),
+        ("unheard_of", None),
+    ] {
+        for text in [
+            format!("@if ( {condition} )\nredef Cluster::nodes += {{ {entry} }};\n@endif"),
+            format!("redef Cluster::nodes += {{\n@if ( {condition} )\n{entry}\n@endif\n}};"),
+        ] {
+            let import = import_all(&[NODES, &text]);
+            let errors = messages(&import, Severity::Error);
+            assert_eq!(errors.len(), usize::from(found.is_none()), "{text}: {errors:?}");
+            assert!(errors.iter().all(|error| error.contains("it depends on")), "{errors:?}");
+            assert_eq!(import.layout.node("w").is_some(), found == Some(true), "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_zeekctl_generates() {
+    let import = import_all(&[
+        include_str!("../../../tests/fixtures/zeekctl/cluster-layout.zeek"),
+        include_str!("../../../tests/fixtures/zeekctl/zeekctl-config.zeek"),
+    ]);
+    assert_eq!(messages(&import, Severity::Error), [""; 0]);
+    assert_eq!(messages(&import, Severity::Warning), [""; 0]);
+    let layout = &import.layout;
+    assert_eq!(layout.log.rotation, Duration::from_secs(3600));
+    assert_eq!(layout.zeromq.listen_xpub_endpoint, "tcp://127.0.0.1:27760");
+    assert_eq!(layout.zeromq.listen_xsub_endpoint, "tcp://127.0.0.1:27761");
+    assert_eq!(layout.telemetry.metrics_address, Some(IpAddr::from([127, 0, 0, 1])));
+    assert_eq!(layout.node("manager").unwrap().websocket.as_ref().unwrap().listen_port, 27759);
+    // Each redef that is left out, and nothing else.
+    let notes: Vec<_> = messages(&import, Severity::Note);
+    assert_eq!(notes.len(), 12, "{notes:#?}");
+}
+
+#[test]
+fn what_the_layout_generator_writes() {
+    for (text, nodes) in [
+        (include_str!("../../../tests/fixtures/zeek-conf/single/cluster-layout.zeek"), 6),
+        (include_str!("../../../tests/fixtures/zeek-conf/interfaces/cluster-layout.zeek"), 13),
+        (include_str!("../../../tests/fixtures/zeek-conf/multi-host/cluster-layout.zeek"), 14),
+    ] {
+        let import = import_all(&[text, "@load misc/systemd-generator\n@load tuning/json-logs"]);
+        assert_eq!(messages(&import, Severity::Error), [""; 0]);
+        let layout = &import.layout;
+        assert_eq!(layout.nodes.len(), nodes);
+        assert_eq!(layout.telemetry.metrics_address, None);
+        assert_eq!(layout.log.rotation, Duration::from_secs(3600));
+        assert_eq!(layout.log.rotation_name, RotationName::Archiver);
+        assert_eq!(layout.log.rotation_dir.as_deref(), Some("../log-queue".as_ref()));
+        assert_eq!(layout.log.format, LogFormat::Json);
+    }
+}
+
+#[test]
+fn scripts_that_are_loaded() {
+    let notes = |texts: &[&str]| messages(&import_all(texts), Severity::Note).join("\n");
+    let rotation = "redef Log::default_rotation_interval = 0 secs;";
+    assert_eq!(
+        notes(&[
+            NODES,
+            rotation,
+            "@load base/x\n@load ./0.zeek\n@load frameworks/cluster/backend/zeromq"
+        ]),
+        ""
+    );
+    let found = notes(&[NODES, rotation, "@load site/extra\n@unload x\n@load-sigs y"]);
+    for expected in
+        ["1:1: `site/extra` is not read", "2:1: `@unload x` is left", "3:1: `@load-sigs y`"]
+    {
+        assert!(found.contains(expected), "{found}");
+    }
+    let import = import_all(&[NODES, "@load misc/zeromq-multi-host-auto-setup"]);
+    assert_eq!(import.layout.zeromq.listen_xpub_endpoint, "tcp://10.0.0.1:5555");
+    assert_eq!(import.layout.zeromq.listen_xsub_endpoint, "tcp://10.0.0.1:5556");
+    assert_eq!(import.layout.connect_xpub_endpoint(), "tcp://10.0.0.1:5556");
+    let import = import_all(&[NODES, "@load policy/frameworks/cluster/websocket/server.zeek"]);
+    assert!(import.layout.node("manager").unwrap().websocket.is_some());
+}
+
+#[test]
+fn values_as_people_write_them() {
+    for (value, seconds) in [
+        ("3600 secs", 3600.0),
+        ("1 hr", 3600.0),
+        ("1hrs", 3600.0),
+        ("1day", 86400.0),
+        ("90 mins", 5400.0),
+        ("2 * 30 min", 3600.0),
+        ("1hr + 30min", 5400.0),
+        ("1 day / 24", 3600.0),
+        ("0.5hr", 1800.0),
+        ("1.5e3 secs", 1500.0),
+        ("double_to_interval(60.0)", 60.0),
+        ("T ? 1min : 2min", 60.0),
+        ("hours * 1hr", 7200.0),
+    ] {
+        let text = format!("const hours = 2;\nredef Log::default_rotation_interval = {value};");
+        let log = clean(&format!("{NODES}{text}")).log;
+        assert_eq!(log.rotation, Duration::from_secs_f64(seconds), "{value}");
+    }
+    for (value, expected) in [
+        ("\"tcp://\" + host + \":5\"", "tcp://10.0.0.1:5"),
+        ("fmt(\"tcp://%s:%d\", host, 5)", "tcp://10.0.0.1:5"),
+        ("cat(\"tcp://\", host, \":\", 5)", "tcp://10.0.0.1:5"),
+    ] {
+        let option = "Cluster::Backend::ZeroMQ::listen_xpub_endpoint";
+        let text = format!("const host = \"10.0.0.1\";\nredef {option} = {value};");
+        let zeromq = clean(&format!("{NODES}{text}")).zeromq;
+        assert_eq!(zeromq.listen_xpub_endpoint, expected, "{value}");
+    }
+    // The writer's own name of an option counts, wherever it stands.
+    let both = "redef LogAscii::unset_field = \"a\";\nredef Log::unset_field = \"b\";";
+    assert_eq!(clean(&format!("{NODES}{both}")).log.unset_field, "a");
+    // A pattern is no string and no bracket.
+    let pattern = "redef Site::x = /\\(\"[/;\nredef LogAscii::use_json = T;";
+    assert_eq!(clean(&format!("{NODES}{pattern}")).log.format, LogFormat::Json);
 }

@@ -24,11 +24,19 @@ pub(super) enum Kind<'t> {
     /// `5560/tcp`, as written.
     Port(&'t str),
     Address(IpAddr),
-    /// A line that starts with `@`, without it and without the comment at its end.
+    /// `@if`, `@ifdef`, `@else` and the like without the `@`, their conditions being tokens of their
+    /// own; other lines that start with `@` as a whole, without the comment at their end.
     Directive(&'t str),
-    /// `+=`, `-=`, `==`, `&&` and `||`, else one character.
+    /// `/…/`, which no option takes.
+    Pattern,
+    /// An operator of two characters, else one character.
     Punct(&'t str),
 }
+
+/// Directives that stand for themselves, whatever follows in the line.
+const WORDS: [&str; 7] = ["ifdef", "ifndef", "if", "else", "endif", "DIR", "FILENAME"];
+/// Operators of two characters.
+const PAIRS: [&str; 8] = ["+=", "-=", "==", "!=", "<=", ">=", "&&", "||"];
 
 /// The tokens of `text`, in order.
 pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
@@ -44,7 +52,10 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
             at += rest.find('\n').unwrap_or(rest.len());
             continue;
         }
-        let (kind, length) = token(rest, c);
+        let (kind, length) = match pattern(rest, tokens.last()) {
+            Some(length) => (Kind::Pattern, length),
+            None => token(rest, c),
+        };
         tokens.push(Token { kind, start: at, end: at + length });
         at += length;
     }
@@ -56,6 +67,10 @@ fn token(rest: &str, first: char) -> (Kind<'_>, usize) {
     match first {
         '"' => string(rest),
         '@' => {
+            let length = ident(&rest[1..]);
+            if let Some(word) = WORDS.into_iter().find(|word| *word == &rest[1..=length]) {
+                return (Kind::Directive(word), 1 + length);
+            }
             let line = rest[1..].lines().next().unwrap_or_default();
             let code = line.split('#').next().unwrap_or_default();
             (Kind::Directive(code.trim()), 1 + line.len())
@@ -67,11 +82,40 @@ fn token(rest: &str, first: char) -> (Kind<'_>, usize) {
             (Kind::Ident(&rest[..length]), length)
         }
         c => {
-            let pair = ["+=", "-=", "==", "&&", "||"].into_iter().find(|p| rest.starts_with(p));
+            let pair = PAIRS.into_iter().find(|p| rest.starts_with(p));
             let length = pair.map_or(c.len_utf8(), str::len);
             (Kind::Punct(&rest[..length]), length)
         }
     }
+}
+
+/// Length of the pattern that `rest` starts with; `None` where it starts with anything else, also
+/// with a division. What is in a pattern must not be taken for brackets and quotes.
+fn pattern(rest: &str, before: Option<&Token<'_>>) -> Option<usize> {
+    let body = rest.strip_prefix('/')?;
+    let operand = match before.map(|token| &token.kind) {
+        None => false,
+        Some(Kind::Punct(punct)) => matches!(*punct, ")" | "]" | "}" | "|"),
+        Some(Kind::Ident(name)) => !matches!(*name, "in" | "return"),
+        Some(_) => true,
+    };
+    if operand {
+        return None;
+    }
+    let mut escaped = false;
+    for (at, byte) in body.bytes().enumerate() {
+        match byte {
+            b'\n' => return None,
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'/' => {
+                let flags = body.as_bytes()[at + 1..].iter().take_while(|b| b"is".contains(b));
+                return Some(at + 2 + flags.count());
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Length of the name, with its `::` where a name follows.
@@ -154,10 +198,23 @@ fn number(rest: &str) -> (Kind<'_>, usize) {
         let length = length + protocol.len();
         return (Kind::Port(&rest[..length]), length);
     }
+    if let Some(hex) = rest.strip_prefix("0x") {
+        let digits = hex.bytes().take_while(u8::is_ascii_hexdigit).count();
+        if let Ok(number) = i64::from_str_radix(&hex[..digits], 16) {
+            return (Kind::Integer(number), 2 + digits);
+        }
+    }
+    // `1e3`, `1.5e-3`.
+    let exponent = rest[length..].strip_prefix(['e', 'E']).map_or(0, |rest| {
+        let sign = usize::from(rest.starts_with(['+', '-']));
+        let digits = rest[sign..].bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 { 0 } else { 1 + sign + digits }
+    });
+    let digits = &rest[..length + exponent];
     match (digits.parse(), digits.parse()) {
-        (Ok(number), _) => (Kind::Integer(number), length),
-        (_, Ok(number)) => (Kind::Real(number), length),
-        _ => (Kind::Punct(digits), length),
+        (Ok(number), _) => (Kind::Integer(number), digits.len()),
+        (_, Ok(number)) => (Kind::Real(number), digits.len()),
+        _ => (Kind::Punct(digits), digits.len()),
     }
 }
 
@@ -199,8 +256,40 @@ mod tests {
                 Punct("["),
                 Ident("a"),
                 Punct("]"),
-                Directive("if ( |x| == 0 )"),
+                Directive("if"),
+                Punct("("),
+                Punct("|"),
+                Ident("x"),
+                Punct("|"),
+                Punct("=="),
+                Integer(0),
+                Punct(")"),
                 Punct(";"),
+            ]
+        );
+        assert_eq!(
+            kinds("@load a/b # c\n@else x\n@elsewhere y\n"),
+            [Directive("load a/b"), Directive("else"), Ident("x"), Directive("elsewhere y")]
+        );
+        assert_eq!(
+            kinds("x = /(a\\/[\"/i; 6/2 !in a != 0x1f 1e3 1.5e-1 1e"),
+            [
+                Ident("x"),
+                Punct("="),
+                Pattern,
+                Punct(";"),
+                Integer(6),
+                Punct("/"),
+                Integer(2),
+                Punct("!"),
+                Ident("in"),
+                Ident("a"),
+                Punct("!="),
+                Integer(31),
+                Real(1000.0),
+                Real(0.15),
+                Integer(1),
+                Ident("e"),
             ]
         );
     }
