@@ -130,11 +130,6 @@ impl LogFile {
         self.identity.is_some()
     }
 
-    /// Whether nothing is in it.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
     /// Whether a line in it has no end: the next text must begin with one.
     pub(crate) fn is_mid_line(&self) -> bool {
         self.is_mid_line
@@ -291,17 +286,26 @@ impl LogFile {
         if done == 0 {
             return;
         }
-        let left = self.length.saturating_sub(done as u64);
-        match self.file.as_ref().map(|file| file.set_len(left)) {
-            Some(Ok(())) => {
-                self.length = left;
-                self.synced = self.synced.min(left);
-                if let Some(unsynced) = &mut self.unsynced {
-                    unsynced.truncate(unsynced.len().saturating_sub(done));
-                }
-            }
-            _ => self.is_mid_line = true,
+        self.is_mid_line |= self.shorten(self.length.saturating_sub(done as u64)).is_err();
+    }
+
+    /// Bytes in the file.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Takes what was written beyond that length, between two streams where it is compressed, out
+    /// again.
+    pub(crate) fn shorten(&mut self, length: u64) -> io::Result<()> {
+        let Some(file) = &self.file else { return Err(ErrorKind::NotFound.into()) };
+        file.set_len(length)?;
+        if let Some(unsynced) = &mut self.unsynced {
+            let more = usize::try_from(self.length - length).unwrap_or(usize::MAX);
+            unsynced.truncate(unsynced.len().saturating_sub(more));
         }
+        self.length = length;
+        self.synced = self.synced.min(length);
+        Ok(())
     }
 
     /// Makes what is in the file survive a power cut. After a failure it is written again.

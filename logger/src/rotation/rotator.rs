@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bstr::{BStr, BString, ByteSlice};
+use rustix::fs::Access;
 use rustix::io::Errno;
 use zcluster::telemetry::LoggerMetrics;
 
@@ -81,6 +82,21 @@ impl Rotator {
 
     pub(crate) fn jobs(&self) -> &JobDir {
         &self.jobs
+    }
+
+    /// Whether logs can be renamed as far as permissions go. Makes the directory for rotated ones.
+    ///
+    /// # Errors
+    /// When they cannot.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let target_dir = self.settings.target_dir();
+        if files::look_at(target_dir)?.is_none() {
+            fs::create_dir_all(target_dir)?;
+        }
+        for dir in [target_dir, &self.settings.log_dir] {
+            rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK)?;
+        }
+        Ok(())
     }
 
     /// Gives a log that is complete and closed its rotated name, and returns that name. The file is

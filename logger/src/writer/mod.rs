@@ -381,7 +381,7 @@ impl Writer {
     fn give_up(&mut self, key: Key, records: u64) {
         let Some(open) = self.table.get(key) else { return };
         open.file.give_up();
-        if open.file.is_empty() {
+        if open.file.length() == 0 {
             // Its header, too.
             open.plan = None;
         }
@@ -483,23 +483,39 @@ impl Writer {
         half > 0
     }
 
-    /// Ends a log's file with its footer, as far as that can be written.
-    fn end_file(&mut self, key: Key) -> bool {
-        let Some(open) = self.table.get(key) else { return false };
-        if !open.file.is_begun() {
-            return false;
+    /// Ends a log's file with its footer. Returns how long it was without, or `None` if it has none.
+    fn end_file(&mut self, key: Key) -> Option<u64> {
+        // What is compressed gets a stream of its own for the footer, which can be taken out again.
+        if !self.end_stream(key) {
+            return None;
         }
+        let open = self.table.get(key)?;
+        let length = open.file.length();
         let mut footer = Vec::new();
         if let Some(plan) = &open.plan {
             plan.formatter.footer(&clock::now_text(), &mut footer);
         }
-        if !footer.is_empty() && !self.write_out(key, footer, b"", None, 0) {
-            return false;
+        if !footer.is_empty() {
+            let is_written = self.write_out(key, footer, b"", None, 0);
+            if !is_written || !self.end_stream(key) {
+                return None;
+            }
         }
+        if self.table.get(key)?.log.fsync != Fsync::Never {
+            self.sync(key);
+        }
+        self.table.get(key)?.file.is_begun().then_some(length)
+    }
+
+    /// Ends a log's stream, if it is compressed; `false` if there is no file.
+    fn end_stream(&mut self, key: Key) -> bool {
         loop {
             let Some(open) = self.table.get(key) else { return false };
+            if !open.file.is_begun() {
+                return false;
+            }
             match open.file.end_stream() {
-                Ok(()) => break,
+                Ok(()) => return true,
                 Err(WriteError::Gone(_)) => {
                     open.begin_anew();
                     return false;
@@ -511,13 +527,6 @@ impl Writer {
                 }
             }
         }
-        let Some(open) = self.table.get(key) else { return false };
-        if open.log.fsync != Fsync::Never {
-            self.sync(key);
-        }
-        let Some(open) = self.table.get(key) else { return false };
-        open.is_complete = open.file.is_begun();
-        open.is_complete
     }
 
     fn rotate_where(&mut self, wanted: impl Fn(&Open) -> bool, terminating: bool) {
@@ -527,31 +536,28 @@ impl Writer {
     }
 
     /// Gives a log's file its rotated name; the next record begins another. Returns whether its name
-    /// is free.
-    ///
-    /// A file that has its footer and cannot be given its name keeps the old one, and is tried again
-    /// at each look; the next record begins another beside it. Meanwhile no other file of the log is
-    /// rotated, so that they do not become more and more.
+    /// is free. Where it is not the file goes on as it was, and it is tried again before long.
     fn rotate(&mut self, key: Key, terminating: bool) -> bool {
-        let waiting = self.table.schemas(key.log).waiting();
-        if let Some(number) = waiting.filter(|number| *number != key.number)
-            && !self.rotate(Key { log: key.log, number }, terminating)
-        {
-            return false;
-        }
-        let Some(open) = self.table.get(key) else { return true };
-        let is_complete = open.is_complete || self.end_file(key);
         let Some(open) = self.table.get(key) else { return true };
         let now = SystemTime::now();
         open.plan_rotation(now);
-        if !is_complete {
+        // A footer that has to be taken out again confuses whoever reads along.
+        if open.file.is_begun()
+            && let Err(error) = self.settings.rotator.check()
+        {
+            self.cannot_rotate(key, &error);
+            return false;
+        }
+        let length = self.end_file(key);
+        let Some(open) = self.table.get(key) else { return true };
+        let Some(length) = length else {
             if open.file.is_begun() {
                 return false;
             }
-            open.opened = now;
+            open.begin_anew();
             self.free_name(key);
             return true;
-        }
+        };
         let info = RotationInfo {
             path: open.log.path.clone(),
             open: open.opened.min(now),
@@ -561,7 +567,6 @@ impl Writer {
             times: open.times,
         };
         let target = open.log.file(key.number);
-        open.file.release();
         let in_place = open.file.check_in_place();
         match in_place.and_then(|()| self.settings.rotator.rotate(&target, &info)) {
             Ok(_) => {}
@@ -570,32 +575,31 @@ impl Writer {
                 log::warn!("cannot rotate {}: {error}", target.display());
             }
             Err(error) => {
-                open.next_rotation = Some(now);
-                self.table.schemas(key.log).wait_for(key.number);
-                if let Some(more) = self.rotation_error.check(Instant::now()) {
-                    let target = target.display();
-                    log::error!("cannot rotate {target}: {error} ({more} more like this)");
+                if let Err(error) = open.file.shorten(length) {
+                    log::warn!("{} goes on below its footer: {error}", target.display());
                 }
+                self.cannot_rotate(key, &error);
                 return false;
             }
         }
         open.file.forget();
-        open.is_complete = false;
         open.begin_anew();
         self.free_name(key);
         true
     }
 
+    fn cannot_rotate(&mut self, key: Key, error: &io::Error) {
+        let Some(open) = self.table.get(key) else { return };
+        open.retry_rotation(SystemTime::now());
+        if let Some(more) = self.rotation_error.check(Instant::now()) {
+            let target = open.log.file(key.number);
+            log::error!("cannot rotate {}: {error} ({more} more like this)", target.display());
+        }
+    }
+
     /// What had that name has another one now.
     fn free_name(&mut self, key: Key) {
-        let schemas = self.table.schemas(key.log);
-        if schemas.waiting() == Some(key.number) {
-            schemas.waits_no_longer();
-            // Its columns have another file, if they are used at all.
-            self.table.remove(key);
-            return;
-        }
-        let number = schemas.next_number(key.number);
+        let number = self.table.schemas(key.log).next_number(key.number);
         if number != key.number
             && let Some(open) = self.table.get(key)
         {
@@ -605,7 +609,7 @@ impl Writer {
 
     fn close_all(&mut self) {
         self.sync_batches();
-        for key in self.table.keys(|open| open.log.rotation.is_zero() && !open.is_complete) {
+        for key in self.table.keys(|open| open.log.rotation.is_zero()) {
             self.end_file(key);
         }
         self.rotate_where(|open| !open.log.rotation.is_zero(), true);

@@ -30,8 +30,6 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Schemas<S> {
     in_use: Vec<Use<S>>,
-    /// A file that is complete and could not be given its rotated name yet, and its columns.
-    waiting: Option<(u32, S)>,
     taken_over: Option<Instant>,
 }
 
@@ -44,7 +42,7 @@ struct Use<S> {
 
 impl<S: Clone + PartialEq> Schemas<S> {
     pub(super) fn new() -> Self {
-        Schemas { in_use: Vec::new(), waiting: None, taken_over: None }
+        Schemas { in_use: Vec::new(), taken_over: None }
     }
 
     /// Where records of these columns go. Columns that nobody has used for `timeout` give way.
@@ -53,14 +51,10 @@ impl<S: Clone + PartialEq> Schemas<S> {
             known.last = now;
             return Place::Known(known.number);
         }
-        let is_change = match &self.waiting {
-            Some((_, waiting)) if waiting == schema => false,
-            Some(_) => true,
-            None => !self.in_use.is_empty(),
-        };
+        let is_change = !self.in_use.is_empty();
         let has_settled = self.taken_over.is_none_or(|then| now >= then + timeout);
         let has_first = self.in_use.iter().any(|known| known.number == FIRST);
-        if has_first && self.waiting.is_none() && has_settled {
+        if has_first && has_settled {
             return Place::TakesOver;
         }
         match self.add(schema, now) {
@@ -85,7 +79,7 @@ impl<S: Clone + PartialEq> Schemas<S> {
     }
 
     fn is_free(&self, number: u32) -> bool {
-        self.in_use.iter().all(|known| known.number != number) && self.waiting() != Some(number)
+        self.in_use.iter().all(|known| known.number != number)
     }
 
     /// Columns that were not used for `timeout`, by number: never the last ones.
@@ -122,24 +116,6 @@ impl<S: Clone + PartialEq> Schemas<S> {
             }
             None => number,
         }
-    }
-
-    /// The file of that number is complete and has kept its name. Records of its columns go to
-    /// another one.
-    pub(super) fn wait_for(&mut self, number: u32) {
-        if let Some(at) = self.in_use.iter().position(|known| known.number == number) {
-            self.waiting = Some((number, self.in_use.remove(at).schema));
-        }
-    }
-
-    /// The file that has kept its name.
-    pub(super) fn waiting(&self) -> Option<u32> {
-        self.waiting.as_ref().map(|(number, _)| *number)
-    }
-
-    /// Its name is free.
-    pub(super) fn waits_no_longer(&mut self) {
-        self.waiting = None;
     }
 }
 
@@ -200,19 +176,6 @@ mod tests {
         assert_eq!(place(&mut schemas, 0, later), Place::Known(1));
         // Alone, it is never unused.
         assert_eq!(schemas.unused(later + 10 * TIMEOUT, TIMEOUT), [0; 0]);
-    }
-
-    #[test]
-    fn a_file_that_keeps_its_name_is_stepped_around() {
-        let start = Instant::now();
-        let mut schemas = Schemas::new();
-        place(&mut schemas, 0, start);
-        schemas.wait_for(1);
-        assert_eq!(place(&mut schemas, 0, start), new(2, false), "no change of columns");
-        assert_eq!(schemas.heir(), None);
-        assert_eq!(place(&mut schemas, 1, start), new(3, true), "nothing to take over");
-        schemas.waits_no_longer();
-        assert_eq!(schemas.next_number(2), 1);
     }
 
     proptest! {

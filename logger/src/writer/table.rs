@@ -13,6 +13,9 @@ use crate::logs::Log;
 use crate::plans::{Head, Plan};
 use crate::rotation::Schedule;
 
+/// When it is tried again to rotate a file.
+const ROTATION_RETRY: Duration = Duration::from_secs(2);
+
 /// One file of one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
@@ -37,8 +40,6 @@ pub(super) struct Open {
     pub(super) unsynced_records: u64,
     /// The times of its records; `None` where that is not known.
     pub(super) times: Option<Times>,
-    /// It has its footer, and waits for its rotated name.
-    pub(super) is_complete: bool,
 }
 
 impl Open {
@@ -53,7 +54,6 @@ impl Open {
             schedule,
             unsynced_records: 0,
             times: Some(Times::default()),
-            is_complete: false,
             log: Arc::clone(log),
         }
     }
@@ -91,6 +91,11 @@ impl Open {
 
     pub(super) fn plan_rotation(&mut self, now: SystemTime) {
         self.next_rotation = self.schedule.next_after(now);
+    }
+
+    /// Rotates it again before long.
+    pub(super) fn retry_rotation(&mut self, now: SystemTime) {
+        self.next_rotation = now.checked_add(ROTATION_RETRY);
     }
 
     /// Looks at the time of the next rotation again, as the clock was set: never later than planned.
