@@ -117,9 +117,9 @@ fn new_columns_get_a_new_file_and_producers_that_disagree_one_each() {
 fn a_disagreement_that_is_over_leaves_one_file() {
     // Taken back, too: then those that are left inherit the name.
     for (last, rotated) in [(3, 2), (2, 3)] {
-        let mut producer = Producer::start("schema_timeout = \"300ms\"");
-        producer.send("conn", 1.0, 2);
-        producer.send("conn", 1.0, 3);
+        let mut producer = Producer::start("schema_timeout = \"3s\"");
+        producer.write("conn", 1.0, 2);
+        producer.write("conn", 1.0, 3);
         producer.write("conn", 1.0, 2);
         assert_eq!(shape(&producer.file("conn.schema-2.log")), (1, 1, 2));
         wait_for("one file", || {
@@ -140,11 +140,9 @@ fn a_disagreement_that_is_over_leaves_one_file() {
 #[test]
 fn files_of_producers_that_disagree_survive_a_kill() {
     let mut producer = Producer::start("rotation = \"1h\"");
-    for _ in 0..3 {
-        producer.send("conn", 1.0, 2);
-        producer.send("conn", 1.0, 3);
+    for columns in [2, 3, 2, 3] {
+        producer.write("conn", 1.0, columns);
     }
-    producer.wait_written();
     producer.logger.kill();
     producer.logger = producer.cluster.logger("logger-1");
     producer.wait_announced(3);

@@ -249,8 +249,13 @@ impl LogFile {
 
     /// Notices that somebody has truncated the file, as `copytruncate` of logrotate does.
     fn check_length(&mut self) -> Result<(), WriteError> {
-        let Some(file) = &self.file else { return Ok(()) };
-        if file.metadata()?.len() < self.length {
+        let metadata = match &self.file {
+            Some(file) => Some(file.metadata()?),
+            // Closed for now: another file in its place is noticed when it is opened.
+            None => files::look_at(&self.target)?
+                .filter(|found| self.identity == Some((found.dev(), found.ino()))),
+        };
+        if metadata.is_some_and(|metadata| metadata.len() < self.length) {
             self.forget();
             return Err(How::Truncated.entirely());
         }
@@ -260,6 +265,7 @@ impl LogFile {
     /// Ends the gzip stream, if it is one. A later write begins another, which readers of gzip
     /// take for one.
     pub(crate) fn end_stream(&mut self) -> Result<(), WriteError> {
+        self.check_length()?;
         if self.output.is_empty() {
             let Some(encoder) = self.gzip.take() else { return Ok(()) };
             self.output = encoder.finish()?;
@@ -267,7 +273,6 @@ impl LogFile {
         if self.file.is_none() {
             self.open(|_| Ok(()))?;
         }
-        self.check_length()?;
         let output = std::mem::take(&mut self.output);
         if let Err(error) = self.write_parts([&output, &[]]) {
             (self.output, self.file) = (output, None);

@@ -88,6 +88,7 @@ pub(crate) struct Writer {
     write_error: RateLimit,
     rotation_error: RateLimit,
     schema_change: RateLimit,
+    schema_loss: RateLimit,
 }
 
 impl Writer {
@@ -115,6 +116,7 @@ impl Writer {
             write_error: RateLimit::new(WARNING_INTERVAL),
             rotation_error: RateLimit::new(WARNING_INTERVAL),
             schema_change: RateLimit::new(WARNING_INTERVAL),
+            schema_loss: RateLimit::new(WARNING_INTERVAL),
         }
     }
 
@@ -167,10 +169,10 @@ impl Writer {
             log.counters.write_latency.observe(received.elapsed().as_secs_f64());
         } else {
             log.counters.records_lost.inc_by(records);
-            if let Some(more) = self.schema_change.check(Instant::now()) {
+            if let Some(more) = self.schema_loss.check(Instant::now()) {
                 log::error!(
                     "{}: too many sets of columns at a time; lost {records} records ({more} more \
-                     messages about columns)",
+                     like this)",
                     log.path.as_bstr()
                 );
             }
@@ -322,10 +324,7 @@ impl Writer {
                     return false;
                 }
                 Err(WriteError::Gone(gone)) => {
-                    log::warn!("{} was {}; it is begun anew", target.display(), gone.how);
-                    if gone.how == How::Truncated {
-                        open.log.counters.truncations.inc();
-                    }
+                    tell_gone(open, gone.how);
                     open.begin_anew();
                     let Some(plan) = plan else { return true };
                     if gone.complete > 0 {
@@ -516,7 +515,8 @@ impl Writer {
             }
             match open.file.end_stream() {
                 Ok(()) => return true,
-                Err(WriteError::Gone(_)) => {
+                Err(WriteError::Gone(gone)) => {
+                    tell_gone(open, gone.how);
                     open.begin_anew();
                     return false;
                 }
@@ -613,6 +613,13 @@ impl Writer {
             self.end_file(key);
         }
         self.rotate_where(|open| !open.log.rotation.is_zero(), true);
+    }
+}
+
+fn tell_gone(open: &Open, how: How) {
+    log::warn!("{} was {how}; it is begun anew", open.log.file(open.number).display());
+    if how == How::Truncated {
+        open.log.counters.truncations.inc();
     }
 }
 
