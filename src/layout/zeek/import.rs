@@ -162,12 +162,11 @@ impl Importer {
             self.reporter.warn(at, message);
         }
         for name in names {
-            match self.layout.nodes.get_mut(&name) {
-                Some(node) => node.websocket = Some(websocket.clone()),
-                None => {
-                    let message = format!("there is no `{name}` to offer the WebSocket API");
-                    self.reporter.warn(at, message);
-                }
+            if let Some(node) = self.layout.nodes.get_mut(&name) {
+                node.websocket = Some(websocket.clone());
+            } else {
+                let message = format!("there is no `{name}` to offer the WebSocket API");
+                self.reporter.warn(at, message);
             }
         }
     }
@@ -323,8 +322,8 @@ impl Script<'_, '_> {
                 self.assign(&name, is_redef, replaces, value, scope, at);
             }
         } else if is_redef {
-            let message = format!("this redef of `{name}` is left out: it sets no value");
-            self.importer.reporter.note(self.span(name_at), message);
+            let message = format!("this redef of `{name}` is left out: expected `=` or `+=`");
+            self.importer.reporter.warn(self.span(name_at), message);
         }
         self.skip_statement();
     }
