@@ -346,7 +346,7 @@ fn element(entries: &[Entry], key: &Value) -> Value {
     // The last of equal keys is the one that counts.
     match entries.iter().rev().find(|entry| entry.key == *key) {
         Some(entry) if entry.scope.as_known() == Some(true) => entry.value.clone(),
-        Some(entry) => Value::unknown(entry.scope.asks_for()),
+        Some(entry) => Value::unknown(format!("what depends on {}", entry.scope.asks_for())),
         None => Value::unknown(format!("an element that is not defined: {}", key.raw())),
     }
 }

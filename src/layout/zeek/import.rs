@@ -350,6 +350,15 @@ impl Script<'_, '_> {
 
     /// An option that zcluster has.
     fn set(&mut self, name: &str, replaces: bool, value: Value, scope: Condition, at: Assignment) {
+        let value = match value {
+            Value::Choice(condition, values) => {
+                let (yes, no) = *values;
+                self.set(name, replaces, yes, scope.and(&condition), at);
+                self.set(name, replaces, no, scope.and(&condition.not()), at);
+                return;
+            }
+            value => value,
+        };
         let Some(known) = known(name) else { return };
         let said = Said { name: name.into(), known, replaces, value, scope, at };
         let remembered = if said.is_secret() {
@@ -436,7 +445,7 @@ impl Script<'_, '_> {
         };
         let value = match scope.as_known() {
             Some(true) => value,
-            _ => Value::unknown(scope.asks_for()),
+            _ => Value::unknown(format!("what depends on {}", scope.asks_for())),
         };
         if value.is_constant() {
             constants.insert(name.into(), value);
