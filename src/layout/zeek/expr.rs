@@ -5,6 +5,8 @@
 //! Anything else becomes [`Value::Unknown`] with the reason; it is reported where it is needed,
 //! never guessed.
 
+use std::collections::HashMap;
+
 use super::cursor::Cursor;
 use super::functions::call;
 use super::names;
@@ -215,9 +217,7 @@ impl<'t> Cursor<'t> {
         }
         // What no script has set yet is as Zeek has it.
         match names::default_of(&self.qualified(name)) {
-            Some(text) => {
-                Cursor::new(tokens(&text), text.len(), Default::default()).nested(depth + 1)
-            }
+            Some(text) => Cursor::new(tokens(&text), text.len(), HashMap::new()).nested(depth + 1),
             None => Value::Name(name.into()),
         }
     }
@@ -346,7 +346,7 @@ fn element(entries: &[Entry], key: &Value) -> Value {
     // The last of equal keys is the one that counts.
     match entries.iter().rev().find(|entry| entry.key == *key) {
         Some(entry) if entry.scope.as_known() == Some(true) => entry.value.clone(),
-        Some(entry) => Value::unknown(entry.scope.asks_for()),
+        Some(entry) => Value::unknown(format!("what depends on {}", entry.scope.asks_for())),
         None => Value::unknown(format!("an element that is not defined: {}", key.raw())),
     }
 }

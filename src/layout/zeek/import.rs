@@ -162,12 +162,11 @@ impl Importer {
             self.reporter.warn(at, message);
         }
         for name in names {
-            match self.layout.nodes.get_mut(&name) {
-                Some(node) => node.websocket = Some(websocket.clone()),
-                None => {
-                    let message = format!("there is no `{name}` to offer the WebSocket API");
-                    self.reporter.warn(at, message);
-                }
+            if let Some(node) = self.layout.nodes.get_mut(&name) {
+                node.websocket = Some(websocket.clone());
+            } else {
+                let message = format!("there is no `{name}` to offer the WebSocket API");
+                self.reporter.warn(at, message);
             }
         }
     }
@@ -323,8 +322,8 @@ impl Script<'_, '_> {
                 self.assign(&name, is_redef, replaces, value, scope, at);
             }
         } else if is_redef {
-            let message = format!("this redef of `{name}` is left out: it sets no value");
-            self.importer.reporter.note(self.span(name_at), message);
+            let message = format!("this redef of `{name}` is left out: expected `=` or `+=`");
+            self.importer.reporter.warn(self.span(name_at), message);
         }
         self.skip_statement();
     }
@@ -351,6 +350,15 @@ impl Script<'_, '_> {
 
     /// An option that zcluster has.
     fn set(&mut self, name: &str, replaces: bool, value: Value, scope: Condition, at: Assignment) {
+        let value = match value {
+            Value::Choice(condition, values) => {
+                let (yes, no) = *values;
+                self.set(name, replaces, yes, scope.and(&condition), at);
+                self.set(name, replaces, no, scope.and(&condition.not()), at);
+                return;
+            }
+            value => value,
+        };
         let Some(known) = known(name) else { return };
         let said = Said { name: name.into(), known, replaces, value, scope, at };
         let remembered = if said.is_secret() {
@@ -437,7 +445,7 @@ impl Script<'_, '_> {
         };
         let value = match scope.as_known() {
             Some(true) => value,
-            _ => Value::unknown(scope.asks_for()),
+            _ => Value::unknown(format!("what depends on {}", scope.asks_for())),
         };
         if value.is_constant() {
             constants.insert(name.into(), value);

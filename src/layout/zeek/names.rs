@@ -160,12 +160,11 @@ pub(super) fn default_of(name: &str) -> Option<String> {
         "rotation" | "rotation_postprocessor" | "rotation_name" => return None,
         _ => {}
     }
-    let value = section(&mut layout, known.section)
+    section(&mut layout, known.section)
         .options()
         .into_iter()
         .find(|(option, _)| *option == known.option)
-        .map(|(_, value)| value.to_zeek().unwrap_or_else(|| "\"\"".into()));
-    value
+        .map(|(_, value)| value.to_zeek().unwrap_or_else(|| "\"\"".into()))
 }
 
 /// The options of that section.

@@ -80,7 +80,7 @@ fn applies(said: &Said, layout: &Layout, reporter: &mut Reporter) -> bool {
                     // What a layout means without it.
                     Value::OwnAddress => {}
                     // Generated scripts leave it to the environment of the day.
-                    Value::Unknown(what) if what.starts_with(ENVIRONMENT) => {
+                    Value::Unknown(what) if what.contains(ENVIRONMENT) => {
                         reporter.note(at.name_at, message);
                     }
                     _ => reporter.warn(at.name_at, message),

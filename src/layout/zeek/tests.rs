@@ -713,6 +713,11 @@ fn what_is_set_for_some_nodes_counts_for_those_who_heed_it() {
         ),
         (format!("@if ( F )\n{rotation}\n@endif"), Duration::ZERO, ""),
         (
+            format!("redef Log::default_rotation_interval =\n{logger} ? 1 hr : 24 hrs;"),
+            hour,
+            "1:7: `Log::default_rotation_interval` is left out: it is set for no node that heeds",
+        ),
+        (
             format!(
                 "@if ( Cluster::local_node_type() == Cluster::MANAGER )\n{}\n@endif",
                 "redef Cluster::Backend::ZeroMQ::listen_xpub_endpoint = \"tcp://*:1\";"

@@ -30,6 +30,8 @@ pub(super) enum Value {
     Table(Vec<Entry>),
     /// A truth that differs from node to node.
     Condition(Condition),
+    /// The first value for nodes for which that holds, the second for others.
+    Choice(Condition, Box<(Value, Value)>),
     /// `Cluster::nodes`.
     Nodes,
     /// The entry of the node that reads the script, its name, its type, its address, and the port
@@ -113,7 +115,9 @@ impl Value {
     pub(super) fn why_unknown(&self) -> Option<Rc<str>> {
         match self {
             Value::Unknown(what) => Some(Rc::clone(what)),
-            Value::Condition(condition) => Some(condition.asks_for().into()),
+            Value::Condition(condition) | Value::Choice(condition, _) => {
+                Some(format!("what depends on {}", condition.asks_for()).into())
+            }
             Value::OwnNode
             | Value::OwnName
             | Value::OwnType
@@ -127,7 +131,7 @@ impl Value {
     }
 
     pub(super) fn is_scalar(&self) -> bool {
-        !matches!(self, Value::Record(_) | Value::List(_) | Value::Table(_))
+        !matches!(self, Value::Record(_) | Value::List(_) | Value::Table(_) | Value::Choice(..))
     }
 
     /// Whether a constant may hold it: a scalar, or a table of records of scalars.
@@ -167,7 +171,7 @@ impl Value {
         match self.truth() {
             condition if condition.as_known() == Some(true) => yes,
             condition if condition.as_known() == Some(false) => no,
-            condition => Value::unknown(condition.asks_for()),
+            condition => Value::Choice(condition, Box::new((yes, no))),
         }
     }
 
