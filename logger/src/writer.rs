@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use jiff::tz::TimeZone;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use zcluster::layout::Fsync;
@@ -182,7 +183,11 @@ impl Writer {
             }
         });
         let is_continued = open.plan.as_ref().is_some_and(|before| before.continues(&plan));
-        let prefix = if is_continued { Vec::new() } else { open.start_of(&plan) };
+        let prefix = if is_continued {
+            Vec::new()
+        } else {
+            open.start_of(&plan, &settings.rotator.settings().zone)
+        };
         if self.write_out(id, prefix, &text, Some(&plan), records) {
             if let Some(open) = &mut self.logs[id] {
                 open.plan = Some(plan);
@@ -245,7 +250,7 @@ impl Writer {
                     open.unsynced_records = 0;
                     let Some(plan) = plan else { return true };
                     text = &text[complete..];
-                    prefix = open.start_of(plan);
+                    prefix = open.start_of(plan, &settings.rotator.settings().zone);
                 }
                 Err(WriteError::Io(error)) => {
                     open.log.counters.write_errors.inc();
@@ -413,7 +418,8 @@ impl Writer {
         }
         let mut footer = Vec::new();
         if let Some(plan) = open.plan.take() {
-            plan.formatter.footer(&clock::now_text(), &mut footer);
+            plan.formatter
+                .footer(&clock::now_text(&self.settings.rotator.settings().zone), &mut footer);
         }
         if !footer.is_empty() && !self.write_out(id, footer, b"", None, 0) {
             return false;
@@ -508,8 +514,8 @@ impl Writer {
 impl Open {
     /// What stands before text of that plan: the header of a new file or, in the middle of a file
     /// where the columns change, the footer of those before and a header.
-    fn start_of(&self, plan: &Plan) -> Vec<u8> {
-        let time = clock::now_text();
+    fn start_of(&self, plan: &Plan, zone: &TimeZone) -> Vec<u8> {
+        let time = clock::now_text(zone);
         let mut text = Vec::new();
         if self.file.is_mid_line() {
             text.push(b'\n');

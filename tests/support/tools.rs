@@ -8,7 +8,8 @@ use std::path::PathBuf;
 /// Where a program is, or `None`, told on standard error, on a machine that does not have it.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
+    let found =
+        std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
     if found.is_none() {
         missing(program);
     }
