@@ -4,21 +4,22 @@
 //! goes to standard error (`RUST_LOG` says how much of it).
 
 mod lines;
+mod output;
 mod reload;
+mod signals;
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 use std::{env, process};
 
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 pub use reload::{AccessSource, Reloader};
+pub use signals::{Signal, Signals};
 
 use self::lines::SEVERAL_LINES;
 use crate::access::KeyError;
@@ -86,27 +87,42 @@ impl From<NodeError> for Failure {
 /// so that they end when it does.
 pub const PARENT_PID: &str = "ZCLUSTER_PARENT_PID";
 
-/// The body of a daemon's `main`: parses the command line, sets up logging, runs, and turns a
-/// failure into one line and an exit code.
+/// The body of a daemon's `main`: takes signals, parses the command line, sets up logging, runs, and
+/// turns a failure into one line and an exit code.
 pub fn main<Args: clap::Parser>(
-    run: impl FnOnce(&Args) -> Result<(), Failure>,
+    run: impl FnOnce(&Args, &Signals) -> Result<(), Failure>,
 ) -> process::ExitCode {
+    let signals = Signals::take();
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(answer) => {
-            // Help and version go to stdout and are no mistake. Nothing can be done about a
-            // stream that is gone.
-            let _ = answer.print();
-            return if answer.use_stderr() { ExitCode::Usage } else { ExitCode::Ok }.into();
-        }
+        Err(answer) => return print_answer(&answer).into(),
     };
     lines::start();
     allow_many_files();
-    match end_with_parent().and_then(|()| run(&args)) {
+    let outcome = signals.and_then(|signals| {
+        end_with_parent()?;
+        run(&args, &signals)
+    });
+    match outcome {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
             log::error!(target: SEVERAL_LINES, "{}", failure.message);
             failure.code.into()
+        }
+    }
+}
+
+/// Prints what a command line is answered with that is not to be carried out: help and the version,
+/// which go to standard output and are no mistake, or what is wrong with it. How the process ends.
+pub fn print_answer(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print().and_then(|()| io::stdout().flush());
+    match printed {
+        // Nothing can be done about a mistake that nobody reads of.
+        _ if answer.use_stderr() => ExitCode::Usage,
+        Ok(()) => ExitCode::Ok,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "cannot write to stdout: {error}");
+            ExitCode::Io
         }
     }
 }
@@ -230,75 +246,34 @@ pub fn member_line(notification: &Notification) -> Option<serde_json::Value> {
     Some(json!({ "time": format!("{time:.6}"), what: { "name": name, "id": id.to_string() } }))
 }
 
-/// Prints who comes and goes, until the node has ended or nobody reads any more.
+/// Prints who comes and goes, until the node has ended.
 pub fn print_members(notifications: &Notifications) {
+    let mut is_read = true;
     while let Some(notification) = notifications.receive() {
-        if let Some(line) = member_line(&notification)
-            && let Err(failure) = print_line(&line)
-        {
-            log::warn!("{}", failure.message);
-            return;
+        if is_read && let Some(line) = member_line(&notification) {
+            let printed = print_line(&line);
+            // A reader that has gone does not come back; a disk may be emptied.
+            is_read = !printed.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe);
         }
     }
 }
 
-/// Prints the ready line with these members.
-///
-/// # Errors
-/// When nobody reads standard output any more.
-pub fn print_ready(members: &serde_json::Map<String, serde_json::Value>) -> Result<(), Failure> {
-    print_line(&serde_json::json!({ "ready": members }))
+/// Prints the ready line with these members. It only tells: where nobody takes it, that is told on
+/// standard error.
+pub fn print_ready(members: &serde_json::Map<String, serde_json::Value>) {
+    let _ = print_line(&json!({ "ready": members }));
 }
 
-/// Prints a JSON line.
+/// Prints a JSON line. Where it cannot, it says so on standard error, now and then. Blocks as long as
+/// whoever reads standard output does not.
 ///
 /// # Errors
-/// When nobody reads standard output any more.
-pub fn print_line(line: &serde_json::Value) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}")
-        .and_then(|()| stdout.flush())
-        .map_err(|error| Failure::new(ExitCode::Io, format!("cannot write to stdout: {error}")))
+/// When the line is lost.
+pub fn print_line(line: &serde_json::Value) -> io::Result<()> {
+    output::write_line(&line.to_string())
 }
 
-/// What the operating system asks of a daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGTERM or SIGINT: stop in good order.
-    Stop,
-    /// SIGHUP.
-    Hangup,
-}
-
-/// A second SIGINT that soon after a first request to stop is the same request: `timeout` and
-/// shells may send a signal to the process and to its group.
-const SAME_REQUEST: Duration = Duration::from_secs(1);
-
-/// Calls `handle` for every signal, on a thread of its own; requests to stop once. A person who
-/// presses Ctrl-C again ends the process at once.
-///
-/// # Errors
-/// When the system refuses the handlers or the thread.
-pub fn on_signals(handle: impl Fn(Signal) + Send + 'static) -> Result<(), Failure> {
-    let fail = |error| Failure::new(ExitCode::Software, format!("cannot handle signals: {error}"));
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(fail)?;
-    let body = move || {
-        let mut stopping: Option<Instant> = None;
-        for signal in signals.forever() {
-            match stopping {
-                _ if signal == SIGHUP => handle(Signal::Hangup),
-                None => {
-                    stopping = Some(Instant::now());
-                    handle(Signal::Stop);
-                }
-                Some(since) if signal == SIGINT && since.elapsed() > SAME_REQUEST => {
-                    log::warn!("interrupted again: ending at once");
-                    process::exit(ExitCode::Software.code().into());
-                }
-                Some(_) => {}
-            }
-        }
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(body).map_err(fail)?;
-    Ok(())
+/// What was asked for and cannot be written to standard output.
+pub fn cannot_print(error: &io::Error) -> Failure {
+    Failure::new(ExitCode::Io, format!("cannot write to stdout: {error}"))
 }

@@ -13,7 +13,7 @@ use zcluster::exit::ExitCode;
 use zcluster::layout::{Diagnostic, Layout, Severity, to_toml, to_toml_with_secrets, zeek};
 use zeroize::Zeroizing;
 
-use crate::output::{self, cannot, end};
+use crate::output::{self, cannot, end, say};
 
 /// The name under which Zeek finds the layout.
 const LAYOUT_FILE: &str = "cluster-layout.zeek";
@@ -168,20 +168,20 @@ fn layout(file: &Path) -> Result<Layout, ExitCode> {
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> ExitCode {
-    eprintln!("zcluster: cannot read {}: {error}", file.display());
+    say(&format!("zcluster: cannot read {}: {error}", file.display()));
     ExitCode::Io
 }
 
 /// Shows the diagnostics and how many there are.
 fn tell(diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
-        eprintln!("{diagnostic}");
+        say(&diagnostic.to_string());
     }
     let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
     let plural = |count, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     if errors + warnings > 0 {
-        eprintln!("{}, {}", plural(errors, "error"), plural(warnings, "warning"));
+        say(&format!("{}, {}", plural(errors, "error"), plural(warnings, "warning")));
     }
 }
 

@@ -12,6 +12,7 @@ pub mod status;
 pub mod up;
 
 use clap::{Parser, Subcommand};
+use zcluster::daemon;
 use zcluster::exit::ExitCode;
 
 /// Drive a cluster of nodes that speak Zeek's ZeroMQ backend.
@@ -73,10 +74,5 @@ pub fn run(cli: &Cli) -> ExitCode {
 ///
 /// The command line asks for help or is wrong.
 pub fn parse() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| {
-        let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok };
-        // A closed terminal is no reason for another error.
-        let _ = error.print();
-        code
-    })
+    Cli::try_parse().map_err(|answer| daemon::print_answer(&answer))
 }

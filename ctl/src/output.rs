@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use zcluster::atomic_file;
-use zcluster::daemon::Failure;
+use zcluster::daemon::{Failure, cannot_print};
 use zcluster::exit::ExitCode;
 
 /// Ends a command: what went wrong is one line on stderr, and an exit code.
@@ -13,32 +13,45 @@ pub(crate) fn end(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::Ok,
         Err(failure) => {
-            eprintln!("zcluster: {}", failure.message);
+            say(&format!("zcluster: {}", failure.message));
             failure.code
         }
     }
 }
 
-/// Writes to stdout. A reader that has gone, as in `… | head`, is no error of ours.
+/// Writes a line to stderr. Where that cannot be written nobody can be told, and the exit code is all
+/// there is.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes to stdout. A reader that has had something and then gone, as in `… | head`, is no error of
+/// ours; one that was never there is.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match print_all(text) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| cannot_write(&error)),
+        (1.., Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        (_, written) => written.map_err(|error| cannot_print(&error)),
     }
 }
 
 /// Writes to stdout what nobody else has: who does not get it must know.
 pub(crate) fn print_secret(text: &str) -> Result<(), Failure> {
-    print_all(text).map_err(|error| cannot_write(&error))
+    print_all(text).1.map_err(|error| cannot_print(&error))
 }
 
-fn print_all(text: &str) -> io::Result<()> {
+/// How many bytes were written, and what came of it.
+fn print_all(text: &str) -> (usize, io::Result<()>) {
+    let mut rest = text.as_bytes();
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush())
-}
-
-fn cannot_write(error: &io::Error) -> Failure {
-    Failure::new(ExitCode::Io, format!("cannot write: {error}"))
+    while !rest.is_empty() {
+        match out.write(rest).and_then(|count| out.flush().map(|()| count)) {
+            Ok(0) => return (text.len() - rest.len(), Err(ErrorKind::WriteZero.into())),
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (text.len() - rest.len(), Err(error)),
+        }
+    }
+    (text.len(), Ok(()))
 }
 
 /// Writes a file that must not exist, for the eyes of its owner.

@@ -358,11 +358,18 @@ fn a_second_signal_kills() {
 }
 
 #[test]
-fn a_reader_that_goes_away_stops_the_cluster() {
-    let setup = Setup::new().script("worker-1", "idle() { echo tick; sleep 0.01; }");
+fn a_reader_that_goes_away_is_no_reason_to_stop_the_cluster() {
+    let talk = "idle() { echo tick; sleep 0.01; }";
+    let setup = Setup::new().script("worker-1", talk);
     let mut up = setup.up(&[]);
     up.wait_for(UP);
     up.lines = None;
+    let mut said = String::new();
+    let mut stderr = BufReader::new(&mut up.stderr);
+    stderr.read_line(&mut said).unwrap();
+    assert_eq!(said, "zcluster: cannot write to stdout: Broken pipe (os error 32); going on\n");
+    assert!(up.child.try_wait().unwrap().is_none());
+    up.signal(Signal::TERM);
     assert_eq!(up.end().0.code(), Some(0));
     assert_eq!(setup.traced("stop ").len(), 6);
     setup.assert_nothing_left();
@@ -398,4 +405,50 @@ fn what_cannot_be_started_is_told_in_a_line() {
     let (code, stderr) = run(&[]);
     assert_eq!(code, Some(78));
     assert!(stderr.starts_with("zcluster: node 'logger-1' receives logs at port 0"), "{stderr}");
+}
+
+#[test]
+fn a_full_disk_under_the_output_is_no_reason_to_stop_the_cluster() {
+    let setup = Setup::new();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut child = setup.command(&[]).stdout(full).spawn().unwrap();
+    let until = Instant::now() + PATIENCE;
+    while setup.traced("start ").len() < 6 {
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none());
+        thread::sleep(Duration::from_millis(10));
+    }
+    kill(&mut child);
+    let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    assert!(said.starts_with("zcluster: cannot write to stdout: No space left"), "{said}");
+    setup.assert_nothing_left();
+}
+
+#[test]
+fn signals_are_taken_before_the_layout_is_read() {
+    // Whoever opens the other end of the pipe knows that it is being read.
+    let setup = Setup::new();
+    let layout = setup.path().join("layout.toml");
+    let text = fs::read_to_string(&layout).unwrap();
+    fs::remove_file(&layout).unwrap();
+    assert!(Command::new("mkfifo").arg(&layout).status().unwrap().success());
+    let mut up = setup.up(&[]);
+    let mut pipe = fs::File::options().write(true).open(&layout).unwrap();
+    up.signal(Signal::TERM);
+    // The rest of the layout comes once the signal is there, and nothing is started then.
+    let mask = || fs::read_to_string(format!("/proc/{}/status", up.child.id())).unwrap();
+    let until = Instant::now() + PATIENCE;
+    let is_taken = |status: String| {
+        let pending = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            u64::from_str_radix(line.trim(), 16).unwrap()
+        };
+        pending("SigPnd:") | pending("ShdPnd:") == 0
+    };
+    while !is_taken(mask()) {
+        assert!(Instant::now() < until);
+    }
+    std::io::Write::write_all(&mut pipe, text.as_bytes()).unwrap();
+    drop(pipe);
+    assert_eq!(up.end().0.code(), Some(0), "{:?}", up.seen);
+    setup.assert_nothing_left();
 }

@@ -7,15 +7,18 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{env, fs, thread};
 
 use bytesize::ByteSize;
 use rustix::fs::Access;
 use zcluster::access::{client_keys, server_access};
-use zcluster::daemon::Failure;
+use zcluster::daemon::{self, Failure};
 use zcluster::exit::ExitCode;
 use zcluster::layout::{Compress, Fsync, Layout, Loaded, Log, PathOptions};
+
+use crate::dir_lock;
+use crate::zone::{LocalZone, ZoneError};
 
 /// What a shell knows by itself: there is no program to look for.
 const SHELL_WORDS: [&str; 16] = [
@@ -31,11 +34,13 @@ pub(crate) fn check(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     let host = Host {
         cores: thread::available_parallelism().map_or(1, usize::from),
         search_path: env::var_os("PATH"),
+        local_time: LocalZone::of_process().map(|zone| zone.describe(SystemTime::now())),
     };
     let mut report = Report::new(&loaded.layout, name, &host);
     let text = report.found.join("\n");
-    writeln!(io::stdout(), "{text}")
-        .map_err(|error| Failure::new(ExitCode::Io, format!("cannot write to stdout: {error}")))?;
+    let mut out = io::stdout();
+    let printed = writeln!(out, "{text}").and_then(|()| out.flush());
+    printed.map_err(|error| daemon::cannot_print(&error))?;
     for warning in &report.warnings {
         log::warn!("{warning}");
     }
@@ -53,6 +58,8 @@ struct Host {
     cores: usize,
     /// `PATH`.
     search_path: Option<OsString>,
+    /// The zone of local times.
+    local_time: Result<String, ZoneError>,
 }
 
 /// The outcome, line by line.
@@ -78,6 +85,10 @@ impl Report {
             ),
         }
         report.encryption(layout, name);
+        match &host.local_time {
+            Ok(zone) => report.say("local time", zone),
+            Err(error) => report.problem(ExitCode::Config, error.to_string()),
+        }
         report.directories(log, name);
         report.files(log);
         report.postprocessor(&log.rotation_postprocessor, host);
@@ -123,6 +134,9 @@ impl Report {
     fn directories(&mut self, log: &Log, name: &str) {
         let dir = log.dir.join(name);
         let logs = self.directory("log directory", &dir);
+        if let Some(owner) = dir_lock::owner_of(&dir) {
+            self.say("in use by", owner);
+        }
         let Some(rotation_dir) = &log.rotation_dir else {
             self.say("rotated files", "stay in the log directory");
             return;

@@ -5,25 +5,30 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// A time as local time, `%Y-%m-%d-%H-%M-%S`.
-pub(crate) fn text(time: SystemTime) -> String {
+/// A time as local time of that zone, `%Y-%m-%d-%H-%M-%S`.
+pub(crate) fn text(time: SystemTime, zone: &TimeZone) -> String {
     let time = Timestamp::try_from(time).unwrap_or_default();
-    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d-%H-%M-%S").to_string()
+    time.to_zoned(zone.clone()).strftime("%Y-%m-%d-%H-%M-%S").to_string()
 }
 
 /// Now, as [`text`].
-pub(crate) fn now_text() -> String {
-    text(SystemTime::now())
+pub(crate) fn now_text(zone: &TimeZone) -> String {
+    text(SystemTime::now(), zone)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
     #[test]
     fn it_has_zeeks_shape() {
-        let text =
-            super::text(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_767_225_600));
-        let numbers: Vec<u32> = text.split('-').map(|part| part.parse().unwrap()).collect();
-        assert_eq!(numbers.len(), 6, "{text}");
-        assert!(numbers[0] == 2025 || numbers[0] == 2026, "{text}");
+        let time = UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+        for (zone, expected) in
+            [("EST5", "2025-12-31-19-00-00"), ("<+0545>-5:45", "2026-01-01-05-45-00")]
+        {
+            assert_eq!(text(time, &TimeZone::posix(zone).unwrap()), expected);
+        }
     }
 }

@@ -19,6 +19,9 @@
 //! | `log_file` | one file: opening, writing, going on after an error |
 //! | `rotation` | what becomes of a complete file: its name, compression, announcement |
 //! | `files` | renames that overwrite nothing, and what tells one file from another |
+//! | `dir_lock` | one owner of a log directory at a time |
+//! | `zone` | the zone of local times: `TZ` and `/etc/localtime` |
+//! | `clock` | the time as text of that zone |
 //! | `trouble` | what a thread cannot do at the moment, for the health |
 //! | `clock_watch` | notices that the wall clock was set, pure |
 //! | `end` | until when, and why, the process ends |
@@ -33,6 +36,7 @@ pub mod path;
 mod check;
 mod clock;
 mod clock_watch;
+mod dir_lock;
 mod end;
 mod files;
 mod formatter;
@@ -46,5 +50,6 @@ mod rotation;
 mod service;
 mod trouble;
 mod writer;
+mod zone;
 
 pub use service::{Args, run};

@@ -46,6 +46,19 @@ impl Shares {
     }
 }
 
+/// What the process around it knows.
+pub(crate) struct Settings<'a> {
+    pub(crate) layout: &'a Layout,
+    /// The logger's name.
+    pub(crate) name: &'a str,
+    /// Where its logs are.
+    pub(crate) dir: &'a Path,
+    /// The zone of local times.
+    pub(crate) zone: &'a TimeZone,
+    /// Whether the process has been asked to stop before it is ready.
+    pub(crate) is_stopping: &'a dyn Fn() -> bool,
+}
+
 /// Everything behind the socket: formatters, the writer, and the finisher of rotated files.
 pub(crate) struct Pipeline {
     pub(crate) formatters: Formatters,
@@ -57,27 +70,31 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Recovers what a predecessor left, and starts the threads.
+    /// Recovers what a predecessor left, and starts the threads; `None` if it was told to stop
+    /// meanwhile. Then what is not recovered is left as it was.
     pub(crate) fn start(
-        layout: &Layout,
-        name: &str,
-        dir: &Path,
+        settings: &Settings<'_>,
         metrics: &LoggerMetrics,
         deadline: &Deadline,
         tell_end: impl Fn(&'static str) -> TellEnd,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Option<Self>, Failure> {
+        let Settings { layout, dir, .. } = *settings;
         let io = |what: &str| {
             let what = format!("{what} in {}", dir.display());
             move |error: std::io::Error| Failure::new(ExitCode::Io, format!("{what}: {error}"))
         };
         let software = |error| Failure::new(ExitCode::Software, error);
-        let rotation = rotation_settings(layout, name, dir);
+        let rotation = rotation_settings(settings);
         let rotation = Arc::new(rotation.absolute().map_err(io("cannot rotate logs"))?);
         let troubles = [Trouble::default(), Trouble::default()];
         let finisher = Finisher::start(&rotation, metrics, &troubles[1], &tell_end)
             .map_err(io("cannot go on with rotated logs"))?;
         let rotator = Rotator::new(rotation, metrics.clone(), finisher.waker());
-        rotation::recover(&rotator).map_err(io("cannot recover logs"))?;
+        let recovered = rotation::recover(&rotator, settings.is_stopping);
+        if recovered.map_err(io("cannot recover logs"))?.is_stopped {
+            finisher.stop(Instant::now());
+            return Ok(None);
+        }
 
         let log = &layout.log;
         let shares = Shares::of(layout);
@@ -118,7 +135,9 @@ impl Pipeline {
             queues.push(bursts);
         }
         let formatters = Formatters::new(queues);
-        Ok(Pipeline { formatters, formatter_threads, pieces, writer_thread, finisher, troubles })
+        let pipeline =
+            Pipeline { formatters, formatter_threads, pieces, writer_thread, finisher, troubles };
+        Ok(Some(pipeline))
     }
 
     /// Writes everything that was received, closes and rotates the logs; the intake has ended.
@@ -156,7 +175,8 @@ fn spawn(
     })
 }
 
-fn rotation_settings(layout: &Layout, name: &str, dir: &Path) -> RotationSettings {
+fn rotation_settings(settings: &Settings<'_>) -> RotationSettings {
+    let Settings { layout, name, dir, zone, .. } = *settings;
     let log = &layout.log;
     let several = layout.several_loggers();
     let level = log.compression_level();
@@ -180,7 +200,7 @@ fn rotation_settings(layout: &Layout, name: &str, dir: &Path) -> RotationSetting
             Compress::Gzip => Compression::Gzip(level.unsigned_abs()),
         },
         postprocessor: (!log.rotation_postprocessor.is_empty()).then_some(postprocessor),
-        zone: TimeZone::system(),
+        zone: zone.clone(),
         fsync: log.fsync != Fsync::Never
             || log.path.values().any(|path| path.fsync.is_some_and(|fsync| fsync != Fsync::Never)),
         bare_header: log.tsv,

@@ -2,21 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use zcluster::access::{AccessCell, client_keys, server_access};
-use zcluster::daemon::{self, AccessSource, Failure, Signal};
+use zcluster::daemon::{self, AccessSource, Failure, Signal, Signals};
 use zcluster::exit::ExitCode;
 use zcluster::gateway::Health;
 use zcluster::layout::Loaded;
 use zcluster::node::Node;
 use zcluster::telemetry::Telemetry;
 
+use crate::dir_lock::DirLock;
 use crate::end::{Deadline, End, TellEnd};
 use crate::intake::{self, Intake, IntakeError, Sender};
 use crate::piece::ToWrite;
-use crate::pipeline::{Pipeline, Shares};
+use crate::pipeline::{self, Pipeline, Shares};
 use crate::trouble::Trouble;
+use crate::zone::LocalZone;
 
 /// A time to stop beyond what matters to anybody; the clock can say it.
 const LONGEST_STOP: Duration = Duration::from_secs(24 * 3600);
@@ -40,17 +42,19 @@ pub struct Args {
 /// connect.
 ///
 /// # Errors
-/// A bad layout, or keys that are missing (78), an address that is taken (69), a log directory that
-/// cannot be made or log records that could not be written before the end (74), a thread that ended by
-/// itself (70).
-pub fn run(args: &Args) -> Result<(), Failure> {
+/// A bad layout or time zone, or keys that are missing (78), an address or a log directory that is
+/// taken (69), a log directory that cannot be made or log records that could not be written before the
+/// end (74), a thread that ended by itself (70).
+pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
     let (name, _) = loaded.local_node()?;
     let name = name.to_owned();
     if args.check || loaded.environment.check_config {
+        signals.leave_alone();
         return crate::check::check(&loaded, &name);
     }
     let endpoint = log_endpoint(&loaded, &name)?;
+    let zone = LocalZone::of_process().map_err(Failure::config)?;
     // Before anything is bound or rotated: where it is to be encrypted, it never is in the clear.
     let access = server_access(&loaded.layout, &name)?;
     client_keys(&loaded.layout, &name)?;
@@ -60,14 +64,29 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let access = Arc::new(AccessCell::new(access));
     let layout = Arc::new(loaded.layout);
     let dir = layout.log.dir.join(&name);
+    signals.keep();
     make_log_dir(&dir)?;
+    let _lock = DirLock::take(&dir, &name)?;
+    log::info!("local time: {}", zone.describe(SystemTime::now()));
 
     let telemetry = Telemetry::new(&name, &layout.telemetry.metrics_endpoint_label);
     let metrics = telemetry.logger().clone();
     let (ends, ended) = crossbeam_channel::unbounded();
     let tell_end = |thread| TellEnd(ends.clone(), thread);
     let deadline = Deadline::default();
-    let pipeline = Pipeline::start(&layout, &name, &dir, &metrics, &deadline, tell_end)?;
+    let settings = pipeline::Settings {
+        layout: &layout,
+        name: &name,
+        dir: &dir,
+        zone: &zone.zone,
+        is_stopping: &|| signals.is_stopping(),
+    };
+    let Some(pipeline) = Pipeline::start(&settings, &metrics, &deadline, tell_end)? else {
+        log::info!(
+            "stopped before it was ready: the next start goes on with the logs that are left"
+        );
+        return Ok(());
+    };
     let Pipeline { formatters, .. } = &pipeline;
     let shares = Shares::of(&layout);
     let settings = intake::Settings {
@@ -104,7 +123,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let waker = intake.waker();
     let reloader = daemon::Reloader::start(source, access, move || waker.wake())?;
     let (stop, rotate) = (ends.clone(), pipeline.pieces.clone());
-    daemon::on_signals(move |signal| match signal {
+    signals.handle(move |signal| match signal {
         Signal::Stop => {
             let _ = stop.send(End::Requested);
         }
@@ -112,19 +131,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             let _ = rotate.send_control(ToWrite::Rotate);
             reloader.ask();
         }
-    })?;
+    });
     let mut ready = daemon::ready_members(&node);
     ready.insert("log".into(), intake.endpoint.as_str().into());
     if let Some(http) = &http {
         ready.insert("metrics".into(), http.local_addr().to_string().into());
     }
-    daemon::print_ready(&ready)?;
+    daemon::print_ready(&ready);
     let end = tell_end("node's I/O");
     std::thread::spawn(move || {
         let _end = end;
         daemon::print_members(&notifications);
-        // Perhaps nobody reads standard output any more; the node lives on.
-        while notifications.receive().is_some() {}
     });
 
     // There are always senders: one waits for signals for ever.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use zcluster::access::{AccessCell, server_access};
-use zcluster::daemon::{self, AccessSource, Failure, Signal};
+use zcluster::daemon::{self, AccessSource, Failure, Signal, Signals};
 use zcluster::exit::ExitCode;
 use zcluster::gateway;
 use zcluster::layout::CurveKeys;
@@ -36,8 +36,9 @@ pub struct Args {
 ///
 /// # Errors
 /// A bad layout, endpoint or key (78), an address that is taken (69), an engine that fails (70).
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let layout = daemon::load_layout(&args.layout, None)?.layout;
+    signals.keep();
     let label = &layout.telemetry.metrics_endpoint_label;
     let telemetry = Telemetry::new(&args.node, label);
     let access = server_access(&layout, CurveKeys::BROKER)?;
@@ -71,12 +72,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let server = Some(CurveKeys::BROKER.into());
         let source = AccessSource { layout, node: None, server };
         let reloader = daemon::Reloader::start(source, access, engine.on_reload())?;
-        daemon::on_signals(move |signal| match signal {
+        signals.handle(move |signal| match signal {
             Signal::Stop => stop.ask(),
             Signal::Hangup => reloader.ask(),
-        })?;
+        });
     }
-    print_ready(args, &*engine, http.as_ref().map(|http| http.local_addr().to_string()))?;
+    print_ready(args, &*engine, http.as_ref().map(|http| http.local_addr().to_string()));
 
     let outcome = engine.watch(&stop);
     match engine.stop() {
@@ -88,7 +89,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-fn print_ready(args: &Args, engine: &dyn Engine, metrics: Option<String>) -> Result<(), Failure> {
+fn print_ready(args: &Args, engine: &dyn Engine, metrics: Option<String>) {
     let mut ready = serde_json::Map::new();
     let mut set = |key: &str, value: &str| ready.insert(key.into(), value.into());
     set("node", &args.node);
@@ -98,5 +99,5 @@ fn print_ready(args: &Args, engine: &dyn Engine, metrics: Option<String>) -> Res
     if let Some(metrics) = metrics {
         set("metrics", &metrics);
     }
-    daemon::print_ready(&ready)
+    daemon::print_ready(&ready);
 }

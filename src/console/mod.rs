@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select};
 
-use crate::daemon::{self, AccessSource, Failure, Reloader, Signal};
+use crate::daemon::{self, AccessSource, Failure, Reloader, Signal, Signals};
 use crate::exit::ExitCode;
 use crate::gateway::Health;
 use crate::layout::NodeType;
@@ -62,9 +62,10 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// A bad layout, or keys that are missing or wrong (78), an address that is taken or log records that
-/// no logger took before the end (69), nobody who reads the output (74).
-pub fn run(args: &Args) -> Result<(), Failure> {
+/// no logger took before the end (69), nobody who reads the events (74).
+pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
+    signals.keep();
     let (name, own) = loaded.local_node()?;
     let (name, own) = (name.to_owned(), own.clone());
     if own.node_type == NodeType::Logger {
@@ -85,12 +86,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let (layout, node_name) = (args.layout.clone(), args.node.clone());
     let source = AccessSource { layout, node: node_name, server: None };
     let reloader = Reloader::start(source, Arc::clone(node.access()), || {})?;
-    let signals = stop_signals(reloader)?;
+    let signals = stop_signals(signals, reloader);
     let mut ready = daemon::ready_members(&node);
     if let Some(http) = &http {
         ready.insert("metrics".into(), http.local_addr().to_string().into());
     }
-    daemon::print_ready(&ready)?;
+    daemon::print_ready(&ready);
 
     let quiet = args.quiet || args.publish_only;
     let output = output::start(notifications, quiet)?;
@@ -133,15 +134,15 @@ fn health(metrics: &NodeMetrics) -> Health {
     health
 }
 
-fn stop_signals(reloader: Reloader) -> Result<Receiver<()>, Failure> {
-    let (stop, signals) = bounded(1);
-    daemon::on_signals(move |signal| match signal {
+fn stop_signals(signals: &Signals, reloader: Reloader) -> Receiver<()> {
+    let (stop, stopped) = bounded(1);
+    signals.handle(move |signal| match signal {
         Signal::Stop => {
             let _ = stop.try_send(());
         }
         Signal::Hangup => reloader.ask(),
-    })?;
-    Ok(signals)
+    });
+    stopped
 }
 
 /// Blocks until there is a reason to end: a signal, an output nobody reads, or, where it is given,

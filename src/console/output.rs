@@ -1,5 +1,6 @@
 //! The thread that prints events and members.
 
+use std::io::ErrorKind;
 use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
@@ -11,8 +12,9 @@ use crate::rate_limit::RateLimit;
 use crate::readable;
 use crate::value::Timestamp;
 
-/// Starts to print. A failure comes out of the receiver once, when standard output is gone; it
-/// disconnects when the node has ended.
+/// Starts to print. A failure comes out of the receiver once, when there are events that nobody reads
+/// any more; it disconnects when the node has ended. What only tells is no reason to end, and a full
+/// disk may have room again.
 pub(super) fn start(
     notifications: Notifications,
     quiet: bool,
@@ -41,12 +43,22 @@ struct Printer {
 
 impl Printer {
     fn print(&mut self, notification: &Notification) -> Result<(), Failure> {
-        let line = match notification {
-            _ if self.quiet => None,
-            Notification::Event(received) => self.event_line(received),
-            other => daemon::member_line(other),
-        };
-        line.map_or(Ok(()), |line| daemon::print_line(&line))
+        if self.quiet {
+            return Ok(());
+        }
+        if let Notification::Event(received) = notification {
+            let Some(line) = self.event_line(received) else { return Ok(()) };
+            return match daemon::print_line(&line) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    Err(daemon::cannot_print(&error))
+                }
+                _ => Ok(()),
+            };
+        }
+        if let Some(line) = daemon::member_line(notification) {
+            let _ = daemon::print_line(&line);
+        }
+        Ok(())
     }
 
     fn event_line(&mut self, received: &ReceivedEvent) -> Option<serde_json::Value> {

@@ -13,7 +13,7 @@ use zcluster::layout::Layout;
 use zcluster::wire::zmtp::PublicKey;
 
 use super::holder::{Holder, Kind, load};
-use crate::output::{cannot, print};
+use crate::output::{cannot, print, say};
 
 /// What is printed as JSON.
 #[derive(Debug, Serialize)]
@@ -58,7 +58,7 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     }
     print(&table(&list.keys))?;
     for warning in &list.warnings {
-        eprintln!("zcluster: warning: {warning}");
+        say(&format!("zcluster: warning: {warning}"));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use zcluster::wire::zmtp::{KeyPair, PublicKey};
 use zeroize::Zeroizing;
 
 use super::holder::{Holder, Kind, load, wrong_file};
-use crate::output::{print_secret, write_secret};
+use crate::output::{print_secret, say, write_secret};
 
 pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Result<(), Failure> {
     let layout = load(path)?;
@@ -36,16 +36,16 @@ pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Re
     })?;
     check_is_known(&holder, &pairs[0])?;
     if holder.kind.is_server() {
-        eprintln!(
+        say(&format!(
             "zcluster: warning: {name} receives logs, but a Zeek process lets in one key only, which \
              all nodes would have to share: run zcluster-logger as {name}"
-        );
+        ));
     }
     if layout.proxy.engine == ProxyEngine::Zmq {
-        eprintln!(
+        say(&format!(
             "zcluster: warning: with `engine = \"zmq\"` the central broker does not answer to the \
              common key of all servers: {name} cannot connect to it"
-        );
+        ));
     }
     let text = environment(&server[0], &pairs[0]);
     match out {

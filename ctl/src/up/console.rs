@@ -4,12 +4,14 @@
 //! neither signals nor the cluster: the queue before it is bounded by [`QUEUE`] lines, and when
 //! it stays full for [`PATIENCE`], lines are dropped and counted until there is room again.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::output;
 
 /// Lines that may wait; each is at most a little longer than `lines::MAX_LINE`.
 const QUEUE: usize = 512;
@@ -59,20 +61,16 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Starts writing; `gone` is called once when nobody reads any more. Labels are padded to
-    /// `label_width`.
+    /// Starts writing. Labels are padded to `label_width`. What cannot be written is lost, which is
+    /// told on standard error: it only tells of the cluster, and is no reason to end it.
     ///
     /// # Errors
     /// When the system refuses the thread.
-    pub(crate) fn start(
-        label_width: usize,
-        colour: bool,
-        gone: impl FnOnce() + Send + 'static,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(label_width: usize, colour: bool) -> io::Result<Self> {
         let (lines, queue) = bounded(QUEUE);
         let (end, ended) = bounded(0);
         let body = move || {
-            write_lines(&queue, gone);
+            write_lines(&queue);
             drop(end);
         };
         thread::Builder::new().name("console".into()).spawn(body)?;
@@ -106,26 +104,33 @@ impl Console {
     }
 }
 
-fn write_lines(queue: &Receiver<Option<String>>, gone: impl FnOnce()) {
-    let mut stdout = io::BufWriter::new(io::stdout().lock());
-    let mut gone = Some(gone);
+fn write_lines(queue: &Receiver<Option<String>>) {
+    let mut stdout = io::stdout().lock();
+    let mut lost: u64 = 0;
+    let mut is_gone = false;
+    // Draining goes on in any case: those who speak must not wait.
     while let Ok(Some(line)) = queue.recv() {
-        if gone.is_none() {
-            // Draining goes on: those who speak must not wait.
+        if is_gone {
             continue;
         }
-        let mut result = stdout.write_all(line.as_bytes());
-        if queue.is_empty() {
-            result = result.and_then(|()| stdout.flush());
-        }
-        if result.is_err()
-            && let Some(gone) = gone.take()
-        {
-            gone();
+        match stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) if lost > 0 => {
+                output::say(&format!(
+                    "zcluster: stdout can be written again; {lost} lines were lost"
+                ));
+                lost = 0;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if lost == 0 {
+                    output::say(&format!("zcluster: cannot write to stdout: {error}; going on"));
+                }
+                lost += 1;
+                // A reader that has gone does not come back; a disk may be emptied.
+                is_gone = error.kind() == ErrorKind::BrokenPipe;
+            }
         }
     }
-    // Whoever reads is told by the exit code, if at all.
-    let _ = stdout.flush();
 }
 
 /// Says lines in the name of one process.

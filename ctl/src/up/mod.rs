@@ -4,6 +4,7 @@
 //! - `supervisor`: when each is started, started again and stopped: a state machine.
 //! - `processes`, `lines`, `message`: child processes, and what they print.
 //! - `programs`: where their executables are.
+//! - `signals`: what the user or the system asks for.
 //! - `console`: what is shown of it all.
 //! - here: the command line, and the loop that ties them together.
 
@@ -13,19 +14,20 @@ mod message;
 mod plan;
 mod processes;
 mod programs;
+mod signals;
 mod supervisor;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use crossbeam_channel::{Receiver, bounded};
+use rustix::process::Signal;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::layout::{self, Endpoint, Layout};
+
+use crate::output;
 
 use console::{Console, Voice};
 use message::Ready;
@@ -69,16 +71,13 @@ pub struct Args {
 /// Runs the cluster until it is told to stop. A failure is told on stderr: a wrong layout (78), a
 /// missing executable or a process that does not come up (69), one that had to be killed (70).
 pub fn run(args: &Args) -> ExitCode {
-    match up(args) {
-        Ok(()) => ExitCode::Ok,
-        Err(failure) => {
-            eprintln!("zcluster: {}", failure.message);
-            failure.code
-        }
-    }
+    output::end(up(args))
 }
 
 fn up(args: &Args) -> Result<(), Failure> {
+    let (told, inbox) = bounded(TOLD);
+    // Before anything else: what comes from now on is acted upon as soon as that can be done.
+    signals::take(told.clone())?;
     let loaded = layout::load(&args.layout, |name| std::env::var(name).ok())
         .map_err(|error| Failure::new(error.exit_code(), error))?;
     let layout = loaded.layout;
@@ -93,16 +92,10 @@ fn up(args: &Args) -> Result<(), Failure> {
     }
 
     let fail = |error| Failure::new(ExitCode::Software, format!("cannot start a thread: {error}"));
-    let (told, inbox) = bounded(TOLD);
-    on_signals(told.clone())?;
     let names = jobs.iter().map(|job| job.name.chars().count());
     let label_width = names.chain([LABEL.len()]).max().unwrap_or_default();
-    let gone = {
-        let told = told.clone();
-        move || drop(told.send(Told::Input(Input::OutputGone)))
-    };
     let colour = console::wants_colour(args.no_color);
-    let console = Console::start(label_width, colour, gone).map_err(fail)?;
+    let console = Console::start(label_width, colour).map_err(fail)?;
     let mut whole = console.voice(LABEL, None);
     for warning in &loaded.warnings {
         for line in warning.to_string().lines() {
@@ -153,6 +146,10 @@ struct Cluster<'a> {
 impl Cluster<'_> {
     /// Does what the supervisor decides until it has finished.
     fn run(&mut self, inbox: &Receiver<Told>) -> Result<(), Failure> {
+        if let Ok(Told::Input(Input::Stop)) = inbox.try_recv() {
+            // Asked for before anything was started; SIGHUP then means nothing.
+            return Ok(());
+        }
         let mut actions: VecDeque<Action> = self.supervisor.begin(Instant::now()).into();
         loop {
             while let Some(action) = actions.pop_front() {
@@ -200,8 +197,9 @@ impl Cluster<'_> {
                     return Some(Input::Ended(run, End::NotStarted(why)));
                 }
             }
-            Action::Terminate(run) => self.processes.signal(run, false),
-            Action::Kill(run) => self.processes.signal(run, true),
+            Action::Terminate(run) => self.processes.signal(run, Signal::TERM),
+            Action::Hangup(run) => self.processes.signal(run, Signal::HUP),
+            Action::Kill(run) => self.processes.signal(run, Signal::KILL),
             Action::Say(Some(index), text) => self.voices[index].say(&text),
             Action::Say(None, text) => self.whole.say(&text),
             // The caller's.
@@ -253,21 +251,6 @@ fn port(endpoint: &str) -> Option<u16> {
         Ok(Endpoint::Tcp { port, .. }) => Some(port),
         _ => None,
     }
-}
-
-/// SIGINT, SIGTERM, and SIGHUP, which the closing of a terminal sends.
-fn on_signals(told: Sender<Told>) -> Result<(), Failure> {
-    let fail = |error| Failure::new(ExitCode::Software, format!("cannot handle signals: {error}"));
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(fail)?;
-    let body = move || {
-        for _ in signals.forever() {
-            if told.send(Told::Input(Input::Stop)).is_err() {
-                return;
-            }
-        }
-    };
-    thread::Builder::new().name("signals".into()).spawn(body).map_err(fail)?;
-    Ok(())
 }
 
 #[cfg(test)]

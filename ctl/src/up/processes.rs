@@ -130,14 +130,14 @@ impl Processes {
         Ok(())
     }
 
-    /// Sends SIGTERM to a process, or SIGKILL to it and all it started.
-    pub(crate) fn signal(&self, run: Run, kill: bool) {
+    /// Sends a signal to a process; SIGKILL also to all it started.
+    pub(crate) fn signal(&self, run: Run, signal: Signal) {
         let Some(process) = self.running.get(&run) else { return };
         // It may have exited; that is told by its thread.
-        let _ = if kill {
-            rustix::process::kill_process_group(process.pid(), Signal::KILL)
+        let _ = if signal == Signal::KILL {
+            rustix::process::kill_process_group(process.pid(), signal)
         } else {
-            rustix::process::kill_process(process.pid(), Signal::TERM)
+            rustix::process::kill_process(process.pid(), signal)
         };
     }
 

@@ -44,8 +44,8 @@ pub(crate) enum Input {
     Ended(Run, End),
     /// The user wants it to end; the second time at once.
     Stop,
-    /// Nobody reads the output any more.
-    OutputGone,
+    /// The processes are to rotate, and to read again what they read at SIGHUP.
+    Hangup,
     /// Time has passed; see [`Supervisor::deadline`].
     Tick,
 }
@@ -66,6 +66,8 @@ pub(crate) enum Action {
     Start(usize, Run),
     /// Send SIGTERM.
     Terminate(Run),
+    /// Send SIGHUP.
+    Hangup(Run),
     /// Send SIGKILL.
     Kill(Run),
     /// Tell the user, about a job or the whole.
@@ -110,6 +112,8 @@ struct Member {
     seen: BTreeSet<Peer>,
     /// The pause before its next restart.
     pause: Duration,
+    /// Whether it is to get SIGHUP once it is ready: before that it may not even have begun.
+    hangup: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +171,7 @@ impl Supervisor {
             ready: Ready::default(),
             seen: BTreeSet::new(),
             pause: FIRST_PAUSE,
+            hangup: false,
         };
         Supervisor {
             members: jobs.into_iter().map(member).collect(),
@@ -230,11 +235,7 @@ impl Supervisor {
                 }
                 Phase::Killing { .. } | Phase::Done => {}
             },
-            Input::OutputGone => {
-                if matches!(self.phase, Phase::Broker | Phase::Running) {
-                    self.stop_next(now, &mut actions);
-                }
-            }
+            Input::Hangup => self.hang_up(&mut actions),
             Input::Tick => {}
         }
         self.on_time(now, &mut actions);
@@ -242,6 +243,21 @@ impl Supervisor {
             self.look_around(now, &mut actions);
         }
         actions
+    }
+
+    fn hang_up(&mut self, actions: &mut Vec<Action>) {
+        if !matches!(self.phase, Phase::Broker | Phase::Running) {
+            return;
+        }
+        actions.push(Action::Say(None, "SIGHUP: handed on to all processes".into()));
+        for member in &mut self.members {
+            match member.state {
+                State::Up(run, _) => actions.push(Action::Hangup(run)),
+                State::Starting(..) => member.hangup = true,
+                // Whoever is started later reads everything anew.
+                State::Down | State::Condemned(_) | State::Paused(_) => {}
+            }
+        }
     }
 
     fn find(&self, run: Run) -> Option<usize> {
@@ -271,6 +287,9 @@ impl Supervisor {
         if std::mem::replace(&mut member.was_up, true) {
             actions.push(Action::Say(Some(index), "restarted".into()));
         }
+        if std::mem::take(&mut member.hangup) {
+            actions.push(Action::Hangup(run));
+        }
         if matches!(self.phase, Phase::Broker) {
             self.phase = Phase::Running;
             self.complain_at = Some(now + MEETING_PATIENCE);
@@ -283,6 +302,7 @@ impl Supervisor {
         let member = &mut self.members[index];
         let state = std::mem::replace(&mut member.state, State::Down);
         member.seen.clear();
+        member.hangup = false;
         match self.phase {
             Phase::Stopping { role, .. } => {
                 let text = match end {

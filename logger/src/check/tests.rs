@@ -14,7 +14,8 @@ fn layout(text: &str) -> Layout {
 }
 
 fn host() -> Host {
-    Host { cores: 4, search_path: None }
+    let local_time = Ok("UTC (neither TZ nor /etc/localtime)".into());
+    Host { cores: 4, search_path: None, local_time }
 }
 
 fn report_of(text: &str) -> Report {
@@ -32,7 +33,7 @@ fn a_plain_logger() {
     let path = dir.path().display();
     let mut report = report_of(&format!("[log]\ndir = \"{path}/logs\"\n"));
     assert_eq!((&report.warnings[..], report.problems.len()), (&[][..], 0));
-    let directory = report.found.remove(2);
+    let directory = report.found.remove(3);
     let expected = format!("log directory: {path}/logs/logger-1, to be made in {path}, ");
     assert!(directory.starts_with(&expected) && directory.ends_with("iB free"), "{directory}");
     assert_eq!(
@@ -40,6 +41,7 @@ fn a_plain_logger() {
         [
             "node: logger-1, receives logs at tcp://127.0.0.1:5560",
             "encryption: none",
+            "local time: UTC (neither TZ nor /etc/localtime)",
             "rotated files: stay in the log directory",
             "format: tsv, extension log",
             "rotation: never, names as of ascii",
@@ -55,7 +57,7 @@ fn a_plain_logger() {
     fs::create_dir_all(dir.path().join("logs/logger-1")).unwrap();
     let report = report_of(&format!("[log]\ndir = \"{path}/logs\"\n"));
     let expected = format!("log directory: {path}/logs/logger-1, ");
-    assert!(report.found[2].starts_with(&expected) && !report.found[2].contains("to be made"));
+    assert!(report.found[3].starts_with(&expected) && !report.found[3].contains("to be made"));
 }
 
 #[test]
@@ -88,11 +90,11 @@ fn a_logger_with_everything() {
     let report = report_of(&text);
     assert_eq!((&report.warnings[..], &report.problems[..]), (&[][..], &[][..]));
     assert!(
-        report.found[3]
+        report.found[4]
             .starts_with(&format!("rotation directory: {path}/rotated, to be made in {path}, "))
     );
     assert_eq!(
-        report.found[4..],
+        report.found[5..],
         [
             "format: json, extension log",
             "rotation: every 1h, counted from 0:00 local time, names as of archiver",

@@ -70,6 +70,15 @@ pub(crate) enum Unfinished {
     Io(#[from] io::Error),
 }
 
+impl From<Unfinished> for io::Error {
+    fn from(unfinished: Unfinished) -> Self {
+        match unfinished {
+            Unfinished::Stopped => io::Error::other(unfinished),
+            Unfinished::Io(error) => error,
+        }
+    }
+}
+
 /// Reads the file to its end, and writes the result to `target` if there is one. Without one, what
 /// is shipped is the source itself. Asks `stop` every now and then.
 ///

@@ -17,6 +17,7 @@ use bstr::{BString, ByteSlice};
 use rustix::fs::fstat;
 
 use super::RotationSettings;
+use super::compress::Unfinished;
 use super::manifest::MANIFEST;
 use super::name::is_rotated_name;
 use super::repair::{self, Repaired};
@@ -43,6 +44,8 @@ pub(crate) struct Recovered {
     pub(crate) set_aside: usize,
     /// Logs that are where they were, as something failed.
     pub(crate) failed: usize,
+    /// Whether it was told to stop. What is left is for the next start.
+    pub(crate) is_stopped: bool,
 }
 
 /// What became of one log.
@@ -53,32 +56,38 @@ enum Fate {
     SetAside,
 }
 
-/// Recovers every live log of the log directory. Before anything is written there.
+/// Recovers every live log of the log directory. Before anything is written there. Asks `stop` every
+/// now and then; a log that it is at then is as it was.
 ///
 /// # Errors
 /// When the directory cannot be read. What goes wrong with one log is told, and counted.
-pub(crate) fn recover(rotator: &Rotator) -> io::Result<Recovered> {
+pub(crate) fn recover(rotator: &Rotator, stop: &dyn Fn() -> bool) -> io::Result<Recovered> {
     let settings = rotator.settings();
     let mut recovered = Recovered::default();
     for (shadow, log) in shadow::list(&settings.log_dir)? {
-        let outcome = recover_shadowed(rotator, &shadow, &log);
+        let outcome = recover_shadowed(rotator, &shadow, &log, stop);
         recovered.count(&settings.log_dir.join(OsStr::from_bytes(&log)), outcome.transpose());
     }
     for (live, name) in live_logs(settings)? {
-        let outcome = recover_log(rotator, &live, &name, None);
+        if stop() {
+            recovered.is_stopped = true;
+            break;
+        }
+        let outcome = recover_log(rotator, &live, &name, None, stop);
         recovered.count(&live, Some(outcome));
     }
     Ok(recovered)
 }
 
 impl Recovered {
-    fn count(&mut self, live: &Path, outcome: Option<io::Result<Fate>>) {
+    fn count(&mut self, live: &Path, outcome: Option<Result<Fate, Unfinished>>) {
         match outcome {
             None => {}
             Some(Ok(Fate::Rotated(_))) => self.rotated += 1,
             Some(Ok(Fate::Empty)) => self.empty += 1,
             Some(Ok(Fate::SetAside)) => self.set_aside += 1,
-            Some(Err(error)) => {
+            Some(Err(Unfinished::Stopped)) => self.is_stopped = true,
+            Some(Err(Unfinished::Io(error))) => {
                 self.failed += 1;
                 log::error!("cannot recover {}: {error}", live.display());
             }
@@ -97,7 +106,7 @@ pub(crate) fn recover_one(rotator: &Rotator, live: &Path) -> io::Result<Option<P
         return Ok(None);
     }
     let name = LiveName::parse(files::name_of(live), rotator.settings()).ok_or_else(not_a_log)?;
-    match recover_log(rotator, live, &name, None)? {
+    match recover_log(rotator, live, &name, None, &|| false)? {
         Fate::Rotated(file) => Ok(Some(file)),
         Fate::Empty | Fate::SetAside => Ok(None),
     }
@@ -164,7 +173,15 @@ fn is_ours_to_print(file: &Metadata) -> bool {
 
 /// A log of Zeek's, with what its shadow file says. `None` where the log is gone: then the shadow
 /// goes too.
-fn recover_shadowed(rotator: &Rotator, file: &Path, log: &BString) -> io::Result<Option<Fate>> {
+fn recover_shadowed(
+    rotator: &Rotator,
+    file: &Path,
+    log: &BString,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Fate>, Unfinished> {
+    if stop() {
+        return Err(Unfinished::Stopped);
+    }
     let settings = rotator.settings();
     let live = settings.log_dir.join(OsStr::from_bytes(log));
     if !files::look_at(&live)?.is_some_and(|metadata| metadata.is_file()) {
@@ -177,7 +194,7 @@ fn recover_shadowed(rotator: &Rotator, file: &Path, log: &BString) -> io::Result
         log::warn!("{live}: the postprocessor {function} of Zeek does not run; ours does");
     }
     let name = shadowed_name(log, &shadow, settings)?;
-    let fate = recover_log(rotator, &live, &name, Some(shadow.open))?;
+    let fate = recover_log(rotator, &live, &name, Some(shadow.open), stop)?;
     files::remove_if_there(file)?;
     Ok(Some(fate))
 }
@@ -199,16 +216,17 @@ fn recover_log(
     live: &Path,
     name: &LiveName,
     open: Option<SystemTime>,
-) -> io::Result<Fate> {
+    stop: &dyn Fn() -> bool,
+) -> Result<Fate, Unfinished> {
     let settings = rotator.settings();
     let metadata = fs::symlink_metadata(live)?;
     let close = metadata.modified()?;
     let repaired = if settings.is_gzip(name.extension.as_bstr()) {
         rotator.jobs().make()?;
         let temporary = rotator.jobs().temporary();
-        repair::repair_gzip(live, rotator.names(), &temporary)?
+        repair::repair_gzip(live, rotator.names(), &temporary, stop)?
     } else {
-        repair::repair_plain(live, rotator.names())?
+        repair::repair_plain(live, rotator.names(), stop)?
     };
     match repaired {
         Repaired::Empty => {

@@ -2,7 +2,7 @@
 //! `#close` line (WIRE.md §5.1). Plain files and gzip streams; memory does not depend on the size.
 //!
 //! Doing it twice is the same as doing it once, so that being killed here does no harm. The file's
-//! time of modification stays what it was.
+//! time of modification stays what it was. That may take long, so that it can be told to stop.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
@@ -16,7 +16,7 @@ use flate2::write::GzEncoder;
 use memchr::{memchr, memrchr};
 use rustix::fs::OFlags;
 
-use super::compress;
+use super::compress::{self, Unfinished};
 use super::name::NameRules;
 use super::tsv_head::TsvHead;
 use crate::files;
@@ -41,11 +41,15 @@ pub(crate) enum Repaired {
     Hopeless(String),
 }
 
-/// Repairs a plain file.
+/// Repairs a plain file. Asks `stop` every now and then.
 ///
 /// # Errors
-/// When it cannot be opened, read or written.
-pub(crate) fn repair_plain(path: &Path, names: &NameRules) -> io::Result<Repaired> {
+/// When it cannot be opened, read or written, or is told to stop.
+pub(crate) fn repair_plain(
+    path: &Path,
+    names: &NameRules,
+    stop: &dyn Fn() -> bool,
+) -> Result<Repaired, Unfinished> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     let mut file = OpenOptions::new().read(true).append(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
@@ -56,11 +60,11 @@ pub(crate) fn repair_plain(path: &Path, names: &NameRules) -> io::Result<Repaire
     if length == 0 {
         return Ok(Repaired::Empty);
     }
-    let Some(end) = end_of_last_line(&file, length)? else {
+    let Some(end) = end_of_last_line(&file, length, stop)? else {
         return Ok(Repaired::Hopeless("it has no complete line".into()));
     };
     let front = read_at(&file, 0, FRONT.min(usize::try_from(end).unwrap_or(FRONT)))?;
-    let last_line = end_of_last_line(&file, end - 1)?.unwrap_or(0);
+    let last_line = end_of_last_line(&file, end - 1, stop)?.unwrap_or(0);
     let last_line = read_at(&file, last_line, LINE_FRONT)?;
     if end < length {
         log::warn!("{}: cut a torn last line of {} bytes", path.display(), length - end);
@@ -71,22 +75,23 @@ pub(crate) fn repair_plain(path: &Path, names: &NameRules) -> io::Result<Repaire
         && let Err(error) = file.write_all(&close)
     {
         file.set_len(end)?;
-        return Err(error);
+        return Err(error.into());
     }
     file.set_modified(modified)?;
     Ok(Repaired::Whole(head.open_time(names)))
 }
 
 /// Repairs a gzip stream. Where that takes more than nothing, it is written anew, by way of
-/// `temporary`, on the same file system.
+/// `temporary`, on the same file system. Asks `stop` every now and then.
 ///
 /// # Errors
-/// When it cannot be opened, read or written.
+/// When it cannot be opened, read or written, or is told to stop.
 pub(crate) fn repair_gzip(
     path: &Path,
     names: &NameRules,
     temporary: &Path,
-) -> io::Result<Repaired> {
+    stop: &dyn Fn() -> bool,
+) -> Result<Repaired, Unfinished> {
     let Some((file, metadata)) = files::open_regular(path)? else {
         return Ok(Repaired::Hopeless("not a regular file".into()));
     };
@@ -96,13 +101,14 @@ pub(crate) fn repair_gzip(
     }
     let mut scan = Scan::default();
     let mut text = MultiGzDecoder::new(BufReader::new(&file));
-    let is_torn = match read_all(&mut text, |piece| {
+    let scanned = read_all(&mut text, stop, |piece| {
         scan.add(piece);
         Ok(())
-    }) {
+    });
+    let is_torn = match scanned {
         Ok(()) => false,
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => true,
-        Err(error) if compress::is_damage(&error) => {
+        Err(Unfinished::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => true,
+        Err(Unfinished::Io(error)) if compress::is_damage(&error) => {
             return Ok(Repaired::Hopeless(format!("no gzip stream: {error}")));
         }
         Err(error) => return Err(error),
@@ -116,44 +122,64 @@ pub(crate) fn repair_gzip(
     let close = head.missing_close(&scan.last_line, modified, names);
     if is_torn || scan.whole < scan.length || close.is_some() {
         let cut = scan.length - scan.whole;
-        log::warn!("{}: wrote the gzip stream anew, cut {cut} bytes", path.display());
         files::remove_if_there(temporary)?;
         let text = MultiGzDecoder::new(BufReader::new(File::open(path)?)).take(scan.whole);
-        let outcome = write_gzip(text, &close.unwrap_or_default(), temporary, modified)
-            .and_then(|()| fs::rename(temporary, path));
+        let outcome = write_gzip(text, &close.unwrap_or_default(), temporary, modified, stop)
+            .and_then(|()| Ok(fs::rename(temporary, path)?));
         if outcome.is_err() {
             let _ = files::remove_if_there(temporary);
         }
         outcome?;
+        log::warn!("{}: wrote the gzip stream anew, cut {cut} bytes", path.display());
     }
     Ok(Repaired::Whole(head.open_time(names)))
 }
 
-fn write_gzip(text: impl Read, end: &[u8], to: &Path, modified: SystemTime) -> io::Result<()> {
+fn write_gzip(
+    text: impl Read,
+    end: &[u8],
+    to: &Path,
+    modified: SystemTime,
+    stop: &dyn Fn() -> bool,
+) -> Result<(), Unfinished> {
     let mut encoder = GzEncoder::new(files::create_new(to)?, flate2::Compression::default());
-    read_all(text, |piece| encoder.write_all(piece))?;
+    read_all(text, stop, |piece| encoder.write_all(piece))?;
     encoder.write_all(end)?;
     let file = encoder.finish()?;
     file.set_modified(modified)?;
-    file.sync_all()
+    Ok(file.sync_all()?)
 }
 
-fn read_all(mut from: impl Read, mut f: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+fn read_all(
+    mut from: impl Read,
+    stop: &dyn Fn() -> bool,
+    mut f: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(), Unfinished> {
     let mut piece = vec![0; PIECE];
     loop {
+        if stop() {
+            return Err(Unfinished::Stopped);
+        }
         match from.read(&mut piece) {
             Ok(0) => return Ok(()),
             Ok(count) => f(&piece[..count])?,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
 /// Behind the last line that ends before `end`. Looks backwards.
-fn end_of_last_line(file: &File, end: u64) -> io::Result<Option<u64>> {
+fn end_of_last_line(
+    file: &File,
+    end: u64,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<u64>, Unfinished> {
     let mut end = end;
     while end > 0 {
+        if stop() {
+            return Err(Unfinished::Stopped);
+        }
         let start = end.saturating_sub(PIECE as u64);
         let piece = read_at(file, start, (end - start) as usize)?;
         if let Some(at) = memrchr(b'\n', &piece) {
@@ -291,9 +317,9 @@ mod tests {
         OpenOptions::new().append(true).open(&path).unwrap().set_modified(modified).unwrap();
         let once = || {
             if is_gzip {
-                repair_gzip(&path, &names(), &temporary).unwrap()
+                repair_gzip(&path, &names(), &temporary, &|| false).unwrap()
             } else {
-                repair_plain(&path, &names()).unwrap()
+                repair_plain(&path, &names(), &|| false).unwrap()
             }
         };
         let repaired = once();

@@ -41,6 +41,11 @@ impl Schedule {
         Schedule { interval: nanoseconds(interval), base, zone }
     }
 
+    /// The zone of its days.
+    pub(crate) fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// The first rotation strictly after `now`, and at most one interval after it but for the hour
     /// a change of the clock may add to whole days. `None` means never: without an interval, and
     /// beyond the times that calendars reach to.

@@ -23,7 +23,6 @@ use zcluster::queue::{self, Empty};
 use zcluster::rate_limit::RateLimit;
 use zcluster::telemetry::LoggerMetrics;
 
-use crate::clock;
 use crate::clock_watch::{self, Clock, ClockWatch};
 use crate::end::Deadline;
 use crate::files;
@@ -490,10 +489,7 @@ impl Writer {
         }
         let open = self.table.get(key)?;
         let length = open.file.length();
-        let mut footer = Vec::new();
-        if let Some(plan) = &open.plan {
-            plan.formatter.footer(&clock::now_text(), &mut footer);
-        }
+        let footer = open.footer();
         if !footer.is_empty() {
             let is_written = self.write_out(key, footer, b"", None, 0);
             if !is_written || !self.end_stream(key) {

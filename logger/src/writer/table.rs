@@ -84,7 +84,16 @@ impl Open {
             text.push(b'\n');
         }
         if self.plan.is_none() {
-            plan.formatter.header(&clock::now_text(), &mut text);
+            plan.formatter.header(&clock::now_text(self.schedule.zone()), &mut text);
+        }
+        text
+    }
+
+    /// What stands behind all text.
+    pub(super) fn footer(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        if let Some(plan) = &self.plan {
+            plan.formatter.footer(&clock::now_text(self.schedule.zone()), &mut text);
         }
         text
     }

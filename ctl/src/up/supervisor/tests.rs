@@ -98,6 +98,7 @@ impl Scenario {
                 format!("start {}", JOBS[index].0)
             }
             Action::Terminate(run) => format!("term {}", self.name(run)),
+            Action::Hangup(run) => format!("hangup {}", self.name(run)),
             Action::Kill(run) => format!("kill {}", self.name(run)),
             Action::Say(Some(index), text) => format!("{}: {text}", JOBS[index].0),
             Action::Say(None, text) => text,
@@ -166,7 +167,7 @@ fn stops_role_by_role() {
 #[test]
 fn whoever_does_not_stop_is_killed() {
     let mut scenario = Scenario::begun(true, true);
-    scenario.feed(Input::OutputGone);
+    scenario.feed(Input::Stop);
     scenario.end("worker-1", 0);
     assert_eq!(scenario.supervisor.deadline(), Some(scenario.now + STOP_PATIENCE));
     assert_eq!(
@@ -322,4 +323,17 @@ fn what_comes_from_an_earlier_start_is_ignored() {
         assert!(scenario.feed(input).is_empty());
     }
     assert_eq!(scenario.ready("worker-1"), ["worker-1: restarted"]);
+}
+
+#[test]
+fn a_hangup_reaches_who_is_up_and_the_others_once_they_are() {
+    let mut scenario = Scenario::begun(true, false);
+    assert!(scenario.ready("worker-1").is_empty());
+    assert_eq!(
+        scenario.feed(Input::Hangup),
+        ["SIGHUP: handed on to all processes", "hangup broker", "hangup worker-1"]
+    );
+    assert_eq!(scenario.ready("logger"), ["hangup logger"]);
+    scenario.feed(Input::Stop);
+    assert!(scenario.feed(Input::Hangup).is_empty());
 }

@@ -59,10 +59,10 @@ fn leftover_logs_are_put_in_order_and_rotated() {
     let before = fixture.names().len();
 
     let running = fixture.start();
-    let recovered = recover(&running.rotator).unwrap();
-    let expected = Recovered { rotated: 2, empty: 1, set_aside: 1, failed: 0 };
+    let recovered = recover(&running.rotator, &|| false).unwrap();
+    let expected = Recovered { rotated: 2, empty: 1, set_aside: 1, ..Recovered::default() };
     assert_eq!(recovered, expected);
-    assert_eq!(recover(&running.rotator).unwrap(), Recovered::default());
+    assert_eq!(recover(&running.rotator, &|| false).unwrap(), Recovered::default());
     running.finish();
     assert_eq!(fs::read(fixture.path("bad.log.damaged")).unwrap(), b"no line");
     assert_eq!(fixture.names().len(), before - 1);
@@ -120,12 +120,12 @@ fn leftover_logs_of_odd_names_get_names_that_everybody_can_read() {
     fixture.settings.suffix = "ndjson".into();
     fixture.write(MANIFEST, b"");
     let running = fixture.start();
-    assert_eq!(recover(&running.rotator).unwrap(), Recovered::default());
+    assert_eq!(recover(&running.rotator, &|| false).unwrap(), Recovered::default());
     running.finish();
     fixture.settings.suffix = "log".into();
 
     let running = fixture.start();
-    let recovered = recover(&running.rotator).unwrap();
+    let recovered = recover(&running.rotator, &|| false).unwrap();
     assert_eq!(recovered, Recovered { rotated: odd.len(), ..Recovered::default() });
     running.finish();
     let lines = fixture.lines();
@@ -157,7 +157,7 @@ fn a_directory_of_zeeks_is_taken_over() {
     let now = Micros::from(SystemTime::now()).0 as f64 / 1e6;
 
     let running = fixture.start();
-    let recovered = recover(&running.rotator).unwrap();
+    let recovered = recover(&running.rotator, &|| false).unwrap();
     assert_eq!(recovered, Recovered { rotated: 3, ..Recovered::default() });
     running.finish();
     let lines = summary(&fixture);
@@ -176,7 +176,7 @@ fn a_crash_in_the_middle_of_the_recovery_is_made_good() {
     fixture.write("conn.log", format!("{HEAD}2.5\t1\n3.5\t").as_bytes());
     fixture.write(".shadow.conn.log", b".log\n\n");
     // Killed when the log was in order and its rename was announced, but had not happened.
-    repair::repair_plain(&fixture.path("conn.log"), fixture.rotator().names()).unwrap();
+    repair::repair_plain(&fixture.path("conn.log"), fixture.rotator().names(), &|| false).unwrap();
     let id = JobId::new();
     let job =
         Job { live: "conn.log".into(), path: "conn".into(), ..job::tests::job(&fixture.path("")) };
@@ -184,14 +184,56 @@ fn a_crash_in_the_middle_of_the_recovery_is_made_good() {
     fixture.jobs().write(&id, Stage::Intent, &job).unwrap();
     fs::write(fixture.jobs().path().join("recovered.tmp"), "half a stream").unwrap();
     let running = fixture.start();
-    assert_eq!(recover(&running.rotator).unwrap().rotated, 1);
+    assert_eq!(recover(&running.rotator, &|| false).unwrap().rotated, 1);
     running.finish();
     // Killed between the rotation and the end of the shadow.
     fixture.write(".shadow.conn.log", b".log\n\n");
     let running = fixture.start();
-    assert_eq!(recover(&running.rotator).unwrap(), Recovered::default());
+    assert_eq!(recover(&running.rotator, &|| false).unwrap(), Recovered::default());
     running.finish();
     assert_eq!(fixture.lines().len(), 1);
     assert_eq!(fixture.names().len(), 1);
     assert_eq!(names_of_jobs(&fixture.jobs()), [] as [String; 0]);
+}
+
+#[test]
+fn a_recovery_that_is_told_to_stop_leaves_the_rest_as_it_was() {
+    let fixture = Fixture::new();
+    let mut live = vec![
+        ("a.log", format!("{HEAD}2.5\t1\n3.5\t").into_bytes()),
+        // Far from its last line, and a stream of many pieces.
+        ("b.log", [format!("{HEAD}2.5\t1\n").as_bytes(), &vec![0; 300_000]].concat()),
+        ("c.log.gz", gzip("{\"ts\":2.5}\n".repeat(30_000).as_bytes())),
+        ("d.log", text().into_bytes()),
+    ];
+    let end = live[2].1.len() - 8;
+    live[2].1.truncate(end);
+    for (name, bytes) in &live {
+        fixture.write(name, bytes);
+    }
+    fixture.write(".shadow.d.log", b".log\n\n");
+    // Wherever it is told to, until it gets through.
+    let mut rotated = 0;
+    for patience in 0.. {
+        let asked = std::cell::Cell::new(0);
+        let stop = || asked.replace(asked.get() + 1) >= patience;
+        let running = fixture.start();
+        let recovered = recover(&running.rotator, &stop).unwrap();
+        running.finish();
+        rotated += recovered.rotated;
+        assert_eq!((recovered.empty, recovered.set_aside, recovered.failed), (0, 0, 0));
+        let is_left = |(name, bytes): &&(&str, Vec<u8>)| {
+            let found = fs::read(fixture.path(name)).ok();
+            assert!(found.is_none() || found.as_ref() == Some(bytes), "{name} was changed");
+            found.is_some()
+        };
+        let left = live.iter().filter(is_left).count();
+        assert_eq!((left, recovered.is_stopped), (live.len() - rotated, left > 0));
+        assert_eq!(fixture.jobs().count().unwrap_or(0), 0);
+        assert!(fixture.path(".shadow.d.log").exists() == (left > 0 && rotated == 0));
+        if !recovered.is_stopped {
+            break;
+        }
+    }
+    assert_eq!((rotated, fixture.lines().len()), (live.len(), live.len()));
 }
