@@ -78,6 +78,7 @@ fn after_a_proxy_restart_the_living_are_up_and_the_dead_are_down(engine: Engine)
     proxy.kill();
     for node in nodes.values() {
         node.wait_stderr("lost the connection to the broker");
+        assert!(!node.stderr().contains("the broker is back"));
     }
     let mut dead = nodes.remove("worker-1").unwrap();
     let old_id = dead.id().to_owned();
@@ -85,6 +86,7 @@ fn after_a_proxy_restart_the_living_are_up_and_the_dead_are_down(engine: Engine)
     let _proxy = cluster.proxy();
     for node in nodes.values_mut() {
         assert_eq!(node.wait_member("node_down", "worker-1"), old_id);
+        node.wait_stderr("the broker is back, after ");
     }
     // Nobody else went down for it, and events flow again.
     let mut successor = cluster.node("worker-1", &[]);

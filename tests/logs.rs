@@ -165,11 +165,15 @@ fn with_drop_and_no_logger_writing_never_blocks_and_losses_are_counted() {
         write_number(&log, "worker-1", n);
     }
     let metric = |name| metric(&node.telemetry().encode(), name, "");
-    wait_for("all but what the pipe holds to be dropped", || {
-        let sent = metric("zcluster_log_records_sent_total");
+    wait_for("all but what the queue holds to be dropped", || {
+        let waiting = metric("zcluster_log_queue_messages") * 10.0;
         let dropped = metric("zcluster_log_records_dropped_total");
-        (sent <= 50.0 && sent + dropped == 10_000.0).then_some(())
+        (waiting <= 60.0 && waiting + dropped == 10_000.0).then_some(())
     });
+    assert_eq!(metric("zcluster_log_records_sent_total"), 0.0);
+    let dropped = metric("zcluster_log_records_dropped_total") as u64;
+    let unsent = node.shutdown(std::time::Duration::from_millis(100));
+    assert_eq!(unsent.records + dropped, 10_000);
 }
 
 #[test]

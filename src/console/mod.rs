@@ -72,6 +72,14 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         let text = format!("node '{name}' is a logger; start it with zcluster-logger");
         return Err(Failure::config(text));
     }
+    // Others send it their logs. One that only publishes takes nobody's place.
+    if !args.publish_only && loaded.layout.is_run_by_logger(&name) {
+        let text = format!(
+            "node '{name}' receives the cluster's logs (manager_is_logger), which this program does \
+             not write; start it with zcluster-logger, or set manager_is_logger to false"
+        );
+        return Err(Failure::config(text));
+    }
     let layout = Arc::new(loaded.layout);
     let patience = layout.log.shutdown_timeout.max(MIN_PATIENCE);
     let telemetry = Telemetry::new(&name, &layout.telemetry.metrics_endpoint_label);

@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 use thiserror::Error;
 
 #[cfg(feature = "gateway")]
+mod accept;
+#[cfg(feature = "gateway")]
 mod http;
 #[cfg(feature = "gateway")]
 mod routes;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::Health;
-use crate::telemetry::{self, Telemetry};
+use super::{Health, accept};
+use crate::telemetry::Telemetry;
 
 /// One group of targets as Prometheus' HTTP service discovery reads it.
 #[derive(Clone, Debug, Serialize)]
@@ -30,8 +30,12 @@ pub(super) fn metrics(
     let mut router = Router::new()
         .route(
             "/metrics",
-            get(|| async move {
-                ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], telemetry.encode())
+            get(|headers: HeaderMap| async move {
+                let format = accept::exposition(&headers);
+                // What a cache between us and one scraper holds is not for another.
+                let answer =
+                    [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+                (answer, telemetry.encode_as(format))
             }),
         )
         .route(

@@ -110,12 +110,16 @@ mod served {
         let (telemetry, server) = serve(None);
         let (status, head, body) = request(&server, "GET", "/metrics");
         assert_eq!(status, 200);
-        assert!(
-            head.contains(
-                "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"
-            ),
-            "{head}"
-        );
+        let plain = "content-type: text/plain; version=0.0.4; charset=utf-8";
+        assert!(head.contains(plain) && head.contains("vary: accept"), "{head}");
+        assert!(body.contains("# TYPE zeek_cluster_zeromq_xpub_drops_total counter\n"), "{body}");
+        assert!(!body.contains("# EOF"), "{body}");
+        let named = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                     Accept: application/openmetrics-text;version=1.0.0, */*;q=0.1\r\n\r\n";
+        let (_, head, body) = parse(&exchange(&server, named));
+        let openmetrics =
+            "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
+        assert!(head.contains(openmetrics), "{head}");
         assert!(
             body.contains("zeek_cluster_zeromq_xpub_drops_total{node=\"manager\"} 7\n"),
             "{body}"

@@ -92,6 +92,13 @@ impl Layout {
         all.filter(|(_, node)| self.receives_logs(node))
     }
 
+    /// Whether a node receives logs and has an address for them, and so is a node that
+    /// `zcluster-logger` runs: every logger, and the manager with `manager_is_logger`.
+    pub fn is_run_by_logger(&self, name: &str) -> bool {
+        let is_logger = self.node(name).is_some_and(|node| node.node_type == NodeType::Logger);
+        is_logger || self.listen_log_endpoint(name).is_some()
+    }
+
     /// Whether logs are shared out over more than one receiver, so that files of one path and time
     /// may come from several.
     pub fn several_loggers(&self) -> bool {

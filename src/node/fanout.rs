@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::NodeError;
-use super::log_peer::{ClosingPeer, LogPeer, Remark, Terms};
+use super::log_peer::{LogPeer, Remark, Terms};
 use crate::access::ClientKeys;
 use crate::layout::{Layout, ZeroMq};
 use crate::rate_limit::RateLimit;
@@ -17,9 +17,6 @@ use crate::transport::{Context, CurveOptions, PollSet, SocketOptions, TransportE
 
 /// How often failed handshakes are told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// How exact the clock is by which libzmq gives up a closed socket.
-const LINGER_MARGIN: Duration = Duration::from_millis(20);
-
 /// The loggers and whose turn it is.
 pub(super) struct Fanout {
     loggers: Vec<LogPeer>,
@@ -162,29 +159,13 @@ impl Fanout {
         Ok(())
     }
 
-    /// Closes the sockets and waits until they have sent what they hold, `linger_ms` at most. Blocks.
-    pub(super) fn close(self, linger_ms: i32) {
-        let linger = Duration::from_millis(u64::try_from(linger_ms).unwrap_or(0));
-        // What is sent as late as that may have been given up.
-        let deadline = Instant::now() + linger.saturating_sub(LINGER_MARGIN);
-        let mut loggers: Vec<ClosingPeer> =
-            self.loggers.into_iter().map(|logger| logger.close(linger_ms)).collect();
-        loop {
-            // All of them: each takes in its news.
-            let waiting = loggers.iter_mut().filter_map(|logger| (!logger.is_done()).then_some(()));
-            let left = deadline.saturating_duration_since(Instant::now());
-            if waiting.count() == 0 || left.is_zero() {
-                break;
-            }
-            let mut poll = PollSet::new();
-            loggers.iter().for_each(|logger| logger.poll(&mut poll));
-            if let Err(error) = poll.wait(Some(left)) {
-                log::debug!("{error}");
-                break;
-            }
-        }
-        let unconfirmed = loggers.iter_mut().map(ClosingPeer::unconfirmed).sum();
-        self.metrics.log_records_unconfirmed.inc_by(unconfirmed);
+    /// Closes the sockets, which go on sending for `linger_ms`. Returns how many records are under
+    /// way, and may not arrive if that takes too long.
+    pub(super) fn close(self, linger_ms: i32) -> u64 {
+        let closed = self.loggers.into_iter().map(|logger| logger.close(linger_ms));
+        let (under_way, lost) = closed.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        self.metrics.log_records_unconfirmed.inc_by(lost);
+        under_way
     }
 }
 

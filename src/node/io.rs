@@ -38,6 +38,9 @@ const GAUGE_INTERVAL: Duration = Duration::from_millis(250);
 /// How often each kind of trouble is told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How exact the clock is by which libzmq gives up what a closed socket holds.
+const LINGER_MARGIN: Duration = Duration::from_millis(20);
+
 /// Time between attempts to publish while the XPUB takes nothing.
 const ROOM_RETRY: Duration = Duration::from_millis(5);
 
@@ -266,7 +269,18 @@ impl Io {
 
     /// Lets the sockets linger for what they hold, and counts what could not be sent.
     fn finish(self) -> Unsent {
-        let Io { name, layout, metrics, deadline, notify, outbox, bus, logs, .. } = self;
+        let Io {
+            name,
+            layout,
+            metrics,
+            deadline,
+            notify,
+            outbox,
+            bus,
+            logs,
+            _context: context,
+            ..
+        } = self;
         // Whoever waits for news has them all.
         drop(notify);
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -278,9 +292,15 @@ impl Io {
         if let Err(error) = bus.set_linger(linger) {
             log::debug!("{name}: {error}");
         }
-        // Both send at the same time.
+        // Both send at the same time, and the context ends when they have.
         drop(bus);
-        let records = logs.close(linger);
+        let (records, under_way) = logs.close(linger);
+        let closed = Instant::now();
+        drop(context);
+        let linger = Duration::from_millis(u64::try_from(linger).unwrap_or(0));
+        if closed.elapsed() + LINGER_MARGIN >= linger {
+            metrics.log_records_unconfirmed.inc_by(under_way);
+        }
         let unconfirmed = metrics.log_records_unconfirmed.get();
         if events + records > 0 {
             log::warn!("{name}: ended with {events} events and {records} log records unsent");

@@ -202,57 +202,13 @@ impl LogPeer {
         self.name.as_deref().unwrap_or("the logger")
     }
 
-    /// Closes the socket, which goes on sending for `linger_ms`.
-    pub(super) fn close(self, linger_ms: i32) -> ClosingPeer {
+    /// Closes the socket, which goes on sending for `linger_ms`. Returns how many records may not
+    /// have arrived: those that are under way, and those that a logger that is down may never read.
+    pub(super) fn close(mut self, linger_ms: i32) -> (u64, u64) {
         if let Err(error) = self.socket.set_linger(linger_ms) {
             log::debug!("{error}");
         }
-        ClosingPeer {
-            under_way: self.under_way,
-            // What a logger that is down has taken in nobody knows.
-            is_done: !self.connected,
-            is_lost: self.down_since.is_some(),
-            monitor: self.monitor,
-        }
-    }
-}
-
-/// A logger whose socket is closed, and perhaps still sending.
-pub(super) struct ClosingPeer {
-    monitor: Monitor,
-    under_way: UnderWay,
-    is_done: bool,
-    is_lost: bool,
-}
-
-impl ClosingPeer {
-    /// Looks whether everything is sent. `true` when there is nothing more to wait for.
-    pub(super) fn is_done(&mut self) -> bool {
-        while !self.is_done {
-            match self.monitor.try_next() {
-                Ok(None) => return false,
-                Ok(Some(event)) => {
-                    self.is_lost |= event.kind == ConnectionEventKind::Disconnected;
-                    self.is_done = event.kind == ConnectionEventKind::Closed;
-                }
-                Err(error) => {
-                    log::debug!("{error}");
-                    (self.is_lost, self.is_done) = (true, true);
-                }
-            }
-        }
-        true
-    }
-
-    /// Waits for news.
-    pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>) {
-        if !self.is_done {
-            poll.add_monitor(&self.monitor);
-        }
-    }
-
-    /// How many records may not have arrived.
-    pub(super) fn unconfirmed(&mut self) -> u64 {
-        if self.is_done && !self.is_lost { 0 } else { self.under_way.take() }
+        let records = self.under_way.take();
+        if self.down_since.is_none() { (records, 0) } else { (0, records) }
     }
 }

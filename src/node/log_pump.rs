@@ -166,16 +166,14 @@ impl LogPump {
     }
 
     /// Gives up on all that waits, and closes the sockets, which go on sending for `linger_ms`.
-    /// Blocks until they have sent what they hold. Returns the number of records that were given
-    /// up.
-    pub(super) fn close(mut self, linger_ms: i32) -> u64 {
+    /// Returns the number of records that were given up, and of those that are under way.
+    pub(super) fn close(mut self, linger_ms: i32) -> (u64, u64) {
         self.pending.extend(self.streams.close());
         while let Some(batch) = self.queue.try_receive() {
             self.pending.push_back(batch);
         }
         let records = self.pending.drain(..).map(|batch| batch.records).sum();
         self.metrics.log_records_dropped[LogLoss::Shutdown].inc_by(records);
-        self.fanout.close(linger_ms);
-        records
+        (records, self.fanout.close(linger_ms))
     }
 }

@@ -7,6 +7,7 @@
 //! creating a series with labels and scraping take locks. Nothing here opens a socket; `crate::gateway`
 //! serves the text.
 
+mod exposition;
 mod gauge_share;
 mod label_cap;
 mod labels;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::{Metric, Registry};
 
+pub use exposition::Exposition;
 pub use gauge_share::GaugeShare;
 pub use label_cap::LabelCap;
 use labels::LabelledFamily;
@@ -40,9 +42,6 @@ pub type Counter = prometheus_client::metrics::counter::Counter<u64>;
 pub type Gauge = prometheus_client::metrics::gauge::Gauge<i64>;
 /// A distribution of observations, here of seconds. An observation takes a lock for a moment.
 pub type Histogram = prometheus_client::metrics::histogram::Histogram;
-
-/// What [`Telemetry::encode`] writes, for the `Content-Type` header.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The label that names the node unless configured otherwise, as in Zeek.
 pub const DEFAULT_NODE_LABEL: &str = "node";
@@ -94,11 +93,20 @@ impl Telemetry {
         }
     }
 
-    /// All series in the OpenMetrics text format, to be served as [`CONTENT_TYPE`].
+    /// All series in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         text::encode(&mut text, &self.registry()).expect("writing to a String does not fail");
         text
+    }
+
+    /// All series as text in that format.
+    pub fn encode_as(&self, format: Exposition) -> String {
+        let text = self.encode();
+        match format {
+            Exposition::OpenMetrics => text,
+            Exposition::Text => exposition::classic(&text),
+        }
     }
 
     /// What a node of the bus counts. Every call hands out the same counters.

@@ -32,8 +32,6 @@ pub enum ConnectionEventKind {
     HandshakeFailedAuth,
     /// Accepting failed: out of file descriptors, mostly.
     AcceptFailed,
-    /// The socket was closed, and has sent what it held or has lingered for as long as it may.
-    Closed,
 }
 
 impl ConnectionEventKind {
@@ -47,7 +45,6 @@ impl ConnectionEventKind {
             z::ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL => Self::HandshakeFailedProtocol,
             z::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => Self::HandshakeFailedAuth,
             z::ZMQ_EVENT_ACCEPT_FAILED => Self::AcceptFailed,
-            z::ZMQ_EVENT_MONITOR_STOPPED => Self::Closed,
             _ => return None,
         })
     }
@@ -105,8 +102,7 @@ impl ConnectionEvent {
     }
 }
 
-/// Reads the connection events of one socket. It may outlive the socket, to see it
-/// [`Closed`](ConnectionEventKind::Closed).
+/// Reads the connection events of one socket. Drop it before the socket.
 #[derive(Debug)]
 pub struct Monitor {
     pub(super) events: Socket,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use zcluster::node::{LogStream, Node};
+use zcluster::node::{LogStream, Node, Unsent};
 use zcluster::wire::zeek_bin::{FieldSpec, LogSchema, LogValue, Scalar};
 
 use super::{Cluster, PATIENCE, wait_for};
@@ -82,10 +82,16 @@ impl Producer {
     /// Stops writing, waits until everything has been sent, and ends the node: who it was, and
     /// the number of records written.
     pub fn finish(self) -> (String, u64) {
+        let (name, written, _) = self.end(PATIENCE);
+        (name, written)
+    }
+
+    /// The same, with no more time than that, and with what could not be sent.
+    pub fn end(self, patience: Duration) -> (String, u64, Unsent) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
-        self.node.shutdown(PATIENCE);
-        (self.node.name().to_owned(), self.written.load(Ordering::Relaxed))
+        let unsent = self.node.shutdown(patience);
+        (self.node.name().to_owned(), self.written.load(Ordering::Relaxed), unsent)
     }
 }
 

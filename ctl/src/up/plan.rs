@@ -11,7 +11,7 @@ use zcluster::layout::{Endpoint, Layout, NodeType};
 pub(crate) enum Role {
     /// The central broker: everybody connects to it.
     Broker,
-    /// Receives logs.
+    /// Receives logs; perhaps the manager, too.
     Logger,
     /// Coordinates.
     Manager,
@@ -123,7 +123,11 @@ pub(crate) fn plan(
     let base = || vec!["--layout".into(), file.into()];
     let mut jobs = vec![Job { name: "broker".into(), role: Role::Broker, args: base() }];
     for (name, node) in &layout.nodes {
-        let Some(role) = Role::of(node.node_type) else { continue };
+        let Some(mut role) = Role::of(node.node_type) else { continue };
+        // A manager that receives logs is needed for as long as a logger is.
+        if layout.is_run_by_logger(name) {
+            role = Role::Logger;
+        }
         if !names.is_empty() && !names.contains(name) {
             continue;
         }
@@ -203,6 +207,27 @@ mod tests {
             "'worker' is not a node of l.toml; it has a-worker, control, logger, manager, \
              nothing, proxy"
         );
+    }
+
+    #[test]
+    fn a_manager_that_receives_logs_is_run_as_a_logger() {
+        for (is_logger, port, expected) in [
+            (true, Some(5560), Role::Logger),
+            (false, Some(5560), Role::Manager),
+            // Nobody knows where to send logs to, and the layout's warning says so.
+            (true, None, Role::Manager),
+        ] {
+            for others in [&[][..], &[("logger-1", NodeType::Logger, Some(5561))]] {
+                let nodes = [&[("manager", NodeType::Manager, port)][..], others].concat();
+                let mut layout = layout(&nodes);
+                layout.cluster.manager_is_logger = is_logger;
+                let jobs = plan(&layout, Path::new("l.toml"), &[], true).unwrap();
+                let manager = jobs.iter().find(|job| job.name == "manager").unwrap();
+                assert_eq!(manager.role, expected, "{is_logger} {port:?}");
+                let args: Vec<_> = manager.args.iter().map(|arg| arg.to_str().unwrap()).collect();
+                assert_eq!(args, ["--layout", "l.toml", "--node", "manager"]);
+            }
+        }
     }
 
     #[test]

@@ -68,7 +68,6 @@ impl Peers {
                     Some(fault) => self.tell(event, socket, fault),
                 }
             }
-            Kind::Closed => {}
             Kind::AcceptFailed => {
                 metrics.accept_failures[socket].inc();
                 // libzmq tries again at once, for as long as the peer waits.

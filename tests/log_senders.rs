@@ -1,0 +1,116 @@
+//! Producers whose loggers are not there: what nobody took is not sent, and what may be lost is told.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::time::Duration;
+
+use support::producer::{Producer, assert_each_once, counts};
+use support::{Cluster, NodeSpec, PATIENCE, Signal, metric, wait_for, wait_members};
+
+const ONE_LOGGER: &[NodeSpec<'static>] =
+    &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
+const TWO_LOGGERS: &[NodeSpec<'static>] = &[
+    ("manager", "manager"),
+    ("logger-1", "logger"),
+    ("logger-2", "logger"),
+    ("worker-1", "worker"),
+];
+const SMALL_BATCHES: &str = "[log]\nwrite_buffer_size = 20\nflush_interval = \"50ms\"";
+
+#[test]
+fn without_a_logger_nothing_is_sent_and_the_exit_code_says_so() {
+    let options = "[log]\nflush_interval = \"10ms\"\nshutdown_timeout = \"500ms\"";
+    let cluster = Cluster::new(ONE_LOGGER, options);
+    let mut worker = cluster.node("worker-1", &["--demo"]);
+    worker.wait_metric("zcluster_log_queue_messages", 1.0);
+    let (is_healthy, why) = worker.health();
+    assert!(!is_healthy && why.contains("no logger is connected"), "{why}");
+    assert_eq!(worker.metric("zcluster_log_records_sent_total"), 0.0);
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.wait().code(), Some(69), "{}", worker.stderr());
+    let stderr = worker.stderr();
+    assert!(!stderr.contains(" 0 log records unsent"), "{stderr}");
+    assert!(stderr.contains("no logger took them before the end"), "{stderr}");
+}
+
+#[test]
+fn a_logger_that_is_not_there_gets_nothing() {
+    let cluster = Cluster::new(TWO_LOGGERS, SMALL_BATCHES);
+    let _proxy = cluster.proxy();
+    let mut logger = cluster.logger("logger-2");
+    let producer = Producer::start(&cluster, "worker-1");
+    producer.wait_more(2000);
+    let (name, written, unsent) = producer.end(PATIENCE);
+    assert_eq!((unsent.records, unsent.unconfirmed), (0, 0));
+    logger.stop();
+    assert_each_once(&cluster, &[(name, written)]);
+}
+
+#[test]
+fn what_a_killed_logger_may_not_have_got_is_told() {
+    let cluster = Cluster::new(ONE_LOGGER, SMALL_BATCHES);
+    let _proxy = cluster.proxy();
+    let mut logger = cluster.logger("logger-1");
+    let producer = Producer::start(&cluster, "worker-1");
+    let telemetry = producer.node.telemetry().clone();
+    logger.wait_metric("zcluster_logger_records_total", 2000.0);
+    logger.kill();
+    producer.wait_more(1000);
+    let mut logger = cluster.logger("logger-1");
+    logger.wait_metric("zcluster_logger_records_total", 2000.0);
+    let (_, written, unsent) = producer.end(PATIENCE);
+    logger.stop();
+    let counts = counts(&cluster);
+    assert!(counts.values().all(|count| *count == 1));
+    let missing = written - counts.len() as u64;
+    assert!(missing <= unsent.unconfirmed, "{missing} of {written} are missing: {unsent:?}");
+    assert!(unsent.unconfirmed > 0 && unsent.unconfirmed < written, "{unsent:?} of {written}");
+    // Each record ends as sent or as lost, but for the one line of cluster.log or two.
+    let metric = |name| metric(&telemetry.encode(), name, "") as u64;
+    let sent = metric("zcluster_log_records_sent_total");
+    let dropped = metric("zcluster_log_records_dropped_total");
+    assert_eq!(sent + dropped, metric("zeek_log_writer_writes_total"));
+    assert_eq!(metric("zcluster_log_records_unconfirmed_total"), unsent.unconfirmed);
+}
+
+#[test]
+fn a_logger_that_leaves_in_good_order_gets_everything() {
+    let options = format!("{SMALL_BATCHES}\nshutdown_timeout = \"60s\"");
+    let cluster = Cluster::new(ONE_LOGGER, &options);
+    let _proxy = cluster.proxy();
+    let mut logger = cluster.logger("logger-1");
+    let producer = Producer::start(&cluster, "worker-1");
+    wait_members(&producer.node, &["logger-1"]);
+    logger.wait_metric("zcluster_logger_records_total", 2000.0);
+    logger.stop();
+    let mut logger = cluster.logger("logger-1");
+    logger.wait_metric("zcluster_logger_records_total", 2000.0);
+    let (name, written, unsent) = producer.end(PATIENCE);
+    assert_eq!((unsent.records, unsent.unconfirmed), (0, 0));
+    logger.stop();
+    assert_each_once(&cluster, &[(name, written)]);
+}
+
+#[test]
+fn what_a_stopped_logger_does_not_take_is_told() {
+    let options = "log_sndhwm = 2\nlog_sndbuf = 4096\nlog_rcvbuf = 4096\n\
+                   log_hwm_action = \"drop\"\n[log]\nwrite_buffer_size = 2000";
+    let cluster = Cluster::new(ONE_LOGGER, options);
+    let _proxy = cluster.proxy();
+    let mut logger = cluster.logger("logger-1");
+    let producer = Producer::start(&cluster, "worker-1");
+    logger.wait_metric("zcluster_logger_records_total", 2000.0);
+    logger.signal(Signal::STOP);
+    let telemetry = producer.node.telemetry().clone();
+    let dropped = || metric(&telemetry.encode(), "zcluster_log_records_dropped_total", "") as u64;
+    wait_for("the pipe to be full", || (dropped() > 0).then_some(()));
+    let (_, written, unsent) = producer.end(Duration::from_millis(500));
+    assert!(unsent.unconfirmed > 0, "{unsent:?}");
+    logger.signal(Signal::CONT);
+    logger.stop();
+    let counts = counts(&cluster);
+    assert!(counts.values().all(|count| *count == 1));
+    let missing = written - counts.len() as u64;
+    assert!(missing <= unsent.unconfirmed + dropped(), "{missing} are missing: {unsent:?}");
+}
