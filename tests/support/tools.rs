@@ -16,6 +16,17 @@ pub fn find(program: &str) -> Option<PathBuf> {
     found
 }
 
+/// The library that shows a program another time of day (Debian's `libfaketime`).
+pub fn faketime() -> Option<PathBuf> {
+    let dirs = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let file = |dir: std::fs::DirEntry| dir.path().join("faketime/libfaketimeMT.so.1");
+    let found = dirs.map(file).find(|file| file.is_file());
+    if found.is_none() {
+        missing("libfaketime");
+    }
+    found
+}
+
 /// Says that something is not there that a test needs.
 pub fn missing(what: &str) {
     assert!(std::env::var_os("CI").is_none(), "{what} is missing, and .ci/run should install it");

@@ -61,6 +61,18 @@ impl Schedule {
         Timestamp::from_nanosecond(next).ok().map(SystemTime::from)
     }
 
+    /// The next rotation after the clock was set, never later than planned before.
+    pub(crate) fn plan_again(
+        &self,
+        planned: Option<SystemTime>,
+        now: SystemTime,
+    ) -> Option<SystemTime> {
+        match (planned, self.next_after(now)) {
+            (Some(planned), Some(again)) => Some(planned.min(again)),
+            (planned, again) => planned.or(again),
+        }
+    }
+
     fn next_from_day(&self, base: i128, now: Timestamp) -> Option<i128> {
         let today = now.to_zoned(self.zone.clone()).date();
         let now = now.as_nanosecond();
@@ -209,6 +221,29 @@ mod tests {
             prop_assert!(wait > Duration::ZERO);
             let longest = interval + Duration::from_secs(HOUR);
             prop_assert!(wait <= longest, "{wait:?} of {interval:?}");
+        }
+
+        #[test]
+        fn however_the_clock_is_set_one_interval_is_the_most(
+            steps in prop::collection::vec(-400_000_000_i64..400_000_000, 1..5),
+            interval in prop::sample::select(vec![3, 900, 3600, 86_400, 172_800]),
+            zone in prop::sample::select(vec![NEW_YORK, HAVANA, "UTC0"]),
+        ) {
+            let interval = Duration::from_secs(interval);
+            let base = BaseTime::LocalDay(Duration::ZERO);
+            let schedule = Schedule::new(interval, base, TimeZone::posix(zone).unwrap());
+            let mut now = 1_767_225_600_i64;
+            let time = |seconds: i64| {
+                SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs())
+            };
+            let mut next = schedule.next_after(time(now));
+            for step in steps {
+                now += step;
+                next = schedule.plan_again(next, time(now));
+                // Due at once where it was set ahead.
+                let wait = next.unwrap().duration_since(time(now)).unwrap_or_default();
+                prop_assert!(wait <= interval + Duration::from_secs(HOUR), "{wait:?}");
+            }
         }
     }
 }

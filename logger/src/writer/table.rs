@@ -109,11 +109,7 @@ impl Open {
 
     /// Looks at the time of the next rotation again, as the clock was set: never later than planned.
     pub(super) fn clock_was_set(&mut self, now: SystemTime, back: Duration) {
-        let again = self.schedule.next_after(now);
-        self.next_rotation = match (self.next_rotation, again) {
-            (Some(planned), Some(again)) => Some(planned.min(again)),
-            (planned, again) => planned.or(again),
-        };
+        self.next_rotation = self.schedule.plan_again(self.next_rotation, now);
         // It was opened as long ago as before.
         self.opened = self.opened.checked_sub(back).unwrap_or(self.opened);
     }
