@@ -1,6 +1,8 @@
 //! The start of daemons: signals that come before they are ready, directories that another process
 //! has, time zones.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 mod support;
 
 use std::fs::{self, File};

@@ -1,5 +1,7 @@
 //! Standard output and error that cannot be written: no daemon minds, and commands say so.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 mod support;
 
 use std::fs::File;
