@@ -21,8 +21,10 @@ fn gone() -> Stdio {
     std::io::pipe().unwrap().1.into()
 }
 
+type Broken = fn() -> Stdio;
+
 /// Every way in which a stream cannot be written.
-const BROKEN: [(&str, fn() -> Stdio); 2] = [("full", full), ("gone", gone)];
+const BROKEN: [(&str, Broken); 2] = [("full", full), ("gone", gone)];
 
 const SCRIPT: &str = "redef Cluster::nodes = {\n[\"logger\"] = [$node_type=Cluster::LOGGER, \
     $ip=127.0.0.1, $p=5560/tcp],\n};\n";
