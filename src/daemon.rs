@@ -9,8 +9,9 @@ mod reload;
 mod signals;
 
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -115,10 +116,14 @@ pub fn main<Args: clap::Parser>(
 /// Prints what a command line is answered with that is not to be carried out: help and the version,
 /// which go to standard output and are no mistake, or what is wrong with it. How the process ends.
 pub fn print_answer(answer: &clap::Error) -> ExitCode {
-    let printed = answer.print().and_then(|()| io::stdout().flush());
-    match printed {
+    if answer.use_stderr() {
         // Nothing can be done about a mistake that nobody reads of.
-        _ if answer.use_stderr() => ExitCode::Usage,
+        let _ = answer.print();
+        return ExitCode::Usage;
+    }
+    let text = answer.render();
+    let text = if io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    match print_text(&text) {
         Ok(()) => ExitCode::Ok,
         Err(error) => {
             let _ = writeln!(io::stderr(), "cannot write to stdout: {error}");
@@ -271,6 +276,19 @@ pub fn print_ready(members: &serde_json::Map<String, serde_json::Value>) {
 /// When the line is lost.
 pub fn print_line(line: &serde_json::Value) -> io::Result<()> {
     output::write_line(&line.to_string())
+}
+
+/// Writes what was asked for to standard output. A reader that has had something and then gone, as in
+/// `… | head`, is no error.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn print_text(text: &str) -> io::Result<()> {
+    let (count, outcome) = output::write_all(io::stdout().as_fd(), text.as_bytes());
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe && count > 0 => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// What was asked for and cannot be written to standard output.

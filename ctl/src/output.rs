@@ -1,11 +1,11 @@
 //! Where commands write to: stdout for what was asked for, stderr for what there is to say, and new
 //! files for secrets.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use zcluster::atomic_file;
-use zcluster::daemon::{Failure, cannot_print};
+use zcluster::daemon::{self, Failure, cannot_print};
 use zcluster::exit::ExitCode;
 
 /// Ends a command: what went wrong is one line on stderr, and an exit code.
@@ -28,30 +28,14 @@ pub(crate) fn say(line: &str) {
 /// Writes to stdout. A reader that has had something and then gone, as in `… | head`, is no error of
 /// ours; one that was never there is.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    match print_all(text) {
-        (1.., Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        (_, written) => written.map_err(|error| cannot_print(&error)),
-    }
+    daemon::print_text(text).map_err(|error| cannot_print(&error))
 }
 
 /// Writes to stdout what nobody else has: who does not get it must know.
 pub(crate) fn print_secret(text: &str) -> Result<(), Failure> {
-    print_all(text).1.map_err(|error| cannot_print(&error))
-}
-
-/// How many bytes were written, and what came of it.
-fn print_all(text: &str) -> (usize, io::Result<()>) {
-    let mut rest = text.as_bytes();
     let mut out = io::stdout().lock();
-    while !rest.is_empty() {
-        match out.write(rest).and_then(|count| out.flush().map(|()| count)) {
-            Ok(0) => return (text.len() - rest.len(), Err(ErrorKind::WriteZero.into())),
-            Ok(count) => rest = &rest[count..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return (text.len() - rest.len(), Err(error)),
-        }
-    }
-    (text.len(), Ok(()))
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| cannot_print(&error))
 }
 
 /// Writes a file that must not exist, for the eyes of its owner.

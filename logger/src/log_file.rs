@@ -213,16 +213,14 @@ impl LogFile {
             self.done = 0;
         }
         match outcome {
-            Ok(()) => match self.went_meanwhile(total) {
-                Some(how) => {
+            Ok(()) => {
+                if let Some(how) = self.went_meanwhile(total) {
                     self.forget();
-                    Err(how.entirely())
+                    return Err(how.entirely());
                 }
-                None => {
-                    self.is_mid_line = false;
-                    Ok(total)
-                }
-            },
+                self.is_mid_line = false;
+                Ok(total)
+            }
             Err(error) => {
                 // Perhaps the directory was replaced under us: open anew next time. Not where there
                 // is no room: the file goes on, also when somebody renames it meanwhile.

@@ -71,7 +71,7 @@ impl Output {
 
 /// Writes as much as can be written, and says how much that is. Waits where the other side is slow,
 /// also if somebody has made it non-blocking.
-fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> (usize, io::Result<()>) {
+pub(super) fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> (usize, io::Result<()>) {
     let all = bytes.len();
     while !bytes.is_empty() {
         match rustix::io::write(to, bytes).map_err(io::Error::from) {

@@ -90,7 +90,9 @@ fn zone_file(leap_seconds: u32) -> Vec<u8> {
     let header = |leaps: u32| {
         let mut bytes = b"TZif2".to_vec();
         bytes.extend([0; 15]);
-        [0, 0, leaps, 0, 1, 4].iter().for_each(|count: &u32| bytes.extend(count.to_be_bytes()));
+        for count in [0, 0, leaps, 0, 1, 4u32] {
+            bytes.extend(count.to_be_bytes());
+        }
         bytes
     };
     let body = [&3600u32.to_be_bytes()[..], &[0, 0], b"ONE\0"].concat();
