@@ -114,3 +114,27 @@ fn what_a_stopped_logger_does_not_take_is_told() {
     let missing = written - counts.len() as u64;
     assert!(missing <= unsent.unconfirmed + dropped(), "{missing} are missing: {unsent:?}");
 }
+
+#[test]
+fn a_manager_that_is_a_logger_is_run_by_zcluster_logger() {
+    let nodes = [("manager", "manager"), ("worker-1", "worker")];
+    let cluster = Cluster::new(&nodes, "[log]\nflush_interval = \"10ms\"");
+    let text = std::fs::read_to_string(&cluster.layout).unwrap();
+    let with_port = format!("[nodes.manager]\nport = {}\n", support::free_port());
+    std::fs::write(&cluster.layout, text.replace("[nodes.manager]\n", &with_port)).unwrap();
+    let args = ["--layout", cluster.layout_arg(), "--node", "manager"];
+    let refused = support::run_to_end(support::command("zcluster-node").args(args));
+    assert_eq!(refused.code, Some(78));
+    assert!(refused.stderr.contains("start it with zcluster-logger"), "{}", refused.stderr);
+
+    let _proxy = cluster.proxy();
+    let mut manager = cluster.logger("manager");
+    let mut worker = cluster.node("worker-1", &["--demo"]);
+    worker.wait_all_up(&["manager"]);
+    wait_for("the log", || {
+        let log = std::fs::read_to_string(cluster.log_dir("manager").join("demo.log")).ok()?;
+        log.contains("worker-1").then_some(())
+    });
+    worker.stop();
+    manager.stop();
+}
