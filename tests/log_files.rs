@@ -15,7 +15,7 @@ use support::small_disk::SmallDisk;
 use support::{Cluster, NodeSpec, Signal, binary, run_to_end, wait_for};
 use zcluster::transport::SocketKind;
 use zcluster::wire::LogMessage;
-use zcluster::wire::zeek_bin::{BatchBuilder, FieldSpec, LogSchema, LogValue, Scalar};
+use zcluster::wire::zeek_bin::{BatchBuilder, LogValue};
 
 const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
@@ -145,42 +145,6 @@ fn bad_batches_are_counted_and_good_ones_written() {
     let mut after = everything_below(cluster.dir.path());
     after.retain(|path| !before.contains(path));
     assert_eq!(after, [cluster.log_dir("logger-1").join("numbers.log")]);
-}
-
-#[test]
-fn records_of_two_schemas_stand_in_one_file_under_their_own_headers() {
-    let cluster = Cluster::new(NODES, "");
-    let mut logger = cluster.logger("logger-1");
-    let schema = |name: &str| {
-        LogSchema::new("Test::SHARED", "shared", vec![FieldSpec::new(name, Scalar::Count)])
-    };
-    let batch = |name: &str, n| {
-        let mut batch = BatchBuilder::new(schema(name)).unwrap();
-        batch.push(&[LogValue::Count(n)]).unwrap();
-        batch.finish()
-    };
-    let peers = [(); 2].map(|()| RawPeer::connect(SocketKind::Push, &logger.endpoint("log")));
-    for n in 0..4 {
-        send(&peers[0], &batch("old", n));
-        logger.wait_metric("zcluster_logger_records_total", (2 * n + 1) as f64);
-        send(&peers[1], &batch("new", 100 + n));
-        logger.wait_metric("zcluster_logger_records_total", (2 * n + 2) as f64);
-    }
-    drop(peers);
-    logger.stop();
-
-    let text = fs::read_to_string(cluster.log_dir("logger-1").join("shared.log")).unwrap();
-    let mut header = "";
-    let mut records = Vec::new();
-    for line in text.lines() {
-        match line.strip_prefix("#fields\t") {
-            Some(fields) => header = fields,
-            None if line.starts_with('#') => {}
-            None => records.push(format!("{header} {line}")),
-        }
-    }
-    let expected = ["old 0", "new 100", "old 1", "new 101", "old 2", "new 102", "old 3", "new 103"];
-    assert_eq!(records, expected);
 }
 
 #[test]

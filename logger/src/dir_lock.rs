@@ -1,8 +1,8 @@
 //! [`DirLock`]: a log directory has one owner at a time.
 //!
 //! The lock is on the file [`LOCK`] in the directory, and dies with the process, however that ends.
-//! What is in the file says whose it is; it stays there afterwards and then means nothing. Programs
-//! that the process starts do not inherit it.
+//! What is in the file says whose it is. An owner that ends in good order removes it; one that a killed
+//! process has left means nothing. Programs that the process starts do not inherit it.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -34,8 +34,20 @@ const MAX_OWNER: u64 = 4096;
 /// The directory is ours as long as this lives.
 #[derive(Debug)]
 pub(crate) struct DirLock {
+    path: PathBuf,
     /// `None` where the file system has no locks.
-    _file: Option<File>,
+    file: Option<File>,
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // While it is ours: whoever waits for it finds that the name stands for nothing any more.
+        if let Some(file) = &self.file
+            && is_at(file, &self.path).unwrap_or(false)
+        {
+            let _ = files::remove_if_there(&self.path);
+        }
+    }
 }
 
 /// Who holds a lock, as the file says.
@@ -97,7 +109,7 @@ impl DirLock {
                 Ok(()) => {
                     // A full disk is no reason to say nothing else: the lock holds.
                     let _ = Owner::of_this(node).write(&file);
-                    return Ok(DirLock { _file: Some(file) });
+                    return Ok(DirLock { path, file: Some(file) });
                 }
                 Err(TryLockError::WouldBlock) if Instant::now() < give_up => {
                     thread::sleep(PAUSE);
@@ -123,7 +135,7 @@ impl DirLock {
              directory",
             path.display()
         );
-        DirLock { _file: None }
+        DirLock { path: path.to_owned(), file: None }
     }
 }
 

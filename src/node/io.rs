@@ -13,8 +13,8 @@ use bstr::{BString, ByteSlice};
 use super::bus::{Bus, Link, SubscriptionChange};
 use super::fanout::Fanout;
 use super::local_logs::LocalLogs;
-use super::log_pump::LogPump;
-use super::log_stream::{LogStream, Streams};
+use super::log_pump::{Closed, LogPump};
+use super::log_stream::{CLUSTER_LOG, LogStream, Streams};
 use super::notification::{Notification, ReceivedEvent};
 use super::outage::{News, Outage};
 use super::outbox::{Greetings, Outbox, Publication};
@@ -294,7 +294,7 @@ impl Io {
         }
         // Both send at the same time, and the context ends when they have.
         drop(bus);
-        let (records, under_way) = logs.close(linger);
+        let Closed { records, own, under_way } = logs.close(linger);
         let closed = Instant::now();
         drop(context);
         let linger = Duration::from_millis(u64::try_from(linger).unwrap_or(0));
@@ -308,7 +308,7 @@ impl Io {
         if unconfirmed > 0 {
             log::warn!("{name}: up to {unconfirmed} log records sent may not have arrived");
         }
-        Unsent { events, records, unconfirmed }
+        Unsent { events, records, own_records: own, unconfirmed }
     }
 
     // The bus.
@@ -631,5 +631,5 @@ fn cluster_log_schema() -> LogSchema {
         FieldSpec::new("node", Scalar::String),
         FieldSpec::new("message", Scalar::String),
     ];
-    LogSchema::new("Cluster::LOG", "cluster", fields)
+    LogSchema::new(CLUSTER_LOG, "cluster", fields)
 }

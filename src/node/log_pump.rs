@@ -38,6 +38,15 @@ pub(super) struct LogPump {
     loss_warning: RateLimit,
 }
 
+/// What is left at the end, in records.
+pub(super) struct Closed {
+    /// Those that no logger has taken, and those of them that the node wrote by itself.
+    pub(super) records: u64,
+    pub(super) own: u64,
+    /// Those that loggers may not have received yet.
+    pub(super) under_way: u64,
+}
+
 impl LogPump {
     pub(super) fn new(
         id: &NodeId,
@@ -166,14 +175,14 @@ impl LogPump {
     }
 
     /// Gives up on all that waits, and closes the sockets, which go on sending for `linger_ms`.
-    /// Returns the number of records that were given up, and of those that are under way.
-    pub(super) fn close(mut self, linger_ms: i32) -> (u64, u64) {
+    pub(super) fn close(mut self, linger_ms: i32) -> Closed {
         self.pending.extend(self.streams.close());
         while let Some(batch) = self.queue.try_receive() {
             self.pending.push_back(batch);
         }
+        let own = self.pending.iter().filter(|batch| batch.is_own).map(|batch| batch.records).sum();
         let records = self.pending.drain(..).map(|batch| batch.records).sum();
         self.metrics.log_records_dropped[LogLoss::Shutdown].inc_by(records);
-        (records, self.fanout.close(linger_ms))
+        Closed { records, own, under_way: self.fanout.close(linger_ms) }
     }
 }

@@ -17,6 +17,9 @@ use crate::wire::zeek_bin::{BatchBuilder, Limits, LogSchema, LogValue, PushError
 /// back must not depend on how large its records are.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
+/// The stream of what nodes write about each other by themselves.
+pub(super) const CLUSTER_LOG: &str = "Cluster::LOG";
+
 /// Why a record was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -147,7 +150,8 @@ impl Inner {
     fn take(&mut self) -> LogBatch {
         self.oldest = None;
         let records = self.builder.len() as u64;
-        LogBatch { payload: self.builder.take(), records }
+        let is_own = self.builder.schema().stream == CLUSTER_LOG;
+        LogBatch { payload: self.builder.take(), records, is_own }
     }
 }
 

@@ -147,6 +147,8 @@ pub struct Unsent {
     pub events: u64,
     /// Log records that no logger has taken.
     pub records: u64,
+    /// Those of them that the node writes by itself: lines of `cluster.log`.
+    pub own_records: u64,
     /// Log records that were sent and may not have arrived, as the connection to their logger was
     /// lost soon after, or took them too slowly at the end. At most so many, since the node started:
     /// loggers acknowledge nothing.
@@ -158,6 +160,8 @@ pub struct Unsent {
 struct LogBatch {
     payload: Vec<u8>,
     records: u64,
+    /// Whether they are lines of `cluster.log`, which the node writes by itself.
+    is_own: bool,
 }
 
 /// What handles and the I/O thread share.
