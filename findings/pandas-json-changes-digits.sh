@@ -1,0 +1,36 @@
+#!/bin/sh
+# pandas 3.1.1: `read_json(lines=True)`, by which zat 0.4.9 reads Zeek's JSON logs, changes values. Text of digits
+# becomes a number where a whole column has such text: a serial number `00` is 0, a user `0012` is 12, a mark
+# `1E5` is 100000.0. And numbers with more than 15 digits, as Zeek writes durations, lose their last ones: in
+# recorded traffic 1002 durations of 1230. `dtype=False` and `precise_float=True` read what is there; so do polars and DuckDB.
+#
+# Seen: serial 0, user 12, mark 100000.0, duration 0.12134599685668901 for 0.12134599685668945.
+set -eu
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+export TZ=UTC
+python3 -m venv tools
+tools/bin/pip install --quiet --disable-pip-version-check pandas==3.1.1
+cat > x.log <<'END'
+{"serial":"00","user":"0012","mark":"1E5","duration":0.12134599685668945}
+{"serial":"0100","user":"0007","mark":"2E10","duration":0.018999999999999906}
+END
+tools/bin/python - <<'EOF'
+def check(what, seen, expected):
+    print(what, seen)
+    assert seen == expected, f"{what}: this has changed from {expected}"
+
+
+import pandas
+
+fields = ["serial", "user", "mark"]
+frame = pandas.read_json("x.log", lines=True)
+check("text:", frame[fields].iloc[0].tolist(), [0, 12, 100000.0])
+exact = [0.12134599685668945, 0.018999999999999906]
+print("durations:", frame["duration"].tolist())
+assert all(seen != written for seen, written in zip(frame["duration"], exact)), "this has changed"
+frame = pandas.read_json("x.log", lines=True, dtype=False, precise_float=True)
+check("text, with dtype=False:", frame[fields].iloc[0].tolist(), ["00", "0012", "1E5"])
+check("durations, with precise_float=True:", frame["duration"].tolist(), exact)
+EOF
