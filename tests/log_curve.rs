@@ -151,6 +151,29 @@ fn batches_of_every_size_arrive_from_producers_that_encrypt() {
 }
 
 #[test]
+fn that_more_follows_outside_of_the_box_means_nothing() {
+    let keys = SharedKeys::new();
+    let cluster = Cluster::new(NODES, &keys.options());
+    let mut logger = cluster.logger("logger-1");
+    let mut peer = CurvePeer::producer(&logger.endpoint("log"), &keys);
+    for n in 0..3 {
+        let mut batch = BatchBuilder::new(producer::schema()).unwrap();
+        batch.push(&[LogValue::from("peer"), LogValue::Count(n)]).unwrap();
+        let payload = batch.finish();
+        let sealed = peer.seal_with_more_outside(&[
+            (LogMessage::KIND, true),
+            (b"peer", true),
+            (LogMessage::ZEEK_BIN, true),
+            (&payload, false),
+        ]);
+        peer.stream.write_all(&sealed).unwrap();
+    }
+    logger.wait_metric(WRITTEN, 3.0);
+    logger.stop();
+    assert_eq!(written(&cluster), ["peer\t0", "peer\t1", "peer\t2"]);
+}
+
+#[test]
 fn pieces_and_pings_are_no_different_under_curve() {
     let keys = SharedKeys::new();
     let cluster = Cluster::new(NODES, &keys.options());

@@ -4,14 +4,17 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
 use support::bus::{CUT_OFF, cut_off};
+use support::curve::CurvePeer;
 use support::keys::SharedKeys;
 use support::watched::{Peer, client, keys};
 use support::{Cluster, Engine, NodeSpec, Process, Signal, wait_for};
 use zcluster::transport::{ConnectionEventKind, CurveOptions, SocketKind};
+use zcluster::wire::zmtp::SocketType;
 
 const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("worker-1", "worker"), ("worker-2", "worker")];
@@ -118,6 +121,20 @@ fn events_and_subscriptions_flow(engine: Engine) {
     wait_for("all events", || (got(&bus.subscriber) == 2 * MANY).then_some(()));
     assert!(late.try_receive().is_none());
     assert_eq!(proxy.metric(FAILED), 0.0);
+    bus.assert_well();
+}
+
+fn that_more_follows_outside_of_the_box_means_nothing(engine: Engine) {
+    let mut bus = Shared::start(engine, "", "");
+    let endpoint = bus.proxy.endpoint("xsub");
+    let mut peer = CurvePeer::connect(&endpoint, &bus.keys, SocketType::Xpub);
+    for number in 0..3_u8 {
+        let frames: [&[u8]; 4] = [b"test.more", b"sender", b"format", &[number]];
+        let flagged: Vec<_> = (0..4).map(|at| (frames[at], at < 3)).collect();
+        let sealed = peer.seal_with_more_outside(&flagged);
+        peer.stream.write_all(&sealed).unwrap();
+        assert_eq!(bus.subscriber.receive(), frames);
+    }
     bus.assert_well();
 }
 
@@ -239,6 +256,7 @@ fn open_sockets_are_warned_of(engine: Engine) {
 
 on_both_engines!(
     events_and_subscriptions_flow,
+    that_more_follows_outside_of_the_box_means_nothing,
     who_does_not_belong_is_refused,
     an_encrypted_peer_of_a_plain_broker,
     open_sockets_are_warned_of,

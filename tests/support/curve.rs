@@ -19,13 +19,18 @@ pub struct CurvePeer {
 impl CurvePeer {
     /// A socket that pushes.
     pub fn producer(endpoint: &str, keys: &SharedKeys) -> Self {
+        Self::connect(endpoint, keys, SocketType::Push)
+    }
+
+    /// A socket of that type.
+    pub fn connect(endpoint: &str, keys: &SharedKeys, ours: SocketType) -> Self {
         let mut stream = tcp(endpoint);
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let curve =
             Curve::Client { keys: Arc::new(keys.client.clone()), server: *keys.server.public() };
         let (mut out, mut received) = (Vec::new(), Vec::new());
-        let mut opening = Opening::new(SocketType::Push, Some(curve), &mut out);
+        let mut opening = Opening::new(ours, Some(curve), &mut out);
         loop {
             stream.write_all(&out).unwrap();
             out.clear();
@@ -47,6 +52,19 @@ impl CurvePeer {
         let mut sealed = Vec::new();
         assert_eq!(self.codec.seal(frames, &mut sealed).unwrap().consumed, frames.len());
         sealed
+    }
+
+    /// These frames, encrypted one by one, with a MORE outside of each box whose frame has one, as
+    /// some implementations send them.
+    pub fn seal_with_more_outside(&mut self, frames: &[(&[u8], bool)]) -> Vec<u8> {
+        let mut all = Vec::new();
+        for (body, more) in frames {
+            let mut sealed = Vec::new();
+            self.codec.seal_frame(*more, false, body, &mut sealed);
+            sealed[0] |= u8::from(*more);
+            all.extend(sealed);
+        }
+        all
     }
 
     /// The frames that come until the connection ends.

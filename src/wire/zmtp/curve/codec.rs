@@ -1,7 +1,8 @@
 //! [`CurveCodec`]: plain frames to encrypted ones and back, on a connection that is open.
 //!
 //! An encrypted frame is a plain one whose body is `MESSAGE`, a number, and a box; in the box are
-//! one byte of flags and the body of the frame that is meant.
+//! one byte of flags and the body of the frame that is meant. The flags that count are those in the
+//! box: where the outer frame says that more will follow, as some peers have it, that means nothing.
 
 use super::super::frame::{COMMAND, MORE, header};
 use super::super::{FrameHeader, ZmtpError};
@@ -120,7 +121,7 @@ impl CurveCodec {
             let Some(header) = FrameHeader::parse(rest)? else {
                 return Ok(Progress::wants(consumed, rest, rest.len() + 1));
             };
-            if header.more {
+            if header.more && !may_be_message(&header, rest) {
                 return Err(ZmtpError::Flags(MORE));
             }
             let size = header.body_len.saturating_sub(OVERHEAD as u64);
@@ -175,6 +176,13 @@ impl CurveCodec {
         plain[start..start + header_len].copy_from_slice(&header[..header_len]);
         Ok(())
     }
+}
+
+/// Whether a frame of which this much is here may turn out to be a MESSAGE.
+fn may_be_message(header: &FrameHeader, frame: &[u8]) -> bool {
+    let body = &frame[header.header_len..];
+    let seen = body.len().min(NAME.len());
+    header.body_len >= NAME.len() as u64 && body[..seen] == NAME[..seen]
 }
 
 impl Progress {
@@ -252,6 +260,30 @@ pub(crate) mod tests {
         assert_eq!(sealed.len(), 2 + 8 + 8 + 16 + 1 + 3);
     }
 
+    // As omq-tokio 0.33.0 sends them; libzmq 4.3.5 accepts that.
+    #[test]
+    fn more_outside_of_the_box_means_nothing() {
+        let (mut client, mut server) = pair();
+        for (outer, inner) in [(true, false), (false, true), (true, true)] {
+            for size in [3, 300] {
+                let body = vec![7; size];
+                let mut sealed = Vec::new();
+                client.seal_frame(inner, false, &body, &mut sealed);
+                sealed[0] |= u8::from(outer);
+                let mut expected = Vec::new();
+                put_frame(&body, inner, &mut expected);
+                // Whatever is there of it, it is waited for.
+                for end in 0..sealed.len() {
+                    let progress = server.open(&sealed[..end], 300, &mut Vec::new()).unwrap();
+                    assert_eq!(progress.consumed, 0);
+                }
+                let mut plain = Vec::new();
+                server.open(&sealed, 300, &mut plain).unwrap();
+                assert_eq!(plain, expected, "{outer} {inner} {size}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_not_genuine_is_refused() {
         let open = |codec: &mut CurveCodec, sealed: &[u8]| {
@@ -290,6 +322,9 @@ pub(crate) mod tests {
             (frames(b"\x07MESSAGE"), ZmtpError::Command("MESSAGE")),
             (frames(&first[2..34]), ZmtpError::Command("MESSAGE")),
             (vec![1, 0], ZmtpError::Flags(1)),
+            (vec![1, 34, b'\x07', b'M', b'x'], ZmtpError::Flags(1)),
+            ([&[1, 12], &b"in the clear"[..]].concat(), ZmtpError::Flags(1)),
+            ([&[5], &first[1..]].concat(), ZmtpError::Flags(5)),
             (vec![8, 0], ZmtpError::Flags(8)),
             (frames(&[7; 134]), ZmtpError::TooLarge { size: 101, limit: 100 }),
             (
