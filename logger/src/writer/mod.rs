@@ -422,13 +422,8 @@ impl Writer {
                     return;
                 }
                 Err(WriteError::Gone(gone)) => {
-                    let records = open.unsynced_records;
+                    tell_gone(open, gone.how);
                     open.begin_anew();
-                    log::warn!(
-                        "{} was {} before {records} records in it were synced",
-                        target.display(),
-                        gone.how
-                    );
                     return;
                 }
                 Err(WriteError::Io(error) | WriteError::BadName(error)) => error,
@@ -612,8 +607,15 @@ impl Writer {
     }
 }
 
+/// Somebody has taken the file away, or what is in it.
 fn tell_gone(open: &Open, how: How) {
-    log::warn!("{} was {how}; it is begun anew", open.log.file(open.number).display());
+    let file = open.log.file(open.number);
+    log::warn!("{} was {how}; it is begun anew", file.display());
+    let unsynced = open.unsynced_records;
+    if unsynced > 0 {
+        log::error!("{} {how}: {unsynced} records in it were not synced yet", file.display());
+        open.log.counters.records_lost.inc_by(unsynced);
+    }
     if how == How::Truncated {
         open.log.counters.truncations.inc();
     }

@@ -123,6 +123,7 @@ fn each_rule_has_its_error() {
         ("gzip_level = 10", "`gzip_level`: found `10`, expected a whole number from 0 to 9"),
         ("gzip_file_extension = \"/gz\"", "`gzip_file_extension`: found \"/gz\", expected a file"),
         ("fsync = \"always\"", "expected one of \"never\", \"interval\", \"batch\""),
+        ("schema_timeout = 0", "`schema_timeout`: found 0s, expected at least 1s"),
         ("fsync_interval = 0", "`fsync_interval`: found `0`, expected more"),
         ("fsync_interval = \"30days\"", "`fsync_interval`: found 30days, expected at most"),
         ("max_memory = 0", "`max_memory`: found `0`, expected at least 1"),

@@ -12,6 +12,8 @@ use crate::file_name::escape;
 
 /// Rotations further apart are a mistake; and times that far ahead can still be computed.
 const LONGEST_ROTATION: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Shorter ones would have producers that take turns rotate all the time.
+const SHORTEST_SCHEMA: Duration = Duration::from_secs(1);
 /// Below, a batch of usual size may be all that fits.
 const LITTLE_MEMORY: u64 = 16 * MIB;
 /// Bytes of a path in a file name: room is left for the extensions and times of one of 255.
@@ -71,6 +73,14 @@ impl Check<'_> {
             ("schema_timeout", log.schema_timeout),
         ] {
             self.at_most(&["log", key], value, LONGEST);
+        }
+        if log.schema_timeout < SHORTEST_SCHEMA {
+            let message = format!(
+                "`schema_timeout`: found {}, expected at least 1s; producers that take turns would make \
+                 a file for each batch",
+                humantime::format_duration(log.schema_timeout)
+            );
+            self.error(&["log", "schema_timeout"], message);
         }
         if log.fsync_interval.is_zero() {
             let message = "`fsync_interval`: found `0`, expected more; `fsync = \"batch\"` waits for \
