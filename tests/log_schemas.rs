@@ -257,3 +257,42 @@ fn the_manifest_has_the_times_of_records_whatever_their_text() {
         }
     }
 }
+
+#[test]
+fn a_storm_of_columns_and_rotations_leaves_every_record_in_one_file() {
+    for options in [
+        "rotation_name = \"archiver\"\ncompress = \"gzip\"",
+        "gzip_level = 1",
+        "fsync = \"batch\"\nrotation_name = \"generic\"",
+    ] {
+        let mut producer =
+            Producer::start(&format!("rotation = \"1s\"\nschema_timeout = \"1s\"\n{options}"));
+        // Two that take turns, a third now and then, and pauses long enough to be forgotten.
+        let start = std::time::Instant::now();
+        let mut round = 0;
+        while manifest(&producer.dir()).len() < 12 {
+            assert!(start.elapsed() < support::PATIENCE, "{options}: too few rotations");
+            producer.send("conn", 1.0, 2);
+            if round / 40 % 3 != 2 {
+                producer.send("conn", 1.0, 3);
+            }
+            if round % 50 == 0 {
+                producer.send("conn", 1.0, 4);
+            }
+            round += 1;
+            producer.wait_written();
+        }
+        producer.logger.stop();
+        let mut numbers = Vec::new();
+        for file in check_manifest(&producer.dir()).into_keys() {
+            let text = read_text(&file).unwrap();
+            assert_complete(&file, &text);
+            assert_eq!(shape(&file).0, 1, "{}", file.display());
+            let number = |line: &str| line.rsplit('\t').next().unwrap().parse::<u64>().unwrap();
+            numbers.extend(records(&text).map(number));
+        }
+        numbers.sort_unstable();
+        assert!(numbers.iter().copied().eq(0..producer.sent), "{options}: {}", numbers.len());
+        assert!(log_files(&producer.dir()).len() < 100, "{options}");
+    }
+}

@@ -254,6 +254,7 @@ mod tests {
             assert_eq!(Failure::from(error).code, ExitCode::Unavailable);
             drop(lock);
             assert_eq!(owner_of(dir.path()), None);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         }
     }
 
@@ -268,8 +269,9 @@ mod tests {
             assert_eq!(owner_of(dir.path()).as_deref(), Some("another process"));
             assert!(DirLock::take(dir.path(), "logger-1").is_err());
             drop(other);
-            drop(DirLock::take(dir.path(), "logger-1").unwrap());
+            let lock = DirLock::take(dir.path(), "logger-1").unwrap();
             assert!(fs::read_to_string(&path).unwrap().starts_with("{\"node\":\"logger-1\""));
+            drop(lock);
         }
     }
 
