@@ -183,6 +183,42 @@ fn a_postprocessor_that_runs_on_does_not_hold_the_directory() {
 }
 
 #[test]
+fn a_broker_that_is_missing_from_the_start_is_told_of_once_and_why() {
+    let cluster = Cluster::new(NODES, "");
+    let layout = cluster.read_layout();
+    let mut daemons = Vec::new();
+    for (program, node) in &DAEMONS[..2] {
+        let mut command = command(program);
+        command.args(["--layout", cluster.layout_arg(), "--node", node]);
+        // As `zcluster up` starts them: a loss must not be told without the return.
+        command.env("RUST_LOG", "warn");
+        daemons.push(Process::start_command(node, &mut command));
+    }
+    for daemon in &daemons {
+        daemon.wait_stderr_line(&[
+            &format!("{}: no connection to the broker for ", daemon.name),
+            &layout.connect_xpub_endpoint(),
+            "Connection refused",
+        ]);
+    }
+    let mut broker = cluster.proxy();
+    for daemon in &daemons {
+        daemon.wait_stderr("the broker is there, after ");
+    }
+    broker.kill();
+    for daemon in &daemons {
+        daemon.wait_stderr("lost the connection to the broker");
+    }
+    let _broker = cluster.proxy();
+    for daemon in &daemons {
+        daemon.wait_stderr("the broker is back, after ");
+        for line in ["no connection to the broker", "is there, after", "lost the", "is back"] {
+            assert_eq!(daemon.stderr().matches(line).count(), 1, "{line}: {}", daemon.stderr());
+        }
+    }
+}
+
+#[test]
 fn a_zone_that_does_not_exist_is_an_error_of_the_configuration() {
     let cluster = Cluster::new(NODES, "");
     let args = ["--layout", cluster.layout_arg(), "--node", "logger-1"];

@@ -15,8 +15,8 @@ use crate::rate_limit::RateLimit;
 use crate::telemetry::{EventFault, NodeMetrics, NodeSocket};
 use crate::topic::NodeId;
 use crate::transport::{
-    ConnectionEventKind, Context, CurveOptions, Interest, Monitor, PollSet, Received,
-    SUBSCRIPTION_HWM, Socket, SocketKind, SocketOptions, TransportError,
+    ConnectionEventKind, Context, CurveOptions, HandshakeFault, Interest, Monitor, PollSet,
+    Received, SUBSCRIPTION_HWM, Socket, SocketKind, SocketOptions, TransportError,
 };
 use crate::wire::event_format::EventFormat;
 use crate::wire::frames::{EventMessage, SubscriptionMessage};
@@ -42,6 +42,8 @@ pub(super) enum Link {
 struct LinkState {
     up: bool,
     was_up: bool,
+    /// Why its last handshake failed.
+    fault: Option<HandshakeFault>,
 }
 
 /// A change of the subscriptions that the own XPUB shows.
@@ -270,6 +272,15 @@ impl Bus {
         self.links.iter().all(|link| link.up)
     }
 
+    /// A connection that is missing: its endpoint, and why its last handshake failed.
+    pub(super) fn missing(&self, layout: &Layout) -> Option<(String, Option<HandshakeFault>)> {
+        let [xpub, xsub] = self.links;
+        if !xpub.up {
+            return Some((layout.connect_xpub_endpoint(), xpub.fault));
+        }
+        (!xsub.up).then(|| (layout.connect_xsub_endpoint(), xsub.fault))
+    }
+
     /// Takes in news of connections and returns those of the XPUB, in order.
     ///
     /// # Errors
@@ -288,7 +299,7 @@ impl Bus {
                         if link.was_up {
                             self.metrics.reconnects[socket].inc();
                         }
-                        *link = LinkState { up: true, was_up: true };
+                        *link = LinkState { up: true, was_up: true, fault: None };
                         Link::Up
                     }
                     // libzmq says so of connections without a handshake, too.
@@ -299,7 +310,8 @@ impl Bus {
                         Link::Down
                     }
                     _ => {
-                        if event.handshake_fault().is_some() {
+                        if let Some(fault) = event.handshake_fault() {
+                            link.fault = Some(fault);
                             self.metrics.handshakes_failed[socket].inc();
                         }
                         let line = handshake::look_at(&event, "the broker", self.is_encrypted)?;

@@ -145,7 +145,7 @@ impl Fanout {
             while let Some(remark) = logger.read_connection(&self.metrics, now)? {
                 match remark {
                     Remark::Note(line) => log::info!("{line}"),
-                    Remark::Lost(line) => log::warn!("{line}"),
+                    Remark::Trouble(line) => log::warn!("{line}"),
                     Remark::Handshake(line) => {
                         if let Some(more) = self.warning.check(now) {
                             log::warn!("{line} ({more} more like this)");

@@ -12,6 +12,7 @@ use bstr::{BString, ByteSlice};
 
 use super::bus::{Bus, Link, SubscriptionChange};
 use super::fanout::Fanout;
+use super::inquiry::Inquiry;
 use super::local_logs::LocalLogs;
 use super::log_pump::{Closed, LogPump};
 use super::log_stream::{CLUSTER_LOG, LogStream, Streams};
@@ -102,6 +103,8 @@ pub(super) struct Io {
     probe: Probe,
     /// Whether the broker is there.
     broker: Outage,
+    /// What is to be said of a broker that was never there, once it is known why.
+    inquiry: Option<(String, Inquiry)>,
     /// Set once the node is to end.
     deadline: Option<Instant>,
     /// When the gauges are next written; `None` once they stand at zero and nothing happens.
@@ -166,7 +169,8 @@ impl Io {
             outbox: Outbox::new(parts.outbox_limits),
             bus_is_full: false,
             probe: Probe { count: 0, topic: None },
-            broker: Outage::default(),
+            broker: Outage::expected(Instant::now()),
+            inquiry: None,
             deadline: None,
             gauges_due: None,
             warnings: Warnings {
@@ -328,14 +332,42 @@ impl Io {
     }
 
     /// Says that the broker is lost, and that it is back: both connections are, and the bus has
-    /// answered.
+    /// answered; and that it is missing, where it was never there. Each return is told as loudly as
+    /// what came before.
     fn tell_of_broker(&mut self, now: Instant) {
         let is_there = self.bus.is_connected() && self.is_ready();
-        let Some(news) = self.broker.observe(is_there, now) else { return };
-        let line = news.of("the broker");
-        match news {
-            News::Lost { .. } => log::warn!("{}: {line}", self.name),
-            News::Back { .. } => log::info!("{}: {line}", self.name),
+        if is_there {
+            self.inquiry = None;
+        }
+        if let Some(news) = self.broker.observe(is_there, now) {
+            let line = format!("{}: {}", self.name, news.of("the broker"));
+            match news {
+                News::Missing { .. } => self.ask_why(line),
+                News::Lost { .. } | News::Back { .. } | News::Found { .. } => log::warn!("{line}"),
+            }
+        }
+        let Some((line, inquiry)) = &self.inquiry else { return };
+        if let Some(why) = inquiry.answer() {
+            log::warn!("{line}: {why}; it goes on trying");
+            self.inquiry = None;
+        }
+    }
+
+    /// Says of a broker that is missing why, as far as that can be found out.
+    fn ask_why(&mut self, line: String) {
+        let Some((endpoint, fault)) = self.bus.missing(&self.layout) else {
+            return log::warn!("{line}: its sockets are connected, but pass nothing on");
+        };
+        let line = format!("{line}: {endpoint}");
+        if let Some(fault) = fault {
+            return log::warn!("{line}: {fault}; it goes on trying");
+        }
+        // One that has no answer yet would only be asked the same again.
+        if self.inquiry.is_none() {
+            match Inquiry::begin(endpoint, Arc::clone(&self.waker)) {
+                Ok(inquiry) => self.inquiry = Some((line, inquiry)),
+                Err(error) => log::warn!("{line}; why is not known: {error}"),
+            }
         }
     }
 

@@ -43,15 +43,17 @@ pub(super) struct LogPeer {
     down_since: Option<Instant>,
     under_way: UnderWay,
     outage: Outage,
+    /// Its last loss was one to be warned of, so that its return is told as loudly.
+    was_trouble: bool,
     terms: Terms,
 }
 
 /// Something to say of a logger.
 pub(super) enum Remark {
-    /// Its connection is back, or was closed in good order.
+    /// Its connection was closed in good order, or is back after that.
     Note(String),
-    /// Its connection is lost.
-    Lost(String),
+    /// Its connection is lost, or is back after that.
+    Trouble(String),
     /// A handshake failed, which may happen many times a second.
     Handshake(String),
 }
@@ -78,6 +80,7 @@ impl LogPeer {
             down_since: None,
             under_way: UnderWay::new(terms.log_sndhwm),
             outage: Outage::default(),
+            was_trouble: false,
             terms,
         })
     }
@@ -186,16 +189,17 @@ impl LogPeer {
         let news = self.outage.observe(self.connected, now)?;
         let who = format!("{} at {}", self.who(), self.endpoint);
         let line = news.of(&who);
-        Some(match (news, lost) {
-            (News::Back { .. }, _) => Remark::Note(line),
-            (News::Lost { .. }, None) => {
-                Remark::Note(format!("{who} has closed the connection: it leaves"))
+        let line = match (news, lost) {
+            (News::Lost { .. }, None) => format!("{who} has closed the connection: it leaves"),
+            (News::Lost { .. }, Some(lost)) if lost > 0 => {
+                format!("{line}; up to {lost} log records may not have arrived")
             }
-            (News::Lost { .. }, Some(0)) => Remark::Lost(line),
-            (News::Lost { .. }, Some(lost)) => {
-                Remark::Lost(format!("{line}; up to {lost} log records may not have arrived"))
-            }
-        })
+            _ => line,
+        };
+        if let News::Lost { .. } = news {
+            self.was_trouble = lost.is_some();
+        }
+        Some(if self.was_trouble { Remark::Trouble(line) } else { Remark::Note(line) })
     }
 
     fn who(&self) -> &str {

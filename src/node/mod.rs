@@ -43,6 +43,7 @@ mod bus;
 mod fanout;
 mod handshake;
 mod identity;
+mod inquiry;
 mod io;
 mod local_logs;
 mod log_peer;

@@ -5,15 +5,22 @@ use std::time::{Duration, Instant};
 
 /// How often losses of one peer are told.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// How long a peer may take to be there for the first time before that is told, …
+const START_PATIENCE: Duration = Duration::from_secs(5);
+/// … and how often it is told from then on.
+const MISSING_EVERY: Duration = Duration::from_secs(60);
 
 /// Watches whether a peer is there.
 ///
 /// Each loss that is told is followed by the news that the peer is back. One that comes and goes
-/// all the time is told of once in a while, and what was said last is true in the end.
+/// all the time is told of once in a while, and what was said last is true in the end. One that is
+/// [expected](Outage::expected) and was never there is told of, too: as missing, since it is not lost.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     /// It has been there before: who was never there is not lost.
     was_there: bool,
+    /// Since when it should be there; `None` where that is not asked.
+    expected_since: Option<Instant>,
     since: Option<Instant>,
     is_told: bool,
     last_told: Option<Instant>,
@@ -28,18 +35,32 @@ pub(super) enum News {
     Lost { ago: Duration, untold: u64 },
     /// The peer is back, and was away for that long.
     Back { away: Duration },
+    /// The peer has not been there yet, for that long.
+    Missing { waited: Duration },
+    /// The peer was told to be missing, and is there now.
+    Found { waited: Duration },
 }
 
 impl Outage {
+    /// Of a peer that should be there from now on.
+    pub(super) fn expected(now: Instant) -> Self {
+        Outage { expected_since: Some(now), ..Outage::default() }
+    }
+
     /// Takes in whether the peer is there now.
     pub(super) fn observe(&mut self, is_there: bool, now: Instant) -> Option<News> {
         if !is_there {
-            if self.was_there && self.since.is_none() {
-                self.since = Some(now);
+            if !self.was_there {
+                return self.tell_missing(now);
             }
+            self.since.get_or_insert(now);
             return self.tell(now);
         }
-        self.was_there = true;
+        if !std::mem::replace(&mut self.was_there, true) {
+            let is_told = self.last_told.take().is_some();
+            let since = self.expected_since.filter(|_| is_told)?;
+            return Some(News::Found { waited: now.saturating_duration_since(since) });
+        }
         let since = self.since.take()?;
         if std::mem::take(&mut self.is_told) {
             return Some(News::Back { away: now.saturating_duration_since(since) });
@@ -48,10 +69,21 @@ impl Outage {
         None
     }
 
-    /// When a loss is to be told that could not be at once: [`Outage::observe`] is due then.
+    /// When something is to be told that could not be at once: [`Outage::observe`] is due then.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        if !self.was_there {
+            let first = self.expected_since? + START_PATIENCE;
+            return Some(self.last_told.map_or(first, |last| last + MISSING_EVERY));
+        }
         self.since.filter(|_| !self.is_told)?;
         self.last_told.map(|last| last + TOLD_EVERY)
+    }
+
+    fn tell_missing(&mut self, now: Instant) -> Option<News> {
+        let since = self.expected_since?;
+        self.deadline().filter(|due| *due <= now)?;
+        self.last_told = Some(now);
+        Some(News::Missing { waited: now.saturating_duration_since(since) })
     }
 
     fn tell(&mut self, now: Instant) -> Option<News> {
@@ -81,6 +113,8 @@ impl News {
                 }
                 line
             }
+            News::Missing { waited } => format!("no connection to {peer} for {}", span(waited)),
+            News::Found { waited } => format!("{peer} is there, after {}", span(waited)),
         }
     }
 }
@@ -99,7 +133,14 @@ mod tests {
     /// What is said, by the second it is said in.
     fn told(observations: &[(u64, bool)]) -> Vec<(u64, String)> {
         let start = Instant::now();
-        let mut outage = Outage::default();
+        told_by(Outage::default(), start, observations)
+    }
+
+    fn told_by(
+        mut outage: Outage,
+        start: Instant,
+        observations: &[(u64, bool)],
+    ) -> Vec<(u64, String)> {
         let mut said = Vec::new();
         for (second, is_there) in observations {
             let now = start + Duration::from_secs(*second);
@@ -111,6 +152,34 @@ mod tests {
     #[test]
     fn who_was_never_there_is_not_lost() {
         assert!(told(&[(0, false), (1, false), (2, true), (3, true)]).is_empty());
+    }
+
+    #[test]
+    fn who_is_expected_and_never_there_is_told_of_now_and_then() {
+        let start = Instant::now();
+        let told = |observations| told_by(Outage::expected(start), start, observations);
+        let observations = [
+            (0, false),
+            (4, false),
+            (5, false),
+            (6, false),
+            (64, false),
+            (65, false),
+            (70, true),
+            (71, false),
+            (73, true),
+        ];
+        assert_eq!(
+            told(&observations),
+            [
+                (5, "no connection to it for 5s".into()),
+                (65, "no connection to it for 1m 5s".into()),
+                (70, "it is there, after 1m 10s".into()),
+                (71, "lost the connection to it".into()),
+                (73, "it is back, after 2s".into()),
+            ]
+        );
+        assert!(told(&[(0, false), (4, false), (6, true), (7, true)]).is_empty());
     }
 
     #[test]
@@ -168,6 +237,19 @@ mod tests {
             (11, false, None),
             (12, true, None),
         ] {
+            outage.observe(is_there, at(second));
+            assert_eq!(outage.deadline(), deadline.map(at), "{second}");
+        }
+    }
+
+    #[test]
+    fn who_is_missing_has_a_deadline() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut outage = Outage::expected(start);
+        for (second, is_there, deadline) in
+            [(0, false, Some(5)), (5, false, Some(65)), (65, false, Some(125)), (66, true, None)]
+        {
             outage.observe(is_there, at(second));
             assert_eq!(outage.deadline(), deadline.map(at), "{second}");
         }

@@ -1,0 +1,114 @@
+//! [`Inquiry`]: why an endpoint cannot be reached. libzmq tries again and does not say.
+
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use crate::layout::{Endpoint, Host, UnixAddress};
+use crate::transport::Waker;
+
+/// How long an address may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A question that is under way, in a thread of its own: names are looked up, which may take long.
+pub(super) struct Inquiry(Receiver<String>);
+
+impl Inquiry {
+    /// Asks, and wakes who waits once there is an answer.
+    pub(super) fn begin(endpoint: String, waker: Arc<Waker>) -> io::Result<Self> {
+        let (told, answer) = bounded(1);
+        thread::Builder::new().name("inquiry".into()).spawn(move || {
+            // Nobody listens where the answer is of no interest any more.
+            let _ = told.send(why_unreachable(&endpoint));
+            waker.wake();
+        })?;
+        Ok(Inquiry(answer))
+    }
+
+    /// The answer, once it is there.
+    pub(super) fn answer(&self) -> Option<String> {
+        self.0.try_recv().ok()
+    }
+}
+
+fn why_unreachable(endpoint: &str) -> String {
+    match endpoint.parse() {
+        Ok(endpoint) => match connect(&endpoint) {
+            Ok(()) => "somebody listens there, but does not answer as a broker does".into(),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    }
+}
+
+fn connect(endpoint: &Endpoint) -> io::Result<()> {
+    match endpoint {
+        Endpoint::Tcp { host, port } => connect_tcp(host, *port),
+        Endpoint::Ipc(UnixAddress::Abstract(name)) => {
+            UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?).map(drop)
+        }
+        Endpoint::Ipc(address) => UnixStream::connect(address.to_string()).map(drop),
+    }
+}
+
+fn connect_tcp(host: &Host, port: u16) -> io::Result<()> {
+    let host = match host {
+        // Brackets are for endpoints only.
+        Host::V6(ip, Some(zone)) => format!("{ip}%{zone}"),
+        Host::V6(ip, None) => ip.to_string(),
+        other => other.to_string(),
+    };
+    let mut outcome = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
+    for address in (host.as_str(), port).to_socket_addrs()? {
+        outcome = TcpStream::connect_timeout(&address, PATIENCE).map(drop);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn the_cause_is_that_of_the_system() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = format!("tcp://{}", listener.local_addr().unwrap());
+        assert!(why_unreachable(&taken).contains("somebody listens there"));
+        drop(listener);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none");
+        let name = format!("ipc://@{}", path.display());
+        let path = format!("ipc://{}", path.display());
+        for (endpoint, cause) in [
+            (taken.as_str(), "Connection refused"),
+            (&path, "No such file or directory"),
+            (&name, "Connection refused"),
+            ("tcp://[::1]:1", ""),
+            ("udp://127.0.0.1:1", "no transport"),
+        ] {
+            let why = why_unreachable(endpoint);
+            assert!(!why.is_empty() && why.contains(cause), "{endpoint}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_answer_wakes_who_waits() {
+        let waker = Arc::new(Waker::new().unwrap());
+        let inquiry = Inquiry::begin("udp://x".into(), Arc::clone(&waker)).unwrap();
+        let mut poll = crate::transport::PollSet::new();
+        let index = poll.add_waker(&waker);
+        poll.wait(Some(Duration::from_secs(60))).unwrap();
+        assert!(poll.is_readable(index));
+        assert_eq!(inquiry.answer().as_deref(), Some("no transport"));
+    }
+}
