@@ -308,7 +308,7 @@ fn zeeks_default_makes_the_manager_a_logger() {
 fn secrets_are_not_exported() {
     let mut layout = clean(ZEEKCTL);
     layout.zeromq.curve_client_secretkey = Secret::new("hunter2");
-    let Exported { layout, options } = export(&layout);
+    let Exported { layout, options, .. } = export(&layout);
     assert!(!layout.contains("hunter2") && !options.contains("hunter2"), "{layout}{options}");
     assert!(options.contains("CURVE keys are left out"), "{options}");
     let diagnostics =
@@ -922,4 +922,29 @@ fn statements_are_not_carried_out_and_told() {
         assert!(told.iter().any(|message| message.contains(said)), "{text}: {told:?}");
         assert_eq!(import.layout.log.format, LogFormat::Json, "{text}");
     }
+}
+
+#[test]
+fn what_zeek_has_no_like_of_is_named() {
+    let text = r#"
+        [zeromq]
+        hello_delay = "5s"
+        linger_ms = 3
+        [log]
+        format = "json"
+        dir = "/x"
+        rotation = "1h"
+        rotation_name = "archiver"
+        max_memory = 500_000_000
+        [proxy]
+        engine = "zmq"
+        [nodes.manager]
+        node_type = "manager"
+        ip = "127.0.0.1"
+        port = 1
+    "#;
+    let (layout, _) = Layout::from_toml(text, "l.toml").unwrap();
+    let left_out = ["[zeromq] hello_delay", "[log] max_memory", "[proxy] engine"];
+    assert_eq!(export(&layout).left_out, left_out);
+    assert_eq!(export(&Layout::default()).left_out, [""; 0]);
 }
