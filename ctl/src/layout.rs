@@ -101,11 +101,11 @@ fn import(files: &[PathBuf], secrets: bool) -> Result<ExitCode, ExitCode> {
 fn export(file: &Path) -> Result<ExitCode, ExitCode> {
     let exported = zeek::export(&layout(file)?);
     let done = print(&exported.layout)?;
-    eprintln!(
+    say(&format!(
         "zcluster: endpoints and options are not in it, as Zeek loads cluster-layout.zeek too early \
          for them: `--out DIR` writes them to DIR/{}",
         zeek::OPTIONS_FILE
-    );
+    ));
     Ok(done)
 }
 
@@ -143,10 +143,14 @@ fn export_to(file: &Path, out: &Path, force: bool) -> Result<ExitCode, ExitCode>
     let done = end(written);
     if done == ExitCode::Ok {
         let [layout, options] = files.map(|(path, _)| path.display().to_string());
-        eprintln!(
+        say(&format!(
             "zcluster: wrote {layout}, for Zeek's script path, and {options}, to be loaded from \
              local.zeek"
-        );
+        ));
+        if !exported.left_out.is_empty() {
+            let names = exported.left_out.join(", ");
+            say(&format!("zcluster: left out, as Zeek has no such options: {names}"));
+        }
     }
     Ok(done)
 }

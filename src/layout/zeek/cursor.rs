@@ -28,10 +28,13 @@ pub(super) struct Cursor<'t> {
     open: Vec<Open>,
     /// In the middle of a condition, where no other can begin.
     in_condition: bool,
+    /// Directives that belong to no `@if`.
+    stray: Vec<((usize, usize), &'static str)>,
 }
 
 /// An open `@if`.
 struct Open {
+    at: (usize, usize),
     /// For whom the lines around it count.
     around: Condition,
     condition: Condition,
@@ -56,6 +59,7 @@ impl<'t> Cursor<'t> {
             scope: Condition::known(true),
             open: Vec::new(),
             in_condition: false,
+            stray: Vec::new(),
         };
         cursor.directives();
         cursor
@@ -96,13 +100,16 @@ impl<'t> Cursor<'t> {
                     self.begin(word);
                 }
                 "else" => {
+                    let at = self.place();
                     self.at += 1;
-                    self.turn();
+                    self.turn(at);
                 }
                 "endif" => {
+                    let at = self.place();
                     self.at += 1;
-                    if let Some(open) = self.open.pop() {
-                        self.scope = open.around;
+                    match self.open.pop() {
+                        Some(open) => self.scope = open.around,
+                        None => self.stray.push((at, "`@endif` ends no `@if`")),
                     }
                 }
                 _ => return,
@@ -111,6 +118,7 @@ impl<'t> Cursor<'t> {
     }
 
     fn begin(&mut self, word: &str) {
+        let at = self.place();
         let end_before = self.last_end;
         self.in_condition = true;
         self.advance();
@@ -126,7 +134,7 @@ impl<'t> Cursor<'t> {
         self.last_end = end_before;
         let around = self.scope.clone();
         self.scope = around.and(&condition);
-        self.open.push(Open { around, condition, turned: false });
+        self.open.push(Open { at, around, condition, turned: false });
         self.skip_what_never_counts();
     }
 
@@ -142,12 +150,20 @@ impl<'t> Cursor<'t> {
         }
     }
 
-    fn turn(&mut self) {
+    fn turn(&mut self, at: (usize, usize)) {
         if let Some(open) = self.open.last_mut().filter(|open| !open.turned) {
             open.turned = true;
             self.scope = open.around.and(&open.condition.not());
             self.skip_what_never_counts();
+        } else {
+            self.stray.push((at, "`@else` belongs to no `@if`"));
         }
+    }
+
+    /// Once all is read: directives without the others that they need.
+    pub(super) fn unpaired(&mut self) -> Vec<((usize, usize), &'static str)> {
+        let open = self.open.drain(..).map(|open| (open.at, "no `@endif` follows"));
+        self.stray.drain(..).chain(open).collect()
     }
 
     /// Skips to the directive that ends a part which counts for nobody.
@@ -205,6 +221,12 @@ impl<'t> Cursor<'t> {
         matches!(self.peek(), Some(Kind::Ident(i)) if *i == name)
     }
 
+    /// At the `redef` that begins a statement, rather than the attribute `&redef`.
+    pub(super) fn at_redef(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|before| self.tokens.get(before));
+        self.at_ident("redef") && before.is_none_or(|token| token.kind != Kind::Punct("&"))
+    }
+
     pub(super) fn eat(&mut self, punct: &str) -> bool {
         let found = self.at_punct(punct);
         if found {
@@ -219,12 +241,14 @@ impl<'t> Cursor<'t> {
     }
 
     /// Skips to one of `stops` outside all brackets that open on the way, or to a bracket that
-    /// closes more than was opened; reads neither. A condition ends at any directive.
+    /// closes more than was opened; reads neither. A condition ends at any directive, and everything
+    /// at `redef`, which can only begin a statement: one that is not ended must not hide the next.
     pub(super) fn skip_to(&mut self, stops: &[&str]) {
         let mut depth = 0usize;
         while let Some(kind) = self.peek() {
             match kind {
                 Kind::Directive(_) if self.in_condition => return,
+                Kind::Ident("redef") if self.at_redef() => return,
                 Kind::Punct(punct) => {
                     if depth == 0 && stops.contains(punct) {
                         return;

@@ -22,6 +22,9 @@ pub struct Exported {
     pub layout: String,
     /// [`OPTIONS_FILE`]: endpoints and options, which nodes load themselves.
     pub options: String,
+    /// What the layout sets and Zeek has no like of, as `[section] option`. CURVE keys are not
+    /// among it.
+    pub left_out: Vec<String>,
 }
 
 /// The first line of what [`export`] writes.
@@ -38,7 +41,40 @@ impl Exported {
 ///
 /// Options Zeek does not have are left out too, and so are ports the system chooses.
 pub fn export(layout: &Layout) -> Exported {
-    Exported { layout: nodes(layout), options: options(layout) }
+    Exported { layout: nodes(layout), options: options(layout), left_out: left_out(layout) }
+}
+
+fn left_out(layout: &Layout) -> Vec<String> {
+    let (mut layout, mut defaults) = (layout.clone(), Layout::default());
+    let mut names = differing("zeromq", &mut layout.zeromq, &mut defaults.zeromq);
+    names.retain(|(_, name)| ZeroMq::OWN.contains(name));
+    let aliases = layout.log.aliases();
+    let mut log = differing("log", &mut layout.log, &mut defaults.log);
+    log.retain(|(_, name)| {
+        let has_alias = aliases.iter().any(|(_, option)| option == name);
+        let is_word = matches!(*name, "format" | "rotation_name");
+        !has_alias && !is_word && !LOG_ASCII.contains(name) && !LOG.contains(name)
+    });
+    names.extend(log);
+    names.extend(differing("proxy", &mut layout.proxy, &mut defaults.proxy));
+    let mut telemetry = differing("telemetry", &mut layout.telemetry, &mut defaults.telemetry);
+    telemetry.retain(|(_, name)| !matches!(*name, "metrics_address" | "metrics_endpoint_label"));
+    names.extend(telemetry);
+    let mut names: Vec<_> =
+        names.into_iter().map(|(section, name)| format!("[{section}] {name}")).collect();
+    names.extend(layout.allow.keys().map(|node_type| format!("[allow.{node_type}]")));
+    names
+}
+
+/// The options of a section that differ from their defaults.
+fn differing(
+    section: &'static str,
+    table: &mut dyn Table,
+    defaults: &mut dyn Table,
+) -> Vec<(&'static str, &'static str)> {
+    let pairs = table.options().into_iter().zip(defaults.options());
+    let differing = pairs.filter(|((_, value), (_, default))| value.to_toml() != default.to_toml());
+    differing.map(|((name, _), _)| (section, name)).collect()
 }
 
 fn nodes(layout: &Layout) -> String {

@@ -131,7 +131,7 @@ impl<'t> Cursor<'t> {
             Some(Kind::Punct(p)) if matches!(*p, "," | ";" | ")" | "]" | "}" | ":") => {
                 return Value::unknown("nothing");
             }
-            Some(Kind::Directive(_)) => return Value::unknown("nothing"),
+            Some(Kind::Directive(_) | Kind::Ident("redef")) => return Value::unknown("nothing"),
             _ => {}
         }
         match self.bump() {

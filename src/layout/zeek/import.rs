@@ -16,7 +16,7 @@ use super::super::{Layout, Node, NodeType, WebSocket, ZeroMq};
 use super::condition::Condition;
 use super::cursor::Cursor;
 use super::loads::{Meaning, file_stem, meaning};
-use super::names::{ZEROMQ, known, zeromq_options};
+use super::names::{ZEROMQ, is_known, known, zeromq_options};
 use super::settle::{Assignment, Said, read, read_as, settle};
 use super::token::{Kind, tokens};
 use super::value::{Entry, Field, Value};
@@ -83,6 +83,10 @@ impl Importer {
         let cursor = Cursor::new(tokens(text), text.len(), constants);
         let mut script = Script { importer: self, cursor, source };
         script.read();
+        for (at, message) in script.cursor.unpaired() {
+            let at = script.span(at);
+            script.importer.reporter.error(at, message);
+        }
         self.constants = std::mem::take(&mut script.cursor.constants);
     }
 
@@ -224,7 +228,8 @@ impl Script<'_, '_> {
                 }
                 Kind::Ident("redef" | "const" | "global" | "option") => self.declaration(),
                 Kind::Ident(kind @ ("event" | "function" | "hook")) => self.body(kind),
-                Kind::Ident(_) => self.skip_statement(),
+                Kind::Ident("type") => self.skip_statement(),
+                Kind::Ident(_) => self.statement(),
                 _ => {
                     self.cursor.advance();
                 }
@@ -267,9 +272,62 @@ impl Script<'_, '_> {
         }
     }
 
+    /// A statement outside any function: Zeek carries it out, we do not.
+    fn statement(&mut self) {
+        let begin = self.cursor.place();
+        let mut touched = None;
+        let mut depth = 0usize;
+        while let Some(kind) = self.cursor.peek().cloned() {
+            let at = self.cursor.place();
+            match kind {
+                Kind::Ident("redef") if self.cursor.at_redef() => break,
+                Kind::Ident(name) => {
+                    let name = self.cursor.qualified(name);
+                    if touched.is_none() && is_known(&name) && name != "Cluster::node" {
+                        touched = Some((name, at));
+                    }
+                }
+                Kind::Punct("{" | "[" | "(") => depth += 1,
+                Kind::Punct("]" | ")") => depth = depth.saturating_sub(1),
+                Kind::Punct("}") if depth <= 1 => {
+                    self.cursor.advance();
+                    break;
+                }
+                Kind::Punct("}") => depth -= 1,
+                Kind::Punct(";") if depth == 0 => {
+                    self.cursor.advance();
+                    break;
+                }
+                _ => {}
+            }
+            self.cursor.advance();
+        }
+        let reporter = &mut self.importer.reporter;
+        let span = |(start, end)| Span { source: self.source, start, end };
+        match touched {
+            Some((name, at)) if name == "Cluster::nodes" => {
+                let message = "statements are not carried out; expected `redef Cluster::nodes`";
+                reporter.error(span(at), message);
+            }
+            Some((name, at)) => {
+                let message = format!(
+                    "this statement with `{name}` is left out: options are read from `redef`"
+                );
+                reporter.warn(span(at), message);
+            }
+            None => reporter.note(span(begin), "this statement is left out"),
+        }
+    }
+
     fn skip_statement(&mut self) {
         loop {
             self.cursor.skip_to(&[";"]);
+            if self.cursor.at_redef() || self.cursor.peek().is_none() {
+                let end = self.cursor.since(0).1;
+                let message = "this statement does not end; expected `;`";
+                self.importer.reporter.error(self.span((end, end)), message);
+                return;
+            }
             // A bracket too many is no end of the statement, unless it ends what holds it.
             match self.cursor.bump() {
                 Some(Kind::Punct(")" | "]")) => {}
@@ -322,8 +380,14 @@ impl Script<'_, '_> {
                 self.assign(&name, is_redef, replaces, value, scope, at);
             }
         } else if is_redef {
-            let message = format!("this redef of `{name}` is left out: expected `=` or `+=`");
-            self.importer.reporter.warn(self.span(name_at), message);
+            let at = self.span(name_at);
+            let reporter = &mut self.importer.reporter;
+            if name == "Cluster::nodes" {
+                reporter.error(at, "`Cluster::nodes`: expected `=` or `+=` and a table");
+            } else {
+                let message = format!("this redef of `{name}` is left out: expected `=` or `+=`");
+                reporter.warn(at, message);
+            }
         }
         self.skip_statement();
     }

@@ -308,7 +308,7 @@ fn zeeks_default_makes_the_manager_a_logger() {
 fn secrets_are_not_exported() {
     let mut layout = clean(ZEEKCTL);
     layout.zeromq.curve_client_secretkey = Secret::new("hunter2");
-    let Exported { layout, options } = export(&layout);
+    let Exported { layout, options, .. } = export(&layout);
     assert!(!layout.contains("hunter2") && !options.contains("hunter2"), "{layout}{options}");
     assert!(options.contains("CURVE keys are left out"), "{options}");
     let diagnostics =
@@ -869,4 +869,82 @@ fn values_as_people_write_them() {
     // A pattern is no string and no bracket.
     let pattern = "redef Site::x = /\\(\"[/;\nredef LogAscii::use_json = T;";
     assert_eq!(clean(&format!("{NODES}{pattern}")).log.format, LogFormat::Json);
+}
+
+#[test]
+fn what_does_not_end_hides_nothing() {
+    let redef = "redef LogAscii::use_json = T;\n";
+    let ends = "this statement does not end; expected `;`";
+    for (text, error) in [
+        (format!("redef Foo::x = 5\n{redef}"), format!("11:17: {ends}")),
+        (format!("redef Foo::x = \"abc;\n{redef}"), format!("11:21: {ends}")),
+        (format!("redef Foo::x += {{ 1, 2,\n{redef}"), format!("11:24: {ends}")),
+        (format!("redef Foo::x += {{ [1 = (2\n{redef}"), format!("11:26: {ends}")),
+        (format!("{redef}redef Foo::x = 5"), format!("12:17: {ends}")),
+        (format!("@if ( T )\n{redef}"), "11:1: no `@endif` follows".into()),
+        (format!("@endif\n{redef}"), "11:1: `@endif` ends no `@if`".into()),
+        (format!("@else\n{redef}"), "11:1: `@else` belongs to no `@if`".into()),
+    ] {
+        // The nodes, then line 11.
+        let lines = "\n".repeat(10 - NODES.matches('\n').count());
+        let import = import(&format!("{NODES}{lines}{text}"), "l.zeek");
+        assert_eq!(messages(&import, Severity::Error), [error], "{text}");
+        assert_eq!(import.layout.log.format, LogFormat::Json, "{text}");
+    }
+}
+
+#[test]
+fn statements_are_not_carried_out_and_told() {
+    let nodes = "statements are not carried out; expected `redef Cluster::nodes`";
+    let table = "`Cluster::nodes`: expected `=` or `+=` and a table";
+    for (text, error) in [
+        ("Cluster::nodes[\"w\"] = [$node_type=Cluster::WORKER, $ip=1.1.1.1];", nodes),
+        ("delete Cluster::nodes[\"manager\"];", nodes),
+        ("if ( T ) { delete Cluster::nodes[\"manager\"]; }", nodes),
+        ("redef Cluster::nodes -= { [\"manager\"] };", table),
+        ("redef Cluster::nodes[\"w\"] = [$node_type=Cluster::WORKER, $ip=1.1.1.1];", table),
+    ] {
+        let import = import(&format!("{NODES}{text}\nredef LogAscii::use_json = T;"), "l.zeek");
+        let errors = messages(&import, Severity::Error);
+        assert!(errors.len() == 1 && errors[0].ends_with(error), "{text}: {errors:?}");
+        assert_eq!(import.layout.log.format, LogFormat::Json, "{text}");
+    }
+    for (text, severity, said) in [
+        (
+            "Log::flush_interval = 3sec;",
+            Severity::Warning,
+            "with `Log::flush_interval` is left out",
+        ),
+        ("Log::set_buf(Conn::LOG, F);", Severity::Note, "this statement is left out"),
+    ] {
+        let import = import(&format!("{NODES}{text}\nredef LogAscii::use_json = T;"), "l.zeek");
+        let told = messages(&import, severity);
+        assert!(told.iter().any(|message| message.contains(said)), "{text}: {told:?}");
+        assert_eq!(import.layout.log.format, LogFormat::Json, "{text}");
+    }
+}
+
+#[test]
+fn what_zeek_has_no_like_of_is_named() {
+    let text = r#"
+        [zeromq]
+        hello_delay = "5s"
+        linger_ms = 3
+        [log]
+        format = "json"
+        dir = "/x"
+        rotation = "1h"
+        rotation_name = "archiver"
+        max_memory = 500_000_000
+        [proxy]
+        engine = "zmq"
+        [nodes.manager]
+        node_type = "manager"
+        ip = "127.0.0.1"
+        port = 1
+    "#;
+    let (layout, _) = Layout::from_toml(text, "l.toml").unwrap();
+    let left_out = ["[zeromq] hello_delay", "[log] max_memory", "[proxy] engine"];
+    assert_eq!(export(&layout).left_out, left_out);
+    assert_eq!(export(&Layout::default()).left_out, [""; 0]);
 }
