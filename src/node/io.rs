@@ -354,7 +354,7 @@ impl Io {
     }
 
     /// Says of a broker that is missing why, as far as that can be found out.
-    fn ask_why(&mut self, line: String) {
+    fn ask_why(&mut self, line: &str) {
         let Some((endpoint, fault)) = self.bus.missing(&self.layout) else {
             return log::warn!("{line}: its sockets are connected, but pass nothing on");
         };
