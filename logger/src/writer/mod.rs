@@ -323,8 +323,7 @@ impl Writer {
                     return false;
                 }
                 Err(WriteError::Gone(gone)) => {
-                    tell_gone(open, gone.how);
-                    open.begin_anew();
+                    gone_meanwhile(open, gone.how);
                     let Some(plan) = plan else { return true };
                     if gone.complete > 0 {
                         // Some records of this text are in the other file.
@@ -422,13 +421,7 @@ impl Writer {
                     return;
                 }
                 Err(WriteError::Gone(gone)) => {
-                    let records = open.unsynced_records;
-                    open.begin_anew();
-                    log::warn!(
-                        "{} was {} before {records} records in it were synced",
-                        target.display(),
-                        gone.how
-                    );
+                    gone_meanwhile(open, gone.how);
                     return;
                 }
                 Err(WriteError::Io(error) | WriteError::BadName(error)) => error,
@@ -512,8 +505,7 @@ impl Writer {
             match open.file.end_stream() {
                 Ok(()) => return true,
                 Err(WriteError::Gone(gone)) => {
-                    tell_gone(open, gone.how);
-                    open.begin_anew();
+                    gone_meanwhile(open, gone.how);
                     return false;
                 }
                 Err(WriteError::Io(error) | WriteError::BadName(error)) => {
@@ -612,11 +604,26 @@ impl Writer {
     }
 }
 
-fn tell_gone(open: &Open, how: How) {
-    log::warn!("{} was {how}; it is begun anew", open.log.file(open.number).display());
-    if how == How::Truncated {
-        open.log.counters.truncations.inc();
+/// Begins a file anew that is not what it was. Records in it that wait to be synced are in the file
+/// that was renamed, or were thrown away with the rest: neither are forgotten by the counters.
+fn gone_meanwhile(open: &mut Open, how: How) {
+    let file = open.log.file(open.number);
+    let counters = &open.log.counters;
+    let records = open.unsynced_records;
+    log::warn!("{} was {how}; it is begun anew", file.display());
+    if records > 0 {
+        log::warn!("{} was {how} before {records} records in it were synced", file.display());
     }
+    match how {
+        How::Replaced => {
+            counters.records_written.inc_by(records);
+        }
+        How::Truncated => {
+            counters.truncations.inc();
+            counters.records_lost.inc_by(records);
+        }
+    }
+    open.begin_anew();
 }
 
 fn release(open: &mut Open, metrics: &LoggerMetrics) {
