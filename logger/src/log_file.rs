@@ -253,7 +253,11 @@ impl LogFile {
             None => files::look_at(&self.target)?
                 .filter(|found| self.identity == Some((found.dev(), found.ino()))),
         };
-        if metadata.is_some_and(|metadata| metadata.len() < self.length) {
+        // What could not be synced is written again from here on, and that may fail half way: shorter
+        // than that is somebody else's doing.
+        let is_rewritten = self.is_doubtful && self.unsynced.is_some();
+        let least = if is_rewritten { self.synced } else { self.length };
+        if metadata.is_some_and(|metadata| metadata.len() < least) {
             self.forget();
             return Err(How::Truncated.entirely());
         }
@@ -579,6 +583,11 @@ mod tests {
         put(&mut file, "", "3\n").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "1\n2\n3\n");
         assert_eq!(file.unsynced_bytes(), 2);
+        // Writing it again has failed, too, on a full disk.
+        fs::write(&target, "1\n2\n").unwrap();
+        file.is_doubtful = true;
+        put(&mut file, "", "4\n").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "1\n2\n3\n4\n");
         assert!(file.is_dirty());
         file.sync().unwrap();
         assert!(!file.is_dirty());

@@ -32,8 +32,8 @@ pub(crate) struct Plan {
     pub(crate) head: Head,
 }
 
-/// What a file of TSV starts with, but for the time: two of one log may share a file if it is the
-/// same. That of JSON is empty.
+/// What a file of TSV starts with, but for the time, and its columns, which not every header says:
+/// two of one log may share a file if it is the same. That of JSON is empty.
 #[derive(Clone, Debug)]
 pub(crate) struct Head(Arc<[u8]>);
 
@@ -41,6 +41,10 @@ impl Head {
     pub(crate) fn of(formatter: &RecordFormatter) -> Self {
         let mut head = Vec::new();
         formatter.header("", &mut head);
+        for (name, log_type) in formatter.columns() {
+            // No name holds control characters.
+            head.extend([&[0], name.as_slice(), &[0], log_type.as_bytes()].concat());
+        }
         Head(head.into())
     }
 }
@@ -123,6 +127,25 @@ mod tests {
         let mut batch = BatchBuilder::new(LogSchema::new("S", path, fields)).unwrap();
         batch.push(&record).unwrap();
         batch.finish()
+    }
+
+    #[test]
+    fn columns_tell_heads_apart_also_without_a_header() {
+        let bare = WriterOptions { include_meta: false, ..WriterOptions::default() };
+        let names = WriterOptions { tsv: true, ..WriterOptions::default() };
+        let json =
+            WriterOptions { format: crate::format::Format::Json, ..WriterOptions::default() };
+        let (one, other) = (payload("conn", "a", 10), payload("conn", "b", 10));
+        let head = |payload: &[u8], options: &WriterOptions| {
+            let batch = Batch::decode(payload).unwrap();
+            Head::of(&RecordFormatter::new(&batch, options).unwrap())
+        };
+        for (options, is_same) in
+            [(WriterOptions::default(), false), (bare, false), (names, false), (json, true)]
+        {
+            assert_eq!(head(&one, &options) == head(&other, &options), is_same, "{options:?}");
+            assert!(head(&one, &options) == head(&one, &options));
+        }
     }
 
     fn insert(plans: &mut Plans, payload: &[u8], log: usize) {

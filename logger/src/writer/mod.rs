@@ -212,23 +212,22 @@ impl Writer {
         let now = Instant::now();
         let timeout = self.settings.schema_timeout;
         let place = self.table.schemas(log.id).place(&plan.head, now, timeout);
-        let number = match place {
-            Place::Known(number) | Place::New { number, is_change: false } => number,
-            Place::New { number, is_change: true } => {
-                self.tell_of_change(log, plan, number);
-                number
+        let first = Key { log: log.id, number: FIRST };
+        let before = self.table.get(first).and_then(|open| open.plan.clone());
+        let (number, is_change) = match place {
+            Place::Known(number) => (number, false),
+            Place::New { number, is_change } => (number, is_change),
+            Place::TakesOver if self.rotate(first, false) => {
+                self.table.schemas(log.id).take_over(&plan.head, now);
+                (FIRST, true)
             }
-            Place::TakesOver => {
-                self.tell_of_change(log, plan, FIRST);
-                if self.rotate(Key { log: log.id, number: FIRST }, false) {
-                    self.table.schemas(log.id).take_over(&plan.head, now);
-                    FIRST
-                } else {
-                    self.table.schemas(log.id).add(&plan.head, now)?
-                }
-            }
+            // The file goes on, and another is begun beside it.
+            Place::TakesOver => (self.table.schemas(log.id).add(&plan.head, now)?, true),
             Place::Full => return None,
         };
+        if is_change {
+            self.tell_of_change(log, before.as_ref(), plan, number);
+        }
         let key = Key { log: log.id, number };
         if self.table.get(key).is_none() {
             let zone = self.settings.rotator.settings().zone.clone();
@@ -239,11 +238,9 @@ impl Writer {
     }
 
     /// Columns have come that no file of the log has.
-    fn tell_of_change(&mut self, log: &Arc<Log>, plan: &Plan, number: u32) {
+    fn tell_of_change(&mut self, log: &Arc<Log>, before: Option<&Plan>, plan: &Plan, number: u32) {
         log.counters.schema_changes.inc();
         let Some(more) = self.schema_change.check(Instant::now()) else { return };
-        let first = self.table.get(Key { log: log.id, number: FIRST });
-        let before = first.and_then(|open| open.plan.as_ref());
         let difference = before.map_or_else(String::new, |before| difference(before, plan));
         log::warn!(
             "{}: the columns changed{difference}; those records go to {} ({more} more messages \
@@ -259,6 +256,9 @@ impl Writer {
         for log in self.table.disagreeing() {
             for number in self.table.schemas(log).unused(now, self.settings.schema_timeout) {
                 let key = Key { log, number };
+                if self.table.get(key).is_some_and(|open| open.is_to_wait()) {
+                    continue;
+                }
                 if let Some(open) = self.table.get(key) {
                     let file = open.log.file(number);
                     log::info!("{}: its columns are no longer used", file.display());
@@ -269,7 +269,10 @@ impl Writer {
                 }
             }
             if let Some(number) = self.table.schemas(log).heir() {
-                self.rotate(Key { log, number }, false);
+                let key = Key { log, number };
+                if !self.table.get(key).is_some_and(|open| open.is_to_wait()) {
+                    self.rotate(key, false);
+                }
             }
         }
     }
@@ -323,8 +326,7 @@ impl Writer {
                     return false;
                 }
                 Err(WriteError::Gone(gone)) => {
-                    tell_gone(open, gone.how);
-                    open.begin_anew();
+                    gone_meanwhile(open, gone.how);
                     let Some(plan) = plan else { return true };
                     if gone.complete > 0 {
                         // Some records of this text are in the other file.
@@ -422,8 +424,7 @@ impl Writer {
                     return;
                 }
                 Err(WriteError::Gone(gone)) => {
-                    tell_gone(open, gone.how);
-                    open.begin_anew();
+                    gone_meanwhile(open, gone.how);
                     return;
                 }
                 Err(WriteError::Io(error) | WriteError::BadName(error)) => error,
@@ -507,8 +508,7 @@ impl Writer {
             match open.file.end_stream() {
                 Ok(()) => return true,
                 Err(WriteError::Gone(gone)) => {
-                    tell_gone(open, gone.how);
-                    open.begin_anew();
+                    gone_meanwhile(open, gone.how);
                     return false;
                 }
                 Err(WriteError::Io(error) | WriteError::BadName(error)) => {
@@ -581,7 +581,7 @@ impl Writer {
 
     fn cannot_rotate(&mut self, key: Key, error: &io::Error) {
         let Some(open) = self.table.get(key) else { return };
-        open.retry_rotation(SystemTime::now());
+        open.retry_rotation();
         if let Some(more) = self.rotation_error.check(Instant::now()) {
             let target = open.log.file(key.number);
             log::error!("cannot rotate {}: {error} ({more} more like this)", target.display());
@@ -607,18 +607,26 @@ impl Writer {
     }
 }
 
-/// Somebody has taken the file away, or what is in it.
-fn tell_gone(open: &Open, how: How) {
+/// Begins a file anew that is not what it was. Records in it that wait to be synced are in the file
+/// that was renamed, or were thrown away with the rest: neither are forgotten by the counters.
+fn gone_meanwhile(open: &mut Open, how: How) {
     let file = open.log.file(open.number);
+    let counters = &open.log.counters;
+    let records = open.unsynced_records;
     log::warn!("{} was {how}; it is begun anew", file.display());
-    let unsynced = open.unsynced_records;
-    if unsynced > 0 {
-        log::error!("{} {how}: {unsynced} records in it were not synced yet", file.display());
-        open.log.counters.records_lost.inc_by(unsynced);
+    if records > 0 {
+        log::warn!("{} was {how} before {records} records in it were synced", file.display());
     }
-    if how == How::Truncated {
-        open.log.counters.truncations.inc();
+    match how {
+        How::Replaced => {
+            counters.records_written.inc_by(records);
+        }
+        How::Truncated => {
+            counters.truncations.inc();
+            counters.records_lost.inc_by(records);
+        }
     }
+    open.begin_anew();
 }
 
 fn release(open: &mut Open, metrics: &LoggerMetrics) {

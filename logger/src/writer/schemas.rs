@@ -52,7 +52,8 @@ impl<S: Clone + PartialEq> Schemas<S> {
             return Place::Known(known.number);
         }
         let is_change = !self.in_use.is_empty();
-        let has_settled = self.taken_over.is_none_or(|then| now >= then + timeout);
+        let has_settled =
+            self.taken_over.is_none_or(|then| now.saturating_duration_since(then) >= timeout);
         let has_first = self.in_use.iter().any(|known| known.number == FIRST);
         if has_first && has_settled {
             return Place::TakesOver;
@@ -176,6 +177,17 @@ mod tests {
         assert_eq!(place(&mut schemas, 0, later), Place::Known(1));
         // Alone, it is never unused.
         assert_eq!(schemas.unused(later + 10 * TIMEOUT, TIMEOUT), [0; 0]);
+    }
+
+    #[test]
+    fn the_longest_timeout_is_for_ever() {
+        let now = Instant::now();
+        let mut schemas = Schemas::new();
+        assert_eq!(schemas.place(&0, now, Duration::MAX), new(1, false));
+        assert_eq!(schemas.place(&1, now, Duration::MAX), Place::TakesOver);
+        schemas.take_over(&1, now);
+        assert_eq!(schemas.place(&0, now, Duration::MAX), new(2, true));
+        assert_eq!(schemas.unused(now, Duration::MAX), [0; 0]);
     }
 
     proptest! {

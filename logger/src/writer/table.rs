@@ -1,7 +1,7 @@
 //! The logs of the writer and their files.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use zcluster::layout::Fsync;
 
@@ -36,6 +36,8 @@ pub(super) struct Open {
     pub(super) opened: SystemTime,
     schedule: Schedule,
     pub(super) next_rotation: Option<SystemTime>,
+    /// Before that it is not tried again to rotate it.
+    retry_after: Option<Instant>,
     /// Records in the file that are not synced.
     pub(super) unsynced_records: u64,
     /// The times of its records; `None` where that is not known.
@@ -52,6 +54,7 @@ impl Open {
             opened: now,
             next_rotation: schedule.next_after(now),
             schedule,
+            retry_after: None,
             unsynced_records: 0,
             times: Some(Times::default()),
             log: Arc::clone(log),
@@ -102,9 +105,15 @@ impl Open {
         self.next_rotation = self.schedule.next_after(now);
     }
 
-    /// Rotates it again before long.
-    pub(super) fn retry_rotation(&mut self, now: SystemTime) {
-        self.next_rotation = now.checked_add(ROTATION_RETRY);
+    /// It could not be rotated, and is tried again before long.
+    pub(super) fn retry_rotation(&mut self) {
+        self.next_rotation = SystemTime::now().checked_add(ROTATION_RETRY);
+        self.retry_after = Instant::now().checked_add(ROTATION_RETRY);
+    }
+
+    /// Whether it is too early to try again.
+    pub(super) fn is_to_wait(&self) -> bool {
+        self.retry_after.is_some_and(|after| Instant::now() < after)
     }
 
     /// Looks at the time of the next rotation again, as the clock was set: never later than planned.
