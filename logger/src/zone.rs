@@ -36,6 +36,9 @@ pub(crate) struct LocalZone {
     source: String,
 }
 
+/// Bytes of a bad value that are told.
+const MAX_TOLD: usize = 100;
+
 /// Why there is no zone.
 #[derive(Debug, Error)]
 pub(crate) enum ZoneError {
@@ -106,7 +109,8 @@ impl Surroundings<'_> {
             return self.zone_of_system();
         }
         let zone = self.named(name).map_err(|why| ZoneError::Variable {
-            value: value.to_owned(),
+            // Whoever reads the line need not see all of it.
+            value: OsStr::from_bytes(&value.as_bytes()[..value.len().min(MAX_TOLD)]).to_owned(),
             why: why.unwrap_or_else(|| "no such time zone".into()),
         })?;
         Ok(LocalZone { zone, source: format!("{} (TZ)", name.display()) })

@@ -342,7 +342,7 @@ impl Io {
         if let Some(news) = self.broker.observe(is_there, now) {
             let line = format!("{}: {}", self.name, news.of("the broker"));
             match news {
-                News::Missing { .. } => self.ask_why(line),
+                News::Missing { .. } => self.ask_why(&line),
                 News::Lost { .. } | News::Back { .. } | News::Found { .. } => log::warn!("{line}"),
             }
         }
