@@ -97,6 +97,7 @@ fn export_writes_both_scripts_to_a_directory() {
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     export().assert().success().stdout_eq("").stderr_eq(str![[r#"
 zcluster: wrote [..]/site/cluster-layout.zeek, for Zeek's script path, and [..]/site/zcluster.zeek, to be loaded from local.zeek
+zcluster: left out, as Zeek has no such options: [proxy] metrics_port
 
 "#]]);
     snapbox::assert_data_eq!(read("cluster-layout.zeek"), file!["layout/exported.zeek"].raw());
