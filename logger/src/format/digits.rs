@@ -81,13 +81,8 @@ pub(super) fn put_ten_digits(whole: u64, decimals: u64, len: usize, mut pen: Pen
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::pen::text_of as text;
     use super::*;
-
-    fn text<T>(put: impl for<'o> Fn(T, Pen<'o>) -> Pen<'o>, x: T) -> String {
-        let mut out = Vec::new();
-        put(x, Pen::new(&mut out, 0)).finish();
-        String::from_utf8(out).unwrap()
-    }
 
     #[test]
     fn integers_print_all_their_digits() {

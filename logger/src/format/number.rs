@@ -109,13 +109,8 @@ fn to_micros(x: f64) -> Option<(u64, u32)> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::pen::text_of as text;
     use super::*;
-
-    fn text<T>(put: impl for<'o> Fn(T, Pen<'o>) -> Pen<'o>, x: T) -> String {
-        let mut out = Vec::new();
-        put(x, Pen::new(&mut out, 0)).finish();
-        String::from_utf8(out).unwrap()
-    }
 
     #[test]
     fn doubles_print_as_zeek_prints_them() {

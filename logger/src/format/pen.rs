@@ -142,6 +142,14 @@ impl<const N: usize> Piece<N> {
     }
 }
 
+/// What one value becomes, for the tests of those who write values.
+#[cfg(test)]
+pub(super) fn text_of<T>(put: impl for<'o> Fn(T, Pen<'o>) -> Pen<'o>, x: T) -> String {
+    let mut out = Vec::new();
+    put(x, Pen::new(&mut out, 0)).finish();
+    String::from_utf8(out).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
