@@ -120,6 +120,11 @@ impl LogFile {
         }
     }
 
+    /// Its name.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Whether a descriptor is in use.
     pub(crate) fn is_open(&self) -> bool {
         self.file.is_some()

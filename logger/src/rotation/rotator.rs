@@ -89,11 +89,8 @@ impl Rotator {
     /// # Errors
     /// When they cannot.
     pub(crate) fn check(&self) -> io::Result<()> {
-        let target_dir = self.settings.target_dir();
-        if files::look_at(target_dir)?.is_none() {
-            fs::create_dir_all(target_dir)?;
-        }
-        for dir in [target_dir, &self.settings.log_dir] {
+        self.make_target_dir()?;
+        for dir in [self.settings.target_dir(), &self.settings.log_dir] {
             rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK)?;
         }
         Ok(())
@@ -127,10 +124,7 @@ impl Rotator {
         if !metadata.is_file() {
             return Err(io::Error::new(ErrorKind::InvalidFilename, "not a regular file"));
         }
-        let target_dir = self.settings.target_dir();
-        if files::look_at(target_dir)?.is_none() {
-            fs::create_dir_all(target_dir)?;
-        }
+        self.make_target_dir()?;
         let id = JobId::new();
         let mut job = Job {
             path: info.path.as_bstr().to_owned(),
@@ -165,6 +159,11 @@ impl Rotator {
         }
         self.waker.wake();
         Ok(file)
+    }
+
+    fn make_target_dir(&self) -> io::Result<()> {
+        let dir = self.settings.target_dir();
+        if files::look_at(dir)?.is_none() { fs::create_dir_all(dir) } else { Ok(()) }
     }
 
     fn rename(&self, live: &Path, id: &JobId, job: &mut Job) -> io::Result<()> {

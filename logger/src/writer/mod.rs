@@ -213,9 +213,11 @@ impl Writer {
         let timeout = self.settings.schema_timeout;
         let place = self.table.schemas(log.id).place(&plan.head, now, timeout);
         let first = Key { log: log.id, number: FIRST };
+        // Before it is completed: people are told how the columns differ.
         let before = self.table.get(first).and_then(|open| open.plan.clone());
         let (number, is_change) = match place {
-            Place::Known(number) => (number, false),
+            // The rule: its file is there.
+            Place::Known(number) => return Some(Key { log: log.id, number }),
             Place::New { number, is_change } => (number, is_change),
             Place::TakesOver if self.rotate(first, false) => {
                 self.table.schemas(log.id).take_over(&plan.head, now);
@@ -260,8 +262,8 @@ impl Writer {
                     continue;
                 }
                 if let Some(open) = self.table.get(key) {
-                    let file = open.log.file(number);
-                    log::info!("{}: its columns are no longer used", file.display());
+                    let file = open.file.target().display();
+                    log::info!("{file}: its columns are no longer used");
                 }
                 if self.rotate(key, false) {
                     self.table.schemas(log).remove(number);
@@ -312,7 +314,6 @@ impl Writer {
             let rotator = &settings.rotator;
             let outcome =
                 open.file.write(&prefix, text, |live| recover_one(rotator, live).map(drop));
-            let target = open.log.file(key.number);
             match outcome {
                 Ok(bytes) => {
                     open.log.counters.written_bytes.inc_by(bytes as u64);
@@ -321,7 +322,7 @@ impl Writer {
                 }
                 Err(WriteError::BadName(error)) => {
                     open.log.counters.write_errors.inc();
-                    log::error!("cannot write {}: {error}", target.display());
+                    log::error!("cannot write {}: {error}", open.file.target().display());
                     self.give_up(key, records);
                     return false;
                 }
@@ -349,7 +350,7 @@ impl Writer {
     /// Tells of an error and waits a little; `false` when trying again is of no use.
     fn go_on_after(&mut self, key: Key, error: &io::Error, verb: &str) -> bool {
         let Some(open) = self.table.get(key) else { return false };
-        let trouble = format!("cannot {verb} {}: {error}", open.log.file(key.number).display());
+        let trouble = format!("cannot {verb} {}: {error}", open.file.target().display());
         if self.settings.deadline.is_over() {
             log::error!("{trouble}");
             return false;
@@ -387,7 +388,7 @@ impl Writer {
         }
         open.log.counters.records_lost.inc_by(records);
         if records > 0 {
-            log::error!("lost {records} records of {}", open.log.file(key.number).display());
+            log::error!("lost {records} records of {}", open.file.target().display());
         }
         if self.settings.deadline.get().is_some() {
             self.lost_at_end += records;
@@ -415,7 +416,6 @@ impl Writer {
             if !open.file.is_begun() {
                 return;
             }
-            let target = open.log.file(key.number);
             let error = match open.file.sync() {
                 Ok(()) => {
                     let records = std::mem::take(&mut open.unsynced_records);
@@ -433,10 +433,8 @@ impl Writer {
             self.metrics.sync_failures.inc();
             if !is_promised {
                 if let Some(more) = self.write_error.check(Instant::now()) {
-                    log::error!(
-                        "cannot sync {}: {error} ({more} more like this)",
-                        target.display()
-                    );
+                    let target = open.file.target().display();
+                    log::error!("cannot sync {target}: {error} ({more} more like this)");
                 }
                 return;
             }
@@ -557,9 +555,9 @@ impl Writer {
             bare_header: self.settings.bare_header,
             times: open.times,
         };
-        let target = open.log.file(key.number);
         let in_place = open.file.check_in_place();
-        match in_place.and_then(|()| self.settings.rotator.rotate(&target, &info)) {
+        let target = open.file.target();
+        match in_place.and_then(|()| self.settings.rotator.rotate(target, &info)) {
             Ok(_) => {}
             // Somebody has renamed it already, and perhaps made a new one.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -567,7 +565,10 @@ impl Writer {
             }
             Err(error) => {
                 if let Err(error) = open.file.shorten(length) {
-                    log::warn!("{} goes on below its footer: {error}", target.display());
+                    log::warn!(
+                        "{} goes on below its footer: {error}",
+                        open.file.target().display()
+                    );
                 }
                 self.cannot_rotate(key, &error);
                 return false;
@@ -583,8 +584,8 @@ impl Writer {
         let Some(open) = self.table.get(key) else { return };
         open.retry_rotation();
         if let Some(more) = self.rotation_error.check(Instant::now()) {
-            let target = open.log.file(key.number);
-            log::error!("cannot rotate {}: {error} ({more} more like this)", target.display());
+            let target = open.file.target().display();
+            log::error!("cannot rotate {target}: {error} ({more} more like this)");
         }
     }
 
@@ -610,7 +611,7 @@ impl Writer {
 /// Begins a file anew that is not what it was. Records in it that wait to be synced are in the file
 /// that was renamed, or were thrown away with the rest: neither are forgotten by the counters.
 fn gone_meanwhile(open: &mut Open, how: How) {
-    let file = open.log.file(open.number);
+    let file = open.file.target();
     let counters = &open.log.counters;
     let records = open.unsynced_records;
     log::warn!("{} was {how}; it is begun anew", file.display());
