@@ -48,7 +48,7 @@ test: tools ## Build and run every test
 
 chaos: tools ## Kill loggers and peers of the broker at random moments under load; see what is left
 	$(CARGO) build --workspace --bins
-	ZCLUSTER_SOAK_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --test proxy_soak -- --nocapture
+	ZCLUSTER_SOAK_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --test broker_soak -- --nocapture
 	ZCLUSTER_CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(CARGO) test --test log_crash -- --nocapture killed
 
 lint: tools ## Formatting, clippy and rustdoc, without a warning
@@ -61,7 +61,7 @@ bench: tools ## Measure what README.md quotes
 	$(CARGO) bench -p zcluster --bench codecs
 	$(CARGO) bench -p zcluster-logger --bench format
 	$(CARGO) bench -p zcluster-logger --bench replay
-	$(CARGO) bench -p zcluster-proxy --bench forward
+	$(CARGO) bench -p zcluster-broker --bench forward
 
 fuzz: tools ## Run every fuzz target for a bounded time (needs cargo-fuzz)
 	@command -v cargo-fuzz >/dev/null || { echo "missing: cargo-fuzz. cargo install cargo-fuzz" >&2; exit 1; }

@@ -9,7 +9,7 @@ const OTHERS: [&str; 4] = ["logger-1", "logger-2", "manager", "worker-2"];
 
 fn the_default_cluster_comes_up_and_everybody_sees_everybody(engine: Engine) {
     let cluster = Cluster::on(engine, DEFAULT_NODES, "");
-    let mut proxy = cluster.proxy();
+    let mut broker = cluster.broker();
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     wait_all_see_all(&mut nodes);
 
@@ -24,19 +24,19 @@ fn the_default_cluster_comes_up_and_everybody_sees_everybody(engine: Engine) {
         assert_eq!(node.metric("zcluster_members_up"), 4.0, "{}", node.name);
     }
     assert_eq!(nodes["manager"].metric("zcluster_node_up_total"), 4.0);
-    proxy.wait_metric("zeek_cluster_zeromq_proxy_frontend_messages_received_total", 1.0);
-    assert_eq!(proxy.metric("zcluster_proxy_peers"), 10.0);
+    broker.wait_metric("zeek_cluster_zeromq_proxy_frontend_messages_received_total", 1.0);
+    assert_eq!(broker.metric("zcluster_broker_peers"), 10.0);
 
     for name in ["worker-1", "worker-2", "manager", "logger-1", "logger-2"] {
         nodes.get_mut(name).unwrap().stop();
     }
-    proxy.stop();
+    broker.stop();
     assert!(hellos() >= 20);
 }
 
 fn a_killed_worker_is_down_everywhere_and_its_successor_up(engine: Engine) {
     let cluster = Cluster::on(engine, DEFAULT_NODES, "");
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     wait_all_see_all(&mut nodes);
 
@@ -56,7 +56,7 @@ fn a_killed_worker_is_down_everywhere_and_its_successor_up(engine: Engine) {
 
 fn a_restart_that_nobody_noticed_is_one_change_of_identity(engine: Engine) {
     let cluster = Cluster::on(engine, DEFAULT_NODES, "");
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut manager = cluster.node("manager", &[]);
     // Stopped, it keeps its connections: its successor greets while it still counts as up.
     let frozen = cluster.node("worker-1", &[]);
@@ -71,11 +71,11 @@ fn a_restart_that_nobody_noticed_is_one_change_of_identity(engine: Engine) {
 
 fn after_a_proxy_restart_the_living_are_up_and_the_dead_are_down(engine: Engine) {
     let cluster = Cluster::on(engine, DEFAULT_NODES, "reconcile_grace = \"1s\"");
-    let mut proxy = cluster.proxy();
+    let mut broker = cluster.broker();
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     wait_all_see_all(&mut nodes);
 
-    proxy.kill();
+    broker.kill();
     for node in nodes.values() {
         node.wait_stderr("lost the connection to the broker");
         assert!(!node.stderr().contains("the broker is back"));
@@ -83,7 +83,7 @@ fn after_a_proxy_restart_the_living_are_up_and_the_dead_are_down(engine: Engine)
     let mut dead = nodes.remove("worker-1").unwrap();
     let old_id = dead.id().to_owned();
     dead.kill();
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     for node in nodes.values_mut() {
         assert_eq!(node.wait_member("node_down", "worker-1"), old_id);
         node.wait_stderr("the broker is back, after ");

@@ -55,7 +55,7 @@ fn assert_talk(from: &mut Process, to: &mut Process, word: &str) {
 /// Everybody sees everybody, events and logs arrive, and all end in good order.
 fn assert_works(
     cluster: &Cluster,
-    mut proxy: Process,
+    mut broker: Process,
     mut nodes: std::collections::BTreeMap<String, Process>,
 ) {
     wait_all_see_all(&mut nodes);
@@ -75,14 +75,14 @@ fn assert_works(
         assert_eq!(told(&node.stderr(), "WARN").len(), 0, "{}", node.stderr());
         node.stop();
     }
-    proxy.stop();
+    broker.stop();
 }
 
 fn an_encrypted_cluster_works_like_a_plain_one(engine: Engine) {
     let keys = SharedKeys::new();
     let cluster = Cluster::on(engine, DEFAULT_NODES, &keys.options());
-    let proxy = cluster.proxy();
-    assert_works(&cluster, proxy, cluster.start_all(DEFAULT_NODES));
+    let broker = cluster.broker();
+    assert_works(&cluster, broker, cluster.start_all(DEFAULT_NODES));
 }
 
 fn keys_may_come_from_the_environment(engine: Engine) {
@@ -93,18 +93,18 @@ fn keys_may_come_from_the_environment(engine: Engine) {
         command.args(["--layout", cluster.layout_arg(), "--node", name]);
         Process::start_command(name, keys.set(&mut command))
     };
-    let proxy = start("proxy", "zcluster-proxy");
+    let broker = start("broker", "zcluster-broker");
     let nodes = NODES.iter().map(|(name, node_type)| {
         let program = if *node_type == "logger" { "zcluster-logger" } else { "zcluster-node" };
         ((*name).to_owned(), start(name, program))
     });
     let nodes = nodes.collect();
-    assert_works(&cluster, proxy, nodes);
+    assert_works(&cluster, broker, nodes);
 
     // Two sources at once: nobody could say which keys count.
     let both = Cluster::on(engine, NODES, &keys.options());
     for (name, program) in [
-        ("proxy", "zcluster-proxy"),
+        ("broker", "zcluster-broker"),
         ("logger-1", "zcluster-logger"),
         ("worker-1", "zcluster-node"),
     ] {
@@ -132,7 +132,7 @@ fn node_with(layout: &Path, name: &str) -> std::process::Command {
 
 /// A logger that goes by another layout than the rest, on a bus of its own.
 struct Lone {
-    _proxy: Process,
+    _broker: Process,
     _logger: Process,
 }
 
@@ -145,10 +145,10 @@ impl Lone {
             change(text.replace(&format!(":{}\"", cluster.xsub_port), &format!(":{}\"", ports[1])))
         });
         let layout = layout.to_str().unwrap();
-        let proxy = Process::start("proxy", "zcluster-proxy", &["--layout", layout]);
+        let broker = Process::start("broker", "zcluster-broker", &["--layout", layout]);
         let args = ["--layout", layout, "--node", "logger-1"];
         let logger = Process::start("logger-1", "zcluster-logger", &args);
-        Lone { _proxy: proxy, _logger: logger }
+        Lone { _broker: broker, _logger: logger }
     }
 }
 
@@ -168,7 +168,7 @@ fn wrong_keys_end_the_node_and_nobody_else(engine: Engine) {
     ] {
         let options = cluster_keys.map(SharedKeys::options).unwrap_or_default();
         let cluster = Cluster::on(engine, NODES, &options);
-        let proxy = cluster.proxy();
+        let broker = cluster.broker();
         let mut manager = cluster.node("manager", &[]);
         let mut worker = cluster.node("worker-1", &[]);
         worker.wait_all_up(&["manager"]);
@@ -189,14 +189,14 @@ fn wrong_keys_end_the_node_and_nobody_else(engine: Engine) {
             _ => broker_says,
         };
         wait_for("a line of the broker", || {
-            let lines = told(&proxy.stderr(), "WARN");
+            let lines = told(&broker.stderr(), "WARN");
             let line = lines.iter().find(|line| line.contains(says))?;
             assert!(line.contains("127.0.0.1"), "{line}");
             Some(())
         });
-        proxy.wait_metric("zcluster_proxy_handshakes_failed_total", 1.0);
+        broker.wait_metric("zcluster_broker_handshakes_failed_total", 1.0);
         assert_talk(&mut worker, &mut manager, "still-here");
-        for text in [&ended.stderr, &proxy.stderr()] {
+        for text in [&ended.stderr, &broker.stderr()] {
             assert!(!keys.are_in(text) && !other.are_in(text), "{text}");
         }
     }
@@ -207,7 +207,7 @@ fn with_a_wrong_key_of_the_server_a_node_says_so_and_tries_again(engine: Engine)
     let keys = SharedKeys::new();
     let other = SharedKeys::new();
     let cluster = Cluster::on(engine, NODES, &keys.options());
-    let proxy = cluster.proxy();
+    let broker = cluster.broker();
     let mut manager = cluster.node("manager", &[]);
     let mut worker = cluster.node("worker-1", &[]);
     worker.wait_all_up(&["manager"]);
@@ -216,9 +216,9 @@ fn with_a_wrong_key_of_the_server_a_node_says_so_and_tries_again(engine: Engine)
     let mut lost = Process::start_command("worker-2", &mut node_with(&layout, "worker-2"));
     lost.wait_stderr("most likely its public key is not the one that is set here");
     assert!(lost.stderr().contains("the broker at tcp://127.0.0.1:"), "{}", lost.stderr());
-    proxy.wait_metric("zcluster_proxy_handshakes_failed_total", 2.0);
+    broker.wait_metric("zcluster_broker_handshakes_failed_total", 2.0);
     wait_for("a line of the broker", || {
-        let lines = told(&proxy.stderr(), "WARN");
+        let lines = told(&broker.stderr(), "WARN");
         lines.iter().any(|line| line.contains("key") && line.contains("127.0.0.1")).then_some(())
     });
     assert!(lost.is_running());
@@ -230,7 +230,7 @@ fn a_logger_whose_key_is_refused_ends_like_any_node() {
     let keys = SharedKeys::new();
     let other = SharedKeys::new();
     let cluster = Cluster::new(NODES, &keys.options());
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     // It lets other clients in than the broker does.
     let lets_in = SharedKeys { server: keys.server.clone(), client: other.client.clone() };
     let layout = other_layout(&cluster, |text| text.replace(&keys.options(), &lets_in.options()));
@@ -246,7 +246,7 @@ fn a_logger_whose_key_is_refused_ends_like_any_node() {
 fn a_logger_that_refuses_a_node_ends_it_only_where_keys_are_shared() {
     let keys = SharedKeys::new();
     let cluster = Cluster::new(NODES, &keys.options());
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let lets_in = SharedKeys { client: SharedKeys::new().client, ..keys.clone() };
     let _lone = Lone::start(&cluster, |text| text.replace(&keys.options(), &lets_in.options()));
     let ended = run_to_end(&mut node_with(&cluster.layout, "worker-1"));
@@ -254,7 +254,7 @@ fn a_logger_that_refuses_a_node_ends_it_only_where_keys_are_shared() {
 
     let cluster = Cluster::new(NODES, PER_NODE);
     make_keys(cluster.dir.path(), &NAMES);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let known = cluster.dir.path().join("known-to-logger");
     std::fs::create_dir(&known).unwrap();
     for name in NAMES.iter().filter(|name| **name != "worker-1") {
@@ -314,7 +314,7 @@ fn what_passes_on_the_network_cannot_be_read() {
             "[nodes.logger-1]\nnode_type = \"logger\"\nip = \"127.0.0.1\"\nport = {port}\n"
         ));
         std::fs::write(&cluster.layout, text).unwrap();
-        let _proxy = cluster.proxy();
+        let _broker = cluster.broker();
         let _logger = cluster.logger("logger-1");
         let mut manager = cluster.node("manager", &[]);
         let mut worker = cluster.node("worker-1", &[]);
@@ -341,8 +341,8 @@ fn what_passes_on_the_network_cannot_be_read() {
 fn each_node_may_have_its_own_keys(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, PER_NODE);
     make_keys(cluster.dir.path(), &NAMES);
-    let proxy = cluster.proxy();
-    assert_works(&cluster, proxy, cluster.start_all(NODES));
+    let broker = cluster.broker();
+    assert_works(&cluster, broker, cluster.start_all(NODES));
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn a_program_may_bring_its_keys_along() {
     let cluster = Cluster::new(NODES, PER_NODE);
     let public = make_keys(cluster.dir.path(), &NAMES);
     let key_of = |name| public[NAMES.iter().position(|one| *one == name).unwrap()];
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut manager = cluster.node("manager", &[]);
     // Its layout, as a program may make one, says nothing of keys.
     let mut layout = cluster.read_layout();
@@ -386,14 +386,14 @@ fn a_directory_of_keys_that_is_gone_cuts_nobody_off() {
     for name in NAMES {
         std::fs::rename(public_path(&keys, name), public_path(&authorized, name)).unwrap();
     }
-    let proxy = cluster.proxy();
-    proxy.wait_stderr("encrypted: 4 keys may connect, no rules for nodes");
+    let broker = cluster.broker();
+    broker.wait_stderr("encrypted: 4 keys may connect, no rules for nodes");
     let mut manager = cluster.node("manager", &[]);
     let mut worker = cluster.node("worker-1", &[]);
     worker.wait_all_up(&["manager"]);
     std::fs::rename(&authorized, cluster.dir.path().join("gone")).unwrap();
-    proxy.signal(Signal::HUP);
-    proxy.wait_stderr("everything stays as it was: no key may connect");
+    broker.signal(Signal::HUP);
+    broker.wait_stderr("everything stays as it was: no key may connect");
     assert_talk(&mut worker, &mut manager, "still-here");
 }
 
@@ -401,13 +401,13 @@ fn a_directory_of_keys_that_is_gone_cuts_nobody_off() {
 fn whose_key_is_withdrawn_is_out_and_nobody_else() {
     let cluster = Cluster::new(NODES, PER_NODE);
     make_keys(cluster.dir.path(), &NAMES);
-    let mut proxy = cluster.proxy();
+    let mut broker = cluster.broker();
     let mut nodes = cluster.start_all(NODES);
     wait_all_see_all(&mut nodes);
     let revoke = ["keys", "revoke", "worker-2", "--layout", cluster.layout_arg()];
     let revoked = run_to_end(command("zcluster").args(revoke));
     assert_eq!(revoked.code, Some(0), "{}", revoked.stderr);
-    for server in [&proxy, &nodes["logger-1"]] {
+    for server in [&broker, &nodes["logger-1"]] {
         server.signal(Signal::HUP);
     }
     let mut worker = nodes.remove("worker-2").unwrap();
@@ -431,7 +431,7 @@ fn whose_key_is_withdrawn_is_out_and_nobody_else() {
         &[*pair[0].public()],
     )
     .unwrap();
-    for server in [&proxy, &nodes["logger-1"]] {
+    for server in [&broker, &nodes["logger-1"]] {
         server.signal(Signal::HUP);
     }
     wait_for("worker-2 to be let in", || {
@@ -446,14 +446,14 @@ fn whose_key_is_withdrawn_is_out_and_nobody_else() {
         }
         None
     });
-    proxy.stop();
+    broker.stop();
 }
 
 #[test]
 fn nobody_passes_for_another_node() {
     let cluster = Cluster::new(NODES, PER_NODE);
     make_keys(cluster.dir.path(), &NAMES);
-    let proxy = cluster.proxy();
+    let broker = cluster.broker();
     let logger = cluster.logger("logger-1");
     let mut manager = cluster.node("manager", &[]);
     let mut worker = cluster.node("worker-1", &[]);
@@ -472,16 +472,16 @@ fn nobody_passes_for_another_node() {
     });
     let mut impostor = Process::start_command("impostor", &mut node_with(&layout, "worker-1"));
     wait_for("the broker to refuse it", || {
-        let refused = proxy.metrics();
-        let count = support::metric(&refused, "zcluster_proxy_refused_total", "impersonation");
+        let refused = broker.metrics();
+        let count = support::metric(&refused, "zcluster_broker_refused_total", "impersonation");
         assert_eq!(
-            support::metric(&refused, "zcluster_proxy_refused_total", "worker-1"),
+            support::metric(&refused, "zcluster_broker_refused_total", "worker-1"),
             0.0,
             "it is counted under the name of its key"
         );
         (count >= 1.0).then_some(())
     });
-    assert!(proxy.stderr().contains("worker-2"), "{}", proxy.stderr());
+    assert!(broker.stderr().contains("worker-2"), "{}", broker.stderr());
     // It subscribes to what is said to worker-1, but nobody has taken it for that.
     assert!(impostor.is_running());
     assert_talk(&mut worker, &mut manager, "still-here");
@@ -496,7 +496,7 @@ fn what_a_node_may_do_is_enforced() {
     let rules = "[allow.worker]\npublish = [\"zeek.\"]\n";
     let cluster = Cluster::new(NODES, &format!("{PER_NODE}{rules}"));
     make_keys(cluster.dir.path(), &NAMES);
-    let proxy = cluster.proxy();
+    let broker = cluster.broker();
     let _logger = cluster.logger("logger-1");
     let mut manager = cluster.node("manager", &["--subscribe", "site."]);
     let mut worker = cluster.node("worker-1", &[]);
@@ -504,11 +504,11 @@ fn what_a_node_may_do_is_enforced() {
     worker.write_line("{\"topic\":\"site.x\",\"event\":\"Test::said\",\"args\":[\"forbidden\"]}");
     assert_talk(&mut worker, &mut manager, "allowed");
     assert!(!manager.seen.iter().any(|line| line.to_string().contains("forbidden")));
-    let refused = proxy.metrics();
-    let count = |label: &str| support::metric(&refused, "zcluster_proxy_refused_total", label);
+    let refused = broker.metrics();
+    let count = |label: &str| support::metric(&refused, "zcluster_broker_refused_total", label);
     assert_eq!(count("publish_denied"), 1.0);
     assert_eq!(count("worker-1"), 1.0);
-    assert!(told(&proxy.stderr(), "WARN").iter().any(|line| line.contains("site.x")));
+    assert!(told(&broker.stderr(), "WARN").iter().any(|line| line.contains("site.x")));
 }
 
 #[test]
@@ -516,8 +516,8 @@ fn behind_a_broker_that_enforces_nothing_nodes_do_and_sighup_changes_what() {
     const RULES: &str = "[allow.worker]\npublish = [\"zeek.\"]\n";
     let cluster = Cluster::on(Engine::Zmq, NODES, &format!("{PER_NODE}{RULES}"));
     make_keys(cluster.dir.path(), &NAMES);
-    let proxy = cluster.proxy();
-    assert!(told(&proxy.stderr(), "WARN").iter().any(|line| line.contains("allow")));
+    let broker = cluster.broker();
+    assert!(told(&broker.stderr(), "WARN").iter().any(|line| line.contains("allow")));
     let mut manager = cluster.node("manager", &["--subscribe", "site."]);
     let mut worker = cluster.node("worker-1", &[]);
     worker.wait_all_up(&["manager"]);
@@ -548,7 +548,7 @@ fn secret_keys_that_others_can_read_are_refused() {
     let cluster = Cluster::new(NODES, PER_NODE);
     make_keys(cluster.dir.path(), &NAMES);
     for (name, program, file) in [
-        ("proxy", "zcluster-proxy", "broker"),
+        ("broker", "zcluster-broker", "broker"),
         ("logger-1", "zcluster-logger", "logger-1"),
         ("worker-1", "zcluster-node", "worker-1"),
     ] {
@@ -570,11 +570,11 @@ fn a_layout_with_secrets_that_everybody_can_read_is_warned_of() {
     use std::os::unix::fs::PermissionsExt;
     let keys = SharedKeys::new();
     let cluster = Cluster::new(NODES, &keys.options());
-    assert!(!cluster.proxy().stderr().contains("WARN"));
+    assert!(!cluster.broker().stderr().contains("WARN"));
     std::fs::set_permissions(&cluster.layout, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let proxy = cluster.proxy();
-    let warnings = told(&proxy.stderr(), "WARN");
-    assert_eq!(warnings.len(), 1, "{}", proxy.stderr());
+    let broker = cluster.broker();
+    let warnings = told(&broker.stderr(), "WARN");
+    assert_eq!(warnings.len(), 1, "{}", broker.stderr());
     assert!(warnings[0].contains("holds secret keys and has mode 0644"), "{}", warnings[0]);
 }
 

@@ -32,7 +32,7 @@ fn line(topic: &str, event: &str, args: &Json) -> String {
 
 fn what_is_typed_here_is_printed_there(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, IMPATIENT);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut manager = cluster.node("manager", &[]);
     let mut worker = cluster.node("worker-1", &["--subscribe", "chat.", "--subscribe", "more"]);
     manager.wait_all_up(&["worker-1"]);
@@ -84,7 +84,7 @@ fn what_is_typed_here_is_printed_there(engine: Engine) {
 
 fn bad_lines_are_told_by_number_and_passed_over(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, IMPATIENT);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut manager = cluster.node("manager", &[]);
     let mut worker = cluster.node("worker-1", &[]);
     worker.wait_all_up(&["manager"]);
@@ -117,7 +117,7 @@ fn bad_lines_are_told_by_number_and_passed_over(engine: Engine) {
 
 fn publish_only_ends_once_its_input_is_delivered(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, IMPATIENT);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let (manager, news) = cluster.library_node("manager");
     wait_notification(&news, "the bus", |n| matches!(n, Notification::Connected).then_some(()));
     for bad_lines in [0, 1, 2] {
@@ -149,7 +149,7 @@ fn publish_only_ends_once_its_input_is_delivered(engine: Engine) {
 
 fn quiet_prints_the_ready_line_only(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, IMPATIENT);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut manager = cluster.node("manager", &[]);
     let mut worker = cluster.node("worker-1", &["--quiet"]);
     let mut other = cluster.node("worker-2", &[]);
@@ -167,7 +167,7 @@ fn quiet_prints_the_ready_line_only(engine: Engine) {
 fn the_demo_beats_and_logs(engine: Engine) {
     let options = "[log]\nflush_interval = \"50ms\"";
     let cluster = Cluster::on(engine, NODES_AND_LOGGER, options);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut logger = cluster.logger("logger-1");
     let mut manager = cluster.node("manager", &["--demo"]);
     let mut workers = ["worker-1", "worker-2"].map(|name| cluster.node(name, &["--demo"]));
@@ -194,7 +194,7 @@ fn the_demo_beats_and_logs(engine: Engine) {
 
 fn a_node_ends_when_nobody_reads_its_output(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, IMPATIENT);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut worker = cluster.node("worker-1", &[]);
     let (manager, _news) = cluster.library_node("manager");
     wait_members(&manager, &["worker-1"]);
@@ -210,7 +210,7 @@ fn a_node_ends_when_nobody_reads_its_output(engine: Engine) {
 
 fn without_stdin_nothing_is_read(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, IMPATIENT);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut manager = cluster.node("manager", &[]);
     let mut worker = cluster.node("worker-1", &["--no-stdin"]);
     worker.wait_all_up(&["manager"]);

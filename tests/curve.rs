@@ -460,13 +460,13 @@ fn a_broker_with_keys_lets_in_who_has_the_client_key() {
         keys.client.public(),
     );
     let cluster = Cluster::new(&[("manager", "manager")], &options);
-    let mut proxy = cluster.proxy();
-    assert_eq!(proxy.ready["engine"], "switch");
+    let mut broker = cluster.broker();
+    assert_eq!(broker.ready["engine"], "switch");
 
     let context = Context::new(1).unwrap();
     let connect = |kind, options: &SocketOptions, endpoint: &str| {
         let socket = Socket::new(&context, kind, options).unwrap();
-        socket.connect(&proxy.endpoint(endpoint)).unwrap();
+        socket.connect(&broker.endpoint(endpoint)).unwrap();
         socket
     };
     let publisher = connect(SocketKind::Xpub, &keys.client(), "xsub");
@@ -489,9 +489,9 @@ fn a_broker_with_keys_lets_in_who_has_the_client_key() {
     assert!(publisher.try_send(&event).unwrap());
     let got = wait_for("the event", || subscriber.try_receive().unwrap());
     assert_eq!(got.frames.len(), 4);
-    proxy.wait_metric("zcluster_proxy_handshakes_failed_total", 1.0);
+    broker.wait_metric("zcluster_broker_handshakes_failed_total", 1.0);
     assert!(refused.iter().all(|socket| socket.try_receive().unwrap().is_none()));
-    let stderr = proxy.stderr();
+    let stderr = broker.stderr();
     assert!(!stderr.contains(text(&keys.server).as_str()), "{stderr}");
-    proxy.stop();
+    broker.stop();
 }

@@ -10,7 +10,7 @@ use support::{Cluster, Ended, Engine, NodeSpec, command, run_to_end};
 
 const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
-const DAEMONS: [&str; 3] = ["zcluster-proxy", "zcluster-node", "zcluster-logger"];
+const DAEMONS: [&str; 3] = ["zcluster-broker", "zcluster-node", "zcluster-logger"];
 
 const USAGE: i32 = 64;
 const UNAVAILABLE: i32 = 69;
@@ -168,12 +168,12 @@ fn ports_that_are_taken(engine: Engine) {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
-    let section = |line: &str| format!("[proxy]\n{line}");
-    let none = "[proxy]\n".to_owned();
+    let section = |line: &str| format!("[broker]\n{line}");
+    let none = "[broker]\n".to_owned();
     let cases = [
-        ("zcluster-proxy", section(&format!("metrics_port = {port}")), None),
-        ("zcluster-proxy", none.clone(), Some(("listen_xsub_endpoint", "tcp://"))),
-        ("zcluster-proxy", none.clone(), Some(("listen_xpub_endpoint", "tcp://"))),
+        ("zcluster-broker", section(&format!("metrics_port = {port}")), None),
+        ("zcluster-broker", none.clone(), Some(("listen_xsub_endpoint", "tcp://"))),
+        ("zcluster-broker", none.clone(), Some(("listen_xpub_endpoint", "tcp://"))),
         ("zcluster-node", none.clone(), Some(("worker-1", "metrics_port"))),
         ("zcluster-logger", none.clone(), Some(("logger-1", "metrics_port"))),
         ("zcluster-logger", none, Some(("logger-1", "port"))),
@@ -216,7 +216,7 @@ fn addresses_this_machine_does_not_have(engine: Engine) {
     // TEST-NET-1: nobody has it.
     let cluster = Cluster::on(engine, NODES, "");
     edit_layout(&cluster, |text| text.replacen("tcp://127.0.0.1", "tcp://192.0.2.1", 1));
-    let ended = run_to_end(command("zcluster-proxy").args(good_args("zcluster-proxy", &cluster)));
+    let ended = run_to_end(command("zcluster-broker").args(good_args("zcluster-broker", &cluster)));
     assert_told(&ended, UNAVAILABLE, &["tcp://192.0.2.1", "this machine has no such address"]);
 }
 
@@ -231,7 +231,7 @@ fn encryption_is_refused_rather_than_left_out() {
     );
     for (daemon, missing) in [
         ("zcluster-node", "curve_client_secretkey"),
-        ("zcluster-proxy", "curve_server_secretkey"),
+        ("zcluster-broker", "curve_server_secretkey"),
         ("zcluster-logger", "curve_server_secretkey"),
     ] {
         let options = options.replace(missing, &format!("# {missing}"));

@@ -81,7 +81,7 @@ fn say(from: &mut Process, to: &mut Process) {
 
 fn a_subscriber_that_stops_reading_holds_nobody_back_for_long(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, SHORT_HEARTBEATS);
-    let mut proxy = cluster.proxy();
+    let mut broker = cluster.broker();
     let (manager, _manager_news) = cluster.library_node("manager");
     let (reader, news) = cluster.library_node("worker-1");
     reader.subscribe(FLOOD_TOPIC).unwrap();
@@ -119,56 +119,56 @@ fn a_subscriber_that_stops_reading_holds_nobody_back_for_long(engine: Engine) {
         (line["event"] == "Test::flood" && line["args"][0].as_u64() > Some(so_far)).then_some(())
     });
     drop(flood);
-    wait_for("the bus to be well", || proxy.health().0.then_some(()));
-    proxy.stop();
+    wait_for("the bus to be well", || broker.health().0.then_some(()));
+    broker.stop();
 }
 
 #[test]
 fn a_stalled_broker_says_so_and_still_stops_at_once() {
     let cluster = Cluster::on(Engine::Zmq, NODES, NO_HEARTBEATS);
-    let mut proxy = cluster.proxy();
+    let mut broker = cluster.broker();
     let (manager, _news) = cluster.library_node("manager");
     let mut stopped = cluster.node("worker-2", &["--subscribe", FLOOD_TOPIC]);
     wait_members(&manager, &["worker-2"]);
-    assert!(proxy.health().0);
+    assert!(broker.health().0);
     let flood = Flood::start(&manager);
     stopped.wait_line("the flood", |line| (line["event"] == "Test::flood").then_some(()));
     stopped.signal(Signal::STOP);
     let reason = wait_for("the broker to say that it is stalled", || {
-        let (healthy, reason) = proxy.health();
+        let (healthy, reason) = broker.health();
         (!healthy).then_some(reason)
     });
     assert!(reason.contains("a subscriber that does not read stalls the bus"), "{reason}");
-    proxy.wait_stderr("the bus is stalled");
+    broker.wait_stderr("the bus is stalled");
     // It must not wait for a subscriber that never comes back.
-    proxy.stop();
+    broker.stop();
     drop(flood);
 }
 
 #[test]
 fn a_stalled_bus_goes_on_when_its_subscriber_does() {
     let cluster = Cluster::on(Engine::Zmq, NODES, NO_HEARTBEATS);
-    let proxy = cluster.proxy();
+    let broker = cluster.broker();
     let (manager, _news) = cluster.library_node("manager");
     let mut stopped = cluster.node("worker-2", &["--subscribe", FLOOD_TOPIC]);
     wait_members(&manager, &["worker-2"]);
     let flood = Flood::start(&manager);
     stopped.wait_line("the flood", |line| (line["event"] == "Test::flood").then_some(()));
     stopped.signal(Signal::STOP);
-    wait_for("the bus to stall", || (!proxy.health().0).then_some(()));
+    wait_for("the bus to stall", || (!broker.health().0).then_some(()));
     let so_far = flood.published();
     stopped.signal(Signal::CONT);
     stopped.wait_line("events published since", |line| {
         (line["event"] == "Test::flood" && line["args"][0].as_u64() > Some(so_far)).then_some(())
     });
     drop(flood);
-    wait_for("the bus to be well", || proxy.health().0.then_some(()));
+    wait_for("the bus to be well", || broker.health().0.then_some(()));
     assert!(manager.members().contains_key("worker-2"));
 }
 
 fn the_others_do_without_a_killed_manager_and_greet_its_successor(engine: Engine) {
     let cluster = Cluster::on(engine, DEFAULT_NODES, "");
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     wait_all_see_all(&mut nodes);
     let mut manager = nodes.remove("manager").unwrap();
@@ -191,7 +191,7 @@ fn the_others_do_without_a_killed_manager_and_greet_its_successor(engine: Engine
 
 fn of_two_processes_of_one_name_the_later_counts(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, "");
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut manager = cluster.node("manager", &[]);
     let mut first = cluster.node("worker-1", &[]);
     assert_eq!(manager.wait_member("node_up", "worker-1"), first.id());
@@ -220,7 +220,7 @@ fn of_two_processes_of_one_name_the_later_counts(engine: Engine) {
 fn nodes_may_start_before_the_broker(engine: Engine) {
     let cluster = Cluster::on(engine, DEFAULT_NODES, "");
     let mut nodes = cluster.start_all(DEFAULT_NODES);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     wait_all_see_all(&mut nodes);
     let mut manager = nodes.remove("manager").unwrap();
     say(&mut manager, nodes.get_mut("worker-1").unwrap());
@@ -244,7 +244,7 @@ fn a_node_stops_in_good_order_without_a_broker() {
 
 fn a_library_node_that_is_dropped_leaves(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, "");
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut manager = cluster.node("manager", &[]);
     let (node, news) = cluster.library_node("worker-1");
     assert_eq!(manager.wait_member("node_up", "worker-1"), node.id().to_string());

@@ -25,23 +25,23 @@ const MANAGER_TOPIC: &[u8] = b"zeek.cluster.manager";
 const FORMAT: &[u8] = b"broker-bin-v1";
 
 /// What the broker's own engine did not pass on.
-const REFUSED: &str = "zcluster_proxy_refused_total";
+const REFUSED: &str = "zcluster_broker_refused_total";
 
 /// A cluster that is up, but for one node.
 struct Running {
     cluster: Cluster,
-    proxy: Process,
+    broker: Process,
     nodes: BTreeMap<String, Process>,
 }
 
 impl Running {
     fn start(engine: Engine, options: &str) -> Self {
         let cluster = Cluster::on(engine, NODES, options);
-        let proxy = cluster.proxy();
+        let broker = cluster.broker();
         let early: Vec<_> = NODES.iter().copied().filter(|(name, _)| *name != LATE).collect();
         let mut nodes = cluster.start_all(&early);
         wait_all_see_all(&mut nodes);
-        Running { cluster, proxy, nodes }
+        Running { cluster, broker, nodes }
     }
 
     fn node(&self, name: &str) -> &Process {
@@ -50,7 +50,7 @@ impl Running {
 
     /// Nobody went down for what happened, a new node can join, and events and logs flow.
     fn assert_well(mut self) {
-        assert!(self.proxy.is_running());
+        assert!(self.broker.is_running());
         let late = self.cluster.node(LATE, &[]);
         for node in self.nodes.values_mut() {
             assert_eq!(node.wait_member("node_up", LATE), late.id());
@@ -72,10 +72,10 @@ impl Running {
             assert!(!node.stderr().contains("panicked"), "{}", node.stderr());
             assert!(node.health().0, "{}: {}", node.name, node.health().1);
         }
-        assert!(self.proxy.health().0, "{}", self.proxy.health().1);
+        assert!(self.broker.health().0, "{}", self.broker.health().1);
         // The logger last: the others have logs for it.
         let mut logger = self.nodes.remove("logger-1").unwrap();
-        self.nodes.values_mut().chain([&mut logger, &mut self.proxy]).for_each(Process::stop);
+        self.nodes.values_mut().chain([&mut logger, &mut self.broker]).for_each(Process::stop);
     }
 }
 
@@ -100,7 +100,7 @@ fn nested(depth: usize) -> Vec<u8> {
 
 fn messages_with_a_wrong_number_of_frames_are_counted(engine: Engine) {
     let running = Running::start(engine, "");
-    let peer = RawPeer::publisher(&running.proxy.endpoint("xsub"), MANAGER_TOPIC);
+    let peer = RawPeer::publisher(&running.broker.endpoint("xsub"), MANAGER_TOPIC);
     let good = encode(&Event::new("Test::good", vec![]));
     let frames: &[&[&[u8]]] = &[
         &[MANAGER_TOPIC],
@@ -120,8 +120,8 @@ fn messages_with_a_wrong_number_of_frames_are_counted(engine: Engine) {
         }
         // They come no further than the broker.
         Engine::Switch => {
-            running.proxy.wait_metric(REFUSED, 4.0);
-            assert_eq!(running.proxy.metric_with(REFUSED, "reason=\"frame_count\""), 4.0);
+            running.broker.wait_metric(REFUSED, 4.0);
+            assert_eq!(running.broker.metric_with(REFUSED, "reason=\"frame_count\""), 4.0);
             assert_eq!(manager.metric("zeek_cluster_zeromq_msg_errors_total"), 0.0);
         }
     }
@@ -132,12 +132,12 @@ fn short_messages_to_a_subscriber_of_everything(engine: Engine) {
     let mut running = Running::start(engine, "");
     let mut all = running.cluster.node(LATE, &["--subscribe", ""]);
     all.wait_all_up(&["manager"]);
-    let peer = RawPeer::publisher(&running.proxy.endpoint("xsub"), b"");
+    let peer = RawPeer::publisher(&running.broker.endpoint("xsub"), b"");
     peer.send(&[b"x"]);
     peer.send(&[b"x"; 4]);
     match engine {
         Engine::Zmq => all.wait_metric("zeek_cluster_zeromq_msg_errors_total", 1.0),
-        Engine::Switch => running.proxy.wait_metric(REFUSED, 1.0),
+        Engine::Switch => running.broker.wait_metric(REFUSED, 1.0),
     }
     all.wait_metric("zcluster_event_errors_total", 1.0);
     drop(peer);
@@ -153,7 +153,7 @@ fn events_that_do_not_decode_are_counted(engine: Engine) {
     let mut running = Running::start(engine, "");
     let incoming = |manager: &Process| manager.metric("zeek_cluster_core_incoming_events_total");
     let greetings = incoming(running.node("manager"));
-    let peer = RawPeer::publisher(&running.proxy.endpoint("xsub"), MANAGER_TOPIC);
+    let peer = RawPeer::publisher(&running.broker.endpoint("xsub"), MANAGER_TOPIC);
     let good = encode(&Event::new("Test::good", vec![Value::from("x"), Value::from(1u64)]));
     let mut payloads = vec![
         b"garbage".to_vec(),
@@ -193,7 +193,7 @@ fn greetings_of_strangers_make_no_members(engine: Engine) {
     let mut running = Running::start(engine, "");
     let manager = running.node("manager");
     let topic = format!("zeek.cluster.nodeid.{}.", manager.id());
-    let peer = RawPeer::publisher(&running.proxy.endpoint("xsub"), topic.as_bytes());
+    let peer = RawPeer::publisher(&running.broker.endpoint("xsub"), topic.as_bytes());
     let ids: Vec<Value> = vec![
         Value::from("stranger"),
         Value::from(manager.id()),
@@ -232,7 +232,7 @@ fn greetings_of_strangers_make_no_members(engine: Engine) {
 
 fn ten_thousand_strange_subscriptions(engine: Engine) {
     let running = Running::start(engine, "hello_expiration = \"1s\"");
-    let peer = RawPeer::connect(SocketKind::Xsub, &running.proxy.endpoint("xpub"));
+    let peer = RawPeer::connect(SocketKind::Xsub, &running.broker.endpoint("xpub"));
     let many = (0..10_000usize).map(|n| match n % 4 {
         0 => format!("zeek.cluster.nodeid.stranger-{n}.").into_bytes(),
         1 => format!("zeek.cluster.nodeid.{}", "x".repeat(n)).into_bytes(),
@@ -242,7 +242,7 @@ fn ten_thousand_strange_subscriptions(engine: Engine) {
     let few = ["zeek.cluster.nodeid.", "zeek.cluster.nodeid..", "strange.last"];
     peer.subscribe_all(many.chain(few.map(Vec::from)));
     let peer = peer.read_on();
-    let last = RawPeer::publisher(&running.proxy.endpoint("xsub"), b"strange.last");
+    let last = RawPeer::publisher(&running.broker.endpoint("xsub"), b"strange.last");
     drop(last);
     for node in running.nodes.values() {
         node.wait_stderr("Expired subscription from nodeid");
@@ -256,7 +256,7 @@ fn ten_thousand_strange_subscriptions(engine: Engine) {
 
 fn strangers_beyond_all_limits_do_not_keep_nodes_out(engine: Engine) {
     let running = Running::start(engine, "");
-    let peer = RawPeer::connect(SocketKind::Xsub, &running.proxy.endpoint("xpub"));
+    let peer = RawPeer::connect(SocketKind::Xsub, &running.broker.endpoint("xpub"));
     peer.subscribe_all((0..11_000).map(|n| format!("zeek.cluster.nodeid.x-{n}.").into_bytes()));
     let _peer = peer.read_on();
     for node in running.nodes.values() {
@@ -267,14 +267,14 @@ fn strangers_beyond_all_limits_do_not_keep_nodes_out(engine: Engine) {
 
 fn user_messages_upstream_are_ignored(engine: Engine) {
     let running = Running::start(engine, "");
-    let peer = RawPeer::connect(SocketKind::Xsub, &running.proxy.endpoint("xpub"));
+    let peer = RawPeer::connect(SocketKind::Xsub, &running.broker.endpoint("xpub"));
     peer.send(&[b"\x02user"]);
     peer.send(&[b"\xff"]);
     peer.send(&[vec![b'x'; 1 << 20]]);
     peer.send(&[b"\x02user".as_slice(), b"message"]);
     peer.send(&[b"x".as_slice(); 100]);
     peer.send(&[SubscriptionMessage::Subscribe(b"strange.last").encode()]);
-    let last = RawPeer::publisher(&running.proxy.endpoint("xsub"), b"strange.last");
+    let last = RawPeer::publisher(&running.broker.endpoint("xsub"), b"strange.last");
     drop(last);
     // Of those that reach them, nodes count the ones of several frames.
     let errors = match engine {
@@ -286,18 +286,18 @@ fn user_messages_upstream_are_ignored(engine: Engine) {
         assert_eq!(node.metric("zeek_cluster_zeromq_msg_errors_total"), errors);
     }
     if engine == Engine::Switch {
-        assert_eq!(running.proxy.metric_with(REFUSED, "reason=\"user_message\""), 5.0);
+        assert_eq!(running.broker.metric_with(REFUSED, "reason=\"user_message\""), 5.0);
     }
     running.assert_well();
 }
 
 fn garbage_and_silence_on_every_port(engine: Engine) {
     let running = Running::start(engine, "");
-    let (proxy, logger) = (&running.proxy, running.node("logger-1"));
+    let (broker, logger) = (&running.broker, running.node("logger-1"));
     let ports = [
-        proxy.endpoint("xsub"),
-        proxy.endpoint("xpub"),
-        proxy.endpoint("metrics"),
+        broker.endpoint("xsub"),
+        broker.endpoint("xpub"),
+        broker.endpoint("metrics"),
         logger.endpoint("log"),
         logger.endpoint("metrics"),
         running.node("manager").endpoint("metrics"),
@@ -335,7 +335,7 @@ fn garbage_and_silence_on_every_port(engine: Engine) {
     wait_for("failed handshakes to be counted", || {
         let failed = |socket: &str| {
             let label = format!("socket=\"{socket}\"");
-            proxy.metric_with("zcluster_proxy_handshakes_failed_total", &label)
+            broker.metric_with("zcluster_broker_handshakes_failed_total", &label)
         };
         (failed("frontend") > 0.0 && failed("backend") > 0.0).then_some(())
     });

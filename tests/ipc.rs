@@ -45,14 +45,14 @@ fn wildcard(_: &Path, _: &str) -> String {
 }
 
 fn broker(cluster: &Cluster) -> Process {
-    Process::start("proxy", "zcluster-proxy", &["--layout", cluster.layout_arg()])
+    Process::start("broker", "zcluster-broker", &["--layout", cluster.layout_arg()])
 }
 
 /// Sends an event through a broker with peers of libzmq.
-fn assert_forwards(proxy: &Process) {
-    let subscriber = RawPeer::connect(SocketKind::Xsub, &proxy.endpoint("xpub"));
+fn assert_forwards(broker: &Process) {
+    let subscriber = RawPeer::connect(SocketKind::Xsub, &broker.endpoint("xpub"));
     subscriber.send(&[b"\x01topic"]);
-    let publisher = RawPeer::publisher(&proxy.endpoint("xsub"), b"topic");
+    let publisher = RawPeer::publisher(&broker.endpoint("xsub"), b"topic");
     publisher.send(&EVENT);
     assert_eq!(wait_for("the event", || subscriber.receive()), EVENT);
 }
@@ -60,9 +60,9 @@ fn assert_forwards(proxy: &Process) {
 fn peers_of_libzmq_reach_the_broker(engine: Engine) {
     for address in [abstract_name, file, wildcard] {
         let cluster = cluster(engine, address);
-        let mut proxy = broker(&cluster);
-        assert_forwards(&proxy);
-        proxy.stop();
+        let mut broker = broker(&cluster);
+        assert_forwards(&broker);
+        broker.stop();
         // libzmq leaves its files where they are; who comes next replaces them.
         if engine == Engine::Switch {
             let left: Vec<_> = fs::read_dir(cluster.dir.path()).unwrap().flatten().collect();
@@ -75,7 +75,8 @@ fn an_address_has_one_owner(engine: Engine) {
     for address in [abstract_name, file] {
         let cluster = cluster(engine, address);
         let mut first = broker(&cluster);
-        let second = run_to_end(command("zcluster-proxy").args(["--layout", cluster.layout_arg()]));
+        let second =
+            run_to_end(command("zcluster-broker").args(["--layout", cluster.layout_arg()]));
         assert_eq!(second.code, Some(UNAVAILABLE), "{}", second.stderr);
         let told = second.stderr.lines().filter(|line| line.contains("address already in use"));
         assert_eq!(told.count(), 1, "{}", second.stderr);
@@ -112,7 +113,7 @@ fn peers_of_libzmq_reach_a_logger() {
 #[test]
 fn nodes_meet_over_abstract_names() {
     let cluster = cluster(Engine::Switch, abstract_name);
-    let mut proxy = broker(&cluster);
+    let mut broker = broker(&cluster);
     let nodes = ["manager", "logger-1"];
     let [mut manager, mut logger] = nodes.map(|name| {
         let program = if name == "manager" { "zcluster-node" } else { "zcluster-logger" };
@@ -121,7 +122,7 @@ fn nodes_meet_over_abstract_names() {
     manager.wait_all_up(&["logger-1"]);
     manager.stop();
     logger.stop();
-    proxy.stop();
+    broker.stop();
 }
 
 #[test]
@@ -149,7 +150,7 @@ fn what_is_no_address_is_told_in_one_line() {
             });
             let before = fs::read_to_string(&cluster.layout).unwrap();
             let ended =
-                run_to_end(command("zcluster-proxy").args(["--layout", cluster.layout_arg()]));
+                run_to_end(command("zcluster-broker").args(["--layout", cluster.layout_arg()]));
             assert_eq!(ended.code, Some(CONFIG), "{endpoint}: {}", ended.stderr);
             let told = ended.stderr.lines().filter(|line| line.contains(expected));
             assert_eq!(told.count(), 1, "{endpoint}: {}", ended.stderr);

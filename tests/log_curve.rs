@@ -529,7 +529,7 @@ fn nodes_with_keys_of_their_own_share_their_logs_out() {
     let cluster = Cluster::new(DEFAULT_NODES, &format!("{PER_NODE}{OPTIONS}"));
     let names = ["broker", "manager", "logger-1", "logger-2", "worker-1", "worker-2"];
     make_keys(cluster.dir.path(), &names);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut loggers = ["logger-1", "logger-2"].map(|name| cluster.logger(name));
     let producers = ["worker-1", "worker-2"].map(|worker| Producer::start(&cluster, worker));
     for producer in &producers {

@@ -174,7 +174,7 @@ fn a_full_disk_holds_everything_back_and_loses_nothing() {
     let cluster = Cluster::new(NODES, options);
     let folder = cluster.log_dir("logger-1");
     let Some(disk) = SmallDisk::mount(folder, "size=16m") else { return };
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut logger = cluster.logger("logger-1");
     let producer = Producer::start(&cluster, "worker-1");
     logger.wait_metric("zcluster_logger_records_total", 1000.0);

@@ -37,7 +37,7 @@ fn without_a_logger_nothing_is_sent_and_the_exit_code_says_so() {
 #[test]
 fn a_logger_that_is_not_there_gets_nothing() {
     let cluster = Cluster::new(TWO_LOGGERS, SMALL_BATCHES);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut logger = cluster.logger("logger-2");
     let producer = Producer::start(&cluster, "worker-1");
     producer.wait_more(2000);
@@ -50,7 +50,7 @@ fn a_logger_that_is_not_there_gets_nothing() {
 #[test]
 fn what_a_killed_logger_may_not_have_got_is_told() {
     let cluster = Cluster::new(ONE_LOGGER, SMALL_BATCHES);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut logger = cluster.logger("logger-1");
     let producer = Producer::start(&cluster, "worker-1");
     let telemetry = producer.node.telemetry().clone();
@@ -78,7 +78,7 @@ fn what_a_killed_logger_may_not_have_got_is_told() {
 fn a_logger_that_leaves_in_good_order_gets_everything() {
     let options = format!("{SMALL_BATCHES}\nshutdown_timeout = \"60s\"");
     let cluster = Cluster::new(ONE_LOGGER, &options);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut logger = cluster.logger("logger-1");
     let producer = Producer::start(&cluster, "worker-1");
     wait_members(&producer.node, &["logger-1"]);
@@ -97,7 +97,7 @@ fn what_a_stopped_logger_does_not_take_is_told() {
     let options = "log_sndhwm = 2\nlog_sndbuf = 4096\nlog_rcvbuf = 4096\n\
                    log_hwm_action = \"drop\"\n[log]\nwrite_buffer_size = 2000";
     let cluster = Cluster::new(ONE_LOGGER, options);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut logger = cluster.logger("logger-1");
     let producer = Producer::start(&cluster, "worker-1");
     logger.wait_metric("zcluster_logger_records_total", 2000.0);
@@ -127,7 +127,7 @@ fn a_manager_that_is_a_logger_is_run_by_zcluster_logger() {
     assert_eq!(refused.code, Some(78));
     assert!(refused.stderr.contains("start it with zcluster-logger"), "{}", refused.stderr);
 
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut manager = cluster.logger("manager");
     let mut worker = cluster.node("worker-1", &["--demo"]);
     worker.wait_all_up(&["manager"]);

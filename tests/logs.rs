@@ -99,7 +99,7 @@ fn encrypted_batches_become_the_same_files() {
 /// and, perhaps, comes back.
 fn check_terminated_logger(engine: Engine, comes_back: bool) {
     let cluster = Cluster::on(engine, DEFAULT_NODES, SMALL_BATCHES);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut first = cluster.logger("logger-1");
     let mut second = cluster.logger("logger-2");
     let producers = ["worker-1", "worker-2"].map(|worker| Producer::start(&cluster, worker));
@@ -140,7 +140,7 @@ fn a_terminated_logger_that_comes_back_takes_its_share_again(engine: Engine) {
 #[test]
 fn records_wait_for_a_logger_that_is_down() {
     let cluster = Cluster::new(ONE_LOGGER, &format!("log_sndhwm = 10\n{SMALL_BATCHES}"));
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let producer = Producer::start(&cluster, "worker-1");
     // No more than 10 batches in the queue, 10 in the pipe, one between and one being gathered.
     wait_until_it_stands_still(|| producer.written());
@@ -186,7 +186,7 @@ fn a_stopped_logger_blocks_the_writer_who_goes_on_with_it() {
     let options = "log_sndhwm = 2\nlog_sndbuf = 65536\nlog_rcvbuf = 65536\n\
                    log_queue_bytes = \"256KiB\"\n[log]\nwrite_buffer_size = 1";
     let cluster = Cluster::new(ONE_LOGGER, options);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut logger = cluster.logger("logger-1");
     let (node, _notifications) = cluster.library_node("worker-1");
     wait_members(&node, &["logger-1"]);
@@ -246,7 +246,7 @@ fn a_node_that_is_shut_down_sends_what_it_has_gathered() {
 fn a_terminated_worker_sends_what_it_has_gathered(engine: Engine) {
     let options = "[log]\nwrite_buffer_size = 1000000\nflush_interval = \"1h\"";
     let cluster = Cluster::on(engine, ONE_LOGGER, options);
-    let _proxy = cluster.proxy();
+    let _broker = cluster.broker();
     let mut logger = cluster.logger("logger-1");
     let (_manager, notifications) = cluster.library_node("manager");
     let mut worker = cluster.node("worker-1", &["--demo"]);

@@ -65,7 +65,7 @@ fn every_page_is_read_by_others(engine: Engine) {
         tools::missing("python3-prometheus-client");
     }
     let cluster = Cluster::on(engine, DEFAULT_NODES, "");
-    let proxy = cluster.proxy();
+    let broker = cluster.broker();
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     support::wait_all_see_all(&mut nodes);
     // Strangers choose names that end up in labels.
@@ -85,7 +85,7 @@ fn every_page_is_read_by_others(engine: Engine) {
     });
 
     let addresses = nodes.iter().map(|(name, node)| (name.as_str(), node.endpoint("metrics")));
-    for (name, address) in addresses.chain([("broker", proxy.endpoint("metrics"))]) {
+    for (name, address) in addresses.chain([("broker", broker.endpoint("metrics"))]) {
         let (head, text) = page(&address, "*/*");
         assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
         let (head, openmetrics) = page(&address, OPENMETRICS);

@@ -17,7 +17,7 @@ const NODES: &[(&str, &str)] =
 
 /// A logger, a node and the broker: the program, and which node it is.
 const DAEMONS: [(&str, &str); 3] =
-    [("zcluster-logger", "logger-1"), ("zcluster-node", "worker-1"), ("zcluster-proxy", "proxy")];
+    [("zcluster-logger", "logger-1"), ("zcluster-node", "worker-1"), ("zcluster-broker", "broker")];
 
 /// Starts a daemon whose layout is a pipe, which it has opened when this returns.
 fn start_at_a_pipe(cluster: &Cluster, program: &str, node: &str) -> (Process, File, String) {
@@ -201,7 +201,7 @@ fn a_broker_that_is_missing_from_the_start_is_told_of_once_and_why() {
             "Connection refused",
         ]);
     }
-    let mut broker = cluster.proxy();
+    let mut broker = cluster.broker();
     for daemon in &daemons {
         daemon.wait_stderr("the broker is there, after ");
     }
@@ -209,7 +209,7 @@ fn a_broker_that_is_missing_from_the_start_is_told_of_once_and_why() {
     for daemon in &daemons {
         daemon.wait_stderr("lost the connection to the broker");
     }
-    let _broker = cluster.proxy();
+    let _broker = cluster.broker();
     for daemon in &daemons {
         daemon.wait_stderr("the broker is back, after ");
         for line in ["no connection to the broker", "is there, after", "lost the", "is back"] {

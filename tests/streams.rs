@@ -42,7 +42,7 @@ fn commands(cluster: &Cluster) -> Vec<Command> {
         ("zcluster-logger", &["--layout", layout, "--node", "logger-1", "--check"]),
         ("zcluster-logger", &["--help"]),
         ("zcluster-node", &["--version"]),
-        ("zcluster-proxy", &["--help"]),
+        ("zcluster-broker", &["--help"]),
     ];
     let build = |(program, args): (&str, &[&str])| {
         let mut command = command(program);
@@ -79,7 +79,7 @@ fn nothing_panics_where_neither_stream_can_be_written() {
             ("zcluster", &["layout", "check", "no-such-file"][..], 74),
             ("zcluster", &["up", "--layout", "no-such-file"], 74),
             ("zcluster", &["no-such-command"], 64),
-            ("zcluster-proxy", &["--no-such-option"], 64),
+            ("zcluster-broker", &["--no-such-option"], 64),
             ("zcluster-node", &["--layout", "no-such-file"], 74),
         ] {
             let mut command = Command::new(binary(program));
@@ -100,7 +100,7 @@ fn a_reader_that_has_had_enough_is_no_error() {
 #[test]
 fn daemons_go_on() {
     for (program, node) in [
-        ("zcluster-proxy", "proxy"),
+        ("zcluster-broker", "broker"),
         ("zcluster-logger", "logger-1"),
         ("zcluster-node", "worker-1"),
     ] {

@@ -44,7 +44,7 @@ pub enum Command {
     Keys(keys::Command),
     /// Show who is connected to the central broker, and who falls behind.
     ///
-    /// Asks the engine `switch` of a running zcluster-proxy at its metrics port.
+    /// Asks the engine `switch` of a running zcluster-broker at its metrics port.
     Status(status::Args),
     /// Start a cluster on this host, in the foreground, until Ctrl-C.
     ///

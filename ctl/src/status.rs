@@ -15,7 +15,7 @@ use serde_json::Value;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::layout::{self, Layout};
-use zcluster::telemetry::ProxyMetrics;
+use zcluster::telemetry::BrokerMetrics;
 
 use crate::output::{end, print};
 
@@ -67,19 +67,19 @@ fn status(args: &Args) -> Result<String, Failure> {
 
 /// Where the broker offers its metrics.
 fn metrics_address(layout: &Layout) -> Result<SocketAddr, Failure> {
-    let ip = match layout.proxy_metrics_address() {
+    let ip = match layout.broker_metrics_address() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    match layout.proxy.metrics_port {
+    match layout.broker.metrics_port {
         Some(0) => Err(Failure::config(
-            "`metrics_port` in [proxy] is 0: give the address that the broker says in its ready \
+            "`metrics_port` in [broker] is 0: give the address that the broker says in its ready \
              line as --address",
         )),
         Some(port) => Ok((ip, port).into()),
         None => Err(Failure::config(
-            "the layout has no `metrics_port` in [proxy], where the broker could be asked",
+            "the layout has no `metrics_port` in [broker], where the broker could be asked",
         )),
     }
 }
@@ -249,7 +249,7 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 
 /// The name of a peer, or where it is.
 fn name(peer: &str, address: &str) -> String {
-    printable(if peer.is_empty() || peer == ProxyMetrics::UNNAMED { address } else { peer })
+    printable(if peer.is_empty() || peer == BrokerMetrics::UNNAMED { address } else { peer })
 }
 
 /// Peers choose their names: none may drive the terminal.
@@ -266,27 +266,27 @@ fn span(seconds: f64) -> String {
 mod tests {
     use super::*;
 
-    fn layout(proxy: &str) -> Layout {
-        let text = format!("[nodes.m]\nnode_type = \"manager\"\nip = \"10.0.0.1\"\n{proxy}");
+    fn layout(broker: &str) -> Layout {
+        let text = format!("[nodes.m]\nnode_type = \"manager\"\nip = \"10.0.0.1\"\n{broker}");
         Layout::from_toml(&text, "l.toml").unwrap().0
     }
 
     #[test]
     fn the_broker_is_asked_where_it_offers_its_metrics() {
-        for (proxy, expected) in [
-            ("[proxy]\nmetrics_port = 9910\n", "127.0.0.1:9910"),
-            ("[proxy]\nmetrics_port = 1\nmetrics_address = \"10.0.0.9\"\n", "10.0.0.9:1"),
-            ("[proxy]\nmetrics_port = 1\nmetrics_address = \"0.0.0.0\"\n", "127.0.0.1:1"),
-            ("[proxy]\nmetrics_port = 1\nmetrics_address = \"::\"\n", "[::1]:1"),
+        for (broker, expected) in [
+            ("[broker]\nmetrics_port = 9910\n", "127.0.0.1:9910"),
+            ("[broker]\nmetrics_port = 1\nmetrics_address = \"10.0.0.9\"\n", "10.0.0.9:1"),
+            ("[broker]\nmetrics_port = 1\nmetrics_address = \"0.0.0.0\"\n", "127.0.0.1:1"),
+            ("[broker]\nmetrics_port = 1\nmetrics_address = \"::\"\n", "[::1]:1"),
         ] {
-            let address = metrics_address(&layout(proxy)).map(|address| address.to_string());
-            assert_eq!(address.unwrap(), expected, "{proxy}");
+            let address = metrics_address(&layout(broker)).map(|address| address.to_string());
+            assert_eq!(address.unwrap(), expected, "{broker}");
         }
-        for (proxy, expected) in [
+        for (broker, expected) in [
             ("", "the layout has no `metrics_port`"),
-            ("[proxy]\nmetrics_port = 0\n", "`metrics_port` in [proxy] is 0"),
+            ("[broker]\nmetrics_port = 0\n", "`metrics_port` in [broker] is 0"),
         ] {
-            let failure = metrics_address(&layout(proxy)).unwrap_err();
+            let failure = metrics_address(&layout(broker)).unwrap_err();
             assert_eq!(failure.code, ExitCode::Config);
             assert!(failure.message.starts_with(expected), "{}", failure.message);
         }

@@ -253,7 +253,7 @@ fn an_old_key_may_be_on_another_host_or_in_the_layout() {
 
 #[test]
 fn what_engine_zmq_cannot_do_is_told() {
-    let site = Site::new("[curve]\nmode = \"per-node\"\n[proxy]\nengine = \"zmq\"\n");
+    let site = Site::new("[curve]\nmode = \"per-node\"\n[broker]\nengine = \"zmq\"\n");
     let said = site.ok("keygen --per-node --servers");
     assert!(said.contains("Then SIGHUP to the central broker and the loggers"), "{said}");
     let warning = "answers to its own key only: nodes of Zeek with keys of their own cannot";

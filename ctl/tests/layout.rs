@@ -97,7 +97,7 @@ fn export_writes_both_scripts_to_a_directory() {
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     export().assert().success().stdout_eq("").stderr_eq(str![[r#"
 zcluster: wrote [..]/site/cluster-layout.zeek, for Zeek's script path, and [..]/site/zcluster.zeek, to be loaded from local.zeek
-zcluster: left out, as Zeek has no such options: [proxy] metrics_port
+zcluster: left out, as Zeek has no such options: [broker] metrics_port
 
 "#]]);
     snapbox::assert_data_eq!(read("cluster-layout.zeek"), file!["layout/exported.zeek"].raw());
@@ -136,6 +136,6 @@ zcluster: [..]/zcluster.zeek is there and was not written by `zcluster layout ex
     let shipped = read(include_str!("../../cluster-layout.toml"));
     // What Zeek has no name for.
     imported.cluster.name.clone_from(&shipped.cluster.name);
-    imported.proxy.clone_from(&shipped.proxy);
+    imported.broker.clone_from(&shipped.broker);
     assert_eq!(imported, shipped);
 }

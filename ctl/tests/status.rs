@@ -22,14 +22,15 @@ fn loopback() -> SocketAddr {
 }
 
 fn broker(answer: Value) -> HttpServer {
-    let telemetry = Telemetry::new("proxy", "node");
+    let telemetry = Telemetry::new("broker", "node");
     serve_metrics_and_status(loopback(), &telemetry, Health::ok, move || answer.clone()).unwrap()
 }
 
 /// A directory with a layout whose broker has that line in its section.
-fn layout(proxy: &str) -> tempfile::TempDir {
+fn layout(broker: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let text = format!("[nodes.m]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n[proxy]\n{proxy}");
+    let text =
+        format!("[nodes.m]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n[broker]\n{broker}");
     std::fs::write(dir.path().join("cluster-layout.toml"), text).unwrap();
     dir
 }
@@ -101,7 +102,7 @@ fn what_cannot_be_asked_is_one_line() {
         .stderr_eq(format!("zcluster: nobody listens at {address}: is the broker running?\n"));
 
     let server =
-        serve_metrics(loopback(), &Telemetry::new("proxy", "node"), None, Health::ok).unwrap();
+        serve_metrics(loopback(), &Telemetry::new("broker", "node"), None, Health::ok).unwrap();
     let address = server.local_addr().to_string();
     status().args(["--address", &address]).assert().code(69).stdout_eq("").stderr_eq(format!(
         "zcluster: {address} has no status: the broker runs engine zmq, which keeps none, or this \
@@ -110,7 +111,7 @@ fn what_cannot_be_asked_is_one_line() {
 
     let dir = layout("");
     status().current_dir(&dir).assert().code(78).stdout_eq("").stderr_eq(str![[r#"
-zcluster: the layout has no `metrics_port` in [proxy], where the broker could be asked
+zcluster: the layout has no `metrics_port` in [broker], where the broker could be asked
 
 "#]]);
     status().args(["--layout", "no-such-file"]).assert().code(74).stdout_eq("").stderr_eq(str![[

@@ -91,7 +91,7 @@ struct Setup {
 impl Setup {
     fn new() -> Self {
         let setup = Setup { folder: TempDir::new().unwrap() };
-        for program in ["zcluster-proxy", "zcluster-logger", "zcluster-node"] {
+        for program in ["zcluster-broker", "zcluster-logger", "zcluster-node"] {
             setup.write(program, DAEMON);
             let executable = fs::Permissions::from_mode(0o755);
             fs::set_permissions(setup.path().join(program), executable).unwrap();

@@ -1,7 +1,7 @@
-//! `zcluster-proxy`: the central broker. See the library for what it does.
+//! `zcluster-proxy`: the former name of `zcluster-broker`, for units, dashboards and alerts that know it.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    zcluster::daemon::main(zcluster_proxy::run)
+    zcluster::daemon::main(zcluster_broker::run_as_proxy)
 }

@@ -6,6 +6,7 @@
 //! Reading takes text and gives a checked [`Layout`] or all errors of the text at once; no socket
 //! is opened and no name resolved.
 
+mod broker;
 mod curve;
 mod diagnostic;
 mod endpoint;
@@ -14,7 +15,6 @@ mod load;
 mod log;
 mod node;
 mod options;
-mod proxy;
 mod secret;
 mod setting;
 mod table;
@@ -27,6 +27,7 @@ pub mod zeek;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+pub use broker::{Broker, BrokerEngine, TopicOptions, WhenFull};
 pub use curve::{Allow, CurveKeys, CurveMode};
 pub use diagnostic::{Diagnostic, LayoutErrors, Severity};
 pub use endpoint::{Endpoint, EndpointError, Host, UnixAddress};
@@ -38,7 +39,6 @@ pub use log::{
 };
 pub use node::{Node, NodeType, UnknownNodeType};
 pub use options::{Cluster, EventSerializer, LogHwmAction, Telemetry, WebSocket, ZeroMq};
-pub use proxy::{Proxy, ProxyEngine, TopicOptions, WhenFull};
 pub use secret::Secret;
 pub use toml_print::{to_toml, to_toml_with_secrets};
 
@@ -55,7 +55,7 @@ pub struct Layout {
     /// [`Layout::allow`].
     pub allow: BTreeMap<String, Allow>,
     /// The central broker.
-    pub proxy: Proxy,
+    pub broker: Broker,
     /// Logs and log files.
     pub log: Log,
     /// Metrics.
@@ -170,12 +170,12 @@ impl Layout {
 
     /// The address at which the central broker offers its metrics: the option, else that of
     /// `[telemetry]`, else where its XPUB listens.
-    pub fn proxy_metrics_address(&self) -> IpAddr {
+    pub fn broker_metrics_address(&self) -> IpAddr {
         let listens = || match self.zeromq.listen_xpub_endpoint.parse() {
             Ok(Endpoint::Tcp { host, .. }) => host.ip(),
             _ => None,
         };
-        let set = self.proxy.metrics_address.or(self.telemetry.metrics_address);
+        let set = self.broker.metrics_address.or(self.telemetry.metrics_address);
         set.or_else(listens).unwrap_or(Ipv4Addr::LOCALHOST.into())
     }
 

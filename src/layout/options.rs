@@ -1,8 +1,8 @@
 //! The sections of a layout that are tables of options: their names, types and defaults, once.
 //!
 //! A new option is one line here ([`table`](super::table)). Names and defaults of the `[zeromq]`
-//! section are those of WIRE.md §7.4. `[log]` is in [`log`](super::log), `[proxy]` in
-//! [`proxy`](super::proxy).
+//! section are those of WIRE.md §7.4. `[log]` is in [`log`](super::log), `[broker]` in
+//! [`broker`](super::broker).
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::*;
 
+mod broker;
 mod curve;
 mod log;
-mod proxy;
 
 const HEAD: &str = "[nodes.m]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\nport = 5559\n";
 
@@ -75,7 +75,7 @@ fn nobody_connects_to_a_wildcard() {
     assert_eq!(layout.connect_xsub_endpoint(), "tcp://[2001:db8::1]:7000");
     layout.nodes.clear();
     assert_eq!(layout.connect_xsub_endpoint(), "tcp://127.0.0.1:7000");
-    assert_eq!(layout.proxy_metrics_address(), IpAddr::from([127, 0, 0, 1]));
+    assert_eq!(layout.broker_metrics_address(), IpAddr::from([127, 0, 0, 1]));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn ports_are_taken_once() {
         (node("b", "127.0.0.1", "port = 5555"), true),
         (node("b", "10.0.0.1", "port = 7000\nmetrics_port = 9000"), false),
         (node("b", "127.0.0.1", "port = 0\nmetrics_port = 0"), false),
-        (format!("{}[proxy]\nmetrics_port = 9000", node("b", "::1", "port = 1")), true),
+        (format!("{}[broker]\nmetrics_port = 9000", node("b", "::1", "port = 1")), true),
         (format!("{}[telemetry]\nmetrics_address = \"0.0.0.0\"", node("b", "10.0.0.1", "port = 1\nmetrics_port = 9000")), false),
         (format!("{}[telemetry]\nmetrics_address = \"0.0.0.0\"", node("b", "127.0.0.1", "port = 1\nmetrics_port = 7000")), true),
         ("[zeromq]\nlisten_xpub_endpoint = \"tcp://*:7000\"".into(), true),

@@ -16,9 +16,11 @@ use super::table::Table;
 use super::validate::validate;
 use super::{Allow, Layout, Node, NodeType, WebSocket, ZeroMq};
 
+/// What `[broker]` was called before: still read, and written no more.
+const FORMER_BROKER: &str = "proxy";
 /// The tables a layout file may have.
 const SECTIONS: [&str; 8] =
-    ["cluster", "zeromq", "curve", "allow", "proxy", "log", "telemetry", "nodes"];
+    ["cluster", "zeromq", "curve", "allow", "broker", "log", "telemetry", "nodes"];
 
 impl Layout {
     /// Reads a layout file. `file_name` is for messages.
@@ -77,9 +79,15 @@ impl Reader {
                 }
                 "curve" => self.section(&[name], "[curve]", value, &mut layout.curve, &[]),
                 "allow" => self.allow(value, &mut layout.allow),
-                "proxy" => self.section_with("proxy", "topic", value, &mut layout.proxy, |proxy| {
-                    &mut proxy.topic
-                }),
+                FORMER_BROKER if root.get_ref().contains_key("broker") => {
+                    let message = "[proxy] is the former name of [broker]: use one of them";
+                    self.error(key, message.into());
+                }
+                "broker" | FORMER_BROKER => {
+                    self.section_with("broker", "topic", value, &mut layout.broker, |broker| {
+                        &mut broker.topic
+                    });
+                }
                 "log" => {
                     self.section_with("log", "path", value, &mut layout.log, |log| &mut log.path);
                 }

@@ -56,9 +56,9 @@ fn print(out: &mut String, layout: &Layout, secrets: bool) {
     for (name, allow) in &layout.allow {
         section(out, &format!("[allow.{name}]"), "", &changed(allow, secrets));
     }
-    let lines = changed(&layout.proxy, secrets);
-    section(out, "[proxy]", "The central broker.", &lines);
-    named_sections(out, "proxy.topic", &layout.proxy.topic);
+    let lines = changed(&layout.broker, secrets);
+    section(out, "[broker]", "The central broker.", &lines);
+    named_sections(out, "broker.topic", &layout.broker.topic);
     section(out, "[log]", "", &changed(&layout.log, secrets));
     named_sections(out, "log.path", &layout.log.path);
     section(out, "[telemetry]", "", &changed(&layout.telemetry, secrets));

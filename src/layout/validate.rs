@@ -1,6 +1,6 @@
 //! Whether the parts of a [`Layout`] fit together: ranges, references between nodes, endpoints and
 //! ports. The same rules hold for every format a layout is read from. Those of keys are in
-//! [`curve`], those of `[log]` in [`log`], those of `[proxy]` in [`proxy`].
+//! [`curve`], those of `[log]` in [`log`], those of `[broker]` in [`broker`].
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,9 +10,9 @@ use super::diagnostic::{Places, Reporter, Span};
 use super::endpoint::{Endpoint, UnixAddress};
 use super::{Host, Layout, Node, NodeType};
 
+mod broker;
 mod curve;
 mod log;
-mod proxy;
 
 pub(super) use curve::is_curve_key;
 pub(super) use log::is_extension;
@@ -28,7 +28,7 @@ pub(super) fn validate(layout: &Layout, places: &Places, reporter: &mut Reporter
     check.ranges();
     check.queues();
     check.curve();
-    check.proxy();
+    check.broker();
     check.log();
     check.ports();
 }
@@ -50,7 +50,7 @@ const LONGEST_TTL: Duration = Duration::from_secs(6553);
 fn option_name(path: &[&str]) -> String {
     match path {
         ["log", "path", name, key] => format!("`{key}` of the path `{name}`"),
-        ["proxy", "topic", prefix, key] => format!("`{key}` of the topics {prefix:?}"),
+        ["broker", "topic", prefix, key] => format!("`{key}` of the topics {prefix:?}"),
         ["nodes", name, key] => format!("`{key}` of `{name}`"),
         [.., key] => format!("`{key}`"),
         [] => String::new(),
@@ -453,11 +453,11 @@ impl Layout {
             let what = what.to_owned();
             listeners.push(Listener { what, path: vec!["zeromq", key], host, address });
         }
-        if let Some(port) = self.proxy.metrics_port {
-            let ip = self.proxy_metrics_address();
+        if let Some(port) = self.broker.metrics_port {
+            let ip = self.broker_metrics_address();
             listeners.push(Listener {
                 what: "the metrics of the central broker".into(),
-                path: vec!["proxy", "metrics_port"],
+                path: vec!["broker", "metrics_port"],
                 host: listeners.last().and_then(|xpub| xpub.host),
                 address: tcp(ip, port),
             });

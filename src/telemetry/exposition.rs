@@ -123,11 +123,11 @@ mod tests {
         #[test]
         fn samples_are_the_same(node in any::<String>(), path in "[\\x00-\\x7f]{0,30}") {
             let telemetry = Telemetry::new(&node, "node");
-            telemetry.proxy();
+            telemetry.broker();
             telemetry.node();
             telemetry.logger().path(&path);
             let usual = Telemetry::new("manager", "node");
-            usual.proxy();
+            usual.broker();
             usual.node();
             usual.logger().path("conn");
             let openmetrics = telemetry.encode();

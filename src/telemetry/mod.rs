@@ -2,11 +2,12 @@
 //! same thing, and under `zcluster_` where it has none.
 //!
 //! [`Telemetry`] owns the registry; each part of the program takes its typed group of handles from
-//! it ([`NodeMetrics`], [`ProxyMetrics`], [`LogSenderMetrics`], [`LoggerMetrics`]) once, at start.
+//! it ([`NodeMetrics`], [`BrokerMetrics`], [`LogSenderMetrics`], [`LoggerMetrics`]) once, at start.
 //! Counting on a handle is one relaxed atomic operation: no lock, no allocation. Only histograms,
 //! creating a series with labels and scraping take locks. Nothing here opens a socket; `crate::gateway`
 //! serves the text.
 
+mod broker;
 mod exposition;
 mod gauge_share;
 mod label_cap;
@@ -15,7 +16,6 @@ mod log_sender;
 mod logger;
 mod node;
 mod process;
-mod proxy;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -23,6 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::{Metric, Registry};
 
+pub use broker::{
+    AbsoluteCounter, BrokerMetrics, BrokerSocket, CutOff, EventDrop, Refusal, SocketTraffic,
+    SubscriberCounters,
+};
 pub use exposition::Exposition;
 pub use gauge_share::GaugeShare;
 pub use label_cap::LabelCap;
@@ -31,10 +35,6 @@ pub use labels::{LabelValue, PerLabel};
 pub use log_sender::{LogSenderMetrics, LogStreamCounters};
 pub use logger::{BatchFault, LoggerMetrics, PathCounters, PeerFault, SenderCounters};
 pub use node::{EventFault, LogLoss, NodeMetrics, NodeSocket};
-pub use proxy::{
-    AbsoluteCounter, CutOff, EventDrop, ProxyMetrics, ProxySocket, Refusal, SocketTraffic,
-    SubscriberCounters,
-};
 
 /// A number that only grows. `inc` and `inc_by` are one relaxed atomic addition.
 pub type Counter = prometheus_client::metrics::counter::Counter<u64>;
@@ -62,7 +62,7 @@ struct Shared {
     message_errors: OnceLock<Counter>,
     writer_writes: OnceLock<LabelledFamily<Counter, 5>>,
     node: OnceLock<NodeMetrics>,
-    proxy: OnceLock<ProxyMetrics>,
+    broker: OnceLock<BrokerMetrics>,
     log_sender: OnceLock<LogSenderMetrics>,
     logger: OnceLock<LoggerMetrics>,
 }
@@ -86,7 +86,7 @@ impl Telemetry {
                 message_errors: OnceLock::new(),
                 writer_writes: OnceLock::new(),
                 node: OnceLock::new(),
-                proxy: OnceLock::new(),
+                broker: OnceLock::new(),
                 log_sender: OnceLock::new(),
                 logger: OnceLock::new(),
             }),
@@ -114,9 +114,14 @@ impl Telemetry {
         self.shared.node.get_or_init(|| NodeMetrics::register(self))
     }
 
-    /// What the central broker counts. Every call hands out the same counters.
-    pub fn proxy(&self) -> &ProxyMetrics {
-        self.shared.proxy.get_or_init(|| ProxyMetrics::register(self))
+    /// What the broker counts. Every call hands out the same counters.
+    pub fn broker(&self) -> &BrokerMetrics {
+        self.broker_named(BrokerMetrics::PREFIX)
+    }
+
+    /// The same, with another prefix of the series' names, if this is the first call.
+    pub fn broker_named(&self, prefix: &str) -> &BrokerMetrics {
+        self.shared.broker.get_or_init(|| BrokerMetrics::register(self, prefix))
     }
 
     /// What writers of log streams count. Every call hands out the same counters.
@@ -192,7 +197,7 @@ pub(crate) mod tests {
         let telemetry = Telemetry::new("worker-1", "node");
         telemetry.node();
         telemetry.logger().path("conn");
-        telemetry.proxy();
+        telemetry.broker();
         telemetry.log_sender().stream("Conn::LOG", "Log::WRITER_ASCII", "default", "conn");
         let text = telemetry.encode();
         let series: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();

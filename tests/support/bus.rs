@@ -10,9 +10,9 @@ use super::{Cluster, Engine, NodeSpec, Process, wait_for};
 
 const NODES: &[NodeSpec<'static>] = &[("manager", "manager")];
 
-pub const REFUSED: &str = "zcluster_proxy_refused_total";
-pub const CUT_OFF: &str = "zcluster_proxy_cut_off_total";
-pub const RECEIVED: &str = "zcluster_proxy_events_received_total";
+pub const REFUSED: &str = "zcluster_broker_refused_total";
+pub const CUT_OFF: &str = "zcluster_broker_cut_off_total";
+pub const RECEIVED: &str = "zcluster_broker_events_received_total";
 
 /// The frames of an event.
 pub type Frames<'a> = [&'a [u8]; 4];
@@ -25,29 +25,29 @@ pub struct Bus {
     pub subscriber: ZmtpPeer,
     /// Makes each event of theirs another one.
     number: u64,
-    pub proxy: Process,
+    pub broker: Process,
     _cluster: Cluster,
 }
 
 impl Bus {
-    /// `options`: lines of `[zeromq]`, then of `[proxy]`.
-    pub fn start(zeromq: &str, proxy: &str) -> Self {
-        let options = format!("{zeromq}\n[proxy]\nmetrics_port = 0\n{proxy}");
+    /// `options`: lines of `[zeromq]`, then of `[broker]`.
+    pub fn start(zeromq: &str, broker: &str) -> Self {
+        let options = format!("{zeromq}\n[broker]\nmetrics_port = 0\n{broker}");
         let cluster = Cluster::on(Engine::Switch, NODES, &options);
-        let proxy = cluster.proxy();
-        let mut publisher = ZmtpPeer::connect(&proxy.endpoint("xsub"), SocketType::Xpub, 1);
-        let mut subscriber = ZmtpPeer::connect(&proxy.endpoint("xpub"), SocketType::Xsub, 1);
+        let broker = cluster.broker();
+        let mut publisher = ZmtpPeer::connect(&broker.endpoint("xsub"), SocketType::Xpub, 1);
+        let mut subscriber = ZmtpPeer::connect(&broker.endpoint("xpub"), SocketType::Xsub, 1);
         subscriber.subscribe(true, b"");
         assert_eq!(publisher.receive().unwrap().subscription(), Some((true, &b""[..])));
-        Bus { publisher, subscriber, number: 0, proxy, _cluster: cluster }
+        Bus { publisher, subscriber, number: 0, broker, _cluster: cluster }
     }
 
     pub fn xsub(&self) -> String {
-        self.proxy.endpoint("xsub")
+        self.broker.endpoint("xsub")
     }
 
     pub fn xpub(&self) -> String {
-        self.proxy.endpoint("xpub")
+        self.broker.endpoint("xpub")
     }
 
     /// The endpoint and label of one of the sockets.
@@ -70,13 +70,13 @@ impl Bus {
         let frames: Frames<'_> = [b"well", &number, b"broker-bin-v1", &payload];
         self.publisher.send(&frames);
         assert_eq!(self.receive(), frames);
-        assert!(self.proxy.is_running());
-        assert!(self.proxy.health().0, "{}", self.proxy.health().1);
-        assert!(!self.proxy.stderr().contains("panicked"));
+        assert!(self.broker.is_running());
+        assert!(self.broker.health().0, "{}", self.broker.health().1);
+        assert!(!self.broker.stderr().contains("panicked"));
     }
 
     pub fn count(&self, name: &str, label: &str) -> f64 {
-        self.proxy.metric_with(name, label)
+        self.broker.metric_with(name, label)
     }
 
     /// Waits until a counter has a value, and fails where it is beyond.

@@ -60,8 +60,8 @@ pub struct Source {
 
 impl Source {
     /// A publisher that is connected as the node of that name.
-    pub fn connect(proxy: &Process, name: &str, size: usize) -> Self {
-        let peer = ZmtpPeer::connect(&proxy.endpoint("xsub"), SocketType::Xpub, 1);
+    pub fn connect(broker: &Process, name: &str, size: usize) -> Self {
+        let peer = ZmtpPeer::connect(&broker.endpoint("xsub"), SocketType::Xpub, 1);
         Source { peer, id: node_id(name), next: 0, size }
     }
 
@@ -154,14 +154,14 @@ pub struct Sink {
 impl Sink {
     /// A subscriber that is connected as the node of that name, and says what it wants. Reads
     /// nothing by itself.
-    pub fn connect(proxy: &Process, name: &str, prefixes: &[&[u8]]) -> Self {
-        let peer = ZmtpPeer::connect(&proxy.endpoint("xpub"), SocketType::Xsub, 1);
+    pub fn connect(broker: &Process, name: &str, prefixes: &[&[u8]]) -> Self {
+        let peer = ZmtpPeer::connect(&broker.endpoint("xpub"), SocketType::Xsub, 1);
         Self::new(peer, name, prefixes)
     }
 
     /// One of which nobody knows the name.
-    pub fn connect_nameless(proxy: &Process, prefixes: &[&[u8]]) -> Self {
-        let mut peer = ZmtpPeer::connect(&proxy.endpoint("xpub"), SocketType::Xsub, 1);
+    pub fn connect_nameless(broker: &Process, prefixes: &[&[u8]]) -> Self {
+        let mut peer = ZmtpPeer::connect(&broker.endpoint("xpub"), SocketType::Xsub, 1);
         for prefix in prefixes {
             peer.subscribe(true, prefix);
         }
@@ -169,8 +169,8 @@ impl Sink {
     }
 
     /// One for whom the system holds few bytes.
-    pub fn connect_narrow(proxy: &Process, name: &str, prefixes: &[&[u8]]) -> Self {
-        Self::new(ZmtpPeer::narrow_subscriber(&proxy.endpoint("xpub")), name, prefixes)
+    pub fn connect_narrow(broker: &Process, name: &str, prefixes: &[&[u8]]) -> Self {
+        Self::new(ZmtpPeer::narrow_subscriber(&broker.endpoint("xpub")), name, prefixes)
     }
 
     fn new(mut peer: ZmtpPeer, name: &str, prefixes: &[&[u8]]) -> Self {
@@ -286,10 +286,10 @@ pub struct Books {
 
 impl Books {
     /// Those of the subscriber of that name.
-    pub fn of(proxy: &Process, name: &str) -> Self {
-        let text = proxy.metrics();
+    pub fn of(broker: &Process, name: &str) -> Self {
+        let text = broker.metrics();
         let value = |series: &str| {
-            metric(&text, &format!("zcluster_proxy_{series}_total"), &format!("peer=\"{name}\""))
+            metric(&text, &format!("zcluster_broker_{series}_total"), &format!("peer=\"{name}\""))
                 as u64
         };
         Books {
@@ -300,9 +300,9 @@ impl Books {
     }
 
     /// Those of a subscriber that has got, or lost, so many events, once nothing is queued.
-    pub fn wait_closed(proxy: &Process, name: &str, matched: u64) -> Self {
-        wait_for(&format!("the books of {name}, {:?}", Self::of(proxy, name)), || {
-            let books = Self::of(proxy, name);
+    pub fn wait_closed(broker: &Process, name: &str, matched: u64) -> Self {
+        wait_for(&format!("the books of {name}, {:?}", Self::of(broker, name)), || {
+            let books = Self::of(broker, name);
             assert!(books.matched <= matched, "{name}: {books:?}, matched {matched}");
             let is_closed = books.sent + books.dropped == books.matched;
             (books.matched == matched && is_closed).then_some(books)

@@ -528,10 +528,10 @@ impl Cluster {
         let logs = format!("dir = \"{}\"\n", dir.path().join("logs").display());
         text = text.replacen("[log]\n", &format!("[log]\n{logs}"), 1);
         text = text.replace("{dir}", dir.path().to_str().unwrap());
-        if !options.contains("[proxy]") {
-            text.push_str("[proxy]\nmetrics_port = 0\n");
+        if !options.contains("[broker]") {
+            text.push_str("[broker]\nmetrics_port = 0\n");
         }
-        text = text.replacen("[proxy]\n", &format!("[proxy]\n{engine}"), 1);
+        text = text.replacen("[broker]\n", &format!("[broker]\n{engine}"), 1);
         for (name, node_type) in nodes {
             text.push_str(&format!(
                 "[nodes.{name}]\nnode_type = \"{node_type}\"\nip = \"127.0.0.1\"\nmetrics_port = 0\n"
@@ -570,8 +570,8 @@ impl Cluster {
     }
 
     /// Starts the central broker.
-    pub fn proxy(&self) -> Process {
-        Process::start("proxy", "zcluster-proxy", &["--layout", self.layout_arg()])
+    pub fn broker(&self) -> Process {
+        Process::start("broker", "zcluster-broker", &["--layout", self.layout_arg()])
     }
 
     /// Starts a node with further arguments.

@@ -48,12 +48,12 @@ impl Peer {
         Peer { monitor, socket, _context: context }
     }
 
-    pub fn publisher(proxy: &Process, curve: impl Into<Option<CurveOptions>>) -> Self {
-        Self::connect(SocketKind::Xpub, &proxy.endpoint("xsub"), curve, None)
+    pub fn publisher(broker: &Process, curve: impl Into<Option<CurveOptions>>) -> Self {
+        Self::connect(SocketKind::Xpub, &broker.endpoint("xsub"), curve, None)
     }
 
-    pub fn subscriber(proxy: &Process, curve: impl Into<Option<CurveOptions>>) -> Self {
-        Self::connect(SocketKind::Xsub, &proxy.endpoint("xpub"), curve, None)
+    pub fn subscriber(broker: &Process, curve: impl Into<Option<CurveOptions>>) -> Self {
+        Self::connect(SocketKind::Xsub, &broker.endpoint("xpub"), curve, None)
     }
 
     pub fn send<F: AsRef<[u8]>>(&self, frames: &[F]) {

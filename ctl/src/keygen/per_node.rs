@@ -14,7 +14,7 @@ use zcluster::access::key_file::{
     MAX_KEYS, replace_secret_keys, write_public_keys, write_secret_key,
 };
 use zcluster::daemon::Failure;
-use zcluster::layout::{CurveKeys, Layout, ProxyEngine};
+use zcluster::layout::{BrokerEngine, CurveKeys, Layout};
 use zcluster::wire::zmtp::{KeyPair, PublicKey};
 
 use crate::keys::holder::{Holder, Kind, load, wrong_file};
@@ -256,7 +256,7 @@ fn next_steps(
     has_old_secret: bool,
 ) {
     let (name, public, secret) = (holder.name, holder.public.display(), holder.secret.display());
-    let answers_to_one = holder.kind == Kind::Broker && layout.proxy.engine == ProxyEngine::Zmq;
+    let answers_to_one = holder.kind == Kind::Broker && layout.broker.engine == BrokerEngine::Zmq;
     let mut steps = match holder.kind {
         Kind::Node { receives_logs: false, .. } => vec![
             format!(
@@ -324,7 +324,7 @@ fn next_steps(
 
 /// Nodes of Zeek know the broker by the common key of all servers, or not at all.
 fn warn_of_zmq(report: &mut String, layout: &Layout) {
-    if layout.proxy.engine == ProxyEngine::Zmq {
+    if layout.broker.engine == BrokerEngine::Zmq {
         report.push_str(
             "With `engine = \"zmq\"` the central broker answers to its own key only: nodes of Zeek \
              with keys of their own cannot connect to it.\n",

@@ -9,7 +9,7 @@ use zcluster::access::key_file::remove_public_key;
 use zcluster::atomic_file;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
-use zcluster::layout::{Layout, ProxyEngine};
+use zcluster::layout::{BrokerEngine, Layout};
 use zcluster::wire::zmtp::PublicKey;
 use zeroize::Zeroizing;
 
@@ -134,7 +134,7 @@ fn effect(report: &mut String, holder: &Holder<'_>, layout: &Layout) {
             report,
             "It takes effect with a SIGHUP to {servers}, after the files are copied to their hosts."
         );
-        if layout.proxy.engine == ProxyEngine::Zmq {
+        if layout.broker.engine == BrokerEngine::Zmq {
             report.push_str(
                 "With `engine = \"zmq\"` the central broker lets it in no more, but does not cut its \
                  connection: restart the broker for that.\n",

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
-use zcluster::layout::ProxyEngine;
+use zcluster::layout::BrokerEngine;
 use zcluster::wire::zmtp::{KeyPair, PublicKey};
 use zeroize::Zeroizing;
 
@@ -41,7 +41,7 @@ pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Re
              all nodes would have to share: run zcluster-logger as {name}"
         ));
     }
-    if layout.proxy.engine == ProxyEngine::Zmq {
+    if layout.broker.engine == BrokerEngine::Zmq {
         say(&format!(
             "zcluster: warning: with `engine = \"zmq\"` the central broker does not answer to the \
              common key of all servers: {name} cannot connect to it"

@@ -53,7 +53,7 @@ pub struct Args {
     /// Let workers publish events and logs by themselves.
     #[arg(long)]
     demo: bool,
-    /// Look for zcluster-proxy, zcluster-logger and zcluster-node here first; then beside this
+    /// Look for zcluster-broker, zcluster-logger and zcluster-node here first; then beside this
     /// program, then in PATH.
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,

@@ -32,7 +32,7 @@ impl Role {
     /// The executable of such a process.
     pub(crate) const fn program(self) -> &'static str {
         match self {
-            Role::Broker => "zcluster-proxy",
+            Role::Broker => "zcluster-broker",
             Role::Logger => "zcluster-logger",
             Role::Manager | Role::Proxy | Role::Worker | Role::Control => "zcluster-node",
         }
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(
             table,
             [
-                row("zcluster-proxy", ""),
+                row("zcluster-broker", ""),
                 row("zcluster-logger", " --node logger"),
                 row("zcluster-node", " --node manager"),
                 row("zcluster-node", " --node proxy"),

@@ -56,7 +56,7 @@ fn left_out(layout: &Layout) -> Vec<String> {
         !has_alias && !is_word && !LOG_ASCII.contains(name) && !LOG.contains(name)
     });
     names.extend(log);
-    names.extend(differing("proxy", &mut layout.proxy, &mut defaults.proxy));
+    names.extend(differing("broker", &mut layout.broker, &mut defaults.broker));
     let mut telemetry = differing("telemetry", &mut layout.telemetry, &mut defaults.telemetry);
     telemetry.retain(|(_, name)| !matches!(*name, "metrics_address" | "metrics_endpoint_label"));
     names.extend(telemetry);
@@ -146,7 +146,7 @@ fn options(layout: &Layout) -> String {
         "{FIRST_LINE}\n\
          # Load it in local.zeek or name it on the command line; cluster-layout.zeek comes too early.\n\n\
          @load frameworks/cluster/backend/zeromq\n\n\
-         # The central broker is a process of its own, zcluster-proxy.\n\
+         # The central broker is a process of its own, zcluster-broker.\n\
          redef {ZEROMQ}run_proxy_thread = F;\n"
     );
     if layout.cluster.event_serializer == EventSerializer::BrokerJsonV1 {

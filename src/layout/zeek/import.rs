@@ -473,7 +473,7 @@ impl Script<'_, '_> {
             ("Cluster::Backend::ZeroMQ::run_proxy_thread", _) => reporter.note(
                 at,
                 "`run_proxy_thread` is left out: the central broker is a process of its own, \
-                 zcluster-proxy, and nodes of Zeek need `F`",
+                 zcluster-broker, and nodes of Zeek need `F`",
             ),
             ("Log::enable_local_logging" | "Log::enable_remote_logging", _) => {
                 let message = format!(

@@ -325,7 +325,7 @@ fn the_shipped_layout_survives_both_ways() {
     let mut imported = import.layout;
     // What Zeek has no name for.
     imported.cluster.name.clone_from(&layout.cluster.name);
-    imported.proxy.clone_from(&layout.proxy);
+    imported.broker.clone_from(&layout.broker);
     assert_eq!(imported, layout);
 }
 
@@ -936,7 +936,7 @@ fn what_zeek_has_no_like_of_is_named() {
         rotation = "1h"
         rotation_name = "archiver"
         max_memory = 500_000_000
-        [proxy]
+        [broker]
         engine = "zmq"
         [nodes.manager]
         node_type = "manager"
@@ -944,7 +944,7 @@ fn what_zeek_has_no_like_of_is_named() {
         port = 1
     "#;
     let (layout, _) = Layout::from_toml(text, "l.toml").unwrap();
-    let left_out = ["[zeromq] hello_delay", "[log] max_memory", "[proxy] engine"];
+    let left_out = ["[zeromq] hello_delay", "[log] max_memory", "[broker] engine"];
     assert_eq!(export(&layout).left_out, left_out);
     assert_eq!(export(&Layout::default()).left_out, [""; 0]);
 }

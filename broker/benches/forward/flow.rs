@@ -1,0 +1,126 @@
+//! Throughput: events per second from publishers to subscribers, and the CPU time they cost.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::broker::Broker;
+use crate::crew::Crew;
+use crate::event::Sample;
+use crate::plan::{Client, Engine, Shape};
+use crate::{keys, libzmq, raw};
+
+/// From the first event on: until buffers have their sizes and queues are as full as they get.
+pub(crate) const WARM_UP: Duration = Duration::from_millis(250);
+
+/// One measurement.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Flow {
+    /// Events delivered per second, to all subscribers together.
+    pub(crate) rate: f64,
+    /// CPU seconds of the broker per million of them.
+    pub(crate) cpu: f64,
+    /// The share of events that never arrived, over the whole run.
+    pub(crate) lost: f64,
+}
+
+/// What happened between two moments.
+pub(crate) struct Window {
+    /// Events that each client has counted.
+    pub(crate) events: Vec<u64>,
+    cpu: Duration,
+    pub(crate) seconds: f64,
+}
+
+impl Window {
+    /// Looks for so long.
+    pub(crate) fn measure(broker: &Broker, crew: &Crew, length: Duration) -> Self {
+        let look = || (crew.counts(), broker.cpu_time(), Instant::now());
+        let before = look();
+        sleep(length);
+        let after = look();
+        Window {
+            events: after.0.iter().zip(&before.0).map(|(after, before)| after - before).collect(),
+            cpu: after.1.saturating_sub(before.1),
+            seconds: (after.2 - before.2).as_secs_f64(),
+        }
+    }
+
+    fn total(&self) -> f64 {
+        self.events.iter().sum::<u64>() as f64
+    }
+
+    /// Events a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.total() / self.seconds
+    }
+
+    /// CPU seconds of the broker per million events.
+    pub(crate) fn cpu(&self) -> f64 {
+        self.cpu.as_secs_f64() / (self.total() / 1e6)
+    }
+}
+
+/// Clients at full speed.
+pub(crate) struct Clients {
+    pub(crate) subscribers: Crew,
+    pub(crate) publishers: Crew,
+}
+
+impl Clients {
+    /// Connects them, and waits until events come in everywhere.
+    pub(crate) fn start(broker: &Broker, shape: Shape, client: Client, size: usize) -> Self {
+        // Each subscriber has a prefix of its own. A broker takes subscriptions in in the order of
+        // the connection: when it shows the last one to publishers, those before it are in force.
+        let prefixes: Vec<Vec<String>> = (0..shape.subscribers)
+            .map(|i| vec![shape.prefix(i), format!("bench.subscriber.{i}.")])
+            .collect();
+        let all = prefixes.concat();
+        let samples: Vec<Sample> =
+            (0..shape.publishers).map(|i| Sample::new(&shape.topic(i), i, size)).collect();
+        let (subscribers, publishers) = match client {
+            Client::Raw => {
+                let subscribers = raw::subscribers(&broker.xpub, &prefixes, &samples);
+                (subscribers, raw::publishers(&broker.xsub, &samples, &all))
+            }
+            Client::Libzmq | Client::Curve => {
+                let curve = client.is_encrypted().then(keys::client);
+                let curve = curve.as_ref();
+                let subscribers = libzmq::subscribers(&broker.xpub, &prefixes, curve);
+                (subscribers, libzmq::publishers(&broker.xsub, &samples, &all, curve))
+            }
+        };
+        subscribers.wait_for_first();
+        Clients { subscribers, publishers }
+    }
+}
+
+/// Measures publishers and subscribers at full speed.
+pub(crate) fn flow(
+    engine: Engine,
+    shape: Shape,
+    client: Client,
+    size: usize,
+    window: Duration,
+) -> Flow {
+    let broker = Broker::start(engine, client.is_encrypted());
+    let clients = Clients::start(&broker, shape, client, size);
+    sleep(WARM_UP);
+    let window = Window::measure(&broker, &clients.subscribers, window);
+    let (sent, connections) = clients.publishers.finish();
+    let to = |subscriber: usize| -> u64 {
+        let publishers = (0..shape.publishers).filter(|&i| shape.joins(i, subscriber));
+        publishers.map(|i| sent[i]).sum()
+    };
+    let expected: Vec<u64> = (0..shape.subscribers).map(to).collect();
+    clients.subscribers.wait_for_total(expected.iter().sum());
+    let (received, _) = clients.subscribers.finish();
+    drop(connections);
+    assert!(
+        received.iter().zip(&expected).all(|(received, expected)| received <= expected),
+        "more was received than sent: {received:?} of {expected:?}"
+    );
+    let share = received.iter().sum::<u64>() as f64 / expected.iter().sum::<u64>() as f64;
+    Flow { rate: window.rate(), cpu: window.cpu(), lost: 1.0 - share }
+}

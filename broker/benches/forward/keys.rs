@@ -1,0 +1,26 @@
+//! The keys of encrypted measurements, the same for all.
+
+use std::sync::{Arc, LazyLock};
+
+use zcluster::transport::CurveOptions;
+use zcluster::wire::zmtp::KeyPair;
+
+/// Of the broker, and of all its clients.
+static KEYS: LazyLock<[Arc<KeyPair>; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| Arc::new(KeyPair::generate())));
+
+/// Lines of `[zeromq]` for the broker.
+pub(crate) fn options() -> String {
+    let [server, client] = &*KEYS;
+    format!(
+        "curve_server_secretkey = \"{}\"\ncurve_client_publickey = \"{}\"\n",
+        *server.secret().expose_text(),
+        client.public()
+    )
+}
+
+/// For a client.
+pub(crate) fn client() -> CurveOptions {
+    let [server, client] = &*KEYS;
+    CurveOptions::Client { keys: Arc::clone(client), server: *server.public() }
+}

@@ -1,0 +1,89 @@
+//! The broker as operators run it: events through both engines in turn.
+//!
+//! `cargo bench -p zcluster-broker --bench forward [-- --help]`
+//!
+//! Every measurement starts a broker of its own, connects clients to it, lets them run warm, and
+//! counts what subscribers receive, and the CPU time of the broker's process, within a window.
+//! Within a round the engines follow one another at each line of the table, so that whatever else
+//! the machine does falls on both.
+//!
+//! - [`plan`]: what is measured, and the command line; [`event`]: what is sent.
+//! - [`broker`]: the broker's process; [`raw`], [`libzmq`]: clients; [`keys`]: with what they encrypt;
+//!   [`crew`]: their threads.
+//! - [`flow`], [`ping_pong`], [`isolation`], [`latency`]: the measurements; [`report`]: tables.
+#![allow(clippy::unwrap_used)]
+
+mod broker;
+mod crew;
+mod event;
+mod flow;
+mod isolation;
+mod keys;
+mod latency;
+mod libzmq;
+mod ping_pong;
+mod plan;
+mod raw;
+mod report;
+
+use clap::Parser;
+
+use plan::{Args, Cell, Plan, Scenario};
+use report::Results;
+
+fn main() {
+    let args = Args::parse();
+    let mut plan = args.plan();
+    let mut results = Results::new();
+    for round in 1..=plan.rounds {
+        for (i, cell) in plan.cells.iter().enumerate() {
+            eprintln!(
+                "round {round}/{}, {}/{}: {} {:?} {} B",
+                plan.rounds,
+                i + 1,
+                plan.cells.len(),
+                cell.scenario,
+                cell.client,
+                cell.size
+            );
+            measure(&plan, *cell, &mut results);
+        }
+        // Should it matter who comes first, then it is not always the same one.
+        plan.engines.reverse();
+    }
+    if args.json {
+        println!("{:#}", results.to_json(&plan));
+    } else {
+        results.print(&plan);
+    }
+}
+
+/// Measures a cell once with each engine.
+fn measure(plan: &Plan, cell: Cell, results: &mut Results) {
+    let Cell { scenario, client, size } = cell;
+    let window = plan.window;
+    if let Scenario::Latency(rate) = scenario {
+        let row = Results::row(&mut results.latency, cell);
+        row.direct.push(latency::latency(None, rate, size, window));
+    }
+    for &engine in &plan.engines {
+        match scenario {
+            Scenario::Flow(shape) => {
+                let flow = flow::flow(engine, shape, client, size, window);
+                Results::row(&mut results.flows, cell).of(engine).push(flow);
+            }
+            Scenario::PingPong => {
+                let flow = ping_pong::ping_pong(engine, client, size, window);
+                Results::row(&mut results.flows, cell).of(engine).push(flow);
+            }
+            Scenario::Isolation(trouble) => {
+                let one = isolation::isolation(engine, trouble, client, size, window);
+                Results::row(&mut results.isolation, cell).of(engine).push(one);
+            }
+            Scenario::Latency(rate) => {
+                let one = latency::latency(Some(engine), rate, size, window);
+                Results::row(&mut results.latency, cell).of(engine).push(one);
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What is measured: scenarios, clients, engines, and the command line that chooses among them.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// Payloads in bytes, unless the command line names others.
+const SIZES: [usize; 5] = [64, 256, 1 << 10, 8 << 10, 64 << 10];
+/// Payloads of the flows between libzmq clients, which have limits of their own.
+const LIBZMQ_SIZES: [usize; 2] = [256, 1 << 10];
+/// The payload where the scenario is about something else.
+const USUAL_SIZE: usize = 256;
+/// Rates at which latency is measured, in events per second.
+const LATENCY_RATES: [u32; 3] = [1_000, 10_000, 50_000];
+
+/// The command line.
+#[derive(Debug, clap::Parser)]
+#[command(name = "forward", about = "Forwarding events: both engines of zcluster-broker in turn")]
+pub(crate) struct Args {
+    /// Scenarios whose names contain this, such as `4→1`, `4-1`, `latency`; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+    /// Bytes of the payload frame, 48 or more; may be repeated.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(48..))]
+    size: Vec<u32>,
+    /// Only these clients; may be repeated.
+    #[arg(long)]
+    client: Vec<Client>,
+    /// Only these engines; may be repeated.
+    #[arg(long)]
+    engine: Vec<Engine>,
+    /// How often everything is measured; figures are medians.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Length of a measuring window.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
+    seconds: f64,
+    /// One short round at 256 bytes: whether it works, not how fast.
+    #[arg(long)]
+    quick: bool,
+    /// Print JSON with every single measurement instead of tables.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What `cargo bench` adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Who connects to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Client {
+    /// TCP sockets that cost next to nothing.
+    Raw,
+    /// libzmq, as every real node.
+    Libzmq,
+    /// libzmq with CURVE, as the nodes of a cluster on several hosts.
+    Curve,
+}
+
+impl Client {
+    /// Whether its connections are encrypted.
+    pub(crate) fn is_encrypted(self) -> bool {
+        self == Client::Curve
+    }
+}
+
+/// What carries events from publishers to subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Engine {
+    /// `zmq_proxy_steerable`.
+    Zmq,
+    /// The broker's own.
+    Switch,
+}
+
+impl Engine {
+    /// The word in layouts and ready lines.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Engine::Zmq => "zmq",
+            Engine::Switch => "switch",
+        }
+    }
+}
+
+/// Who publishes what to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    name: &'static str,
+    pub(crate) publishers: usize,
+    pub(crate) subscribers: usize,
+    /// Each publisher has a topic of its own, and one subscriber.
+    distinct: bool,
+}
+
+const fn shape(name: &'static str, publishers: usize, subscribers: usize) -> Shape {
+    Shape { name, publishers, subscribers, distinct: false }
+}
+
+/// The shapes of the flows.
+const SHAPES: [Shape; 5] = [
+    shape("1→1", 1, 1),
+    shape("4→1", 4, 1),
+    Shape::fan_out(),
+    Shape { name: "4→4 distinct", publishers: 4, subscribers: 4, distinct: true },
+    shape("4→4 broadcast", 4, 4),
+];
+
+impl Shape {
+    /// One publisher, four subscribers.
+    pub(crate) const fn fan_out() -> Self {
+        shape("1→4", 1, 4)
+    }
+
+    /// The topic of a publisher.
+    pub(crate) fn topic(&self, publisher: usize) -> String {
+        if self.distinct {
+            format!("zeek.cluster.node.worker-{publisher}.")
+        } else {
+            "zeek.cluster.worker".to_owned()
+        }
+    }
+
+    /// The prefix that a subscriber wants.
+    pub(crate) fn prefix(&self, subscriber: usize) -> String {
+        self.topic(if self.distinct { subscriber } else { 0 })
+    }
+
+    /// Whether a subscriber gets what a publisher sends.
+    pub(crate) fn joins(&self, publisher: usize, subscriber: usize) -> bool {
+        !self.distinct || publisher == subscriber
+    }
+}
+
+/// What is wrong with the subscriber that should trouble nobody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// It never reads.
+    Stalled,
+    /// It takes a millisecond for each event.
+    Slow,
+}
+
+/// A situation to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    /// Publishers send as fast as they can.
+    Flow(Shape),
+    /// One event at a time, there and back.
+    PingPong,
+    /// A flow from one publisher to four subscribers, and a fifth one that is in trouble.
+    Isolation(Trouble),
+    /// So many events a second, and how long they take.
+    Latency(u32),
+}
+
+impl Scenario {
+    /// The events a second that are sent, where they are not as many as possible.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        match self {
+            Scenario::Latency(rate) => Some(f64::from(*rate)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scenario::Flow(shape) => f.pad(shape.name),
+            Scenario::PingPong => f.pad("ping-pong"),
+            Scenario::Isolation(Trouble::Stalled) => f.pad("stalled subscriber"),
+            Scenario::Isolation(Trouble::Slow) => f.pad("slow subscriber"),
+            Scenario::Latency(rate) => f.pad(&format!("latency at {rate}/s")),
+        }
+    }
+}
+
+impl Serialize for Scenario {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One line of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Cell {
+    pub(crate) scenario: Scenario,
+    pub(crate) client: Client,
+    /// Bytes of the payload frame.
+    pub(crate) size: usize,
+}
+
+/// All that is to be done.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) engines: Vec<Engine>,
+    pub(crate) rounds: u32,
+    pub(crate) window: Duration,
+}
+
+impl Args {
+    /// What the command line asks for.
+    pub(crate) fn plan(&self) -> Plan {
+        let mut cells = Vec::new();
+        let mut add = |scenario: Scenario, client, sizes: &[usize]| {
+            let name = scenario.to_string().replace('→', "-");
+            let named = |wanted: &String| name.contains(&wanted.replace('→', "-"));
+            let wanted = self.scenario.is_empty() || self.scenario.iter().any(named);
+            if !wanted || !(self.client.is_empty() || self.client.contains(&client)) {
+                return;
+            }
+            let chosen: Vec<usize> = self.size.iter().map(|size| *size as usize).collect();
+            let sizes = match (chosen.is_empty(), self.quick) {
+                (false, _) => &chosen,
+                (true, true) => &[USUAL_SIZE][..],
+                (true, false) => sizes,
+            };
+            cells.extend(sizes.iter().map(|&size| Cell { scenario, client, size }));
+        };
+        for shape in SHAPES {
+            add(Scenario::Flow(shape), Client::Raw, &SIZES);
+        }
+        add(Scenario::PingPong, Client::Raw, &SIZES);
+        for shape in SHAPES {
+            add(Scenario::Flow(shape), Client::Libzmq, &LIBZMQ_SIZES);
+        }
+        add(Scenario::PingPong, Client::Libzmq, &LIBZMQ_SIZES);
+        for shape in SHAPES {
+            add(Scenario::Flow(shape), Client::Curve, &LIBZMQ_SIZES);
+        }
+        add(Scenario::PingPong, Client::Curve, &LIBZMQ_SIZES);
+        for trouble in [Trouble::Stalled, Trouble::Slow] {
+            add(Scenario::Isolation(trouble), Client::Raw, &[USUAL_SIZE]);
+        }
+        for rate in LATENCY_RATES {
+            add(Scenario::Latency(rate), Client::Libzmq, &[USUAL_SIZE]);
+        }
+        let engines =
+            if self.engine.is_empty() { &[Engine::Zmq, Engine::Switch] } else { &self.engine[..] };
+        let (rounds, seconds) = if self.quick { (1, 0.2) } else { (self.rounds, self.seconds) };
+        Plan { cells, engines: engines.to_vec(), rounds, window: Duration::from_secs_f64(seconds) }
+    }
+}

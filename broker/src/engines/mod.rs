@@ -1,0 +1,95 @@
+//! The engines that forward events, behind one trait.
+//!
+//! - [`switch`]: zcluster's own, with a queue per subscriber.
+//! - [`zmq`]: `zmq_proxy_steerable`, as inside a Zeek manager.
+//!
+//! A further one is a file here, its line in [`start`], and its word in the layout's
+//! [`BrokerEngine`].
+
+mod switch;
+mod zmq;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use zcluster::access::AccessCell;
+use zcluster::daemon::Failure;
+use zcluster::exit::ExitCode;
+use zcluster::gateway::Health;
+use zcluster::layout::{BrokerEngine, Layout};
+use zcluster::net::BindError;
+use zcluster::telemetry::BrokerMetrics;
+use zcluster::transport::Waker;
+
+/// A running forwarder.
+pub(crate) trait Engine {
+    /// What it is called in layouts and in the ready line.
+    fn name(&self) -> &'static str;
+
+    /// Where publishers connect, with the port the system chose.
+    fn xsub_endpoint(&self) -> &str;
+
+    /// Where subscribers connect.
+    fn xpub_endpoint(&self) -> &str;
+
+    /// Looks at its health, from any thread.
+    fn health(&self) -> Box<dyn Fn() -> Health + Send + Sync>;
+
+    /// Tells of its peers, from any thread, if it knows them.
+    fn status(&self) -> Option<Box<dyn Fn() -> serde_json::Value + Send + Sync>>;
+
+    /// Tells it, from any thread, that who may connect and say what has been replaced.
+    fn on_reload(&self) -> Box<dyn Fn() + Send>;
+
+    /// Watches over it and keeps the metrics up to date, until told to stop or until it fails.
+    /// Blocks.
+    fn watch(&mut self, stop: &Stop) -> Result<(), Failure>;
+
+    /// Stops forwarding and closes the sockets. Blocks, for `linger_ms` at most.
+    ///
+    /// # Errors
+    /// Why it ended, if not because of this.
+    fn stop(self: Box<Self>) -> Result<(), String>;
+}
+
+/// Told from signals to whoever watches.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) waker: Waker,
+    is_asked: AtomicBool,
+}
+
+impl Stop {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Stop { waker: Waker::new()?, is_asked: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn ask(&self) {
+        self.is_asked.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Relaxed)
+    }
+}
+
+/// Starts the engine that the layout asks for. `access`: who may connect and say what, at any time.
+///
+/// # Errors
+/// A bad endpoint (78), an address that is taken (69), no descriptors or threads (70).
+pub(crate) fn start(
+    layout: &Layout,
+    access: &Arc<AccessCell>,
+    metrics: &BrokerMetrics,
+) -> Result<Box<dyn Engine>, Failure> {
+    Ok(match layout.broker.engine {
+        BrokerEngine::Switch => Box::new(switch::SwitchEngine::start(layout, access, metrics)?),
+        BrokerEngine::Zmq => Box::new(zmq::ZmqEngine::start(layout, access, metrics)?),
+    })
+}
+
+fn bind_failure(error: &BindError) -> Failure {
+    let code = if error.is_configuration() { ExitCode::Config } else { ExitCode::Unavailable };
+    Failure::new(code, error)
+}

@@ -1,0 +1,343 @@
+//! [`Hub`]: what the threads of the engine share: who is connected, who subscribes to what, and a
+//! mailbox for each thread.
+//!
+//! Locks are taken in this order: directory, peer, mailbox.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
+
+use zcluster::access::{AccessCell, Guard};
+use zcluster::net::Stream;
+use zcluster::telemetry::{BrokerMetrics, BrokerSocket};
+use zcluster::topic::NodeTopics;
+use zcluster::transport::Waker;
+use zcluster::wire::zmtp::{put_frame, put_subscription};
+
+use super::bytes::Pool;
+use super::peer::Peer;
+use super::settings::Settings;
+use super::subscriptions::{PeerId, Refused, Subscriptions, Text};
+
+/// Shared by all threads of the engine.
+pub(super) struct Hub {
+    pub(super) settings: Settings,
+    pub(super) metrics: BrokerMetrics,
+    /// Who may connect and say what; each thread looks whether it was replaced.
+    pub(super) access: Arc<AccessCell>,
+    directory: RwLock<Directory>,
+    /// Counts changes of who gets what: what was looked up before is out of date.
+    generation: AtomicU64,
+    next_peer: AtomicU64,
+    mailboxes: Vec<Mailbox>,
+    /// When what still waits is given up; unset while the engine is to go on.
+    end: Mutex<Option<Instant>>,
+    /// Threads that read no events any more, as bits.
+    quiet: AtomicU64,
+}
+
+/// Who is connected, and who subscribes to what.
+pub(super) struct Directory {
+    pub(super) subscriptions: Subscriptions,
+    /// Those whose handshake is complete.
+    pub(super) subscribers: BTreeMap<PeerId, Arc<Peer>>,
+    pub(super) publishers: BTreeMap<PeerId, Publisher>,
+}
+
+/// A publisher whose handshake is complete.
+pub(super) struct Publisher {
+    pub(super) peer: Arc<Peer>,
+    /// The minor version of ZMTP it speaks: decides how subscriptions are said.
+    minor: u8,
+}
+
+/// What one thread asks of another, or of itself.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// A new connection.
+    Accepted(Stream, String, BrokerSocket),
+    /// There is something to send to that peer.
+    Marked(PeerId),
+    /// Somebody that publishers wait for has room.
+    Room,
+}
+
+struct Mailbox {
+    mail: Mutex<Vec<Mail>>,
+    waker: Arc<Waker>,
+}
+
+impl Hub {
+    pub(super) fn new(
+        settings: Settings,
+        metrics: BrokerMetrics,
+        access: Arc<AccessCell>,
+    ) -> io::Result<Self> {
+        let mailbox = |_| Ok(Mailbox { mail: Mutex::default(), waker: Arc::new(Waker::new()?) });
+        let mailboxes = (0..settings.io_threads).map(mailbox).collect::<io::Result<_>>()?;
+        let directory = Directory {
+            subscriptions: Subscriptions::new(settings.subscriptions),
+            subscribers: BTreeMap::new(),
+            publishers: BTreeMap::new(),
+        };
+        Ok(Hub {
+            settings,
+            metrics,
+            access,
+            directory: RwLock::new(directory),
+            generation: AtomicU64::new(0),
+            next_peer: AtomicU64::new(0),
+            mailboxes,
+            end: Mutex::new(None),
+            quiet: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn next_peer(&self) -> PeerId {
+        self.next_peer.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Changes whenever somebody may get other events than before.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Looks at the directory.
+    pub(super) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A publisher has come: it hears every prefix there is, once.
+    pub(super) fn join_publisher(&self, peer: &Arc<Peer>, minor: u8, from: usize, pool: &mut Pool) {
+        let mut directory = self.change();
+        let mut saying = Saying::default();
+        directory.subscriptions.all().for_each(|text| saying.say(true, text));
+        let owed = 2 * directory.subscriptions.bytes();
+        let publisher = Publisher { peer: Arc::clone(peer), minor };
+        self.tell(&publisher, &saying, owed, from, pool);
+        directory.publishers.insert(peer.id, publisher);
+    }
+
+    /// A subscriber has come.
+    pub(super) fn join_subscriber(&self, peer: &Arc<Peer>) {
+        self.change().subscribers.insert(peer.id, Arc::clone(peer));
+    }
+
+    /// Takes in what a subscriber said: whether it subscribes, and to what. It gets the events
+    /// before any publisher hears of it. Returns why some were not taken.
+    pub(super) fn subscribe<'a>(
+        &self,
+        peer: &Peer,
+        changes: impl Iterator<Item = (bool, &'a [u8])>,
+        from: usize,
+        pool: &mut Pool,
+    ) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        let mut saying = Saying::default();
+        let mut directory = self.change();
+        let owed = 2 * directory.subscriptions.bytes();
+        for (subscribes, text) in changes {
+            let subscriptions = &mut directory.subscriptions;
+            let outcome = if subscribes {
+                subscriptions.subscribe(peer.id, text).map(|()| true)
+            } else {
+                subscriptions.cancel(peer.id, text)
+            };
+            match outcome {
+                Ok(true) => saying.say(subscribes, text),
+                Ok(false) => {}
+                Err(why) => refused.push(why),
+            }
+        }
+        self.generation.fetch_add(1, Ordering::Release);
+        self.tell_all(&directory, &saying, owed, from, pool);
+        refused
+    }
+
+    /// Cancels what a subscriber may not have any more. Returns the prefixes it loses.
+    pub(super) fn withdraw(
+        &self,
+        peer: &Peer,
+        guard: &Guard,
+        from: usize,
+        pool: &mut Pool,
+    ) -> Vec<Text> {
+        let mut directory = self.change();
+        let owed = 2 * directory.subscriptions.bytes();
+        let is_allowed = |text: &[u8]| guard.check_subscription(text).is_ok();
+        let (lost, ended) = directory.subscriptions.withdraw(peer.id, is_allowed);
+        let mut saying = Saying::default();
+        for text in &ended {
+            saying.say(false, text);
+        }
+        self.generation.fetch_add(1, Ordering::Release);
+        self.tell_all(&directory, &saying, owed, from, pool);
+        lost
+    }
+
+    /// A peer has gone: publishers hear what ends with it.
+    pub(super) fn leave(&self, peer: &Peer, from: usize, pool: &mut Pool) {
+        let mut directory = self.change();
+        directory.publishers.remove(&peer.id);
+        if directory.subscribers.remove(&peer.id).is_none() {
+            return;
+        }
+        let owed = 2 * directory.subscriptions.bytes();
+        let mut saying = Saying::default();
+        for text in directory.subscriptions.remove(peer.id) {
+            saying.say(false, &text);
+        }
+        self.generation.fetch_add(1, Ordering::Release);
+        self.tell_all(&directory, &saying, owed, from, pool);
+    }
+
+    fn tell_all(
+        &self,
+        directory: &Directory,
+        saying: &Saying,
+        owed: usize,
+        from: usize,
+        pool: &mut Pool,
+    ) {
+        self.metrics.subscriptions.set(directory.subscriptions.len() as i64);
+        if saying.count > 0 {
+            for publisher in directory.publishers.values() {
+                self.tell(publisher, saying, owed, from, pool);
+            }
+        }
+    }
+
+    /// Said with the directory locked, so that all hear the same in the same order.
+    fn tell(
+        &self,
+        publisher: &Publisher,
+        saying: &Saying,
+        owed: usize,
+        from: usize,
+        pool: &mut Pool,
+    ) {
+        let peer = &publisher.peer;
+        let mut state = peer.lock();
+        if state.outbox.is_empty() {
+            state.allowance = 0;
+        }
+        state.allowance = state.allowance.max(owed + saying.commands.len());
+        state
+            .outbox
+            .put(if publisher.minor > 0 { &saying.commands } else { &saying.messages }, pool);
+        let limit = self.settings.control.bytes.saturating_add(state.allowance);
+        state.has_overflown |= state.outbox.control_bytes() > limit;
+        drop(state);
+        self.metrics.frontend.messages_sent.inc_by(saying.count);
+        self.metrics.frontend.bytes_sent.inc_by(saying.body);
+        self.mark(peer, from);
+    }
+
+    /// Tells the thread of a peer that there is something to send. `from`: the thread that says so.
+    pub(super) fn mark(&self, peer: &Peer, from: usize) {
+        if !peer.is_marked.swap(true, Ordering::AcqRel) {
+            self.send(peer.shard, Mail::Marked(peer.id), from);
+        }
+    }
+
+    /// Tells threads, given as bits, that somebody has room.
+    pub(super) fn tell_room(&self, threads: u64, from: usize) {
+        for thread in 0..self.mailboxes.len() {
+            if threads & (1 << thread) != 0 {
+                self.send(thread, Mail::Room, from);
+            }
+        }
+    }
+
+    /// Puts something into the mailbox of a thread, which looks into its own each time around.
+    pub(super) fn send(&self, thread: usize, mail: Mail, from: usize) {
+        let mailbox = &self.mailboxes[thread];
+        mailbox.mail.lock().unwrap_or_else(PoisonError::into_inner).push(mail);
+        if thread != from {
+            mailbox.waker.wake();
+        }
+    }
+
+    /// Takes what is in the mailbox of a thread, in exchange for an empty list.
+    pub(super) fn take_mail(&self, thread: usize, list: &mut Vec<Mail>) {
+        let mut mail = self.mailboxes[thread].mail.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut *mail, list);
+    }
+
+    /// Whether there is mail for a thread.
+    pub(super) fn has_mail(&self, thread: usize) -> bool {
+        let mail = self.mailboxes[thread].mail.lock().unwrap_or_else(PoisonError::into_inner);
+        !mail.is_empty()
+    }
+
+    pub(super) fn waker(&self, thread: usize) -> &Arc<Waker> {
+        &self.mailboxes[thread].waker
+    }
+
+    /// Asks all threads to send what waits until then, and to end.
+    pub(super) fn end_at(&self, deadline: Instant) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+        self.wake_all();
+    }
+
+    /// Makes all threads look around.
+    pub(super) fn wake_all(&self) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.waker.wake());
+    }
+
+    /// When what waits is given up, once the engine is to end.
+    pub(super) fn end(&self) -> Option<Instant> {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A thread has read its last event: it hands nothing to others from now on. Once is enough.
+    pub(super) fn fall_quiet(&self, thread: usize) {
+        self.quiet.fetch_or(1 << thread, Ordering::AcqRel);
+        if self.is_quiet() {
+            self.wake_all();
+        }
+    }
+
+    /// Whether no thread has anything to hand to others.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Acquire).count_ones() as usize == self.mailboxes.len()
+    }
+
+    /// The topics of nodes.
+    pub(super) fn topics(&self) -> &NodeTopics {
+        &self.settings.topics
+    }
+}
+
+/// Subscriptions and cancellations, as publishers of either version want them.
+#[derive(Default)]
+struct Saying {
+    commands: Vec<u8>,
+    messages: Vec<u8>,
+    count: u64,
+    body: u64,
+}
+
+impl Saying {
+    fn say(&mut self, subscribes: bool, text: &[u8]) {
+        put_subscription(subscribes, text, &mut self.commands);
+        put_frame(&[&[u8::from(subscribes)], text].concat(), false, &mut self.messages);
+        self.count += 1;
+        self.body += 1 + text.len() as u64;
+    }
+}
+
+impl Directory {
+    /// Who gets events of that topic, and the longest prefix that says so.
+    pub(super) fn recipients(&self, topic: &[u8]) -> Option<(Vec<Arc<Peer>>, Text)> {
+        let found = self.subscriptions.matching(topic);
+        let peers = found.recipients.iter().filter_map(|id| self.subscribers.get(id));
+        Some((peers.map(Arc::clone).collect(), found.prefix?))
+    }
+}

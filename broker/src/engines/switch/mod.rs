@@ -1,0 +1,186 @@
+//! The forwarding engine of zcluster: a cut-through switch (docs/broker.md).
+//!
+//! With ZMTP 3.x the frames of a message are the same bytes on their way out as on their way in. So
+//! the engine looks for the ends of messages only, matches the first frame against the
+//! subscriptions, and hands the same bytes on: runs of consecutive messages with the same
+//! recipients, to a queue for each of them. With CURVE that is so between the channels, which
+//! decrypt what is read and encrypt what is written.
+//!
+//! ```text
+//! connection ─bytes─▶ sorting ─runs─▶ delivery ─▶ outbox of each recipient ─▶ its connection
+//!                        │ router: topic → route       (run, bytes)
+//!                        ▼
+//!                subscriptions ─▶ hub: publishers hear of them
+//! ```
+//!
+//! - `trie`, `subscriptions`: who subscribes to what; pure.
+//! - `run`, `bytes`, `outbox`: events under way, and the memory they are in; pure.
+//! - `peer`: what all threads know of a connection, and its books.
+//! - `hub`: what threads share; `router`: what each remembers of it.
+//! - `connection`, `held`, `sorting`, `refusals`, `delivery`, `shard`: one thread and its connections.
+//! - `settings`: the options.
+//! - here: starting, watching, stopping.
+
+mod bytes;
+mod connection;
+mod delivery;
+mod held;
+mod hub;
+mod outbox;
+mod peer;
+mod refusals;
+mod router;
+mod run;
+mod settings;
+mod shard;
+mod sorting;
+mod status;
+mod subscriptions;
+mod trie;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use zcluster::access::AccessCell;
+use zcluster::daemon::Failure;
+use zcluster::exit::ExitCode;
+use zcluster::gateway::Health;
+use zcluster::layout::Layout;
+use zcluster::net::Listener;
+use zcluster::telemetry::{BrokerMetrics, BrokerSocket};
+use zcluster::transport::PollSet;
+
+use self::hub::Hub;
+use self::settings::Settings;
+use self::shard::Shard;
+use super::{Engine, Stop, bind_failure};
+
+/// How often the metrics are brought up to date.
+const STATISTICS_INTERVAL: Duration = Duration::from_millis(250);
+/// Bytes of the stack of a thread: nothing recurses.
+const STACK: usize = 512 << 10;
+/// A time that nobody lives to see.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The threads of the engine, and how to stop them.
+pub(crate) struct SwitchEngine {
+    xsub_endpoint: String,
+    xpub_endpoint: String,
+    hub: Arc<Hub>,
+    threads: Vec<JoinHandle<io::Result<u64>>>,
+}
+
+impl SwitchEngine {
+    /// Binds both sockets and starts to forward.
+    pub(crate) fn start(
+        layout: &Layout,
+        access: &Arc<AccessCell>,
+        metrics: &BrokerMetrics,
+    ) -> Result<Self, Failure> {
+        let system = |error: io::Error| {
+            Failure::new(ExitCode::Software, format!("cannot start the engine: {error}"))
+        };
+        let settings = Settings::new(layout);
+        let bind = |endpoint: &str| {
+            Listener::bind(endpoint, layout.needs_ipv6(), None).map_err(|e| bind_failure(&e))
+        };
+        let xsub = bind(&layout.zeromq.listen_xsub_endpoint)?;
+        let xpub = bind(&layout.zeromq.listen_xpub_endpoint)?;
+        let (xsub_endpoint, xpub_endpoint) = (xsub.endpoint(), xpub.endpoint());
+        let mut listeners = vec![(xsub, BrokerSocket::Frontend), (xpub, BrokerSocket::Backend)];
+        let hub = Hub::new(settings, metrics.clone(), Arc::clone(access)).map_err(system)?;
+        let hub = Arc::new(hub);
+        let mut threads = Vec::new();
+        // The first has the listeners, and starts when all others are there.
+        for index in (0..hub.settings.io_threads).rev() {
+            let listeners = if index == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
+            let hub = Arc::clone(&hub);
+            let body = move || {
+                let _quiet = QuietAtTheEnd { hub: &hub, thread: index };
+                Shard::new(&hub, index, listeners)?.run()
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("switch-{index}"))
+                .stack_size(STACK)
+                .spawn(body)
+                .map_err(system)?;
+            threads.push(thread);
+        }
+        Ok(SwitchEngine { xsub_endpoint, xpub_endpoint, hub, threads })
+    }
+}
+
+/// However a thread ends, nobody waits for what it may still read.
+struct QuietAtTheEnd<'a> {
+    hub: &'a Hub,
+    thread: usize,
+}
+
+impl Drop for QuietAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.hub.fall_quiet(self.thread);
+    }
+}
+
+impl Engine for SwitchEngine {
+    fn name(&self) -> &'static str {
+        "switch"
+    }
+
+    fn xsub_endpoint(&self) -> &str {
+        &self.xsub_endpoint
+    }
+
+    fn xpub_endpoint(&self) -> &str {
+        &self.xpub_endpoint
+    }
+
+    fn health(&self) -> Box<dyn Fn() -> Health + Send + Sync> {
+        // Subscribers that do not keep up harm only themselves.
+        Box::new(Health::ok)
+    }
+
+    fn status(&self) -> Option<Box<dyn Fn() -> serde_json::Value + Send + Sync>> {
+        let hub = Arc::clone(&self.hub);
+        Some(Box::new(move || status::status(&hub)))
+    }
+
+    fn on_reload(&self) -> Box<dyn Fn() + Send> {
+        let hub = Arc::clone(&self.hub);
+        Box::new(move || hub.wake_all())
+    }
+
+    fn watch(&mut self, stop: &Stop) -> Result<(), Failure> {
+        while !stop.is_asked() && !self.threads.iter().any(JoinHandle::is_finished) {
+            status::publish(&self.hub);
+            let mut poll = PollSet::new();
+            let woken = poll.add_waker(&stop.waker);
+            poll.wait(Some(STATISTICS_INTERVAL))?;
+            if poll.is_readable(woken) {
+                stop.waker.reset();
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(self: Box<Self>) -> Result<(), String> {
+        let linger = self.hub.settings.linger.unwrap_or(FOR_EVER);
+        self.hub.end_at(Instant::now() + linger);
+        let mut lost = 0;
+        let mut outcome = Ok(());
+        for thread in self.threads {
+            match thread.join() {
+                Ok(Ok(unsent)) => lost += unsent,
+                Ok(Err(error)) => outcome = Err(error.to_string()),
+                Err(_) => outcome = Err("a thread of the engine panicked".into()),
+            }
+        }
+        status::publish(&self.hub);
+        if lost > 0 {
+            log::warn!("{lost} events were not sent in time (linger_ms)");
+        }
+        outcome
+    }
+}
