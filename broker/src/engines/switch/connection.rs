@@ -244,7 +244,7 @@ impl Connection {
     /// Takes a publisher's process id from an event; it may contain the name of the node.
     pub(super) fn learn_name(&mut self, id: &[u8]) {
         if !std::mem::replace(&mut self.is_named, true) {
-            self.peer.lock().books.learn_name(id, 0);
+            self.peer.lock().counts.learn_name(id, 0);
         }
     }
 

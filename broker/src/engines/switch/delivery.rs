@@ -100,7 +100,7 @@ impl Delivery<'_> {
             if state.outbox.is_closed() {
                 continue;
             }
-            state.books.matched += run.messages as u64;
+            state.counts.matched += run.messages as u64;
             state.outbox.take(route.lane, &mut rest, is_evictable, self.pool);
             drop(state);
             if rest.messages < run.messages {
@@ -127,7 +127,7 @@ impl Delivery<'_> {
             let mut state = peer.lock();
             if state.outbox.is_closed() {
                 let count = run.messages as u64;
-                state.books.drop_events(&route.prefix, EventDrop::Disconnected, count);
+                state.counts.drop_events(&route.prefix, EventDrop::Disconnected, count);
                 continue;
             }
             state.outbox.take(route.lane, run, is_evictable, self.pool);
@@ -193,7 +193,7 @@ impl Delivery<'_> {
                 let excess = run.split(excess, usize::MAX);
                 let prefix = &route.prefix;
                 let dropped = excess.messages as u64;
-                state.books.drop_events(prefix, EventDrop::QueueFull, dropped);
+                state.counts.drop_events(prefix, EventDrop::QueueFull, dropped);
                 state.outbox.make_room(&run, &mut |topic| count(&mut evicted, topic));
                 state.outbox.take(route.lane, &mut run, true, self.pool);
             }
@@ -207,7 +207,7 @@ impl Delivery<'_> {
             Lane::Bulk => EventDrop::QueueFull,
         };
         let reason = if state.outbox.is_closed() { EventDrop::Disconnected } else { reason };
-        state.books.drop_events(&route.prefix, reason, run.messages as u64);
+        state.counts.drop_events(&route.prefix, reason, run.messages as u64);
         drop(state);
         self.account(&peer, EventDrop::QueueFull, evicted);
         self.hub.mark(&peer, self.shard);
@@ -218,7 +218,7 @@ impl Delivery<'_> {
         for (topic, count) in topics {
             // The peer is not locked, so the directory may be.
             let prefix = self.router.prefix(&topic);
-            peer.lock().books.drop_events(&prefix, reason, count);
+            peer.lock().counts.drop_events(&prefix, reason, count);
         }
     }
 }

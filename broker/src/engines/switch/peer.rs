@@ -40,7 +40,7 @@ pub(super) struct Peer {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) outbox: Outbox,
-    pub(super) books: Books,
+    pub(super) counts: Counts,
     /// It made no room in the time allowed, so publishers no longer wait for it.
     pub(super) is_slow: bool,
     /// Bit set of threads that hold publishers back until it has room.
@@ -63,7 +63,7 @@ pub(super) struct State {
 
 /// The counters of one connection.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct Counts {
     metrics: BrokerMetrics,
     /// The name of its node; empty while unknown.
     name: BString,
@@ -107,7 +107,7 @@ impl Peer {
     ) -> Arc<Self> {
         let counters = (socket == BrokerSocket::Backend)
             .then(|| metrics.subscriber(BrokerMetrics::UNNAMED.as_bytes()));
-        let books = Books {
+        let counts = Counts {
             metrics: metrics.clone(),
             name: BString::default(),
             is_proven: false,
@@ -126,7 +126,7 @@ impl Peer {
         };
         let state = State {
             outbox,
-            books,
+            counts,
             is_slow: false,
             awaited_by: 0,
             idle: None,
@@ -169,7 +169,7 @@ impl State {
     }
 }
 
-impl Books {
+impl Counts {
     /// The name of its node, or else its address.
     pub(super) fn label(&self) -> &str {
         match self.name.to_str() {

@@ -85,12 +85,12 @@ impl Refusals {
     pub(super) fn tell(self, connection: &Connection, warnings: &mut Warnings, now: Instant) {
         for (fault, count) in self.0 {
             let refusal = fault.refusal();
-            let books = &mut connection.peer.lock().books;
-            let Some(more) = books.refuse(refusal, count) else { continue };
-            let key = (refusal.as_str(), books.whom().to_owned());
+            let counts = &mut connection.peer.lock().counts;
+            let Some(more) = counts.refuse(refusal, count) else { continue };
+            let key = (refusal.as_str(), counts.whom().to_owned());
             if let Some(before) = warnings.check(&key, now) {
                 let more = more.saturating_add(before);
-                log::warn!("refused from {}: {fault} ({more} more like this)", books.who());
+                log::warn!("refused from {}: {fault} ({more} more like this)", counts.who());
             }
         }
     }

@@ -394,7 +394,7 @@ impl Shard {
         }
         let peer = Arc::clone(&connection.peer);
         self.tell_end(&connection, gone);
-        self.end_books(&peer);
+        self.close_counts(&peer);
         self.hub.leave(&peer, self.index, &mut self.pool);
         let metrics = &self.hub.metrics;
         metrics.peers[peer.socket].dec();
@@ -402,7 +402,7 @@ impl Shard {
     }
 
     /// Counts what a peer will not get. Returns the number of events.
-    fn end_books(&mut self, peer: &Peer) -> u64 {
+    fn close_counts(&mut self, peer: &Peer) -> u64 {
         let mut lost = Vec::new();
         let mut state = peer.lock();
         state.outbox.close(&mut |topic| count(&mut lost, topic));
@@ -415,15 +415,15 @@ impl Shard {
         self.hub.tell_room(threads, self.index);
         let mut state = peer.lock();
         let sent = state.outbox.sent().messages;
-        state.books.publish(sent);
+        state.counts.publish(sent);
         total
     }
 
     fn tell_end(&mut self, connection: &Connection, gone: &Gone) {
         let peer = &connection.peer;
         let (who, whom) = {
-            let books = &peer.lock().books;
-            (books.who(), books.whom().to_owned())
+            let counts = &peer.lock().counts;
+            (counts.who(), counts.whom().to_owned())
         };
         let metrics = &self.hub.metrics;
         if !connection.is_open() {
@@ -566,7 +566,7 @@ impl Shard {
                     break;
                 }
             }
-            lost += self.end_books(&connection.peer);
+            lost += self.close_counts(&connection.peer);
         }
         lost
     }

@@ -58,7 +58,7 @@ impl Delivery<'_> {
         if let Some(identity) = open.client.and_then(|key| self.access.admit(&key)) {
             connection.guard = Guard::new(Arc::clone(self.access), identity.clone());
             if let Identity::Node(name) = identity {
-                connection.peer.lock().books.prove_name(name);
+                connection.peer.lock().counts.prove_name(name);
             }
         }
         let decrypted = match open.codec {
@@ -151,7 +151,7 @@ impl Delivery<'_> {
         metrics.frontend.bytes_received.inc_by(runs.body);
         metrics.events_unrouted.inc_by(runs.unrouted);
         if runs.events > 0 {
-            connection.peer.lock().books.events += runs.events;
+            connection.peer.lock().counts.events += runs.events;
         }
         self.deliver(connection, runs.found);
         outcome
@@ -233,8 +233,8 @@ impl Delivery<'_> {
             if *subscribes && let Some(id) = self.hub.topics().parse_nodeid(text) {
                 let mut state = peer.lock();
                 let sent = state.outbox.sent().messages;
-                if !state.books.is_named() {
-                    state.books.learn_name(id.as_bytes(), sent);
+                if !state.counts.is_named() {
+                    state.counts.learn_name(id.as_bytes(), sent);
                 }
             }
         }

@@ -19,7 +19,7 @@ pub(super) fn publish(hub: &Hub) {
     for peer in peers(hub) {
         let mut state = peer.lock();
         let sent = state.outbox.sent().messages;
-        state.books.publish(sent);
+        state.counts.publish(sent);
         messages += state.outbox.messages();
         bytes += state.outbox.memory(&mut chunks);
     }
@@ -35,16 +35,16 @@ pub(super) fn status(hub: &Hub) -> Value {
     for peer in all {
         let state = peer.lock();
         let common = json!({
-            "peer": state.books.label(),
+            "peer": state.counts.label(),
             "address": peer.address,
-            "identity": if state.books.is_proven() { "proven" } else { "claimed" },
+            "identity": if state.counts.is_proven() { "proven" } else { "claimed" },
             "connected_s": peer.since.elapsed().as_secs_f64(),
         });
         let Value::Object(mut entry) = common else { continue };
         let mut set = |key: &str, value: Value| entry.insert(key.into(), value);
         if directory.publishers.contains_key(&peer.id) {
-            set("events", state.books.events.into());
-            set("refused", state.books.refused.into());
+            set("events", state.counts.events.into());
+            set("refused", state.counts.refused.into());
             set("held", state.is_held.into());
             publishers.push(Value::Object(entry));
         } else {
@@ -52,7 +52,7 @@ pub(super) fn status(hub: &Hub) -> Value {
             set("queued_messages", state.outbox.messages().into());
             set("queued_bytes", state.outbox.bytes().into());
             set("sent", state.outbox.sent().messages.into());
-            set("dropped", state.books.dropped.into());
+            set("dropped", state.counts.dropped.into());
             set("state", word(&state).into());
             subscribers.push(Value::Object(entry));
         }

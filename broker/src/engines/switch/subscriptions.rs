@@ -350,7 +350,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn books_are_right_whatever_peers_do(
+        fn references_add_up_whatever_peers_do(
             steps in vec((0u64..4, 0u8..6, vec(0u8..2, 0..3)), 0..80),
         ) {
             let mut subscriptions = Subscriptions::new(Limits { prefixes: 100, length: 8 });
