@@ -6,7 +6,7 @@ LAYOUT ?= cluster-layout.toml
 # Seconds each fuzz target runs.
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS := broker_bin broker_json curve frames zeek_bin zmtp
-# Rounds of `make chaos`; each kills a logger.
+# Rounds of `make chaos` that kill loggers.
 CHAOS_ROUNDS ?= 50
 # Rounds of `make chaos` that kill peers of the broker under load, about five a second.
 SOAK_ROUNDS ?= 1500
@@ -19,8 +19,8 @@ help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  LAYOUT=FILE       the layout that \`make cluster\` runs (cluster-layout.toml)"
-	@echo "  CHAOS_ROUNDS=N    how many loggers \`make chaos\` kills (50)"
-	@echo "  SOAK_ROUNDS=N     how many rounds \`make chaos\` loads the broker for (1500)"
+	@echo "  CHAOS_ROUNDS=N    how many rounds of \`make chaos\` kill loggers (50)"
+	@echo "  SOAK_ROUNDS=N     how many rounds of it load the broker (1500)"
 	@echo "  FUZZ_SECONDS=N    how long \`make fuzz\` runs each target (30)"
 
 # Everything else comes from crates.io: libzmq and libsodium are compiled from source.
