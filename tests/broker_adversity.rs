@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use support::load::{Books, Sink, Source};
+use support::load::{Counts, Sink, Source};
 use support::zmtp::{Incoming, ZmtpPeer, message, ping};
 use support::{Cluster, Engine, NodeSpec, Process, wait_for};
 use zcluster::wire::zmtp::SocketType;
@@ -103,8 +103,8 @@ fn many_publishers_to_one_subscriber_take_turns() {
             }
         });
         assert!(broker.metric(HELD) > 0.0);
-        let books = Books::wait_closed(&broker, "worker-1", total);
-        assert_eq!((books.sent, books.dropped), (total, 0));
+        let counts = Counts::wait_closed(&broker, "worker-1", total);
+        assert_eq!((counts.sent, counts.dropped), (total, 0));
     }
 }
 

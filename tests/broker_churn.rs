@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 
-use support::load::{Books, Sink, Source};
+use support::load::{Counts, Sink, Source};
 use support::zmtp::{ZmtpPeer, handshake, message};
 use support::{
     Cluster, Engine, NodeSpec, PATIENCE, Process, Signal, binary, wait_for,
@@ -211,7 +211,7 @@ fn the_end_does_not_wait_for_who_does_not_read() {
     source.wait_subscription(TOPIC);
     source.publish(TOPIC, MANY);
     reader.wait_count(MANY);
-    wait_until_it_stands_still(|| Books::of(&broker, "stuck").sent);
+    wait_until_it_stands_still(|| Counts::of(&broker, "stuck").sent);
     broker.stop();
     // It says what it gave up.
     assert!(broker.stderr().contains("WARN"), "{}", broker.stderr());

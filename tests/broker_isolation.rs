@@ -1,12 +1,12 @@
 //! Subscribers that stop reading, and publishers that flood, harm nobody but themselves: the
-//! broker's own engine under each policy, with books that add up.
+//! broker's own engine under each policy, with counts that add up.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use support::load::{Books, ReadingSink, Sink, Source, node_id, nodeid_topic};
+use support::load::{Counts, ReadingSink, Sink, Source, node_id, nodeid_topic};
 use support::zmtp::Incoming;
 use support::{Cluster, Engine, NodeSpec, Process, Signal, wait_for, wait_until_it_stands_still};
 
@@ -77,14 +77,14 @@ impl Bus {
     }
 }
 
-/// The books of a subscriber that does not read, after so many events, and how many of them wait
+/// The counts of a subscriber that does not read, after so many events, and how many of them wait
 /// for it. Nobody else must have any waiting.
-fn wait_stuck(broker: &Process, name: &str, matched: u64) -> (Books, u64) {
+fn wait_stuck(broker: &Process, name: &str, matched: u64) -> (Counts, u64) {
     wait_for(&format!("the queue of {name}"), || {
-        let books = Books::of(broker, name);
+        let counts = Counts::of(broker, name);
         let queued = broker.metric("zcluster_broker_queue_messages") as u64;
-        let is_open = queued > 0 && books.sent + books.dropped + queued == matched;
-        (books.matched == matched && is_open).then_some((books, queued))
+        let is_open = queued > 0 && counts.sent + counts.dropped + queued == matched;
+        (counts.matched == matched && is_open).then_some((counts, queued))
     })
 }
 
@@ -136,7 +136,7 @@ const POLICIES: &[Policy] = &[
 ];
 
 #[test]
-fn every_policy_has_its_books() {
+fn every_policy_counts_what_it_drops() {
     for policy in POLICIES {
         eprintln!("{}", policy.options);
         let mut bus = Bus::start(policy.options);
@@ -153,11 +153,11 @@ fn every_policy_has_its_books() {
             wait_for("the slow one to be cut off", || (cut_off(&bus.broker) > 0.0).then_some(()));
             stuck.peer.wait_end();
             // It may have gone before the last of them.
-            let books = Books::of(&bus.broker, "worker-2");
-            assert!(books.matched <= MANY, "{books:?}");
-            assert_eq!(books.matched, books.sent + books.dropped, "{books:?}");
-            assert!(dropped(&bus.broker, "disconnected") <= HWM, "{books:?}");
-            assert!(dropped(&bus.broker, "queue_full") > 0, "{books:?}");
+            let counts = Counts::of(&bus.broker, "worker-2");
+            assert!(counts.matched <= MANY, "{counts:?}");
+            assert_eq!(counts.matched, counts.sent + counts.dropped, "{counts:?}");
+            assert!(dropped(&bus.broker, "disconnected") <= HWM, "{counts:?}");
+            assert!(dropped(&bus.broker, "queue_full") > 0, "{counts:?}");
         } else {
             assert_eq!(cut_off(&bus.broker), 0.0);
             // What it gets by the end: what was sent early, and what the queue held.
@@ -169,10 +169,10 @@ fn every_policy_has_its_books() {
             while stuck.count() < before.sent + queued {
                 assert!(stuck.receive());
             }
-            let books = Books::wait_closed(&bus.broker, "worker-2", MANY);
-            assert_eq!(books.sent, stuck.count());
-            assert_eq!(books.dropped, dropped(&bus.broker, "queue_full"));
-            assert!(books.dropped > 0, "{books:?}");
+            let counts = Counts::wait_closed(&bus.broker, "worker-2", MANY);
+            assert_eq!(counts.sent, stuck.count());
+            assert_eq!(counts.dropped, dropped(&bus.broker, "queue_full"));
+            assert!(counts.dropped > 0, "{counts:?}");
             let got = stuck.got(TOPIC, &source);
             assert_eq!(got.ranges[0].start, 0, "{got:?}");
             let newest = got.ranges.last().unwrap();
@@ -187,12 +187,12 @@ fn every_policy_has_its_books() {
             // It takes part again.
             bus.publish_to(&[&reader], TOPIC, 1);
             stuck.receive_up_to(TOPIC, &source, MANY);
-            let books = Books::wait_closed(&bus.broker, "worker-2", MANY + 1);
-            assert_eq!(books.sent, stuck.count());
+            let counts = Counts::wait_closed(&bus.broker, "worker-2", MANY + 1);
+            assert_eq!(counts.sent, stuck.count());
         }
         assert_eq!(dropped(&bus.broker, "control_full"), 0);
-        let reader_books = Books::wait_closed(&bus.broker, "worker-1", reader.count());
-        assert_eq!(reader_books.dropped, 0);
+        let reader_counts = Counts::wait_closed(&bus.broker, "worker-1", reader.count());
+        assert_eq!(reader_counts.dropped, 0);
         let accepted =
             bus.broker.metric_with("zcluster_broker_publisher_events_total", "peer=\"manager\"");
         // It has no name before its first event.
@@ -225,10 +225,10 @@ fn topics_may_have_policies_of_their_own() {
         let got = stuck.got(topic, &bus.source.id);
         let has_last = got.ranges.last().is_some_and(|range| range.contains(&last));
         assert_eq!(has_last, arrives, "{}: {got:?}", topic.escape_ascii());
-        let books = Books::wait_closed(&bus.broker, &stuck.name, MANY);
-        assert_eq!(books.sent, stuck.count());
+        let counts = Counts::wait_closed(&bus.broker, &stuck.name, MANY);
+        assert_eq!(counts.sent, stuck.count());
         let label = format!("prefix=\"{}\"", topic.escape_ascii());
-        assert_eq!(bus.broker.metric_with(DROPPED, &label) as u64, books.dropped);
+        assert_eq!(bus.broker.metric_with(DROPPED, &label) as u64, counts.dropped);
     }
 }
 
@@ -252,8 +252,8 @@ fn with_block_nobody_loses_anything_while_there_is_time() {
     for got in [reader.got(TOPIC, &id), stuck.got(TOPIC, &id)] {
         assert_eq!(got.whole(), Some(0..MANY));
     }
-    let books = Books::wait_closed(&broker, "worker-2", MANY);
-    assert_eq!(books.dropped, 0);
+    let counts = Counts::wait_closed(&broker, "worker-2", MANY);
+    assert_eq!(counts.dropped, 0);
     drop(publisher.join().unwrap());
     drop(cluster);
 }
@@ -272,8 +272,8 @@ fn a_burst_to_a_subscriber_that_reads_is_paced() {
     broker.wait_metric(HELD, 1.0);
     reader.receive_up_to(TOPIC, &id, 2 * MANY - 1);
     assert_eq!(reader.got(TOPIC, &id).whole(), Some(0..2 * MANY));
-    let books = Books::wait_closed(&broker, "worker-1", 2 * MANY);
-    assert_eq!(books.dropped, 0);
+    let counts = Counts::wait_closed(&broker, "worker-1", 2 * MANY);
+    assert_eq!(counts.dropped, 0);
     drop(publisher.join().unwrap());
     drop(cluster);
 }
@@ -287,9 +287,9 @@ fn nobody_waits_twice_for_who_does_not_read() {
     bus.broker.wait_metric("zcluster_broker_events_received_total", MANY as f64);
     let held = bus.broker.metric(HELD);
     assert!((1.0..=5.0).contains(&held), "{held}");
-    let books = Books::of(&bus.broker, "worker-2");
-    assert!(books.dropped > 0, "{books:?}");
-    while stuck.count() < books.sent + HWM {
+    let counts = Counts::of(&bus.broker, "worker-2");
+    assert!(counts.dropped > 0, "{counts:?}");
+    while stuck.count() < counts.sent + HWM {
         assert!(stuck.receive());
     }
     // It has caught up, and is waited for again.
@@ -308,7 +308,7 @@ fn a_stopped_process_harms_nobody_and_catches_up() {
     stopped.wait_line("the last of them", |line| {
         (line["event"] == "Test::load" && line["args"][0] == HWM - 1).then_some(())
     });
-    assert_eq!(Books::of(&bus.broker, "worker-2").dropped, 0);
+    assert_eq!(Counts::of(&bus.broker, "worker-2").dropped, 0);
 
     stopped.signal(Signal::STOP);
     let while_stopped = 5 * MANY;
@@ -318,9 +318,9 @@ fn a_stopped_process_harms_nobody_and_catches_up() {
         reader.wait_count(total);
         assert_eq!(reader.got(TOPIC, &id).whole(), Some(0..total));
     }
-    assert_eq!(Books::wait_closed(&bus.broker, "unnamed", 2 * total).dropped, 0);
+    assert_eq!(Counts::wait_closed(&bus.broker, "unnamed", 2 * total).dropped, 0);
     // It is named and counted, and told.
-    let lost = Books::of(&bus.broker, "worker-2").dropped;
+    let lost = Counts::of(&bus.broker, "worker-2").dropped;
     assert!(lost > 0);
     let label = "peer=\"worker-2\",prefix=\"test.bulk.\",reason=\"queue_full\"";
     assert_eq!(bus.broker.metric_with(DROPPED, label) as u64, lost);
@@ -331,15 +331,15 @@ fn a_stopped_process_harms_nobody_and_catches_up() {
     stopped.signal(Signal::CONT);
     // Once there is room again it misses nothing any more.
     wait_for("room", || {
-        let books = Books::of(&bus.broker, "worker-2");
-        (books.matched == books.sent + books.dropped).then_some(())
+        let counts = Counts::of(&bus.broker, "worker-2");
+        (counts.matched == counts.sent + counts.dropped).then_some(())
     });
     bus.publish_to(&readers.each_ref(), TOPIC, HWM);
     stopped.wait_line("the last event", |line| (line["args"][0] == total + HWM - 1).then_some(()));
-    let books = Books::wait_closed(&bus.broker, "worker-2", total + HWM);
-    assert_eq!(books.dropped, lost, "nothing more");
+    let counts = Counts::wait_closed(&bus.broker, "worker-2", total + HWM);
+    assert_eq!(counts.dropped, lost, "nothing more");
     let printed = stopped.seen.iter().filter(|line| line["event"] == "Test::load").count();
-    assert_eq!(printed as u64, books.sent);
+    assert_eq!(printed as u64, counts.sent);
     drop(readers);
     stopped.stop();
     bus.broker.stop();
@@ -362,8 +362,8 @@ fn a_stopped_process_is_cut_off_where_that_is_the_policy() {
     };
     while !is_end(&watcher.peer.receive().unwrap()) {}
     assert_eq!(bus.broker.metric_with(CUT_OFF, "socket=\"backend\",reason=\"slow\""), 1.0);
-    let books = Books::of(&bus.broker, "worker-2");
-    assert_eq!(books.matched, books.sent + books.dropped, "{books:?}");
+    let counts = Counts::of(&bus.broker, "worker-2");
+    assert_eq!(counts.matched, counts.sent + counts.dropped, "{counts:?}");
     assert_eq!(reader.count(), 5 * MANY);
     stopped.signal(Signal::CONT);
     // It comes back by itself, and misses nothing that is published then.
@@ -385,7 +385,7 @@ fn events_for_one_process_pass_a_full_queue() {
     let first = bus.source.next;
     bus.source.publish(&own_topic, CONTROL);
     bus.broker.wait_metric("zcluster_broker_events_received_total", (MANY + CONTROL) as f64);
-    let before = Books::of(&bus.broker, "worker-2");
+    let before = Counts::of(&bus.broker, "worker-2");
 
     stuck.receive_up_to(&own_topic, &id, first + CONTROL - 1);
     assert_eq!(stuck.got(&own_topic, &id).whole(), Some(first..first + CONTROL));
@@ -396,8 +396,8 @@ fn events_for_one_process_pass_a_full_queue() {
     }
     let later = stuck.got(TOPIC, &id).count() - so_far;
     assert!(later >= HWM / 2, "{later} events after those");
-    let books = Books::wait_closed(&bus.broker, "worker-2", MANY + CONTROL);
-    assert_eq!((books.sent, books.dropped), (stuck.count(), before.dropped));
+    let counts = Counts::wait_closed(&bus.broker, "worker-2", MANY + CONTROL);
+    assert_eq!((counts.sent, counts.dropped), (stuck.count(), before.dropped));
     assert_eq!(dropped(&bus.broker, "control_full"), 0);
 }
 
@@ -417,12 +417,12 @@ fn the_control_lane_has_bounds_of_its_own() {
     let id = bus.source.id.clone();
     stuck.receive_up_to(b"vip.x", &id, first + CONTROL_HWM - 1);
     assert_eq!(stuck.got(b"vip.x", &id).whole(), Some(first..first + CONTROL_HWM));
-    let dropped = Books::of(&bus.broker, "worker-2").dropped;
+    let dropped = Counts::of(&bus.broker, "worker-2").dropped;
     while stuck.count() < MANY + CONTROL - dropped {
         assert!(stuck.receive());
     }
-    let books = Books::wait_closed(&bus.broker, "worker-2", MANY + CONTROL);
-    assert_eq!(books.sent, stuck.count());
+    let counts = Counts::wait_closed(&bus.broker, "worker-2", MANY + CONTROL);
+    assert_eq!(counts.sent, stuck.count());
 }
 
 #[test]
@@ -475,9 +475,9 @@ fn a_publisher_that_floods_does_not_starve_another() {
     });
     assert_eq!(asked.got(b"ask.x", &bus.source.id).whole(), Some(0..ROUND_TRIPS));
     let total = flooding.next;
-    let books = Books::wait_closed(&bus.broker, "worker-1", total);
-    wait_for("what was sent", || (flooded.count() == books.sent).then_some(()));
-    assert_eq!(Books::wait_closed(&bus.broker, "worker-2", ROUND_TRIPS).dropped, 0);
+    let counts = Counts::wait_closed(&bus.broker, "worker-1", total);
+    wait_for("what was sent", || (flooded.count() == counts.sent).then_some(()));
+    assert_eq!(Counts::wait_closed(&bus.broker, "worker-2", ROUND_TRIPS).dropped, 0);
 }
 
 #[test]
@@ -496,11 +496,11 @@ fn a_queue_is_bounded_in_bytes_too() {
     // What it holds, the unused ends of its buffers included.
     let bytes = broker.metric("zcluster_broker_queue_bytes") as u64;
     assert!((BYTES / 2..=BYTES * 2).contains(&bytes), "{bytes}");
-    let dropped = Books::of(&broker, "worker-2").dropped;
+    let dropped = Counts::of(&broker, "worker-2").dropped;
     while stuck.count() < MANY - dropped {
         assert!(stuck.receive());
     }
-    Books::wait_closed(&broker, "worker-2", MANY);
+    Counts::wait_closed(&broker, "worker-2", MANY);
     // One that is larger than the bound passes where nothing else waits.
     let mut large = Source::connect(&broker, "large", 3 << 20);
     large.publish(TOPIC, 1);

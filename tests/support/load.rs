@@ -1,4 +1,4 @@
-//! Publishers of numbered events, subscribers that account for what they get, and the books that
+//! Publishers of numbered events, subscribers that account for what they get, and the counts that
 //! a broker keeps of them.
 
 use std::collections::BTreeMap;
@@ -278,13 +278,13 @@ impl Drop for ReadingSink {
 
 /// What a broker says of one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Books {
+pub struct Counts {
     pub matched: u64,
     pub sent: u64,
     pub dropped: u64,
 }
 
-impl Books {
+impl Counts {
     /// Those of the subscriber of that name.
     pub fn of(broker: &Process, name: &str) -> Self {
         let text = broker.metrics();
@@ -292,7 +292,7 @@ impl Books {
             metric(&text, &format!("zcluster_broker_{series}_total"), &format!("peer=\"{name}\""))
                 as u64
         };
-        Books {
+        Counts {
             matched: value("subscriber_events_matched"),
             sent: value("subscriber_events_sent"),
             dropped: value("events_dropped"),
@@ -301,11 +301,11 @@ impl Books {
 
     /// Those of a subscriber that has got, or lost, so many events, once nothing is queued.
     pub fn wait_closed(broker: &Process, name: &str, matched: u64) -> Self {
-        wait_for(&format!("the books of {name}, {:?}", Self::of(broker, name)), || {
-            let books = Self::of(broker, name);
-            assert!(books.matched <= matched, "{name}: {books:?}, matched {matched}");
-            let is_closed = books.sent + books.dropped == books.matched;
-            (books.matched == matched && is_closed).then_some(books)
+        wait_for(&format!("the counts of {name}, {:?}", Self::of(broker, name)), || {
+            let counts = Self::of(broker, name);
+            assert!(counts.matched <= matched, "{name}: {counts:?}, matched {matched}");
+            let is_closed = counts.sent + counts.dropped == counts.matched;
+            (counts.matched == matched && is_closed).then_some(counts)
         })
     }
 }
