@@ -302,8 +302,8 @@ impl Tsv {
         put_escaped(text, separators, self.utf_8, pen)
     }
 
-    /// Escapes the text appended since `start` if it contains a separator. Only unusual options lead
-    /// here, so it may allocate.
+    /// Escapes the text appended since `start` if it contains a separator. Only unusual options
+    /// lead here, so it may allocate.
     #[cold]
     fn escape_from<'o>(&self, start: usize, in_container: bool, pen: Pen<'o>) -> Pen<'o> {
         if self.stops[usize::from(in_container)].is_clean(pen.text_from(start)) {
