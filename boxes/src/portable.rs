@@ -3,34 +3,30 @@
 use zmq_sys::sodium::{Salsa20, one_time_auth};
 
 use super::key::StreamKey;
-use super::run::{Slot, TAG_SIZE};
+use super::run::{Slot, is_same};
 
 /// Bytes of keystream that are the one-time key.
 const KEY_SIZE: usize = 32;
 /// Bytes of a block.
 const BLOCK: usize = 64;
 
-pub(crate) fn seal(key: &StreamKey, buffer: &mut [u8], slot: Slot) {
-    let (tag, message) = parts(buffer, slot);
+pub(crate) fn seal(key: &StreamKey, buffer: &mut [u8], slot: &mut Slot) {
+    let message = &mut buffer[slot.message()];
     with_first_block(key, slot.number, |salsa, first| {
         xor(salsa, first, message);
-        tag.copy_from_slice(&one_time_auth(one_time_key(first), message));
+        slot.tag = one_time_auth(one_time_key(first), message);
     });
 }
 
-pub(crate) fn open(key: &StreamKey, buffer: &mut [u8], slot: Slot) -> bool {
-    let (tag, message) = parts(buffer, slot);
+pub(crate) fn open(key: &StreamKey, buffer: &mut [u8], slot: &Slot) -> bool {
+    let message = &mut buffer[slot.message()];
     with_first_block(key, slot.number, |salsa, first| {
-        let is_genuine = super::run::is_same(&one_time_auth(one_time_key(first), message), tag);
+        let is_genuine = is_same(&one_time_auth(one_time_key(first), message), &slot.tag);
         if is_genuine {
             xor(salsa, first, message);
         }
         is_genuine
     })
-}
-
-fn parts(buffer: &mut [u8], slot: Slot) -> (&mut [u8], &mut [u8]) {
-    buffer[slot.start..slot.message().end].split_at_mut(TAG_SIZE)
 }
 
 fn one_time_key(first: &[u8; BLOCK]) -> &[u8; KEY_SIZE] {

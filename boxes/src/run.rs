@@ -19,28 +19,26 @@ const LONG: usize = 1024;
 /// The lanes of the widest engine, for blocks.
 const LANES: usize = 16;
 
-/// A box in a buffer: its tag, and its message behind that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A box: its tag, and where its message is in a buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
     /// The last 8 bytes of its nonce, as a number in network order.
     pub number: u64,
-    /// Where the tag begins.
+    /// Its tag, written by [`StreamKey::seal`] and checked by [`StreamKey::open`].
+    pub tag: [u8; TAG_SIZE],
+    /// Where the message begins.
     pub start: usize,
     /// Bytes of the message.
     pub len: usize,
 }
 
 impl Slot {
-    pub(crate) fn tag(self) -> std::ops::Range<usize> {
-        self.start..self.start + TAG_SIZE
-    }
-
-    pub(crate) fn message(self) -> std::ops::Range<usize> {
-        self.start + TAG_SIZE..self.start + TAG_SIZE + self.len
+    pub(crate) fn message(&self) -> std::ops::Range<usize> {
+        self.start..self.start + self.len
     }
 
     /// Blocks of its keystream.
-    fn blocks(self) -> usize {
+    fn blocks(&self) -> usize {
         (KEY_SIZE + self.len).div_ceil(BLOCK)
     }
 }
@@ -56,76 +54,54 @@ pub struct Workspace {
 }
 
 impl StreamKey {
-    /// Encrypts the messages of `slots` where they are, and writes their tags.
+    /// Encrypts the messages of `slots` in place and sets their tags.
     ///
     /// # Panics
-    /// When a slot is not within `buffer`.
-    pub fn seal(&self, work: &mut Workspace, buffer: &mut [u8], slots: &[Slot]) {
-        if self.engine() == Engine::Portable {
-            return slots.iter().for_each(|slot| portable::seal(self, buffer, *slot));
-        }
-        for chunk in Chunks(slots) {
+    /// When a message is not within `buffer`.
+    pub fn seal(&self, work: &mut Workspace, buffer: &mut [u8], slots: &mut [Slot]) {
+        let mut rest = slots;
+        while !rest.is_empty() {
+            let (chunk, behind) = rest.split_at_mut(self.chunk(rest));
             if let [slot] = chunk
-                && slot.blocks() > BLOCKS
+                && self.is_long(slot)
             {
-                self.xor_long(work, &mut buffer[slot.message()], slot.number);
-                let mut job = self.first_block(work, slot.number, &buffer[slot.message()]);
-                self.long_tag(&mut job);
-                let tag = job.tag;
-                buffer[slot.tag()].copy_from_slice(&tag);
+                portable::seal(self, buffer, slot);
             } else {
                 self.keystream(work, chunk);
-                let mut at = 0;
-                for slot in chunk {
-                    let stream = &work.stream[at + KEY_SIZE..][..slot.len];
-                    self.xor(&mut buffer[slot.message()], stream);
-                    at += slot.blocks() * BLOCK;
-                }
+                self.xor_all(work, buffer, chunk);
                 self.tags(work, buffer, chunk);
-                for (slot, tag) in chunk.iter().zip(&work.tags) {
-                    buffer[slot.tag()].copy_from_slice(tag);
+                for (slot, tag) in chunk.iter_mut().zip(&work.tags) {
+                    slot.tag = *tag;
                 }
+                work.wipe();
             }
-            work.wipe();
+            rest = behind;
         }
     }
 
-    /// Decrypts the messages of `slots` where they are, up to the first that is not genuine, which
-    /// stays as it is. Returns how many those are.
+    /// Decrypts the messages of `slots` in place, up to the first that is not genuine: that one and
+    /// those behind it stay as they are. Returns how many were decrypted.
     ///
     /// # Panics
-    /// When a slot is not within `buffer`.
+    /// When a message is not within `buffer`.
     pub fn open(&self, work: &mut Workspace, buffer: &mut [u8], slots: &[Slot]) -> usize {
-        if self.engine() == Engine::Portable {
-            let is_bad = |slot: &Slot| !portable::open(self, buffer, *slot);
-            return slots.iter().position(is_bad).unwrap_or(slots.len());
-        }
         let mut opened = 0;
-        for chunk in Chunks(slots) {
+        while opened < slots.len() {
+            let rest = &slots[opened..];
+            let chunk = &rest[..self.chunk(rest)];
             let good;
             if let [slot] = chunk
-                && slot.blocks() > BLOCKS
+                && self.is_long(slot)
             {
-                let mut job = self.first_block(work, slot.number, &buffer[slot.message()]);
-                self.long_tag(&mut job);
-                let tag = job.tag;
-                good = usize::from(is_same(&tag, &buffer[slot.tag()]));
-                if good == 1 {
-                    self.xor_long(work, &mut buffer[slot.message()], slot.number);
-                }
+                good = usize::from(portable::open(self, buffer, slot));
             } else {
                 self.keystream(work, chunk);
                 self.tags(work, buffer, chunk);
-                let is_bad = |(slot, tag): (&Slot, &[u8; 16])| !is_same(tag, &buffer[slot.tag()]);
+                let is_bad = |(slot, tag): (&Slot, &[u8; 16])| !is_same(tag, &slot.tag);
                 good = chunk.iter().zip(&work.tags).position(is_bad).unwrap_or(chunk.len());
-                let mut at = 0;
-                for slot in &chunk[..good] {
-                    let stream = &work.stream[at + KEY_SIZE..][..slot.len];
-                    self.xor(&mut buffer[slot.message()], stream);
-                    at += slot.blocks() * BLOCK;
-                }
+                self.xor_all(work, buffer, &chunk[..good]);
+                work.wipe();
             }
-            work.wipe();
             opened += good;
             if good < chunk.len() {
                 break;
@@ -133,24 +109,26 @@ impl StreamKey {
         }
         opened
     }
-}
 
-/// Divides slots into parts whose keystream is computed at once; one that is larger comes alone.
-struct Chunks<'a>(&'a [Slot]);
-
-impl<'a> Iterator for Chunks<'a> {
-    type Item = &'a [Slot];
-
-    fn next(&mut self) -> Option<&'a [Slot]> {
+    /// How many of the first slots are computed at once: their keystreams have room. A long one comes
+    /// alone.
+    fn chunk(&self, slots: &[Slot]) -> usize {
         let mut blocks = 0;
         let fits = |slot: &&Slot| {
             blocks += slot.blocks();
-            blocks <= BLOCKS
+            blocks <= BLOCKS && !self.is_long(slot)
         };
-        let count = self.0.iter().take_while(fits).count().max(1);
-        let (chunk, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(chunk)
+        slots.iter().take_while(fits).count().max(1)
+    }
+
+    /// Whether libsodium, which goes wide within one message, is the better choice for it.
+    fn is_long(&self, slot: &Slot) -> bool {
+        let from = match self.engine() {
+            Engine::Avx512 => 12 * 1024,
+            Engine::Avx2 => 3 * 1024,
+            Engine::Portable => 0,
+        };
+        slot.len >= from
     }
 }
 
@@ -183,30 +161,13 @@ impl StreamKey {
         }
     }
 
-    /// The one-time key of a long message.
-    fn first_block<'a>(&self, work: &'a mut Workspace, number: u64, message: &'a [u8]) -> Job<'a> {
-        work.inputs.clear();
-        work.inputs.push(number, 0, 1);
-        self.blocks(work);
-        Job { key: key_at(&work.stream, 0), message, tag: [0; TAG_SIZE] }
-    }
-
-    /// Encrypts or decrypts a long message, piece by piece.
-    fn xor_long(&self, work: &mut Workspace, message: &mut [u8], number: u64) {
-        let mut rest = message;
-        let mut block = 0;
-        while !rest.is_empty() {
-            // The first piece is shorter by the one-time key.
-            let skip = if block == 0 { KEY_SIZE } else { 0 };
-            let (piece, behind) = rest.split_at_mut(rest.len().min(BLOCKS * BLOCK - skip));
-            let count = (skip + piece.len()).div_ceil(BLOCK) as u32;
-            work.inputs.clear();
-            work.inputs.push(number, block, count);
-            self.blocks(work);
-            let stream = &work.stream[skip..][..piece.len()];
-            self.xor(piece, stream);
-            block += count;
-            rest = behind;
+    /// Encrypts or decrypts messages with their keystreams in `work`.
+    fn xor_all(&self, work: &Workspace, buffer: &mut [u8], slots: &[Slot]) {
+        let mut at = 0;
+        for slot in slots {
+            let stream = &work.stream[at + KEY_SIZE..][..slot.len];
+            self.xor(&mut buffer[slot.message()], stream);
+            at += slot.blocks() * BLOCK;
         }
     }
 
@@ -294,9 +255,9 @@ fn key_at(stream: &[u8], at: usize) -> &[u8; KEY_SIZE] {
 }
 
 /// Whether two tags are the same, in a time that does not depend on where they differ.
-pub(crate) fn is_same(tag: &[u8; TAG_SIZE], other: &[u8]) -> bool {
+pub(crate) fn is_same(tag: &[u8; TAG_SIZE], other: &[u8; TAG_SIZE]) -> bool {
     let difference = tag.iter().zip(other).fold(0, |bits, (a, b)| bits | (a ^ b));
-    std::hint::black_box(difference) == 0 && other.len() == TAG_SIZE
+    std::hint::black_box(difference) == 0
 }
 
 /// `bytes` ^= the start of `stream`. The compiler makes vectors of it.
