@@ -196,7 +196,7 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, LoadError> {
         _ if bytes.contains(&0) => "this is no text",
         _ => "this byte is no UTF-8",
     };
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = before.split(|byte| *byte == b'\n').count();
     let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
     Err(LoadError::NoText { path: path.to_owned(), line, column, what })
 }

@@ -163,7 +163,7 @@ fn signs_that_are_missing_or_others_are_told_where_they_belong() {
         ),
         ("ip = \"::1\"\n[log]\rdir = \"x\"", "6:6: a line ends with a carriage return alone"),
         ("ip = \"::1\"\n[log.path.\"a]", "6:"),
-        ("ip = \"::1\"\nmanager = \"\\q\"", "6:12: missing escaped value"),
+        ("ip = \"::1\"\nmanager = \"\\q\"", "6:13: missing escaped value"),
         ("ip = \"::1\"\nmanager = \"\"\"m", "6:11: this text has no closing `\"\"\"`"),
         ("ip = \"::1\"\n} # what", "6:1: "),
     ] {

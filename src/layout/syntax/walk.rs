@@ -399,13 +399,11 @@ impl Walker<'_> {
         if read.and_then(|()| self.end_of_entry()).is_err() {
             return self.damaged(begin, Kind::Entry, path);
         }
-        match self.seen.get(&path).copied() {
-            Some(first) => self.twice(first, begin, Kind::Entry, path),
-            None => {
-                self.seen.insert(path.clone(), self.script.statements.len());
-                self.done(begin, Kind::Entry, path);
-            }
+        if let Some(first) = self.seen.get(&path).copied() {
+            return self.twice(first, begin, Kind::Entry, path);
         }
+        self.seen.insert(path.clone(), self.script.statements.len());
+        self.done(begin, Kind::Entry, path);
     }
 
     /// The `=` behind a name, or what stands in its place.
@@ -705,7 +703,10 @@ impl Walker<'_> {
                     is_new_line = true;
                     self.at += 1;
                 }
-                TokenKind::Newline | TokenKind::Eof => return self.unclosed_table(open),
+                TokenKind::Newline | TokenKind::Eof => {
+                    self.unclosed_table(open);
+                    return Ok(());
+                }
                 TokenKind::RightCurlyBracket => {
                     self.at += 1;
                     return Ok(());
@@ -716,7 +717,8 @@ impl Walker<'_> {
                 }
                 TokenKind::Atom | TokenKind::BasicString | TokenKind::LiteralString => {
                     if needs_comma && is_new_line {
-                        return self.unclosed_table(open);
+                        self.unclosed_table(open);
+                        return Ok(());
                     }
                     if needs_comma {
                         self.missing_comma("the entries of a table")?;
@@ -743,7 +745,7 @@ impl Walker<'_> {
         }
     }
 
-    fn unclosed_table(&mut self, open: Range<usize>) -> Read {
+    fn unclosed_table(&mut self, open: Range<usize>) {
         self.remark(open, "the table that begins here has no `}`");
         let end = self.end_of_last();
         self.insert(end, " }");
@@ -751,7 +753,6 @@ impl Walker<'_> {
         while self.at > 0 && self.span_at(self.at - 1).end > end {
             self.at -= 1;
         }
-        Ok(())
     }
 
     /// A value without quotes: a number or the like, or text that lacks them.

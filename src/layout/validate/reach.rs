@@ -40,7 +40,7 @@ impl Check<'_> {
             for side in sides(self.layout) {
                 self.broker_reach(&hosts, &side, &mut is_told);
             }
-            self.log_reach(&hosts);
+            self.log_reach();
         }
     }
 
@@ -166,7 +166,9 @@ impl Check<'_> {
             let away = hosts.away_from_broker();
             match manager {
                 Some((name, ip)) if listens_everywhere && ip.is_loopback() => {
-                    if !std::mem::replace(is_told, true) {
+                    // For both endpoints together, once.
+                    let was_told = std::mem::replace(is_told, true);
+                    if !was_told {
                         let message = format!(
                             "nodes look for the broker at the `ip` of `{name}`, {ip}, which is \
                              each host itself: {away} cannot reach it; expected the address of its \
@@ -216,7 +218,7 @@ impl Check<'_> {
         }
     }
 
-    fn log_reach(&mut self, hosts: &Hosts<'_>) {
+    fn log_reach(&mut self) {
         let layout = self.layout;
         let zeromq = &layout.zeromq;
         let is_said = !zeromq.connect_log_endpoints.is_empty();
@@ -233,7 +235,7 @@ impl Check<'_> {
         }
         for (name, node) in layout.log_receivers() {
             let Some(port) = node.port.filter(|_| node.ip.is_loopback()) else { continue };
-            let away = hosts.away_from_loopback(senders(layout));
+            let away = named(senders(layout).filter(|(_, node)| !node.ip.is_loopback()));
             if away.is_empty() {
                 continue;
             }
@@ -345,9 +347,10 @@ impl<'a> Hosts<'a> {
     fn away(&self) -> impl Iterator<Item = (&'a str, &'a Node)> {
         let manager = self.layout.manager().map(|(_, node)| node.ip);
         let nodes = self.layout.nodes.iter().map(|(name, node)| (name.as_str(), node));
-        nodes.filter(move |(_, node)| match self.has_loopback {
-            true => !node.ip.is_loopback() && !node.ip.is_unspecified(),
-            false => Some(node.ip) != manager && !node.ip.is_unspecified(),
+        nodes.filter(move |(_, node)| {
+            let is_near =
+                if self.has_loopback { node.ip.is_loopback() } else { Some(node.ip) == manager };
+            !is_near && !node.ip.is_unspecified()
         })
     }
 
@@ -357,10 +360,6 @@ impl<'a> Hosts<'a> {
 
     fn first_away(&self) -> Option<&'a str> {
         self.away().map(|(name, _)| name).next()
-    }
-
-    fn away_from_loopback<'n>(&self, nodes: impl Iterator<Item = (&'n str, &'n Node)>) -> String {
-        named(nodes.filter(|(_, node)| !node.ip.is_loopback()))
     }
 }
 
