@@ -166,8 +166,8 @@ fn who_does_not_belong_is_refused(engine: Engine) {
         Stranger {
             curve: Some(client(&Arc::new(bus.keys.client.clone()), other.public())),
             reason: "mechanism",
-            line: "takes this server for one with another public key".into(),
-            zmq_line: "takes this server for one with another public key".into(),
+            line: "expects this server to have another public key".into(),
+            zmq_line: "expects this server to have another public key".into(),
             seen: ConnectionEventKind::HandshakeFailedNoDetail,
         },
         Stranger {

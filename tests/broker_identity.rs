@@ -338,7 +338,7 @@ fn a_withdrawn_key_cuts_off_its_node_and_nobody_else() {
         peer.wait_event(ConnectionEventKind::HandshakeFailedAuth);
     }
     publishers[0].wait_subscription(false, b"test.2");
-    bus.broker.wait_stderr_line(&["cut off worker-2 at 127.0.0.1:", "its key was withdrawn"]);
+    bus.broker.wait_stderr_line(&["cut off worker-2 at 127.0.0.1:", "its key was revoked"]);
     for socket in ["frontend", "backend"] {
         let cut = bus.broker.metric_with(CUT_OFF, &cut_off(socket, "unauthorized"));
         assert!(cut >= 1.0, "{socket}");
@@ -352,7 +352,10 @@ fn a_withdrawn_key_cuts_off_its_node_and_nobody_else() {
     bus.reload("3 keys may connect");
     also.wait_event(ConnectionEventKind::Disconnected);
     wait_for("it to come back", || (bus.proven("subscribers", "worker-2") == 1).then_some(()));
-    bus.broker.wait_stderr_line(&["cut off worker-1 at 127.0.0.1:", "become that of another node"]);
+    bus.broker.wait_stderr_line(&[
+        "cut off worker-1 at 127.0.0.1:",
+        "its key now belongs to another node",
+    ]);
     flows(4);
 }
 

@@ -216,8 +216,7 @@ fn who_does_not_belong_to_the_cluster_is_refused_and_told_of_by_host() {
     good.write("worker-1", 0);
     logger.wait_metric(WRITTEN, 1.0);
 
-    let unknown =
-        format!("its public key {} is not one of those that may connect", stranger.public());
+    let unknown = format!("its public key {} is not authorized to connect", stranger.public());
     let cases = [
         ("127.0.0.2", Some(as_client(&stranger, keys.server.public())), "unauthorized", &*unknown),
         (
@@ -342,9 +341,9 @@ fn nobody_sends_logs_as_another_and_who_may_not_send_any_sends_none() {
     }
     test.logger.wait_metric(WRITTEN, 2.0);
     for line in [
-        "rejected a log batch from 'worker-1': under the id 'zeromq_worker-2_host_1_N0' it speaks \
+        "rejected a log batch from 'worker-1': with the id 'zeromq_worker-2_host_1_N0', it speaks \
          for another node than its own",
-        "rejected a log batch from 'worker-2': under the id 'zeromq_worker-2_host_1_N0' it may \
+        "rejected a log batch from 'worker-2': with the id 'zeromq_worker-2_host_1_N0', it may \
          not send logs",
     ] {
         test.logger.wait_stderr(line);

@@ -136,8 +136,8 @@ impl Gone {
 impl Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Gone::Closed => f.write_str("it has gone"),
-            Gone::Torn => f.write_str("it went in the middle of a log batch"),
+            Gone::Closed => f.write_str("it disconnected"),
+            Gone::Torn => f.write_str("it disconnected in the middle of a log batch"),
             Gone::Io(error) => error.fmt(f),
             Gone::Protocol(error) => error.fmt(f),
             Gone::Revoked(key) => write!(f, "its public key {key} may no longer connect"),
@@ -422,7 +422,7 @@ impl Connection {
         if let Some(guard) = &mut self.guard
             && let Err(denial) = guard.check_batch(id)
         {
-            let what = format_args!("under the id '{}' {denial}", start_of(id));
+            let what = format_args!("with the id '{}', {denial}", start_of(id));
             sink.rejected(sender, fault_of(denial), &what);
             return;
         }

@@ -255,7 +255,8 @@ impl Receiver {
                 }
                 if now >= deadline + LAST_LOOK {
                     log::warn!(
-                        "log batches still arrive; those on their way are lost (shutdown_timeout)"
+                        "log batches are still arriving; those in transit are lost \
+                         (shutdown_timeout)"
                     );
                     self.inbox.lost += self.peers.unfinished();
                     return true;

@@ -273,7 +273,7 @@ impl Peers {
         }
         match self.turn {
             Some(turn) if self.waiting > 0 && now >= turn.since + TURN_TIMEOUT => {
-                late.push((turn.key, "a message that others wait for took too long"));
+                late.push((turn.key, "its message took too long while other peers waited"));
             }
             None if self.waiting > 0 => self.pass_turn(poller),
             _ => {}

@@ -174,7 +174,7 @@ impl Writer {
             log.counters.records_lost.inc_by(records);
             if let Some(more) = self.schema_loss.check(Instant::now()) {
                 log::error!(
-                    "{}: too many sets of columns at a time; lost {records} records ({more} more \
+                    "{}: too many sets of columns at once; lost {records} records ({more} more \
                      like this)",
                     log.path.as_bstr()
                 );
@@ -249,8 +249,8 @@ impl Writer {
         let Some(more) = self.schema_change.check(Instant::now()) else { return };
         let difference = before.map_or_else(String::new, |before| difference(before, plan));
         log::warn!(
-            "{}: the columns changed{difference}; those records go to {} ({more} more messages \
-             about columns)",
+            "{}: the columns changed{difference}; records with the new columns go to {} ({more} \
+             more messages about columns)",
             log.path.as_bstr(),
             log.file(number).display()
         );
@@ -294,7 +294,7 @@ impl Writer {
         };
         if let Some((which, size)) = seen.step() {
             let size = humantime::format_duration(size);
-            log::warn!("the clock was set {which} by {size}; rotations go by the new time");
+            log::warn!("the clock was set {which} by {size}; rotations follow the new time");
         }
         for open in self.table.iter_mut() {
             open.clock_was_set(now.wall, back);
@@ -572,7 +572,7 @@ impl Writer {
             Err(error) => {
                 if let Err(error) = open.file.shorten(length) {
                     log::warn!(
-                        "{} goes on below its footer: {error}",
+                        "{}: continuing below its footer: {error}",
                         open.file.target().display()
                     );
                 }
@@ -620,7 +620,7 @@ fn gone_meanwhile(open: &mut Open, how: How) {
     let file = open.file.target();
     let counters = &open.log.counters;
     let records = open.unsynced_records;
-    log::warn!("{} was {how}; it is begun anew", file.display());
+    log::warn!("{} was {how}; starting a new file", file.display());
     if records > 0 {
         log::warn!("{} was {how} before {records} records in it were synced", file.display());
     }
@@ -658,9 +658,9 @@ fn difference(before: &Plan, after: &Plan) -> String {
         1..=MAX_TOLD => format!("; {what} {}", some.join(", ")),
         many => format!("; {what} {many} columns"),
     };
-    let new = after.difference(&before).map(String::as_str).collect();
-    let gone = before.difference(&after).map(String::as_str).collect();
-    list("new", new) + &list("gone", gone)
+    let added = after.difference(&before).map(String::as_str).collect();
+    let removed = before.difference(&after).map(String::as_str).collect();
+    list("added", added) + &list("removed", removed)
 }
 
 /// Returns half of the process's descriptors: peers and metrics clients need the others.

@@ -89,7 +89,7 @@ impl Gone {
         let cut_off = match self {
             // `TCP_USER_TIMEOUT`: data stayed unacknowledged, or the peer's window stayed closed.
             Gone::Io(error) if error.kind() == ErrorKind::TimedOut => {
-                return Some((CutOff::Heartbeat, "takes nothing (heartbeat_timeout)".into()));
+                return Some((CutOff::Heartbeat, "does not read (heartbeat_timeout)".into()));
             }
             Gone::Closed | Gone::Io(_) => return None,
             Gone::CutOff(reason, why) => return Some((*reason, (*why).into())),

@@ -175,7 +175,7 @@ impl Engine for SwitchEngine {
             match thread.join() {
                 Ok(Ok(unsent)) => lost += unsent,
                 Ok(Err(error)) => outcome = Err(error.to_string()),
-                Err(_) => outcome = Err("a thread of the engine panicked".into()),
+                Err(_) => outcome = Err("an engine thread panicked".into()),
             }
         }
         status::publish(&self.hub);

@@ -257,8 +257,8 @@ impl Counts {
             let (who, prefix) = (self.who(), BStr::new(&**prefix));
             let reason = reason.as_str();
             log::warn!(
-                "subscriber {who} loses events ({reason}): {count} since this was last said, the \
-                 last for {prefix:?}"
+                "subscriber {who} loses events ({reason}): {count} since the last warning, most \
+                 recently for {prefix:?}"
             );
         }
     }

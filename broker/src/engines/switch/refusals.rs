@@ -23,7 +23,7 @@ pub(super) enum Fault {
     FrameCount(usize),
     #[error("{0}")]
     MalformedEvent(String),
-    #[error("a message from a subscriber, which goes nowhere")]
+    #[error("a message from a subscriber; only publishers may send messages")]
     UserMessage,
     #[error(transparent)]
     Subscription(Refused),

@@ -432,7 +432,7 @@ impl Shard {
         let Some((reason, why)) = gone.fault() else {
             match gone {
                 Gone::Io(error) => log::debug!("{who}: {error}"),
-                _ => log::debug!("{who} has gone"),
+                _ => log::debug!("{who} disconnected"),
             }
             return;
         };
@@ -458,11 +458,11 @@ impl Shard {
                 None => &Identity::Unproven,
                 Some(Some(identity)) if identity == connection.guard.identity() => identity,
                 Some(Some(_)) => {
-                    ended.push((*key, "its key has become that of another node"));
+                    ended.push((*key, "its key now belongs to another node"));
                     continue;
                 }
                 Some(None) => {
-                    ended.push((*key, "its key was withdrawn"));
+                    ended.push((*key, "its key was revoked"));
                     continue;
                 }
             };

@@ -302,10 +302,7 @@ fn advance(
 /// Whether a payload is well-formed in its event format.
 fn check_event(format: &[u8], payload: &[u8]) -> Result<(), String> {
     let format = EventFormat::from_name(format).ok_or_else(|| {
-        format!(
-            "an event of the unknown format {:?}",
-            bstr::BStr::new(&format[..format.len().min(32)])
-        )
+        format!("an event of unknown format {:?}", bstr::BStr::new(&format[..format.len().min(32)]))
     })?;
     format.check(payload).map_err(|error| format!("a malformed event: {error}"))
 }
