@@ -219,7 +219,7 @@ impl LogFile {
         }
         match outcome {
             Ok(()) => {
-                if let Some(how) = self.went_meanwhile(total) {
+                if let Some(how) = self.lost_meanwhile(total) {
                     self.forget();
                     return Err(how.entirely());
                 }
@@ -382,7 +382,7 @@ impl LogFile {
 
     /// Returns how the file was lost if the bytes just written went into a file without a name, or
     /// one that was truncated before the write.
-    fn went_meanwhile(&self, written: usize) -> Option<How> {
+    fn lost_meanwhile(&self, written: usize) -> Option<How> {
         let file = self.file.as_ref()?;
         let metadata = file.metadata().ok()?;
         if metadata.nlink() == 0 {

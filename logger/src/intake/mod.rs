@@ -245,7 +245,7 @@ impl Receiver {
             }
             Some(Ending::Quietening { last_batch }) => {
                 if now >= *last_batch + QUIET || now + FAREWELL >= deadline {
-                    self.peers.say_farewell();
+                    self.peers.say_goodbye();
                     *ending = Some(Ending::Farewell);
                 }
             }

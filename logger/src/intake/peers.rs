@@ -289,7 +289,7 @@ impl Peers {
 
     /// Tells all peers to stop sending. libzmq then closes the connection after the messages it has
     /// sent, and keeps the others.
-    pub(super) fn say_farewell(&mut self) {
-        self.all.values_mut().for_each(Connection::say_farewell);
+    pub(super) fn say_goodbye(&mut self) {
+        self.all.values_mut().for_each(Connection::say_goodbye);
     }
 }

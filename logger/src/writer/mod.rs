@@ -232,7 +232,7 @@ impl Writer {
             Place::Full => return None,
         };
         if is_change {
-            self.tell_of_change(log, before.as_ref(), plan, number);
+            self.report_change(log, before.as_ref(), plan, number);
         }
         let key = Key { log: log.id, number };
         if self.table.get(key).is_none() {
@@ -244,7 +244,7 @@ impl Writer {
     }
 
     /// Warns about columns that no file of the log has.
-    fn tell_of_change(&mut self, log: &Arc<Log>, before: Option<&Plan>, plan: &Plan, number: u32) {
+    fn report_change(&mut self, log: &Arc<Log>, before: Option<&Plan>, plan: &Plan, number: u32) {
         log.counters.schema_changes.inc();
         let Some(more) = self.schema_change.check(Instant::now()) else { return };
         let difference = before.map_or_else(String::new, |before| difference(before, plan));
@@ -331,7 +331,7 @@ impl Writer {
                     return false;
                 }
                 Err(WriteError::Gone(gone)) => {
-                    gone_meanwhile(open, gone.how);
+                    replace_lost_file(open, gone.how);
                     let Some(plan) = plan else { return true };
                     if gone.complete > 0 {
                         // Some records of this text are in the other file.
@@ -428,7 +428,7 @@ impl Writer {
                     return;
                 }
                 Err(WriteError::Gone(gone)) => {
-                    gone_meanwhile(open, gone.how);
+                    replace_lost_file(open, gone.how);
                     return;
                 }
                 Err(WriteError::Io(error) | WriteError::BadName(error)) => error,
@@ -512,7 +512,7 @@ impl Writer {
             match open.file.end_stream() {
                 Ok(()) => return true,
                 Err(WriteError::Gone(gone)) => {
-                    gone_meanwhile(open, gone.how);
+                    replace_lost_file(open, gone.how);
                     return false;
                 }
                 Err(WriteError::Io(error) | WriteError::BadName(error)) => {
@@ -549,7 +549,7 @@ impl Writer {
             if open.file.is_begun() {
                 return false;
             }
-            open.begin_anew();
+            open.start_over();
             self.free_name(key);
             return true;
         };
@@ -581,7 +581,7 @@ impl Writer {
             }
         }
         open.file.forget();
-        open.begin_anew();
+        open.start_over();
         self.free_name(key);
         true
     }
@@ -616,7 +616,7 @@ impl Writer {
 
 /// Starts a new file after the old one was replaced or truncated. Its unsynced records count as
 /// written if the file was renamed, and as lost if it was truncated.
-fn gone_meanwhile(open: &mut Open, how: How) {
+fn replace_lost_file(open: &mut Open, how: How) {
     let file = open.file.target();
     let counters = &open.log.counters;
     let records = open.unsynced_records;
@@ -633,7 +633,7 @@ fn gone_meanwhile(open: &mut Open, how: How) {
             counters.records_lost.inc_by(records);
         }
     }
-    open.begin_anew();
+    open.start_over();
 }
 
 fn release(open: &mut Open, metrics: &LoggerMetrics) {

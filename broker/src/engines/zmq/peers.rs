@@ -65,7 +65,7 @@ impl Peers {
                 match event.handshake_fault() {
                     // The ZAP handler has already reported the peer and the reason.
                     None | Some(HandshakeFault::Refused) => {}
-                    Some(fault) => self.tell(event, socket, fault),
+                    Some(fault) => self.report(event, socket, fault),
                 }
             }
             Kind::AcceptFailed => {
@@ -82,7 +82,7 @@ impl Peers {
         }
     }
 
-    fn tell(&mut self, event: &ConnectionEvent, socket: BrokerSocket, fault: HandshakeFault) {
+    fn report(&mut self, event: &ConnectionEvent, socket: BrokerSocket, fault: HandshakeFault) {
         let why = likely_cause(fault);
         if let Some(more) = self.handshake_warnings.check(why, Instant::now()) {
             log::warn!(
