@@ -154,7 +154,7 @@ fn who_does_not_belong_is_refused(engine: Engine) {
     let begun = Instant::now();
     let mut bus = Shared::start(engine, "", "");
     let other = keys();
-    let unauthorized = format!("its public key {} is not one of those", other.public());
+    let unauthorized = format!("its public key {} is not authorized to connect", other.public());
     let strangers = [
         Stranger {
             curve: Some(client(&other, bus.keys.server.public())),

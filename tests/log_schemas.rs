@@ -192,7 +192,7 @@ fn names_of_further_files_are_nobody_elses() {
     let mut producer = Producer::start("");
     producer.send("conn.schema-2", 1.0, 2);
     producer.logger.wait_metric("zcluster_logger_batches_rejected_total", 1.0);
-    producer.logger.wait_stderr("looks like a name that is given");
+    producer.logger.wait_stderr("looks like the name of a rotated file");
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Environment {
                 return Ok(key);
             }
             let found = format!("{} characters", key.expose().chars().count());
-            let expected = "a Z85 key of 40 characters".into();
+            let expected = "a key of 40 characters of Z85".into();
             Err(EnvironmentError::Invalid { name, found, expected })
         };
         let log_suffix = get("ZEEK_LOG_SUFFIX");

@@ -53,7 +53,7 @@ impl Check<'_> {
     fn is_key(&mut self, path: &[&str], key: &Secret) {
         if !key.is_empty() && !is_curve_key(key) {
             let message = format!(
-                "{}: found {} characters, expected a Z85 key of 40 characters",
+                "{}: found {} characters, expected a key of 40 characters of Z85",
                 super::option_name(path),
                 key.expose().chars().count()
             );

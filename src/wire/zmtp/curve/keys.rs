@@ -18,7 +18,7 @@ const DIGITS: &[u8; 85] =
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadKey {
     /// The length is wrong.
-    #[error("found {0} characters, expected a Z85 key of 40 characters")]
+    #[error("found {0} characters, expected a key of 40 characters of Z85")]
     Length(usize),
     /// A group of five characters does not encode four bytes.
     #[error("not a Z85 key: characters {} to {} are invalid", .0 + 1, .0 + 5)]
