@@ -166,7 +166,7 @@ fn end_with_parent() -> Result<(), Failure> {
 pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
     let loaded = layout::load(path, |variable| match (variable, node) {
         ("CLUSTER_NODE", Some(node)) => Some(node.to_owned()),
-        _ => env::var(variable).ok(),
+        _ => self::variable(variable),
     })?;
     for warning in &loaded.warnings {
         log::warn!(target: SEVERAL_LINES, "{warning}");
@@ -177,18 +177,30 @@ pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
+/// An environment variable, for [`layout::load`]. What is not UTF-8 is not taken for unset: it is
+/// refused as what it looks like.
+pub fn variable(name: &str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 /// Warns of a layout file with secret keys that everybody on the host can read.
 fn warn_if_readable(path: &Path) {
+    if let Some(message) = readable_secrets(path) {
+        log::warn!("{message}");
+    }
+}
+
+/// What is wrong with the permissions of a layout file with secret keys, if anything is.
+pub fn readable_secrets(path: &Path) -> Option<String> {
     // One that is gone by now has been read before.
-    let Ok(metadata) = std::fs::metadata(path) else { return };
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o004 != 0 {
-        let path = path.display();
-        log::warn!(
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    let path = path.display();
+    (mode & 0o004 != 0).then(|| {
+        format!(
             "{path} holds secret keys and has mode {mode:04o}, so that everybody on this host can \
              read them: chmod o-r {path}"
-        );
-    }
+        )
+    })
 }
 
 /// Warns of a ZeroMQ socket that other hosts can reach and that is not encrypted. `endpoint` is the

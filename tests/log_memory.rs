@@ -169,7 +169,7 @@ fn batches_as_large_as_zeek_makes_them_are_written() {
 }
 
 #[test]
-fn batches_larger_than_all_memory_are_taken_in_alone() {
+fn batches_larger_than_the_memory_limit_are_received_alone() {
     for keys in [None, Some(&SharedKeys::new())] {
         let peak = check_large_batches("[log]\nmax_memory = \"16MiB\"", keys);
         // One batch, and its formatted text or its encrypted form.

@@ -221,7 +221,7 @@ fn a_hangup_rotates() {
 }
 
 #[test]
-fn a_log_that_was_renamed_by_hand_is_begun_anew_at_a_hangup() {
+fn a_log_renamed_by_hand_is_started_over_at_sighup() {
     // As logrotate does, without and with an empty file in its place (`create`).
     for creates in [false, true] {
         let mut single = Single::start("");
@@ -247,7 +247,7 @@ fn a_log_that_was_renamed_by_hand_is_begun_anew_at_a_hangup() {
 }
 
 #[test]
-fn a_log_that_was_removed_by_hand_is_begun_anew() {
+fn a_log_removed_by_hand_is_started_over() {
     let mut single = Single::start("");
     single.write();
     fs::remove_file(single.live()).unwrap();

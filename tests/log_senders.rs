@@ -49,7 +49,7 @@ fn a_logger_that_is_not_there_gets_nothing() {
 }
 
 #[test]
-fn what_a_killed_logger_may_not_have_got_is_told() {
+fn batches_a_killed_logger_may_have_missed_are_reported() {
     let cluster = Cluster::new(ONE_LOGGER, SMALL_BATCHES);
     let _broker = cluster.broker();
     let mut logger = cluster.logger("logger-1");
@@ -94,7 +94,7 @@ fn a_logger_that_leaves_in_good_order_gets_everything() {
 }
 
 #[test]
-fn what_a_stopped_logger_does_not_take_is_told() {
+fn batches_a_stopped_logger_does_not_read_are_reported() {
     let options = "log_sndhwm = 2\nlog_sndbuf = 4096\nlog_rcvbuf = 4096\n\
                    log_hwm_action = \"drop\"\n[log]\nwrite_buffer_size = 2000";
     let cluster = Cluster::new(ONE_LOGGER, options);

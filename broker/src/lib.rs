@@ -104,7 +104,7 @@ fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
     match engine.stop() {
         Err(why) => Err(Failure::new(ExitCode::Software, format!("the broker failed: {why}"))),
         Ok(()) if !stop.is_asked() && outcome.is_ok() => {
-            Err(Failure::new(ExitCode::Software, "the broker stopped by itself"))
+            Err(Failure::new(ExitCode::Software, "the broker stopped unexpectedly"))
         }
         Ok(()) => outcome,
     }

@@ -84,6 +84,17 @@ impl KeyFileError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
+
+    /// The file, or the directory it is in.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Read { path, .. }
+            | Self::Write { path, .. }
+            | Self::Mode { path, .. }
+            | Self::Line { path, .. }
+            | Self::Count { path, .. } => path,
+        }
+    }
 }
 
 /// The file of the secret keys of a node, or of the central broker, in a directory.

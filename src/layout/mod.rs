@@ -17,6 +17,7 @@ mod node;
 mod options;
 mod secret;
 mod setting;
+mod syntax;
 mod table;
 mod toml;
 mod toml_print;
@@ -31,8 +32,8 @@ pub use broker::{Broker, BrokerEngine, TopicOptions, WhenFull};
 pub use curve::{Allow, CurveKeys, CurveMode};
 pub use diagnostic::{Diagnostic, LayoutErrors, Severity};
 pub use endpoint::{Endpoint, EndpointError, Host, UnixAddress};
-pub use env::{Environment, EnvironmentError, SECRET_VARIABLES};
-pub use load::{LoadError, Loaded, load};
+pub use env::{Environment, EnvironmentError, EnvironmentErrors, SECRET_VARIABLES};
+pub use load::{Checked, LoadError, Loaded, check, load};
 pub use log::{
     Compress, Fsync, JsonStringEscapePolicy, JsonTimestamps, Log, LogFormat, PathOptions,
     PathSettings, RotationName,
@@ -41,6 +42,10 @@ pub use node::{Node, NodeType, UnknownNodeType};
 pub use options::{Cluster, EventSerializer, LogHwmAction, Telemetry, WebSocket, ZeroMq};
 pub use secret::Secret;
 pub use toml_print::{to_toml, to_toml_with_secrets};
+
+/// The newest version of layout files that this program knows. It grows when options come whose
+/// meaning a program must know to take part.
+pub const LAYOUT_VERSION: u32 = 1;
 
 /// A cluster: its nodes and its options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

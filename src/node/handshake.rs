@@ -62,7 +62,7 @@ mod tests {
             (Kind::HandshakeFailedAuth, 300, true, false, "status 300"),
             (Kind::HandshakeFailedProtocol, 0x1000_0001, true, false, "0x10000001"),
             (Kind::HandshakeFailedNoDetail, 32, true, false, "most likely its public key"),
-            (Kind::HandshakeFailedNoDetail, 32, false, false, "broke the handshake off"),
+            (Kind::HandshakeFailedNoDetail, 32, false, false, "disconnected during the handshake"),
         ] {
             let event = ConnectionEvent { kind, value, address: "tcp://h:1".into() };
             let outcome = look_at(&event, "the broker", is_encrypted);

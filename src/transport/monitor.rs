@@ -69,9 +69,9 @@ impl std::fmt::Display for HandshakeFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Mechanism => f.write_str("one side encrypts and the other does not"),
-            Self::Cryptographic => f.write_str("the keys do not fit"),
-            Self::Refused => f.write_str("the key is refused"),
-            Self::BrokenOff => f.write_str("the other side broke the handshake off"),
+            Self::Cryptographic => f.write_str("the keys do not match"),
+            Self::Refused => f.write_str("the key was refused"),
+            Self::BrokenOff => f.write_str("the other side disconnected during the handshake"),
             Self::Other(status @ ..600) => write!(f, "status {status}"),
             Self::Other(error) => write!(f, "protocol error {error:#x}"),
         }

@@ -245,7 +245,7 @@ impl Receiver {
             }
             Some(Ending::Quietening { last_batch }) => {
                 if now >= *last_batch + QUIET || now + FAREWELL >= deadline {
-                    self.peers.say_farewell();
+                    self.peers.say_goodbye();
                     *ending = Some(Ending::Farewell);
                 }
             }
@@ -255,7 +255,8 @@ impl Receiver {
                 }
                 if now >= deadline + LAST_LOOK {
                     log::warn!(
-                        "log batches still arrive; those on their way are lost (shutdown_timeout)"
+                        "log batches are still arriving; those in transit are lost \
+                         (shutdown_timeout)"
                     );
                     self.inbox.lost += self.peers.unfinished();
                     return true;

@@ -273,7 +273,7 @@ impl Peers {
         }
         match self.turn {
             Some(turn) if self.waiting > 0 && now >= turn.since + TURN_TIMEOUT => {
-                late.push((turn.key, "a message that others wait for took too long"));
+                late.push((turn.key, "its message took too long while other peers waited"));
             }
             None if self.waiting > 0 => self.pass_turn(poller),
             _ => {}
@@ -289,7 +289,7 @@ impl Peers {
 
     /// Tells all peers to stop sending. libzmq then closes the connection after the messages it has
     /// sent, and keeps the others.
-    pub(super) fn say_farewell(&mut self) {
-        self.all.values_mut().for_each(Connection::say_farewell);
+    pub(super) fn say_goodbye(&mut self) {
+        self.all.values_mut().for_each(Connection::say_goodbye);
     }
 }

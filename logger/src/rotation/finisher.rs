@@ -235,7 +235,7 @@ impl Worker {
             },
         };
         let Some(finished) = finished else {
-            log::warn!("{} is gone before it was announced", source.display());
+            log::warn!("{} disappeared before it was announced", source.display());
             self.jobs.remove(id, Stage::Rotated)?;
             return Ok(Step::Done);
         };
@@ -339,7 +339,7 @@ impl Worker {
     fn result(&self, job: &Job, file: &Path, id: FileId, passed: Passed) -> Finished {
         if let Some(damage) = &passed.damage {
             let source = self.jobs.source_path(job);
-            log::warn!("{} is no whole gzip stream: {damage}", source.display());
+            log::warn!("{} is not a complete gzip stream: {damage}", source.display());
         }
         let figures = passed.figures;
         Finished {
@@ -363,7 +363,7 @@ impl Worker {
         };
         let file = finished.file_path();
         if files::look_at(file)?.is_none() {
-            log::warn!("{} is gone before its postprocessor has run", file.display());
+            log::warn!("{} disappeared before its postprocessor ran", file.display());
             self.jobs.remove(id, Stage::Announced)?;
             return Ok(Step::Done);
         }
@@ -384,7 +384,8 @@ impl Worker {
                 self.fail(Stage::Announced, &format!("postprocessor of {}: {why}", file.display()));
             }
             Outcome::LeftAlone => {
-                log::warn!("the postprocessor of {} runs on by itself", file.display());
+                let file = file.display();
+                log::warn!("the postprocessor of {file} is still running; not waiting for it");
                 return Ok(Step::Stopped);
             }
         }

@@ -254,14 +254,14 @@ impl JobDir {
     pub(crate) fn load(&self, id: &JobId, stage: Stage) -> io::Result<Job> {
         let file = self.file(id, stage);
         if fs::metadata(&file)?.len() > MAX_JOB {
-            return Err(io::Error::new(ErrorKind::InvalidData, "too large for a job"));
+            return Err(io::Error::new(ErrorKind::InvalidData, "too large for a rotation job"));
         }
         let job: Job = serde_json::from_slice(&fs::read(&file)?)
             .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         let is_name = |name: &[u8]| !name.contains(&b'/') && name != b".." && !name.is_empty();
         let held_is_name = job.held.as_ref().is_none_or(|name| is_name(name.as_bytes()));
         if !is_name(&job.live) || !held_is_name || !job.file_path().is_absolute() {
-            return Err(io::Error::new(ErrorKind::InvalidData, "names files elsewhere"));
+            return Err(io::Error::new(ErrorKind::InvalidData, "contains an invalid file name"));
         }
         Ok(job)
     }

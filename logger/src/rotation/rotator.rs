@@ -157,7 +157,7 @@ impl Rotator {
         let file = job.file_path().to_owned();
         // The log is renamed, and the writer must not repeat that; the next start settles the job.
         if let Err(error) = self.jobs.promote(&id, Stage::Intent, Stage::Rotated) {
-            log::error!("{} is left as it is until the next start: {error}", file.display());
+            log::error!("{} cannot be finished before the next start: {error}", file.display());
         }
         self.waker.wake();
         Ok(file)

@@ -83,7 +83,7 @@ pub(super) struct Counts {
     told: Told,
     drops: AHashMap<(Text, EventDrop), Counter>,
     drop_warning: RateLimit,
-    drops_to_tell: u64,
+    unreported_drops: u64,
     refusal_warning: RateLimit,
     refusals_to_tell: u64,
 }
@@ -120,7 +120,7 @@ impl Peer {
             told: Told::default(),
             drops: AHashMap::new(),
             drop_warning: RateLimit::new(WARNING_INTERVAL),
-            drops_to_tell: 0,
+            unreported_drops: 0,
             refusal_warning: RateLimit::new(WARNING_INTERVAL),
             refusals_to_tell: 0,
         };
@@ -157,12 +157,12 @@ impl Peer {
 impl State {
     /// Since when it has drained too little to count as reading, counted from the first call.
     pub(super) fn idle_since(&mut self, now: Instant) -> Instant {
-        self.look_whether_it_reads();
+        self.check_whether_it_reads();
         self.idle.get_or_insert((now, self.outbox.freed())).0
     }
 
     /// Restarts that time if it has drained enough.
-    pub(super) fn look_whether_it_reads(&mut self) {
+    pub(super) fn check_whether_it_reads(&mut self) {
         if self.idle.is_some_and(|(_, before)| self.outbox.has_made_room_since(before)) {
             self.idle = None;
         }
@@ -188,7 +188,7 @@ impl Counts {
 
     /// The key for limiting warnings: the node it has proved to be, or its host. The port is left
     /// out, because it differs at each connection.
-    pub(super) fn whom(&self) -> &str {
+    pub(super) fn warning_key(&self) -> &str {
         if self.is_proven {
             return self.label();
         }
@@ -251,14 +251,14 @@ impl Counts {
             counter.inc_by(count);
             self.drops.insert(key, counter);
         }
-        self.drops_to_tell += count;
+        self.unreported_drops += count;
         if self.drop_warning.check(Instant::now()).is_some() {
-            let count = std::mem::take(&mut self.drops_to_tell);
+            let count = std::mem::take(&mut self.unreported_drops);
             let (who, prefix) = (self.who(), BStr::new(&**prefix));
             let reason = reason.as_str();
             log::warn!(
-                "subscriber {who} loses events ({reason}): {count} since this was last said, the \
-                 last for {prefix:?}"
+                "subscriber {who} loses events ({reason}): {count} since the last warning, most \
+                 recently for {prefix:?}"
             );
         }
     }

@@ -145,7 +145,7 @@ impl Delivery<'_> {
                 Err(error) => break Err(Gone::Protocol(error)),
             }
         };
-        refused.tell(connection, self.warnings, self.now);
+        refused.report(connection, self.warnings, self.now);
         let metrics = &self.hub.metrics;
         metrics.frontend.messages_received.inc_by(runs.frames);
         metrics.frontend.bytes_received.inc_by(runs.body);
@@ -205,7 +205,7 @@ impl Delivery<'_> {
         if !changes.is_empty() {
             self.take_changes(connection, changes, &mut refused);
         }
-        refused.tell(connection, self.warnings, self.now);
+        refused.report(connection, self.warnings, self.now);
         outcome
     }
 
@@ -255,7 +255,7 @@ impl Delivery<'_> {
                 refused.deny(denial, &text, None);
             }
         }
-        refused.tell(connection, self.warnings, self.now);
+        refused.report(connection, self.warnings, self.now);
     }
 
     /// Commands that either side may send.
@@ -302,10 +302,7 @@ fn advance(
 /// Whether a payload is well-formed in its event format.
 fn check_event(format: &[u8], payload: &[u8]) -> Result<(), String> {
     let format = EventFormat::from_name(format).ok_or_else(|| {
-        format!(
-            "an event of the unknown format {:?}",
-            bstr::BStr::new(&format[..format.len().min(32)])
-        )
+        format!("an event of unknown format {:?}", bstr::BStr::new(&format[..format.len().min(32)]))
     })?;
     format.check(payload).map_err(|error| format!("a malformed event: {error}"))
 }

@@ -152,8 +152,8 @@ impl Engine for ZmqEngine {
             let access = access.load();
             if access.server_keys().is_some() {
                 log::warn!(
-                    "engine zmq heeds the keys of who connects from now on; it cannot end \
-                     connections that are there, nor change its own key"
+                    "engine zmq applies new keys to new connections only; it cannot close existing \
+                     connections or change its own key"
                 );
             }
             warn_of_rules(&access);
@@ -196,7 +196,7 @@ impl Engine for ZmqEngine {
         match self.thread.join() {
             Ok(Err(error)) if !error.is_terminated() => Err(error.to_string()),
             Ok(_) => Ok(()),
-            Err(_) => Err("its thread panicked".into()),
+            Err(_) => Err("the engine's thread panicked".into()),
         }
     }
 }
@@ -210,7 +210,7 @@ fn curve(cell: &Arc<AccessCell>, context: &Context) -> Result<Option<CurveOption
     };
     if !others.is_empty() {
         log::warn!(
-            "engine zmq answers to one key only, {}; engine switch answers to all {}",
+            "engine zmq uses only one server key, {}; engine switch accepts all {}",
             keys.public(),
             1 + others.len()
         );
@@ -223,8 +223,8 @@ fn curve(cell: &Arc<AccessCell>, context: &Context) -> Result<Option<CurveOption
         None => {
             if let Some(more) = warnings.check(&request.address, Instant::now()) {
                 log::warn!(
-                    "refused {}: its public key {} is not one of those that may connect ({more} \
-                     more like this)",
+                    "refused {}: its public key {} is not authorized to connect ({more} more \
+                     like this)",
                     request.address,
                     request.key
                 );
@@ -240,8 +240,8 @@ fn curve(cell: &Arc<AccessCell>, context: &Context) -> Result<Option<CurveOption
 fn warn_of_rules(access: &Access) {
     if access.has_rules() {
         log::warn!(
-            "engine zmq cannot enforce what nodes may publish and subscribe to (allow), nor that \
-             each speaks under its own name; engine switch does"
+            "engine zmq cannot enforce what nodes may publish and subscribe to (allow), or that \
+             each node uses its own name; engine switch can"
         );
     }
 }
