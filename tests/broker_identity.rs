@@ -263,9 +263,14 @@ fn nodes_publish_and_subscribe_to_what_they_may() {
 
 #[test]
 fn rules_hold_without_keys_by_the_name_that_is_said() {
-    let cluster = Cluster::on(Engine::Switch, NODES, "[allow.worker]\npublish = [\"test.up.\"]\n");
+    let rules = "[allow.worker]\npublish = [\"test.up.\"]\nsubscribe = []\n";
+    let cluster = Cluster::on(Engine::Switch, NODES, rules);
     let broker = cluster.broker();
+    broker.wait_stderr("`allow` is no protection without keys per node");
+    broker.wait_stderr("`subscribe` has no effect without keys per node");
     let (publisher, subscriber) = (Peer::publisher(&broker, None), Peer::subscriber(&broker, None));
+    // Of a worker, as it says.
+    subscriber.subscribe(&nodeid_topic(&node_id("worker-1")));
     subscriber.subscribe(b"test.");
     publisher.wait_subscription(true, b"test.");
     let (worker, manager) = (node_id("worker-1"), node_id("manager"));

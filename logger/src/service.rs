@@ -119,6 +119,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         layout: args.layout.clone(),
         node: args.node.clone(),
         server: Some(name.clone()),
+        running: Arc::clone(&layout),
     };
     let waker = intake.waker();
     let reloader = daemon::Reloader::start(source, access, move || waker.wake())?;

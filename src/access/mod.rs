@@ -49,7 +49,7 @@ pub struct Access {
 }
 
 /// What a node may do.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Rules {
     publish: Option<Vec<String>>,
     subscribe: Option<Vec<String>>,
@@ -125,6 +125,16 @@ impl Access {
     /// What a process without servers tells of it.
     pub fn rules_summary(&self) -> &'static str {
         if self.has_rules { "there are rules for nodes" } else { "no rules for nodes" }
+    }
+
+    /// Whether it lets in the same clients as another, answers to the same keys, and has the same rules.
+    pub fn is_same(&self, other: &Access) -> bool {
+        let keys =
+            |access: &Access| access.keys.iter().map(|pair| *pair.public()).collect::<Vec<_>>();
+        keys(self) == keys(other)
+            && self.admitted == other.admitted
+            && self.nodes == other.nodes
+            && self.is_per_node == other.is_per_node
     }
 
     /// Whether there is anything to hold connections against, beyond who may come in.
