@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use support::bus::{CUT_OFF, REFUSED, cut_off, refused};
 use support::keys::{PER_NODE, make_keys};
@@ -14,6 +15,7 @@ use support::load::{node_id, nodeid_topic};
 use support::watched::{Peer, client, keys};
 use support::{Cluster, Engine, NodeSpec, Process, Signal, http_get, wait_for};
 use zcluster::access::key_file::{public_path, read_secret_keys, secret_path, write_public_keys};
+use zcluster::access::revoked::Revoked;
 use zcluster::layout::CurveKeys;
 use zcluster::transport::{ConnectionEventKind, CurveOptions};
 use zcluster::wire::EventFormat;
@@ -57,9 +59,11 @@ impl PerNode {
         write_public_keys(&public_path(&self.keys_dir(), name), &keys).unwrap();
     }
 
-    /// Takes its keys away from a node.
+    /// Revokes the key of a node, whose public key stays where it is.
     fn revoke(&self, name: &str) {
-        fs::remove_file(public_path(&self.keys_dir(), name)).unwrap();
+        let mut revoked = Revoked::read(&self.keys_dir()).unwrap();
+        assert!(revoked.add(name, *self.keys_of(name).public(), SystemTime::now()));
+        revoked.write().unwrap();
     }
 
     fn publisher(&self, name: &str) -> Peer {
@@ -338,6 +342,11 @@ fn a_withdrawn_key_cuts_off_its_node_and_nobody_else() {
     // One node goes, and comes again in vain.
     bus.revoke("worker-2");
     bus.reload("3 keys may connect");
+    bus.broker.wait_stderr_line(&[
+        "of worker-2 (",
+        "worker-2.pub) is revoked in",
+        "lets nobody in",
+    ]);
     for peer in [&publishers[2], &subscribers[2]] {
         peer.wait_event(ConnectionEventKind::Disconnected);
         peer.wait_event(ConnectionEventKind::HandshakeFailedAuth);

@@ -1,5 +1,5 @@
 //! Who may connect, and what they may say (WIRE.md §7.1, docs/security.md). Pure, but for
-//! [`files`] and [`key_file`].
+//! [`files`], [`key_file`] and [`revoked`].
 //!
 //! [`Access`] is what a process goes by, made from the layout and the keys; a [`Guard`] holds one
 //! connection against it. [`AccessCell`] is where threads find the current one: a SIGHUP replaces
@@ -10,6 +10,7 @@ mod claims;
 pub mod files;
 mod guard;
 pub mod key_file;
+pub mod revoked;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
