@@ -1,6 +1,6 @@
 //! The logger as a process: command line, start, signals, end.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +13,7 @@ use zcluster::node::Node;
 use zcluster::telemetry::Telemetry;
 
 use crate::dir_lock::DirLock;
+use crate::directories;
 use crate::end::{Deadline, End, TellEnd};
 use crate::intake::{self, Intake, IntakeError, Sender};
 use crate::piece::ToWrite;
@@ -43,7 +44,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A bad layout or time zone, or keys that are missing (78), an address or a log directory that is
-/// taken (69), a log directory that cannot be made or log records that could not be written before the
+/// taken, or a directory above it that is missing (69), a log directory that cannot be made or log records that could not be written before the
 /// end (74), a thread that ended by itself (70).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
@@ -65,7 +66,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let layout = Arc::new(loaded.layout);
     let dir = layout.log.dir.join(&name);
     signals.keep();
-    make_log_dir(&dir)?;
+    directories::make(&layout.log, &dir)?;
     let _lock = DirLock::take(&dir, &name)?;
     log::info!("local time: {}", zone.describe(SystemTime::now()));
 
@@ -179,17 +180,6 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Io, lost));
     }
     Ok(())
-}
-
-/// Makes the log directory. One that cannot be written is found out now, not with the first record.
-fn make_log_dir(dir: &Path) -> Result<(), Failure> {
-    let fail = |what: &str, error: std::io::Error| {
-        let text = format!("cannot {what} the log directory {}: {error}", dir.display());
-        Failure::new(ExitCode::Io, text)
-    };
-    std::fs::create_dir_all(dir).map_err(|error| fail("make", error))?;
-    rustix::fs::access(dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-        .map_err(|error| fail("write to", error.into()))
 }
 
 fn log_endpoint(loaded: &Loaded, name: &str) -> Result<String, Failure> {

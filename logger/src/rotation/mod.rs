@@ -24,7 +24,8 @@
 //! | `manifest`, `location` | `rotated.ndjson`, one line for each finished file; where that is |
 //! | `postprocess` | the postprocessor command |
 //! | `finisher` | the threads, and the order of their steps |
-//! | `recovery`, `repair`, `shadow` | what a predecessor left behind, Zeek's too |
+//! | `recovery`, `repair`, `shadow` | logs that a predecessor left behind, Zeek's too |
+//! | `leftovers` | temporary files, and files without a job |
 //! | `json_bytes`, `tsv_head` | bytes as JSON text, for jobs; meta lines |
 //! | `signal` | wake-ups, the end |
 
@@ -33,6 +34,7 @@ mod figures;
 mod finisher;
 mod job;
 mod json_bytes;
+mod leftovers;
 mod location;
 mod manifest;
 mod name;
