@@ -39,7 +39,7 @@ pub enum Command {
     /// With --per-node: a key pair for each node, in files where `[curve]` of the layout says. Keys
     /// that are there are kept.
     Keygen(keygen::Args),
-    /// Show and revoke the keys of nodes, and hand one to a node of Zeek.
+    /// Show, revoke and restore the keys of nodes, and hand one to a node of Zeek.
     #[command(subcommand)]
     Keys(keys::Command),
     /// Show who is connected to the broker, which nodes of the layout are not, and who falls behind.

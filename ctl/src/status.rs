@@ -51,17 +51,13 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn status(args: &Args) -> Result<(), Failure> {
-    let layout = match (&args.layout, args.address) {
-        (None, Some(_)) => None,
-        (path, _) => {
+    let (address, layout) = match (args.address, &args.layout) {
+        (Some(address), None) => (address, None),
+        (address, path) => {
             let path = path.as_deref().unwrap_or(Path::new("cluster-layout.toml"));
-            Some(layout::load(path, |name| std::env::var(name).ok())?.layout)
+            let layout = layout::load(path, |name| std::env::var(name).ok())?.layout;
+            (address.map_or_else(|| metrics_address(&layout), Ok)?, Some(layout))
         }
-    };
-    let address = match (args.address, &layout) {
-        (Some(address), _) => address,
-        (None, Some(layout)) => metrics_address(layout)?,
-        (None, None) => unreachable!("without an address there is a layout"),
     };
     let body = ask(address)?;
     let no_status = |error| {

@@ -208,7 +208,7 @@ fn shut_out_by(
     in_file: Option<&[PublicKey]>,
     revoked: &Revoked,
 ) -> Option<RevokedKey> {
-    let secret = pairs.unwrap_or_default().iter().map(|pair| pair.public());
+    let secret = pairs.unwrap_or_default().iter().map(KeyPair::public);
     // A public key says nothing of a secret one that is here.
     let public = holder.in_layout.iter().chain(in_file.unwrap_or_default());
     let public = public.filter(|_| pairs.is_none());

@@ -29,12 +29,12 @@ struct List {
 struct Row {
     name: String,
     r#type: String,
-    public_keys: Vec<Key>,
+    public_keys: Vec<Entry>,
     secret_key: Secret,
 }
 
 #[derive(Debug, Serialize)]
-struct Key {
+struct Entry {
     key: String,
     /// The layout, or a file.
     r#where: Vec<String>,
@@ -111,13 +111,13 @@ fn with_revoked(
     name: &str,
     mut known: Vec<(PublicKey, Vec<String>)>,
     revoked: &Revoked,
-) -> Vec<Key> {
+) -> Vec<Entry> {
     for former in revoked.of(name) {
         if known.iter().all(|(key, _)| *key != former.key) {
             known.push((former.key, Vec::new()));
         }
     }
-    let key = |(key, places): (PublicKey, Vec<String>)| Key {
+    let key = |(key, places): (PublicKey, Vec<String>)| Entry {
         key: key.to_string(),
         r#where: places,
         revoked: revoked.get(&key).map(|revoked| revoked.since.clone()),

@@ -18,20 +18,25 @@ use super::job::{JobDir, JobId};
 use crate::files;
 
 /// Puts them in order. After the jobs are settled, before a job is begun, and while no other process uses
-/// the log directory.
-///
-/// # Errors
-/// When the log directory cannot be read, or a file in it not be renamed or removed.
-pub(super) fn settle(settings: &RotationSettings, jobs: &JobDir) -> io::Result<()> {
-    remove_temporaries(&settings.log_dir, true)?;
+/// the log directory. What cannot be put in order is in the way of nothing: that is told, no more.
+pub(super) fn settle(settings: &RotationSettings, jobs: &JobDir) {
     let target = settings.target_dir();
-    if target != settings.log_dir
-        && let Err(error) = remove_temporaries(target, false)
-        && error.kind() != ErrorKind::NotFound
-    {
-        // It is in the way of nothing.
-        log::warn!("cannot look for leftovers in {}: {error}", target.display());
+    let is_one = target == settings.log_dir;
+    for (dir, is_ours) in [(&*settings.log_dir, true), (target, false)] {
+        match remove_temporaries(dir, is_ours) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                log::warn!("cannot remove leftovers in {}: {error}", dir.display());
+            }
+            _ if is_one => break,
+            _ => {}
+        }
     }
+    if let Err(error) = keep_held(settings, jobs) {
+        log::error!("cannot recover the logs in {}: {error}", jobs.path().display());
+    }
+}
+
+fn keep_held(settings: &RotationSettings, jobs: &JobDir) -> io::Result<()> {
     for (id, held) in jobs.held()? {
         if jobs.is_known(&id)? {
             continue;
