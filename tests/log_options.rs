@@ -263,6 +263,47 @@ fn check_has_an_exit_code_for_each_kind_of_mistake() {
 }
 
 #[test]
+fn a_disk_that_is_not_mounted_is_not_written_beside() {
+    for (dir, more) in
+        [("{dir}/mnt/logs", ""), ("{dir}/logs", "rotation_dir = \"{dir}/mnt/rotated\"\n")]
+    {
+        let cluster = Cluster::new(NODES, &format!("[log]\n{more}"));
+        let root = cluster.dir.path();
+        let text = fs::read_to_string(&cluster.layout).unwrap();
+        let dir = dir.replace("{dir}", root.to_str().unwrap());
+        let logs = root.join("logs");
+        let text =
+            text.replace(&format!("dir = \"{}\"\n", logs.display()), &format!("dir = \"{dir}\"\n"));
+        fs::write(&cluster.layout, &text).unwrap();
+        let missing = format!(
+            "{} is missing: mount or make that, or set `create_parents = true` in [log]",
+            root.join("mnt").display()
+        );
+        let args = ["--layout", cluster.layout_arg(), "--node", "logger-1"];
+        for ended in [check(&cluster), run_to_end(command("zcluster-logger").args(args))] {
+            assert_eq!(ended.code, Some(69), "{ended:?}");
+            assert!(ended.stderr.contains(&missing), "{ended:?}");
+        }
+        assert!(!root.join("mnt").exists());
+
+        // There it is.
+        fs::create_dir(root.join("mnt")).unwrap();
+        let mut logger = cluster.logger("logger-1");
+        assert!(Path::new(&dir).join("logger-1").is_dir());
+        logger.stop();
+        fs::remove_dir_all(root.join("mnt")).unwrap();
+        let _ = fs::remove_dir_all(&logs);
+
+        fs::write(&cluster.layout, text.replace("[log]\n", "[log]\ncreate_parents = true\n"))
+            .unwrap();
+        assert_eq!(check(&cluster).code, Some(0));
+        let mut logger = cluster.logger("logger-1");
+        assert!(root.join("mnt").is_dir() && Path::new(&dir).join("logger-1").is_dir());
+        logger.stop();
+    }
+}
+
+#[test]
 fn the_directory_of_a_killed_logger_of_another_format_is_put_in_order() {
     // JSON has no footer, but a torn line is still cut off.
     let cluster = Cluster::new(NODES, "[log]\nformat = \"json\"");

@@ -73,6 +73,47 @@ fn a_hangup_while_the_layout_is_read_is_acted_upon_later() {
     }
 }
 
+#[test]
+fn a_hangup_names_the_options_that_wait_for_a_restart() {
+    let cluster = Cluster::new(NODES, "");
+    let text = fs::read_to_string(&cluster.layout).unwrap();
+    let mut processes =
+        [cluster.broker(), cluster.logger("logger-1"), cluster.node("worker-1", &[])];
+    let write = |text: &str| fs::write(&cluster.layout, text).unwrap();
+    let hang_up = |processes: &[Process], expected: [&str; 3]| {
+        for (process, expected) in processes.iter().zip(expected) {
+            let before = process.stderr().len();
+            process.signal(Signal::HUP);
+            wait_for(&format!("{expected} after {}", process.stderr()), || {
+                process.stderr()[before..].contains(expected).then_some(())
+            });
+        }
+    };
+    hang_up(&processes, ["; nothing has changed"; 3]);
+    write(
+        &text
+            .replace("[zeromq]\n", "[zeromq]\nmax_message_size = \"1MiB\"\n")
+            .replace("[log]\n", "[log]\nmax_memory = \"64MiB\"\n")
+            .replace(
+                "metrics_port = 0\n[nodes.manager]",
+                "metrics_port = 0\nio_threads = 2\n[nodes.manager]",
+            ),
+    );
+    hang_up(
+        &processes,
+        [
+            "[zeromq] max_message_size, [broker] io_threads changed: they take effect at the next restart",
+            "[zeromq] max_message_size, [log] max_memory changed: they take effect at the next restart",
+            "[zeromq] max_message_size changed: it takes effect at the next restart",
+        ],
+    );
+    write("[zeromq");
+    hang_up(&processes, ["not loaded again, everything stays as it was"; 3]);
+    write(&text);
+    hang_up(&processes, ["; nothing has changed"; 3]);
+    processes.iter_mut().for_each(Process::stop);
+}
+
 /// Creates a leftover log of `bytes` bytes whose complete lines are all at its start.
 fn leave_log(dir: &Path, bytes: u64) {
     fs::create_dir_all(dir).unwrap();

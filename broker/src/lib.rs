@@ -58,7 +58,7 @@ pub fn run_as_proxy(args: &ProxyArgs, signals: &Signals) -> Result<(), Failure> 
 }
 
 fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
-    let layout = daemon::load_layout(&args.layout, None)?.layout;
+    let layout = Arc::new(daemon::load_layout(&args.layout, None)?.layout);
     signals.keep();
     let label = &layout.telemetry.metrics_endpoint_label;
     let telemetry = Telemetry::new(&args.node, label);
@@ -89,9 +89,12 @@ fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
     let stop = Arc::new(Stop::new().map_err(|e| Failure::new(ExitCode::Software, e))?);
     {
         let stop = Arc::clone(&stop);
-        let layout = args.layout.clone();
-        let server = Some(CurveKeys::BROKER.into());
-        let source = AccessSource { layout, node: None, server };
+        let source = AccessSource {
+            layout: args.layout.clone(),
+            node: None,
+            server: Some(CurveKeys::BROKER.into()),
+            running: Arc::clone(&layout),
+        };
         let reloader = daemon::Reloader::start(source, access, engine.on_reload())?;
         signals.handle(move |signal| match signal {
             Signal::Stop => stop.ask(),

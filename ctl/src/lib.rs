@@ -39,12 +39,13 @@ pub enum Command {
     /// With --per-node: a key pair for each node, in files where `[curve]` of the layout says. Keys
     /// that are there are kept.
     Keygen(keygen::Args),
-    /// Show and revoke the keys of nodes, and hand one to a node of Zeek.
+    /// Show, revoke and restore the keys of nodes, and hand one to a node of Zeek.
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Show who is connected to the central broker, and who falls behind.
+    /// Show who is connected to the broker, which nodes of the layout are not, and who falls behind.
     ///
-    /// Asks the engine `switch` of a running zcluster-broker at its metrics port.
+    /// Asks the engine `switch` of a running zcluster-broker at its metrics port. Exits with 69 if a node
+    /// is down; nodes of type control and none need not be there.
     Status(status::Args),
     /// Start a cluster on this host, in the foreground, until Ctrl-C.
     ///

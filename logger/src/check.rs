@@ -18,6 +18,7 @@ use zcluster::exit::ExitCode;
 use zcluster::layout::{Compress, Fsync, Layout, Loaded, Log, PathOptions};
 
 use crate::dir_lock;
+use crate::directories::{self, DirectoryError};
 use crate::zone::{LocalZone, ZoneError};
 
 /// Shell builtins and keywords: there is no program to look for.
@@ -29,7 +30,8 @@ const SHELL_WORDS: [&str; 16] = [
 /// Prints what node `name` would do as a logger; warnings and problems go to standard error.
 ///
 /// # Errors
-/// A mistake in the configuration (78), or a directory that cannot be written (74).
+/// A mistake in the configuration (78), a directory that cannot be written (74), or one that is not made
+/// as one above it is missing (69).
 pub(crate) fn check(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     let host = Host {
         cores: thread::available_parallelism().map_or(1, usize::from),
@@ -104,7 +106,8 @@ impl Report {
     /// Returns the exit code of the worst problem: a wrong configuration is wrong on any host.
     fn exit_code(&self) -> ExitCode {
         let has = |code| self.problems.iter().any(|(of, _)| *of == code);
-        if has(ExitCode::Config) { ExitCode::Config } else { ExitCode::Io }
+        let worst = [ExitCode::Config, ExitCode::Io].into_iter().find(|code| has(*code));
+        worst.unwrap_or(ExitCode::Unavailable)
     }
 
     fn say(&mut self, what: &str, text: impl AsRef<str>) {
@@ -133,7 +136,8 @@ impl Report {
 
     fn directories(&mut self, log: &Log, name: &str) {
         let dir = log.dir.join(name);
-        let logs = self.directory("log directory", &dir);
+        let why = directories::why_not_made(log, "log directory", &dir, Some(&log.dir));
+        let logs = self.directory("log directory", &dir, why);
         if let Some(owner) = dir_lock::owner_of(&dir) {
             self.say("in use by", owner);
         }
@@ -141,7 +145,8 @@ impl Report {
             self.say("rotated files", "stay in the log directory");
             return;
         };
-        let rotated = self.directory("rotation directory", rotation_dir);
+        let why = directories::why_not_made(log, "rotation directory", rotation_dir, None);
+        let rotated = self.directory("rotation directory", rotation_dir, why);
         if let (Some(logs), Some(rotated)) = (logs, rotated)
             && logs != rotated
         {
@@ -155,7 +160,12 @@ impl Report {
     }
 
     /// Reports on a directory. Returns its file system if the directory can be written.
-    fn directory(&mut self, what: &str, dir: &Path) -> Option<u64> {
+    fn directory(
+        &mut self,
+        what: &str,
+        dir: &Path,
+        why_not_made: Option<DirectoryError>,
+    ) -> Option<u64> {
         let (existing, device) = match probe(dir) {
             Ok(found) => found,
             Err(why) => {
@@ -164,6 +174,10 @@ impl Report {
                 return None;
             }
         };
+        if let Some(why) = why_not_made {
+            self.problem(why.exit_code(), why.to_string());
+            return None;
+        }
         let mut text = dir.display().to_string();
         if existing != dir {
             let _ = write!(text, ", to be made in {}", existing.display());

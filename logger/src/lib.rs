@@ -37,6 +37,7 @@ mod check;
 mod clock;
 mod clock_watch;
 mod dir_lock;
+mod directories;
 mod end;
 mod files;
 mod formatter;

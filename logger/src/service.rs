@@ -1,6 +1,6 @@
 //! The logger as a process: command line, start, signals, shutdown.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +13,7 @@ use zcluster::node::Node;
 use zcluster::telemetry::Telemetry;
 
 use crate::dir_lock::DirLock;
+use crate::directories;
 use crate::end::{Deadline, End, TellEnd};
 use crate::intake::{self, Intake, IntakeError, Sender};
 use crate::piece::ToWrite;
@@ -41,9 +42,9 @@ pub struct Args {
 /// Runs the logger until SIGTERM or SIGINT; SIGHUP rotates all logs and reloads the access rules.
 ///
 /// # Errors
-/// A bad layout or time zone, or missing keys (78), an address or a log directory that is in use
-/// (69), a log directory that cannot be created or log records that could not be written before the
-/// shutdown (74), a thread that ended unexpectedly (70).
+/// A bad layout or time zone, or missing keys (78), an address or a log directory that is in use, or a
+/// missing directory above it (69), a log directory that cannot be created or log records that could not
+/// be written before the shutdown (74), a thread that ended unexpectedly (70).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
     let (name, _) = loaded.local_node()?;
@@ -64,7 +65,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let layout = Arc::new(loaded.layout);
     let dir = layout.log.dir.join(&name);
     signals.keep();
-    make_log_dir(&dir)?;
+    directories::make(&layout.log, &dir)?;
     let _lock = DirLock::take(&dir, &name)?;
     log::info!("local time: {}", zone.describe(SystemTime::now()));
 
@@ -118,6 +119,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         layout: args.layout.clone(),
         node: args.node.clone(),
         server: Some(name.clone()),
+        running: Arc::clone(&layout),
     };
     let waker = intake.waker();
     let reloader = daemon::Reloader::start(source, access, move || waker.wake())?;
@@ -177,18 +179,6 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Io, lost));
     }
     Ok(())
-}
-
-/// Creates the log directory. One that cannot be written is reported now, not with the first
-/// record.
-fn make_log_dir(dir: &Path) -> Result<(), Failure> {
-    let fail = |what: &str, error: std::io::Error| {
-        let text = format!("cannot {what} the log directory {}: {error}", dir.display());
-        Failure::new(ExitCode::Io, text)
-    };
-    std::fs::create_dir_all(dir).map_err(|error| fail("make", error))?;
-    rustix::fs::access(dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-        .map_err(|error| fail("write to", error.into()))
 }
 
 fn log_endpoint(loaded: &Loaded, name: &str) -> Result<String, Failure> {

@@ -1,5 +1,5 @@
 //! Who may connect, and what they may say (WIRE.md §7.1, docs/security.md). Pure, but for
-//! [`files`], [`key_file`] and [`inspect`].
+//! [`files`], [`key_file`], [`revoked`] and [`inspect`].
 //!
 //! [`Access`] is what a process goes by, made from the layout and the keys; a [`Guard`] holds one
 //! connection against it. [`AccessCell`] is where threads find the current one: a SIGHUP replaces
@@ -11,6 +11,7 @@ pub mod files;
 mod guard;
 pub mod inspect;
 pub mod key_file;
+pub mod revoked;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub struct Access {
 }
 
 /// What a node may do.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Rules {
     publish: Option<Vec<String>>,
     subscribe: Option<Vec<String>>,
@@ -126,6 +127,16 @@ impl Access {
     /// What a process without servers tells of it.
     pub fn rules_summary(&self) -> &'static str {
         if self.has_rules { "there are rules for nodes" } else { "no rules for nodes" }
+    }
+
+    /// Whether it lets in the same clients as another, answers to the same keys, and has the same rules.
+    pub fn is_same(&self, other: &Access) -> bool {
+        let keys =
+            |access: &Access| access.keys.iter().map(|pair| *pair.public()).collect::<Vec<_>>();
+        keys(self) == keys(other)
+            && self.admitted == other.admitted
+            && self.nodes == other.nodes
+            && self.is_per_node == other.is_per_node
     }
 
     /// Whether there is anything to hold connections against, beyond who may come in.

@@ -249,6 +249,8 @@ fn without_keys_of_their_own_nodes_are_who_they_say() {
     assert_eq!(event("zeromq_c_h_1_N0", "zeek.x"), Err(Denial::Publish));
     assert_eq!(guard.check_batch(b"zeromq_a_b_h_1_N0"), Err(Denial::Logs));
     assert_eq!(guard.check_batch(b"zeromq_a_h_1_N0"), Ok(()));
+    // A subscription does not say whose it is.
+    assert_eq!(guard.check_subscription(b"anything"), Ok(()));
 }
 
 #[test]

@@ -91,8 +91,12 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let metrics = telemetry.node().clone();
     let http = daemon::serve_metrics(&layout, &name, &telemetry, move || health(&metrics))?;
 
-    let (layout, node_name) = (args.layout.clone(), args.node.clone());
-    let source = AccessSource { layout, node: node_name, server: None };
+    let source = AccessSource {
+        layout: args.layout.clone(),
+        node: args.node.clone(),
+        server: None,
+        running: layout,
+    };
     let reloader = Reloader::start(source, Arc::clone(node.access()), || {})?;
     let signals = stop_signals(signals, reloader);
     let mut ready = daemon::ready_members(&node);

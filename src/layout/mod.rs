@@ -7,6 +7,7 @@
 //! is opened and no name resolved.
 
 mod broker;
+mod changes;
 mod curve;
 mod diagnostic;
 mod endpoint;
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use broker::{Broker, BrokerEngine, TopicOptions, WhenFull};
+pub use changes::{Role, waiting_for_restart};
 pub use curve::{Allow, CurveKeys, CurveMode};
 pub use diagnostic::{Diagnostic, LayoutErrors, Severity};
 pub use endpoint::{Endpoint, EndpointError, Host, UnixAddress};

@@ -35,15 +35,6 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Who answers to its secret key, if its name is that; for messages.
-    pub(crate) fn servers(self, name: &str) -> &str {
-        match self {
-            Kind::Broker => "the central broker",
-            Kind::Servers => "the central broker and the loggers",
-            Kind::Node { .. } => name,
-        }
-    }
-
     /// Whether its public key tells others whom they have connected to.
     pub(crate) fn is_server(self) -> bool {
         !matches!(self, Kind::Node { receives_logs: false, .. })

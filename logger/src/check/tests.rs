@@ -113,6 +113,35 @@ fn a_logger_with_everything() {
 }
 
 #[test]
+fn directories_above_are_made_only_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display();
+    for (options, missing) in [
+        ("dir = \"{dir}/logs\"", None),
+        ("dir = \"{dir}/mnt/logs\"", Some("mnt")),
+        ("dir = \"{dir}/mnt/a/b\"", Some("mnt")),
+        ("dir = \"{dir}/mnt/a/b\"\ncreate_parents = true", None),
+        ("dir = \"{dir}\"\nrotation_dir = \"{dir}/rotated\"", None),
+        ("dir = \"{dir}\"\nrotation_dir = \"{dir}/mnt/rotated\"", Some("mnt")),
+        ("dir = \"{dir}\"\nrotation_dir = \"{dir}/mnt/rotated\"\ncreate_parents = true", None),
+    ] {
+        let report = report_of(&format!("[log]\n{}", options.replace("{dir}", &path.to_string())));
+        let Some(missing) = missing else {
+            assert_eq!(report.problems, [], "{options}");
+            continue;
+        };
+        let (code, text) = &report.problems[0];
+        assert_eq!((report.problems.len(), *code), (1, ExitCode::Unavailable), "{options}");
+        let expected = format!(
+            "not made, as {path}/{missing} is missing: mount or make that, or set `create_parents"
+        );
+        assert!(text.contains(&expected), "{text}");
+        assert_eq!(report.exit_code(), ExitCode::Unavailable);
+    }
+    assert_eq!(entries(dir.path()), 0);
+}
+
+#[test]
 fn gzip_streams() {
     let report =
         report_of("[log]\ngzip_level = 6\ncompress = \"gzip\"\nrotation_base_time = \"\"\n");
