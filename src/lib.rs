@@ -6,9 +6,11 @@
 //! |---|---|
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, names of topics and nodes |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
+//! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
 //! | [`readable`] | values and events as JSON that people read and type |
+//! | [`input_lines`] | lines of text that are read one by one, with a bound |
 //! | [`queue`] | bounded queues between threads |
 //! | [`transport`] | every use of libzmq |
 //! | [`layout`] | the layout file: the nodes of a cluster and their options |
@@ -30,6 +32,7 @@ pub mod event;
 pub mod exit;
 pub mod file_name;
 pub mod gateway;
+pub mod input_lines;
 pub mod layout;
 pub mod membership;
 pub mod net;
@@ -49,5 +52,5 @@ mod testing;
 
 pub use event::Event;
 pub use layout::Layout;
-pub use node::Node;
+pub use node::{Node, client};
 pub use value::Value;

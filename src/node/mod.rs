@@ -40,6 +40,7 @@
 
 mod builder;
 mod bus;
+pub mod client;
 mod fanout;
 mod handshake;
 mod identity;
