@@ -101,6 +101,17 @@ pub enum NodeError {
         /// Why, most likely.
         why: &'static str,
     },
+    /// Another process runs under the name of the node, and answers.
+    #[error(
+        "node '{name}' is up already: the process with id {id} answers under that name; stop it \
+         first, or start this one under another name"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The id of that process, with its host and its pid.
+        id: NodeId,
+    },
     /// A socket could not be opened or configured.
     #[error(transparent)]
     Transport(#[from] TransportError),
