@@ -104,11 +104,12 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let demo = if args.demo { demo::start(&node, own.node_type)? } else { None };
 
     let outcome = wait_for_end(&signals, &output);
+    drop(demo);
+    // Also of a node that has ended by itself: what it has not sent is told.
+    let unsent = node.shutdown(patience);
     if let Some(error) = node.take_failure() {
         return Err(error.into());
     }
-    drop(demo);
-    let unsent = node.shutdown(patience);
     outcome?;
     // That it was there is no loss.
     let lost = unsent.records - unsent.own_records;

@@ -129,7 +129,7 @@ fn effect(report: &mut String, holder: &Holder<'_>, layout: &Layout) {
         [] => "the central broker".to_owned(),
         names => format!("the central broker and to {}", names.join(", ")),
     };
-    if let Kind::Node { .. } = holder.kind {
+    if let Kind::Operator | Kind::Node { .. } = holder.kind {
         let _ = writeln!(
             report,
             "It takes effect with a SIGHUP to {servers}, after the files are copied to their hosts."

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use bstr::BStr;
 use zcluster::access::{AccessCell, Guard};
 use zcluster::net::Stream;
 use zcluster::telemetry::{BrokerMetrics, BrokerSocket};
@@ -127,6 +128,17 @@ impl Hub {
     /// A subscriber has come.
     pub(super) fn join_subscriber(&self, peer: &Arc<Peer>) {
         self.change().subscribers.insert(peer.id, Arc::clone(peer));
+    }
+
+    /// Who it is and where, if another process than the one with that id is there as the node of that
+    /// name.
+    pub(super) fn namesake(&self, name: &BStr, id: &[u8]) -> Option<String> {
+        let directory = self.directory();
+        let mut subscribers = directory.subscribers.values();
+        subscribers.find_map(|peer| {
+            let state = peer.lock();
+            state.books.is_namesake(name, id).then(|| state.books.who())
+        })
     }
 
     /// Takes in what a subscriber said: whether it subscribes, and to what. It gets the events

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bstr::{BStr, ByteSlice};
 use zcluster::access::{Access, Guard, Identity};
 use zcluster::telemetry::BrokerSocket;
 use zcluster::wire::EventFormat;
@@ -232,13 +233,28 @@ impl Delivery<'_> {
             if *subscribes && let Some(id) = self.hub.topics().parse_nodeid(text) {
                 let mut state = peer.lock();
                 let sent = state.outbox.sent().messages;
-                if !state.books.is_named() {
-                    state.books.learn_name(id.as_bytes(), sent);
+                if state.books.becomes_node(id.as_bytes(), sent) {
+                    let (name, who) = (state.books.name().to_owned(), state.books.who());
+                    drop(state);
+                    self.tell_namesake(name.as_bstr(), id.as_bytes(), &who);
                 }
             }
         }
         for why in self.hub.subscribe(peer, changes.into_iter(), self.shard, self.pool) {
             refused.add(Fault::Subscription(why));
+        }
+    }
+
+    /// Says that there are two processes under the name of one node: `who` is the one that has come.
+    fn tell_namesake(&mut self, name: &BStr, id: &[u8], who: &str) {
+        let Some(other) = self.hub.namesake(name, id) else { return };
+        self.hub.metrics.duplicate_names.inc();
+        let key = ("duplicate name", name.to_string());
+        if let Some(more) = self.warnings.check(&key, self.now) {
+            log::warn!(
+                "two processes under one name: {who} has connected, and {other} is still there; \
+                 nodes know the one that greeted last ({more} more like this)"
+            );
         }
     }
 
