@@ -314,7 +314,7 @@ fn the_operator_has_a_key_and_is_no_node() {
 
     for (args, words) in [
         (["pub", "other", "Test::e"], ["does not let operator publish on 'other'"]),
-        (["pub", "zeek.x", "Cluster::node_down"], ["does not let operator speak as a node"]),
+        (["pub", "zeek.x", "Cluster::node_down"], ["speaks for a node"]),
         (["sub", "other", "--timeout=60s"], ["refuses the subscription to 'other'"]),
         (["sub", "zeek.", "--key=nobody"], ["'nobody' has no key"]),
     ] {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use zcluster::Layout;
+use zcluster::access::KeyError;
 use zcluster::client::{Client, ClientError};
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
@@ -89,6 +90,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// What it means for a command that its client failed.
+#[allow(clippy::needless_pass_by_value)] // As a function for `map_err`.
 pub(crate) fn failure(error: ClientError) -> Failure {
     let code = match &error {
         ClientError::Transport(error) if !error.is_configuration() => ExitCode::Unavailable,
@@ -98,6 +100,7 @@ pub(crate) fn failure(error: ClientError) -> Failure {
         | ClientError::Refused { .. }
         | ClientError::Transport(_)
         | ClientError::PublishDenied { .. }
+        | ClientError::Impersonation { .. }
         | ClientError::SubscriptionDenied { .. } => ExitCode::Config,
         ClientError::Unreachable { .. } | ClientError::Full { .. } | ClientError::Unsure { .. } => {
             ExitCode::Unavailable
@@ -105,7 +108,7 @@ pub(crate) fn failure(error: ClientError) -> Failure {
         ClientError::System(_) => ExitCode::Software,
     };
     let mut message = error.to_string();
-    if matches!(error, ClientError::Keys(_)) {
+    if matches!(error, ClientError::Keys(KeyError::File(_))) {
         message.push_str(&format!(
             "; `zcluster keygen --per-node --node {}` makes a key for this command, and --key names \
              another",

@@ -101,6 +101,12 @@ pub enum ClientError {
         /// The topic.
         topic: BString,
     },
+    /// The event says something of a node, which only that node may say.
+    #[error("the event speaks for a node, and '{who}' is not the key of that node")]
+    Impersonation {
+        /// The name of the key.
+        who: String,
+    },
     /// The broker did not take a subscription.
     #[error(
         "the broker refuses the subscription to '{prefix}': the layout does not allow it, or there \

@@ -98,10 +98,7 @@ impl Publisher {
         let format = self.connection.format().name().as_bytes();
         match guard.check_event(topic, self.connection.id().as_bytes(), format, payload) {
             Ok(()) => Ok(()),
-            Err(Denial::Impersonation) => {
-                let who = format!("{name} speak as a node, which the event does, and");
-                Err(ClientError::PublishDenied { who, topic: topic.into() })
-            }
+            Err(Denial::Impersonation) => Err(ClientError::Impersonation { who: name.clone() }),
             Err(_) => Err(ClientError::PublishDenied { who: name.clone(), topic: topic.into() }),
         }
     }
