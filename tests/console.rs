@@ -4,8 +4,7 @@
 mod support;
 
 use serde_json::{Value as Json, json};
-use support::{Cluster, Engine, NodeSpec, Process, wait_for, wait_members, wait_notification};
-use zcluster::node::Notification;
+use support::{Cluster, Engine, NodeSpec, Process, wait_for, wait_members};
 
 /// Without a logger, which most of these tests do not need: records that none takes are an error at
 /// the end.

@@ -131,7 +131,8 @@ fn a_topic_without_subscriber_is_told_of(engine: Engine) {
     let _broker = cluster.broker();
     assert_ended(&publish(&cluster, &["t", "Test::e"]), 0, &["nobody subscribes to 't'"]);
     let input = [line("t", "Test::e", &json!([])), line("u\n", "Test::e", &json!([]))];
-    let (code, stderr) = publish_lines(&cluster, &input.repeat(2).join("\n"));
+    let twice = [&input[..], &input[..]].concat();
+    let (code, stderr) = publish_lines(&cluster, &twice.join("\n"));
     assert_eq!(code, Some(0));
     let expected = [
         "zcluster: nobody subscribes to 't': the event reaches nobody",
