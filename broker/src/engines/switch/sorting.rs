@@ -253,7 +253,7 @@ impl Delivery<'_> {
         if let Some(more) = self.warnings.check(&key, self.now) {
             log::warn!(
                 "two processes under one name: {who} has connected, and {other} is still there; \
-                 nodes know the one that greeted last ({more} more like this)"
+                 only one of them should run ({more} more like this)"
             );
         }
     }
