@@ -79,6 +79,7 @@ impl From<NodeError> for Failure {
             | NodeError::Keys(_)
             | NodeError::Refused { .. }
             | NodeError::Schema(_) => Failure::config(error),
+            NodeError::NameTaken { .. } => Failure::new(ExitCode::Unavailable, error),
             _ => Failure::new(ExitCode::Software, error),
         }
     }

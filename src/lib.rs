@@ -6,9 +6,11 @@
 //! |---|---|
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, topics and node ids |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
+//! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
 //! | [`readable`] | values and events as JSON that is easy to read and type |
+//! | [`input_lines`] | bounded reading of lines of text |
 //! | [`queue`] | bounded queues between threads |
 //! | [`transport`] | all use of libzmq |
 //! | [`net`] | stream sockets for code that speaks ZMTP without libzmq |
@@ -31,6 +33,7 @@ pub mod event;
 pub mod exit;
 pub mod file_name;
 pub mod gateway;
+pub mod input_lines;
 pub mod layout;
 pub mod membership;
 pub mod net;
@@ -50,5 +53,5 @@ mod testing;
 
 pub use event::Event;
 pub use layout::Layout;
-pub use node::Node;
+pub use node::{Node, client};
 pub use value::Value;

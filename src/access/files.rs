@@ -159,7 +159,8 @@ impl ClientKeys {
 /// A key that lets a node in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizedKey {
-    /// The node; also the broker and the common key of all servers, which let nobody in.
+    /// The node or the operator; also the broker and the common key of all servers, which let nobody
+    /// in.
     pub name: String,
     /// Its key.
     pub key: PublicKey,
@@ -273,8 +274,9 @@ fn known_keys(layout: &Layout, revoked: &Revoked) -> Result<KnownKeys, KeyError>
     }
     let mut known = KnownKeys { good: Vec::new(), revoked: Vec::new() };
     let all = &mut known.good;
-    let special = [CurveKeys::BROKER, CurveKeys::SERVERS];
-    for name in special.into_iter().chain(layout.nodes.keys().map(String::as_str)) {
+    let operator = Some(CurveKeys::OPERATOR).filter(|name| layout.node(name).is_none());
+    let special = [CurveKeys::BROKER, CurveKeys::SERVERS].into_iter().chain(operator);
+    for name in special.chain(layout.nodes.keys().map(String::as_str)) {
         let in_layout = match layout.node(name) {
             Some(node) => node.curve_publickey.clone(),
             None if name == CurveKeys::BROKER => {
@@ -310,7 +312,8 @@ fn admitted(layout: &Layout, revoked: &Revoked) -> Result<HashMap<PublicKey, Ide
         let path = revoked.path().display();
         log::warn!("the key {key} of {name} ({origin}) is revoked in {path}: it lets nobody in");
     }
-    let nodes = known.good.into_iter().filter(|one| layout.node(&one.name).is_some());
+    let may_connect = |name: &str| layout.node(name).is_some() || layout.has_operator_key(name);
+    let nodes = known.good.into_iter().filter(|one| may_connect(&one.name));
     let admitted: HashMap<_, _> =
         nodes.map(|one| (one.key, Identity::Node(one.name.as_str().into()))).collect();
     let path = &layout.curve.authorized_keys_dir;

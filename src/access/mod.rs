@@ -22,7 +22,7 @@ pub use cell::AccessCell;
 pub use files::{ClientKeys, KeyError, client_keys, server_access};
 pub use guard::{Denial, Guard};
 
-use crate::layout::{Allow, Layout};
+use crate::layout::{Allow, CurveKeys, Layout};
 use crate::topic::NodeTopics;
 use crate::wire::zmtp::{KeyPair, PublicKey};
 
@@ -41,7 +41,9 @@ pub struct Access {
     /// What servers answer to; empty without CURVE.
     keys: Arc<[KeyPair]>,
     admitted: HashMap<PublicKey, Identity>,
+    /// Nodes of the layout, and the operator where it has a key.
     nodes: BTreeMap<Arc<str>, Arc<Rules>>,
+    has_operator: bool,
     /// Bytes of the longest name of a node.
     longest_name: usize,
     has_rules: bool,
@@ -77,11 +79,15 @@ impl Access {
             Arc::new(Rules { publish, subscribe, logs: logs.unwrap_or(true) })
         };
         let zeromq = &layout.zeromq;
+        let operator = CurveKeys::OPERATOR.to_owned();
+        let operator = Some(operator).filter(|name| layout.has_operator_key(name));
+        let names = || layout.nodes.keys().chain(&operator);
         Access {
             keys: keys.into(),
             admitted,
-            nodes: layout.nodes.keys().map(|name| (name.as_str().into(), rules(name))).collect(),
-            longest_name: layout.nodes.keys().map(String::len).max().unwrap_or_default(),
+            nodes: names().map(|name| (name.as_str().into(), rules(name))).collect(),
+            longest_name: names().map(String::len).max().unwrap_or_default(),
+            has_operator: operator.is_some(),
             has_rules: layout.has_rules(),
             is_per_node: layout.has_keys_per_node(),
             topics: NodeTopics {
@@ -152,6 +158,12 @@ impl Access {
         // too long for a name is not looked at.
         let rest = &rest[..rest.len().min(self.longest_name + 1)];
         rest.rfind_iter("_").find_map(|end| self.node(&rest[..end]))
+    }
+
+    /// Whether a name that has a key, or an id that speaks for it, is that of somebody who may
+    /// publish and subscribe, but is no node.
+    fn is_operator(&self, name: &str) -> bool {
+        self.has_operator && name == CurveKeys::OPERATOR
     }
 
     fn node(&self, name: &[u8]) -> Option<&Arc<str>> {

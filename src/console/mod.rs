@@ -41,9 +41,6 @@ pub struct Args {
     /// Print the ready line only.
     #[arg(long)]
     quiet: bool,
-    /// Publish what comes in on standard input and end with it; print the ready line only.
-    #[arg(long, conflicts_with_all = ["no_stdin", "demo", "subscribe"])]
-    publish_only: bool,
     /// Do not read standard input.
     #[arg(long)]
     no_stdin: bool,
@@ -57,8 +54,7 @@ const MIN_PATIENCE: Duration = Duration::from_millis(500);
 /// How often each kind of trouble is told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Runs a node until SIGTERM or SIGINT, or the end of the input with `--publish-only`. SIGHUP loads the
-/// rules of the layout again.
+/// Runs a node until SIGTERM or SIGINT. SIGHUP loads the rules of the layout again.
 ///
 /// # Errors
 /// A bad layout, or keys that are missing or wrong (78), an address that is taken or log records that
@@ -72,8 +68,8 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         let text = format!("node '{name}' is a logger; start it with zcluster-logger");
         return Err(Failure::config(text));
     }
-    // Others send it their logs. One that only publishes takes nobody's place.
-    if !args.publish_only && loaded.layout.is_run_by_logger(&name) {
+    // Others send it their logs.
+    if loaded.layout.is_run_by_logger(&name) {
         let text = format!(
             "node '{name}' receives the cluster's logs (manager_is_logger), which this program does \
              not write; start it with zcluster-logger, or set manager_is_logger to false"
@@ -105,25 +101,18 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     }
     daemon::print_ready(&ready);
 
-    let quiet = args.quiet || args.publish_only;
-    let output = output::start(notifications, quiet)?;
-    let input = if args.no_stdin { None } else { Some(input::start(node.clone())?) };
+    let output = output::start(notifications, args.quiet)?;
+    if !args.no_stdin {
+        input::start(node.clone())?;
+    }
     let demo = if args.demo { demo::start(&node, own.node_type)? } else { None };
 
-    let outcome = wait_for_end(&signals, &output, input.as_ref().filter(|_| args.publish_only));
+    let outcome = wait_for_end(&signals, &output);
+    drop(demo);
+    // Also of a node that has ended by itself: what it has not sent is told.
+    let unsent = node.shutdown(patience);
     if let Some(error) = node.take_failure() {
         return Err(error.into());
-    }
-    drop(demo);
-    let unsent = node.shutdown(patience);
-    let unavailable = |text| Err(Failure::new(ExitCode::Unavailable, text));
-    if args.publish_only {
-        // What it logs is only that it was there.
-        if unsent.events > 0 {
-            let text = format!("{} events not published: the broker takes none", unsent.events);
-            return unavailable(text);
-        }
-        return outcome;
     }
     outcome?;
     // That it was there is no loss.
@@ -132,7 +121,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         let text = format!(
             "{lost} log records lost: no logger took them before the end (shutdown_timeout)"
         );
-        return unavailable(text);
+        return Err(Failure::new(ExitCode::Unavailable, text));
     }
     Ok(())
 }
@@ -158,27 +147,13 @@ fn stop_signals(signals: &Signals, reloader: Reloader) -> Receiver<()> {
     stopped
 }
 
-/// Blocks until there is a reason to end: a signal, an output nobody reads, or, where it is given,
-/// the end of the input.
-fn wait_for_end(
-    signals: &Receiver<()>,
-    output: &Receiver<Failure>,
-    input: Option<&Receiver<input::End>>,
-) -> Result<(), Failure> {
-    let never = crossbeam_channel::never();
+/// Blocks until there is a reason to end: a signal, or an output nobody reads.
+fn wait_for_end(signals: &Receiver<()>, output: &Receiver<Failure>) -> Result<(), Failure> {
     select! {
         recv(signals) -> _ => Ok(()),
         recv(output) -> failure => match failure {
             Ok(failure) => Err(failure),
             Err(_) => Err(Failure::new(ExitCode::Software, "the node ended by itself")),
-        },
-        recv(input.unwrap_or(&never)) -> end => match end {
-            Ok(input::End { bad_lines: 0 }) => Ok(()),
-            Ok(input::End { bad_lines }) => {
-                let lines = if bad_lines == 1 { "line was" } else { "lines were" };
-                Err(Failure::new(ExitCode::Data, format!("{bad_lines} {lines} not published")))
-            }
-            Err(_) => Ok(()),
         },
     }
 }

@@ -102,7 +102,8 @@ impl Builder {
     }
 
     /// Opens the sockets, starts the I/O thread and begins to greet. Does not wait for the broker
-    /// or for any other node.
+    /// or for any other node. That another process runs under the name, and lives, shows later: the
+    /// notifications end, and [`Node::take_failure`] has a [`NodeError::NameTaken`].
     ///
     /// # Errors
     /// When the layout has no such node, its keys are missing or wrong, an endpoint is malformed, or
@@ -162,6 +163,7 @@ impl Builder {
             None => Fanout::new(&context, &layout, keys.as_ref(), &metrics)?,
         };
         let membership = Membership::new(Settings {
+            name: name.clone(),
             id: id.clone(),
             nodes: layout.nodes.keys().cloned().collect(),
             hello_expiration: options.hello_expiration,

@@ -256,6 +256,24 @@ impl Bus {
         Ok(None)
     }
 
+    /// Whether somebody, perhaps this process, has subscribed to exactly that prefix. Where there are
+    /// too many to know them all, the answer is yes.
+    pub(super) fn is_subscribed(&self, prefix: &[u8]) -> bool {
+        self.known.contains(prefix)
+            || self.known.len() >= MAX_KNOWN_PREFIXES
+            || prefix.len() > MAX_KNOWN_PREFIX_LEN
+    }
+
+    /// Whether somebody has subscribed to a prefix of that topic; as [`Bus::is_subscribed`].
+    pub(super) fn is_wanted(&self, topic: &[u8]) -> bool {
+        (0..=topic.len()).any(|end| self.is_subscribed(&topic[..end]))
+    }
+
+    /// Forgets all subscriptions: the connection is new, and shows them anew.
+    pub(super) fn forget_subscriptions(&mut self) {
+        self.known.clear();
+    }
+
     fn count_parts_error(&mut self, socket: &str, expected: usize, found: usize, now: Instant) {
         self.metrics.message_errors.inc();
         if let Some(more) = self.warnings.parts.check(now) {

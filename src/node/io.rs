@@ -371,7 +371,7 @@ impl Io {
         }
     }
 
-    fn link_changed(&mut self, link: Link, now: Instant) -> Result<(), TransportError> {
+    fn link_changed(&mut self, link: Link, now: Instant) -> Result<(), NodeError> {
         match link {
             Link::Up => {
                 log::debug!("{}: connected to the broker", self.name);
@@ -380,7 +380,7 @@ impl Io {
             Link::Down => {
                 self.notify(Notification::Disconnected, now);
                 self.feed_membership(Input::Disconnected, now)?;
-                self.send_probe()
+                Ok(self.send_probe()?)
             }
         }
     }
@@ -389,14 +389,14 @@ impl Io {
         &mut self,
         change: SubscriptionChange,
         now: Instant,
-    ) -> Result<(), TransportError> {
+    ) -> Result<(), NodeError> {
         match change {
             SubscriptionChange::Subscribed { prefix, new } => {
                 if self.probe.topic.as_ref() == Some(&prefix) {
                     self.probe.topic = None;
                     self.bus.unsubscribe(&prefix)?;
                     self.notify(Notification::Connected, now);
-                    return Ok(());
+                    return self.feed_membership(Input::Ready, now);
                 }
                 let nodeid = self.topics.parse_nodeid(&prefix);
                 if new {
@@ -418,7 +418,7 @@ impl Io {
         }
     }
 
-    fn event_received(&mut self, received: Received, now: Instant) -> Result<(), TransportError> {
+    fn event_received(&mut self, received: Received, now: Instant) -> Result<(), NodeError> {
         let bytes = received.len();
         let Some(event) = ReceivedEvent::new(received, self.format, &self.metrics) else {
             return Ok(());
@@ -534,7 +534,8 @@ impl Io {
         Ok(true)
     }
 
-    /// Sends greetings, then events, as far as there is room. Events wait until the bus is ready.
+    /// Sends greetings, then events, as far as there is room. Events wait until the bus is ready, and
+    /// until it is known that nobody else has the name of this node.
     fn send_publications(&mut self) -> Result<(), TransportError> {
         self.bus_is_full = false;
         while let Some((hello, to)) = self.greetings.pop() {
@@ -545,6 +546,7 @@ impl Io {
             }
         }
         while self.is_ready()
+            && self.membership.is_settled()
             && let Some(event) = self.outbox.front()
         {
             if !self.bus.try_publish(&event.topic, self.format, &event.payload)? {
@@ -558,7 +560,7 @@ impl Io {
 
     // Membership.
 
-    fn feed_membership(&mut self, input: Input, now: Instant) -> Result<(), TransportError> {
+    fn feed_membership(&mut self, input: Input, now: Instant) -> Result<(), NodeError> {
         for action in self.membership.handle(input, now) {
             match action {
                 Action::Greet(hello, id) => self.greet(hello, id)?,
@@ -573,6 +575,9 @@ impl Io {
                     self.metrics.node_down.inc();
                     self.member_changed(&name, false, now);
                     self.notify(Notification::NodeDown { name, id }, now);
+                }
+                Action::NameTaken(id) => {
+                    return Err(NodeError::NameTaken { name: self.name.clone(), id });
                 }
                 Action::ClusterLog(message) => self.write_cluster_log(&message),
                 Action::Warn(warning) => self.warn(&warning, now),

@@ -40,6 +40,7 @@
 
 mod builder;
 mod bus;
+pub mod client;
 mod fanout;
 mod handshake;
 mod identity;
@@ -99,6 +100,17 @@ pub enum NodeError {
         peer: String,
         /// Why, most likely.
         why: &'static str,
+    },
+    /// Another process runs under the name of the node, and answers.
+    #[error(
+        "node '{name}' is up already: the process with id {id} answers under that name; stop it \
+         first, or start this one under another name"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The id of that process, with its host and its pid.
+        id: NodeId,
     },
     /// A socket could not be opened or configured.
     #[error(transparent)]

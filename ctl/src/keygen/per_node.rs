@@ -30,7 +30,8 @@ pub(super) struct PerNodeArgs {
     /// The layout of the cluster.
     #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml", requires = "per_node")]
     layout: PathBuf,
-    /// For this node only, or the `broker`, or `servers`. May be given several times.
+    /// For this node only, or the `broker`, or `servers`, or the `operator`, whose key `zcluster pub`
+    /// and `zcluster sub` use. May be given several times.
     #[arg(long = "node", value_name = "NAME", requires = "per_node")]
     nodes: Vec<String>,
     /// Also the common key of all servers, by which nodes of Zeek know them.
@@ -287,6 +288,9 @@ fn where_to<'a>(
         let host = match (holder.kind, layout.node(holder.name)) {
             (Kind::Node { .. }, Some(node)) => node.ip.to_string(),
             (Kind::Servers, _) => "the hosts of the central broker and the loggers".into(),
+            (Kind::Operator, _) => {
+                "the hosts where `zcluster pub` and `zcluster sub` are used".into()
+            }
             _ => "the host of the central broker".into(),
         };
         by_host.entry(host).or_default().push(holder.secret.display().to_string());
@@ -313,7 +317,7 @@ fn next_steps(
     let (name, public, secret) = (holder.name, holder.public.display(), holder.secret.display());
     let answers_to_one = holder.kind == Kind::Broker && layout.broker.engine == BrokerEngine::Zmq;
     let mut steps = match holder.kind {
-        Kind::Node { receives_logs: false, .. } => vec![
+        Kind::Operator | Kind::Node { receives_logs: false, .. } => vec![
             format!(
                 "copy {public} to all hosts; SIGHUP to the central broker and the loggers, which \
                  then accept both keys"

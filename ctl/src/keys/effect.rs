@@ -23,7 +23,7 @@ pub(super) fn tell(report: &mut String, holder: &Holder<'_>, layout: &Layout, re
     );
     if layout.broker.engine == BrokerEngine::Zmq {
         report.push_str(match holder.kind {
-            Kind::Node { .. } => {
+            Kind::Operator | Kind::Node { .. } => {
                 "With `engine = \"zmq\"` the broker refuses a revoked key, but does not cut a \
                  connection that is there: restart the broker for that.\n"
             }
