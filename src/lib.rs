@@ -19,6 +19,7 @@
 //! | [`console`] | the program `zcluster-node` |
 //! | [`wire`] | pure codecs, one file per wire format |
 //! | [`gateway`] | HTTP: metrics and health |
+//! | [`health`] | what is wrong with a process now |
 //! | [`telemetry`], [`rate_limit`] | metric families of all binaries; how often a warning is repeated |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -30,6 +31,7 @@ pub mod event;
 pub mod exit;
 pub mod file_name;
 pub mod gateway;
+pub mod health;
 pub mod layout;
 pub mod membership;
 pub mod net;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use zcluster::access::{AccessCell, client_keys, server_access};
 use zcluster::daemon::{self, AccessSource, Failure, Signal, Signals};
 use zcluster::exit::ExitCode;
-use zcluster::gateway::Health;
+use zcluster::health::Health;
 use zcluster::layout::Loaded;
 use zcluster::node::Node;
 use zcluster::telemetry::Telemetry;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use zcluster::access::{Access, AccessCell, Identity};
 use zcluster::daemon::Failure;
-use zcluster::gateway::Health;
+use zcluster::health::Health;
 use zcluster::layout::{Layout, ZeroMq};
 use zcluster::rate_limit::KeyedRateLimit;
 use zcluster::telemetry::{BrokerMetrics, SocketTraffic};
