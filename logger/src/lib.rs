@@ -22,6 +22,7 @@
 //! | `dir_lock` | one owner of a log directory at a time |
 //! | `zone` | the zone of local times: `TZ` and `/etc/localtime` |
 //! | `clock` | the time as text of that zone |
+//! | `strain` | which stages hold those before them back, for the health |
 //! | `trouble` | what a thread cannot do at the moment, for the health |
 //! | `clock_watch` | notices that the wall clock was set, pure |
 //! | `end` | until when, and why, the process ends |
@@ -48,6 +49,7 @@ mod pipeline;
 mod plans;
 mod rotation;
 mod service;
+mod strain;
 mod trouble;
 mod writer;
 mod zone;

@@ -32,7 +32,7 @@ pub(crate) struct Shares {
     /// Text that is being gathered, by all formatters.
     gathered: usize,
     /// Text that waits to be written.
-    to_write: usize,
+    pub(crate) to_write: usize,
 }
 
 impl Shares {

@@ -1,5 +1,6 @@
 //! Each test has a server of its own, on a port the system chose, and real sockets to it.
 
+#[cfg(not(feature = "gateway"))]
 use super::*;
 
 #[cfg(not(feature = "gateway"))]
@@ -210,11 +211,18 @@ mod served {
             for (path, expected) in [("/healthz", well), ("/readyz", ready)] {
                 let (status, _, body) = request(&server, "GET", path);
                 let expected_status = if expected == "ok\n" { 200 } else { 503 };
-                assert_eq!((status, body.as_str()), (expected_status, expected), "{path} {lines:?}");
+                assert_eq!(
+                    (status, body.as_str()),
+                    (expected_status, expected),
+                    "{path} {lines:?}"
+                );
             }
             let (_, _, metrics) = request(&server, "GET", "/metrics");
             let is_ready = u8::from(ready == "ok\n");
-            assert!(metrics.contains(&format!("zcluster_ready{{node=\"n\"}} {is_ready}\n")), "{metrics}");
+            assert!(
+                metrics.contains(&format!("zcluster_ready{{node=\"n\"}} {is_ready}\n")),
+                "{metrics}"
+            );
         }
     }
 

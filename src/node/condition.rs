@@ -98,7 +98,7 @@ impl Condition {
                 format!("{} for {}: {}", lack.what, span(whole_seconds(lasted)), lack.details);
             let waiting = depths[queue].0;
             if waiting > 0 {
-                line.push_str(&format!("; {waiting} {} wait", self.bounds[queue].unit));
+                line.push_str(&format!("; {} waiting: {waiting}", self.bounds[queue].unit));
             }
             health.lasting(line, lasted);
         }
@@ -253,8 +253,12 @@ mod tests {
         let after = |millis| condition.health(now + Duration::from_millis(millis));
         let expected = |span| {
             [
-                format!("no connection to the broker for {span}: tcp://h:1: refused; 95 events wait"),
-                format!("no logger takes logs for {span}: tcp://h:1: refused; 10 log batches wait"),
+                format!(
+                    "no connection to the broker for {span}: tcp://h:1: refused; events waiting: 95"
+                ),
+                format!(
+                    "no logger takes logs for {span}: tcp://h:1: refused; log batches waiting: 10"
+                ),
                 "the queue of events to publish is near its limit: 95 of 100 events, \
                  512.0 KiB of 1.0 MiB (publish_queue_bytes)"
                     .into(),

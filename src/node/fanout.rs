@@ -146,9 +146,8 @@ impl Fanout {
             return (None, 0);
         }
         let since = *self.none_since.get_or_insert(now);
-        let mix = |all: u64, logger: &LogPeer| {
-            all.wrapping_mul(1_000_003).wrapping_add(logger.changes())
-        };
+        let mix =
+            |all: u64, logger: &LogPeer| all.wrapping_mul(1_000_003).wrapping_add(logger.changes());
         (Some(since), self.loggers.iter().fold(0, mix))
     }
 

@@ -210,8 +210,15 @@ mod tests {
 
     #[test]
     fn a_peer_that_stays_away_is_told_of_as_missing() {
-        let observations =
-            [(0, true), (10, false), (14, false), (15, false), (74, false), (75, false), (3800, true)];
+        let observations = [
+            (0, true),
+            (10, false),
+            (14, false),
+            (15, false),
+            (74, false),
+            (75, false),
+            (3800, true),
+        ];
         assert_eq!(
             told(&observations),
             [
@@ -252,7 +259,8 @@ mod tests {
 
     #[test]
     fn a_loss_that_could_not_be_told_is_told_as_missing() {
-        let observations = [(0, true), (1, false), (2, true), (3, false), (8, false), (11, false), (12, true)];
+        let observations =
+            [(0, true), (1, false), (2, true), (3, false), (8, false), (11, false), (12, true)];
         assert_eq!(
             told(&observations),
             [

@@ -81,7 +81,7 @@ impl Watch {
     /// A handshake with the peer has failed.
     pub(super) fn failed(&mut self, fault: HandshakeFault, now: Instant) {
         self.fault = Some((fault, now));
-        self.set_cause(Some(fault.to_string()));
+        self.set_cause(Some(self.describe(fault)));
         self.next_inquiry = Some(now + ASK_EVERY);
     }
 
@@ -140,10 +140,17 @@ impl Watch {
     fn why_no_answer(&self, now: Instant) -> String {
         let fault = self.fault.filter(|(_, at)| now.saturating_duration_since(*at) < FAULT_COUNTS);
         match fault {
-            Some((fault, _)) => fault.to_string(),
-            None => {
+            Some((fault, _)) => self.describe(fault),
+            None => self.describe(HandshakeFault::NoAnswer),
+        }
+    }
+
+    fn describe(&self, fault: HandshakeFault) -> String {
+        match fault {
+            HandshakeFault::NoAnswer => {
                 format!("somebody listens there, but does not answer as a {} does", self.role)
             }
+            fault => fault.to_string(),
         }
     }
 

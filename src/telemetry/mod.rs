@@ -115,7 +115,10 @@ impl Telemetry {
     /// to date when somebody asks for `/metrics`.
     pub fn ready(&self) -> &Gauge {
         let register = || {
-            self.register("zcluster_ready", "Whether the process is ready for its work, as /readyz says")
+            self.register(
+                "zcluster_ready",
+                "Whether the process is ready for its work, as /readyz says",
+            )
         };
         self.shared.ready.get_or_init(register)
     }

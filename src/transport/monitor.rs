@@ -62,6 +62,8 @@ pub enum HandshakeFault {
     Refused,
     /// The other side broke the connection off without a word.
     BrokenOff,
+    /// The other side said nothing, or not all there is to say, for as long as a handshake may take.
+    NoAnswer,
     /// Anything else: a status of ZAP, or a protocol error of libzmq.
     Other(u32),
 }
@@ -73,6 +75,7 @@ impl std::fmt::Display for HandshakeFault {
             Self::Cryptographic => f.write_str("the keys do not fit"),
             Self::Refused => f.write_str("the key is refused"),
             Self::BrokenOff => f.write_str("the other side broke the handshake off"),
+            Self::NoAnswer => f.write_str("the other side does not answer"),
             Self::Other(status @ ..600) => write!(f, "status {status}"),
             Self::Other(error) => write!(f, "protocol error {error:#x}"),
         }
@@ -80,6 +83,9 @@ impl std::fmt::Display for HandshakeFault {
 }
 
 impl ConnectionEvent {
+    /// The value of a handshake that took too long: EAGAIN, of the last read.
+    const TIMED_OUT: u32 = rustix::io::Errno::AGAIN.raw_os_error() as u32;
+
     /// Why a handshake failed; `None` for events that are none of that.
     pub fn handshake_fault(&self) -> Option<HandshakeFault> {
         use ConnectionEventKind as Kind;
@@ -93,6 +99,7 @@ impl ConnectionEvent {
                 Fault::Cryptographic
             }
             (Kind::HandshakeFailedAuth, 400) => Fault::Refused,
+            (Kind::HandshakeFailedNoDetail, Self::TIMED_OUT) => Fault::NoAnswer,
             (Kind::HandshakeFailedNoDetail, _) => Fault::BrokenOff,
             (Kind::HandshakeFailedProtocol | Kind::HandshakeFailedAuth, value) => {
                 Fault::Other(value)

@@ -61,8 +61,7 @@ impl Buffers {
     }
 
     /// Bytes under way.
-    #[cfg(test)]
-    fn under_way(&self) -> usize {
+    pub(crate) fn under_way(&self) -> usize {
         self.under_way.load(Ordering::Relaxed)
     }
 

@@ -135,7 +135,9 @@ impl Engine for ZmqEngine {
         Box::new(move || {
             let mut health = Health::ok();
             if is_stalled.load(Ordering::Relaxed) {
-                health.problem("a subscriber that does not read stalls the bus");
+                health.problem(
+                    "the bus is stalled: a subscriber does not read, and every publisher waits",
+                );
             }
             health
         })

@@ -101,6 +101,7 @@ fn likely_cause(fault: HandshakeFault) -> &'static str {
         HandshakeFault::Mechanism => "one side encrypts (mechanism CURVE) and the other does not",
         HandshakeFault::Cryptographic => "it takes this server for one with another public key",
         HandshakeFault::Refused | HandshakeFault::Other(_) => "it breaks the protocol",
+        HandshakeFault::NoAnswer => "it does not finish its handshake",
         // The peer may find out first.
         HandshakeFault::BrokenOff => {
             "it broke off, or does not speak ZMTP; perhaps one side encrypts (mechanism CURVE) and \
