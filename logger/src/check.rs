@@ -1,6 +1,6 @@
-//! `--check`: what a logger would do with its configuration, and what would keep it from doing so.
+//! `--check`: what a logger would do with its configuration, and what would prevent it.
 //!
-//! Opens no socket, makes no file and no directory, so that it can run beside the logger itself.
+//! Opens no socket and creates no file or directory, so it can run beside the logger itself.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ use zcluster::layout::{Compress, Fsync, Layout, Loaded, Log, PathOptions};
 use crate::dir_lock;
 use crate::zone::{LocalZone, ZoneError};
 
-/// What a shell knows by itself: there is no program to look for.
+/// Shell builtins and keywords: there is no program to look for.
 const SHELL_WORDS: [&str; 16] = [
     ".", ":", "[", "case", "cd", "command", "eval", "exec", "export", "for", "if", "set", "test",
     "umask", "until", "while",
@@ -45,7 +45,7 @@ pub(crate) fn check(loaded: &Loaded, name: &str) -> Result<(), Failure> {
         log::warn!("{warning}");
     }
     let code = report.exit_code();
-    // The last one is told by whoever ends the process.
+    // The caller reports the last problem, as its error.
     let Some((_, last)) = report.problems.pop() else { return Ok(()) };
     for (_, problem) in &report.problems {
         log::error!("{problem}");
@@ -53,7 +53,7 @@ pub(crate) fn check(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     Err(Failure::new(code, last))
 }
 
-/// What the result depends on beside the layout and the file system.
+/// The inputs besides the layout and the file system.
 struct Host {
     cores: usize,
     /// `PATH`.
@@ -62,7 +62,7 @@ struct Host {
     local_time: Result<String, ZoneError>,
 }
 
-/// The outcome, line by line.
+/// The lines of the result.
 #[derive(Debug, Default)]
 struct Report {
     found: Vec<String>,
@@ -101,7 +101,7 @@ impl Report {
         report
     }
 
-    /// The code of the worst problem: a wrong configuration is wrong on any host.
+    /// Returns the exit code of the worst problem: a wrong configuration is wrong on any host.
     fn exit_code(&self) -> ExitCode {
         let has = |code| self.problems.iter().any(|(of, _)| *of == code);
         if has(ExitCode::Config) { ExitCode::Config } else { ExitCode::Io }
@@ -118,7 +118,7 @@ impl Report {
     }
 
     fn encryption(&mut self, layout: &Layout, name: &str) {
-        // A logger is a client of the broker, too.
+        // A logger is also a client of the broker.
         let keys = server_access(layout, name)
             .and_then(|access| client_keys(layout, name).map(|_| access))
             .map_err(|error| self.problem(ExitCode::Config, error.to_string()));
@@ -154,7 +154,7 @@ impl Report {
         }
     }
 
-    /// Says what is known of a directory. Returns the file system it is on, if it can be written.
+    /// Reports on a directory. Returns its file system if the directory can be written.
     fn directory(&mut self, what: &str, dir: &Path) -> Option<u64> {
         let (existing, device) = match probe(dir) {
             Ok(found) => found,
@@ -229,13 +229,13 @@ impl Report {
     }
 }
 
-/// The nearest directory that is there, the directory itself or one above it, and its file system.
+/// Returns the nearest existing directory, `dir` itself or an ancestor, and its file system.
 ///
 /// # Errors
-/// Why the directory cannot be written, or not be made.
+/// Why the directory cannot be written or created.
 fn probe(dir: &Path) -> Result<(PathBuf, u64), String> {
     for ancestor in dir.ancestors() {
-        // The last ancestor of a relative path.
+        // The last ancestor of a relative path is empty.
         let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
         let metadata = match fs::metadata(ancestor) {
             Ok(metadata) => metadata,
@@ -257,14 +257,14 @@ fn probe(dir: &Path) -> Result<(PathBuf, u64), String> {
     Err("no directory above it is there".into())
 }
 
-/// The program a shell command starts, where that takes no shell to tell.
+/// Returns the program a shell command starts, or `None` if only a shell can tell.
 fn program_of(command: &str) -> Option<&str> {
     let word = command.split_ascii_whitespace().next()?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./+,@%:[".contains(&b) || !b.is_ascii();
     (word.bytes().all(plain) && !SHELL_WORDS.contains(&word)).then_some(word)
 }
 
-/// Looks for a program as a shell does. The error continues its name.
+/// Looks for a program as a shell does. The error text follows the program's name.
 fn find_program(program: &str, search_path: Option<&OsStr>) -> Result<PathBuf, &'static str> {
     if program.contains('/') {
         let path = PathBuf::from(program);
@@ -283,9 +283,9 @@ fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok()
 }
 
-/// What is different for one path.
+/// Describes the settings of one path that differ from the defaults.
 fn path_text(options: &PathOptions) -> String {
-    // All of them, so that a new one is not forgotten here.
+    // Lists all fields, so that a new one is not forgotten here.
     let PathOptions { format, rotation, fsync, disabled, rename, include, exclude } = options;
     if *disabled {
         return "thrown away".into();
