@@ -1,19 +1,19 @@
-//! [`Health`]: what is wrong with a process now, for `/healthz`, `/readyz` and whoever else asks; and
-//! [`Pressure`], whether a queue is near its limit. Pure: the time is an argument.
+//! [`Health`]: what is wrong with a process now, for `/healthz` and `/readyz`; and [`Pressure`]: whether
+//! a queue is near its limit. Pure: the time is an argument.
 //!
-//! There are two questions. *Is it ready?* counts every problem from its first moment on, and also
-//! that a process is stopping. *Is it well?* is for alerts: it leaves out what has not lasted for
-//! [`SETTLED`], so that a broker that restarts alerts nobody. A queue counts for either only once it
-//! has been near its limit for [`SUSTAINED`]: to absorb bursts is what queues are for.
+//! Readiness counts every problem at once, and also that a process is stopping. Health is for alerts:
+//! it ignores problems younger than [`SETTLED`], so that a broker restart alerts nobody. A queue counts
+//! for either only after it has been near its limit for [`SUSTAINED`], because queues exist to absorb
+//! bursts.
 
 use std::time::{Duration, Instant};
 
-/// How long a problem must last before it counts as more than passing.
+/// How long a problem must last before health counts it.
 pub const SETTLED: Duration = Duration::from_secs(2);
 
-/// How full a queue is that is near its limit, in percent of its messages or of its bytes.
+/// A queue this full is near its limit, in percent of its messages or of its bytes.
 pub const NEAR_LIMIT: u64 = 90;
-/// How full a queue may be, in percent, to be no longer near its limit.
+/// A queue that was near its limit no longer is when it is less full than this, in percent.
 const RELIEVED: u64 = 75;
 /// How long a queue must be that full before it counts.
 pub const SUSTAINED: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ impl Health {
         self.add(line.into(), false);
     }
 
-    /// Adds something that may pass by itself at any moment: the process is not ready, but it is well.
+    /// Adds a problem that counts for readiness only.
     pub fn passing(&mut self, line: impl Into<String>) {
         self.add(line.into(), true);
     }
@@ -56,29 +56,29 @@ impl Health {
         self.problems.push(Problem { line: line.replace(['\n', '\r'], " "), is_passing });
     }
 
-    /// Whether the process is well: what is wrong, if anything, may pass by itself at any moment.
+    /// Whether nothing is wrong that counts for health.
     pub fn is_ok(&self) -> bool {
         self.problems.iter().all(|problem| problem.is_passing)
     }
 
-    /// Whether the process is ready for its work: nothing at all is wrong, and it is not stopping.
+    /// Whether nothing is wrong at all, and the process is not stopping.
     pub fn is_ready(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// The problems that keep the process from being well, a line each.
+    /// The problems that count for health, a line each.
     pub fn problems(&self) -> impl Iterator<Item = &str> {
         self.problems.iter().filter(|problem| !problem.is_passing).map(|problem| &*problem.line)
     }
 
-    /// What keeps the process from being ready, a line each.
+    /// All problems, which count for readiness, a line each.
     pub fn obstacles(&self) -> impl Iterator<Item = &str> {
         self.problems.iter().map(|problem| &*problem.line)
     }
 }
 
-/// Whether a queue is near its limit: [`NEAR_LIMIT`] for [`SUSTAINED`] on end, and since then not
-/// down to three quarters.
+/// Whether a queue is near its limit: at [`NEAR_LIMIT`] or more for [`SUSTAINED`], and never below three
+/// quarters since.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pressure {
     /// Since when it is that full.
@@ -87,8 +87,8 @@ pub struct Pressure {
 }
 
 impl Pressure {
-    /// Takes in how full the queue is, in percent. To be called several times a second while the queue
-    /// is not empty.
+    /// Records how full the queue is, in percent. Call it several times a second while the queue is not
+    /// empty.
     pub fn observe(&mut self, percent: u64, now: Instant) {
         if percent < NEAR_LIMIT {
             self.since = None;

@@ -50,7 +50,7 @@ const ROOM_RETRY: Duration = Duration::from_millis(5);
 /// What a connection that is missing is called, …
 const NO_BROKER: &str = "no connection to the broker";
 /// … and what is wrong where there are both and the bus does not answer.
-const MUTE: &str = "its connections to the broker stand, but nothing comes through";
+const MUTE: &str = "both connections to the broker are up, but nothing comes through";
 
 /// What the builder hands over.
 pub(super) struct Parts {
