@@ -38,21 +38,21 @@ impl Health {
     }
 
     /// Adds a problem.
-    pub fn problem(&mut self, line: impl Into<String>) {
-        self.add(line.into(), false);
+    pub fn problem(&mut self, line: impl AsRef<str>) {
+        self.add(line.as_ref(), false);
     }
 
     /// Adds a problem that counts for readiness only.
-    pub fn passing(&mut self, line: impl Into<String>) {
-        self.add(line.into(), true);
+    pub fn passing(&mut self, line: impl AsRef<str>) {
+        self.add(line.as_ref(), true);
     }
 
     /// Adds a problem that has lasted for that long.
-    pub fn lasting(&mut self, line: impl Into<String>, lasted: Duration) {
-        self.add(line.into(), lasted < SETTLED);
+    pub fn lasting(&mut self, line: impl AsRef<str>, lasted: Duration) {
+        self.add(line.as_ref(), lasted < SETTLED);
     }
 
-    fn add(&mut self, line: String, is_passing: bool) {
+    fn add(&mut self, line: &str, is_passing: bool) {
         self.problems.push(Problem { line: line.replace(['\n', '\r'], " "), is_passing });
     }
 
@@ -121,7 +121,7 @@ mod tests {
         let mut health = Health::ok();
         assert!(health.is_ok() && health.is_ready());
         health.passing("stopping");
-        health.lasting("no connection", SETTLED - Duration::from_millis(1));
+        health.lasting("no connection", Duration::from_millis(1999));
         assert!(health.is_ok() && !health.is_ready());
         assert_eq!(health.problems().count(), 0);
         health.lasting("no\nlogger", SETTLED);

@@ -188,6 +188,8 @@ mod served {
 
     #[test]
     fn health_and_readiness_turn() {
+        type Row<'a> = (&'a [(&'a str, u64)], &'a str, &'a str);
+
         let current = Arc::new(Mutex::new(Health::ok()));
         let asked = Arc::clone(&current);
         let health = move || asked.lock().unwrap().clone();
@@ -199,7 +201,7 @@ mod served {
             }
             *current.lock().unwrap() = health;
         };
-        let rows: [(&[(&str, u64)], &str, &str); 5] = [
+        let rows: [Row<'_>; 5] = [
             (&[], "ok\n", "ok\n"),
             (&[("no broker", 0)], "ok\n", "no broker\n"),
             (&[("no broker", 60)], "no broker\n", "no broker\n"),
