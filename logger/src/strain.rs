@@ -46,7 +46,7 @@ impl Strain {
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 let now = Instant::now();
                 let held = looked_at.load.held();
-                let percents = looked_at.percents(held - last.1, now - last.0);
+                let percents = looked_at.percents(held.saturating_sub(last.1), now - last.0);
                 last = (now, held);
                 for ((pressure, percent), shown) in pressures.iter_mut().zip(percents).zip(&*shown)
                 {
