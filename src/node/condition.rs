@@ -50,7 +50,9 @@ pub(super) struct State {
 /// Where a node is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// Its I/O thread has not said anything yet.
     #[default]
+    Starting,
     Running,
     /// It has been asked to end, or has said goodbye.
     Stopping,
@@ -80,6 +82,7 @@ impl Condition {
         let state = self.current.load();
         match state.stage {
             Stage::Running => {}
+            Stage::Starting => health.passing("starting"),
             Stage::Stopping => health.passing("stopping"),
             Stage::Ended => {
                 health.passing("the node has been shut down");
@@ -227,6 +230,10 @@ mod tests {
         ..EVENTS
     };
 
+    fn running() -> State {
+        State { stage: Stage::Running, ..State::default() }
+    }
+
     fn condition() -> (Arc<Condition>, NodeMetrics) {
         let metrics = Telemetry::new("n", "node").node().clone();
         (Arc::new(Condition::new([EVENTS, RECEIVED, BATCHES], metrics.clone())), metrics)
@@ -237,6 +244,8 @@ mod tests {
         let (condition, metrics) = condition();
         let now = Instant::now();
         let mut reporter = Reporter::new(Arc::clone(&condition));
+        assert!(condition.health(now).obstacles().eq(["starting"]));
+        reporter.report(Signs { stage: Stage::Running, ..Signs::default() }, running);
         assert!(condition.health(now).is_ready());
         let signs = Signs { near_limit: [true; 3], ..Signs::default() };
         let lack = |what| Lack { what, since: now, details: "tcp://h:1: refused".into() };
@@ -244,7 +253,7 @@ mod tests {
             broker: Some(lack("no connection to the broker")),
             loggers: Some(lack("no logger takes logs")),
             near_limit: [true; 3],
-            ..State::default()
+            ..running()
         };
         reporter.report(signs, || state);
         metrics.publish_queue_messages.set(95);
