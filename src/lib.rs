@@ -22,6 +22,7 @@
 //! | [`console`] | the program `zcluster-node` |
 //! | [`wire`] | pure codecs, one module per wire format |
 //! | [`gateway`] | HTTP: metrics, health and status |
+//! | [`health`] | what is wrong with a process now |
 //! | [`telemetry`], [`rate_limit`] | metrics of all binaries; rate limits of log lines |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -33,6 +34,7 @@ pub mod event;
 pub mod exit;
 pub mod file_name;
 pub mod gateway;
+pub mod health;
 pub mod input_lines;
 pub mod layout;
 pub mod membership;

@@ -15,6 +15,7 @@ use zcluster::access::{AccessCell, server_access};
 use zcluster::daemon::{self, AccessSource, Failure, Signal, Signals};
 use zcluster::exit::ExitCode;
 use zcluster::gateway;
+use zcluster::health::Health;
 use zcluster::layout::CurveKeys;
 use zcluster::telemetry::{BrokerMetrics, Telemetry};
 
@@ -71,10 +72,11 @@ fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
     let mut engine = engines::start(&layout, &access, telemetry.broker_named(series))?;
     daemon::warn_if_open(engine.xsub_endpoint(), is_encrypted);
     daemon::warn_if_open(engine.xpub_endpoint(), is_encrypted);
+    let stop = Arc::new(Stop::new().map_err(|e| Failure::new(ExitCode::Software, e))?);
     let http = match layout.broker.metrics_port {
         Some(port) => {
             let address = (layout.broker_metrics_address(), port).into();
-            let health = engine.health();
+            let health = health(&*engine, Arc::clone(&stop));
             let server = match engine.status() {
                 Some(status) => {
                     gateway::serve_metrics_and_status(address, &telemetry, health, status)
@@ -86,7 +88,6 @@ fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
         None => None,
     };
 
-    let stop = Arc::new(Stop::new().map_err(|e| Failure::new(ExitCode::Software, e))?);
     {
         let stop = Arc::clone(&stop);
         let source = AccessSource {
@@ -110,6 +111,18 @@ fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
             Err(Failure::new(ExitCode::Software, "the broker stopped unexpectedly"))
         }
         Ok(()) => outcome,
+    }
+}
+
+/// What is wrong with the engine, and whether the process is stopping.
+fn health(engine: &dyn Engine, stop: Arc<Stop>) -> impl Fn() -> Health + Send + Sync + 'static {
+    let of_engine = engine.health();
+    move || {
+        let mut health = of_engine();
+        if stop.is_asked() {
+            health.passing("stopping");
+        }
+        health
     }
 }
 

@@ -10,7 +10,8 @@ use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
 use snapbox::cmd::Command;
 use snapbox::str;
-use zcluster::gateway::{Health, HttpServer, serve_metrics, serve_metrics_and_status};
+use zcluster::gateway::{HttpServer, serve_metrics, serve_metrics_and_status};
+use zcluster::health::Health;
 use zcluster::telemetry::Telemetry;
 
 fn status() -> Command {

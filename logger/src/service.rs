@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use zcluster::access::{AccessCell, client_keys, server_access};
 use zcluster::daemon::{self, AccessSource, Failure, Signal, Signals};
 use zcluster::exit::ExitCode;
-use zcluster::gateway::Health;
+use zcluster::health::Health;
 use zcluster::layout::Loaded;
 use zcluster::node::Node;
 use zcluster::telemetry::Telemetry;
@@ -18,6 +18,7 @@ use crate::end::{Deadline, End, TellEnd};
 use crate::intake::{self, Intake, IntakeError, Sender};
 use crate::piece::ToWrite;
 use crate::pipeline::{self, Pipeline, Shares};
+use crate::strain::{Stages, Strain};
 use crate::trouble::Trouble;
 use crate::zone::LocalZone;
 
@@ -108,8 +109,23 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         .access(Arc::clone(&access))
         .start()?;
     let troubles = pipeline.troubles.clone();
+    let strain = Strain::watch(Stages {
+        shares,
+        load: Arc::clone(&intake.load),
+        buffers: Arc::clone(&intake.buffers),
+        pieces: pipeline.pieces.clone(),
+    });
+    let strain = strain.map_err(|error| Failure::new(ExitCode::Software, error))?;
+    let (asked, is_stopping) = (node.clone(), deadline.clone());
     let health = move || {
         let mut health = Health::ok();
+        if is_stopping.get().is_some() {
+            // What it takes in and writes now needs no broker any more.
+            health.passing("stopping");
+        } else {
+            health = asked.health();
+        }
+        strain.tell(&mut health);
         troubles.iter().filter_map(Trouble::get).for_each(|line| health.problem(line));
         health
     };

@@ -17,10 +17,9 @@ use crossbeam_channel::{Receiver, bounded, select};
 
 use crate::daemon::{self, AccessSource, Failure, Reloader, Signal, Signals};
 use crate::exit::ExitCode;
-use crate::gateway::Health;
 use crate::layout::NodeType;
 use crate::node::Node;
-use crate::telemetry::{NodeMetrics, NodeSocket, Telemetry};
+use crate::telemetry::Telemetry;
 
 /// A node of a Zeek-compatible cluster.
 ///
@@ -84,8 +83,8 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     for prefix in &args.subscribe {
         node.subscribe(prefix.as_str())?;
     }
-    let metrics = telemetry.node().clone();
-    let http = daemon::serve_metrics(&layout, &name, &telemetry, move || health(&metrics))?;
+    let asked = node.clone();
+    let http = daemon::serve_metrics(&layout, &name, &telemetry, move || asked.health())?;
 
     let source = AccessSource {
         layout: args.layout.clone(),
@@ -124,16 +123,6 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Unavailable, text));
     }
     Ok(())
-}
-
-/// What is wrong with a node just now.
-fn health(metrics: &NodeMetrics) -> Health {
-    let mut health = Health::ok();
-    let waiting = metrics.log_queue_messages.get();
-    if waiting > 0 && metrics.connections[NodeSocket::Push].get() == 0 {
-        health.problem(format!("{waiting} log batches wait, and no logger is connected"));
-    }
-    health
 }
 
 fn stop_signals(signals: &Signals, reloader: Reloader) -> Receiver<()> {

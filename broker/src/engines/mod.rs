@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use zcluster::access::AccessCell;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
-use zcluster::gateway::Health;
+use zcluster::health::Health;
 use zcluster::layout::{BrokerEngine, Layout};
 use zcluster::net::BindError;
 use zcluster::telemetry::BrokerMetrics;

@@ -10,8 +10,8 @@ use crate::access::ClientKeys;
 use crate::layout::{EventSerializer, Layout};
 use crate::node::bus::{Bus, Link, SubscriptionChange};
 use crate::node::identity::new_client_id;
-use crate::node::inquiry::Inquiry;
-use crate::node::outage::{News, Outage};
+use crate::node::inquiry::{Answer, Inquiry};
+use crate::node::watch::{MUTE, NO_ANSWER, Watch};
 use crate::telemetry::{NodeMetrics, Telemetry};
 use crate::topic::NodeId;
 use crate::transport::{Context, PollSet, Received, TransportError, Waker};
@@ -47,9 +47,9 @@ pub(super) struct Connection {
     probes: u64,
     /// How often the connection was lost.
     losses: u64,
-    broker: Outage,
-    /// What is to be said of a broker that was never there, once it is known why.
-    inquiry: Option<(String, Inquiry)>,
+    broker: Watch,
+    /// The last line about it, for [`Connection::report_broker`].
+    news: Option<String>,
     waker: Arc<Waker>,
     /// Last: it ends only after all sockets are closed.
     context: Context,
@@ -80,6 +80,7 @@ impl Connection {
             EventSerializer::BrokerBinV1 => EventFormat::BrokerBinV1,
             EventSerializer::BrokerJsonV1 => EventFormat::BrokerJsonV1,
         };
+        let waker = Arc::new(Waker::new()?);
         let mut connection = Connection {
             bus,
             layout,
@@ -90,9 +91,9 @@ impl Connection {
             probe: BString::default(),
             probes: 0,
             losses: 0,
-            broker: Outage::expected(Instant::now()),
-            inquiry: None,
-            waker: Arc::new(Waker::new()?),
+            broker: Watch::new("broker", Arc::clone(&waker), Instant::now()),
+            news: None,
+            waker,
             context,
         };
         connection.send_probe(Stage::FirstProbe)?;
@@ -175,6 +176,8 @@ impl Connection {
                 Stage::Ready => {}
             }
         }
+        let news = self.broker.look_at_broker(&mut self.bus, self.stage == Stage::Ready, now);
+        self.news = news.or(self.news.take());
         Ok(())
     }
 
@@ -218,21 +221,16 @@ impl Connection {
             if left.is_zero() {
                 return Err(self.unreachable(patience)?);
             }
-            self.wait(left)?;
+            let due = self.due().map(|due| due.saturating_duration_since(Instant::now()));
+            self.wait(due.map_or(left, |due| due.min(left)))?;
         }
     }
 
     fn unreachable(&self, waited: Duration) -> Result<ClientError, ClientError> {
-        let (endpoint, why) = match self.bus.missing(&self.layout) {
-            Some((endpoint, Some(fault))) => (endpoint, fault.to_string()),
-            Some((endpoint, None)) => {
-                let why = self.ask_why(endpoint.clone())?;
-                (endpoint, why)
-            }
-            None => {
-                let why = "it is connected, but passes no subscription on".into();
-                (self.layout.connect_xpub_endpoint(), why)
-            }
+        let (endpoint, why) = match (self.bus.missing(), self.broker.cause()) {
+            (Some(endpoint), Some(cause)) => (endpoint.to_owned(), cause.to_owned()),
+            (Some(endpoint), None) => (endpoint.to_owned(), self.ask_why(endpoint.to_owned())?),
+            (None, _) => (self.layout.connect_xpub_endpoint(), MUTE.to_owned()),
         };
         Ok(ClientError::Unreachable { endpoint, waited, why })
     }
@@ -242,12 +240,14 @@ impl Connection {
         let inquiry = Inquiry::begin(endpoint, Arc::clone(&self.waker))?;
         let deadline = Instant::now() + INQUIRY_PATIENCE;
         loop {
-            if let Some(why) = inquiry.answer() {
-                return Ok(why);
+            match inquiry.answer() {
+                Some(Answer::Unreachable(why)) => return Ok(why),
+                Some(Answer::Listens) => return Ok(NO_ANSWER.into()),
+                None => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok("it does not answer".into());
+                return Ok(NO_ANSWER.into());
             }
             let mut poll = PollSet::new();
             let waker = poll.add_waker(&self.waker);
@@ -258,37 +258,15 @@ impl Connection {
         }
     }
 
-    /// Says that the broker is lost, back, or was never there; for clients that go on trying.
-    pub(super) fn tell_of_broker(&mut self, now: Instant) {
-        let is_there = self.bus.is_connected() && self.is_ready();
-        if is_there {
-            self.inquiry = None;
-        }
-        if let Some(news) = self.broker.observe(is_there, now) {
-            let line = news.of("the broker");
-            match (news, self.bus.missing(&self.layout)) {
-                (News::Missing { .. }, Some((endpoint, None))) => {
-                    let line = format!("{line}: {endpoint}");
-                    match Inquiry::begin(endpoint, Arc::clone(&self.waker)) {
-                        Ok(inquiry) => self.inquiry = Some((line, inquiry)),
-                        Err(error) => log::warn!("{line}; why is not known: {error}"),
-                    }
-                }
-                (News::Missing { .. }, Some((endpoint, Some(fault)))) => {
-                    log::warn!("{line}: {endpoint}: {fault}; still trying");
-                }
-                _ => log::warn!("{line}"),
-            }
-        }
-        let Some((line, inquiry)) = &self.inquiry else { return };
-        if let Some(why) = inquiry.answer() {
-            log::warn!("{line}: {why}; still trying");
-            self.inquiry = None;
+    /// Logs that the broker is lost, back, or was never there; for clients that keep trying.
+    pub(super) fn report_broker(&mut self) {
+        if let Some(line) = self.news.take() {
+            log::warn!("{line}");
         }
     }
 
-    /// When [`Connection::tell_of_broker`] has something to say, if nothing happens.
-    pub(super) fn telling_due(&self) -> Option<Instant> {
+    /// When [`Connection::turn`] is due although nothing happens.
+    pub(super) fn due(&self) -> Option<Instant> {
         self.broker.deadline()
     }
 

@@ -79,7 +79,7 @@ impl Subscriber {
             let now = Instant::now();
             self.connection.turn(now)?;
             self.look_at_connection()?;
-            self.connection.tell_of_broker(now);
+            self.connection.report_broker();
             while let Some(received) = self.connection.next_event(now)? {
                 let event = ReceivedEvent::new(
                     received,
@@ -94,7 +94,7 @@ impl Subscriber {
             if left.is_zero() || self.is_subscribed != was_subscribed {
                 return Ok(None);
             }
-            let due = self.connection.telling_due().map(|due| due.saturating_duration_since(now));
+            let due = self.connection.due().map(|due| due.saturating_duration_since(now));
             self.connection.wait(left.min(due.unwrap_or(LONGEST_WAIT)).min(LONGEST_WAIT))?;
         }
     }

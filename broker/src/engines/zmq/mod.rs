@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use zcluster::access::{Access, AccessCell, Identity};
 use zcluster::daemon::Failure;
-use zcluster::gateway::Health;
+use zcluster::health::Health;
 use zcluster::layout::{Layout, ZeroMq};
 use zcluster::rate_limit::KeyedRateLimit;
 use zcluster::telemetry::{BrokerMetrics, SocketTraffic};
@@ -135,7 +135,9 @@ impl Engine for ZmqEngine {
         Box::new(move || {
             let mut health = Health::ok();
             if is_stalled.load(Ordering::Relaxed) {
-                health.problem("a subscriber that does not read stalls the bus");
+                health.problem(
+                    "the bus is stalled: a subscriber does not read, and every publisher waits",
+                );
             }
             health
         })
