@@ -2,10 +2,12 @@
 //! flow up to the publishers and events flow down to the subscribers.
 //!
 //! - `engines`: what forwards.
+//! - `check`: `--check`, what the configuration means on this host.
 //! - here: the command line, HTTP, signals, the end.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod check;
 mod engines;
 
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use zcluster::access::{AccessCell, server_access};
 use zcluster::daemon::{self, AccessSource, Failure, Signal, Signals};
 use zcluster::exit::ExitCode;
 use zcluster::gateway;
-use zcluster::layout::CurveKeys;
+use zcluster::layout::{CurveKeys, Layout};
 use zcluster::telemetry::{BrokerMetrics, Telemetry};
 
 use engines::{Engine, Stop};
@@ -27,22 +29,30 @@ pub struct Args {
     /// The layout of the cluster.
     #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
     layout: PathBuf,
-    /// Name of this process in metrics and in the ready line.
-    #[arg(long, value_name = "NAME", default_value = "broker")]
-    node: String,
+    /// Name of this process in metrics and in the ready line, not one of a node of the layout
+    /// [default: broker].
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Check the configuration, say what it means on this host, and exit.
+    #[arg(long)]
+    check: bool,
 }
 
 /// Runs the broker until SIGTERM or SIGINT; SIGHUP loads keys and rules again.
 ///
 /// # Errors
-/// A bad layout, endpoint or key (78), an address that is taken (69), an engine that fails (70).
+/// A bad layout, endpoint or key (78), a name that a node has (64), an address that is taken (69), an
+/// engine that fails (70).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
-    serve(args, signals, BrokerMetrics::PREFIX)
+    serve(args, signals, &BROKER)
 }
+
+/// The help of `--node` where the program goes by its former name.
+const PROXY_NODE: &str = "Name of this process in metrics and in the ready line, not one of a node of the layout [default: proxy]";
 
 /// The command line of the broker under its former name, `zcluster-proxy`.
 #[derive(Debug, clap::Parser)]
-#[command(name = "zcluster-proxy", version, mut_arg("node", |node| node.default_value("proxy")))]
+#[command(name = "zcluster-proxy", version, mut_arg("node", |node| node.help(PROXY_NODE)))]
 pub struct ProxyArgs {
     #[command(flatten)]
     args: Args,
@@ -54,26 +64,52 @@ pub struct ProxyArgs {
 /// # Errors
 /// As [`run`].
 pub fn run_as_proxy(args: &ProxyArgs, signals: &Signals) -> Result<(), Failure> {
-    serve(&args.args, signals, BrokerMetrics::FORMER_PREFIX)
+    serve(&args.args, signals, &PROXY)
 }
 
-fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
-    let layout = daemon::load_layout(&args.layout, None)?.layout;
+/// What differs by the name of the program.
+struct Program {
+    /// Its own name.
+    program: &'static str,
+    /// What the process is called unless `--node` says otherwise.
+    name: &'static str,
+    /// What its series start with.
+    series: &'static str,
+}
+
+const BROKER: Program =
+    Program { program: "zcluster-broker", name: "broker", series: BrokerMetrics::PREFIX };
+const PROXY: Program =
+    Program { program: "zcluster-proxy", name: "proxy", series: BrokerMetrics::FORMER_PREFIX };
+
+fn serve(args: &Args, signals: &Signals, program: &Program) -> Result<(), Failure> {
+    let loaded = daemon::load_layout(&args.layout, None)?;
+    let layout = &loaded.layout;
+    let name = match &args.node {
+        Some(name) => not_a_node(name, layout, program)?,
+        None => program.name,
+    };
+    if args.check || loaded.environment.check_config {
+        signals.leave_alone();
+        return check::check(layout, name);
+    }
     signals.keep();
     let label = &layout.telemetry.metrics_endpoint_label;
-    let telemetry = Telemetry::new(&args.node, label);
-    let access = server_access(&layout, CurveKeys::BROKER)?;
+    let telemetry = Telemetry::new(name, label);
+    let access = server_access(layout, CurveKeys::BROKER)?;
     let is_encrypted = access.server_keys().is_some();
     if is_encrypted {
         log::info!("encrypted: {}", access.summary());
     }
     let access = Arc::new(AccessCell::new(access));
-    let mut engine = engines::start(&layout, &access, telemetry.broker_named(series))?;
+    let mut engine = engines::start(layout, &access, telemetry.broker_named(program.series))?;
     daemon::warn_if_open(engine.xsub_endpoint(), is_encrypted);
     daemon::warn_if_open(engine.xpub_endpoint(), is_encrypted);
-    let http = match layout.broker.metrics_port {
-        Some(port) => {
-            let address = (layout.broker_metrics_address(), port).into();
+    let http = match layout.broker_metrics_socket() {
+        Some(address) => {
+            if let Some(warning) = layout.open_metrics() {
+                log::warn!("{warning}");
+            }
             let health = engine.health();
             let server = match engine.status() {
                 Some(status) => {
@@ -98,7 +134,7 @@ fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
             Signal::Hangup => reloader.ask(),
         });
     }
-    print_ready(args, &*engine, http.as_ref().map(|http| http.local_addr().to_string()));
+    print_ready(name, &*engine, http.as_ref().map(|http| http.local_addr().to_string()));
 
     let outcome = engine.watch(&stop);
     match engine.stop() {
@@ -110,10 +146,30 @@ fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
     }
 }
 
-fn print_ready(args: &Args, engine: &dyn Engine, metrics: Option<String>) {
+/// The name that `--node` gives. The broker is no node: who names one of the layout takes this for
+/// another program.
+fn not_a_node<'a>(
+    name: &'a str,
+    layout: &Layout,
+    Program { program, name: default, .. }: &Program,
+) -> Result<&'a str, Failure> {
+    let Some(node) = layout.node(name) else { return Ok(name) };
+    let runs = if layout.is_run_by_logger(name) { "zcluster-logger" } else { "zcluster-node" };
+    let node_type = node.node_type;
+    Err(Failure::new(
+        ExitCode::Usage,
+        format!(
+            "'{name}' is a {node_type} node of the layout, and {program} is the broker, which is no \
+             node: start the node with {runs}, or the broker without --node (its name is then \
+             '{default}')"
+        ),
+    ))
+}
+
+fn print_ready(name: &str, engine: &dyn Engine, metrics: Option<String>) {
     let mut ready = serde_json::Map::new();
     let mut set = |key: &str, value: &str| ready.insert(key.into(), value.into());
-    set("node", &args.node);
+    set("node", name);
     set("engine", engine.name());
     set("xsub", engine.xsub_endpoint());
     set("xpub", engine.xpub_endpoint());

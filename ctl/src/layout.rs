@@ -66,6 +66,9 @@ pub fn run(command: &Command) -> ExitCode {
 
 fn check(file: &Path) -> Result<ExitCode, ExitCode> {
     let layout = layout(file)?;
+    if let Some(warning) = layout.open_metrics() {
+        say(&format!("{}: warning: {warning}", file.display()));
+    }
     let nodes = layout.nodes.len();
     let loggers = layout.log_receivers().count();
     print(&format!(

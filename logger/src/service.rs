@@ -46,6 +46,7 @@ pub struct Args {
 /// taken (69), a log directory that cannot be made or log records that could not be written before the
 /// end (74), a thread that ended by itself (70).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
+    daemon::warn_if_another_is_named(args.node.as_deref());
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
     let (name, _) = loaded.local_node()?;
     let name = name.to_owned();

@@ -23,6 +23,8 @@ const ZONE_DIRS: [&str; 4] =
     ["/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
 /// The zone where `TZ` is not set.
 const LOCALTIME: &str = "/etc/localtime";
+/// Its name, on systems where that is a copy rather than a link.
+const TIMEZONE: &str = "/etc/timezone";
 /// Bytes of the largest file that is read: hundreds of times what zones take.
 const MAX_FILE: u64 = 1 << 20;
 /// When daylight saving time begins and ends where a POSIX string does not say: what glibc uses.
@@ -73,6 +75,8 @@ struct Surroundings<'a> {
     /// `TZDIR`, the directory of zones.
     tzdir: Option<&'a OsStr>,
     localtime: &'a Path,
+    /// The file with the name of the zone of `localtime`.
+    timezone: &'a Path,
 }
 
 /// A file that is no zone: why, or `None` where there is none.
@@ -85,8 +89,8 @@ impl LocalZone {
     /// When what the environment or the system names is no zone.
     pub(crate) fn of_process() -> Result<Self, ZoneError> {
         let (tz, tzdir) = (env::var_os("TZ"), env::var_os("TZDIR"));
-        let localtime = Path::new(LOCALTIME);
-        Surroundings { tz: tz.as_deref(), tzdir: tzdir.as_deref(), localtime }.zone()
+        let (localtime, timezone) = (Path::new(LOCALTIME), Path::new(TIMEZONE));
+        Surroundings { tz: tz.as_deref(), tzdir: tzdir.as_deref(), localtime, timezone }.zone()
     }
 
     /// Its name, where that comes from, and what time it is there.
@@ -113,7 +117,11 @@ impl Surroundings<'_> {
             value: OsStr::from_bytes(&value.as_bytes()[..value.len().min(MAX_TOLD)]).to_owned(),
             why: why.unwrap_or_else(|| "no such time zone".into()),
         })?;
-        Ok(LocalZone { zone, source: format!("{} (TZ)", name.display()) })
+        let source = match zone_of_path(Path::new(name)) {
+            Some(zone) => format!("{} (from TZ, {})", zone.display(), name.display()),
+            None => format!("{} (from TZ)", name.display()),
+        };
+        Ok(LocalZone { zone, source })
     }
 
     /// The zone that a value of `TZ` means: a file before all else, then a POSIX string.
@@ -144,7 +152,6 @@ impl Surroundings<'_> {
         let path = self.localtime;
         let target = fs::read_link(path).ok();
         let name = target.as_deref().and_then(zone_of_path);
-        let shown = name.map_or_else(String::new, |name| format!("{} ", name.display()));
         let zone = match read_zone(path) {
             Ok(zone) => zone,
             Err(None) if target.is_none() => {
@@ -158,7 +165,27 @@ impl Surroundings<'_> {
             })?,
             Err(Some(why)) => return Err(ZoneError::System { path: path.to_owned(), why }),
         };
-        Ok(LocalZone { zone, source: format!("{shown}({})", path.display()) })
+        let shown = match name {
+            Some(name) => name.display().to_string(),
+            None => self.name_of_system().unwrap_or_else(|| "a zone without a name".into()),
+        };
+        Ok(LocalZone { zone, source: format!("{shown} (from {})", path.display()) })
+    }
+
+    /// The name of the system's zone where its file is a copy: what the system says elsewhere, if the
+    /// zone of that name is the same, else its rule, which is a name of its own.
+    fn name_of_system(&self) -> Option<String> {
+        let bytes = read_file(self.localtime).ok()?;
+        let said = read_file(self.timezone).ok().and_then(|text| String::from_utf8(text).ok());
+        let said = said.as_deref().map(str::trim).filter(|name| !name.is_empty());
+        let is_same = |name: &str| {
+            let own = self.tzdir.filter(|dir| !dir.is_empty()).map(Path::new);
+            let dirs = own.into_iter().chain(ZONE_DIRS.iter().map(Path::new));
+            // What is no name of a zone is no reason to look elsewhere in the file system.
+            !name.starts_with('/')
+                && dirs.into_iter().any(|dir| read_file(&dir.join(name)).is_ok_and(|b| b == bytes))
+        };
+        said.filter(|name| is_same(name)).or_else(|| rule_of(&bytes)).map(str::to_owned)
     }
 }
 
@@ -167,6 +194,13 @@ fn zone_of_path(file: &Path) -> Option<&OsStr> {
     let mut parts = file.components();
     parts.by_ref().find(|part| part.as_os_str() == "zoneinfo")?;
     Some(parts.as_path().as_os_str()).filter(|name| !name.is_empty())
+}
+
+/// The POSIX string at the end of a zone file (RFC 9636, §3.3): what holds after its last change.
+fn rule_of(file: &[u8]) -> Option<&str> {
+    let rule = file.strip_suffix(b"\n")?.rsplit(|byte| *byte == b'\n').next()?;
+    let rule = std::str::from_utf8(rule).ok()?;
+    (!rule.is_empty() && rule.bytes().all(|byte| byte.is_ascii_graphic())).then_some(rule)
 }
 
 /// A zone that was compiled in. Names are told apart by case, as those of files are.

@@ -128,15 +128,16 @@ impl ZmtpPeer {
         Self::silent(endpoint).shake_hands(socket_type, minor)
     }
 
-    /// A subscriber for whom the system holds few bytes: who does not read is soon noticed.
-    pub fn narrow_subscriber(endpoint: &str) -> Self {
+    /// A subscriber of that minor version for whom the system holds few bytes: who does not read is soon
+    /// noticed.
+    pub fn narrow_subscriber(endpoint: &str, minor: u8) -> Self {
         let flags = SocketFlags::CLOEXEC;
         let socket =
             rustix::net::socket_with(AddressFamily::INET, Kind::STREAM, flags, None).unwrap();
         sockopt::set_socket_recv_buffer_size(&socket, 16 << 10).unwrap();
         let address: SocketAddrV4 = address(endpoint).parse().unwrap();
         rustix::net::connect(&socket, &address).unwrap();
-        Self::new(TcpStream::from(socket)).shake_hands(SocketType::Sub, 1)
+        Self::new(TcpStream::from(socket)).shake_hands(SocketType::Sub, minor)
     }
 
     fn shake_hands(mut self, socket_type: SocketType, minor: u8) -> Self {

@@ -63,7 +63,7 @@ impl ZmqEngine {
         access: &Arc<AccessCell>,
         metrics: &BrokerMetrics,
     ) -> Result<Self, Failure> {
-        warn_of_rules(&access.load());
+        shortcomings(&access.load()).iter().for_each(|text| log::warn!("{text}"));
         let options = &layout.zeromq;
         let context = Context::new(options.proxy_io_threads)?;
         let common = SocketOptions {
@@ -156,7 +156,7 @@ impl Engine for ZmqEngine {
                      connections that are there, nor change its own key"
                 );
             }
-            warn_of_rules(&access);
+            warning_of_rules(&access).iter().for_each(|text| log::warn!("{text}"));
         })
     }
 
@@ -205,16 +205,9 @@ impl Engine for ZmqEngine {
 /// in. `None` where nothing is encrypted.
 fn curve(cell: &Arc<AccessCell>, context: &Context) -> Result<Option<CurveOptions>, Failure> {
     let access = cell.load();
-    let Some([keys, others @ ..]) = access.server_keys().map(|keys| &**keys) else {
+    let Some([keys, ..]) = access.server_keys().map(|keys| &**keys) else {
         return Ok(None);
     };
-    if !others.is_empty() {
-        log::warn!(
-            "engine zmq answers to one key only, {}; engine switch answers to all {}",
-            keys.public(),
-            1 + others.len()
-        );
-    }
     let cell = Arc::clone(cell);
     let mut warnings = KeyedRateLimit::<String>::new(WARNING_INTERVAL, MAX_WARNINGS);
     let allow = move |request: &ZapRequest| match cell.load().admit(&request.key) {
@@ -237,13 +230,24 @@ fn curve(cell: &Arc<AccessCell>, context: &Context) -> Result<Option<CurveOption
 }
 
 /// What is asked of the broker and this engine cannot do.
-fn warn_of_rules(access: &Access) {
-    if access.has_rules() {
-        log::warn!(
-            "engine zmq cannot enforce what nodes may publish and subscribe to (allow), nor that \
-             each speaks under its own name; engine switch does"
-        );
-    }
+pub(crate) fn shortcomings(access: &Access) -> Vec<String> {
+    let one_key = match access.server_keys().map(|keys| &**keys) {
+        Some([keys, others @ ..]) if !others.is_empty() => Some(format!(
+            "engine zmq answers to one key only, {}; engine switch answers to all {}",
+            keys.public(),
+            1 + others.len()
+        )),
+        _ => None,
+    };
+    warning_of_rules(access).into_iter().chain(one_key).collect()
+}
+
+fn warning_of_rules(access: &Access) -> Option<String> {
+    access.has_rules().then(|| {
+        "engine zmq cannot enforce what nodes may publish and subscribe to (allow), nor that each \
+         speaks under its own name; engine switch does"
+            .into()
+    })
 }
 
 fn socket_options(options: &ZeroMq, ipv6: bool) -> SocketOptions {
