@@ -6,9 +6,9 @@ LAYOUT ?= cluster-layout.toml
 # Seconds each fuzz target runs.
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS := broker_bin broker_json curve frames zeek_bin zmtp
-# Rounds in which a logger is killed.
+# Rounds of `make chaos` that kill loggers.
 CHAOS_ROUNDS ?= 50
-# Rounds in which peers of the broker are killed under load, some five a second.
+# Rounds of `make chaos` that kill peers of the broker under load, about five a second.
 SOAK_ROUNDS ?= 1500
 
 .PHONY: help tools build cluster test chaos lint bench fuzz doc clean
@@ -19,12 +19,12 @@ help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  LAYOUT=FILE       the layout that \`make cluster\` runs (cluster-layout.toml)"
-	@echo "  CHAOS_ROUNDS=N    how often \`make chaos\` kills (50)"
-	@echo "  SOAK_ROUNDS=N     for how many rounds it loads the broker (1500)"
+	@echo "  CHAOS_ROUNDS=N    how many rounds of \`make chaos\` kill loggers (50)"
+	@echo "  SOAK_ROUNDS=N     how many rounds of it load the broker (1500)"
 	@echo "  FUZZ_SECONDS=N    how long \`make fuzz\` runs each target (30)"
 
 # Everything else comes from crates.io: libzmq and libsodium are compiled from source.
-tools: ## Check for a C++ compiler and make; install them where that is possible (root on Debian)
+tools: ## Check for a C++ compiler and make; as root on Debian, install them
 	@missing=""; \
 	for tool in c++ make; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ]; then \
@@ -36,34 +36,34 @@ tools: ## Check for a C++ compiler and make; install them where that is possible
 	fi
 	@command -v $(CARGO) >/dev/null || { echo "missing: cargo. See https://rustup.rs" >&2; exit 1; }
 
-build: tools ## Build everything for use, into target/dist: optimised, without debug information
+build: tools ## Build optimised programs, without debug information, into target/dist
 	$(CARGO) build --profile dist --workspace --bins
 
-cluster: build ## Build, then run the cluster of cluster-layout.toml in the foreground; Ctrl-C ends it
+cluster: build ## Build, then run the cluster of cluster-layout.toml in the foreground; Ctrl-C stops it
 	@exec target/dist/zcluster up --layout $(LAYOUT) --demo
 
 test: tools ## Build and run every test
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
 
-chaos: tools ## Kill loggers and peers of the broker at random moments under load; see what is left
+chaos: tools ## Kill loggers and peers of the broker at random under load; check what survives
 	$(CARGO) build --workspace --bins
 	ZCLUSTER_SOAK_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --test broker_soak -- --nocapture
 	ZCLUSTER_CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(CARGO) test --test log_crash -- --nocapture killed
 
-lint: tools ## Formatting, clippy and rustdoc, without a warning
+lint: tools ## Check formatting, clippy and rustdoc; any warning fails
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy -p zcluster --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-bench: tools ## Measure what README.md quotes
+bench: tools ## Run the benchmarks (benches/README.md)
 	$(CARGO) bench -p zcluster --bench codecs
 	$(CARGO) bench -p zcluster-logger --bench format
 	$(CARGO) bench -p zcluster-logger --bench replay
 	$(CARGO) bench -p zcluster-broker --bench forward
 
-fuzz: tools ## Run every fuzz target for a bounded time (needs cargo-fuzz)
+fuzz: tools ## Run each fuzz target for FUZZ_SECONDS (needs cargo-fuzz)
 	@command -v cargo-fuzz >/dev/null || { echo "missing: cargo-fuzz. cargo install cargo-fuzz" >&2; exit 1; }
 	$(CARGO) run -q --example fuzz-seeds
 	@for target in $(FUZZ_TARGETS); do \

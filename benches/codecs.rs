@@ -1,5 +1,5 @@
-//! How long the event codecs take, over recorded traffic of a real cluster; and how long it takes
-//! to encrypt and to decrypt frames.
+//! Benchmarks of the event codecs, with recorded traffic of a real cluster, and of encrypting and
+//! decrypting frames.
 //!
 //! `cargo bench -p zcluster --bench codecs`; time divided by elements is time per event.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -112,7 +112,7 @@ fn bench_curve(c: &mut Criterion) {
             });
         });
         group.bench_function(format!("open/{size}"), |b| {
-            // Each box can be opened once.
+            // A box can be opened only once.
             let seal = || {
                 let mut sealed = Vec::new();
                 server.seal(&plain, &mut sealed).unwrap();

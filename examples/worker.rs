@@ -1,5 +1,5 @@
-//! A worker in thirty lines: joins the cluster of `cluster-layout.toml`, answers pings, writes a
-//! log. Run it in the place of one of the layout's workers:
+//! A worker in thirty lines: it joins the cluster of `cluster-layout.toml`, answers pings and
+//! writes a log. Run it in place of one of the layout's workers:
 //!
 //! ```text
 //! cargo run --example worker -- worker-2
@@ -43,6 +43,6 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     node.shutdown(Duration::from_secs(5));
-    // Wrong keys, for example.
+    // Set if the node failed, for example because of wrong keys.
     node.take_failure().map_or(Ok(()), |error| Err(error.into()))
 }

@@ -1,9 +1,9 @@
 #!/bin/sh
-# zeeklog2pandas 1.0.2 (pandas 3.1.1) and DuckDB 2.0.1: a `#` inside of a value of a Zeek TSV log ends the line,
-# for `comment="#"`, by which both skip the header, holds anywhere in a line. Zeek escapes `#` only at the
-# start of a line. A record that joins the IRC channel `#chat` loses its further columns in silence, and a URI
-# loses its fragment. DuckDB cuts a last column in silence; where columns follow it fails. polars 2.1.0 has
-# `comment_prefix` instead, which is for whole lines, and reads all of it.
+# zeeklog2pandas 1.0.2 (pandas 3.1.1) and DuckDB 2.0.1: a `#` inside a value of a Zeek TSV log truncates the
+# line. Both skip the header with `comment="#"`, which applies anywhere in a line, but Zeek escapes `#` only at the
+# start of a line. A record that joins the IRC channel `#chat` silently loses its remaining columns, and a URI
+# loses its fragment. DuckDB silently cuts the value if it is in the last column, and fails if columns follow. polars
+# 2.1.0 reads everything: its `comment_prefix` applies to whole lines only.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

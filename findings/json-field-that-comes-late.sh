@@ -1,11 +1,11 @@
 #!/bin/sh
-# DuckDB 2.0.1 and polars 2.1.0: Zeek's JSON leaves out what is unset, and both readers take the fields of the
-# whole file from its start, 20,480 records and 100. A field that is first set later, as `tunnel_parents` may
-# be, is not in the result at all; nothing warns or fails. `sample_size = -1` and
-# `infer_schema_length=None` read all of it first.
+# DuckDB 2.0.1 and polars 2.1.0: Zeek's JSON omits unset fields, and both readers infer the fields of the whole
+# file from its start (20,480 records and 100). If a field is first set later, as `tunnel_parents` may be, the
+# result does not have it at all, without a warning or an error. With `sample_size = -1` and
+# `infer_schema_length=None` they read the whole file first.
 #
-# Seen: of the fields ts, uid and tunnel_parents, the last set in record 30,000 (DuckDB) and 200 (polars) and
-# later, both return ts and uid.
+# Seen: the fields are ts, uid and tunnel_parents, the last one first set in record 30,000 (DuckDB) or 200 (polars).
+# Both return ts and uid.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

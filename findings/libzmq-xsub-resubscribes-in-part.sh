@@ -1,8 +1,8 @@
 #!/bin/sh
-# libzmq 4.3.5 (pyzmq 27.3.0): an XSUB socket that loses its peer and connects again sends only a part of
-# its subscriptions again, without an error. Of 900 that arrived when they were made, 600 came back; of
-# 400 all did. Subscriptions count against the high-water mark for sending, by default 1000, and the pipe
-# still has the credit it had before. With ZMQ_SNDHWM at 100,000 all 900 come back.
+# libzmq 4.3.5 (pyzmq 27.3.0): an XSUB socket that loses its peer and reconnects sends only some of its
+# subscriptions again, without an error. Of 900 that arrived at first, 600 came back; of 400, all did. Subscriptions
+# count against the send high-water mark, 1000 by default, and the pipe keeps the credit it had before. With
+# ZMQ_SNDHWM at 100,000 all 900 come back.
 #
 # Seen, as (subscriptions, arrived at first, arrived after the reconnect):
 #     default mark (400, 400, 400)

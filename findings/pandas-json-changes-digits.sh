@@ -1,8 +1,9 @@
 #!/bin/sh
-# pandas 3.1.1: `read_json(lines=True)`, by which zat 0.4.9 reads Zeek's JSON logs, changes values. Text of digits
-# becomes a number where a whole column has such text: a serial number `00` is 0, a user `0012` is 12, a mark
-# `1E5` is 100000.0. And numbers with more than 15 digits, as Zeek writes durations, lose their last ones: in
-# recorded traffic 1002 durations of 1230. `dtype=False` and `precise_float=True` read what is there; so do polars and DuckDB.
+# pandas 3.1.1: `read_json(lines=True)`, which zat 0.4.9 uses to read Zeek's JSON logs, changes values. If every
+# value of a column is text made of digits, it becomes a number: a serial number `00` becomes 0, a user `0012`
+# becomes 12, a mark `1E5` becomes 100000.0. Numbers with more than 15 digits, as Zeek writes durations, lose their
+# last digits: in recorded traffic, 1002 of 1230 durations. With `dtype=False` and `precise_float=True` pandas reads
+# the values unchanged; so do polars and DuckDB.
 #
 # Seen: serial 0, user 12, mark 100000.0, duration 0.12134599685668901 for 0.12134599685668945.
 set -eu

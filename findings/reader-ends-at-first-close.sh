@@ -1,7 +1,7 @@
 #!/bin/sh
-# zat 0.4.9 and zlogging 0.1.3.post10: of several TSV logs in one file, as `cat` or `zcat` makes of those of a day
-# and zeek-cut reads, they return the first alone; there is no error and no warning. parsezeeklogs 3.0.1
-# returns all, and pandas-based readers do.
+# zat 0.4.9 and zlogging 0.1.3.post10: if a file has several TSV logs, as `cat` or `zcat` produces from those of a
+# day and zeek-cut reads, they return only the first, without an error or a warning. parsezeeklogs 3.0.1 and
+# pandas-based readers return all.
 #
 # Seen: 4 records in 2 logs; zat 2, zlogging 2, parsezeeklogs 4, LogToDataFrame of zat 4.
 set -eu

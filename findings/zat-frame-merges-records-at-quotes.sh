@@ -1,8 +1,7 @@
 #!/bin/sh
-# zat 0.4.9 (pandas 3.1.1): LogToDataFrame loses records of a TSV log without a word where two values start
-# with a double quote, which Zeek does not escape, as in a user agent or a nickname. pandas takes the quote
-# for the start of a quoted text and reads on, over tabs and line ends, to the next quote. zat's own
-# ZeekLogReader returns all of them.
+# zat 0.4.9 (pandas 3.1.1): LogToDataFrame silently loses records of a TSV log if two values start with a double
+# quote, as a user agent or a nickname can. Zeek does not escape it, and pandas takes it for the start of a quoted
+# text and reads on, over tabs and line ends, to the next quote. zat's own ZeekLogReader returns all of them.
 #
 # Seen: 4 records in the log, 4 by ZeekLogReader, 2 rows by LogToDataFrame, uids C1 and C4.
 set -eu

@@ -1,7 +1,7 @@
 #!/bin/sh
-# zat 0.4.9: ZeekLogReader returns for what is unset (`-`) in a TSV log a value that a record might have, by its
-# type: 0, 0.0, False, or 2 January 1970. A connection whose bytes are unknown and one without any are the same
-# to its caller. The frames of the same package tell the two apart.
+# zat 0.4.9: for an unset value (`-`) in a TSV log, ZeekLogReader returns a value that a record could have, depending
+# on the type: 0, 0.0, False, or 2 January 1970. Its caller cannot tell a connection with unknown bytes from one
+# without any. The data frames of the same package distinguish the two.
 #
 # Seen: bytes 0 and 0 by ZeekLogReader, <NA> and 0 by LogToDataFrame.
 set -eu

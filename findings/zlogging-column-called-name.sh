@@ -1,7 +1,7 @@
 #!/bin/sh
 # zlogging 0.1.3.post10: a log with a column `name` cannot be read, in TSV or JSON. `weird.log`, `software.log` and
-# `smb_files.log`, which every Zeek writes, have one. The columns are passed as keyword arguments to a function
-# whose first parameter has that name, too.
+# `smb_files.log`, which every Zeek writes, have one. zlogging passes the columns as keyword arguments to a function
+# whose first parameter is also called `name`.
 #
 # Seen: TypeError: new_model() got multiple values for argument 'name'
 set -eu

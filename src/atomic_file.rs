@@ -1,5 +1,5 @@
-//! Small files that appear as a whole: written beside their place, synced, then moved there. A crash
-//! leaves the old file or the new one, and who reads meanwhile sees one of them.
+//! Writes small files atomically: to a temporary file next to the target, which is synced and then
+//! renamed. A crash leaves the old file or the new one, and readers always see one of them.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -8,29 +8,28 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-/// Writes a file that must not be there yet. `mode` is what it may have at most, as the umask may
-/// take some of it.
+/// Writes a file that must not exist yet. The umask may clear bits of `mode`.
 ///
 /// # Errors
-/// When it exists or cannot be written.
+/// If it exists or cannot be written.
 pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let new = beside(path, mode, content)?;
     new.persist_noclobber(path).map_err(|error| error.error)?;
     sync_directory(path)
 }
 
-/// Writes a file in the place of one that may be there, whose permissions and owner it then takes
-/// over; else `mode` counts, as with [`create`]. Of a symbolic link, what it leads to is replaced.
+/// Writes a file, replacing an existing one, whose permissions and owner it keeps. Otherwise `mode`
+/// applies, as in [`create`]. If `path` is a symbolic link, its target is replaced.
 ///
 /// # Errors
-/// When it cannot be written, or not be given to the owner of the old one.
+/// If it cannot be written, or cannot be given to the owner of the old one.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let (path, new) = match fs::canonicalize(path) {
         Ok(path) => {
             let old = path.metadata()?;
             let new = beside(&path, 0o600, content)?;
             let made = new.as_file().metadata()?;
-            // Daemons may run as another user than whoever changes their files.
+            // Daemons may run as a different user than whoever edits their files.
             if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
                 fchown(new.as_file(), Some(old.uid()), Some(old.gid()))?;
             }
@@ -47,16 +46,16 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     sync_directory(&path)
 }
 
-/// Removes a file for good.
+/// Removes a file durably.
 ///
 /// # Errors
-/// When it is not there or cannot be removed.
+/// If it does not exist or cannot be removed.
 pub fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
     sync_directory(path)
 }
 
-/// The content under a name nobody looks at. The file goes when what is returned is dropped.
+/// Writes the content to a temporary file, which is deleted when the returned value is dropped.
 fn beside(path: &Path, mode: u32, content: &[u8]) -> io::Result<NamedTempFile> {
     let mut new = Builder::new()
         .prefix(".zcluster-")
@@ -67,7 +66,7 @@ fn beside(path: &Path, mode: u32, content: &[u8]) -> io::Result<NamedTempFile> {
     Ok(new)
 }
 
-/// A name is on the disk when its directory is.
+/// Syncs the directory: only then is a new or removed name on disk.
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory(path))?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! [`Event`]: what nodes publish to one another (the envelope of WIRE.md §2.7, without its bytes).
+//! [`Event`]: the messages that nodes publish (the envelope of WIRE.md §2.7, without its encoding).
 
 use bstr::BString;
 
@@ -17,8 +17,8 @@ pub struct Event {
     pub name: BString,
     /// Arguments in the order of the event's declaration.
     pub args: Vec<Value>,
-    /// Metadata in the order sent: (id, value). `None` leaves the third element out, as Zeek does
-    /// from 8.1 on; `Some(vec![])` sends an empty one, as Zeek 8.0 always does.
+    /// Metadata in the order sent, as (id, value). `None` omits the third element of the envelope,
+    /// as Zeek does since 8.1; `Some(vec![])` sends an empty one, as Zeek 8.0 always does.
     pub metadata: Option<Vec<(u64, Value)>>,
 }
 
@@ -26,12 +26,12 @@ impl Event {
     /// Metadata id of the network timestamp, `EventMetadata::NETWORK_TIMESTAMP`.
     pub const NETWORK_TIMESTAMP: u64 = 1;
 
-    /// An event without metadata.
+    /// Creates an event without metadata.
     pub fn new(name: impl Into<BString>, args: Vec<Value>) -> Self {
         Event { name: name.into(), args, metadata: None }
     }
 
-    /// The same event with the network timestamp as metadata.
+    /// Appends the network timestamp to the metadata.
     #[must_use]
     pub fn with_network_timestamp(mut self, time: Timestamp) -> Self {
         let metadata = self.metadata.get_or_insert_default();
@@ -39,12 +39,12 @@ impl Event {
         self
     }
 
-    /// The first metadata value of that id.
+    /// The first metadata value with that id.
     pub fn metadata(&self, id: u64) -> Option<&Value> {
         self.metadata.iter().flatten().find(|(i, _)| *i == id).map(|(_, value)| value)
     }
 
-    /// The network timestamp, where the event carries one.
+    /// The network timestamp, if the event carries one.
     pub fn network_timestamp(&self) -> Option<Timestamp> {
         match self.metadata(Self::NETWORK_TIMESTAMP) {
             Some(Value::Timestamp(time)) => Some(*time),

@@ -1,20 +1,20 @@
-//! Exit codes of every binary, those of `sysexits.h` that are in use.
+//! Exit codes of all binaries: the subset of `sysexits.h` that is in use.
 
 use std::process;
 
-/// Why a process ends.
+/// Why a process exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// It did what it was asked to.
+    /// Success.
     Ok = 0,
     /// The command line is wrong.
     Usage = 64,
     /// Input data is wrong.
     Data = 65,
-    /// A service it needs is not there.
+    /// A required service is unavailable.
     Unavailable = 69,
-    /// It contradicts itself: a defect.
+    /// An internal error: a bug.
     Software = 70,
     /// Reading or writing failed.
     Io = 74,
@@ -23,7 +23,7 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
-    /// The number the operating system sees.
+    /// The numeric exit code.
     pub const fn code(self) -> u8 {
         self as u8
     }

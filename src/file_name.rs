@@ -1,25 +1,24 @@
-//! What the path of a log is called where it is text: in names of files, in `rotated.ndjson`, in
-//! labels. An escape that can be taken back.
+//! A reversible escape for log paths in file names, `rotated.ndjson` and labels.
 //!
-//! Paths come off the network and are bytes. Names of files are read by shells, shippers and JSON,
-//! which want text of one line, and take `\` for an escape of their own. So `%XX`, in upper case,
-//! stands for each byte
+//! Paths come from the network and are arbitrary bytes. Shells, log shippers and JSON want file
+//! names that are one line of text, and treat `\` as an escape of their own. So `%XX`, in upper
+//! case, replaces each byte
 //!
 //! - that is not UTF-8;
 //! - of `%`, `\` and `/`;
-//! - of a character that controls or cannot be seen (U+0000–001F, U+007F–009F, U+061C,
-//!   U+200B–200F, U+2028–202E, U+2060–206F, U+FEFF, U+FFF9–FFFB): ends of lines, among them those
-//!   of Unicode, and what turns the direction of writing;
-//! - of `-` and `.` at the start: a program that is given `*` would take the file for an option,
-//!   or not see it.
+//! - of control and invisible characters (U+0000–001F, U+007F–009F, U+061C, U+200B–200F,
+//!   U+2028–202E, U+2060–206F, U+FEFF, U+FFF9–FFFB), including line ends, also those of Unicode,
+//!   and characters that change the writing direction;
+//! - of `-` and `.` at the start: a command given `*` would treat the file as an option, or miss
+//!   it.
 //!
-//! Everything else stays as it is. No two paths have one name.
+//! All other bytes are unchanged. Two different paths never get the same name.
 
 use std::borrow::Cow;
 
 use percent_encoding::{percent_decode, percent_encode_byte};
 
-/// The name of a path.
+/// Returns the name of a path.
 ///
 /// ```
 /// # use zcluster::file_name::escape;
@@ -45,12 +44,12 @@ pub fn escape(path: &[u8]) -> String {
     name
 }
 
-/// The path that has this name; `None` where no path has.
+/// Returns the path with this name; `None` if no path has it.
 ///
 /// ```
 /// # use zcluster::file_name::unescape;
 /// assert_eq!(unescape(b"we%5Cird").as_deref(), Some(br"we\ird".as_slice()));
-/// // Nothing is escaped without need.
+/// // `escape` never escapes an `A`.
 /// assert_eq!(unescape(b"%41"), None);
 /// ```
 pub fn unescape(name: &[u8]) -> Option<Vec<u8>> {

@@ -1,25 +1,26 @@
-//! Nodes, wire formats and transport of a cluster that speaks the ZeroMQ cluster backend of Zeek.
+//! Nodes, wire formats and transport, compatible with Zeek's ZeroMQ cluster backend.
 //!
 //! # Layout
 //!
-//! | module | what it owns |
+//! | module | owns |
 //! |---|---|
-//! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, names of topics and nodes |
+//! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, topics and node ids |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
-//! | [`readable`] | values and events as JSON that people read and type |
+//! | [`readable`] | values and events as JSON that is easy to read and type |
 //! | [`queue`] | bounded queues between threads |
-//! | [`transport`] | every use of libzmq |
+//! | [`transport`] | all use of libzmq |
+//! | [`net`] | stream sockets for code that speaks ZMTP without libzmq |
 //! | [`layout`] | the layout file: the nodes of a cluster and their options |
-//! | [`access`] | who may connect, and what they may say |
-//! | [`atomic_file`] | small files that appear as a whole |
-//! | [`file_name`] | what the path of a log is called in names of files |
-//! | [`daemon`], [`exit`] | what all daemons do alike; their exit codes |
+//! | [`access`] | access control: who may connect, publish and subscribe |
+//! | [`atomic_file`] | atomic writes of small files |
+//! | [`file_name`] | the escaping of log paths in file names |
+//! | [`daemon`], [`exit`] | the common parts of all daemons; their exit codes |
 //! | [`console`] | the program `zcluster-node` |
-//! | [`wire`] | pure codecs, one file per wire format |
-//! | [`gateway`] | HTTP: metrics and health |
-//! | [`telemetry`], [`rate_limit`] | metric families of all binaries; how often a warning is repeated |
+//! | [`wire`] | pure codecs, one module per wire format |
+//! | [`gateway`] | HTTP: metrics, health and status |
+//! | [`telemetry`], [`rate_limit`] | metrics of all binaries; rate limits of log lines |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access;

@@ -1,10 +1,11 @@
-//! [`Pools`]: which node of a pool gets an event, in turn or by a key (WIRE.md §8.4 to §8.6).
+//! [`Pools`]: chooses the node of a pool that gets an event, round-robin or by key (WIRE.md §8.4 to
+//! §8.6).
 //!
-//! Every node of a cluster computes the members of all pools by itself, from the layout alone, and
-//! comes to the same result. Which members are alive it learns from the hello handshake: feed
-//! [`Pools::node_up`] and [`Pools::node_down`] with what [`crate::membership`] says.
+//! Every node of a cluster computes the members of all pools from the layout alone, with the same
+//! result. The hello handshake shows which members are alive: pass the changes that
+//! [`crate::membership`] reports to [`Pools::node_up`] and [`Pools::node_down`].
 //!
-//! Nothing here publishes or subscribes; topics come out.
+//! This module only returns topics; it does not publish or subscribe.
 //!
 //! ```
 //! use zcluster::layout::NodeType;
@@ -36,27 +37,27 @@ pub use key::{enum_hash_key, hash_key};
 use crate::layout::NodeType;
 use crate::topic;
 
-/// What a pool is made of, `Cluster::PoolSpec` of Zeek.
+/// The definition of a pool, Zeek's `Cluster::PoolSpec`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSpec {
-    /// Reaches all members; also the name of the pool.
+    /// Topic of all members, and name of the pool.
     pub topic: String,
     /// The type of its members: logger, proxy or worker.
     pub node_type: NodeType,
-    /// The most members it takes; all eligible nodes where unset.
+    /// Largest number of members; `None`: all eligible nodes.
     pub max_nodes: Option<u32>,
-    /// Whether its members belong to no other pool. Needs `max_nodes`, which is then an exact
+    /// Whether its members are in no other pool. Requires `max_nodes`, which is then the exact
     /// number.
     pub exclusive: bool,
 }
 
 impl PoolSpec {
-    /// The pool of all nodes of a type.
+    /// Creates a pool of all nodes of a type.
     pub fn new(topic: impl Into<String>, node_type: NodeType) -> Self {
         PoolSpec { topic: topic.into(), node_type, max_nodes: None, exclusive: false }
     }
 
-    /// The pools that every cluster has, in the order in which Zeek registers them.
+    /// The pools of every cluster, in the order in which Zeek registers them.
     pub fn built_in() -> [Self; 3] {
         [
             PoolSpec::new(topic::WORKER_POOL, NodeType::Worker),
@@ -66,37 +67,37 @@ impl PoolSpec {
     }
 }
 
-/// Specifications that no layout, or not this one, can fulfil. Zeek does not start with them.
+/// Why a layout cannot fill the pools. Zeek refuses to start in these cases.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PoolError {
-    /// Two pools share a topic and could not be told apart.
+    /// Two pools have the same topic and are indistinguishable.
     #[error("pool `{topic}` is registered twice")]
     DuplicateTopic {
         /// The topic of both.
         topic: String,
     },
-    /// A pool of nodes that no pool is made of.
+    /// A pool of a node type that cannot form pools.
     #[error("pool `{topic}` of type {node_type}; expected logger, proxy or worker")]
     NodeType {
         /// The topic of the pool.
         topic: String,
-        /// The type it asks for.
+        /// The requested node type.
         node_type: NodeType,
     },
-    /// An exclusive pool does not say how many nodes it takes away from the others.
+    /// An exclusive pool without a number of nodes to reserve.
     #[error("pool `{topic}` is exclusive and needs `max_nodes`")]
     NoMaximum {
         /// The topic of the pool.
         topic: String,
     },
-    /// The exclusive pools of a type ask for more nodes than there are.
+    /// The exclusive pools of a type require more nodes than exist.
     #[error("exclusive pools need {demanded} nodes of type {node_type}, there are {available}")]
     TooFewNodes {
         /// The type of the nodes.
         node_type: NodeType,
-        /// How many the exclusive pools of that type take together.
+        /// How many nodes the exclusive pools of that type require in total.
         demanded: u64,
-        /// How many are eligible; for loggers that includes a manager that is a logger.
+        /// How many are eligible; for loggers that includes a manager that acts as a logger.
         available: usize,
     },
 }
@@ -112,33 +113,33 @@ pub struct Pools {
 struct Pool {
     topic: String,
     members: Vec<Member>,
-    /// Where the next search of a round-robin key starts. One entry per key ever used.
+    /// Index at which the next search for a round-robin key starts. One entry per key ever used.
     next: HashMap<Vec<u8>, usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Member {
     name: String,
-    /// The topic of this node alone.
+    /// The topic of this node only.
     topic: BString,
     site_id: u32,
-    /// Whether it is the node that computes this. Such a member is always alive, and never chosen
-    /// by rendezvous: Zeek learns only from others' hellos whom to hash to.
+    /// Whether this is the local node. It is always alive, and never chosen by rendezvous hashing:
+    /// in Zeek, only hellos from other nodes add candidates.
     own: bool,
     alive: bool,
 }
 
 impl Pools {
-    /// Distributes the nodes of a layout over pools. Neither the order of `specs` nor that of
-    /// `nodes` matters.
+    /// Distributes the nodes of a layout over pools. The order of `specs` and `nodes` does not
+    /// matter.
     ///
-    /// `own_name` is the node that asks; it need not be in the layout. With `manager_is_logger`
-    /// the manager is the last of the loggers. `node_topic` names the topic of one node, see
+    /// `own_name` is the local node; it need not be in the layout. With `manager_is_logger` the
+    /// manager is the last of the loggers. `node_topic` returns the topic of a node, see
     /// [`topic::NodeTopics::node`].
     ///
     /// # Errors
     ///
-    /// [`PoolError`] where Zeek would refuse to start, and for pools with the same topic.
+    /// [`PoolError`] if Zeek would refuse to start, and for pools with the same topic.
     pub fn new<'a>(
         specs: impl IntoIterator<Item = PoolSpec>,
         nodes: impl IntoIterator<Item = (&'a str, NodeType)>,
@@ -147,7 +148,7 @@ impl Pools {
         node_topic: impl Fn(&str) -> BString,
     ) -> Result<Self, PoolError> {
         let mut specs: Vec<PoolSpec> = specs.into_iter().collect();
-        // So that the result does not depend on the order of registration.
+        // Makes the result independent of the order of registration.
         specs.sort_by(|a, b| a.topic.cmp(&b.topic));
         if let Some(pair) = specs.windows(2).find(|pair| pair[0].topic == pair[1].topic) {
             return Err(PoolError::DuplicateTopic { topic: pair[0].topic.clone() });
@@ -157,7 +158,7 @@ impl Pools {
         check(&specs, &eligible)?;
 
         let mut names: Vec<Vec<&str>> = vec![Vec::new(); specs.len()];
-        // Exclusive pools choose first, whatever their topics.
+        // Exclusive pools choose first, regardless of their topics.
         for exclusive in [true, false] {
             for (spec, names) in specs.iter().zip(&mut names) {
                 if spec.exclusive != exclusive {
@@ -178,19 +179,19 @@ impl Pools {
         Ok(Pools { pools: pools.collect() })
     }
 
-    /// The topics of the pools a node belongs to, in the order in which Zeek subscribes to them:
-    /// sorted, and before all other topics of the node (WIRE.md §1.7).
+    /// The topics of the pools that a node belongs to, in the order in which Zeek subscribes to
+    /// them: sorted, and before all other topics of the node (WIRE.md §1.7).
     pub fn topics_of<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         let pools = self.pools.iter();
         pools.filter(move |pool| pool.members.iter().any(|m| m.name == name)).map(|p| &*p.topic)
     }
 
-    /// A node said hello. Names that are in no pool are ignored, and so is the own name.
+    /// Marks a node as alive. Ignores the local node and names that are in no pool.
     pub fn node_up(&mut self, name: &str) {
         self.set_alive(name, true);
     }
 
-    /// A node is gone. Names that are in no pool are ignored, and so is the own name.
+    /// Marks a node as gone. Ignores the local node and names that are in no pool.
     pub fn node_down(&mut self, name: &str) {
         self.set_alive(name, false);
     }
@@ -203,11 +204,11 @@ impl Pools {
         }
     }
 
-    /// The topic of the next live member of a pool, in turn; `None` without one, or without such
-    /// a pool.
+    /// The topic of the next live member of a pool, round-robin; `None` if there is no such member
+    /// or pool.
     ///
-    /// Each `key` takes turns of its own. They are remembered for ever: use few. The own node takes
-    /// its turn where it is a member, as in Zeek, although it drops what it sent itself.
+    /// Each `key` has its own rotation. Keys are kept forever, so use few. If the local node is a
+    /// member, it gets its turn, as in Zeek, although it drops events that it sent itself.
     pub fn rr_topic(&mut self, pool_topic: &str, key: &[u8]) -> Option<BString> {
         let pool = self.pools.iter_mut().find(|pool| pool.topic == pool_topic)?;
         let start = pool.next.get(key).copied().unwrap_or(0);
@@ -222,11 +223,11 @@ impl Pools {
         Some(pool.members[chosen].topic.clone())
     }
 
-    /// The topic of the live member to which rendezvous hashing maps a key, never the own node;
-    /// `None` without one, or without such a pool.
+    /// The topic of the live member that rendezvous hashing assigns to a key, never the local node;
+    /// `None` if there is no such member or pool.
     ///
-    /// `key` are the bytes Zeek hashes, see [`hash_key`]. All nodes that see the same members alive
-    /// choose the same one, except that each leaves itself out.
+    /// `key` must be the bytes that Zeek hashes, see [`hash_key`]. All nodes that see the same
+    /// members alive choose the same one, except that each excludes itself.
     pub fn hrw_topic(&self, pool_topic: &str, key: &[u8]) -> Option<BString> {
         let pool = self.pools.iter().find(|pool| pool.topic == pool_topic)?;
         let digest = fnv1a32(key);
@@ -236,11 +237,11 @@ impl Pools {
     }
 }
 
-/// Nodes of one type that pools can still take.
+/// Nodes of one type that are still available to pools.
 #[derive(Default)]
 struct Eligible<'a> {
     names: Vec<&'a str>,
-    /// Where the next pool that shares its nodes starts to take.
+    /// Index of the first node for the next pool that shares nodes.
     cursor: usize,
 }
 
@@ -257,7 +258,7 @@ impl<'a> Eligible<'a> {
     }
 }
 
-/// The nodes of the types that pools are made of, each sorted by name.
+/// The nodes of the types that can form pools, each sorted by name.
 fn eligible_nodes<'a>(
     nodes: impl IntoIterator<Item = (&'a str, NodeType)>,
     manager_is_logger: bool,
@@ -279,7 +280,7 @@ fn eligible_nodes<'a>(
     eligible
 }
 
-/// Whether these nodes can fill these pools.
+/// Checks that these nodes can fill these pools.
 fn check(specs: &[PoolSpec], eligible: &BTreeMap<NodeType, Eligible<'_>>) -> Result<(), PoolError> {
     let mut demanded: BTreeMap<NodeType, u64> = BTreeMap::new();
     for spec in specs {
@@ -304,7 +305,7 @@ fn check(specs: &[PoolSpec], eligible: &BTreeMap<NodeType, Eligible<'_>>) -> Res
 fn members(names: &[&str], own_name: &str, node_topic: impl Fn(&str) -> BString) -> Vec<Member> {
     let mut members: Vec<Member> = Vec::with_capacity(names.len());
     for &name in names {
-        // Two names may hash to the same site; the later one is then known by another alias.
+        // Two names may hash to the same site id; the later one then uses its next alias.
         let site_id = (0..=u32::MAX)
             .map(|c| fnv1a32(format!("{name}.{c}").as_bytes()))
             .find(|id| members.iter().all(|member| member.site_id != *id))
@@ -316,14 +317,14 @@ fn members(names: &[&str], own_name: &str, node_topic: impl Fn(&str) -> BString)
     members
 }
 
-/// The FNV-1a hash of 32 bits.
+/// The 32-bit FNV-1a hash.
 fn fnv1a32(bytes: &[u8]) -> u32 {
     bytes
         .iter()
         .fold(2_166_136_261, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619))
 }
 
-/// How much a site wants a key: 31 bits, from the constants of a linear congruential generator.
+/// The weight of a site for a key: 31 bits, with the constants of a linear congruential generator.
 fn weight(digest: u32, site_id: u32) -> u32 {
     const A: u32 = 1_103_515_245;
     const B: u32 = 12_345;

@@ -1,11 +1,11 @@
-//! A queue between threads that is bounded in messages *and* bytes, with two lanes.
+//! A queue between threads, bounded in messages *and* bytes, with two lanes.
 //!
-//! The *bulk* lane obeys the bounds: when it is full, [`Sender::try_send`] hands the item back and
-//! [`Sender::send`] waits. The *control* lane has a bound of its own, so that membership and other
-//! small messages never wait behind, or are dropped with, bulk data. Both lanes share one order:
-//! the receiver sees items as they were sent.
+//! The *bulk* lane obeys the bounds: when it is full, [`Sender::try_send`] returns the item and
+//! [`Sender::send`] waits. The *control* lane has its own bound, so membership and other small
+//! messages never wait behind bulk data and are never dropped with it. The receiver sees the items
+//! of both lanes in the order they were sent.
 //!
-//! A crossbeam channel counts messages only; bytes are what memory is made of.
+//! A crossbeam channel counts only messages, but memory is measured in bytes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,10 +20,10 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// Items the control lane holds; far beyond what a living receiver leaves there.
+/// Items that the control lane holds, far more than a working receiver leaves there.
 pub const CONTROL_LIMIT: usize = 16_384;
 
-/// Why an item was not taken; it comes back.
+/// Why an item was rejected, with the item.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Rejected<T> {
     /// The lane is full (or still full at the deadline).
@@ -57,7 +57,7 @@ struct Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// A panic elsewhere leaves the state whole: every change to it is a single step.
+    /// A panic elsewhere leaves the state consistent: every change is a single step.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -231,14 +231,14 @@ impl<T> Sender<T> {
 /// Why nothing was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Empty {
-    /// Nothing has come in time.
+    /// Nothing arrived in time.
     TimedOut,
     /// The queue is closed and empty.
     Closed,
 }
 
 impl<T> Receiver<T> {
-    /// The next item, waiting until the deadline (`None`: without end). Blocks.
+    /// The next item, waiting until the deadline (`None`: without limit). Blocks.
     ///
     /// # Errors
     /// [`Empty`] says why there is none.
@@ -250,7 +250,8 @@ impl<T> Receiver<T> {
                     state.bulk_messages -= 1;
                     state.bulk_bytes -= bytes;
                     drop(state);
-                    // All: a small item may fit where the first to wait has a large one.
+                    // Wake all senders: a small item may fit where the first sender has a large
+                    // one.
                     self.shared.room.notify_all();
                 }
                 return Ok(item);
@@ -282,7 +283,7 @@ impl<T> Receiver<T> {
     /// # Errors
     /// [`Empty`] says why there is none.
     pub fn receive_timeout(&self, patience: Duration) -> Result<T, Empty> {
-        // A patience beyond what the clock can say is for ever.
+        // A time that the clock cannot represent means no limit.
         self.receive_until(Instant::now().checked_add(patience))
     }
 

@@ -1,8 +1,7 @@
-//! [`RateLimit`]: how often one kind of log line may be printed.
+//! [`RateLimit`]: limits how often one kind of log line is printed.
 //!
-//! What overload and hostile peers cause is counted in metrics always, and told in words at a
-//! limited rate, so that the log itself does not become the overload. Pure: the time is an
-//! argument.
+//! Metrics count every effect of overload and hostile peers, but the log reports them at a limited
+//! rate, so that logging does not add to the overload. No clock here: the time is an argument.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -29,12 +28,13 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// At most one line per `interval`; the first comes through at once.
+    /// Allows one line per `interval`, the first one at once.
     pub fn new(interval: Duration) -> Self {
         RateLimit { interval, last: None, suppressed: 0 }
     }
 
-    /// Whether a line may be printed now, and if so how many were suppressed since the last one.
+    /// Returns the number of lines suppressed since the last one if a line may be printed now, or
+    /// `None`.
     ///
     /// A time before the last line counts as the time of that line.
     pub fn check(&mut self, now: Instant) -> Option<u64> {
@@ -46,7 +46,7 @@ impl RateLimit {
         None
     }
 
-    /// Whether the next line would come through.
+    /// Whether the next line may be printed.
     fn is_quiet(&self, now: Instant) -> bool {
         self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.interval)
     }
@@ -54,23 +54,22 @@ impl RateLimit {
 
 /// A [`RateLimit`] per key, for example per peer and reason, with a bounded number of keys.
 ///
-/// Peers choose their names, so the number of keys is theirs to choose too: past `max_keys`, keys
-/// that have been quiet for an interval make room, and where there are none, all further keys
-/// share one limit. Suppressed lines of a key that made room are told with the next line of that
-/// shared limit.
+/// Peers choose their names, and so also the number of keys. When `max_keys` is reached, keys that
+/// have been quiet for an interval are removed; if there are none, all further keys share one
+/// limit. The suppressed lines of removed keys count toward the next line of that shared limit.
 #[derive(Clone, Debug)]
 pub struct KeyedRateLimit<K> {
     interval: Duration,
     max_keys: usize,
     limits: HashMap<K, RateLimit>,
-    /// The limit of all keys that found no room.
+    /// The limit of all keys beyond `max_keys`.
     shared: RateLimit,
-    /// When room was last looked for: looking costs time in the number of keys.
+    /// The last sweep: it takes time proportional to the number of keys.
     swept: Option<Instant>,
 }
 
 impl<K: Eq + Hash> KeyedRateLimit<K> {
-    /// At most one line per `interval` and key, for `max_keys` keys.
+    /// Allows one line per `interval` and key, for `max_keys` keys.
     pub fn new(interval: Duration, max_keys: usize) -> Self {
         KeyedRateLimit {
             interval,
@@ -81,7 +80,7 @@ impl<K: Eq + Hash> KeyedRateLimit<K> {
         }
     }
 
-    /// As [`RateLimit::check`], for one key. Copies the key only when it is new.
+    /// Like [`RateLimit::check`], for one key. Clones the key only if it is new.
     pub fn check<Q>(&mut self, key: &Q, now: Instant) -> Option<u64>
     where
         K: Borrow<Q>,
@@ -99,7 +98,7 @@ impl<K: Eq + Hash> KeyedRateLimit<K> {
         self.limits.entry(key.to_owned()).or_insert(RateLimit::new(self.interval)).check(now)
     }
 
-    /// Forgets quiet keys, at most once per interval.
+    /// Removes quiet keys, at most once per interval.
     fn sweep(&mut self, now: Instant) {
         if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < self.interval) {
             return;
@@ -124,14 +123,14 @@ mod tests {
 
     #[test]
     fn one_line_per_interval() {
-        // (milliseconds since the start, expected answer), one limit through all rows.
+        // (milliseconds since the start, expected result), with one limit for all rows.
         let rows = [
             (0, Some(0)),
             (0, None),
             (9_999, None),
             (10_000, Some(2)),
             (10_001, None),
-            // The clock of another thread may lag behind.
+            // The time of another thread may be slightly older.
             (5_000, None),
             (20_000, Some(2)),
             (90_000, Some(0)),
@@ -149,13 +148,13 @@ mod tests {
             (0, "a", Some(0)),
             (0, "a", None),
             (1, "b", Some(0)),
-            // No room: c and d share one limit, a and b keep theirs.
+            // Full: c and d share one limit, a and b keep theirs.
             (2, "c", Some(0)),
             (2, "d", None),
             (3, "b", None),
-            // Room was looked for at 2, and is not before 12.
+            // The last sweep was at 2, the next is at 12.
             (11, "c", None),
-            // a and b are quiet and make room; what they suppressed is not forgotten.
+            // a and b are quiet and are removed; their suppressed lines are not lost.
             (12, "c", Some(0)),
             (12, "b", Some(0)),
             (12, "a", Some(4)),

@@ -1,8 +1,8 @@
-//! Values and events as JSON that people read and type: the lines of `zcluster-node`.
+//! Values and events as JSON that is easy to read and type: the lines of `zcluster-node`.
 //!
-//! This is no format of the wire (for that see [`crate::wire::broker_json`]). Every value reads
-//! back as the value it was, to the last nanosecond and bit; the sole exception is that all NaNs
-//! are one. What JSON has is plain JSON:
+//! This is not a wire format (for that see [`crate::wire::broker_json`]). Every value survives a
+//! round trip exactly, to the nanosecond and bit; the only exception is that all NaNs become the
+//! same. Types that JSON has are plain JSON:
 //!
 //! | value | JSON |
 //! |---|---|
@@ -10,12 +10,12 @@
 //! | boolean | `true`, `false` |
 //! | count | `42`: an integer that is not negative |
 //! | real | `1.5`, `1.0`, `1e+22`: a number with a fraction or an exponent |
-//! | string | `"text"`, where it is UTF-8 |
+//! | string | `"text"`, if it is UTF-8 |
 //! | vector | `[…]` |
 //!
-//! All else is an object with one member, named after the type in Zeek:
+//! All others are an object with one member, named after the type in Zeek:
 //!
-//! | value | JSON | also read |
+//! | value | JSON | also accepted |
 //! |---|---|---|
 //! | integer | `{"int":-1}` | a plain negative integer |
 //! | real that is not finite | `{"double":"inf"}`, `"-inf"`, `"nan"` | `{"double":1}` |
@@ -29,15 +29,15 @@
 //! | set | `{"set":[element,…]}` | |
 //! | table | `{"table":[[key,value],…]}` | |
 //!
-//! The types of the first table are read in that form, too: `{"bool":true}`, `{"count":42}`,
-//! `{"string":"text"}`, `{"vector":[…]}`. A number of seconds means the decimal it is written as,
-//! cut after nine digits; a text must be a whole number of nanoseconds. Values of subnets that
-//! Zeek never makes, with host bits set or with a prefix that ends inside the marker of IPv4, are
-//! `{"subnet":{"network":"192.0.2.77","prefix_len":120}}`, where the length counts in IPv6 terms.
+//! The object form is also accepted for types of the first table: `{"bool":true}`, `{"count":42}`,
+//! `{"string":"text"}`, `{"vector":[…]}`. A number of seconds is read as the decimal number
+//! written, cut after nine digits; a string must be a whole number of nanoseconds. Subnets that
+//! Zeek never creates, with host bits set or with a prefix that ends inside the IPv4 mapping, are
+//! `{"subnet":{"network":"192.0.2.77","prefix_len":120}}`, where the length counts as in IPv6.
 //!
-//! Two things the JSON library decides: an integer beyond 64 bits, and `-0`, read as a real; and
-//! a text of more than 128 arrays and objects inside one another is not read. A set is two of
-//! them, a table three, so that is less than [`MAX_DEPTH`] where they nest.
+//! The JSON library decides two things: it reads integers beyond 64 bits, and `-0`, as reals, and
+//! it rejects a text with more than 128 nested arrays and objects. A set is two of them and a table
+//! three, so nested sets and tables reach this limit before [`MAX_DEPTH`].
 
 mod scalar;
 
@@ -55,27 +55,27 @@ use crate::wire::MAX_DEPTH;
 
 /// Why JSON is not a value or a publication.
 ///
-/// Paths lead to the offending part: `args[1].set[0]`; where they start from nothing, as in the
-/// argument of [`value_from_json`], they and their colon are left out.
+/// Paths point to the wrong part: `args[1].set[0]`. If the path is empty, as for the argument of
+/// [`value_from_json`] itself, it and its colon are omitted.
 #[derive(Debug, Error)]
 pub enum ReadableError {
     /// The line is not JSON.
     #[error("not JSON: {0}")]
     Syntax(#[from] serde_json::Error),
-    /// JSON, but not the form of a value or of a publication.
+    /// JSON, but not a value or a publication.
     #[error("{}expected {expected}, found {found}", prefix(path))]
     Unexpected {
-        /// Where.
+        /// Path of the wrong part.
         path: String,
-        /// What can stand there.
+        /// What is valid there.
         expected: &'static str,
-        /// What stands there, abbreviated.
+        /// What was found, abbreviated.
         found: String,
     },
-    /// Containers are nested deeper than any decoder of an event would accept.
+    /// Containers are nested deeper than any decoder of events accepts.
     #[error("{}nested deeper than {MAX_DEPTH} levels", prefix(path))]
     TooDeep {
-        /// Where.
+        /// Path of the container.
         path: String,
     },
     /// A member that publications do not have.
@@ -96,7 +96,7 @@ fn prefix(path: &str) -> String {
     if path.is_empty() { String::new() } else { format!("{path}: ") }
 }
 
-/// A value as JSON. [`value_from_json`] reads it back.
+/// Converts a value to JSON. [`value_from_json`] reads it back.
 ///
 /// ```
 /// use zcluster::Value;
@@ -143,21 +143,21 @@ fn text_or_bytes(bytes: &[u8]) -> Json {
     }
 }
 
-/// A value from JSON in any of the forms of this [module](self).
+/// Reads a value from JSON in any of the forms of this [module](self).
 ///
 /// # Errors
 ///
-/// [`ReadableError::Unexpected`] for other forms, for numbers out of range and for duplicates in
-/// sets and among the keys of tables; [`ReadableError::TooDeep`] beyond [`MAX_DEPTH`] containers.
+/// [`ReadableError::Unexpected`] for other forms, numbers out of range, and duplicate set elements
+/// or table keys; [`ReadableError::TooDeep`] beyond [`MAX_DEPTH`] containers.
 pub fn value_from_json(json: &Json) -> Result<Value, ReadableError> {
     value(json, Path::Start, 0)
 }
 
-/// An event as a JSON object with the members `time`, `topic`, `sender`, `event` and `args`, in
-/// this order, and `metadata`, pairs of id and value, where there is some.
+/// Converts an event to a JSON object with the members `time`, `topic`, `sender`, `event` and
+/// `args`, in this order, and, if there is any, `metadata` as pairs of id and value.
 ///
-/// `time` is when the event was received, cut to microseconds. Of topic, sender and name, bytes
-/// that are not UTF-8 are shown as `�`: this is for people, who use none.
+/// `time` is when the event was received, cut to microseconds. In topic, sender and name, bytes
+/// that are not UTF-8 become `�`: real names do not have any.
 pub fn event_to_json(time: Timestamp, topic: &[u8], sender: &[u8], event: &Event) -> Json {
     let mut line = json!({
         "time": scalar::time_to_micros(time),
@@ -173,11 +173,11 @@ pub fn event_to_json(time: Timestamp, topic: &[u8], sender: &[u8], event: &Event
     line
 }
 
-/// What a line asks to publish: a topic, and an event.
+/// Reads a line to publish. Returns its topic and event.
 ///
-/// The line is an object with the members `topic` and `event`, and perhaps `args` and `metadata`.
-/// Members `time` and `sender` are ignored, so that a line of [`event_to_json`] can be published
-/// again, with its metadata.
+/// The line is an object with the members `topic` and `event`, and optionally `args` and
+/// `metadata`. Members `time` and `sender` are ignored, so that a line of [`event_to_json`] can be
+/// published again, with its metadata.
 ///
 /// ```
 /// let line = r#"{"topic":"zeek.demo.","event":"Demo::ping","args":["hello",{"interval":"3s"}]}"#;
@@ -188,9 +188,9 @@ pub fn event_to_json(time: Timestamp, topic: &[u8], sender: &[u8], event: &Event
 ///
 /// # Errors
 ///
-/// Any [`ReadableError`]. An event counts three levels of nesting by itself.
+/// Any [`ReadableError`]. The event itself takes three levels of nesting.
 pub fn publication_from_json(line: &str) -> Result<(BString, Event), ReadableError> {
-    /// What is around the arguments on the wire: message, content, and the vector of them.
+    /// Containers around the arguments on the wire: message, content and arguments.
     const ENVELOPE: usize = 3;
 
     let json: Json = serde_json::from_str(line)?;
@@ -230,7 +230,7 @@ fn metadata_entries(
     array(json, at)?.iter().enumerate().map(entry).collect()
 }
 
-/// Where in the JSON something stands, as a list from the inside out. Becomes text only in errors.
+/// A location in the JSON, as a list from the inside out. Only errors format it.
 #[derive(Clone, Copy)]
 enum Path<'a> {
     Start,
@@ -249,7 +249,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Reads a value that has `depth` containers around it.
+/// Reads a value inside `depth` containers.
 fn value(json: &Json, at: Path<'_>, depth: usize) -> Result<Value, ReadableError> {
     Ok(match json {
         Json::Null => Value::None,
@@ -258,7 +258,7 @@ fn value(json: &Json, at: Path<'_>, depth: usize) -> Result<Value, ReadableError
             (Some(n), _, _) => Value::Count(n),
             (_, Some(n), _) => Value::Integer(n),
             (_, _, Some(x)) => Value::Real(Real(x)),
-            // Only with a feature of serde_json that keeps numbers as text.
+            // Only possible with serde_json's `arbitrary_precision`.
             _ => return Err(unexpected(json, at, "a number of 64 bits")),
         },
         Json::String(text) => Value::from(text.as_str()),
@@ -275,7 +275,7 @@ fn value(json: &Json, at: Path<'_>, depth: usize) -> Result<Value, ReadableError
     })
 }
 
-/// Reads the member of an object that names the type; `None` where there is no such type.
+/// Reads the member of an object that is named after a type; `None` if there is no such type.
 fn typed(
     name: &str,
     json: &Json,
@@ -349,14 +349,14 @@ fn table(json: &Json, at: Path<'_>, depth: usize) -> Result<Value, ReadableError
     Ok(Value::Table(entries))
 }
 
-/// Reads an array of values that has `depth` containers around it.
+/// Reads an array of values inside `depth` containers.
 fn values(json: &Json, at: Path<'_>, depth: usize) -> Result<Vec<Value>, ReadableError> {
     let depth = inside(at, depth)?;
     let elements = array(json, at)?.iter().enumerate();
     elements.map(|(i, json)| value(json, Path::Index(&at, i), depth)).collect()
 }
 
-/// The depth inside another container.
+/// The depth inside one more container.
 fn inside(at: Path<'_>, depth: usize) -> Result<usize, ReadableError> {
     if depth < MAX_DEPTH {
         Ok(depth + 1)
@@ -410,7 +410,7 @@ fn unexpected(json: &Json, at: Path<'_>, expected: &'static str) -> ReadableErro
     ReadableError::Unexpected { path: at.to_string(), expected, found }
 }
 
-/// The first `max` characters, and `…` for the others.
+/// The first `max` characters, and `…` if there are more.
 fn abbreviated(text: &str, max: usize) -> String {
     match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &text[..end]),

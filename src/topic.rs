@@ -1,7 +1,7 @@
-//! Names of topics and of nodes on the bus (WIRE.md §1.5, §1.6).
+//! Topics and node ids (WIRE.md §1.5, §1.6).
 //!
 //! A subscription is a byte prefix: `zeek.cluster.worker` also matches `zeek.cluster.workers-foo`.
-//! Topics of one node end in `.` so that `worker-1` does not match `worker-10`.
+//! The topic of a single node ends in `.`, so that `worker-1` does not match `worker-10`.
 
 use std::fmt;
 
@@ -23,17 +23,17 @@ pub const LOGGER_POOL: &str = "zeek.cluster.pool.logger";
 pub const WORKER_POOL: &str = "zeek.cluster.pool.worker";
 /// Supervisor control; every node subscribes.
 pub const SUPERVISOR: &str = "zeek/supervisor";
-/// Prefix of table change events; every node subscribes. Slashes on every backend.
+/// Prefix of table change events; every node subscribes. It contains slashes with every backend.
 pub const TABLE: &str = "zeek/table/";
 
-/// The id of one process: opaque bytes, unique for its life.
+/// The id of one process: opaque bytes, never reused by another process.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(BString);
 
 impl NodeId {
-    /// The id of a ZeroMQ node: `zeromq_<name>_<host>_<pid>_N<base 62>`.
+    /// Creates the id of a ZeroMQ node: `zeromq_<name>_<host>_<pid>_N<base 62>`.
     ///
-    /// `random` makes it unique; its low 96 bits are used, as Zeek does.
+    /// The low 96 bits of `random`, as many as Zeek uses, make it unique.
     pub fn generate(node_name: &str, host_name: &str, pid: u32, random: u128) -> Self {
         const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
         let mut rest = random & ((1 << 96) - 1);
@@ -48,12 +48,12 @@ impl NodeId {
         NodeId(format!("zeromq_{node_name}_{host_name}_{pid}_N{}", unique.as_bstr()).into())
     }
 
-    /// An id received from a peer.
+    /// Wraps an id received from a peer.
     pub fn from_bytes(bytes: impl Into<BString>) -> Self {
         NodeId(bytes.into())
     }
 
-    /// The bytes of the id, as they stand in frame 1 of an event.
+    /// The bytes of the id, as in frame 1 of an event.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -70,7 +70,7 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// Builds and reads the topics of single nodes; the prefixes are options (WIRE.md §7.4).
+/// Builds and parses topics of single nodes. Their prefixes are options (WIRE.md §7.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeTopics {
     /// `node_topic_prefix`.
@@ -89,12 +89,12 @@ impl Default for NodeTopics {
 }
 
 impl NodeTopics {
-    /// Topic of a node by name: `zeek.cluster.node.<name>.`
+    /// The topic of a node by name: `zeek.cluster.node.<name>.`
     pub fn node(&self, name: &str) -> BString {
         format!("{}.{name}.", self.node_prefix).into()
     }
 
-    /// Topic of a process by id: `zeek.cluster.nodeid.<id>.`
+    /// The topic of a process by id: `zeek.cluster.nodeid.<id>.`
     pub fn nodeid(&self, id: &NodeId) -> BString {
         let mut topic = BString::from(self.nodeid_prefix.as_str());
         topic.push(b'.');
@@ -103,7 +103,7 @@ impl NodeTopics {
         topic
     }
 
-    /// The id a nodeid topic speaks of; `None` for any other topic.
+    /// Extracts the id from a nodeid topic; `None` for any other topic.
     pub fn parse_nodeid(&self, topic: &[u8]) -> Option<NodeId> {
         let id = topic
             .strip_prefix(self.nodeid_prefix.as_bytes())?

@@ -1,10 +1,10 @@
-//! [`Value`]: the data model of events, one variant per type of WIRE.md §2.1.
+//! [`Value`]: the data model of events, with one variant per type of WIRE.md §2.1.
 //!
-//! Values are plain data with a total order: the order of tags, then the order inside a type. It
-//! is the order in which Zeek sends the elements of sets and tables (WIRE.md §2.4), so encoding a
-//! [`BTreeSet`] front to back gives the bytes Zeek would send.
+//! Values are plain data with a total order: first by tag, then within the type. Zeek sends the
+//! elements of sets and tables in this order (WIRE.md §2.4), so encoding a [`BTreeSet`] front to
+//! back gives the bytes that Zeek would send.
 //!
-//! Knows nothing of encodings; those live in [`crate::wire`].
+//! This module knows no encodings; they are in [`crate::wire`].
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,13 +14,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bstr::{BString, ByteSlice};
 
-/// One value of an event argument, of any type Zeek can send.
+/// A value of an event argument, of any type that Zeek can send.
 ///
-/// Records, lists, patterns and functions travel as vectors (WIRE.md §2.5), so there is no variant
-/// for them. Variants stand in the order of their wire tags; the derived order relies on it.
+/// Records, lists, patterns and functions are sent as vectors (WIRE.md §2.5), so they have no
+/// variants. The variants are in the order of their wire tags; the derived ordering relies on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
-    /// No value: an unset record field, or a hole.
+    /// No value: an unset record field or vector element.
     #[default]
     None,
     /// Zeek `bool`.
@@ -54,7 +54,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The name of the type as `broker-json-v1` writes it (WIRE.md §3.1).
+    /// The type's name in `broker-json-v1` (WIRE.md §3.1).
     pub fn type_name(&self) -> &'static str {
         match self {
             Value::None => "none",
@@ -75,17 +75,17 @@ impl Value {
         }
     }
 
-    /// A string value from anything made of bytes.
+    /// Creates a string value.
     pub fn string(bytes: impl Into<BString>) -> Self {
         Value::String(bytes.into())
     }
 
-    /// An enum value from its qualified name.
+    /// Creates an enum value from its qualified name.
     pub fn enum_value(name: impl Into<BString>) -> Self {
         Value::Enum(name.into())
     }
 
-    /// The bytes of a string value.
+    /// The bytes of a string; `None` for other types.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
             Value::String(bytes) => Some(bytes),
@@ -93,12 +93,12 @@ impl Value {
         }
     }
 
-    /// The text of a string value that is UTF-8.
+    /// The text of a string; `None` for other types and if it is not UTF-8.
     pub fn as_str(&self) -> Option<&str> {
         self.as_bytes().and_then(|bytes| bytes.to_str().ok())
     }
 
-    /// The number of a count.
+    /// The number of a count; `None` for other types.
     pub fn as_count(&self) -> Option<u64> {
         match self {
             Value::Count(number) => Some(*number),
@@ -106,7 +106,7 @@ impl Value {
         }
     }
 
-    /// The elements of a vector.
+    /// The elements of a vector; `None` for other types.
     pub fn as_vector(&self) -> Option<&[Value]> {
         match self {
             Value::Vector(elements) => Some(elements),
@@ -150,7 +150,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// A double with the total order of IEEE 754 (`totalOrder`), so that it can be a set element.
+/// A double with the total order of IEEE 754 (`totalOrder`), so that it can be an element of a set.
 ///
 /// NaN equals NaN, and -0.0 is less than 0.0.
 #[derive(Clone, Copy, Debug, Default)]
@@ -178,15 +178,15 @@ impl Hash for Real {
     }
 }
 
-/// An IP address as 16 bytes in network order; IPv4 is the mapped form `::ffff:a.b.c.d`.
+/// An IP address as 16 bytes in network order; IPv4 is mapped, `::ffff:a.b.c.d`.
 ///
-/// As everywhere in Zeek, a v4-mapped IPv6 address *is* the IPv4 address. `Display` is the text
-/// of WIRE.md §3.1: never an embedded dotted quad, as in `::102:304`.
+/// As everywhere in Zeek, an IPv4-mapped IPv6 address *is* the IPv4 address. `Display` writes it as
+/// in WIRE.md §3.1, never with an embedded dotted quad: `::102:304`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub [u8; 16]);
 
 impl Address {
-    /// The standard library's form; IPv4 where the address is v4-mapped.
+    /// Converts to the standard library's type: IPv4 if the address is IPv4-mapped.
     pub fn to_ip(self) -> IpAddr {
         Ipv6Addr::from(self.0).to_canonical()
     }
@@ -240,7 +240,8 @@ impl fmt::Display for Address {
     }
 }
 
-/// The first longest run of two or more zero groups; empty where there is none.
+/// The first of the longest runs of two or more zero groups; an empty range past the end if there
+/// is none.
 fn longest_zero_run(groups: &[u16; 8]) -> std::ops::Range<usize> {
     let mut best = 0..0;
     let mut start = 0;
@@ -256,20 +257,20 @@ fn longest_zero_run(groups: &[u16; 8]) -> std::ops::Range<usize> {
     if best.is_empty() { usize::MAX..usize::MAX } else { best }
 }
 
-/// A subnet; the prefix length counts in IPv6 terms, 96 more than the natural length of IPv4.
+/// A subnet. Its prefix length counts as in IPv6, so for IPv4 it is 96 more than usual.
 ///
-/// `Display` shows the natural length: `192.0.2.0/24`.
+/// `Display` writes the usual length: `192.0.2.0/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subnet {
-    /// The address, with all bits beyond the prefix clear in what Zeek sends.
+    /// The address. Zeek always sends it with all bits beyond the prefix clear.
     pub network: Address,
     /// Number of leading bits, 0 to 128.
     pub prefix_len: u8,
 }
 
 impl Subnet {
-    /// A subnet from an address and its natural prefix length (0–32 for IPv4, 0–128 for IPv6).
-    /// Bits beyond the prefix are cleared. `None` where the length is too large.
+    /// Creates a subnet from an address and its usual prefix length (0–32 for IPv4, 0–128 for
+    /// IPv6). Clears all bits beyond the prefix. `None` if the length is too large.
     pub fn new(ip: impl Into<Address>, natural_len: u8) -> Option<Self> {
         let address = ip.into();
         let prefix_len = if address.is_ipv4() { natural_len.checked_add(96)? } else { natural_len };
@@ -281,7 +282,7 @@ impl Subnet {
         Some(Subnet { network, prefix_len })
     }
 
-    /// The prefix length as people write it: 0–32 for IPv4.
+    /// The prefix length as usually written: 0–32 for IPv4.
     pub fn natural_len(self) -> u8 {
         if self.prefix_len >= 96 && self.network.is_ipv4() {
             self.prefix_len - 96
@@ -301,19 +302,19 @@ impl fmt::Display for Subnet {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Protocol {
-    /// Not known.
+    /// Unknown protocol.
     #[default]
     Unknown = 0,
     /// TCP.
     Tcp = 1,
     /// UDP.
     Udp = 2,
-    /// ICMP, where the number is the type.
+    /// ICMP; the port number is the ICMP type.
     Icmp = 3,
 }
 
 impl Protocol {
-    /// The protocol of a wire number; `None` above 3.
+    /// The protocol with a wire number; `None` above 3.
     pub fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             0 => Protocol::Unknown,
@@ -335,7 +336,7 @@ impl Protocol {
     }
 }
 
-/// A transport port. `Display` is Zeek's: `443/tcp`, `0/unknown`.
+/// A transport port. `Display` writes it as Zeek does: `443/tcp`, `0/unknown`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port {
     /// Port number.
@@ -345,7 +346,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// A port of the given protocol.
+    /// Creates a port.
     pub const fn new(number: u16, protocol: Protocol) -> Self {
         Port { number, protocol }
     }
@@ -361,28 +362,29 @@ impl fmt::Display for Port {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
-/// A span of nanoseconds.
+/// A duration in nanoseconds; can be negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timespan(pub i64);
 
 macro_rules! nanoseconds {
     ($type:ident) => {
         impl $type {
-            /// From seconds, as Zeek converts them: multiplied in double precision and truncated
-            /// toward zero; what does not fit becomes the smallest `i64` (WIRE.md §2.3, §2.5).
+            /// Converts from seconds as Zeek does: multiplies in double precision and truncates
+            /// toward zero; a result that does not fit becomes the smallest `i64` (WIRE.md §2.3,
+            /// §2.5).
             pub fn from_secs_f64(seconds: f64) -> Self {
                 let nanos = seconds * 1e9;
-                // ±2^63, exact in f64; NaN is in no range.
+                // ±2^63 is exact in f64; NaN is in no range.
                 let fits =
                     (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&nanos);
                 $type(if fits { nanos as i64 } else { i64::MIN })
             }
 
-            /// In seconds, as the nearest double: a whole quarter of a second stays one, which it
-            /// does not where today's nanoseconds are rounded to a double first.
+            /// Converts to seconds, as the nearest double. A quarter of a second stays exact, which
+            /// it would not if the nanoseconds of a current time were rounded to a double first.
             pub fn as_secs_f64(self) -> f64 {
                 const NANOS_PER_SEC: i64 = 1_000_000_000;
-                // Up to 2^53 nanoseconds are exact in f64; beyond, the whole seconds are.
+                // Up to 2^53, nanoseconds are exact in f64; beyond that, whole seconds are.
                 if self.0.unsigned_abs() < 1 << 53 {
                     self.0 as f64 / 1e9
                 } else {
@@ -452,7 +454,7 @@ mod tests {
 
     #[test]
     fn seconds_become_nanoseconds_as_zeek_truncates_them() {
-        // As recorded from a Zeek node: the product in double precision, a multiple of 256 ns.
+        // Recorded from a Zeek node: a product in double precision, which is a multiple of 256 ns.
         assert_eq!(Timestamp::from_secs_f64(1_700_000_000.123_456).0, 0x1797_9cfe_3d85_ca00);
         assert_eq!(Timespan::from_secs_f64(-2.0).0, -2_000_000_000);
         assert_eq!(Timespan::from_secs_f64(-0.000_000_001_9).0, -1);

@@ -1,12 +1,12 @@
-//! What the broker's own engine must not do whatever its peers do: crash, lose what was accepted,
-//! call those slow who are not, or fail to end.
+//! The broker's own engine must not, whatever its peers do, crash, lose accepted events, treat fast
+//! peers as slow, or fail to stop.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use support::load::{Books, Sink, Source};
+use support::load::{Counts, Sink, Source};
 use support::zmtp::{Incoming, ZmtpPeer, message, ping};
 use support::{Cluster, Engine, NodeSpec, Process, wait_for};
 use zcluster::wire::zmtp::SocketType;
@@ -14,14 +14,14 @@ use zcluster::wire::zmtp::SocketType;
 const NODES: &[NodeSpec<'static>] = &[("manager", "manager")];
 
 const TOPIC: &[u8] = b"test.bulk.";
-/// Bytes of an event, more or less.
+/// Approximate size of an event in bytes.
 const SIZE: usize = 8 << 10;
 
 const DROPPED: &str = "zcluster_broker_events_dropped_total";
 const HELD: &str = "zcluster_broker_held_total";
 const RECEIVED: &str = "zcluster_broker_events_received_total";
 
-/// A broker of so many threads, with queues of 100 events. `options` are further ones of
+/// Starts a broker with that many threads and queues of 100 events. `options`: more lines of
 /// `[broker]`.
 fn start(threads: u32, options: &str) -> (Process, Cluster) {
     let options = format!(
@@ -39,7 +39,7 @@ fn a_long_message_may_come_in_pieces() {
         peer.answers_pings = false;
         let long = vec![b'x'; 1000];
         let bytes = message(&[&long, &long, &long, &long, &long, &vec![]]);
-        // All but the last frame; the answer says that they were read.
+        // All but the last frame; the PONG shows that they were read.
         peer.write(&bytes[..bytes.len() - 2]);
         peer.write(&ping(0, b"read"));
         while peer.receive() != Some(Incoming::Command(b"\x04PONGread".to_vec())) {}
@@ -61,11 +61,11 @@ fn what_a_publisher_sent_before_it_went_arrives() {
         while broker.metric(HELD) == 0.0 {
             source.publish(TOPIC, 10);
         }
-        // Few enough for the system to hold them where they are to be read.
+        // Few enough to fit into the broker's receive buffer.
         source.publish(TOPIC, 4);
         let (id, count) = (source.id.clone(), source.next);
         drop(source);
-        // The broker has something to tell it, again and again.
+        // Gives the broker something to send to the gone publisher, repeatedly.
         let mut other = Sink::connect_nameless(&broker, &[]);
         for n in 0..5 {
             other.peer.subscribe(true, format!("other.{n}").as_bytes());
@@ -96,15 +96,15 @@ fn many_publishers_to_one_subscriber_take_turns() {
             for source in &mut sources {
                 scope.spawn(|| source.publish(TOPIC, COUNT));
             }
-            // It reads, though slowly: between any two events it looks something up.
+            // It reads, but slowly: it fetches the metrics between any two events.
             while sink.count() < total {
                 assert!(sink.receive());
                 assert_eq!(broker.metric(DROPPED), 0.0, "after {}", sink.count());
             }
         });
         assert!(broker.metric(HELD) > 0.0);
-        let books = Books::wait_closed(&broker, "worker-1", total);
-        assert_eq!((books.sent, books.dropped), (total, 0));
+        let counts = Counts::wait_closed(&broker, "worker-1", total);
+        assert_eq!((counts.sent, counts.dropped), (total, 0));
     }
 }
 
@@ -121,7 +121,7 @@ fn a_message_may_trickle_in() {
         for piece in bytes.chunks(size) {
             publisher.write(piece);
         }
-        // One that follows is found where it begins.
+        // The start of the next event is found correctly.
         let next: [&[u8]; 4] = [b"slow", b"sender", b"broker-bin-v1", b"x"];
         publisher.send(&next);
         assert_eq!(sink.peer.receive_message().unwrap(), frames);

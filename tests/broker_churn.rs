@@ -1,12 +1,12 @@
-//! Many peers, peers that come and go, a broker without descriptors, and its end: what it holds
-//! is given back, and what it has taken is sent.
+//! Many peers, peers that come and go, a broker without file descriptors, and shutdown: the broker
+//! releases what it holds and sends what it has accepted.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
 
 use std::fs;
 
-use support::load::{Books, Sink, Source};
+use support::load::{Counts, Sink, Source};
 use support::zmtp::{ZmtpPeer, handshake, message};
 use support::{
     Cluster, Engine, NodeSpec, PATIENCE, Process, Signal, binary, wait_for,
@@ -48,12 +48,12 @@ fn a_thousand_peers_at_once(engine: Engine) {
         source.wait_subscription(TOPIC);
     }
     wait_peers(&broker, 2 * EACH);
-    // All hear of one who is new.
+    // All publishers see a new subscriber.
     let mut last = Sink::connect(&broker, "last", &[b"last"]);
     for source in &mut sources {
         source.wait_subscription(b"last");
     }
-    // Every tenth of them to all.
+    // Every tenth publishes to all.
     for source in sources.iter_mut().step_by(10) {
         source.publish(TOPIC, 1);
         source.publish(b"last", 1);
@@ -72,11 +72,11 @@ fn a_thousand_peers_at_once(engine: Engine) {
     broker.stop();
 }
 
-/// Connects, does one thing or another, and leaves.
+/// Connects, sends something, and leaves.
 fn come_and_go(broker: &Process, n: usize) {
     let minor = (n % 4 / 2) as u8;
     let (endpoint, socket_type, said) = if n.is_multiple_of(2) {
-        // Nobody subscribes to it.
+        // Without subscribers.
         let event = message(&[&b"unheard"[..], b"s", b"f", &[0; 300]]);
         (broker.endpoint("xsub"), SocketType::Xpub, event)
     } else {
@@ -84,7 +84,7 @@ fn come_and_go(broker: &Process, n: usize) {
         let subscriptions = [own.as_bytes(), b"\x01shared", b"\0shared"].map(|one| message(&[one]));
         (broker.endpoint("xpub"), SocketType::Xsub, subscriptions.concat())
     };
-    // Each fifth at any point of the conversation, the others at its end.
+    // Every fifth leaves at some point of the conversation, the others at its end.
     let hands = handshake(socket_type, minor);
     let whole = hands.len() + said.len();
     let end = if n.is_multiple_of(5) { n * 37 % whole } else { whole };
@@ -118,7 +118,7 @@ fn ten_thousand_that_come_and_go() {
     };
     let before = after(0..WARM_UP);
     let end = after(WARM_UP..WARM_UP + MANY);
-    // The metrics' connections come and go as well.
+    // Connections to the metrics also come and go.
     assert!(end.0 <= before.0 + 2, "{} descriptors, {} before", end.0, before.0);
     let grown = end.1.saturating_sub(before.1);
     assert!(grown < 4 << 20, "{grown} bytes more than before");
@@ -141,7 +141,7 @@ fn without_descriptors_it_waits_for_some(engine: Engine) {
     let mut sink = Sink::connect(&broker, "sink", &[TOPIC]);
     let mut source = Source::connect(&broker, "source", 10);
     source.wait_subscription(TOPIC);
-    // They wait in the queue of the listener.
+    // They wait in the listener's backlog.
     let crowd: Vec<_> = (0..LIMIT)
         .flat_map(|_| ["xsub", "xpub"])
         .map(|socket| ZmtpPeer::silent(&broker.endpoint(socket)))
@@ -151,22 +151,22 @@ fn without_descriptors_it_waits_for_some(engine: Engine) {
         assert_forwards(&mut source, &mut sink);
     }
     drop(crowd);
-    // Those who come now get in.
+    // New peers can connect again.
     let mut late = Source::connect(&broker, "late", 10);
     late.wait_subscription(TOPIC);
     assert_forwards(&mut late, &mut sink);
     wait_peers(&broker, 3);
     assert!(broker.metric("zcluster_broker_accept_failures_total") > 0.0);
-    // It does not tell each.
+    // It does not log each failure.
     let told = broker.stderr().lines().count();
     assert!(told < 50, "{told} lines about it");
     drop((source, late, sink));
     broker.stop();
 }
 
-/// Bytes of an event, more or less.
+/// Approximate size of an event in bytes.
 const SIZE: usize = 8 << 10;
-/// More than the buffers of the system hold.
+/// More events than the system's buffers hold.
 const MANY: u64 = 1500;
 
 #[test]
@@ -185,7 +185,7 @@ fn what_was_taken_is_sent_before_the_end() {
     let queued = broker.metric("zcluster_broker_queue_messages");
     assert!(queued > 100.0, "{queued} queued");
     broker.signal(Signal::TERM);
-    // Nobody new is let in, and publishers are not read any more.
+    // New peers are not accepted, and publishers are no longer read.
     wait_for("the listener to be closed", || {
         let endpoint = broker.endpoint("xsub");
         let address = endpoint.trim_start_matches("tcp://");
@@ -211,9 +211,9 @@ fn the_end_does_not_wait_for_who_does_not_read() {
     source.wait_subscription(TOPIC);
     source.publish(TOPIC, MANY);
     reader.wait_count(MANY);
-    wait_until_it_stands_still(|| Books::of(&broker, "stuck").sent);
+    wait_until_it_stands_still(|| Counts::of(&broker, "stuck").sent);
     broker.stop();
-    // It says what it gave up.
+    // It logs what it gave up.
     assert!(broker.stderr().contains("WARN"), "{}", broker.stderr());
 }
 

@@ -1,4 +1,4 @@
-//! The broker under CURVE with the keys that all nodes share: what flows, and who comes in.
+//! The broker under CURVE with keys that all nodes share: traffic, and which peers are accepted.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -37,7 +37,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// `broker`: lines of `[broker]`.
+    /// Starts a broker. `zeromq` and `broker`: lines of these sections.
     fn start(engine: Engine, zeromq: &str, broker: &str) -> Self {
         let keys = SharedKeys::new();
         let options = format!("{}{zeromq}\n[broker]\nmetrics_port = 0\n{broker}", keys.options());
@@ -55,7 +55,7 @@ impl Shared {
         client(&Arc::new(self.keys.client.clone()), self.keys.server.public())
     }
 
-    /// The publisher and the subscriber are connected as they were, and an event gets through.
+    /// Checks that publisher and subscriber are still connected and an event gets through.
     fn assert_well(&mut self) {
         self.number += 1;
         let number = self.number.to_be_bytes();
@@ -71,7 +71,7 @@ impl Shared {
 fn events_and_subscriptions_flow(engine: Engine) {
     let mut bus = Shared::start(engine, "", "");
     bus.assert_well();
-    // As it was asked for, and not another.
+    // The requested engine, without a fallback.
     let name = if engine == Engine::Switch { "switch" } else { "zmq" };
     assert_eq!(bus.broker.ready["engine"], name);
     for size in [0, 1, 222, 223, 300, 70_000, 600 << 10, 10 << 20] {
@@ -82,7 +82,7 @@ fn events_and_subscriptions_flow(engine: Engine) {
         assert!(bus.subscriber.receive() == frames, "{size} bytes");
         assert_eq!(bus.subscriber.receive()[0], b"test.small");
     }
-    // One that uses commands, and one that comes late and must hear everything.
+    // A SUB, which uses commands, and a late publisher, which must receive all subscriptions.
     let prefixes: Vec<Vec<u8>> =
         (0..2_000).map(|n| format!("test.{n:04}.{}", "x".repeat(n % 300)).into_bytes()).collect();
     let late = Peer::connect(SocketKind::Sub, &bus.broker.endpoint("xpub"), bus.client(), None);
@@ -98,7 +98,7 @@ fn events_and_subscriptions_flow(engine: Engine) {
     for prefix in &prefixes {
         second.wait_subscription(true, prefix);
     }
-    // Many, from both.
+    // Many events from both.
     let (publishers, broker) = ([&bus.publisher, &second], &bus.broker);
     let mut next = [0; 2];
     let mut counted = 0;
@@ -138,15 +138,15 @@ fn that_more_follows_outside_of_the_box_means_nothing(engine: Engine) {
     bus.assert_well();
 }
 
-/// Who is refused, and how that shows.
+/// A peer that is refused, and the effects.
 struct Stranger {
     curve: Option<CurveOptions>,
-    /// In the broker's own engine: the reason, and a part of the line.
+    /// With the broker's own engine: the reason, and a part of the log line.
     reason: &'static str,
     line: String,
-    /// A part of the line of libzmq's.
+    /// With libzmq's engine: a part of the log line.
     zmq_line: String,
-    /// What the peer learns.
+    /// The event that the peer sees.
     seen: ConnectionEventKind,
 }
 
@@ -205,7 +205,7 @@ fn who_does_not_belong_is_refused(engine: Engine) {
             } else {
                 &stranger.zmq_line
             };
-            // It tries again and again, and is told of now and then.
+            // It retries continuously, and is logged occasionally.
             bus.broker.wait_stderr_line(&["127.0.0.1", line]);
             drop(peer);
             bus.assert_well();
@@ -239,7 +239,7 @@ fn an_encrypted_peer_of_a_plain_broker(engine: Engine) {
     publisher.send(&frames);
     assert_eq!(subscriber.receive(), frames);
     assert!(!publisher.was_cut_off() && !subscriber.was_cut_off());
-    // Nobody else can reach it: there is nothing to warn of.
+    // It listens on loopback only, so there is no warning.
     assert!(!broker.stderr().contains("is not encrypted"), "{}", broker.stderr());
 }
 
@@ -282,7 +282,7 @@ fn a_subscriber_that_does_not_read_harms_nobody_else() {
     bus.publisher.wait_subscription(true, b"test.large");
     let dropped = || bus.broker.metric("zcluster_broker_events_dropped_total") as u64;
     let mut published = 0;
-    // No faster than the other reads.
+    // No faster than the other subscriber reads.
     let mut publish = || {
         for _ in 0..HWM / 2 {
             bus.publisher.send(&large(published));
@@ -304,7 +304,7 @@ fn a_subscriber_that_does_not_read_harms_nobody_else() {
         (waiting == HWM).then_some(())
     });
     assert!(bus.broker.memory() < 100 << 20, "{}", bus.broker.memory());
-    // What is not counted as lost arrives, in order.
+    // Everything that is not counted as dropped arrives, in order.
     let expected = published - dropped();
     let (mut count, mut last) = (0, None);
     wait_for("what waits", || {
@@ -337,7 +337,7 @@ fn old_keys_are_good_until_they_are_taken_out() {
     bus.broker.signal(Signal::HUP);
     old.wait_event(ConnectionEventKind::Disconnected);
     bus.publisher.wait_subscription(false, b"test.old");
-    // The old key of the server is still good for others.
+    // The old server key still works for others.
     let known = Arc::new(bus.keys.client.clone());
     let other = Peer::subscriber(&bus.broker, client(&known, old_server.public()));
     other.subscribe(b"test.other");

@@ -1,5 +1,5 @@
-//! The broker and nodes with keys of their own: nobody passes for another, each says what it may, and
-//! SIGHUP changes who and what that is.
+//! The broker and nodes with per-node keys: no node can impersonate another, each publishes only
+//! what it may, and SIGHUP changes keys and rules.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -23,14 +23,14 @@ use zcluster::{Event, Value};
 const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("worker-1", "worker"), ("worker-2", "worker")];
 
-/// A cluster in which each node has keys of its own, and its broker.
+/// A broker, and a cluster with a key pair per node.
 struct PerNode {
     broker: Process,
     cluster: Cluster,
 }
 
 impl PerNode {
-    /// `rules`: tables of TOML.
+    /// Starts the broker. `rules`: TOML tables.
     fn start(engine: Engine, rules: &str) -> Self {
         let cluster = Cluster::on(engine, NODES, &format!("{PER_NODE}{rules}"));
         let names = NODES.iter().map(|(name, _)| *name).chain([CurveKeys::BROKER]);
@@ -51,13 +51,13 @@ impl PerNode {
         client(&self.keys_of(name), self.keys_of(CurveKeys::BROKER).public())
     }
 
-    /// Says which public keys a node has.
+    /// Sets the public keys of a node.
     fn authorize(&self, name: &str, keys: &[&KeyPair]) {
         let keys: Vec<_> = keys.iter().map(|pair| *pair.public()).collect();
         write_public_keys(&public_path(&self.keys_dir(), name), &keys).unwrap();
     }
 
-    /// Takes its keys away from a node.
+    /// Revokes the keys of a node.
     fn revoke(&self, name: &str) {
         fs::remove_file(public_path(&self.keys_dir(), name)).unwrap();
     }
@@ -70,7 +70,7 @@ impl PerNode {
         Peer::subscriber(&self.broker, self.client(name))
     }
 
-    /// Asks the broker to load its keys again, and waits for a new line that says this.
+    /// Makes the broker reload its keys, and waits for a new line that contains `expected`.
     fn reload(&self, expected: &str) {
         let count = || self.broker.stderr().matches(expected).count();
         let before = count();
@@ -87,7 +87,7 @@ impl PerNode {
         });
     }
 
-    /// How many of `/status` of that kind have this name, and have proved it.
+    /// The number of entries of that kind in `/status` with this name and a proven identity.
     fn proven(&self, kind: &str, name: &str) -> usize {
         let text = http_get(&self.broker.endpoint("metrics"), "/status");
         let status: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -97,7 +97,7 @@ impl PerNode {
     }
 }
 
-/// A greeting of a node of that name, from a process of that id.
+/// A hello of a node with that name, from a process with that id.
 fn hello(name: &str, id: &str) -> Vec<u8> {
     event("Cluster::hello", name, id)
 }
@@ -117,7 +117,7 @@ fn nobody_passes_for_another_node() {
     subscriber.subscribe(b"");
     let publisher = bus.publisher("worker-1");
     publisher.wait_subscription(true, b"");
-    // Known by their keys, before they have said anything.
+    // Identified by their keys before they have sent anything.
     assert_eq!(bus.proven("publishers", "worker-1"), 1);
     assert_eq!(bus.proven("subscribers", "manager"), 1);
 
@@ -131,7 +131,7 @@ fn nobody_passes_for_another_node() {
         (&to_manager, &own, hello("worker-2", &other)),
         (&to_manager, &own, hello("worker-2", &own)),
         (&to_manager, &own, hello("worker-1", &other)),
-        // A Zeek node that hears this takes the other for gone.
+        // A Zeek node that receives this treats the other as gone.
         (b"test.a", &own, event("Broker::peer_lost", &other, "gone")),
     ];
     for (count, (topic, id, payload)) in forged.iter().enumerate() {
@@ -148,7 +148,7 @@ fn nobody_passes_for_another_node() {
         &other,
     ]);
 
-    // Topics of processes: whoever subscribes to one is taken for its owner.
+    // Topics of processes: publishers treat whoever subscribes to one as its owner.
     let thief = bus.subscriber("worker-1");
     thief.subscribe(&nodeid_topic(&other));
     thief.subscribe(&nodeid_topic(&own));
@@ -162,11 +162,11 @@ fn nobody_passes_for_another_node() {
     let open: [&[u8]; 4] = [&nodeid_topic(&own), b"manager", b"f", b"for worker-1"];
     manager.send(&open);
     assert_eq!(thief.receive(), open);
-    // Whose probe comes back believes that the bus is ready.
+    // A node that receives its own probe concludes that the bus is ready.
     let probe = |id: &str| format!("zeek.zeromq.internal.{id}.1.");
     thief.subscribe(probe(&other).as_bytes());
     bus.wait_refused("worker-1", "impersonation", forged.len() as f64 + 2.0);
-    // To cancel what was refused is nobody's loss.
+    // Unsubscribing from a refused subscription is harmless.
     thief.send(&[[b"\0", &nodeid_topic(&other)[..]].concat()]);
     bus.wait_refused("worker-1", "unsubscription", 1.0);
     assert!(!thief.was_cut_off() && !publisher.was_cut_off());
@@ -183,7 +183,7 @@ fn who_connects_anew_for_each_message_is_not_told_of_more_often() {
         publisher.send(&[b"test.a".as_slice(), b"zeromq_manager_h_1_N0", b"f", b""]);
         bus.wait_refused("worker-1", "impersonation", f64::from(count));
     }
-    // The last one leaves no trace that could be waited for, but one that is worth a line.
+    // The absence of a line cannot be awaited, so wait for the line of another node.
     let other = bus.publisher("worker-2");
     other.wait_subscription(true, b"test.");
     other.send(&[b"test.a".as_slice(), b"zeromq_manager_h_1_N0", b"f", b""]);
@@ -191,7 +191,7 @@ fn who_connects_anew_for_each_message_is_not_told_of_more_often() {
     assert_eq!(bus.broker.stderr().matches("refused from worker-1 at").count(), 1);
 }
 
-/// An id and a payload of which a few bytes would cost the broker much time, or much memory.
+/// An id and a payload that could make a few bytes cost the broker much time or memory.
 #[test]
 fn what_is_held_against_the_rules_costs_no_more_than_it_should() {
     const NONES: usize = 32 << 20;
@@ -208,7 +208,7 @@ fn what_is_held_against_the_rules_costs_no_more_than_it_should() {
     assert_eq!(subscriber.receive()[0], b"test.b");
     bus.wait_refused("worker-1", "impersonation", 1.0);
 
-    // Values of a byte each, which take many times that once they are built.
+    // Values of one byte each, which take many times as much memory once built.
     let before = bus.broker.peak_memory();
     let args = vec![Value::from("Cluster::"), Value::Vector(Vec::new())];
     let mut large = Vec::new();
@@ -232,7 +232,7 @@ fn nodes_publish_and_subscribe_to_what_they_may() {
     let (worker, manager) = (bus.publisher("worker-1"), bus.publisher("manager"));
     worker.wait_subscription(true, b"");
     manager.wait_subscription(true, b"");
-    // Runs of what is allowed and what is not, in turns.
+    // Alternating runs of allowed and denied events.
     let id = node_id("worker-1");
     for number in 0..300_u32 {
         let topic: &[u8] = if number / 10 % 2 == 0 { b"test.up.a" } else { b"test.forbidden" };
@@ -243,7 +243,7 @@ fn nodes_publish_and_subscribe_to_what_they_may() {
     }
     bus.wait_refused("worker-1", "publish_denied", 150.0);
     bus.broker.wait_stderr_line(&["refused from worker-1 at 127.0.0.1:", "test.forbidden"]);
-    // Nothing is said of managers.
+    // There are no rules for managers.
     manager.send(&[b"test.forbidden", &b"manager"[..], b"f", b"p"]);
     assert_eq!(subscriber.receive()[0], b"test.forbidden");
 
@@ -284,7 +284,7 @@ fn rules_hold_without_keys_by_the_name_that_is_said() {
 
 #[test]
 fn a_withdrawn_key_cuts_off_its_node_and_nobody_else() {
-    // Each thread looks after its own connections.
+    // Each thread handles its own connections.
     let bus = PerNode::start(Engine::Switch, "[broker]\nmetrics_port = 0\nio_threads = 3\n");
     let subscribers = ["manager", "worker-1", "worker-2"].map(|name| bus.subscriber(name));
     let publishers = ["manager", "worker-1", "worker-2"].map(|name| bus.publisher(name));
@@ -304,7 +304,7 @@ fn a_withdrawn_key_cuts_off_its_node_and_nobody_else() {
     };
     flows(0);
 
-    // What is broken changes nothing.
+    // Invalid files change nothing.
     let unchanged = "not loaded again, everything stays as it was";
     fs::write(public_path(&bus.keys_dir(), "worker-2"), "no key at all").unwrap();
     bus.reload(unchanged);
@@ -318,7 +318,7 @@ fn a_withdrawn_key_cuts_off_its_node_and_nobody_else() {
     flows(1);
     assert!(!publishers[2].was_cut_off() && !subscribers[2].was_cut_off());
 
-    // A second key for one, as while keys are changed: nobody notices.
+    // A second key for one node, as during rotation, affects nothing.
     let [first, second, other] = [bus.keys_of("worker-1"), keys(), bus.keys_of("worker-2")];
     bus.authorize("worker-1", &[&first, &second]);
     bus.authorize("worker-2", &[&other]);
@@ -330,7 +330,7 @@ fn a_withdrawn_key_cuts_off_its_node_and_nobody_else() {
     publishers[0].wait_subscription(true, b"test.also");
     assert_eq!(bus.proven("subscribers", "worker-1"), 2);
 
-    // One node goes, and comes again in vain.
+    // One node is cut off, and reconnects in vain.
     bus.revoke("worker-2");
     bus.reload("3 keys may connect");
     for peer in [&publishers[2], &subscribers[2]] {
@@ -346,7 +346,7 @@ fn a_withdrawn_key_cuts_off_its_node_and_nobody_else() {
     assert!(!also.was_cut_off());
     flows(3);
 
-    // A key that is another node's from now on: the name that was proven is no longer true.
+    // A key is moved to another node, so the proven name no longer applies.
     bus.authorize("worker-1", &[&first]);
     bus.authorize("worker-2", &[&second]);
     bus.reload("3 keys may connect");
@@ -376,7 +376,7 @@ fn rules_that_change_hold_at_once() {
     let rules = "[allow.worker]\npublish = [\"test.up.1\"]\nsubscribe = [\"test.b\"]\n";
     fs::write(&bus.cluster.layout, format!("{layout}{rules}")).unwrap();
     bus.reload("there are rules for nodes");
-    // As often as it has subscribed.
+    // For both of its subscriptions.
     manager.wait_subscription(false, b"test.a");
     bus.wait_refused("worker-1", "subscribe_denied", 1.0);
     publish(b"test.up.2");
@@ -390,7 +390,7 @@ fn rules_that_change_hold_at_once() {
 
     fs::write(&bus.cluster.layout, &layout).unwrap();
     bus.reload("no rules for nodes");
-    // Each thread takes it in when it next looks.
+    // Each thread applies it in its next iteration.
     let frames = wait_for("an event that may be published again", || {
         publish(b"test.up.2");
         subscriber.try_receive()
@@ -413,7 +413,7 @@ fn what_engine_zmq_can_and_cannot() {
     let frames: [&[u8]; 4] = [b"test.any", other.as_bytes(), b"f", b"p"];
     publisher.send(&frames);
     assert_eq!(subscriber.receive(), frames);
-    // A key that is withdrawn lets nobody in, and cuts nobody off.
+    // A revoked key prevents new connections, but does not end existing ones.
     bus.revoke("worker-1");
     bus.reload("2 keys may connect");
     bus.broker.wait_stderr_line(&["engine zmq", "cannot end connections"]);

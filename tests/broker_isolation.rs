@@ -1,12 +1,12 @@
-//! Subscribers that stop reading, and publishers that flood, harm nobody but themselves: the
-//! broker's own engine under each policy, with books that add up.
+//! Subscribers that stop reading and publishers that flood affect only themselves: the broker's own
+//! engine with each policy, and counters that add up.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use support::load::{Books, ReadingSink, Sink, Source, node_id, nodeid_topic};
+use support::load::{Counts, ReadingSink, Sink, Source, node_id, nodeid_topic};
 use support::zmtp::Incoming;
 use support::{Cluster, Engine, NodeSpec, Process, Signal, wait_for, wait_until_it_stands_still};
 
@@ -14,11 +14,11 @@ const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("worker-1", "worker"), ("worker-2", "worker")];
 
 const TOPIC: &[u8] = b"test.bulk.";
-/// Bytes of an event, more or less.
+/// Approximate size of an event in bytes.
 const SIZE: usize = 8 << 10;
-/// Events that a queue holds.
+/// Capacity of a queue in events.
 const HWM: u64 = 100;
-/// Events that are more than a queue and the buffers of the system hold: some 16 MB.
+/// More events than a queue and the system's buffers hold: about 16 MB.
 const MANY: u64 = 2000;
 
 const DROPPED: &str = "zcluster_broker_events_dropped_total";
@@ -33,7 +33,7 @@ struct Bus {
 }
 
 impl Bus {
-    /// `options` are further ones of `[broker]`.
+    /// Starts a broker. `options`: more lines of `[broker]`.
     fn start(options: &str) -> Self {
         let options = format!("[broker]\nmetrics_port = 0\nsubscriber_hwm = {HWM}\n{options}");
         let cluster = Cluster::on(Engine::Switch, NODES, &options);
@@ -42,28 +42,29 @@ impl Bus {
         Bus { source, broker, cluster }
     }
 
-    /// A subscriber that reads.
+    /// Connects a subscriber that reads.
     fn reader(&mut self, name: &str, prefix: &[u8]) -> ReadingSink {
         let sink = Sink::connect(&self.broker, name, &[prefix]);
         self.source.wait_subscription(prefix);
         sink.read_on()
     }
 
-    /// One without a name: no node greets it.
+    /// Connects one whose name the broker does not learn, so that no node greets it.
     fn nameless_reader(&mut self, prefix: &[u8]) -> ReadingSink {
         let sink = Sink::connect_nameless(&self.broker, &[prefix]);
         self.source.wait_subscription(prefix);
         sink.read_on()
     }
 
-    /// A subscriber that does not.
+    /// Connects a subscriber that does not read.
     fn stuck(&mut self, name: &str, prefix: &[u8]) -> Sink {
         let sink = Sink::connect_narrow(&self.broker, name, &[prefix]);
         self.source.wait_subscription(prefix);
         sink
     }
 
-    /// Publishes no faster than those subscribers get it: they have no reason to lose any.
+    /// Publishes no faster than these subscribers receive, so that they have no reason to lose
+    /// events.
     fn publish_to(&mut self, readers: &[&ReadingSink], topic: &[u8], count: u64) {
         const WINDOW: u64 = HWM / 2;
         for begun in (0..count).step_by(WINDOW as usize) {
@@ -77,14 +78,14 @@ impl Bus {
     }
 }
 
-/// The books of a subscriber that does not read, after so many events, and how many of them wait
-/// for it. Nobody else must have any waiting.
-fn wait_stuck(broker: &Process, name: &str, matched: u64) -> (Books, u64) {
+/// The counters of a subscriber that does not read, after `matched` events, and the length of its
+/// queue. All other queues must be empty.
+fn wait_stuck(broker: &Process, name: &str, matched: u64) -> (Counts, u64) {
     wait_for(&format!("the queue of {name}"), || {
-        let books = Books::of(broker, name);
+        let counts = Counts::of(broker, name);
         let queued = broker.metric("zcluster_broker_queue_messages") as u64;
-        let is_open = queued > 0 && books.sent + books.dropped + queued == matched;
-        (books.matched == matched && is_open).then_some((books, queued))
+        let is_open = queued > 0 && counts.sent + counts.dropped + queued == matched;
+        (counts.matched == matched && is_open).then_some((counts, queued))
     })
 }
 
@@ -92,12 +93,12 @@ fn dropped(broker: &Process, reason: &str) -> u64 {
     broker.metric_with(DROPPED, &format!("reason=\"{reason}\"")) as u64
 }
 
-/// What becomes of a subscriber that stops, and reads on later.
+/// The effects of a policy on a subscriber that stops reading and resumes later.
 struct Policy {
     options: &'static str,
-    /// It misses the newest events.
+    /// It loses the newest events.
     loses_the_newest: bool,
-    /// It misses older ones, and gets those that its queue held at the end.
+    /// It loses older events, and receives those that its queue held at the end.
     loses_older: bool,
     is_cut_off: bool,
     /// Its publisher waits for it.
@@ -136,7 +137,7 @@ const POLICIES: &[Policy] = &[
 ];
 
 #[test]
-fn every_policy_has_its_books() {
+fn every_policy_counts_what_it_drops() {
     for policy in POLICIES {
         eprintln!("{}", policy.options);
         let mut bus = Bus::start(policy.options);
@@ -152,15 +153,15 @@ fn every_policy_has_its_books() {
         if policy.is_cut_off {
             wait_for("the slow one to be cut off", || (cut_off(&bus.broker) > 0.0).then_some(()));
             stuck.peer.wait_end();
-            // It may have gone before the last of them.
-            let books = Books::of(&bus.broker, "worker-2");
-            assert!(books.matched <= MANY, "{books:?}");
-            assert_eq!(books.matched, books.sent + books.dropped, "{books:?}");
-            assert!(dropped(&bus.broker, "disconnected") <= HWM, "{books:?}");
-            assert!(dropped(&bus.broker, "queue_full") > 0, "{books:?}");
+            // It may have been cut off before the last of them.
+            let counts = Counts::of(&bus.broker, "worker-2");
+            assert!(counts.matched <= MANY, "{counts:?}");
+            assert_eq!(counts.matched, counts.sent + counts.dropped, "{counts:?}");
+            assert!(dropped(&bus.broker, "disconnected") <= HWM, "{counts:?}");
+            assert!(dropped(&bus.broker, "queue_full") > 0, "{counts:?}");
         } else {
             assert_eq!(cut_off(&bus.broker), 0.0);
-            // What it gets by the end: what was sent early, and what the queue held.
+            // What it receives: events sent early, and those in the queue.
             let (before, queued) = wait_stuck(&bus.broker, "worker-2", MANY);
             assert!((HWM / 2..=HWM).contains(&queued), "{queued} queued");
             assert!(
@@ -169,33 +170,34 @@ fn every_policy_has_its_books() {
             while stuck.count() < before.sent + queued {
                 assert!(stuck.receive());
             }
-            let books = Books::wait_closed(&bus.broker, "worker-2", MANY);
-            assert_eq!(books.sent, stuck.count());
-            assert_eq!(books.dropped, dropped(&bus.broker, "queue_full"));
-            assert!(books.dropped > 0, "{books:?}");
+            let counts = Counts::wait_closed(&bus.broker, "worker-2", MANY);
+            assert_eq!(counts.sent, stuck.count());
+            assert_eq!(counts.dropped, dropped(&bus.broker, "queue_full"));
+            assert!(counts.dropped > 0, "{counts:?}");
             let got = stuck.got(TOPIC, &source);
             assert_eq!(got.ranges[0].start, 0, "{got:?}");
             let newest = got.ranges.last().unwrap();
             assert_eq!(newest.end < MANY, policy.loses_the_newest, "{got:?}");
-            // Others keep the oldest. That a system takes more bytes later on may make more ranges.
+            // The other policies keep the oldest events. A system that accepts more bytes later may
+            // cause more ranges.
             if policy.loses_older {
                 assert!(got.ranges.len() > 1, "{got:?}");
                 assert!(newest.end - newest.start >= HWM / 2, "{got:?}");
             } else {
                 assert!(got.ranges[0].end >= HWM, "{got:?}");
             }
-            // It takes part again.
+            // It receives new events again.
             bus.publish_to(&[&reader], TOPIC, 1);
             stuck.receive_up_to(TOPIC, &source, MANY);
-            let books = Books::wait_closed(&bus.broker, "worker-2", MANY + 1);
-            assert_eq!(books.sent, stuck.count());
+            let counts = Counts::wait_closed(&bus.broker, "worker-2", MANY + 1);
+            assert_eq!(counts.sent, stuck.count());
         }
         assert_eq!(dropped(&bus.broker, "control_full"), 0);
-        let reader_books = Books::wait_closed(&bus.broker, "worker-1", reader.count());
-        assert_eq!(reader_books.dropped, 0);
+        let reader_counts = Counts::wait_closed(&bus.broker, "worker-1", reader.count());
+        assert_eq!(reader_counts.dropped, 0);
         let accepted =
             bus.broker.metric_with("zcluster_broker_publisher_events_total", "peer=\"manager\"");
-        // It has no name before its first event.
+        // The publisher has no name before its first event.
         let received = bus.broker.metric("zcluster_broker_events_received_total");
         assert_eq!((accepted, received), (bus.source.next as f64, bus.source.next as f64));
         assert!(bus.broker.health().0, "{}", bus.broker.health().1);
@@ -225,10 +227,10 @@ fn topics_may_have_policies_of_their_own() {
         let got = stuck.got(topic, &bus.source.id);
         let has_last = got.ranges.last().is_some_and(|range| range.contains(&last));
         assert_eq!(has_last, arrives, "{}: {got:?}", topic.escape_ascii());
-        let books = Books::wait_closed(&bus.broker, &stuck.name, MANY);
-        assert_eq!(books.sent, stuck.count());
+        let counts = Counts::wait_closed(&bus.broker, &stuck.name, MANY);
+        assert_eq!(counts.sent, stuck.count());
         let label = format!("prefix=\"{}\"", topic.escape_ascii());
-        assert_eq!(bus.broker.metric_with(DROPPED, &label) as u64, books.dropped);
+        assert_eq!(bus.broker.metric_with(DROPPED, &label) as u64, counts.dropped);
     }
 }
 
@@ -252,15 +254,15 @@ fn with_block_nobody_loses_anything_while_there_is_time() {
     for got in [reader.got(TOPIC, &id), stuck.got(TOPIC, &id)] {
         assert_eq!(got.whole(), Some(0..MANY));
     }
-    let books = Books::wait_closed(&broker, "worker-2", MANY);
-    assert_eq!(books.dropped, 0);
+    let counts = Counts::wait_closed(&broker, "worker-2", MANY);
+    assert_eq!(counts.dropped, 0);
     drop(publisher.join().unwrap());
     drop(cluster);
 }
 
 #[test]
 fn a_burst_to_a_subscriber_that_reads_is_paced() {
-    // What it could take at once is far less.
+    // Its buffers hold far less than the burst.
     let mut bus = Bus::start("patience = \"1min\"");
     let mut reader = bus.stuck("worker-1", TOPIC);
     let Bus { mut source, broker, cluster } = bus;
@@ -272,8 +274,8 @@ fn a_burst_to_a_subscriber_that_reads_is_paced() {
     broker.wait_metric(HELD, 1.0);
     reader.receive_up_to(TOPIC, &id, 2 * MANY - 1);
     assert_eq!(reader.got(TOPIC, &id).whole(), Some(0..2 * MANY));
-    let books = Books::wait_closed(&broker, "worker-1", 2 * MANY);
-    assert_eq!(books.dropped, 0);
+    let counts = Counts::wait_closed(&broker, "worker-1", 2 * MANY);
+    assert_eq!(counts.dropped, 0);
     drop(publisher.join().unwrap());
     drop(cluster);
 }
@@ -282,17 +284,18 @@ fn a_burst_to_a_subscriber_that_reads_is_paced() {
 fn nobody_waits_twice_for_who_does_not_read() {
     let mut bus = Bus::start("patience = \"100ms\"");
     let mut stuck = bus.stuck("worker-2", TOPIC);
-    // Alone, it is waited for, once; some systems take more bytes then, and so it is once more.
+    // The broker waits for it once; on some systems a little more arrives then, so it may wait
+    // again.
     bus.source.publish(TOPIC, MANY);
     bus.broker.wait_metric("zcluster_broker_events_received_total", MANY as f64);
     let held = bus.broker.metric(HELD);
     assert!((1.0..=5.0).contains(&held), "{held}");
-    let books = Books::of(&bus.broker, "worker-2");
-    assert!(books.dropped > 0, "{books:?}");
-    while stuck.count() < books.sent + HWM {
+    let counts = Counts::of(&bus.broker, "worker-2");
+    assert!(counts.dropped > 0, "{counts:?}");
+    while stuck.count() < counts.sent + HWM {
         assert!(stuck.receive());
     }
-    // It has caught up, and is waited for again.
+    // It has caught up, so the broker waits for it again.
     bus.source.publish(TOPIC, MANY);
     bus.broker.wait_metric(HELD, held + 1.0);
 }
@@ -308,7 +311,7 @@ fn a_stopped_process_harms_nobody_and_catches_up() {
     stopped.wait_line("the last of them", |line| {
         (line["event"] == "Test::load" && line["args"][0] == HWM - 1).then_some(())
     });
-    assert_eq!(Books::of(&bus.broker, "worker-2").dropped, 0);
+    assert_eq!(Counts::of(&bus.broker, "worker-2").dropped, 0);
 
     stopped.signal(Signal::STOP);
     let while_stopped = 5 * MANY;
@@ -318,9 +321,9 @@ fn a_stopped_process_harms_nobody_and_catches_up() {
         reader.wait_count(total);
         assert_eq!(reader.got(TOPIC, &id).whole(), Some(0..total));
     }
-    assert_eq!(Books::wait_closed(&bus.broker, "unnamed", 2 * total).dropped, 0);
-    // It is named and counted, and told.
-    let lost = Books::of(&bus.broker, "worker-2").dropped;
+    assert_eq!(Counts::wait_closed(&bus.broker, "unnamed", 2 * total).dropped, 0);
+    // It is named, counted and logged.
+    let lost = Counts::of(&bus.broker, "worker-2").dropped;
     assert!(lost > 0);
     let label = "peer=\"worker-2\",prefix=\"test.bulk.\",reason=\"queue_full\"";
     assert_eq!(bus.broker.metric_with(DROPPED, label) as u64, lost);
@@ -329,17 +332,17 @@ fn a_stopped_process_harms_nobody_and_catches_up() {
     assert_eq!(told.count(), 1, "one warning an interval\n{warning}");
 
     stopped.signal(Signal::CONT);
-    // Once there is room again it misses nothing any more.
+    // Once its queue has room again it loses nothing more.
     wait_for("room", || {
-        let books = Books::of(&bus.broker, "worker-2");
-        (books.matched == books.sent + books.dropped).then_some(())
+        let counts = Counts::of(&bus.broker, "worker-2");
+        (counts.matched == counts.sent + counts.dropped).then_some(())
     });
     bus.publish_to(&readers.each_ref(), TOPIC, HWM);
     stopped.wait_line("the last event", |line| (line["args"][0] == total + HWM - 1).then_some(()));
-    let books = Books::wait_closed(&bus.broker, "worker-2", total + HWM);
-    assert_eq!(books.dropped, lost, "nothing more");
+    let counts = Counts::wait_closed(&bus.broker, "worker-2", total + HWM);
+    assert_eq!(counts.dropped, lost, "nothing more");
     let printed = stopped.seen.iter().filter(|line| line["event"] == "Test::load").count();
-    assert_eq!(printed as u64, books.sent);
+    assert_eq!(printed as u64, counts.sent);
     drop(readers);
     stopped.stop();
     bus.broker.stop();
@@ -350,23 +353,23 @@ fn a_stopped_process_is_cut_off_where_that_is_the_policy() {
     let mut bus = Bus::start("when_full = \"disconnect\"\ndisconnect_after = \"200ms\"");
     let mut stopped = bus.cluster.node("worker-2", &["--subscribe", "test.bulk."]);
     bus.source.wait_subscription(TOPIC);
-    // Who publishes does not look at what it sees meanwhile.
+    // The publisher does not look at subscriptions meanwhile.
     let mut watcher = Source::connect(&bus.broker, "watcher", SIZE);
     let reader = bus.nameless_reader(TOPIC);
     stopped.signal(Signal::STOP);
     bus.publish_to(&[&reader], TOPIC, 5 * MANY);
-    // The others see that it is gone.
+    // The others see that it has gone.
     let own_topic = b"zeek.cluster.nodeid.zeromq_worker-2_";
     let is_end = |incoming: &Incoming| {
         incoming.subscription().is_some_and(|(on, prefix)| !on && prefix.starts_with(own_topic))
     };
     while !is_end(&watcher.peer.receive().unwrap()) {}
     assert_eq!(bus.broker.metric_with(CUT_OFF, "socket=\"backend\",reason=\"slow\""), 1.0);
-    let books = Books::of(&bus.broker, "worker-2");
-    assert_eq!(books.matched, books.sent + books.dropped, "{books:?}");
+    let counts = Counts::of(&bus.broker, "worker-2");
+    assert_eq!(counts.matched, counts.sent + counts.dropped, "{counts:?}");
     assert_eq!(reader.count(), 5 * MANY);
     stopped.signal(Signal::CONT);
-    // It comes back by itself, and misses nothing that is published then.
+    // It reconnects by itself, and receives everything published afterwards.
     watcher.wait_subscription(TOPIC);
     bus.publish_to(&[&reader], TOPIC, 1);
     stopped.wait_line("the event", |line| (line["args"][0] == 5 * MANY).then_some(()));
@@ -385,19 +388,19 @@ fn events_for_one_process_pass_a_full_queue() {
     let first = bus.source.next;
     bus.source.publish(&own_topic, CONTROL);
     bus.broker.wait_metric("zcluster_broker_events_received_total", (MANY + CONTROL) as f64);
-    let before = Books::of(&bus.broker, "worker-2");
+    let before = Counts::of(&bus.broker, "worker-2");
 
     stuck.receive_up_to(&own_topic, &id, first + CONTROL - 1);
     assert_eq!(stuck.got(&own_topic, &id).whole(), Some(first..first + CONTROL));
-    // They have come before what had waited longer.
+    // They arrived before events that had waited longer.
     let so_far = stuck.got(TOPIC, &id).count();
     while stuck.count() < MANY + CONTROL - before.dropped {
         assert!(stuck.receive());
     }
     let later = stuck.got(TOPIC, &id).count() - so_far;
     assert!(later >= HWM / 2, "{later} events after those");
-    let books = Books::wait_closed(&bus.broker, "worker-2", MANY + CONTROL);
-    assert_eq!((books.sent, books.dropped), (stuck.count(), before.dropped));
+    let counts = Counts::wait_closed(&bus.broker, "worker-2", MANY + CONTROL);
+    assert_eq!((counts.sent, counts.dropped), (stuck.count(), before.dropped));
     assert_eq!(dropped(&bus.broker, "control_full"), 0);
 }
 
@@ -417,12 +420,12 @@ fn the_control_lane_has_bounds_of_its_own() {
     let id = bus.source.id.clone();
     stuck.receive_up_to(b"vip.x", &id, first + CONTROL_HWM - 1);
     assert_eq!(stuck.got(b"vip.x", &id).whole(), Some(first..first + CONTROL_HWM));
-    let dropped = Books::of(&bus.broker, "worker-2").dropped;
+    let dropped = Counts::of(&bus.broker, "worker-2").dropped;
     while stuck.count() < MANY + CONTROL - dropped {
         assert!(stuck.receive());
     }
-    let books = Books::wait_closed(&bus.broker, "worker-2", MANY + CONTROL);
-    assert_eq!(books.sent, stuck.count());
+    let counts = Counts::wait_closed(&bus.broker, "worker-2", MANY + CONTROL);
+    assert_eq!(counts.sent, stuck.count());
 }
 
 #[test]
@@ -431,7 +434,7 @@ fn a_publisher_that_does_not_read_subscriptions_is_cut_off() {
     let mut deaf = Source::connect(&bus.broker, "deaf", SIZE);
     let mut changing = Sink::connect(&bus.broker, "changing", &[]);
     let reader = bus.reader("worker-1", TOPIC);
-    // Each time it sees the end of it: whoever reads has nothing to fear.
+    // The source reads every unsubscription, so it is not cut off.
     let cut_off = || bus.broker.metric_with(CUT_OFF, "reason=\"control_overflow\"");
     for n in 0u64.. {
         let prefix = format!("{n:01000}").into_bytes();
@@ -469,15 +472,15 @@ fn a_publisher_that_floods_does_not_starve_another() {
             bus.source.publish(b"ask.x", 1);
             assert!(asked.receive());
         }
-        // Both get on.
+        // Both make progress.
         flooded.wait_count(before + 2 * HWM);
         stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(asked.got(b"ask.x", &bus.source.id).whole(), Some(0..ROUND_TRIPS));
     let total = flooding.next;
-    let books = Books::wait_closed(&bus.broker, "worker-1", total);
-    wait_for("what was sent", || (flooded.count() == books.sent).then_some(()));
-    assert_eq!(Books::wait_closed(&bus.broker, "worker-2", ROUND_TRIPS).dropped, 0);
+    let counts = Counts::wait_closed(&bus.broker, "worker-1", total);
+    wait_for("what was sent", || (flooded.count() == counts.sent).then_some(()));
+    assert_eq!(Counts::wait_closed(&bus.broker, "worker-2", ROUND_TRIPS).dropped, 0);
 }
 
 #[test]
@@ -493,15 +496,15 @@ fn a_queue_is_bounded_in_bytes_too() {
     broker.wait_metric("zcluster_broker_events_received_total", MANY as f64);
     assert_eq!(broker.metric(HELD), 0.0, "without patience");
     wait_stuck(&broker, "worker-2", MANY);
-    // What it holds, the unused ends of its buffers included.
+    // The memory it holds, including unused space in its buffers.
     let bytes = broker.metric("zcluster_broker_queue_bytes") as u64;
     assert!((BYTES / 2..=BYTES * 2).contains(&bytes), "{bytes}");
-    let dropped = Books::of(&broker, "worker-2").dropped;
+    let dropped = Counts::of(&broker, "worker-2").dropped;
     while stuck.count() < MANY - dropped {
         assert!(stuck.receive());
     }
-    Books::wait_closed(&broker, "worker-2", MANY);
-    // One that is larger than the bound passes where nothing else waits.
+    Counts::wait_closed(&broker, "worker-2", MANY);
+    // An event larger than the limit is accepted if the queue is empty.
     let mut large = Source::connect(&broker, "large", 3 << 20);
     large.publish(TOPIC, 1);
     stuck.receive_up_to(TOPIC, &large.id, 0);

@@ -1,5 +1,5 @@
-//! The broker's own engine and peers that speak ZMTP badly, oddly or not at all (RFC 23, RFC 37):
-//! whoever breaks the protocol is cut off and counted, and everybody else notices nothing.
+//! The broker's own engine with peers that speak ZMTP badly, oddly or not at all (RFC 23, RFC 37):
+//! peers that violate the protocol are cut off and counted, and others are not affected.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -66,7 +66,7 @@ fn properties_and_versions_that_are_accepted() {
             let mut peer = ZmtpPeer::silent(&bus.xsub());
             let mut greeting = greeting(minor, "NULL");
             greeting[10] = major;
-            // The signature may have anything here, and what comes last is of no meaning.
+            // The signature can have anything here, and the last bytes have no meaning.
             greeting[1..9].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 9]);
             greeting[63] = 7;
             peer.write(&greeting);
@@ -129,7 +129,7 @@ fn who_shakes_hands_badly_is_cut_off() {
             assert_eq!(now, before + 1.0, "peer {number} of {label}: not {reason}");
         }
     }
-    // Who leaves in the middle is no offender.
+    // Disconnecting in the middle is not a violation.
     let all = bus.broker.metric(CUT_OFF);
     let whole = handshake(SocketType::Pub, 1);
     for end in [0, 1, 10, 63, 64, 65, whole.len() - 1, whole.len()] {
@@ -157,7 +157,7 @@ fn a_handshake_has_its_time() {
             peer
         })
         .collect();
-    // One that says a byte now and then has no more time than the others.
+    // A peer that sends single bytes gets no more time.
     let mut slow = ZmtpPeer::silent(&bus.xsub());
     let begun = Instant::now();
     let mut bytes = whole.iter();
@@ -214,7 +214,7 @@ fn long_headers_of_short_frames() {
     let long = |flags: u8, body: &[u8]| {
         [&[flags | 2], (body.len() as u64).to_be_bytes().as_slice(), body].concat()
     };
-    // They come out as they went in: whoever receives must bear it, as libzmq does.
+    // They are forwarded unchanged: receivers must accept them, as libzmq does.
     let mut libzmq = [SubscriberKind::Xsub, SubscriberKind::Sub].map(|kind| {
         let mut subscriber = Subscriber::connect(kind, &bus.broker.endpoint("xpub"));
         subscriber.subscribe(true, b"topic");
@@ -230,7 +230,7 @@ fn long_headers_of_short_frames() {
     for subscriber in &mut libzmq {
         assert_eq!(wait_for("the event", || subscriber.try_receive()), EVENT);
     }
-    // Also of what the broker itself is told.
+    // Also in what is sent to the broker itself.
     let mut subscriber = ZmtpPeer::silent(&bus.xpub());
     subscriber.write(&greeting(1, "NULL"));
     subscriber.write(&long(4, &ready(&[("Socket-Type", b"SUB")])[2..]));
@@ -250,7 +250,7 @@ fn commands_inside_a_message_are_no_part_of_it() {
     let mut peer = ZmtpPeer::connect(&bus.xsub(), SocketType::Pub, 1);
     assert!(peer.receive().unwrap().subscription().is_some());
     let bytes = message(&EVENT);
-    // (where a frame begins, a command before it)
+    // Commands before each frame.
     let mut with_commands = Vec::new();
     let mut rest = bytes.as_slice();
     let mut contexts = Vec::new();
@@ -274,7 +274,7 @@ fn commands_inside_a_message_are_no_part_of_it() {
         }
         assert_eq!(bus.receive(), EVENT);
     }
-    // Runs of messages with commands anywhere.
+    // A run of messages with commands between frames.
     let mut run = Vec::new();
     for n in 0..1000u32 {
         let frames: Frames<'_> = [b"topic", b"sender", b"format", &n.to_be_bytes()];
@@ -338,11 +338,11 @@ fn who_breaks_the_protocol_later_is_cut_off() {
             let now = bus.count(CUT_OFF, &cut_off(label, reason));
             assert_eq!(now, before + 1.0, "peer {number} of {label}: not {reason}");
         }
-        // In the middle of an event as well: its beginning reaches nobody.
+        // Also in the middle of an event, whose start is not forwarded.
         let mut peer = ZmtpPeer::connect(&endpoint, ours, 1);
         peer.write(&[&message(&EVENT)[..9], b"\xff"].concat());
         peer.wait_end();
-        // Who says that it gives up may go on or not; it is its own business.
+        // A peer that sends ERROR may be cut off or not.
         let mut peer = ZmtpPeer::connect(&endpoint, ours, 1);
         peer.write(&command(b"\x05ERROR\x03bye"));
     }
@@ -357,7 +357,7 @@ fn half_a_message_is_never_forwarded() {
         let step = bytes.len().div_ceil(25);
         for end in (0..bytes.len()).step_by(step).chain([bytes.len() - 1]) {
             let mut peer = ZmtpPeer::connect(&bus.xsub(), SocketType::Pub, 1);
-            // A whole one before, to see that it is read.
+            // A whole one first, to see that it is read.
             peer.send(&EVENT);
             peer.write(&bytes[..end]);
             assert_eq!(bus.receive(), EVENT);
@@ -378,7 +378,7 @@ fn large_messages_pass_up_to_the_limit() {
     bus.publisher.send(&frames);
     assert!(bus.receive() == frames, "the payload is another");
     bus.assert_well();
-    // Also for who is slow and reads it late, and with small ones around it.
+    // Also for a slow reader, and between small messages.
     let mut peer = ZmtpPeer::connect(&bus.xsub(), SocketType::Pub, 1);
     peer.send(&EVENT);
     peer.send(&frames);
@@ -392,7 +392,7 @@ fn large_messages_pass_up_to_the_limit() {
     peer.wait_end();
     bus.wait_count(CUT_OFF, &cut_off("frontend", "limit"), 1.0);
     bus.assert_well();
-    // What it took for them is given back.
+    // Its memory is released.
     wait_for("the memory", || (bus.broker.memory() < 64 << 20).then_some(()));
 }
 
@@ -405,17 +405,17 @@ fn heartbeats() {
     for is_frontend in [true, false] {
         let (endpoint, label) = bus.socket(is_frontend);
         let ours = if is_frontend { SocketType::Xpub } else { SocketType::Xsub };
-        // One that knows no PINGs, and gets none.
+        // A ZMTP 3.0 peer, which does not support PINGs and gets none.
         let mut old = ZmtpPeer::connect(&endpoint, ours, 0);
-        // One that answers with anything.
+        // A peer that replies with something else.
         let mut talking = ZmtpPeer::connect(&endpoint, ours, 1);
         talking.answers_pings = false;
-        // One that does not answer: it came last and is the only one to go.
+        // A peer that does not reply: it connected last and is the only one to be cut off.
         let mut silent = ZmtpPeer::connect(&endpoint, ours, 1);
         silent.answers_pings = false;
         let mut pings = 0;
         wait_for("the silent one to be cut off", || {
-            // Those of the bus answer as they should.
+            // The peers of the bus reply properly.
             assert_eq!(bus.publisher.try_receive(), None);
             assert_eq!(bus.subscriber.try_receive(), None);
             if talking.try_receive().is_some_and(|one| one.subscription().is_none()) {
@@ -434,7 +434,7 @@ fn heartbeats() {
             silent.has_ended.then_some(())
         });
         assert!(pings > 0);
-        // PINGs of peers.
+        // The broker answers PINGs, too.
         talking.write(&ping(0, b"a context"));
         loop {
             let Some(Incoming::Command(body)) = talking.receive() else { panic!("cut off") };
@@ -455,7 +455,7 @@ fn who_says_how_long_it_may_be_silent_is_held_to_it() {
     for is_frontend in [true, false] {
         let (endpoint, label) = bus.socket(is_frontend);
         let ours = if is_frontend { SocketType::Pub } else { SocketType::Sub };
-        // It may take that back.
+        // A later PING can disable the timeout.
         let mut other = ZmtpPeer::connect(&endpoint, ours, 1);
         other.write(&[ping(3, b""), ping(0, b"")].concat());
         let mut peer = ZmtpPeer::connect(&endpoint, ours, 1);

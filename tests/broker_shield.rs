@@ -1,5 +1,5 @@
-//! What the broker's own engine does not pass on, because the protocol of the cluster does not know
-//! it (WIRE.md §1.2): it is counted by peer and reason, and everything else goes on.
+//! Messages that the broker's own engine does not forward, because the cluster protocol does not
+//! define them (WIRE.md §1.2): they are counted by peer and reason, and nothing else is affected.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -20,7 +20,7 @@ fn events_have_four_frames() {
     for kind in [PublisherKind::Xpub, PublisherKind::Zmtp31] {
         let mut peer = Publisher::connect(kind, &bus.broker.endpoint("xsub"));
         assert_eq!(peer.see(), (true, vec![]));
-        // This names it.
+        // From this the broker learns the peer's name.
         let good: Frames<'_> = [b"topic", id.as_bytes(), b"format", b"payload"];
         peer.send(&good);
         assert_eq!(bus.receive(), good);
@@ -30,7 +30,7 @@ fn events_have_four_frames() {
             &[b"topic", b"sender", b"format"],
             &[b"topic", b"sender", b"format", b"payload", b"more"],
             &[b"topic".as_slice(); 100],
-            // As if it were a subscription.
+            // Looks like a subscription.
             &[b"\x01topic"],
         ];
         for frames in frames {
@@ -42,7 +42,7 @@ fn events_have_four_frames() {
         let label = "peer=\"worker-1\",reason=\"frame_count\"";
         bus.wait_count(REFUSED, label, bad);
     }
-    // Their frames may be anything.
+    // The content of frames is arbitrary.
     bus.publisher.send(&[b"\xff"; 4]);
     assert_eq!(bus.receive(), [b"\xff"; 4]);
     bus.assert_well();
@@ -63,7 +63,7 @@ fn subscribers_have_nothing_else_to_say() {
             &[&large],
             &[b"\x02user", b"message"],
             &[b"x".as_slice(); 100],
-            // More than a subscription is.
+            // More frames than a subscription has.
             &[b"\x01topic", b"more"],
             &[b"\0topic", b"more"],
         ];
@@ -106,17 +106,17 @@ fn subscriptions_have_limits() {
     for prefix in &prefixes[..99] {
         see((true, prefix));
     }
-    // One may go and another come.
+    // One can be replaced by another.
     peer.subscribe(false, &prefixes[0]);
     see((false, &prefixes[0]));
     peer.subscribe(true, &prefixes[149]);
     see((true, &prefixes[149]));
     bus.wait_count(REFUSED, &refused("subscription_limit"), 4.0 + 51.0);
-    // Each peer has its own.
+    // The limit is per peer.
     let mut other = ZmtpPeer::connect(&bus.xpub(), SocketType::Sub, 1);
     other.subscribe(true, b"other");
     assert_eq!(bus.publisher.receive().unwrap().subscription(), Some((true, &b"other"[..])));
-    // What was refused was never there.
+    // Refused subscriptions are not active.
     bus.publisher.send(&[b"many.120".as_slice(), b"s", b"f", b"p"]);
     bus.publisher.send(&[b"many.149".as_slice(), b"s", b"f", b"p"]);
     assert_eq!(peer.receive_message().unwrap()[0], b"many.149");
@@ -143,13 +143,13 @@ fn nobody_takes_back_what_others_subscribe() {
     assert_eq!(seen.each_ref().map(|one| one.subscription().unwrap().1), [&b""[..], b"last"]);
 }
 
-/// An event whose only argument are vectors in so many vectors (WIRE.md §2). Three more levels are
-/// the event's own.
+/// An event whose only argument is `depth` nested vectors (WIRE.md §2). The event itself takes
+/// three more levels.
 fn nested(depth: usize) -> Vec<u8> {
     let event = Event::new("Test::nested", vec![Value::Vector(vec![])]);
     let mut payload = Vec::new();
     EventFormat::BrokerBinV1.encode(&event, &mut payload);
-    // The empty vector is the end of it: type, number of elements.
+    // It ends with the empty vector: type, number of elements.
     assert_eq!(payload.split_off(payload.len() - 2), [0x0e, 0]);
     for _ in 0..depth {
         payload.extend([0x0e, 1]);

@@ -1,7 +1,7 @@
-//! The broker's own engine at full load, while peers are killed and come back at random moments:
-//! in the end what was published, delivered and dropped adds up exactly.
+//! The broker's own engine at full load, while peers are killed and reconnect at random moments. At
+//! the end, the numbers of published, delivered and dropped events add up exactly.
 //!
-//! `ZCLUSTER_SOAK_ROUNDS` says for how long (`make chaos`).
+//! `ZCLUSTER_SOAK_ROUNDS` sets the duration (`make chaos`).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -17,13 +17,13 @@ use support::{Cluster, Engine, NodeSpec, metric, wait_for};
 
 const NODES: &[NodeSpec<'static>] = &[("manager", "manager")];
 
-/// Rounds unless the environment says otherwise.
+/// Rounds by default.
 const ROUNDS: u64 = 20;
-/// Events that reach the subscriber of everything in one round.
+/// Events per round that reach the subscriber to all topics.
 const ROUND: u64 = 2_000;
 
 const TOPICS: [&[u8]; 4] = [b"load.0.", b"load.1.", b"load.2.", b"control.0."];
-/// Bytes of events, more or less.
+/// Approximate sizes of events in bytes.
 const SIZES: [usize; 3] = [20, 300, 10_000];
 
 const LIVING_SOURCES: [&str; 3] = ["source-0", "source-1", "source-2"];
@@ -42,14 +42,14 @@ const MORTAL_SINKS: [(&str, &[&[u8]]); 4] = [
     ("mortal-sink-deaf", &[b"load."]),
 ];
 
-/// Numbers that look random; the same for the same seed.
+/// A pseudo-random generator, reproducible by its seed.
 #[derive(Clone)]
 struct Random(u64);
 
 impl Random {
     /// A number below `end`.
     fn below(&mut self, end: usize) -> usize {
-        // xorshift64*, of which the upper bits are the better ones.
+        // xorshift64*, whose upper bits are better.
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -57,7 +57,7 @@ impl Random {
     }
 }
 
-/// Publishes until told to stop: how many of its events the broker must have got, at least.
+/// Publishes until told to stop.
 fn publish(source: &mut Source, random: &mut Random, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let topic = TOPICS[random.below(TOPICS.len())];
@@ -66,7 +66,7 @@ fn publish(source: &mut Source, random: &mut Random, stop: &AtomicBool) {
     }
 }
 
-/// Publishes some events and dies in the middle of one.
+/// Publishes some events and disconnects in the middle of one.
 fn publish_and_die(mut source: Source, random: &mut Random) {
     for _ in 0..random.below(5) {
         source.publish(TOPICS[random.below(TOPICS.len())], 1 + random.below(60) as u64);
@@ -75,7 +75,7 @@ fn publish_and_die(mut source: Source, random: &mut Random) {
     source.peer.write(&last[..random.below(last.len())]);
 }
 
-/// Reads more slowly than events come, until told to stop.
+/// Reads more slowly than events arrive, until told to stop.
 fn read_slowly(sink: &mut Sink, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         for _ in 0..20 {
@@ -87,7 +87,7 @@ fn read_slowly(sink: &mut Sink, stop: &AtomicBool) {
     }
 }
 
-/// The series of a metric, by the value of the label `peer`.
+/// The sums of a metric's series by the label `peer`.
 fn by_peer(text: &str, name: &str) -> BTreeMap<String, u64> {
     let mut by_peer = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with(&format!("{name}{{"))) {
@@ -142,7 +142,7 @@ fn soak(options: &str) {
         for round in 1..=rounds {
             for (n, mortal) in mortals.iter_mut().enumerate() {
                 if random.below(2) == 0 {
-                    // It dies, if it lives, and comes back, if it did not.
+                    // Disconnects if it is connected, and reconnects otherwise.
                     let (name, prefixes) = MORTAL_SINKS[n];
                     *mortal = match mortal.take() {
                         Some(_) => None,
@@ -168,7 +168,7 @@ fn soak(options: &str) {
         stop.store(true, Ordering::Relaxed);
         for (name, thread) in LIVING_SOURCES.iter().zip(threads) {
             let source = thread.join().unwrap();
-            // It stays until all of it has been read.
+            // It stays connected until all of it has been read.
             wait_for(&format!("the events of {name}"), || {
                 let accepted = by_peer(&broker.metrics(), "zcluster_broker_publisher_events_total");
                 (accepted.get(*name) == Some(&source.next)).then_some(())
@@ -209,7 +209,7 @@ fn soak(options: &str) {
     }
     assert_eq!(slow.count(), sent[&slow.name]);
     assert!(dropped.get("sink-slow").is_some_and(|n| *n > 0), "nothing was dropped: no load");
-    // Deaths in the middle of a message are no faults.
+    // Disconnecting in the middle of a message is not a violation.
     assert_eq!(total("refused") + total("cut_off"), 0);
     let memory = broker.memory();
     assert!(memory < 256 << 20, "{memory} bytes in use");

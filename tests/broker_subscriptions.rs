@@ -1,5 +1,5 @@
-//! Subscriptions through the broker (WIRE.md §1.4): what publishers see of them and whom events
-//! reach, the same for every engine and for every kind of peer.
+//! Subscriptions through the broker (WIRE.md §1.4): which of them publishers see and which
+//! subscribers receive events, the same for every engine and kind of peer.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -13,17 +13,17 @@ use zcluster::wire::zmtp::SocketType;
 
 const NODES: &[NodeSpec<'static>] = &[("manager", "manager")];
 
-/// All that a subscriber subscribes to only so that the test knows how far things are. It sorts
-/// behind everything else.
+/// Prefix of subscriptions that only show the test how far the broker is. It sorts after all
+/// others.
 const MARKER: &[u8] = b"\xff\xff\xff";
 
-/// The topic of one that is always there.
+/// The topic of a subscriber that is always connected.
 const WITNESS: &[u8] = b"\xff\xff\xffwitness";
 
-/// Who publishes: every kind of peer that may.
+/// The publishers: one of every kind.
 const PUBLISHERS: [PublisherKind; 4] =
     [PublisherKind::Xpub, PublisherKind::Pub, PublisherKind::Zmtp30, PublisherKind::Zmtp31];
-/// The place of PUB, which does not see anything, among them.
+/// The index of PUB, which does not expose subscriptions.
 const BLIND: usize = 1;
 
 /// Kinds of the subscribers A and B.
@@ -43,46 +43,47 @@ enum Who {
 }
 use Who::{A, B};
 
-/// What happens, and what comes of it. What publishers see is `+prefix` and `-prefix`.
+/// An action and its expected effect. Publishers see `+prefix` and `-prefix`.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// One subscribes to a prefix; what the publishers see.
+    /// A subscriber subscribes to a prefix; what the publishers see.
     Sub(Who, &'static [u8], &'static [&'static [u8]]),
-    /// One takes a subscription back.
+    /// A subscriber unsubscribes; what the publishers see.
     Unsub(Who, &'static [u8], &'static [&'static [u8]]),
-    /// The connection of one ends.
+    /// A subscriber disconnects; what the publishers see.
     Leave(Who, &'static [&'static [u8]]),
-    /// Every publisher publishes an event with that topic; whom it reaches, once each.
+    /// Every publisher publishes an event with this topic; the subscribers that receive it, once
+    /// each.
     Event(&'static [u8], &'static [Who]),
-    /// Publishers connect that were not there; what they see, in any order.
+    /// New publishers connect; what they see, in any order.
     Late(&'static [&'static [u8]]),
 }
 use Step::{Event, Late, Leave, Sub, Unsub};
 
-/// A broker, and who is connected to it.
+/// A broker and its peers.
 struct Bus {
     kinds: [SubscriberKind; 2],
     publishers: Vec<Publisher>,
-    /// Gets the last event of each round, when all before it have been handed out.
+    /// Receives the last event of each round, after all others have been delivered.
     witness: ZmtpPeer,
     subscribers: BTreeMap<Who, Subscriber>,
     /// Makes markers and events unique.
     number: u64,
-    /// The subscriber that asked for the last marker, and that.
+    /// The last marker, and the subscriber that subscribed to it.
     last_marker: Option<(Who, Vec<u8>)>,
-    // After the peers, some of which wait for it to take all that they sent.
+    // Dropped after the peers, some of which wait until it has read everything they sent.
     broker: Process,
     _cluster: Cluster,
 }
 
-/// What was seen, as the table has it.
+/// A subscription in the notation of the table.
 fn signed((on, prefix): &(bool, Vec<u8>)) -> Vec<u8> {
     [if *on { b"+" } else { b"-" }.as_slice(), prefix].concat()
 }
 
 impl Bus {
     fn start(engine: Engine, kinds: [SubscriberKind; 2]) -> Self {
-        // The order of what several peers do is then the order in which it is seen.
+        // With one thread, publishers see the actions of several peers in the same order.
         let cluster = Cluster::on(engine, NODES, "proxy_io_threads = 1");
         let broker = cluster.broker();
         let endpoint = broker.endpoint("xsub");
@@ -106,7 +107,7 @@ impl Bus {
         }
     }
 
-    /// The topic that only that subscriber has.
+    /// The topic of that subscriber only.
     fn own_topic(who: Who) -> Vec<u8> {
         [MARKER, format!("{who:?}").as_bytes()].concat()
     }
@@ -121,7 +122,7 @@ impl Bus {
         self.subscribers.get_mut(&who).unwrap()
     }
 
-    /// Lets a subscriber ask for a new marker: what it did before is seen before that.
+    /// Makes a subscriber subscribe to a new marker, which publishers see after all it did before.
     fn mark(&mut self, who: Who) -> Vec<u8> {
         self.number += 1;
         let marker = [MARKER, format!("0{}", self.number).as_bytes()].concat();
@@ -130,7 +131,7 @@ impl Bus {
         marker
     }
 
-    /// All that each of these publishers sees until it sees `end`, markers left out.
+    /// Everything that each of these publishers sees before `end`, without markers.
     fn seen_until(publishers: &mut [Publisher], end: &(bool, Vec<u8>)) -> Vec<Vec<Vec<u8>>> {
         let until_end = |publisher: &mut Publisher| {
             let mut seen = Vec::new();
@@ -148,7 +149,7 @@ impl Bus {
         observers.map(until_end).collect()
     }
 
-    /// Takes a step and checks what comes of it.
+    /// Performs a step and checks its effect.
     fn take(&mut self, step: Step) {
         let context = format!("{step:?} of {:?}", self.kinds);
         let (end, expected) = match step {
@@ -183,7 +184,8 @@ impl Bus {
         let who = *self.subscribers.keys().next().unwrap();
         for kind in OBSERVERS {
             let mut late = [Publisher::connect(kind, &self.broker.endpoint("xsub"))];
-            // It is there as soon as it sees anything; what it sees from the start comes at once.
+            // It is connected as soon as it sees anything; all current subscriptions arrive at
+            // once.
             let first = late[0].see();
             let end = (true, self.mark(who));
             let mut seen = Self::seen_until(&mut late, &end).remove(0);
@@ -210,7 +212,7 @@ impl Bus {
                 self.publishers[publisher].send(&[topic, b"sender", b"format", &number]);
             };
             send(topic);
-            // One each that comes after it.
+            // One more event for each, to mark the end.
             for who in self.subscribers.keys() {
                 send(&Self::own_topic(*who));
             }
@@ -226,7 +228,7 @@ impl Bus {
                         None
                     })
                 });
-                // Those that look how far PUB is come again and again.
+                // Events that check the progress of PUB may arrive repeatedly.
                 received.retain(|frames| !frames[0].starts_with(MARKER));
                 let reached = if expected.contains(who) { vec![event(topic)] } else { vec![] };
                 assert_eq!(received, reached, "{context}, from {kind:?} to {who:?}");
@@ -234,7 +236,7 @@ impl Bus {
         }
     }
 
-    /// Waits until PUB has got the last marker, and so all that was asked for before.
+    /// Waits until PUB has received the last marker, and so all subscriptions before it.
     fn wait_for_the_blind(&mut self) {
         let Some((who, marker)) = &self.last_marker else { return };
         let subscriber = self.subscribers.get_mut(who).unwrap();
@@ -259,9 +261,9 @@ impl Bus {
     }
 }
 
-/// Each row leaves nothing behind.
+/// Each row cleans up after itself.
 const ROWS: &[&[Step]] = &[
-    // The first to have it, and the last.
+    // The first and last subscription to a prefix.
     &[
         Event(b"p", &[]),
         Sub(A, b"p", &[b"+p"]),
@@ -277,7 +279,7 @@ const ROWS: &[&[Step]] = &[
         Leave(A, &[b"-p"]),
         Event(b"p", &[]),
     ],
-    // Each subscription is seen, of the unsubscriptions only the last.
+    // Publishers see every subscription, but only the last unsubscription.
     &[
         Sub(A, b"p", &[b"+p"]),
         Sub(B, b"p", &[b"+p"]),
@@ -290,7 +292,7 @@ const ROWS: &[&[Step]] = &[
         Unsub(A, b"p", &[b"-p"]),
         Event(b"p.x", &[]),
     ],
-    // One of two leaves, then the other.
+    // One of two disconnects, then the other.
     &[
         Sub(A, b"p", &[b"+p"]),
         Sub(A, b"own", &[b"+own"]),
@@ -299,7 +301,7 @@ const ROWS: &[&[Step]] = &[
         Event(b"p", &[B]),
         Leave(B, &[b"-p"]),
     ],
-    // When a connection ends, in ascending order of the bytes.
+    // When a connection ends, unsubscriptions come in ascending byte order.
     &[
         Sub(A, b"b", &[b"+b"]),
         Sub(A, b"c\0", &[b"+c\0"]),
@@ -311,7 +313,7 @@ const ROWS: &[&[Step]] = &[
         Sub(A, b"\0", &[b"+\0"]),
         Leave(A, &[b"-", b"-\0", b"-B", b"-a", b"-b", b"-c", b"-c\0", b"-\xff"]),
     ],
-    // Publishers that come late see each prefix once.
+    // Late publishers see each prefix once.
     &[
         Sub(A, b"a", &[b"+a"]),
         Sub(B, b"a", &[b"+a"]),
@@ -327,7 +329,7 @@ const ROWS: &[&[Step]] = &[
         Unsub(A, b"a", &[b"-a"]),
         Late(&[b"+"]),
     ],
-    // A prefix of a prefix, and everything: one delivery, however many match.
+    // A prefix of a prefix, and the empty prefix: one delivery, however many match.
     &[
         Sub(A, b"abc", &[b"+abc"]),
         Sub(A, b"a", &[b"+a"]),
@@ -366,7 +368,7 @@ const ROWS: &[&[Step]] = &[
         Leave(B, &[b"-\0\0", b"-\xff\xfe"]),
         Leave(A, &[b"-\0", b"-\x01\x02"]),
     ],
-    // What was never asked for is not taken back, not even from others.
+    // Unsubscribing without a subscription has no effect, not even on those of others.
     &[
         Unsub(A, b"never", &[]),
         Unsub(A, b"", &[]),
@@ -374,7 +376,7 @@ const ROWS: &[&[Step]] = &[
         Unsub(A, b"p.q", &[]),
         Event(b"p.q", &[A]),
     ],
-    // A node hears itself; that is for it to notice.
+    // A node receives its own events; it must filter them itself.
     &[
         Sub(A, b"zeek.cluster.nodeid.sender.", &[b"+zeek.cluster.nodeid.sender."]),
         Sub(B, b"zeek.cluster.", &[b"+zeek.cluster."]),
@@ -396,8 +398,8 @@ fn subscriptions_come_and_go(engine: Engine) {
     bus.broker.stop();
 }
 
-/// What was subscribed twice on one connection is taken back once when that ends, so that the
-/// others never see the end of it.
+/// If a connection ends with two subscriptions to a prefix, only one of them is removed, so
+/// publishers never see an unsubscription.
 fn a_prefix_subscribed_twice_on_one_connection(engine: Engine) {
     let twice: &[Step] = &[
         Sub(A, b"p", &[b"+p"]),
@@ -411,7 +413,7 @@ fn a_prefix_subscribed_twice_on_one_connection(engine: Engine) {
         Event(b"p", &[B]),
         Unsub(B, b"p", &[]),
     ];
-    // The peer itself sends only the last of its unsubscriptions.
+    // libzmq in the peer sends only the last unsubscription.
     let with_libzmq: &[Step] = &[
         Sub(A, b"p", &[b"+p"]),
         Sub(A, b"p", &[b"+p"]),
@@ -437,7 +439,7 @@ fn a_prefix_subscribed_twice_on_one_connection(engine: Engine) {
     }
 }
 
-/// Ten thousand and more, by one peer.
+/// More than ten thousand subscriptions of one peer.
 fn many_subscriptions_of_one_peer(engine: Engine) {
     const MANY: usize = 11_000;
     let cluster = Cluster::on(engine, NODES, "");
@@ -477,7 +479,7 @@ fn many_subscriptions_of_one_peer(engine: Engine) {
     }
 }
 
-/// Who has seen a subscription can publish to it at once.
+/// A publisher that has seen a subscription can publish to it at once.
 fn a_subscription_that_is_seen_is_active(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, "");
     let broker = cluster.broker();
@@ -496,8 +498,8 @@ fn a_subscription_that_is_seen_is_active(engine: Engine) {
     }
 }
 
-/// A broker that dies takes nothing back; its successor gets all subscriptions again from the
-/// peers and shows them to the publishers.
+/// A broker that is killed sends no unsubscriptions. Its successor receives all subscriptions again
+/// from the peers and forwards them to the publishers.
 fn a_broker_that_comes_back(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, "");
     let mut first = cluster.broker();
@@ -512,9 +514,9 @@ fn a_broker_that_comes_back(engine: Engine) {
     first.kill();
     let broker = cluster.broker();
     assert_eq!((broker.endpoint("xsub"), broker.endpoint("xpub")), (xsub, xpub));
-    // Once for each of them, or, where it was there after one of them, once for both.
+    // Once for each subscriber, or once for both if the publisher connected after one of them.
     let seen = wait_for("the subscriptions", || {
-        // libzmq repeats them when it is next called.
+        // libzmq repeats them at the next call.
         for subscriber in &mut subscribers {
             assert_eq!(subscriber.try_receive(), None);
         }
@@ -535,7 +537,8 @@ fn a_broker_that_comes_back(engine: Engine) {
     }
 }
 
-/// Peers of ZMTP 3.0 know no commands, those of 3.1 expect them for what is repeated to them.
+/// ZMTP 3.0 peers do not support commands. ZMTP 3.1 peers expect them when subscriptions are
+/// repeated.
 fn subscriptions_in_the_form_of_the_version(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, "");
     let broker = cluster.broker();
@@ -552,7 +555,7 @@ fn subscriptions_in_the_form_of_the_version(engine: Engine) {
     assert_eq!(late.each_mut().map(form), [message(1), command(b"SUBSCRIBE")]);
     drop(subscriber);
     seen.extend(early.each_mut().map(form));
-    // What it forwards, libzmq sends on as messages to all.
+    // libzmq forwards subscriptions as messages to all.
     let expected = match engine {
         Engine::Zmq => [message(1), message(1), message(0), message(0)],
         Engine::Switch => [message(1), command(b"SUBSCRIBE"), message(0), command(b"CANCEL")],

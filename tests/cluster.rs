@@ -1,4 +1,4 @@
-//! Whole clusters of real processes: they find one another, and notice who goes.
+//! Whole clusters of real processes: nodes find each other, and notice which ones leave.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -13,7 +13,7 @@ fn the_default_cluster_comes_up_and_everybody_sees_everybody(engine: Engine) {
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     wait_all_see_all(&mut nodes);
 
-    // Each of them wrote a line about each other into cluster.log, through the loggers.
+    // Each wrote a line about each other one to cluster.log, through the loggers.
     let hellos = || {
         let lines = cluster.log_lines("cluster");
         lines.iter().filter(|line| line.contains("got hello from")).count()
@@ -58,7 +58,8 @@ fn a_restart_that_nobody_noticed_is_one_change_of_identity(engine: Engine) {
     let cluster = Cluster::on(engine, DEFAULT_NODES, "");
     let _broker = cluster.broker();
     let mut manager = cluster.node("manager", &[]);
-    // Stopped, it keeps its connections: its successor greets while it still counts as up.
+    // A stopped process keeps its connections, so its successor says hello while it still counts as
+    // up.
     let frozen = cluster.node("worker-1", &[]);
     assert_eq!(manager.wait_member("node_up", "worker-1"), frozen.id());
     frozen.signal(Signal::STOP);
@@ -88,7 +89,7 @@ fn after_a_proxy_restart_the_living_are_up_and_the_dead_are_down(engine: Engine)
         assert_eq!(node.wait_member("node_down", "worker-1"), old_id);
         node.wait_stderr("the broker is back, after ");
     }
-    // Nobody else went down for it, and events flow again.
+    // No other node went down, and events flow again.
     let mut successor = cluster.node("worker-1", &[]);
     successor.wait_all_up(&OTHERS);
     for node in nodes.values_mut() {

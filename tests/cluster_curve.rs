@@ -1,5 +1,5 @@
-//! Whole clusters that encrypt: with the keys of Zeek or with one pair for each node, and what
-//! becomes of those whose keys are wrong (WIRE.md §7.1 to §7.3).
+//! Whole clusters that encrypt, with Zeek's shared keys or with a pair per node, and nodes with
+//! wrong keys (WIRE.md §7.1 to §7.3).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -28,12 +28,12 @@ const NODES: &[NodeSpec<'static>] = &[
 ];
 const NAMES: [&str; 5] = ["broker", "manager", "logger-1", "worker-1", "worker-2"];
 
-/// The lines of standard error at that level.
+/// The lines of standard error with that level.
 fn told(stderr: &str, level: &str) -> Vec<String> {
     stderr.lines().filter(|line| line.contains(level)).map(str::to_owned).collect()
 }
 
-/// A node that ends by itself as wrongly configured, with one line that has all those words.
+/// Checks that a node ended by itself with a configuration error, in one line with all these words.
 fn assert_refused(ended: &Ended, words: &[&str]) {
     assert_eq!(ended.code, CONFIG, "{}", ended.stderr);
     let errors = told(&ended.stderr, "ERROR");
@@ -43,7 +43,7 @@ fn assert_refused(ended: &Ended, words: &[&str]) {
     }
 }
 
-/// Publishes an event and waits until the other has printed it.
+/// Publishes an event and waits until the other node has printed it.
 fn assert_talk(from: &mut Process, to: &mut Process, word: &str) {
     from.write_line(&format!(
         "{{\"topic\":\"zeek.cluster.{}\",\"event\":\"Test::said\",\"args\":[\"{word}\"]}}",
@@ -52,7 +52,7 @@ fn assert_talk(from: &mut Process, to: &mut Process, word: &str) {
     to.wait_line(word, |line| line.to_string().contains(word).then_some(()));
 }
 
-/// Everybody sees everybody, events and logs arrive, and all end in good order.
+/// Checks that all nodes see each other, events and logs arrive, and all processes stop cleanly.
 fn assert_works(
     cluster: &Cluster,
     mut broker: Process,
@@ -68,7 +68,7 @@ fn assert_works(
         (count >= hellos).then_some(())
     });
     nodes.insert("manager".into(), manager);
-    // Loggers last: others have logs for them to the end.
+    // Loggers last: the others have logs for them until the end.
     let (mut loggers, mut others): (Vec<_>, Vec<_>) =
         nodes.into_values().partition(|node| node.name.starts_with("logger"));
     for node in others.iter_mut().chain(&mut loggers) {
@@ -101,7 +101,7 @@ fn keys_may_come_from_the_environment(engine: Engine) {
     let nodes = nodes.collect();
     assert_works(&cluster, broker, nodes);
 
-    // Two sources at once: nobody could say which keys count.
+    // With two sources it would be unclear which keys apply.
     let both = Cluster::on(engine, NODES, &keys.options());
     for (name, program) in [
         ("broker", "zcluster-broker"),
@@ -116,7 +116,7 @@ fn keys_may_come_from_the_environment(engine: Engine) {
     }
 }
 
-/// A copy of the cluster's layout with another text in it, as somebody else may have it.
+/// Writes a changed copy of the cluster's layout, as if it came from another host.
 fn other_layout(cluster: &Cluster, change: impl Fn(String) -> String) -> std::path::PathBuf {
     let text = std::fs::read_to_string(&cluster.layout).unwrap();
     let path = cluster.dir.path().join(format!("layout-{}.toml", free_port()));
@@ -130,7 +130,7 @@ fn node_with(layout: &Path, name: &str) -> std::process::Command {
     command
 }
 
-/// A logger that goes by another layout than the rest, on a bus of its own.
+/// A logger with another layout than the rest, on a separate bus.
 struct Lone {
     _broker: Process,
     _logger: Process,
@@ -152,7 +152,7 @@ impl Lone {
     }
 }
 
-/// A broker and two nodes that go on talking whatever the third does.
+/// A broker and two nodes keep working whatever the third does.
 fn wrong_keys_end_the_node_and_nobody_else(engine: Engine) {
     let keys = SharedKeys::new();
     let other = SharedKeys::new();
@@ -183,7 +183,7 @@ fn wrong_keys_end_the_node_and_nobody_else(engine: Engine) {
         assert_refused(&ended, &words);
         assert!(log_or_bus.iter().any(|at| ended.stderr.contains(*at)), "{}", ended.stderr);
         assert!(ended.stderr.contains("the broker at tcp://"), "{}", ended.stderr);
-        // libzmq does not say which side of the two encrypts.
+        // libzmq does not report which of the two sides encrypts.
         let says = match engine {
             Engine::Zmq if !broker_says.contains("key") => "one side encrypts",
             _ => broker_says,
@@ -202,7 +202,7 @@ fn wrong_keys_end_the_node_and_nobody_else(engine: Engine) {
     }
 }
 
-/// A server that has another key says nothing that would prove it: the node goes on trying.
+/// A server with another key cannot prove anything, so the node keeps trying.
 fn with_a_wrong_key_of_the_server_a_node_says_so_and_tries_again(engine: Engine) {
     let keys = SharedKeys::new();
     let other = SharedKeys::new();
@@ -231,7 +231,7 @@ fn a_logger_whose_key_is_refused_ends_like_any_node() {
     let other = SharedKeys::new();
     let cluster = Cluster::new(NODES, &keys.options());
     let _broker = cluster.broker();
-    // It lets other clients in than the broker does.
+    // Its layout allows other clients than the broker's.
     let lets_in = SharedKeys { server: keys.server.clone(), client: other.client.clone() };
     let layout = other_layout(&cluster, |text| text.replace(&keys.options(), &lets_in.options()));
     let mut start = command("zcluster-logger");
@@ -240,8 +240,8 @@ fn a_logger_whose_key_is_refused_ends_like_any_node() {
     assert_refused(&ended, &["the broker at tcp://127.0.0.1:", "does not accept the key"]);
 }
 
-/// Where keys are shared, a node whose key a logger refuses has the wrong one. With keys of their
-/// own the broker says so; a logger may be anybody's, and would end all nodes with a word.
+/// With shared keys, a node that a logger refuses has the wrong key. With per-node keys only the
+/// broker decides that: otherwise a single rogue logger could end all nodes.
 #[test]
 fn a_logger_that_refuses_a_node_ends_it_only_where_keys_are_shared() {
     let keys = SharedKeys::new();
@@ -352,7 +352,7 @@ fn a_program_may_bring_its_keys_along() {
     let key_of = |name| public[NAMES.iter().position(|one| *one == name).unwrap()];
     let _broker = cluster.broker();
     let mut manager = cluster.node("manager", &[]);
-    // Its layout, as a program may make one, says nothing of keys.
+    // Its layout has no keys, as if a program had built it.
     let mut layout = cluster.read_layout();
     layout.curve = CurveKeys::default();
     let start = |keys: KeyPair| {
@@ -367,7 +367,7 @@ fn a_program_may_bring_its_keys_along() {
     node.shutdown(Duration::from_secs(5));
     assert!(node.take_failure().is_none());
 
-    // With others it ends, and says why.
+    // With other keys it ends and reports why.
     let (node, notifications) = start(KeyPair::generate());
     while notifications.receive().is_some() {}
     let failure = node.take_failure().unwrap();
@@ -416,13 +416,13 @@ fn whose_key_is_withdrawn_is_out_and_nobody_else() {
     for node in nodes.values_mut() {
         node.wait_member("node_down", "worker-2");
     }
-    // Nobody else was so much as connected anew.
+    // No other node even reconnected.
     let mut manager = nodes.remove("manager").unwrap();
     assert_talk(nodes.get_mut("worker-1").unwrap(), &mut manager, "still-here");
     for node in nodes.values().chain([&manager]) {
         assert_eq!(node.metric("zcluster_reconnects_total"), 0.0, "{}", node.name);
     }
-    // And with its key back it may come again.
+    // With its key back it can rejoin.
     let keys = cluster.dir.path().join("keys");
     let pair =
         zcluster::access::key_file::read_secret_keys(&secret_path(&keys, "worker-2")).unwrap();
@@ -459,7 +459,7 @@ fn nobody_passes_for_another_node() {
     let mut worker = cluster.node("worker-1", &[]);
     worker.wait_all_up(&["manager", "logger-1"]);
 
-    // Somebody with the key of worker-2 says to be worker-1, from a host of its own.
+    // A node with the key of worker-2 claims to be worker-1, from another host.
     let keys = cluster.dir.path().join("keys");
     let elsewhere = cluster.dir.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
@@ -482,7 +482,7 @@ fn nobody_passes_for_another_node() {
         (count >= 1.0).then_some(())
     });
     assert!(broker.stderr().contains("worker-2"), "{}", broker.stderr());
-    // It subscribes to what is said to worker-1, but nobody has taken it for that.
+    // It subscribes to the topics of worker-1, but no node accepts it as worker-1.
     assert!(impostor.is_running());
     assert_talk(&mut worker, &mut manager, "still-here");
     for node in [&manager, &worker, &logger] {

@@ -1,4 +1,4 @@
-//! `zcluster-node` as people and scripts use it: lines in, lines out.
+//! `zcluster-node` as users and scripts run it: lines in, lines out.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -7,8 +7,8 @@ use serde_json::{Value as Json, json};
 use support::{Cluster, Engine, NodeSpec, Process, wait_for, wait_members, wait_notification};
 use zcluster::node::Notification;
 
-/// Without a logger, which most of these tests do not need: records that none takes are an error at
-/// the end.
+/// No logger, which most of these tests do not need. Records that no logger takes are an error at
+/// exit.
 const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("worker-1", "worker"), ("worker-2", "worker")];
 const NODES_AND_LOGGER: &[NodeSpec<'static>] = &[
@@ -18,7 +18,7 @@ const NODES_AND_LOGGER: &[NodeSpec<'static>] = &[
     ("worker-2", "worker"),
 ];
 
-/// Nobody waits long for what nobody takes.
+/// Limits the wait for loggers that do not exist.
 const IMPATIENT: &str = "[log]\nshutdown_timeout = \"100ms\"";
 
 fn wait_event(process: &mut Process, name: &str) -> Json {
@@ -62,11 +62,11 @@ fn what_is_typed_here_is_printed_there(engine: Engine) {
     assert_eq!(received["sender"], manager.id());
     assert_eq!(received["args"], args);
 
-    // What was printed can be typed again.
+    // Printed values can be typed again.
     worker.write_line(&line("zeek.cluster.manager", "Test::back", &received["args"]));
     assert_eq!(wait_event(&mut manager, "Test::back")["args"], args);
 
-    // Only what somebody subscribed to arrives, and nothing of one's own.
+    // Only subscribed topics arrive, and none of the node's own events.
     for topic in ["nobody", "mor", "chat"] {
         manager.write_line(&line(topic, "Test::unheard", &json!([])));
     }
@@ -109,7 +109,7 @@ fn bad_lines_are_told_by_number_and_passed_over(engine: Engine) {
         assert_eq!(told, *bad, "{line}\n{stderr}");
     }
     worker.close_stdin();
-    // The end of the input is not the end of the node.
+    // The node keeps running after the end of its input.
     manager.write_line(&line("zeek.cluster.node.worker-1.", "Test::still_there", &json!([])));
     wait_event(&mut worker, "Test::still_there");
     worker.stop();
@@ -122,7 +122,7 @@ fn publish_only_ends_once_its_input_is_delivered(engine: Engine) {
     wait_notification(&news, "the bus", |n| matches!(n, Notification::Connected).then_some(()));
     for bad_lines in [0, 1, 2] {
         let mut worker = cluster.node("worker-1", &["--publish-only"]);
-        // At once, before it can know that anybody listens.
+        // At once, before the node can know of any subscriber.
         for n in 0..100 {
             worker.write_line(&line("zeek.cluster.manager", "Test::n", &json!([n])));
         }

@@ -1,5 +1,5 @@
-//! CURVE between us and libzmq: our state machine and codec at one end of a TCP connection, a
-//! libzmq socket at the other, in either role; keys that are right, and keys that are not.
+//! CURVE between our implementation and libzmq: our state machine and codec at one end of a TCP
+//! connection, a libzmq socket at the other, in either role, with correct and with wrong keys.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -19,11 +19,11 @@ use zcluster::wire::zmtp::{
     Step, ZmtpError, put_frame, put_ping, put_pong, put_subscription,
 };
 
-/// Bytes of the bodies sent each way: around the length that fits a short frame, with and without
-/// what encryption adds, and large ones.
+/// Sizes of bodies in bytes: around the limit of a short frame, with and without the overhead of
+/// encryption, and large ones.
 const SIZES: [usize; 8] = [0, 1, 222, 223, 255, 256, 64 << 10, 8 << 20];
 
-/// Room for the largest message.
+/// Enough for the largest message.
 const LIMIT: u64 = 16 << 20;
 
 /// Keys of both sides, and of a stranger.
@@ -39,22 +39,22 @@ impl Keys {
         Keys { client, server, stranger }
     }
 
-    /// For our own server.
+    /// The options of our server.
     fn our_server(&self) -> Curve {
         Curve::Server(Arc::new([KeyPair::clone(&self.server)]))
     }
 
-    /// For our own client.
+    /// The options of our client.
     fn our_client(&self) -> Curve {
         Curve::Client { keys: Arc::clone(&self.client), server: *self.server.public() }
     }
 
-    /// For a client of libzmq.
+    /// The options of a libzmq client.
     fn client(&self) -> SocketOptions {
         client(&self.client, self.server.public())
     }
 
-    /// For a server of libzmq that lets our client in and nobody else.
+    /// The options of a libzmq server that accepts only our client.
     fn server(&self, context: &Context) -> SocketOptions {
         let allowed = *self.client.public();
         let zap = ZapHandler::start(context, move |request| {
@@ -74,7 +74,7 @@ fn server(keys: &Arc<KeyPair>, zap: ZapHandler) -> SocketOptions {
     SocketOptions { curve: Some(curve), ..SocketOptions::default() }
 }
 
-/// What came from libzmq.
+/// What libzmq sent.
 #[derive(Debug, PartialEq)]
 enum Got {
     Message(Vec<Vec<u8>>),
@@ -92,16 +92,16 @@ struct Wire {
     plain: Vec<u8>,
 }
 
-/// Why there is no connection.
+/// Why the handshake failed.
 #[derive(Debug, PartialEq)]
 enum Failed {
-    /// The peer closed it without a word.
+    /// The peer closed the connection without a reason.
     Closed,
     Zmtp(ZmtpError),
 }
 
 impl Wire {
-    /// Goes through the handshake, as the server letting in who has the key that is `allowed`.
+    /// Performs the handshake. A server accepts only the key that is `allowed`.
     fn open(
         mut stream: TcpStream,
         ours: SocketType,
@@ -114,7 +114,7 @@ impl Wire {
         loop {
             stream.write_all(&out).unwrap();
             out.clear();
-            // Byte by byte: nothing of what follows the handshake is in the buffer then.
+            // One byte at a time, so that the buffer contains nothing after the handshake.
             let mut byte = [0];
             match stream.read(&mut byte) {
                 Ok(1) => received.push(byte[0]),
@@ -159,7 +159,7 @@ impl Wire {
         self.send_plain(&plain);
     }
 
-    /// The next thing that came, if there is something within a moment.
+    /// The next item, if one arrives within a moment.
     fn try_receive(&mut self) -> Option<Got> {
         self.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         loop {
@@ -200,7 +200,7 @@ impl Wire {
     }
 }
 
-/// A socket of ours and one of libzmq, connected.
+/// Connects our end to a libzmq socket.
 fn connect(
     ours: SocketType,
     theirs: SocketKind,
@@ -251,7 +251,7 @@ fn messages_of_every_size_reach_libzmq() {
             if theirs != SocketKind::Pull {
                 // A command from SUB, a message from XSUB, depending on libzmq.
                 let got = wait_for("the subscription", || {
-                    // One that was bound takes notice of us when it is looked at.
+                    // A bound socket notices our connection only when it is used.
                     assert!(socket.try_receive().unwrap().is_none());
                     wire.try_receive()
                 });
@@ -292,7 +292,7 @@ fn messages_of_every_size_come_from_libzmq() {
             let (mut wire, socket) = connect(ours, theirs, we_listen, Heartbeat::default());
             if theirs != SocketKind::Push {
                 wire.subscribe();
-                // A PUB does not say when it knows.
+                // A PUB does not report when it has the subscription.
                 wait_for("the subscription to be known", || {
                     socket.try_send(&[b"marker"]).unwrap();
                     wire.try_receive().map(drop)
@@ -326,7 +326,7 @@ fn libzmq_pings_us_and_stays() {
     assert_eq!(message, Some(Got::Message(vec![b"still here".to_vec()])));
 }
 
-/// Waits for such an event; its value.
+/// Waits for an event of that kind. Returns its value.
 fn event(monitor: &Monitor, kind: ConnectionEventKind) -> u32 {
     wait_for("the event", || monitor.try_next().unwrap().filter(|event| event.kind == kind)).value
 }
@@ -387,7 +387,7 @@ fn our_client_learns_why_libzmq_refuses_it() {
         |theirs: &str, ours| Failed::Zmtp(ZmtpError::Mechanism { theirs: theirs.into(), ours });
     let (client, server, stranger) = (&keys.client, keys.server.public(), keys.stranger.public());
     for (curve, is_encrypted, expected) in [
-        // Only the server knows here: it says nothing.
+        // Only the server detects this, and it sends nothing.
         (our(client, stranger), true, Failed::Closed),
         (our(&keys.stranger, server), true, Failed::Zmtp(ZmtpError::Refused("400".into()))),
         (None, true, mechanism("CURVE", "NULL")),
@@ -414,7 +414,7 @@ fn the_zap_handler_decides_between_sockets_of_libzmq() {
         let asked = Arc::clone(&asked);
         let startling = *startling.public();
         move |request: &ZapRequest| {
-            // The handler outlives that, or libzmq would let everybody in.
+            // The handler must survive the panic, or libzmq would accept every client.
             assert_ne!(request.key, startling, "a panic in the handler, as is meant here");
             asked.lock().unwrap().push(request.clone());
             (request.key == allowed).then(|| "worker-1".to_owned())
@@ -427,7 +427,7 @@ fn the_zap_handler_decides_between_sockets_of_libzmq() {
     assert!(elsewhere.unwrap_err().is_configuration());
 
     let pull = Socket::new(&context, SocketKind::Pull, &options).unwrap();
-    // The socket keeps the handler.
+    // The socket keeps the handler alive.
     drop(options);
     let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
     let push = |keys: &Arc<KeyPair>, server: &PublicKey| {

@@ -1,4 +1,4 @@
-//! Mistakes of users: each is told in one clear line on standard error, and has its exit code.
+//! User errors: each gives one clear line on standard error and has its exit code.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -17,8 +17,8 @@ const UNAVAILABLE: i32 = 69;
 const IO: i32 = 74;
 const CONFIG: i32 = 78;
 
-/// Fails unless a program ended so, said nothing on standard output, and put all of these texts
-/// into one line of standard error, the last but for its details.
+/// Fails unless a program ended with that code, printed nothing on standard output, and printed
+/// exactly one line with all these texts on standard error.
 fn assert_told(ended: &Ended, code: i32, texts: &[&str]) {
     assert_eq!(ended.code, Some(code), "{}", ended.stderr);
     assert_eq!(ended.stdout, "");
@@ -28,7 +28,7 @@ fn assert_told(ended: &Ended, code: i32, texts: &[&str]) {
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }
 
-/// What a daemon is started with so that all is well.
+/// Arguments with which a daemon starts without errors.
 fn good_args<'a>(daemon: &str, cluster: &'a Cluster) -> Vec<&'a str> {
     let node = match daemon {
         "zcluster-node" => "worker-1",
@@ -72,7 +72,7 @@ fn wrong_command_lines() {
     for daemon in ["zcluster-node", "zcluster-logger"] {
         let ended = run_to_end(command(daemon).args(["--layout", cluster.layout_arg()]));
         assert_told(&ended, USAGE, &["which node is this?", "manager", "worker-1"]);
-        // As unset.
+        // Empty counts as unset.
         let mut command = command(daemon);
         command.env("CLUSTER_NODE", "").args(["--layout", cluster.layout_arg()]);
         assert_told(&run_to_end(&mut command), USAGE, &["which node is this?"]);
@@ -93,7 +93,7 @@ fn layouts_that_cannot_be_read() {
         let ended = run_to_end(command(daemon).args(["--layout", folder]));
         assert_told(&ended, IO, &["cannot read the layout file", folder]);
     }
-    // Without --layout it is the one of the current directory.
+    // Without --layout, the file in the current directory.
     let empty = tempfile::tempdir().unwrap();
     for daemon in DAEMONS {
         let ended = run_to_end(command(daemon).current_dir(&empty));
@@ -164,7 +164,7 @@ fn the_wrong_program_for_a_node() {
 }
 
 fn ports_that_are_taken(engine: Engine) {
-    // Each of them is somebody else's now.
+    // Another process has the port.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
@@ -191,7 +191,7 @@ fn ports_that_are_taken(engine: Engine) {
     }
 }
 
-/// Sets the port of an endpoint, or of a node, in the text of a layout.
+/// Sets the port of an endpoint or of a node in the text of a layout.
 fn set(text: &str, what: &str, value: &str, port: u16) -> String {
     let node = format!("[nodes.{what}]");
     let mut in_node = false;
@@ -213,7 +213,7 @@ fn set(text: &str, what: &str, value: &str, port: u16) -> String {
 }
 
 fn addresses_this_machine_does_not_have(engine: Engine) {
-    // TEST-NET-1: nobody has it.
+    // TEST-NET-1: no host has it.
     let cluster = Cluster::on(engine, NODES, "");
     edit_layout(&cluster, |text| text.replacen("tcp://127.0.0.1", "tcp://192.0.2.1", 1));
     let ended = run_to_end(command("zcluster-broker").args(good_args("zcluster-broker", &cluster)));
@@ -222,7 +222,7 @@ fn addresses_this_machine_does_not_have(engine: Engine) {
 
 #[test]
 fn encryption_is_refused_rather_than_left_out() {
-    // The public test keys of the ZeroMQ documentation.
+    // The public test keys from the ZeroMQ documentation.
     let (public, secret) =
         ("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs");
     let options = format!(

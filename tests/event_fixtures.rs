@@ -1,4 +1,4 @@
-//! The codecs of events against recorded traffic (`tests/fixtures/README.md`).
+//! The event codecs against recorded traffic (`tests/fixtures/README.md`).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ fn every_recorded_event_reads_and_writes_to_the_same_bytes() {
     }
 }
 
-/// The same events as a node received them and as the WebSocket API sent them.
+/// The same events as received by a node and as sent by the WebSocket API.
 fn both_forms() -> Vec<(BString, Event, BString)> {
     let bytes = fixture("types-utf8.zmq");
     let text = fixture("types-utf8.ndjson");
@@ -80,7 +80,8 @@ fn recorded_json_becomes_the_binary_events() {
     }
 }
 
-/// What JSON keeps of the recorded values: milliseconds, and six digits of reals.
+/// The recorded values after a round trip through JSON: milliseconds, and six decimal places of
+/// reals.
 fn rounded(value: Value) -> Value {
     match value {
         Value::Real(Real(x)) => format!("{x:.6}").parse::<f64>().unwrap().into(),

@@ -1,4 +1,4 @@
-//! Processes that stop, die, come twice or too early: the others go on.
+//! Processes that are stopped, die, or start twice or too early do not affect the others.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -15,15 +15,15 @@ use zcluster::{Event, Value};
 
 const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("worker-1", "worker"), ("worker-2", "worker")];
-/// Who does not answer is cut off soon.
+/// A process that does not respond is soon cut off.
 const SHORT_HEARTBEATS: &str = "heartbeat_interval = \"200ms\"\nheartbeat_timeout = \"1s\"\nheartbeat_ttl = \"1s\"\n\
      onloop_queue_hwm = 100\nxsub_rcvhwm = 100";
-/// Who does not answer stalls the bus for good.
+/// A process that does not respond stalls the bus permanently.
 const NO_HEARTBEATS: &str =
     "heartbeat_interval = \"0s\"\nonloop_queue_hwm = 100\nxsub_rcvhwm = 100";
 const FLOOD_TOPIC: &str = "test.flood";
 
-/// Publishes numbered events of 10 kB as fast as they are taken, until it is dropped.
+/// Publishes numbered events of 10 kB as fast as the bus accepts them, until it is dropped.
 struct Flood {
     published: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -107,7 +107,7 @@ fn a_subscriber_that_stops_reading_holds_nobody_back_for_long(engine: Engine) {
     assert!(manager.members().contains_key("worker-1"));
     assert!(reader.members().contains_key("manager"));
 
-    // With the flood on, the events of its old connection keep it busy: it comes back all the same.
+    // During the flood, events of its old connection keep it busy, but it must still come back.
     stopped.signal(Signal::CONT);
     wait_notification(&news, "worker-2 to be up again", |n| match n {
         Notification::NodeUp { name, .. } => (name == "worker-2").then_some(()),
@@ -140,7 +140,7 @@ fn a_stalled_broker_says_so_and_still_stops_at_once() {
     });
     assert!(reason.contains("a subscriber that does not read stalls the bus"), "{reason}");
     broker.wait_stderr("the bus is stalled");
-    // It must not wait for a subscriber that never comes back.
+    // It must not wait for a subscriber that never resumes.
     broker.stop();
     drop(flood);
 }
@@ -201,7 +201,7 @@ fn of_two_processes_of_one_name_the_later_counts(engine: Engine) {
     manager.wait_stderr("never said goodbye");
     assert_eq!(manager.metric("zcluster_members_up"), 1.0);
 
-    // What is for the name reaches both, what is for the id only the one.
+    // Events to the name reach both, events to the id only one.
     let topic = format!("zeek.cluster.nodeid.{}.", second.id());
     manager.write_line(&format!(r#"{{"topic":"{topic}","event":"Test::one","args":[]}}"#));
     manager.write_line(r#"{"topic":"zeek.cluster.node.worker-1.","event":"Test::both","args":[]}"#);
@@ -255,7 +255,7 @@ fn a_library_node_that_is_dropped_leaves(engine: Engine) {
     assert_eq!(manager.wait_member("node_up", "worker-1"), node.id().to_string());
     node.shutdown(PATIENCE);
     assert!(node.publish("t", &Event::new("Test::late", vec![])).is_err());
-    // What there was is still handed out, and then the end.
+    // Pending notifications are still returned, and then the end.
     while news.receive().is_some() {}
     assert_eq!(manager.wait_member("node_down", "worker-1"), node.id().to_string());
 }

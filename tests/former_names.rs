@@ -1,4 +1,4 @@
-//! The broker under its former name, `zcluster-proxy`: units, dashboards and alerts go on working.
+//! The broker under its former name, `zcluster-proxy`: units, dashboards and alerts still work.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Strangers on the bus and at every port: whatever they send, the cluster goes on.
+//! Strangers on the bus and at every port: nothing they send affects the cluster.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -18,16 +18,16 @@ const NODES: &[NodeSpec<'static>] = &[
     ("worker-1", "worker"),
     ("worker-2", "worker"),
 ];
-/// A node that is not there from the start.
+/// A node that starts later.
 const LATE: &str = "worker-2";
 
 const MANAGER_TOPIC: &[u8] = b"zeek.cluster.manager";
 const FORMAT: &[u8] = b"broker-bin-v1";
 
-/// What the broker's own engine did not pass on.
+/// Counts messages that the broker's own engine did not forward.
 const REFUSED: &str = "zcluster_broker_refused_total";
 
-/// A cluster that is up, but for one node.
+/// A running cluster, without one node.
 struct Running {
     cluster: Cluster,
     broker: Process,
@@ -48,7 +48,7 @@ impl Running {
         &self.nodes[name]
     }
 
-    /// Nobody went down for what happened, a new node can join, and events and logs flow.
+    /// Checks that no node went down, a new node can join, and events and logs flow.
     fn assert_well(mut self) {
         assert!(self.broker.is_running());
         let late = self.cluster.node(LATE, &[]);
@@ -85,11 +85,11 @@ fn encode(event: &Event) -> Vec<u8> {
     payload
 }
 
-/// An event whose only argument are vectors in so many vectors (WIRE.md §2). Three more levels are
-/// the event's own.
+/// An event whose only argument is `depth` nested vectors (WIRE.md §2). The event itself takes
+/// three more levels.
 fn nested(depth: usize) -> Vec<u8> {
     let mut payload = encode(&Event::new("Test::nested", vec![Value::Vector(vec![])]));
-    // The empty vector is the end of it: type, number of elements.
+    // It ends with the empty vector: type, number of elements.
     assert_eq!(payload.split_off(payload.len() - 2), [0x0e, 0]);
     for _ in 0..depth {
         payload.extend([0x0e, 1]);
@@ -118,7 +118,7 @@ fn messages_with_a_wrong_number_of_frames_are_counted(engine: Engine) {
             assert_eq!(manager.metric("zeek_cluster_zeromq_msg_errors_total"), 4.0);
             assert!(manager.stderr().contains("[zeromq] xsub: error: expected 4 parts, have 1!"));
         }
-        // They come no further than the broker.
+        // The broker does not forward them.
         Engine::Switch => {
             running.broker.wait_metric(REFUSED, 4.0);
             assert_eq!(running.broker.metric_with(REFUSED, "reason=\"frame_count\""), 4.0);
@@ -160,7 +160,7 @@ fn events_that_do_not_decode_are_counted(engine: Engine) {
         vec![0xff; 1 << 20],
         [good.as_slice(), b"trailing"].concat(),
         nested(MAX_DEPTH - 3),
-        // 4 G elements, 4 G bytes, which are not there.
+        // Claims of 4 G elements and 4 G bytes that do not follow.
         b"\x0e\xff\xff\xff\xff\x0f".to_vec(),
         b"\x05\xff\xff\xff\xff\x0f".to_vec(),
     ];
@@ -172,7 +172,7 @@ fn events_that_do_not_decode_are_counted(engine: Engine) {
     for format in formats {
         peer.send(&[MANAGER_TOPIC, b"stranger", format, &good]);
     }
-    // Any sender will do.
+    // Any sender is accepted.
     for sender in [b"".as_slice(), b"\xff\0", &vec![b'x'; 100_000]] {
         peer.send(&[MANAGER_TOPIC, sender, FORMAT, &good]);
     }
@@ -276,7 +276,7 @@ fn user_messages_upstream_are_ignored(engine: Engine) {
     peer.send(&[SubscriptionMessage::Subscribe(b"strange.last").encode()]);
     let last = RawPeer::publisher(&running.broker.endpoint("xsub"), b"strange.last");
     drop(last);
-    // Of those that reach them, nodes count the ones of several frames.
+    // Of the messages that reach them, nodes count those with several frames.
     let errors = match engine {
         Engine::Zmq => 2.0,
         Engine::Switch => 0.0,
@@ -302,8 +302,8 @@ fn garbage_and_silence_on_every_port(engine: Engine) {
         logger.endpoint("metrics"),
         running.node("manager").endpoint("metrics"),
     ];
-    // A ZMTP greeting that claims CURVE, one of NULL without a handshake after it, a greeting and
-    // then a frame that claims 2^63 bytes, and what is no ZMTP at all.
+    // Includes a ZMTP greeting for CURVE, one for NULL without a handshake, a greeting followed by
+    // a frame that claims 2^63 bytes, and bytes that are not ZMTP.
     let greeting = |mechanism: &[u8]| {
         let mut bytes = vec![0; 64];
         bytes[0] = 0xff;
@@ -339,7 +339,7 @@ fn garbage_and_silence_on_every_port(engine: Engine) {
         };
         (failed("frontend") > 0.0 && failed("backend") > 0.0).then_some(())
     });
-    // The silent ones are still there.
+    // The silent connections are still open.
     running.assert_well();
 }
 

@@ -1,5 +1,5 @@
-//! `ipc://` endpoints, files and abstract names: peers of libzmq reach the broker and the loggers,
-//! an address has one owner, and what cannot be an address is told in one line.
+//! `ipc://` endpoints, files and abstract names: libzmq peers can reach the broker and the loggers,
+//! an address has one owner, and invalid addresses give one line.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -18,7 +18,7 @@ const EVENT: [&[u8]; 4] = [b"topic", b"sender", b"broker-bin-v1", b"payload"];
 const UNAVAILABLE: i32 = 69;
 const CONFIG: i32 = 78;
 
-/// A cluster whose broker and loggers listen at these addresses, which a name makes unique.
+/// A cluster whose broker and loggers listen at the addresses that `address` returns.
 fn cluster(engine: Engine, address: impl Fn(&Path, &str) -> String) -> Cluster {
     let cluster = Cluster::on(engine, NODES, "listen_log_endpoint = \"LOG\"");
     let text = fs::read_to_string(&cluster.layout).unwrap();
@@ -31,7 +31,7 @@ fn cluster(engine: Engine, address: impl Fn(&Path, &str) -> String) -> Cluster {
     cluster
 }
 
-/// A name that nobody else has: that of the directory is random.
+/// A unique name: the name of the directory is random.
 fn abstract_name(dir: &Path, what: &str) -> String {
     format!("ipc://@{}/{what}", dir.display())
 }
@@ -48,7 +48,7 @@ fn broker(cluster: &Cluster) -> Process {
     Process::start("broker", "zcluster-broker", &["--layout", cluster.layout_arg()])
 }
 
-/// Sends an event through a broker with peers of libzmq.
+/// Sends an event through a broker with libzmq peers.
 fn assert_forwards(broker: &Process) {
     let subscriber = RawPeer::connect(SocketKind::Xsub, &broker.endpoint("xpub"));
     subscriber.send(&[b"\x01topic"]);
@@ -63,7 +63,7 @@ fn peers_of_libzmq_reach_the_broker(engine: Engine) {
         let mut broker = broker(&cluster);
         assert_forwards(&broker);
         broker.stop();
-        // libzmq leaves its files where they are; who comes next replaces them.
+        // libzmq leaves its socket files behind; the next process replaces them.
         if engine == Engine::Switch {
             let left: Vec<_> = fs::read_dir(cluster.dir.path()).unwrap().flatten().collect();
             assert_eq!(left.len(), 1, "only the layout is left: {left:?}");
@@ -81,7 +81,7 @@ fn an_address_has_one_owner(engine: Engine) {
         let told = second.stderr.lines().filter(|line| line.contains("address already in use"));
         assert_eq!(told.count(), 1, "{}", second.stderr);
         assert_forwards(&first);
-        // What a killed process leaves is in nobody's way.
+        // The files of a killed process do not get in the way.
         first.kill();
         let mut third = broker(&cluster);
         assert_forwards(&third);

@@ -1,4 +1,4 @@
-//! A logger whose clock is set while it runs.
+//! A logger whose clock is changed while it runs.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -22,7 +22,7 @@ fn a_clock_that_is_set_back_stops_no_rotation() {
     let cluster = Cluster::new(ONE_LOGGER, options);
     let offset = cluster.dir.path().join("offset");
     let set = |text: &str| {
-        // In one step: the library reads along.
+        // Atomically: the library may read at any time.
         let temporary = offset.with_extension("new");
         fs::write(&temporary, text).unwrap();
         fs::rename(&temporary, &offset).unwrap();
@@ -71,7 +71,7 @@ fn a_clock_that_is_set_back_stops_no_rotation() {
     writing.join().unwrap();
     logger.stop();
 
-    // Of each file `open` is no later than `close`.
+    // This checks that no file has an `open` later than its `close`.
     assert_eq!(check_manifest(&log_dir).len(), manifest(&log_dir).len());
     let told = |what: &str| {
         let stderr = logger.stderr();

@@ -1,7 +1,7 @@
-//! Loggers killed at a random moment under load: what is on disk is whole, nothing is doubled, and
-//! what counted as written with `fsync = "batch"` is there.
+//! Loggers killed at a random moment under load: files on disk are complete, no record is
+//! duplicated, and records counted as written with `fsync = "batch"` are on disk.
 //!
-//! `ZCLUSTER_CHAOS_ROUNDS` says how often (`make chaos`).
+//! `ZCLUSTER_CHAOS_ROUNDS` sets the number of rounds (`make chaos`).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -22,12 +22,12 @@ use support::{Cluster, NodeSpec, Process, metric, try_http, wait_for};
 const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
 
-/// Rounds unless the environment says otherwise.
+/// Rounds by default.
 const ROUNDS: u64 = 4;
 
 const WRITTEN: &str = "zcluster_logger_records_written_total";
 
-/// Asks a logger again and again how many records it has written, until it does not answer.
+/// Polls a logger for the number of records it has written, until it no longer responds.
 struct Scraper {
     acknowledged: Arc<AtomicU64>,
     thread: JoinHandle<()>,
@@ -51,14 +51,14 @@ impl Scraper {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// The last answer of a logger that was killed.
+    /// The last count before the logger was killed.
     fn finish(self) -> u64 {
         self.thread.join().unwrap();
         self.acknowledged.load(Ordering::Relaxed)
     }
 }
 
-/// The numbers of the records that are on disk in whole lines, whatever else is.
+/// The numbers of the records in complete lines on disk.
 fn numbers_on_disk(log_dir: &Path) -> BTreeSet<u64> {
     let mut numbers = BTreeSet::new();
     for file in log_files(log_dir) {
@@ -75,7 +75,7 @@ fn numbers_on_disk(log_dir: &Path) -> BTreeSet<u64> {
     numbers
 }
 
-/// Kills a logger twice under load, and each time its successor while that puts things in order.
+/// Kills a logger twice under load, and each time its successor during recovery.
 fn round(options: &str, delays: [Duration; 2], successor_delay: Duration) {
     let options = format!(
         "[log]\nwrite_buffer_size = 100\nflush_interval = \"20ms\"\nfsync = \"batch\"\n{options}"
@@ -88,7 +88,7 @@ fn round(options: &str, delays: [Duration; 2], successor_delay: Duration) {
         let mut logger = cluster.logger("logger-1");
         let scraper = Scraper::start(&logger);
         wait_for("records to be written", || (scraper.acknowledged() > 0).then_some(()));
-        // The moment is what is tested: any is right.
+        // A random moment is the point of this test; any will do.
         std::thread::sleep(delay);
         logger.kill();
         let acknowledged = scraper.finish();
@@ -105,8 +105,7 @@ fn round(options: &str, delays: [Duration; 2], successor_delay: Duration) {
     }
     let mut logger = cluster.logger("logger-1");
     logger.wait_metric(WRITTEN, 1.0);
-    // What was on its way to the one that was killed is lost: nobody acknowledges it to the
-    // producer.
+    // Records in flight to the killed logger are lost: producers get no acknowledgements.
     let (_, written) = producer.finish();
     logger.stop();
 

@@ -1,5 +1,5 @@
-//! Loggers under CURVE: what arrives, who comes in, who may send what, and keys and rules that
-//! change while a logger runs.
+//! Loggers under CURVE: delivery, access control, and keys and rules that change while a logger
+//! runs.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -34,7 +34,7 @@ const WRITTEN: &str = "zcluster_logger_records_written_total";
 const REFUSED: &str = "zcluster_logger_peers_refused_total";
 const REJECTED: &str = "zcluster_logger_batches_rejected_total";
 
-/// A socket of libzmq that pushes, and what happens to its connection.
+/// A libzmq PUSH socket and the monitor of its connection.
 struct Peer {
     monitor: Monitor,
     socket: Socket,
@@ -46,7 +46,7 @@ impl Peer {
         Self::connect_from("127.0.0.1", logger, curve)
     }
 
-    /// From another address of this host.
+    /// Connects from another address of this host.
     fn connect_from(source: &str, logger: &Process, curve: Option<CurveOptions>) -> Self {
         let context = Context::new(1).unwrap();
         let options = SocketOptions { curve, ..SocketOptions::default() };
@@ -62,7 +62,7 @@ impl Peer {
         wait_for("room to send", || self.socket.try_send(&frames).unwrap().then_some(()));
     }
 
-    /// Sends a batch of one record as the node of that name.
+    /// Sends a batch of one record as the node with that name.
     fn write(&self, node: &str, n: u64) {
         let mut batch = BatchBuilder::new(producer::schema()).unwrap();
         batch.push(&[LogValue::from(node), LogValue::Count(n)]).unwrap();
@@ -74,7 +74,7 @@ impl Peer {
         wait_for("the end of the connection", || self.was_cut_off().then_some(()));
     }
 
-    /// Whether its connection has ended since this was last asked.
+    /// Whether its connection has ended since the last call.
     fn was_cut_off(&self) -> bool {
         std::iter::from_fn(|| self.monitor.try_next().unwrap())
             .any(|event| event.kind == ConnectionEventKind::Disconnected)
@@ -85,7 +85,7 @@ fn id(node: &str) -> String {
     format!("zeromq_{node}_host_1_N0")
 }
 
-/// Who wrote which records, in the files.
+/// All records in the files with their producers, sorted.
 fn written(cluster: &Cluster) -> Vec<String> {
     let mut lines = cluster.log_lines(producer::PATH);
     lines.sort();
@@ -99,7 +99,7 @@ fn sum(logger: &Process, name: &str, labels: [&str; 2]) -> f64 {
     lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
 }
 
-/// Batches of one record and of many, so large that they come in pieces, each in order.
+/// Batches of one and of many records, large enough to arrive in pieces, each in order.
 #[test]
 fn batches_of_every_size_arrive_from_producers_that_encrypt() {
     const PRODUCERS: usize = 3;
@@ -111,7 +111,7 @@ fn batches_of_every_size_arrive_from_producers_that_encrypt() {
         let count = |name| FieldSpec::new(name, Scalar::Count);
         vec![count("producer"), count("n"), FieldSpec::new("pad", Scalar::String)]
     };
-    // Of each size so many bytes, in records of a kibibyte.
+    // Batch sizes in records of about one kibibyte.
     let pad = "x".repeat(1000);
     let sizes = [1, 1, 1, 14, 15, 16, 17, 61, 64, 100, 250, 255, 256, 300, 600, 5000, 1, 1];
     let total = PRODUCERS as u64 * ROUNDS * sizes.iter().sum::<u64>();
@@ -193,7 +193,7 @@ fn pieces_and_pings_are_no_different_under_curve() {
         put_frame(&batch.finish(), false, &mut frames);
         sealed.extend(peer.seal(&frames));
     }
-    // The last batch comes whole, behind pieces of the others.
+    // The last batch arrives whole, after pieces of the others.
     let (bytes, rest) = sealed.split_at(sealed.len() / 3 * 2);
     for byte in bytes {
         peer.stream.write_all(&[*byte]).unwrap();
@@ -226,7 +226,7 @@ fn who_does_not_belong_to_the_cluster_is_refused_and_told_of_by_host() {
             "mechanism",
             "cannot decrypt the HELLO command",
         ),
-        // For the same reason, and told at once all the same: it is another host.
+        // The same reason is logged at once, too, because the host is different.
         ("127.0.0.4", None, "mechanism", "it does not encrypt (mechanism NULL) and this side does"),
     ];
     let mut refused = Vec::new();
@@ -270,7 +270,7 @@ fn a_logger_without_keys_refuses_who_encrypts() {
     logger.stop();
 }
 
-/// A cluster with a key for each node, and its logger.
+/// A cluster with a key pair per node, and its logger.
 struct PerNode {
     cluster: Cluster,
     logger: Process,
@@ -300,7 +300,7 @@ impl PerNode {
         public_path(&self.dir().join("keys"), node)
     }
 
-    /// Sends SIGHUP, and waits until that line has come once more.
+    /// Sends SIGHUP and waits until `line` has been logged once more.
     fn hangup(&self, line: &str) {
         let count = || self.logger.stderr().matches(line).count();
         let before = count();
@@ -350,7 +350,7 @@ fn nobody_sends_logs_as_another_and_who_may_not_send_any_sends_none() {
         test.logger.wait_stderr(line);
     }
 
-    // Rules change for connections that are there.
+    // New rules apply to existing connections.
     test.edit_layout("logs = false", "logs = true");
     test.hangup(LOADED);
     wait_for("a batch of worker-2 to be taken", || {
@@ -392,7 +392,7 @@ fn a_hangup_cuts_off_whose_key_is_gone_and_nobody_else() {
     }
     test.logger.wait_metric("zcluster_logger_records_total", 300.0);
     fs::remove_file(test.public_path("worker-2")).unwrap();
-    // The key of one node is another's now.
+    // The key of one node now belongs to another.
     let manager = *keys_of(test.dir(), "manager").public();
     fs::remove_file(test.public_path("manager")).unwrap();
     write_public_keys(&test.public_path("worker-2"), &[manager]).unwrap();
@@ -406,7 +406,7 @@ fn a_hangup_cuts_off_whose_key_is_gone_and_nobody_else() {
     }
     test.logger.wait_metric("zcluster_logger_records_total", 400.0);
     assert!(!stays.was_cut_off());
-    // Whoever is let in again comes in again.
+    // A node whose key is authorized again can reconnect.
     let back = keys_of(test.dir(), "worker-2");
     fs::write(test.public_path("worker-2"), format!("{}\n", back.public())).unwrap();
     test.hangup(LOADED);
@@ -417,7 +417,7 @@ fn a_hangup_cuts_off_whose_key_is_gone_and_nobody_else() {
     test.logger.stop();
     let expected = [("manager", 100), ("worker-1", 200), ("worker-2", 101)];
     let expected = expected.map(|(name, count)| (name.to_owned(), count));
-    // What was received before is written, and nobody's twice.
+    // Records received earlier are written, and none twice.
     assert_each_once(&test.cluster, &expected);
 }
 

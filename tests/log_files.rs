@@ -1,4 +1,4 @@
-//! What a logger makes of batches nobody should send, and of disks that refuse them.
+//! How a logger handles invalid batches and disks that fail.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -22,7 +22,7 @@ const NODES: &[NodeSpec<'static>] =
 
 const COUNT: u32 = 3;
 
-/// A batch written by hand, of one field and records that are already encoded (WIRE.md §4.3).
+/// A hand-made batch with one field and already encoded records (WIRE.md §4.3).
 struct HandMade<'a> {
     path: &'a [u8],
     fields: u32,
@@ -71,7 +71,7 @@ fn send(peer: &RawPeer, payload: &[u8]) {
     peer.send(&[LogMessage::KIND, b"stranger", LogMessage::ZEEK_BIN, payload]);
 }
 
-/// All files and folders below a folder.
+/// All files and directories below a directory.
 fn everything_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -204,7 +204,7 @@ fn a_logger_that_cannot_write_ends_on_request_and_says_what_it_lost() {
     let mut logger = cluster.logger("logger-1");
     fs::remove_dir_all(cluster.log_dir("logger-1")).unwrap();
     let producer = Producer::start(&cluster, "worker-1");
-    // The writer tries its first piece, others wait behind it.
+    // The writer retries its first piece, and others wait behind it.
     logger.wait_metric("zcluster_logger_queue_bytes", 1.0);
     wait_for("the logger to say that it is not well", || (!logger.health().0).then_some(()));
     logger.signal(Signal::TERM);
@@ -238,8 +238,8 @@ fn a_log_directory_that_cannot_be_written_is_one_clear_line() {
     let folder = cluster.log_dir("logger-1");
     fs::create_dir_all(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
-    // Permissions bind everybody but root: a root starts it as somebody else, from a copy that
-    // anybody may execute.
+    // Permissions do not apply to root, so root starts it as another user, from a copy that
+    // everyone may execute.
     let mut command = if rustix::process::geteuid().is_root() {
         let copy = cluster.dir.path().join("zcluster-logger");
         fs::copy(binary("zcluster-logger"), &copy).unwrap();

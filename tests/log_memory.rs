@@ -1,4 +1,4 @@
-//! What a logger takes of memory: bounded by `max_memory`, whatever the disk and the producers do.
+//! A logger's memory stays within `max_memory`, whatever the disk and the producers do.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -22,7 +22,7 @@ use zcluster::wire::zeek_bin::{BatchBuilder, FieldSpec, LogSchema, LogValue, Sca
 const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
 const MIB: u64 = 1 << 20;
-/// The text of each record beside its numbers, in bytes.
+/// Bytes of text in each record, in addition to its numbers.
 const PAD: usize = 4000;
 
 fn batch(path: &str, producer: u64, numbers: std::ops::Range<u64>) -> Vec<u8> {
@@ -44,14 +44,14 @@ fn send(peer: &RawPeer, payload: &[u8]) {
     peer.send(&[LogMessage::KIND, b"peer", LogMessage::ZEEK_BIN, payload]);
 }
 
-/// A peer that sends batches as fast as they are taken.
+/// A peer that sends batches as fast as the logger accepts them.
 struct Flood {
     sent: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
 
 impl Flood {
-    /// Records of each batch.
+    /// Records per batch.
     const RECORDS: u64 = 25;
 
     fn start(logger: &Process, producer: u64, batches: u64, curve: Option<CurveOptions>) -> Self {
@@ -84,7 +84,7 @@ fn so_do_producers_that_encrypt() {
 fn check_full_disk(keys: Option<&SharedKeys>) {
     const LIMIT: u64 = 16 * MIB;
     const PRODUCERS: u64 = 2;
-    /// Of each producer: as much text as four times the limit.
+    /// Batches per producer: text of four times the limit.
     const BATCHES: u64 = 4 * LIMIT / (Flood::RECORDS * PAD as u64);
 
     let options = "[log]\nmax_memory = \"16MiB\"\nflush_interval = \"20ms\"";
@@ -131,7 +131,7 @@ fn check_full_disk(keys: Option<&SharedKeys>) {
     assert_eq!(seen.len() as u64, PRODUCERS * BATCHES * Flood::RECORDS);
 }
 
-/// Sends batches of 64 MiB, small ones between them, and returns what the logger took of memory.
+/// Sends batches of 64 MiB with small ones in between. Returns the logger's peak memory.
 fn check_large_batches(options: &str, keys: Option<&SharedKeys>) -> u64 {
     const LARGE: u64 = 64 * MIB / (PAD as u64 + 40);
 
@@ -172,7 +172,7 @@ fn batches_as_large_as_zeek_makes_them_are_written() {
 fn batches_larger_than_all_memory_are_taken_in_alone() {
     for keys in [None, Some(&SharedKeys::new())] {
         let peak = check_large_batches("[log]\nmax_memory = \"16MiB\"", keys);
-        // One batch, and its text or what it was decrypted from.
+        // One batch, and its formatted text or its encrypted form.
         assert!(peak <= 4 * 64 * MIB, "{peak} bytes");
     }
 }
@@ -187,13 +187,14 @@ fn encrypted_messages_that_never_end_do_not_take_all_memory() {
     let mut logger = cluster.logger("logger-1");
     let endpoint = logger.endpoint("log");
     let before = logger.memory();
-    // Each announces 100 MiB and sends as much as is taken: one at a time has its turn.
+    // Each announces 100 MiB and sends what the kernel accepts; the logger reads from one at a
+    // time.
     let start = [&[2u8][..], &(100 * MIB).to_be_bytes(), &vec![0; 256 << 10]].concat();
     let peers: Vec<_> = (0..40)
         .map(|_| {
             let mut peer = CurvePeer::producer(&endpoint, &keys);
             peer.stream.set_nonblocking(true).unwrap();
-            // What the kernel takes is enough.
+            // A partial write is enough.
             let _ = peer.stream.write(&start);
             peer
         })

@@ -1,5 +1,5 @@
-//! What options of `[log]` do to files: gzip streams, what differs by path, few descriptors; and
-//! `--check`, which only tells.
+//! Effects of `[log]` options on files: gzip streams, options per path, few file descriptors; and
+//! `--check`, which changes nothing.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -20,7 +20,7 @@ use zcluster::wire::zeek_bin::{BatchBuilder, LogSchema, LogValue};
 const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
 
-/// A batch of numbered records under that path.
+/// A batch of numbered records with that path.
 fn batch(path: &str, numbers: std::ops::Range<u64>) -> Vec<u8> {
     let schema = LogSchema::new("Test::NUMBERS", path, producer::schema().fields);
     let mut batch = BatchBuilder::new(schema).unwrap();
@@ -34,7 +34,7 @@ fn send(peer: &RawPeer, payload: &[u8]) {
     peer.send(&[LogMessage::KIND, b"peer", LogMessage::ZEEK_BIN, payload]);
 }
 
-/// The numbers in a text of one producer.
+/// The numbers of the records in a text of one producer.
 fn numbers(text: &str) -> impl Iterator<Item = u64> {
     records(text).map(|line| line.split_once('\t').unwrap().1.parse().unwrap())
 }
@@ -58,7 +58,7 @@ fn files_that_are_gzip_streams_read_at_any_time() {
     let text = read_text(&file).unwrap();
     assert_complete(&file, &text);
     assert!(numbers(&text).eq(0..written));
-    // Also for those who do not bear a stream without an end.
+    // Strict readers, which require the end of the stream, accept it, too.
     let mut whole = Vec::new();
     let mut strict = flate2::read::MultiGzDecoder::new(fs::File::open(&file).unwrap());
     std::io::Read::read_to_end(&mut strict, &mut whole).unwrap();
@@ -136,7 +136,7 @@ fn each_path_may_differ() {
     assert_complete(&rotated[0], &text);
 }
 
-/// A logger with few descriptors gets records of many more logs.
+/// A logger with few file descriptors, and a peer that sends records of many more logs.
 struct FewDescriptors {
     cluster: Cluster,
     logger: Process,
@@ -166,7 +166,7 @@ impl FewDescriptors {
         }
     }
 
-    /// Stops the logger and checks that each file has what it should.
+    /// Stops the logger and checks the contents of every file.
     fn finish(mut self, rounds: u64) {
         drop(self.peer);
         self.logger.stop();
@@ -187,7 +187,7 @@ fn more_logs_than_descriptors() {
     for round in 0..3 {
         few.send(round);
         let records = 2 * FewDescriptors::PATHS * (round + 1);
-        // Not all that can be had are taken: others can connect and ask.
+        // Some descriptors remain free: connections and scrapes still work.
         few.logger.wait_metric("zcluster_logger_records_written_total", records as f64);
     }
     let open = few.logger.metric("zcluster_logger_open_files");
@@ -204,7 +204,7 @@ fn peers_that_take_all_descriptors() {
     let endpoint = few.logger.endpoint("log");
     let idle: Vec<_> = (0..FewDescriptors::DESCRIPTORS).map(|_| tcp(&endpoint)).collect();
     few.logger.wait_stderr("cannot accept a connection: Too many open files");
-    // The first has nothing to write to until somebody goes.
+    // No log file can be opened until a peer disconnects.
     few.send(0);
     few.logger.wait_stderr("Too many open files (os error 24); trying again");
     drop(idle);
@@ -217,7 +217,7 @@ fn check(cluster: &Cluster) -> Ended {
     run_to_end(command("zcluster-logger").args(args))
 }
 
-/// The names in a folder.
+/// The paths in a directory.
 fn names(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
@@ -238,7 +238,7 @@ fn check_tells_and_leaves_no_trace() {
         assert!(ended.stdout.contains(&format!("\n{line}")), "{line:?} in {}", ended.stdout);
     }
     assert_eq!(names(cluster.dir.path()), std::slice::from_ref(&cluster.layout));
-    // Beside a logger that runs, too.
+    // Also beside a running logger.
     let mut logger = cluster.logger("logger-1");
     assert_eq!(check(&cluster).code, Some(0));
     logger.stop();
@@ -264,7 +264,7 @@ fn check_has_an_exit_code_for_each_kind_of_mistake() {
 
 #[test]
 fn the_directory_of_a_killed_logger_of_another_format_is_put_in_order() {
-    // JSON has no footer; what is torn is cut all the same.
+    // JSON has no footer, but a torn line is still cut off.
     let cluster = Cluster::new(NODES, "[log]\nformat = \"json\"");
     let log_dir = cluster.log_dir("logger-1");
     fs::create_dir_all(&log_dir).unwrap();

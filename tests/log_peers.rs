@@ -1,5 +1,5 @@
-//! Strangers at a logger's socket: whoever breaks the protocol (RFC 23) is sent away and counted,
-//! and the others' records go on into their files.
+//! Strangers at a logger's socket: peers that violate the protocol (RFC 23) are refused and
+//! counted, and the records of others are still written.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -18,14 +18,14 @@ use zcluster::wire::zmtp::{Handshake, SocketType, put_frame, put_ping};
 
 const NODES: &[NodeSpec<'static>] = &[("manager", "manager"), ("logger-1", "logger")];
 
-/// The whole handshake of a socket of that type, as one who does not wait for the other's.
+/// The whole handshake of a socket of that type, sent without waiting for the other side.
 fn handshake(socket_type: SocketType) -> Vec<u8> {
     let mut bytes = Vec::new();
     Handshake::new(socket_type, &mut bytes);
     bytes
 }
 
-/// The frames of a log batch with one record, and what is put between each two of them.
+/// The frames of a log batch with one record, with `between` after each frame but the last.
 fn message(n: u64, between: &[u8]) -> Vec<u8> {
     let mut batch = BatchBuilder::new(producer::schema()).unwrap();
     batch.push(&[LogValue::from("peer"), LogValue::Count(n)]).unwrap();
@@ -38,11 +38,11 @@ fn message(n: u64, between: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What a peer gets to read until the connection ends.
+/// Reads everything a peer receives until the connection ends.
 fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut bytes = Vec::new();
-    // It may end with a reset: what was sent has not all been read.
+    // It may end with a reset, because the logger has not read everything.
     let _ = stream.read_to_end(&mut bytes);
     bytes
 }
@@ -100,7 +100,7 @@ fn who_breaks_the_protocol_is_sent_away_and_counted() {
     }
     let total = logger.metric("zcluster_logger_peers_refused_total");
     assert_eq!(total, peers.len() as f64);
-    // Who leaves in the middle of something is no offender.
+    // Disconnecting in the middle is not a violation.
     for bytes in [&greeting[..10], greeting, &push[..70], &half] {
         drop(send_garbage(&endpoint, bytes));
     }
@@ -168,7 +168,7 @@ fn bytes_that_come_one_by_one_make_whole_messages() {
     assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
 }
 
-/// Connects and leaves again, each time at another point of the conversation.
+/// Connects and disconnects, each time at another point of the conversation.
 fn come_and_go(endpoint: &str, numbers: RangeInclusive<u64>) {
     for n in numbers {
         let whole = [handshake(SocketType::Push), message(n, b"")].concat();
@@ -212,14 +212,15 @@ fn large_messages_that_never_end_do_not_take_all_memory() {
     let mut logger = cluster.logger("logger-1");
     let endpoint = logger.endpoint("log");
     let before = logger.memory();
-    // Each announces 100 MiB and sends as much as is taken: one at a time has its turn.
+    // Each announces 100 MiB and sends what the kernel accepts; the logger reads from one at a
+    // time.
     let announced = [&[2u8][..], &(100u64 << 20).to_be_bytes()].concat();
     let start = [handshake(SocketType::Push), announced, vec![0; 256 << 10]].concat();
     let streams: Vec<_> = (0..40)
         .map(|_| {
             let mut stream = tcp(&endpoint);
             stream.set_nonblocking(true).unwrap();
-            // What the kernel takes is enough.
+            // A partial write is enough.
             let _ = stream.write(&start);
             stream
         })
@@ -239,7 +240,7 @@ fn large_messages_that_never_end_do_not_take_all_memory() {
     assert_eq!(written(&cluster), [0]);
 }
 
-/// Who can send a batch chooses its id, which is told with what is wrong.
+/// The sender of a batch chooses its id, which appears in log lines about its errors.
 #[test]
 fn what_peers_say_of_themselves_forges_no_line() {
     let cluster = Cluster::new(NODES, "");

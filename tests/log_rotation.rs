@@ -1,5 +1,5 @@
-//! Rotation of logs: every record in exactly one file, whatever is rotated, renamed or removed
-//! under load, and `rotated.ndjson` true to the byte.
+//! Log rotation: every record ends up in exactly one file, whatever is rotated, renamed or removed
+//! under load, and `rotated.ndjson` matches the files to the byte.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -36,13 +36,13 @@ const TWO_LOGGERS: &[NodeSpec<'static>] = &[
     ("worker-2", "worker"),
 ];
 
-/// A log of numbered records under some path.
+/// A log of numbered records with that path.
 fn schema(path: &str) -> LogSchema {
     let fields = producer::schema().fields;
     LogSchema::new("Test::NUMBERS", path, fields)
 }
 
-/// Writes numbered records to several paths by turns, until it is finished.
+/// Writes numbered records to several paths in turn, until it is finished.
 struct Storm {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<u64>,
@@ -62,7 +62,7 @@ impl Storm {
                         log.write(&[LogValue::from(name), LogValue::Count(n)]).unwrap();
                     }
                     n += 1;
-                    // A steady stream, not all that the machine can do.
+                    // A steady stream, below what the machine can do.
                     if n % 16 == 0 {
                         std::thread::park_timeout(Duration::from_millis(1));
                     }
@@ -74,7 +74,8 @@ impl Storm {
         Storm { stop, thread }
     }
 
-    /// Stops writing, waits until everything has been sent: the number of records on each path.
+    /// Stops writing and waits until everything has been sent. Returns the number of records per
+    /// path.
     fn finish(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
@@ -129,7 +130,7 @@ fn a_storm_of_rotations_leaves_every_record_in_exactly_one_file() {
     }
 }
 
-/// One logger, and a peer that sends it single records.
+/// A logger, and a peer that sends it single records.
 struct Single {
     cluster: Cluster,
     logger: Process,
@@ -169,7 +170,7 @@ impl Single {
         self.logger.wait_metric("zcluster_logger_records_written_total", self.sent as f64);
     }
 
-    /// Makes the logger rotate, and waits until that many files have been announced.
+    /// Makes the logger rotate and waits until `files` files have been announced.
     fn rotate(&self, files: usize) {
         self.logger.signal(Signal::HUP);
         self.wait_announced(files);
@@ -191,7 +192,7 @@ fn numbers(file: &Path) -> Vec<u64> {
 
 #[test]
 fn a_hangup_rotates() {
-    // Without an interval nothing else does, not even the end.
+    // Without an interval only SIGHUP rotates, and shutdown does not.
     let mut single = Single::start("");
     single.logger.signal(Signal::HUP);
     for files in 1..=3 {
@@ -221,7 +222,7 @@ fn a_hangup_rotates() {
 
 #[test]
 fn a_log_that_was_renamed_by_hand_is_begun_anew_at_a_hangup() {
-    // As logrotate does, with and without an empty file in its place (`create`).
+    // As logrotate does, without and with an empty file in its place (`create`).
     for creates in [false, true] {
         let mut single = Single::start("");
         single.write();
@@ -230,7 +231,7 @@ fn a_log_that_was_renamed_by_hand_is_begun_anew_at_a_hangup() {
         if creates {
             fs::write(single.live(), "").unwrap();
         }
-        // Until the hangup it is the same file.
+        // Until SIGHUP the logger writes to the renamed file.
         single.write();
         single.logger.signal(Signal::HUP);
         wait_for("the footer", || read_text(&aside).unwrap().contains("#close").then_some(()));
@@ -288,8 +289,8 @@ fn a_directory_without_permission_holds_rotation_and_records_back() {
     let log_dir = cluster.log_dir("logger-1");
     fs::create_dir_all(&log_dir).unwrap();
     let mode = |mode| fs::set_permissions(&log_dir, fs::Permissions::from_mode(mode)).unwrap();
-    // Permissions bind everybody but root: a root starts it as somebody else, from a copy that
-    // anybody may execute.
+    // Permissions do not apply to root, so root starts it as another user, from a copy that
+    // everyone may execute.
     let args = ["--layout", cluster.layout_arg(), "--node", "logger-1"];
     let mut command = if rustix::process::geteuid().is_root() {
         let copy = cluster.dir.path().join("zcluster-logger");
@@ -306,13 +307,13 @@ fn a_directory_without_permission_holds_rotation_and_records_back() {
     let mut single = Single::on(cluster, logger);
     single.write();
     mode(0o555);
-    // Nothing can be renamed: the file goes on.
+    // Renaming fails, so the logger continues with the same file.
     single.logger.signal(Signal::HUP);
     single.logger.wait_stderr("cannot rotate");
     single.write();
     assert_eq!(numbers(&single.live()), [0, 1]);
     mode(0o755);
-    // It is tried again by itself.
+    // The logger retries by itself.
     single.wait_announced(1);
     mode(0o555);
     single.send();
@@ -394,7 +395,7 @@ fn rotated_files_wait_for_room_on_another_file_system() {
         (!healthy).then_some(reason)
     });
     assert!(reason.contains("No space left on device"), "{reason}");
-    // Writing goes on meanwhile.
+    // Writing continues meanwhile.
     single.write();
     assert_eq!(log_files(&archive).len(), 0);
     filler.remove();
@@ -471,7 +472,7 @@ fn names_for_the_archiver_have_the_loggers_name() {
         let parts: Vec<&str> = name.split("__").collect();
         let [path, open, close, suffix, end] = parts[..] else { panic!("{name}") };
         assert_eq!((path, end), ("numbers", ".log"));
-        // Behind it a number where the second is the same.
+        // A number follows if the second is the same.
         assert!(suffix.starts_with("log_suffix=logger-1"), "{name}");
         for time in [open, close] {
             let shape: String =

@@ -1,5 +1,5 @@
-//! Logs whose columns change: a file never has two headers, and producers that disagree get a file
-//! each, however often they take turns.
+//! Logs whose columns change: a file never has two headers, and producers with different columns
+//! get separate files, however often they alternate.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -16,7 +16,7 @@ use zcluster::wire::zeek_bin::{BatchBuilder, FieldSpec, LogSchema, LogValue, Sca
 
 const ONE_LOGGER: &[NodeSpec<'static>] = &[("manager", "manager"), ("logger-1", "logger")];
 
-/// A logger, and a producer of any columns.
+/// A logger, and a producer that can use any columns.
 struct Producer {
     cluster: Cluster,
     logger: Process,
@@ -33,7 +33,7 @@ impl Producer {
         Producer { cluster, logger, peer, sent: 0 }
     }
 
-    /// Sends a record of a time and so many more columns.
+    /// Sends a record with a time and `columns` more columns.
     fn send(&mut self, path: &str, ts: f64, columns: usize) {
         let mut fields = vec![FieldSpec::new("ts", Scalar::Time)];
         let more = (0..columns).map(|n| FieldSpec::new(format!("c{n}"), Scalar::Count));
@@ -71,7 +71,7 @@ impl Producer {
     }
 }
 
-/// How many headers a file has, how many records, and how many columns they have.
+/// The number of headers, records and columns in a file.
 fn shape(file: &Path) -> (usize, usize, usize) {
     let text = read_text(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let headers = text.lines().filter(|line| line.starts_with("#fields")).count();
@@ -115,7 +115,7 @@ fn new_columns_get_a_new_file_and_producers_that_disagree_one_each() {
 
 #[test]
 fn a_disagreement_that_is_over_leaves_one_file() {
-    // Taken back, too: then those that are left inherit the name.
+    // Also if the change is reverted: the remaining columns then take over the name.
     for (last, rotated) in [(3, 2), (2, 3)] {
         let mut producer = Producer::start("schema_timeout = \"3s\"");
         producer.write("conn", 1.0, 2);
@@ -166,7 +166,7 @@ fn too_many_sets_of_columns_at_a_time_are_lost_and_counted() {
     });
     logger.wait_stderr("conn: too many sets of columns at a time; lost 1 records");
     assert_eq!(log_files(&producer.dir()).len(), 17, "16 live, one rotated");
-    // The path goes on, and so do the others.
+    // The path still works, and so do others.
     producer.send("conn", 1.0, 2);
     producer.send("dns", 1.0, 2);
     wait_for("dns.log", || producer.file("dns.log").exists().then_some(()));
@@ -214,7 +214,7 @@ fn a_file_that_somebody_truncates_gets_its_header_again() {
         producer.wait_announced(1);
         let line = &manifest(&producer.dir())[0];
         assert_eq!((&line["first"], &line["last"]), (&7.0.into(), &8.0.into()), "{options}");
-        // Nothing came after it: there is nothing to rotate.
+        // Nothing was written to it after that, so there is nothing to rotate.
         producer.write("conn", 9.0, 2);
         fs::File::create(&file).unwrap();
         producer.logger.signal(Signal::HUP);
@@ -236,8 +236,8 @@ fn the_manifest_has_the_times_of_records_whatever_their_text() {
         json("TS_MILLIS_UNSIGNED"),
         json("TS_ISO8601"),
     ] {
-        // What the text of some form cannot say: a tenth of a millisecond, before 1970, a fraction
-        // that is rounded up to a whole second.
+        // Times that some text format cannot represent: a tenth of a millisecond, a time before
+        // 1970, a fraction that rounds up to a whole second.
         for (first, last) in [(-1.5, 1_767_225_600.000_1), (0.25, 1_767_225_600.999_999_6)] {
             let (general, of_path) =
                 if options.starts_with("ex") { ("", &*options) } else { (&*options, "") };
@@ -267,7 +267,7 @@ fn a_storm_of_columns_and_rotations_leaves_every_record_in_one_file() {
     ] {
         let mut producer =
             Producer::start(&format!("rotation = \"1s\"\nschema_timeout = \"1s\"\n{options}"));
-        // Two that take turns, a third now and then, and pauses long enough to be forgotten.
+        // Two that alternate, sometimes a third, and pauses longer than the timeout.
         let start = std::time::Instant::now();
         let mut round = 0;
         while manifest(&producer.dir()).len() < 12 {

@@ -1,4 +1,5 @@
-//! Producers whose loggers are not there: what nobody took is not sent, and what may be lost is told.
+//! Producers whose loggers are unavailable: records that no logger has accepted do not count as
+//! sent, and possible losses are reported.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -66,7 +67,7 @@ fn what_a_killed_logger_may_not_have_got_is_told() {
     let missing = written - counts.len() as u64;
     assert!(missing <= unsent.unconfirmed, "{missing} of {written} are missing: {unsent:?}");
     assert!(unsent.unconfirmed > 0 && unsent.unconfirmed < written, "{unsent:?} of {written}");
-    // Each record ends as sent or as lost, but for the one line of cluster.log or two.
+    // Each record counts as sent or dropped, including the few of cluster.log.
     let metric = |name| metric(&telemetry.encode(), name, "") as u64;
     let sent = metric("zcluster_log_records_sent_total");
     let dropped = metric("zcluster_log_records_dropped_total");

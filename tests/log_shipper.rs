@@ -1,5 +1,5 @@
-//! The shell of docs/logger.md that follows `rotated.ndjson`, run as it stands there, on the oddest
-//! names that logs and their directories may have.
+//! The shell scripts in docs/logger.md that follow `rotated.ndjson`, run unchanged on the oddest
+//! names that logs and their directories can have.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -22,7 +22,7 @@ use zcluster::wire::zeek_bin::{BatchBuilder, LogSchema, LogValue};
 
 const NODES: &[NodeSpec<'static>] = &[("manager", "manager"), ("logger-1", "logger")];
 
-/// What producers may call their logs.
+/// Possible log paths of producers.
 const PATHS: &[&[u8]] = &[
     b"conn",
     br"we\ird",
@@ -45,20 +45,20 @@ const PATHS: &[&[u8]] = &[
 
 const DOCS: &str = include_str!("../docs/logger.md");
 
-/// The block of shell that follows a text of the documentation.
+/// The first shell block after a text in the documentation.
 fn shell_after(text: &str) -> &'static str {
     let (_, rest) = DOCS.split_once(text).unwrap();
     let (_, rest) = rest.split_once("```sh\n").unwrap();
     rest.split_once("```\n").unwrap().0
 }
 
-/// Replaces what must be there.
+/// Replaces text that must exist.
 fn replace(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from:?} is not in the documentation");
     text.replace(from, to)
 }
 
-/// Writes a record to a log of each path and ends; all of them are rotated then.
+/// Writes a record to a log of each path and stops the logger, which rotates all of them.
 fn write_logs(cluster: &Cluster, working_dir: &Path) {
     let args = ["--layout", cluster.layout_arg(), "--node", "logger-1"];
     let mut logger = Process::start_command(
@@ -76,7 +76,7 @@ fn write_logs(cluster: &Cluster, working_dir: &Path) {
     logger.stop();
 }
 
-/// The shipper, until it has shipped everything. What it shipped.
+/// Runs the shipper until it has shipped everything. Returns the shipped names.
 fn ship(shell: &str, log_dir: &Path, outer: &Path) -> BTreeSet<Vec<u8>> {
     let archive = outer.join(format!("archive of {shell}"));
     fs::create_dir(&archive).unwrap();
@@ -112,7 +112,7 @@ fn assert_silent_success(output: &Output) {
     assert!(output.status.success() && text.is_empty(), "{}: {text}", output.status);
 }
 
-/// The lines that check all checksums.
+/// Runs the lines that verify all checksums.
 fn verify(shell: &str, log_dir: &Path) -> Output {
     let block = shell_after("What was rotated, by path");
     let (_, lines) = block.split_once("@tsv' rotated.ndjson\n").unwrap();
@@ -120,7 +120,8 @@ fn verify(shell: &str, log_dir: &Path) -> Output {
     Command::new(shell).args(["-c", lines]).current_dir(log_dir).output().unwrap()
 }
 
-/// Everything, with the logger in a working directory of that name, and its directories below.
+/// Runs all checks with a logger in a working directory of that name and its log directories below
+/// it.
 fn check(working_dir: &[u8], dir: &str, rotation_dir: Option<&str>) {
     let rotation = rotation_dir.map_or(String::new(), |dir| format!("rotation_dir = '{dir}'\n"));
     let options = format!("[log]\nflush_interval = \"10ms\"\nrotation = \"1h\"\n{rotation}");
@@ -149,7 +150,7 @@ fn check(working_dir: &[u8], dir: &str, rotation_dir: Option<&str>) {
         assert!(!name.contains('\\') && !name.chars().any(char::is_control), "{name:?}");
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.ends_with('\n') && text.contains("\npeer\t1\n#close\t"), "{text}");
-        // The header has the path as Zeek writes it there.
+        // The header contains the path as Zeek writes it.
         if path == "we%5Cird" {
             assert!(text.contains("\n#path\twe\\\\ird\n"), "{text}");
         }
@@ -163,7 +164,7 @@ fn check(working_dir: &[u8], dir: &str, rotation_dir: Option<&str>) {
         assert_silent_success(&verify(shell, &log_dir));
     }
     assert!(!log_dir.join("pwned").exists());
-    // And they do tell.
+    // Wrong checksums are detected.
     let file = log_dir.join(lines[3]["file"].as_str().unwrap());
     fs::write(file, "something else").unwrap();
     assert!(!verify("sh", &log_dir).status.success());

@@ -1,4 +1,4 @@
-//! Logs from producers to files: what is written arrives once, whatever happens to the loggers.
+//! Logs from producers to files: every record arrives once, whatever happens to the loggers.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -25,13 +25,13 @@ use zcluster::wire::zeek_bin::{FieldSpec, LogSchema, LogType, LogValue, Scalar};
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/logs");
 const ONE_LOGGER: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
-/// Small batches that are sent at once: much happens in little time.
+/// Small batches sent at once, so that much happens in a short time.
 const SMALL_BATCHES: &str = "[log]\nwrite_buffer_size = 20\nflush_interval = \"50ms\"";
 
-/// Every file of a folder, with its two times replaced.
+/// The files in a directory, without the times in their headers and footers.
 fn files_without_times(folder: &Path) -> BTreeMap<String, String> {
     let without_times = |bytes: &[u8]| {
-        // Not all of it is UTF-8; as Latin-1 each byte stays what it is.
+        // Not all of it is UTF-8; as Latin-1 every byte is preserved.
         let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
         let line = |line: &str| match ["#open\t", "#close\t"].iter().find(|k| line.starts_with(*k))
         {
@@ -95,8 +95,8 @@ fn encrypted_batches_become_the_same_files() {
     }
 }
 
-/// Two producers share their records out over two loggers; the first is terminated in the middle
-/// and, perhaps, comes back.
+/// Two producers distribute their records over two loggers. The first logger is terminated
+/// meanwhile, and may come back.
 fn check_terminated_logger(engine: Engine, comes_back: bool) {
     let cluster = Cluster::on(engine, DEFAULT_NODES, SMALL_BATCHES);
     let _broker = cluster.broker();
@@ -142,7 +142,7 @@ fn records_wait_for_a_logger_that_is_down() {
     let cluster = Cluster::new(ONE_LOGGER, &format!("log_sndhwm = 10\n{SMALL_BATCHES}"));
     let _broker = cluster.broker();
     let producer = Producer::start(&cluster, "worker-1");
-    // No more than 10 batches in the queue, 10 in the pipe, one between and one being gathered.
+    // At most 10 batches in the queue, 10 in the pipe, one in between and one being filled.
     wait_until_it_stands_still(|| producer.written());
     let written = producer.written();
     assert!(written <= 22 * 20, "{written} records are held");
@@ -160,7 +160,7 @@ fn with_drop_and_no_logger_writing_never_blocks_and_losses_are_counted() {
     let cluster = Cluster::new(ONE_LOGGER, options);
     let (node, _notifications) = cluster.library_node("worker-1");
     let log = node.log(producer::schema()).unwrap();
-    // Nobody will ever take them: if this blocked, it would do so for good.
+    // No logger will ever take them: if this blocked, it would block forever.
     for n in 0..10_000 {
         write_number(&log, "worker-1", n);
     }
@@ -179,10 +179,10 @@ fn with_drop_and_no_logger_writing_never_blocks_and_losses_are_counted() {
 #[test]
 fn a_stopped_logger_blocks_the_writer_who_goes_on_with_it() {
     const RECORDS: u64 = 1000;
-    // A producer cuts strings longer than this.
+    // Producers cut longer strings.
     const PART: usize = 4096;
     const PARTS: usize = 16;
-    // What is on its way is bounded: the queue, the pipes, and small buffers of the system.
+    // Bounds the data in flight: the queue, the pipes, and small socket buffers.
     let options = "log_sndhwm = 2\nlog_sndbuf = 65536\nlog_rcvbuf = 65536\n\
                    log_queue_bytes = \"256KiB\"\n[log]\nwrite_buffer_size = 1";
     let cluster = Cluster::new(ONE_LOGGER, options);
@@ -229,7 +229,7 @@ fn a_stopped_logger_blocks_the_writer_who_goes_on_with_it() {
 
 #[test]
 fn a_node_that_is_shut_down_sends_what_it_has_gathered() {
-    // Nothing would be sent for an hour.
+    // By itself, the node would send nothing for an hour.
     let options = "[log]\nwrite_buffer_size = 1000000\nflush_interval = \"1h\"";
     let cluster = Cluster::new(ONE_LOGGER, options);
     let mut logger = cluster.logger("logger-1");
@@ -250,7 +250,7 @@ fn a_terminated_worker_sends_what_it_has_gathered(engine: Engine) {
     let mut logger = cluster.logger("logger-1");
     let (_manager, notifications) = cluster.library_node("manager");
     let mut worker = cluster.node("worker-1", &["--demo"]);
-    // Each heartbeat is followed by its record, and the next heartbeat by that.
+    // Each heartbeat is followed by its record, and that by the next heartbeat.
     wait_notification(&notifications, "the third heartbeat", |notification| {
         let Notification::Event(event) = notification else { return None };
         let event = event.decode().unwrap();

@@ -1,5 +1,5 @@
-//! Every page of a cluster's metrics, in both formats, held against what others read them with:
-//! `promtool` and Python's `prometheus_client`.
+//! Every metrics page of a cluster, in both formats, checked with external parsers: `promtool` and
+//! Python's `prometheus_client`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -30,7 +30,7 @@ fn page(address: &str, accept: &str) -> (String, String) {
     (head.to_lowercase(), body.to_owned())
 }
 
-/// Gives a page to a program; fails unless it is content.
+/// Passes a page to a program; fails unless the program accepts it.
 fn check(what: &str, program: &Path, args: &[&str], page: &str) {
     let mut child = Command::new(program)
         .args(args)
@@ -68,7 +68,7 @@ fn every_page_is_read_by_others(engine: Engine) {
     let broker = cluster.broker();
     let mut nodes = cluster.start_all(DEFAULT_NODES);
     support::wait_all_see_all(&mut nodes);
-    // Strangers choose names that end up in labels.
+    // Strangers choose names that become labels.
     let logger = &nodes["logger-1"];
     let peer = RawPeer::producer(&logger.endpoint("log"), 10, None);
     for path in ["a\"b", "# EOF", "a\\n} 1", "\u{e9}\u{202e}"] {

@@ -1,5 +1,5 @@
-//! The start of daemons: signals that come before they are ready, directories that another process
-//! has, time zones.
+//! Starting daemons: signals that arrive before they are ready, directories in use by another
+//! process, time zones.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -15,11 +15,11 @@ use support::{Cluster, Process, command, run_to_end, wait_for};
 const NODES: &[(&str, &str)] =
     &[("manager", "manager"), ("logger-1", "logger"), ("worker-1", "worker")];
 
-/// A logger, a node and the broker: the program, and which node it is.
+/// A logger, a node and the broker: program and node name.
 const DAEMONS: [(&str, &str); 3] =
     [("zcluster-logger", "logger-1"), ("zcluster-node", "worker-1"), ("zcluster-broker", "broker")];
 
-/// Starts a daemon whose layout is a pipe, which it has opened when this returns.
+/// Starts a daemon whose layout is a pipe. Returns once the daemon has opened the pipe.
 fn start_at_a_pipe(cluster: &Cluster, program: &str, node: &str) -> (Process, File, String) {
     let text = fs::read_to_string(&cluster.layout).unwrap();
     fs::remove_file(&cluster.layout).unwrap();
@@ -27,12 +27,12 @@ fn start_at_a_pipe(cluster: &Cluster, program: &str, node: &str) -> (Process, Fi
     assert!(mkfifo.success());
     let args = ["--layout", cluster.layout_arg(), "--node", node];
     let process = Process::spawn(node, program, &args);
-    // Opens as soon as there is a reader.
+    // Blocks until there is a reader.
     let pipe = File::options().write(true).open(&cluster.layout).unwrap();
     (process, pipe, text)
 }
 
-/// Waits until the kernel has delivered what was sent.
+/// Waits until the kernel has delivered all signals.
 fn wait_delivered(process: &Process) {
     wait_for("a signal to be delivered", || {
         let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).ok()?;
@@ -62,7 +62,7 @@ fn a_hangup_while_the_layout_is_read_is_acted_upon_later() {
         let (mut process, mut pipe, text) = start_at_a_pipe(&cluster, program, node);
         process.signal(Signal::HUP);
         wait_delivered(&process);
-        // What is loaded again is a file.
+        // The reload reads a regular file.
         fs::remove_file(&cluster.layout).unwrap();
         fs::write(&cluster.layout, &text).unwrap();
         pipe.write_all(text.as_bytes()).unwrap();
@@ -73,7 +73,7 @@ fn a_hangup_while_the_layout_is_read_is_acted_upon_later() {
     }
 }
 
-/// A leftover log whose last complete line is that many bytes before its end.
+/// Creates a leftover log of `bytes` bytes whose complete lines are all at its start.
 fn leave_log(dir: &Path, bytes: u64) {
     fs::create_dir_all(dir).unwrap();
     let mut file = File::create(dir.join("conn.log")).unwrap();
@@ -81,7 +81,7 @@ fn leave_log(dir: &Path, bytes: u64) {
     file.set_len(bytes).unwrap();
 }
 
-/// Starts a logger and waits until it has taken its directory.
+/// Starts a logger and waits until it has locked its directory.
 fn start_recovering(cluster: &Cluster) -> Process {
     let args = ["--layout", cluster.layout_arg(), "--node", "logger-1"];
     let _ = fs::remove_file(cluster.log_dir("logger-1").join(".lock"));
@@ -95,7 +95,7 @@ fn a_logger_that_is_told_to_stop_while_it_repairs_leaves_the_rest() {
     for signal in [Signal::TERM, Signal::INT] {
         let cluster = Cluster::new(NODES, "");
         let dir = cluster.log_dir("logger-1");
-        // Of holes: reading all of it takes minutes.
+        // A sparse file: reading all of it takes minutes.
         let size = 1 << 40;
         leave_log(&dir, size);
         let mut logger = start_recovering(&cluster);
@@ -104,7 +104,7 @@ fn a_logger_that_is_told_to_stop_while_it_repairs_leaves_the_rest() {
         assert!(logger.remaining_lines().is_empty(), "it was ready");
         logger.wait_stderr("stopped before it was ready");
         assert_eq!(fs::metadata(dir.join("conn.log")).unwrap().len(), size);
-        // The next start goes on.
+        // The next start recovers it.
         leave_log(&dir, 100);
         let mut logger = cluster.logger("logger-1");
         logger.stop();
@@ -118,7 +118,7 @@ fn a_logger_that_is_told_to_stop_while_it_repairs_leaves_the_rest() {
 
 #[test]
 fn a_hangup_while_a_logger_repairs_is_acted_upon_later() {
-    // As large as it takes to be heard in time.
+    // Increases the size until the signal arrives during recovery.
     for gib in (0..10).map(|power| 1 << power) {
         let cluster = Cluster::new(NODES, "");
         leave_log(&cluster.log_dir("logger-1"), gib << 30);
@@ -152,7 +152,7 @@ fn the_second_logger_of_a_directory_touches_nothing() {
     assert_eq!(check.code, Some(0), "{check:?}");
     let owner = format!("\nin use by: the logger 'logger-1', process {} on ", first.pid());
     assert!(check.stdout.contains(&owner), "{}", check.stdout);
-    // The lock dies with the process, however that ends.
+    // The lock ends with the process, even if it is killed.
     let mut first = first;
     first.kill();
     let mut third = cluster.logger("logger-1");
@@ -190,7 +190,7 @@ fn a_broker_that_is_missing_from_the_start_is_told_of_once_and_why() {
     for (program, node) in &DAEMONS[..2] {
         let mut command = command(program);
         command.args(["--layout", cluster.layout_arg(), "--node", node]);
-        // As `zcluster up` starts them: a loss must not be told without the return.
+        // As `zcluster up` starts them: if a loss is logged, the recovery must be, too.
         command.env("RUST_LOG", "warn");
         daemons.push(Process::start_command(node, &mut command));
     }

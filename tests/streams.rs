@@ -1,4 +1,4 @@
-//! Standard output and error that cannot be written: no daemon minds, and commands say so.
+//! Standard output and error that cannot be written: daemons keep running, and commands report it.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -16,14 +16,14 @@ fn full() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()
 }
 
-/// A pipe that nobody reads.
+/// A pipe without a reader.
 fn gone() -> Stdio {
     std::io::pipe().unwrap().1.into()
 }
 
 type Broken = fn() -> Stdio;
 
-/// Every way in which a stream cannot be written.
+/// The ways in which writing to a stream can fail.
 const BROKEN: [(&str, Broken); 2] = [("full", full), ("gone", gone)];
 
 const SCRIPT: &str = "redef Cluster::nodes = {\n[\"logger\"] = [$node_type=Cluster::LOGGER, \
@@ -74,7 +74,7 @@ fn nothing_panics_where_neither_stream_can_be_written() {
             let status = command.stdout(broken()).stderr(broken()).status().unwrap();
             assert_eq!(status.code(), Some(74), "{what}: {command:?}");
         }
-        // Mistakes keep their own codes.
+        // Other errors keep their exit codes.
         for (program, args, code) in [
             ("zcluster", &["layout", "check", "no-such-file"][..], 74),
             ("zcluster", &["up", "--layout", "no-such-file"], 74),

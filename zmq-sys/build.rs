@@ -1,11 +1,11 @@
 //! Builds libzmq 4.3.5 with CURVE from the sources in `zeromq-src`, against the libsodium that
-//! `libsodium-sys-stable` has built before (its `links = "sodium"` metadata say where).
+//! `libsodium-sys-stable` has built (its `links = "sodium"` metadata say where).
 
 use std::env;
 
-/// What libzmq's own configure step would find on any Linux of the last fifteen years.
-/// `zeromq-src` runs no configure step, and without these libzmq falls back to socket pairs for
-/// its signalling and leaves file descriptors open across `exec`.
+/// Features that libzmq's configure step would find on any Linux of the last fifteen years.
+/// `zeromq-src` runs no configure step; without these, libzmq would use socket pairs for signalling
+/// and leave file descriptors open across `exec`.
 const LINUX_DEFINES: &[&str] = &[
     "HAVE_ACCEPT4=1",
     "HAVE_CLOCK_GETTIME=1",
@@ -35,7 +35,7 @@ fn main() {
     };
     let sodium = zeromq_src::LibLocation::new(location("LIB"), location("INCLUDE"));
 
-    // `-w`: the vendored C++ is not ours to lint.
+    // `-w`: warnings in vendored C++ are not ours to fix.
     let mut flags = env::var("CXXFLAGS").unwrap_or_default();
     flags.push_str(" -w");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
@@ -44,7 +44,7 @@ fn main() {
             flags.push_str(define);
         }
     }
-    // SAFETY: a build script's main thread, before any other thread exists.
+    // SAFETY: runs on the build script's main thread, before any other thread exists.
     unsafe { env::set_var("CXXFLAGS", flags) };
 
     zeromq_src::Build::new().with_libsodium(Some(sodium)).build();

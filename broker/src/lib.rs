@@ -1,9 +1,9 @@
-//! The central broker (WIRE.md §1.1): an XSUB and an XPUB socket joined, so that subscriptions
-//! flow up to the publishers and events flow down to the subscribers.
+//! The broker (WIRE.md §1.1): an XSUB and an XPUB socket joined, so that subscriptions flow up to
+//! publishers and events flow down to subscribers.
 //!
-//! - `engines`: what forwards.
+//! - `engines`: the forwarding.
 //! - `check`: `--check`, what the configuration means on this host.
-//! - here: the command line, HTTP, signals, the end.
+//! - here: command line, HTTP, signals, shutdown.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -22,7 +22,7 @@ use zcluster::telemetry::{BrokerMetrics, Telemetry};
 
 use engines::{Engine, Stop};
 
-/// The central broker of a Zeek-compatible cluster.
+/// The broker of a Zeek-compatible cluster.
 #[derive(Debug, clap::Parser)]
 #[command(name = "zcluster-broker", version)]
 pub struct Args {
@@ -38,11 +38,11 @@ pub struct Args {
     check: bool,
 }
 
-/// Runs the broker until SIGTERM or SIGINT; SIGHUP loads keys and rules again.
+/// Runs the broker until SIGTERM or SIGINT; SIGHUP reloads keys and rules.
 ///
 /// # Errors
-/// A bad layout, endpoint or key (78), a name that a node has (64), an address that is taken (69), an
-/// engine that fails (70).
+/// A bad layout, endpoint or key (78), the name of a node (64), an address in use (69), an engine
+/// failure (70).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     serve(args, signals, &BROKER)
 }
@@ -58,8 +58,8 @@ pub struct ProxyArgs {
     args: Args,
 }
 
-/// Runs the broker under its former name: its series are called `zcluster_proxy_…`, so that dashboards
-/// and alerts that know them go on working.
+/// Runs the broker under its former name. Its series are called `zcluster_proxy_…`, so existing
+/// dashboards and alerts keep working.
 ///
 /// # Errors
 /// As [`run`].

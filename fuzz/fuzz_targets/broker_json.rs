@@ -1,4 +1,5 @@
-//! `broker-json-v1`: what was rounded once reads back as it is, and escaped text is UTF-8.
+//! Fuzzes `broker-json-v1`: values that are already rounded survive a round trip, and escaped text
+//! is UTF-8.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +13,7 @@ fuzz_target!(|text: &[u8]| {
 
         again.clear();
         broker_json::encode_value(&value, InvalidUtf8::Raw, &mut again);
-        // Rounding may have made elements of a set equal; then there is nothing to compare.
+        // If rounding has made elements of a set equal, there is nothing to compare.
         if let Ok(rounded) = broker_json::decode_value(&again) {
             again.clear();
             broker_json::encode_value(&rounded, InvalidUtf8::Raw, &mut again);

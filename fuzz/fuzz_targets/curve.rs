@@ -1,6 +1,5 @@
-//! CURVE with hostile bytes at each of its places, which the first byte chooses: at either side of
-//! the handshake, before and after its first command; after the handshake; and inside of boxes
-//! that are genuine.
+//! Fuzzes CURVE with hostile bytes in a place that the first byte selects: on either side of the
+//! handshake, before and after its first command; after the handshake; and inside genuine boxes.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -10,13 +9,13 @@ use zcluster::wire::zmtp::{
     Curve, CurveCodec, KeyPair, Open, Opening, SocketType, Step, ZmtpError,
 };
 
-/// Bytes a frame may have.
+/// Largest body of a frame in bytes.
 const LIMIT: u64 = 1 << 16;
 
 static KEYS: LazyLock<[Arc<KeyPair>; 2]> =
     LazyLock::new(|| [(); 2].map(|()| Arc::new(KeyPair::generate())));
 
-/// One end of a connection, and what it has to send.
+/// One end of a connection, with its unsent bytes.
 struct End {
     opening: Opening,
     received: Vec<u8>,
@@ -58,7 +57,7 @@ impl End {
     }
 }
 
-/// The two ends after so many exchanges; three are all.
+/// The two ends after that many exchanges; three complete the handshake.
 fn ends(exchanges: usize) -> (End, End) {
     let (mut client, mut server) = (End::client(), End::server());
     for _ in 0..exchanges {
@@ -70,7 +69,7 @@ fn ends(exchanges: usize) -> (End, End) {
     (client, server)
 }
 
-/// Opens in two pieces what may be anything; what came out.
+/// Opens arbitrary bytes in two pieces. Returns the plain bytes.
 fn open(codec: &mut CurveCodec, sealed: &[u8]) -> Result<Vec<u8>, ZmtpError> {
     let mut plain = Vec::new();
     let half = codec.open(&sealed[..sealed.len() / 2], LIMIT, &mut plain)?;
@@ -102,14 +101,15 @@ fuzz_target!(|bytes: &[u8]| {
             let (mut client, mut server) = (client.codec(), server.codec());
             let mut sealed = Vec::new();
             let _ = client.seal(bytes, &mut sealed);
-            // Outside of the box, that more follows means nothing.
+            // The MORE flag outside the box means nothing.
             if bytes.len() % 2 == 1
                 && let Some(flags) = sealed.first_mut()
             {
                 *flags |= 1;
             }
             let Ok(plain) = open(&mut server, &sealed) else { return };
-            // Long headers of short frames have become short ones; now they stay.
+            // Long headers of short frames have become short headers, which survive another round
+            // trip.
             sealed.clear();
             assert_eq!(client.seal(&plain, &mut sealed).unwrap().consumed, plain.len());
             assert_eq!(open(&mut server, &sealed), Ok(plain));

@@ -1,4 +1,4 @@
-//! Recordings and views of multipart messages: what is read is written to the same bytes.
+//! Fuzzes recordings and views of multipart messages: writing them gives the bytes that were read.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

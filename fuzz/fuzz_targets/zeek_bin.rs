@@ -1,4 +1,4 @@
-//! Any bytes as a log batch: read to the end, never a panic.
+//! Fuzzes log batches: arbitrary bytes never panic, and errors are located within the payload.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! A connection of ZMTP: the handshake, then messages and commands, in pieces of a size that the
-//! first byte gives. However the bytes are cut, the same comes out.
+//! Fuzzes a ZMTP connection: the handshake, then messages and commands, in pieces of a size that
+//! the first byte gives. The result must not depend on where the bytes are split.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

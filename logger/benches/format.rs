@@ -1,4 +1,4 @@
-//! How long a record takes from the bytes of its batch to text, over recorded traffic.
+//! Time to format a record, from the bytes of its batch to text, over recorded traffic.
 //!
 //! `cargo bench -p zcluster-logger --bench format`; time divided by elements is time per record.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -12,8 +12,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use zcluster::wire::zeek_bin::Batch;
 use zcluster_logger::format::{Format, RecordFormatter, WriterOptions};
 
-/// The recorded batches of one path as a producer under load would have sent them: one batch of
-/// all records, and again until there are a thousand, which is when Zeek sends.
+/// Returns the recorded batches of one path as a producer under load would send them: all records
+/// in one batch, repeated until there are a thousand, the number at which Zeek sends.
 fn full_batches(path: &str) -> Vec<Vec<u8>> {
     let mut merged: Vec<(Vec<u8>, u32, Vec<u8>)> = Vec::new();
     for payload in recording::payloads("traffic.zmq") {
@@ -27,7 +27,7 @@ fn full_batches(path: &str) -> Vec<Vec<u8>> {
             merged.len() - 1
         });
         merged[at].1 += batch.num_records();
-        // Four bytes of count follow the header.
+        // The count after the header has four bytes.
         merged[at].2.extend_from_slice(&payload[header.len() + 4..]);
     }
     let full = |(header, count, records): (Vec<u8>, u32, Vec<u8>)| {

@@ -4,9 +4,10 @@
 //! `cargo bench -p zcluster-logger --bench replay [-- RECORDS]`
 //!
 //! *Small* batches are those of the recording, four records on average; *full* ones hold the same
-//! records, up to 1,000 a batch. The encrypted rows are the same under CURVE; the sender encrypts
-//! beside the logger, so that there records per CPU-second tell more than those per second. CPU time is that of the whole logger process, user and system,
-//! from the first batch to the last byte written; memory is its peak resident set.
+//! records, up to 1,000 a batch. The encrypted rows are the same under CURVE. There the sender
+//! encrypts on the same machine, so records per CPU-second are more meaningful than records per
+//! second. CPU time is that of the whole logger process, user and system, from the first batch to
+//! the last byte written; memory is its peak resident set.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../tests/recording/mod.rs"]
@@ -80,7 +81,7 @@ fn main() {
     }
 }
 
-/// The same records in batches of up to 1,000.
+/// Merges the records into batches of up to 1,000.
 fn merge(small: &[Vec<u8>]) -> Vec<Vec<u8>> {
     const FULL: u32 = 1000;
     let mut order: Vec<Vec<u8>> = Vec::new();
@@ -92,7 +93,7 @@ fn merge(small: &[Vec<u8>]) -> Vec<Vec<u8>> {
         batch.extend_from_slice(body);
         batch
     };
-    // Over and over, so that rare paths make full batches, too.
+    // Repeated, so that rare paths fill batches, too.
     for payload in small.iter().cycle().take(small.len() * 40) {
         let batch = Batch::decode(payload).unwrap();
         let header = batch.header_bytes().to_vec();
@@ -117,7 +118,7 @@ fn merge(small: &[Vec<u8>]) -> Vec<Vec<u8>> {
     full
 }
 
-/// The batches over and over, up to that many records.
+/// Repeats the batches up to `wanted` records.
 fn endless(batches: &[Vec<u8>], wanted: u64) -> impl Iterator<Item = (&[u8], u64)> {
     let mut sent = 0;
     batches.iter().cycle().map_while(move |payload| {
@@ -129,7 +130,7 @@ fn endless(batches: &[Vec<u8>], wanted: u64) -> impl Iterator<Item = (&[u8], u64
     })
 }
 
-/// Reading every value of every record, in memory, on one thread.
+/// Reads every value of every record, in memory, on one thread.
 fn yardstick_decode(size: &str, batches: &[Vec<u8>], wanted: u64) -> Row {
     let start = Instant::now();
     let (mut records, mut bytes) = (0, 0);
@@ -151,7 +152,7 @@ fn yardstick_decode(size: &str, batches: &[Vec<u8>], wanted: u64) -> Row {
     Row { what: format!("{size}: decoding only"), records, bytes, wall, cpu: wall, peak_kib: 0 }
 }
 
-/// Writing the same bytes of text with plain `write`, 128 KiB at a time.
+/// Writes the same bytes of text with plain `write`, 128 KiB at a time.
 fn yardstick_write(
     size: &str,
     name: &str,
@@ -186,7 +187,7 @@ fn yardstick_write(
     Row { what, records, bytes, wall, cpu: wall, peak_kib: 0 }
 }
 
-/// A logger process that ends with the value.
+/// A logger process that is killed when the value is dropped.
 struct Logger(Child);
 
 impl Drop for Logger {
@@ -196,7 +197,7 @@ impl Drop for Logger {
     }
 }
 
-/// Keys of both sides, where they encrypt.
+/// Keys of both sides for encrypted runs.
 struct Keys {
     client: KeyPair,
     server: KeyPair,
@@ -207,7 +208,7 @@ impl Keys {
         Keys { client: KeyPair::generate(), server: KeyPair::generate() }
     }
 
-    /// Lines of `[zeromq]`.
+    /// Returns the key lines for `[zeromq]`.
     fn options(&self) -> String {
         [("client", &self.client), ("server", &self.server)]
             .map(|(role, pair)| {
@@ -226,7 +227,7 @@ impl Keys {
     }
 }
 
-/// The real binary, fed through a real socket.
+/// Feeds the real binary through a real socket.
 fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64, keys: Option<&Keys>) -> Row {
     let dir = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -239,7 +240,7 @@ fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64, keys: Opti
         format.to_lowercase(),
     );
     fs::write(&layout, text).unwrap();
-    // It may hold secrets, and a warning would say so.
+    // The layout may hold secrets; other permissions would cause a warning.
     fs::set_permissions(&layout, fs::Permissions::from_mode(0o600)).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_zcluster-logger"))
         .args(["--node", "logger", "--layout"])
@@ -277,7 +278,7 @@ fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64, keys: Opti
         bytes += payload.len() as u64;
     }
     let logs = dir.path().join("logs/logger");
-    // The last byte is written when the files stop growing and hold every record.
+    // The last byte is written when the files stop growing and contain every record.
     let mut size_before = 0;
     let wall = loop {
         std::thread::sleep(Duration::from_millis(50));

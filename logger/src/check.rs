@@ -1,6 +1,6 @@
-//! `--check`: what a logger would do with its configuration, and what would keep it from doing so.
+//! `--check`: what a logger would do with its configuration, and what would prevent it.
 //!
-//! Opens no socket, makes no file and no directory, so that it can run beside the logger itself.
+//! Opens no socket and creates no file or directory, so it can run beside the logger itself.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ use zcluster::layout::{Compress, Fsync, Layout, Loaded, Log, PathOptions};
 use crate::dir_lock;
 use crate::zone::{LocalZone, ZoneError};
 
-/// What a shell knows by itself: there is no program to look for.
+/// Shell builtins and keywords: there is no program to look for.
 const SHELL_WORDS: [&str; 16] = [
     ".", ":", "[", "case", "cd", "command", "eval", "exec", "export", "for", "if", "set", "test",
     "umask", "until", "while",
@@ -39,7 +39,7 @@ pub(crate) fn check(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     report(&loaded.layout, name, &host).print()
 }
 
-/// What the result depends on beside the layout and the file system.
+/// The inputs besides the layout and the file system.
 struct Host {
     cores: usize,
     /// `PATH`.
@@ -58,7 +58,7 @@ fn report(layout: &Layout, name: &str, host: &Host) -> Report {
              manager with manager_is_logger"
         ))),
     }
-    // A logger is a client of the broker, too.
+    // A logger is also a client of the broker.
     let access = server_access(layout, name);
     if let (Some(endpoint), Ok(access)) = (layout.listen_log_endpoint(name), &access) {
         report.warn(open_endpoint(&endpoint, access.server_keys().is_some()));
@@ -106,7 +106,7 @@ fn directories(report: &mut Report, log: &Log, name: &str) {
     }
 }
 
-/// Says what is known of a directory. Returns the file system it is on, if it can be written.
+/// Reports on a directory. Returns its file system if the directory can be written.
 fn directory(report: &mut Report, what: &str, dir: &Path) -> Option<u64> {
     let (existing, device) = match probe(dir) {
         Ok(found) => found,
@@ -179,13 +179,14 @@ fn postprocessor(report: &mut Report, command: &str, host: &Host) {
         }
     }
 }
-/// The nearest directory that is there, the directory itself or one above it, and its file system.
+
+/// Returns the nearest existing directory, `dir` itself or an ancestor, and its file system.
 ///
 /// # Errors
-/// Why the directory cannot be written, or not be made.
+/// Why the directory cannot be written or created.
 fn probe(dir: &Path) -> Result<(PathBuf, u64), String> {
     for ancestor in dir.ancestors() {
-        // The last ancestor of a relative path.
+        // The last ancestor of a relative path is empty.
         let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
         let metadata = match fs::metadata(ancestor) {
             Ok(metadata) => metadata,
@@ -207,14 +208,14 @@ fn probe(dir: &Path) -> Result<(PathBuf, u64), String> {
     Err("no directory above it is there".into())
 }
 
-/// The program a shell command starts, where that takes no shell to tell.
+/// Returns the program a shell command starts, or `None` if only a shell can tell.
 fn program_of(command: &str) -> Option<&str> {
     let word = command.split_ascii_whitespace().next()?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./+,@%:[".contains(&b) || !b.is_ascii();
     (word.bytes().all(plain) && !SHELL_WORDS.contains(&word)).then_some(word)
 }
 
-/// Looks for a program as a shell does. The error continues its name.
+/// Looks for a program as a shell does. The error text follows the program's name.
 fn find_program(program: &str, search_path: Option<&OsStr>) -> Result<PathBuf, &'static str> {
     if program.contains('/') {
         let path = PathBuf::from(program);
@@ -233,9 +234,9 @@ fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok()
 }
 
-/// What is different for one path.
+/// Describes the settings of one path that differ from the defaults.
 fn path_text(options: &PathOptions) -> String {
-    // All of them, so that a new one is not forgotten here.
+    // Lists all fields, so that a new one is not forgotten here.
     let PathOptions { format, rotation, fsync, disabled, rename, include, exclude } = options;
     if *disabled {
         return "thrown away".into();

@@ -5,13 +5,13 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// A time as local time of that zone, `%Y-%m-%d-%H-%M-%S`.
+/// Formats a time as local time of `zone`, `%Y-%m-%d-%H-%M-%S`.
 pub(crate) fn text(time: SystemTime, zone: &TimeZone) -> String {
     let time = Timestamp::try_from(time).unwrap_or_default();
     time.to_zoned(zone.clone()).strftime("%Y-%m-%d-%H-%M-%S").to_string()
 }
 
-/// Now, as [`text`].
+/// The current time, as [`text`].
 pub(crate) fn now_text(zone: &TimeZone) -> String {
     text(SystemTime::now(), zone)
 }

@@ -1,27 +1,27 @@
-//! Notices that the wall clock was set. Pure; only [`now`] reads clocks.
+//! Detects that the wall clock was set. Pure; only [`now`] reads clocks.
 //!
-//! What waits for a time of day has to look again then: a time that was an hour away may have become
-//! a day away. The clock is held against the time since the system started, which nobody sets and
-//! which goes on while the machine sleeps.
+//! Code that waits for a time of day must then plan again: a time that was an hour away may now be
+//! a day away. The wall clock is compared with the time since boot, which cannot be set and which
+//! keeps running while the machine sleeps.
 
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Steps from here on are told of, and small ones are put up with until they add up to this.
+/// Steps of at least this size are reported; smaller ones are ignored until they add up to it.
 const STEP: i128 = 1_000_000_000;
-/// Two readings further apart than this say nothing: the process was held up between them.
+/// Two readings further apart than this are not compared: the process was paused between them.
 const READING: Duration = Duration::from_millis(50);
 
-/// Both clocks at one moment.
+/// Both clocks at the same moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     pub(crate) wall: SystemTime,
-    /// Since the system started.
+    /// Time since boot.
     pub(crate) uptime: Duration,
 }
 
-/// Reads both clocks; `None` where that took too long to compare them.
+/// Reads both clocks; `None` if that took too long to compare them.
 pub(crate) fn now() -> Option<Now> {
     let uptime = || {
         let time = clock_gettime(ClockId::Boottime);
@@ -33,21 +33,21 @@ pub(crate) fn now() -> Option<Now> {
     (after.saturating_sub(before) <= READING).then_some(Now { wall, uptime: before })
 }
 
-/// What the clock has done since the last look.
+/// What happened to the wall clock since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
-    /// Nothing but go.
+    /// It kept time.
     Goes,
-    /// It is off by a second or more since it was looked at anew, by small steps.
+    /// Small steps added up to a second or more.
     HasDrifted,
-    /// It was set back by that much.
+    /// It was set back by this much.
     SetBack(Duration),
-    /// It was set ahead by that much.
+    /// It was set ahead by this much.
     SetAhead(Duration),
 }
 
 impl Clock {
-    /// Which way it was set, and how far, to tenths of a second.
+    /// Returns the direction and size of a step, rounded to tenths of a second.
     pub(crate) fn step(self) -> Option<(&'static str, Duration)> {
         let (way, size) = match self {
             Clock::SetBack(size) => ("back", size),
@@ -59,16 +59,16 @@ impl Clock {
     }
 }
 
-/// Looks at the clock again and again.
+/// Compares the clocks at each look.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClockWatch {
     last: Option<Now>,
-    /// Nanoseconds by small steps.
+    /// Sum of the small steps in nanoseconds.
     drift: i128,
 }
 
 impl ClockWatch {
-    /// Compares with the last look.
+    /// Compares the clocks with those of the last look.
     pub(crate) fn look(&mut self, now: Now) -> Clock {
         let Some(last) = self.last.replace(now) else { return Clock::Goes };
         let passed = nanoseconds(now.uptime) - nanoseconds(last.uptime);
@@ -112,11 +112,11 @@ mod tests {
         for (wall, uptime, expected) in [
             (start, 5000, Clock::Goes),
             (start + 200, 5200, Clock::Goes),
-            // Held up for an hour, as on a full disk: no step.
+            // Paused for an hour, for example by a full disk: no step.
             (start + 3_600_200, 3_605_200, Clock::Goes),
             (start + 3_600_400 - 2 * 3_600_000, 3_605_400, Clock::SetBack(hours(2))),
             (start + 3_600_600 - 2 * 3_600_000, 3_605_600, Clock::Goes),
-            // A step back while it was held up for longer: the wall clock has only gone ahead.
+            // A step back during a longer pause: the wall clock still moved ahead.
             (start + 3_600_600 - 3_600_000, 3_605_600 + 2 * 3_600_000, Clock::SetBack(hours(1))),
             (start * 1000 + 600, 3_605_600 + 2 * 3_600_000, Clock::SetAhead(hours(99_900))),
         ] {
@@ -129,7 +129,7 @@ mod tests {
         let mut watch = ClockWatch::default();
         let mut seen = Vec::new();
         for n in 0..=20 {
-            // Each second takes 1.1.
+            // Each second of the wall clock takes 1.1 s.
             seen.push(watch.look(at(1_000_000 + n * 1000, n * 1100)));
         }
         let drifted: Vec<_> = (0..).zip(&seen).filter(|(_, seen)| **seen != Clock::Goes).collect();
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn clocks_can_be_read() {
         let mut watch = ClockWatch::default();
-        // Whoever is held up between two readings tries again.
+        // Retry if the process was paused between two readings.
         let read = || (0..1000).find_map(|_| now()).unwrap();
         watch.look(read());
         watch.look(read());

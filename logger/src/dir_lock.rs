@@ -1,8 +1,8 @@
 //! [`DirLock`]: a log directory has one owner at a time.
 //!
-//! The lock is on the file [`LOCK`] in the directory, and dies with the process, however that ends.
-//! What is in the file says whose it is. An owner that ends in good order removes it; one that a killed
-//! process has left means nothing. Programs that the process starts do not inherit it.
+//! The lock is on the file [`LOCK`] in the directory and ends with the process, even if it is
+//! killed. The file's contents name the owner. An owner that exits cleanly removes the file; a file
+//! left by a killed process has no effect. Child processes do not inherit the lock.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -22,16 +22,16 @@ use zcluster::exit::ExitCode;
 
 use crate::files;
 
-/// The file in the log directory.
+/// The lock file in the log directory.
 pub(crate) const LOCK: &str = ".lock";
-/// How long a lock is asked for: a process that was killed may be about to go, and `--check` holds
-/// it for a moment.
+/// How long to retry: a killed process may still be exiting, and `--check` holds the lock for a
+/// moment.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
-/// Bytes that are read of the file.
+/// Bytes read from the file.
 const MAX_OWNER: u64 = 4096;
 
-/// The directory is ours as long as this lives.
+/// Owns the directory until dropped.
 #[derive(Debug)]
 pub(crate) struct DirLock {
     path: PathBuf,
@@ -41,7 +41,8 @@ pub(crate) struct DirLock {
 
 impl Drop for DirLock {
     fn drop(&mut self) {
-        // While it is ours: whoever waits for it finds that the name stands for nothing any more.
+        // While locked: a process that waits for the lock then finds that the path no longer names
+        // its file.
         if let Some(file) = &self.file
             && is_at(file, &self.path).unwrap_or(false)
         {
@@ -50,20 +51,20 @@ impl Drop for DirLock {
     }
 }
 
-/// Who holds a lock, as the file says.
+/// The owner of a lock, as the file names it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Owner {
     node: String,
     pid: u32,
-    /// Process ids are those of the owner's host or container.
+    /// The host or container for which `pid` is valid.
     host: String,
     since: String,
 }
 
-/// Why a directory is not ours.
+/// Why the directory cannot be locked.
 #[derive(Debug, Error)]
 pub(crate) enum LockError {
-    /// Another process has it.
+    /// Another process owns it.
     #[error(
         "the log directory {} is in use by {}; it was left untouched: stop that process, or give this \
          one another `dir` or node",
@@ -73,26 +74,26 @@ pub(crate) enum LockError {
     Taken {
         /// The directory.
         dir: PathBuf,
-        /// Who has it, where that can be read.
+        /// The owner, if the file can be read.
         owner: Option<Owner>,
     },
-    /// The file cannot be made, opened or locked.
+    /// The file cannot be created, opened or locked.
     #[error("cannot lock the log directory: {}: {source}", file.display())]
     Io {
-        /// Which.
+        /// The lock file.
         file: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl DirLock {
-    /// Takes the directory, which is there, for that node. Waits a moment for an owner that is about
-    /// to end. Goes on without a lock, and says so, where the file system has none or no room for
-    /// its file.
+    /// Locks an existing directory for `node`. Waits briefly for an owner that is exiting.
+    /// Continues without a lock, with a warning, if the file system has no locks or no room for the
+    /// file.
     ///
     /// # Errors
-    /// When another process has it, or the file cannot be opened.
+    /// If another process owns it, or the file cannot be opened.
     pub(crate) fn take(dir: &Path, node: &str) -> Result<Self, LockError> {
         let path = dir.join(LOCK);
         let give_up = Instant::now() + PATIENCE;
@@ -104,10 +105,10 @@ impl DirLock {
                 Err(error) => return Err(failed(error)),
             };
             match file.try_lock() {
-                // Whoever has replaced the file has not locked this one.
+                // The file was replaced in between: the lock is on the old one.
                 Ok(()) if !is_at(&file, &path).map_err(failed)? => {}
                 Ok(()) => {
-                    // A full disk is no reason to say nothing else: the lock holds.
+                    // Ignores errors such as a full disk: the lock itself holds.
                     let _ = Owner::of_this(node).write(&file);
                     return Ok(DirLock { path, file: Some(file) });
                 }
@@ -139,8 +140,8 @@ impl DirLock {
     }
 }
 
-/// Who has that directory at the moment, in words. Makes no file, and takes the lock for no longer
-/// than it takes to let go of it.
+/// Describes the current owner of a directory. Creates no file, and releases the lock as soon as it
+/// gets it.
 pub(crate) fn owner_of(dir: &Path) -> Option<String> {
     let (file, _) = files::open_regular(&dir.join(LOCK)).ok()??;
     let is_taken = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
@@ -163,7 +164,7 @@ impl Owner {
         file.write_all(format!("{}\n", serde_json::to_string(self)?).as_bytes())
     }
 
-    /// What the file says; an owner that has just begun has not written yet.
+    /// Reads the owner from the file; one that has just started may not have written it yet.
     fn read(file: &File) -> Option<Self> {
         let mut text = String::new();
         file.take(MAX_OWNER).read_to_string(&mut text).ok()?;
@@ -185,7 +186,7 @@ fn owner_text(owner: Option<&Owner>) -> String {
     owner.map_or_else(|| "another process".into(), Owner::to_string)
 }
 
-/// Opens the file, and makes it where it is not there. One of another user can be locked, too.
+/// Opens or creates the file. A file that belongs to another user can also be locked.
 fn open(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     let mut options = OpenOptions::new();
@@ -201,7 +202,7 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether the path still names that file.
+/// Returns whether the path still names that file.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let own = file.metadata()?;
     match fs::symlink_metadata(path) {
@@ -211,14 +212,15 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Network file systems without a lock service, and some in user space.
+/// Returns whether the file system has no locks, like network file systems without a lock service
+/// and some in user space.
 fn has_no_locks(error: &io::Error) -> bool {
     [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL]
         .iter()
         .any(|errno| files::is(error, *errno))
 }
 
-/// A logger starts on a full disk, too, and waits for room.
+/// Returns whether the disk is full: a logger also starts then, and waits for room.
 fn has_no_room(error: &io::Error) -> bool {
     [Errno::NOSPC, Errno::DQUOT].iter().any(|errno| files::is(error, *errno))
 }

@@ -1,47 +1,47 @@
-//! How the process ends: until when, why, and which of its threads ended too early.
+//! Shutdown of the process: its deadline, its reason, and threads that ended too early.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-/// Until when everything is to be written. Unset while nobody has asked for the end; then it is
-/// one time for all threads, so that their patience does not add up.
+/// The time by which everything must be written. Unset until shutdown begins, then the same time
+/// for all threads, so that their timeouts do not add up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deadline(Arc<OnceLock<Instant>>);
 
 impl Deadline {
-    /// Sets it; the first time counts.
+    /// Sets the deadline; only the first call counts.
     pub(crate) fn set(&self, time: Instant) {
         let _ = self.0.set(time);
     }
 
-    /// The time, once somebody has asked for the end.
+    /// The deadline, once shutdown has begun.
     pub(crate) fn get(&self) -> Option<Instant> {
         self.0.get().copied()
     }
 
-    /// Whether it has passed.
+    /// Returns whether the deadline has passed.
     pub(crate) fn is_over(&self) -> bool {
         self.get().is_some_and(|time| Instant::now() >= time)
     }
 }
 
-/// Why the process is to end.
+/// Why the process shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// SIGTERM or SIGINT.
     Requested,
-    /// This thread is no more.
+    /// This thread ended.
     Thread(&'static str),
 }
 
-/// Tells that a thread has ended when it goes out of scope: also when the thread panics.
+/// Reports the end of a thread when dropped, also when the thread panics.
 pub(crate) struct TellEnd(pub(crate) Sender<End>, pub(crate) &'static str);
 
 impl Drop for TellEnd {
     fn drop(&mut self) {
-        // Nobody listens once the process ends on request.
+        // During a requested shutdown the receiver is gone.
         let _ = self.0.send(End::Thread(self.1));
     }
 }

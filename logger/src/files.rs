@@ -1,4 +1,4 @@
-//! Renames that overwrite nothing, and what tells one file from another.
+//! File operations that never overwrite, and the identity of files.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
@@ -11,10 +11,10 @@ use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-/// Tells whether a name still stands for the same file: a rename changes neither member.
+/// Identifies a file after it was renamed: a rename changes neither member.
 ///
-/// Device numbers are not part of it. They may change with a restart of the system, and the file
-/// is looked for in one directory only.
+/// Device numbers are not included. They may change when the system restarts, and the file is only
+/// looked for in one directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileId {
     inode: u64,
@@ -26,14 +26,14 @@ impl FileId {
         FileId { inode: metadata.ino(), size: metadata.size() }
     }
 
-    /// Whether the regular file of that name is this one. A name that stands for nothing is not.
+    /// Returns whether `path` is this regular file; `false` if nothing is there.
     pub(crate) fn is_at(self, path: &Path) -> io::Result<bool> {
         let metadata = look_at(path)?;
         Ok(metadata.is_some_and(|metadata| metadata.is_file() && Self::new(&metadata) == self))
     }
 }
 
-/// What stands under a name itself, not where a symbolic link leads.
+/// Returns the metadata of `path` without following a symbolic link; `None` if nothing is there.
 pub(crate) fn look_at(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
@@ -46,25 +46,26 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Renames where the new name is free; otherwise `AlreadyExists`.
+/// Renames if the new name is free; otherwise fails with `AlreadyExists`.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Some network and FUSE file systems do not know the flag.
+        // Some network and FUSE file systems do not support the flag.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_and_unlink(from, to),
         outcome => Ok(outcome?),
     }
 }
 
-/// Never without a name: whoever is killed in between leaves two names of one file.
+/// Renames so that the file always has a name: a process killed in between leaves two names of one
+/// file.
 fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)?;
     fs::remove_file(from).inspect_err(|_| {
-        // One name again. Where that fails too, the next start finds one file of two names.
+        // Back to one name. If that fails too, the next start finds one file with two names.
         let _ = fs::remove_file(to);
     })
 }
 
-/// Removes a file that may be gone already.
+/// Removes a file; not an error if it does not exist.
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if is_absent(&error) => Ok(()),
@@ -72,9 +73,9 @@ pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a regular file for reading; `None` where there is none under that name.
+/// Opens a regular file for reading; `None` if `path` is not one.
 pub(crate) fn open_regular(path: &Path) -> io::Result<Option<(File, Metadata)>> {
-    // A FIFO that has taken the place of the file would block for ever.
+    // A FIFO in place of the file would block forever.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -87,12 +88,12 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<Option<(File, Metadata)>> 
     Ok(metadata.is_file().then_some((file, metadata)))
 }
 
-/// Makes a file that must not exist.
+/// Creates a file that must not exist.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     fs::OpenOptions::new().write(true).create_new(true).open(path)
 }
 
-/// Replaces a small file in one step, by way of `temporary` in the same directory.
+/// Replaces a small file atomically, through `temporary` in the same directory.
 pub(crate) fn replace(path: &Path, temporary: &Path, text: &[u8], sync: bool) -> io::Result<()> {
     remove_if_there(temporary)?;
     let write = || {
@@ -110,28 +111,28 @@ pub(crate) fn replace(path: &Path, temporary: &Path, text: &[u8], sync: bool) ->
     outcome
 }
 
-/// Makes the names in a directory survive a power cut.
+/// Syncs the names in a directory to disk.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     match File::open(dir)?.sync_all() {
-        // Some file systems have no such thing for directories.
+        // Some file systems cannot sync directories.
         Err(error) if is(&error, Errno::INVAL) => Ok(()),
         outcome => outcome,
     }
 }
 
-/// The name with this at its end.
+/// Returns `path` with `end` appended to its name.
 pub(crate) fn with_end(path: &Path, end: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(end);
     name.into()
 }
 
-/// The last part of a path, as bytes.
+/// Returns the last component of a path as bytes.
 pub(crate) fn name_of(path: &Path) -> &[u8] {
     path.file_name().unwrap_or_default().as_bytes()
 }
 
-/// Whether an error of the system is this one.
+/// Returns whether an error has this system error number.
 pub(crate) fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
 }

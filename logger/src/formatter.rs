@@ -1,7 +1,8 @@
-//! A formatting thread: batches to text, gathered by log, on to the writer in large pieces.
+//! A formatting thread: formats batches, collects the text by log, and passes it to the writer in
+//! large pieces.
 //!
-//! Each path belongs to one of these threads, so that the order per sender and path is the order
-//! of arrival. A batch that does not decode leaves nothing.
+//! Each path belongs to one of these threads, which keeps the order of arrival per sender and path.
+//! A batch that cannot be decoded adds no text.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,39 +19,39 @@ use crate::logs::{Log, Logs, Route, RouteError};
 use crate::piece::{KEPT_CAPACITY, PIECE, Piece, TextBuffers, ToWrite};
 use crate::plans::{Head, Plan, Plans};
 
-/// From that size on a batch is refused if the names of its columns, which stand in every line of
-/// JSON, make more than [`MAX_GROWTH`] times its bytes: a hostile batch must not become gigabytes.
+/// Above this size, a batch is rejected if its column names, which every JSON line repeats, would
+/// take more than [`MAX_GROWTH`] times its bytes: a hostile batch must not become gigabytes.
 const LARGE: usize = 1 << 20;
-/// Zeek's logs have names of two or three times the bytes of their values.
+/// In Zeek's logs, the names take two or three times the bytes of the values.
 const MAX_GROWTH: u64 = 8;
-/// What a piece costs beside its text.
+/// Overhead of a piece besides its text.
 const PIECE_OVERHEAD: usize = 256;
 
-/// How a formatter is set up.
+/// The settings of a formatter.
 pub(crate) struct Settings {
     pub(crate) flush_interval: Duration,
-    /// Bytes of text all logs together may gather: a thousand paths must not hold a thousand
+    /// Bytes of text that all logs together may collect: a thousand paths must not hold a thousand
     /// buffers.
     pub(crate) max_gathered: usize,
     pub(crate) text_buffers: TextBuffers,
 }
 
-/// Sets of columns of one log that are gathered side by side, for producers that disagree; more take
-/// turns.
+/// Sets of columns of one log that are collected separately, for producers that disagree; any more
+/// share the last one.
 const MAX_GATHERED_HEADS: usize = 4;
 
-/// What is gathered of one log, of one set of columns as a rule.
+/// Collected text of one log, usually all of one set of columns.
 struct Gathered {
     log: Arc<Log>,
-    /// The columns it was made for.
+    /// The columns for which it was created.
     head: Head,
-    /// The columns of the text; `None` while there is none.
+    /// The columns of the text; `None` if it is empty.
     plan: Option<Plan>,
     text: Vec<u8>,
     records: u64,
     times: Times,
     since: Instant,
-    /// Whether the last piece was a large one: the next will be, too.
+    /// Whether the last piece was large: the next probably is, too.
     is_busy: bool,
 }
 
@@ -62,13 +63,13 @@ pub(crate) struct Formatter {
     logs: Logs,
     plans: Plans,
     gathered: Vec<Gathered>,
-    /// By the number of the log.
+    /// Indices into `gathered` by the number of the log.
     by_log: AHashMap<usize, Vec<usize>>,
     bytes: usize,
-    /// Logs that want each batch written at once.
+    /// Indices of the logs whose text must be written at once.
     urgent: Vec<usize>,
     rejections: Rejections,
-    /// Records that could not be handed on.
+    /// Records that the writer did not accept.
     lost: u64,
 }
 
@@ -94,8 +95,8 @@ impl Formatter {
         }
     }
 
-    /// Formats until no more comes, and hands everything on. The body of the thread. Returns how
-    /// many records could not be handed on, because the writer is gone.
+    /// The body of the thread. Formats until the queue is closed, then passes on all text. Returns
+    /// how many records were lost because the writer is gone.
     pub(crate) fn run(mut self) -> u64 {
         let interval = self.settings.flush_interval;
         let mut next_flush = Instant::now() + interval;
@@ -143,7 +144,7 @@ impl Formatter {
             Some((batch, plan)) => (batch.map_err(undecodable)?, Some(plan.clone())),
             None => (Batch::decode(payload).map_err(undecodable)?, None),
         };
-        // Without records it makes no log, and nothing is remembered of it.
+        // A batch without records creates no log and is not cached.
         if batch.num_records() == 0 {
             return Ok(());
         }
@@ -169,7 +170,7 @@ impl Formatter {
                 Ok(formatted) => formatted,
                 Err(error) => {
                     if before == 0 {
-                        // Of a batch that leaves nothing no memory is kept.
+                        // A rejected batch must not keep memory allocated.
                         gathered.text = Vec::new();
                     }
                     return Err((BatchFault::Payload, format!("path {}: {error}", batch.path)));
@@ -250,14 +251,14 @@ impl Formatter {
         self.gathered.len() - 1
     }
 
-    /// Hands everything on.
+    /// Passes all text to the writer.
     fn flush(&mut self) {
         for index in 0..self.gathered.len() {
             self.hand_on(index);
         }
     }
 
-    /// Hands a log's text to the writer. Blocks while that has too much.
+    /// Passes a log's text to the writer. Blocks while the writer's queue is full.
     fn hand_on(&mut self, index: usize) {
         let gathered = &mut self.gathered[index];
         let Some(plan) = gathered.plan.take() else { return };
@@ -275,10 +276,10 @@ impl Formatter {
     }
 }
 
-/// Bytes that the names of the columns take in the text of a batch, at most.
+/// Returns how many bytes the column names take in the text of a batch, at most.
 fn names_text(batch: &Batch<'_>) -> u64 {
     let header = batch.header_bytes();
-    // Bytes that are not ASCII become `\\xNN`.
+    // Bytes outside ASCII become `\\xNN`.
     let factor = if header.is_ascii() { 1 } else { 5 };
     header.len() as u64 * factor * u64::from(batch.num_records())
 }

@@ -1,8 +1,8 @@
-//! The logger: takes log batches off the cluster and writes Zeek's log files.
+//! The logger: receives log batches from the cluster and writes Zeek's log files.
 //!
 //! A batch flows one way: `intake` (PULL socket) → `formatter` (one of several threads, by path),
-//! which has `format` turn its bytes into text → `writer`, one thread, which has `log_file` write
-//! that → `rotation`, once a file is complete.
+//! which uses `format` to turn its bytes into text → `writer`, one thread, which writes through
+//! `log_file` → `rotation`, once a file is complete.
 //!
 //! # Layout
 //!
@@ -12,22 +12,22 @@
 //! | [`path`] | which file a producer's path names, pure |
 //! | `intake` | the receiving thread and the PULL socket |
 //! | `formatter` | the formatting threads: which batch belongs to which log |
-//! | `plans` | what to do with batches of a header that was seen before |
+//! | `plans` | what to do with batches of a known header |
 //! | `logs` | the logs: one per file name, with their settings |
 //! | `piece` | text on its way from the formatters to the writer |
 //! | `writer` | the writing thread: which file text belongs to, headers, syncing, when to rotate |
-//! | `log_file` | one file: opening, writing, going on after an error |
-//! | `rotation` | what becomes of a complete file: its name, compression, announcement |
-//! | `files` | renames that overwrite nothing, and what tells one file from another |
+//! | `log_file` | one file: opening, writing, resuming after an error |
+//! | `rotation` | complete files: their names, compression, announcement |
+//! | `files` | operations that never overwrite, and the identity of files |
 //! | `dir_lock` | one owner of a log directory at a time |
 //! | `zone` | the zone of local times: `TZ` and `/etc/localtime` |
 //! | `clock` | the time as text of that zone |
-//! | `trouble` | what a thread cannot do at the moment, for the health |
-//! | `clock_watch` | notices that the wall clock was set, pure |
-//! | `end` | until when, and why, the process ends |
+//! | `trouble` | why a thread cannot work at the moment, for the health check |
+//! | `clock_watch` | detects that the wall clock was set, pure |
+//! | `end` | when and why the process shuts down |
 //! | `check` | `--check`: what the configuration means on this host |
-//! | `pipeline` | the threads behind the socket, and what each may take of the memory |
-//! | `service` | the process: command line, start, signals, end |
+//! | `pipeline` | the threads behind the socket, and the memory limit of each |
+//! | `service` | the process: command line, start, signals, shutdown |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod format;

@@ -1,8 +1,8 @@
-//! One log file: opened for the first record, written in large pieces, compressed on the way where
-//! `gzip_level` asks for it (WIRE.md §5.6, §5.7).
+//! One log file: opened for the first record, written in large pieces, compressed on the fly if
+//! `gzip_level` is set (WIRE.md §5.6, §5.7).
 //!
-//! A write that fails half way is continued where it stopped: no line is lost, doubled or torn
-//! while the process lives. A file that somebody removed, renamed or truncated is begun anew.
+//! A write that fails half way resumes where it stopped: no line is lost, doubled or torn while the
+//! process lives. If another process removes, renames or truncates the file, a new one is started.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -18,34 +18,34 @@ use rustix::io::Errno;
 
 use crate::files;
 
-/// Capacity kept of what is to be written again if syncing fails.
+/// Capacity kept in the buffer of text to rewrite if syncing fails.
 const KEPT_CAPACITY: usize = 1 << 20;
 
-/// Why a write did not succeed.
+/// Why a write failed.
 #[derive(Debug)]
 pub(crate) enum WriteError {
-    /// The system says so; trying again goes on where it stopped.
+    /// A system error; a retry resumes where the write stopped.
     Io(io::Error),
-    /// It says so of this one name: trying again does not help, and other logs are fine.
+    /// An error about this one name: retries cannot succeed, and other logs are fine.
     BadName(io::Error),
-    /// The file is not what it was: what was to be written starts over, below a header of its own.
+    /// The file was replaced or truncated: the write starts over in a new file with its own header.
     Gone(Gone),
 }
 
-/// What somebody else has done to a file.
+/// What another process did to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone {
     pub(crate) how: How,
-    /// So many bytes of the text, whole lines, are not to be written again: the old file had them.
+    /// Bytes of the text, whole lines, that the old file has: they are not written again.
     pub(crate) complete: usize,
 }
 
-/// How a file went.
+/// How a file was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// The name stands for another file, or none.
+    /// The name refers to another file, or to none.
     Replaced,
-    /// There is less in it than was written.
+    /// The file is shorter than the text written to it.
     Truncated,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for How {
 }
 
 impl How {
-    /// With nothing of the text in it.
+    /// The error if the file has none of the text.
     fn entirely(self) -> WriteError {
         WriteError::Gone(Gone { how: self, complete: 0 })
     }
@@ -71,36 +71,36 @@ impl From<io::Error> for WriteError {
     }
 }
 
-/// A file.
+/// A log file.
 pub(crate) struct LogFile {
     target: PathBuf,
     gzip_level: u32,
     file: Option<File>,
-    /// Device and inode of the file, once it has been opened: then it is reopened to append.
+    /// Device and inode of the file since it was first opened; later opens append.
     identity: Option<(u64, u64)>,
     gzip: Option<GzEncoder<Vec<u8>>>,
-    /// What is being written, where that is not the text itself.
+    /// The bytes being written, if they are not the text itself.
     output: Vec<u8>,
-    /// Bytes of it, or of the text, that are in the file.
+    /// Bytes of `output`, or of the text, that are in the file.
     done: usize,
-    /// Whether what is in the file ends in the middle of a line.
+    /// Whether the file ends in the middle of a line.
     is_mid_line: bool,
-    /// Bytes in the file, and how many of them survive a power cut.
+    /// Bytes in the file, and how many of them are synced.
     length: u64,
     synced: u64,
-    /// What is in the file and not synced, where it is to be written again if syncing fails.
+    /// The unsynced bytes of the file, if they are rewritten after a failed sync.
     unsynced: Option<Vec<u8>>,
-    /// Syncing has failed: the kernel no longer knows what is missing on the disk.
+    /// Whether syncing failed: the kernel no longer knows which data the disk is missing.
     is_doubtful: bool,
-    /// What could not be written was given up in the middle of a stream: nobody could read on.
+    /// Whether a write was given up in the middle of a stream: readers could not read past it.
     is_dead: bool,
-    /// When it was last used; the least recently used is closed when there are too many.
+    /// When it was last used; the least recently used file is closed when too many are open.
     pub(crate) last_used: u64,
 }
 
 impl LogFile {
-    /// The file of that name; nothing is opened yet. `keeps_unsynced`: whether what cannot be
-    /// synced is to be written again.
+    /// Returns the file named `target` without opening it. `keeps_unsynced`: whether to rewrite
+    /// data after a failed sync.
     pub(crate) fn new(target: &Path, gzip_level: u32, keeps_unsynced: bool) -> Self {
         LogFile {
             target: target.into(),
@@ -125,36 +125,36 @@ impl LogFile {
         &self.target
     }
 
-    /// Whether a descriptor is in use.
+    /// Returns whether a descriptor is in use.
     pub(crate) fn is_open(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Whether anything was written to it.
+    /// Returns whether it has been opened for writing.
     pub(crate) fn is_begun(&self) -> bool {
         self.identity.is_some()
     }
 
-    /// Whether a line in it has no end: the next text must begin with one.
+    /// Returns whether the last line has no end: the next text must start with one.
     pub(crate) fn is_mid_line(&self) -> bool {
         self.is_mid_line
     }
 
-    /// Whether something in it is not synced.
+    /// Returns whether some data is not synced.
     pub(crate) fn is_dirty(&self) -> bool {
         self.length > self.synced || self.is_doubtful
     }
 
-    /// Bytes kept to be written again.
+    /// Bytes kept for a rewrite.
     #[cfg(test)]
     fn unsynced_bytes(&self) -> usize {
         self.unsynced.as_ref().map_or(0, Vec::len)
     }
 
-    /// Makes sure that the file of that name is still this one.
+    /// Checks that the name still refers to this file.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when it is another, or none.
+    /// [`ErrorKind::NotFound`] if it refers to another file, or to none.
     pub(crate) fn check_in_place(&self) -> io::Result<()> {
         let metadata = fs::metadata(&self.target)?;
         if self.identity.is_some_and(|known| known != (metadata.dev(), metadata.ino())) {
@@ -163,12 +163,12 @@ impl LogFile {
         Ok(())
     }
 
-    /// Gives the descriptor back; the next write opens the file again.
+    /// Closes the descriptor; the next write opens the file again.
     pub(crate) fn release(&mut self) {
         self.file = None;
     }
 
-    /// Forgets the file, which has another name now or is gone.
+    /// Forgets the file, which was renamed or is gone.
     pub(crate) fn forget(&mut self) {
         *self = LogFile {
             last_used: self.last_used,
@@ -176,10 +176,10 @@ impl LogFile {
         };
     }
 
-    /// Writes `prefix` and `text`, of which one call after an error writes what is left: the same
-    /// two must be given again until it succeeds. Returns the bytes that went into the file.
+    /// Writes `prefix` and `text`. After an error, the next call resumes where this one stopped, so
+    /// it must get the same two until it succeeds. Returns the bytes that went into the file.
     ///
-    /// `recover` deals with a file that is there before it is opened for the first time.
+    /// `recover` handles an existing file before it is opened for the first time.
     pub(crate) fn write(
         &mut self,
         prefix: &[u8],
@@ -204,7 +204,7 @@ impl LogFile {
             let encoder = self.gzip.get_or_insert_with(|| GzEncoder::new(Vec::new(), level));
             encoder.write_all(prefix)?;
             encoder.write_all(text)?;
-            // What has been handed on is to be readable.
+            // Readers must be able to decompress everything written so far.
             encoder.flush()?;
             self.output = std::mem::take(encoder.get_mut());
         }
@@ -227,8 +227,8 @@ impl LogFile {
                 Ok(total)
             }
             Err(error) => {
-                // Perhaps the directory was replaced under us: open anew next time. Not where there
-                // is no room: the file goes on, also when somebody renames it meanwhile.
+                // The directory may have been replaced: open the file again next time. Not on a
+                // full disk: the same file stays in use, even if it is renamed meanwhile.
                 if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
                     self.file = None;
                 }
@@ -237,29 +237,29 @@ impl LogFile {
         }
     }
 
-    /// Opens the file, unless it is open, and makes sure that it is what it was.
+    /// Opens the file if necessary, and checks that it is unchanged.
     fn make_ready(&mut self, recover: impl Fn(&Path) -> io::Result<()>) -> Result<(), WriteError> {
         if self.file.is_none() {
             self.open(recover)?;
         }
         self.check_length()?;
         if self.gzip.is_none() && !self.output.is_empty() {
-            // The end of a stream, which could not be written.
+            // The end of a stream that could not be written.
             self.end_stream()?;
         }
         if self.is_doubtful { self.sync() } else { Ok(()) }
     }
 
-    /// Notices that somebody has truncated the file, as `copytruncate` of logrotate does.
+    /// Detects that another process truncated the file, as `copytruncate` of logrotate does.
     fn check_length(&mut self) -> Result<(), WriteError> {
         let metadata = match &self.file {
             Some(file) => Some(file.metadata()?),
-            // Closed for now: another file in its place is noticed when it is opened.
+            // Closed for now: opening it detects another file in its place.
             None => files::look_at(&self.target)?
                 .filter(|found| self.identity == Some((found.dev(), found.ino()))),
         };
-        // What could not be synced is written again from here on, and that may fail half way: shorter
-        // than that is somebody else's doing.
+        // Unsynced data is rewritten from `synced` on, which may fail half way: only a shorter file
+        // was truncated by another process.
         let is_rewritten = self.is_doubtful && self.unsynced.is_some();
         let least = if is_rewritten { self.synced } else { self.length };
         if metadata.is_some_and(|metadata| metadata.len() < least) {
@@ -269,8 +269,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// Ends the gzip stream, if it is one. A later write begins another, which readers of gzip
-    /// take for one.
+    /// Ends the gzip stream, if any. A later write starts another stream, which readers of gzip
+    /// treat as a continuation.
     pub(crate) fn end_stream(&mut self) -> Result<(), WriteError> {
         self.check_length()?;
         if self.output.is_empty() {
@@ -289,7 +289,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Gives up what could not be written, and takes what was written of it out again.
+    /// Gives up the pending write, and removes the part of it that is in the file.
     pub(crate) fn give_up(&mut self) {
         let done = std::mem::take(&mut self.done);
         self.is_dead |= self.gzip.is_some();
@@ -306,8 +306,7 @@ impl LogFile {
         self.length
     }
 
-    /// Takes what was written beyond that length, between two streams where it is compressed, out
-    /// again.
+    /// Truncates the file to `length`, which is between two streams if it is compressed.
     pub(crate) fn shorten(&mut self, length: u64) -> io::Result<()> {
         let Some(file) = &self.file else { return Err(ErrorKind::NotFound.into()) };
         file.set_len(length)?;
@@ -320,7 +319,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Makes what is in the file survive a power cut. After a failure it is written again.
+    /// Syncs the data to disk. After a failure, it first rewrites the unsynced data.
     pub(crate) fn sync(&mut self) -> Result<(), WriteError> {
         if self.file.is_none() {
             self.open(|_| Ok(()))?;
@@ -337,7 +336,7 @@ impl LogFile {
             }
             file.sync_data()?;
             if self.synced == 0 {
-                // So that the name survives, too.
+                // Sync the file's name, too.
                 let dir = self.target.parent().filter(|dir| !dir.as_os_str().is_empty());
                 files::sync_dir(dir.unwrap_or(Path::new(".")))?;
             }
@@ -381,21 +380,21 @@ impl LogFile {
         Ok(())
     }
 
-    /// Whether what was just written, so many bytes, went into a file that has no name any more, or
-    /// that was truncated before them.
+    /// Returns how the file was lost if the bytes just written went into a file without a name, or
+    /// one that was truncated before the write.
     fn went_meanwhile(&self, written: usize) -> Option<How> {
         let file = self.file.as_ref()?;
         let metadata = file.metadata().ok()?;
         if metadata.nlink() == 0 {
             return Some(How::Replaced);
         }
-        // Nothing but that is in it, without a header.
+        // It has only these bytes, without a header.
         let is_alone = metadata.len() < self.length && metadata.len() == written as u64;
         (is_alone && file.set_len(0).is_ok()).then_some(How::Truncated)
     }
 
     fn open(&mut self, recover: impl Fn(&Path) -> io::Result<()>) -> Result<(), WriteError> {
-        // What is no file is refused when it is opened.
+        // Opening rejects anything but a regular file.
         let is_left_over = |found: fs::Metadata| found.is_file() && found.len() > 0;
         if self.identity.is_none() && files::look_at(&self.target)?.is_some_and(is_left_over) {
             recover(&self.target)?;
@@ -418,7 +417,7 @@ impl LogFile {
 }
 
 fn open(target: &Path) -> io::Result<File> {
-    // A FIFO that nobody reads would block for ever.
+    // A FIFO without a reader would block forever.
     let flags = OFlags::NONBLOCK.bits() as i32;
     let file = match OpenOptions::new().create(true).append(true).custom_flags(flags).open(target) {
         Err(error) if files::is(&error, Errno::NXIO) => return Err(not_a_regular_file()),
@@ -434,7 +433,7 @@ fn not_a_regular_file() -> io::Error {
     io::Error::new(ErrorKind::InvalidFilename, "not a regular file")
 }
 
-/// Whether an error is about this one name, so that waiting does not help and other logs are fine.
+/// Returns whether an error is about this one name: waiting does not help, and other logs are fine.
 fn is_about_the_name(error: &io::Error) -> bool {
     error.kind() == ErrorKind::InvalidFilename
         || [Errno::ISDIR, Errno::NAMETOOLONG, Errno::INVAL, Errno::ILSEQ, Errno::LOOP]
@@ -470,7 +469,7 @@ mod tests {
         for name in ["fifo.log", "device.log", "folder.log"] {
             refused(name);
         }
-        // A FIFO that somebody reads opens.
+        // A FIFO with a reader can be opened.
         let _reader = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
         assert_eq!(refused("fifo.log").to_string(), "not a regular file");
     }
@@ -505,11 +504,11 @@ mod tests {
         put(&mut file, "head\n", "2\n").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "head\n2\n");
         file.check_in_place().unwrap();
-        // Also while it is closed.
+        // The same while the file is closed.
         file.release();
         fs::rename(&target, dir.path().join("elsewhere")).unwrap();
         assert_eq!(file.check_in_place().unwrap_err().kind(), ErrorKind::NotFound);
-        // As logrotate does with `create`.
+        // Like logrotate with `create`.
         fs::write(&target, "").unwrap();
         assert_eq!(file.check_in_place().unwrap_err().kind(), ErrorKind::NotFound);
         assert!(matches!(
@@ -547,7 +546,7 @@ mod tests {
         let target = dir.path().join("a.log.gz");
         let mut file = LogFile::new(&target, 6, false);
         put(&mut file, "", "1\n").unwrap();
-        // As after a full disk in the middle of it.
+        // As if the disk was full in the middle of it.
         file.output = file.gzip.take().unwrap().finish().unwrap();
         put(&mut file, "", "2\n").unwrap();
         file.end_stream().unwrap();
@@ -562,7 +561,7 @@ mod tests {
         let target = dir.path().join("a.log");
         let mut file = LogFile::new(&target, 0, false);
         put(&mut file, "", "1\n").unwrap();
-        // As after an error behind two lines and a half, when the name leads elsewhere.
+        // As if writing failed after two and a half lines, while the name refers to another file.
         file.done = 2 + 5;
         file.release();
         fs::rename(&target, dir.path().join("elsewhere")).unwrap();
@@ -582,13 +581,13 @@ mod tests {
         file.sync().unwrap();
         put(&mut file, "", "2\n").unwrap();
         assert_eq!(file.unsynced_bytes(), 2);
-        // As after a failure: the disk has something, nobody knows what.
+        // As if syncing failed: the contents of the disk are unknown.
         fs::write(&target, "1\n\0\0").unwrap();
         file.is_doubtful = true;
         put(&mut file, "", "3\n").unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "1\n2\n3\n");
         assert_eq!(file.unsynced_bytes(), 2);
-        // Writing it again has failed, too, on a full disk.
+        // The rewrite failed, too, on a full disk.
         fs::write(&target, "1\n2\n").unwrap();
         file.is_doubtful = true;
         put(&mut file, "", "4\n").unwrap();
@@ -619,7 +618,7 @@ mod tests {
             assert!(truncated(put(&mut file, "", "2\n")));
             put(&mut file, "head\n", "2\n").unwrap();
             assert_eq!(read(), "head\n2\n");
-            // While it is closed; and before its end.
+            // Truncated while closed, and before its end.
             file.release();
             File::create(&target).unwrap();
             assert!(truncated(put(&mut file, "", "3\n")));
@@ -656,7 +655,7 @@ mod tests {
         let target = dir.path().join("a.log");
         let mut file = LogFile::new(&target, 0, true);
         put(&mut file, "head\n", "1\n").unwrap();
-        // As after a full disk in the middle of a line.
+        // As if the disk was full in the middle of a line.
         file.write_parts([b"", b"2\n3"]).unwrap();
         file.give_up();
         assert!(!file.is_mid_line());

@@ -14,40 +14,41 @@ use crate::format::WriterOptions;
 use crate::path::{LogPath, PathError, without_number};
 use crate::rotation::{MANIFEST, is_rotated_name};
 
-/// Logs in all. Further paths are refused: paths come from the network.
+/// Most logs in all. Further paths are refused: paths come from the network.
 const MAX_LOGS: usize = 10_000;
 
-/// A log, whatever stream and producer its records are of.
+/// A log, for records of any stream and producer.
 #[derive(Debug)]
 pub(crate) struct Log {
-    /// Its number, from 0 on.
+    /// Its number, starting at 0.
     pub(crate) id: usize,
     pub(crate) path: LogPath,
     dir: PathBuf,
-    /// What stands behind the path and a dot in the names of its files.
+    /// The part of its file names after the path and a dot.
     extension: String,
     pub(crate) fsync: Fsync,
-    /// How often it is rotated; zero: never.
+    /// The rotation interval; zero means never.
     pub(crate) rotation: Duration,
     pub(crate) counters: PathCounters,
 }
 
 impl Log {
-    /// One of its files, from 1 on: there are several where producers disagree about its columns.
+    /// Returns the name of a file by its number, starting at 1; there are several if producers
+    /// disagree about the columns.
     pub(crate) fn file(&self, number: u32) -> PathBuf {
         self.dir.join(self.path.file_name(number, &self.extension).to_path_lossy())
     }
 }
 
-/// Where a producer's path leads.
+/// The destination of a producer's path.
 pub(crate) enum Route {
-    /// Nowhere, by configuration.
+    /// None: the path is disabled.
     Disabled,
-    /// To this log, formatted like this.
+    /// This log, with these format options.
     To(Arc<Log>, Box<WriterOptions>),
 }
 
-/// A path that leads to no log.
+/// Why a path has no log.
 #[derive(Debug, Error)]
 pub(crate) enum RouteError {
     #[error(transparent)]
@@ -62,7 +63,7 @@ pub(crate) enum RouteError {
     TooMany { path: BString },
 }
 
-/// All logs. Clones are the same.
+/// All logs. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Logs(Arc<Shared>);
 
@@ -74,7 +75,7 @@ struct Shared {
 }
 
 impl Logs {
-    /// None yet; their files will be in `dir`.
+    /// Starts without logs; their files will be in `dir`.
     pub(crate) fn new(dir: PathBuf, options: layout::Log, metrics: LoggerMetrics) -> Self {
         Logs(Arc::new(Shared { dir, options, metrics, by_path: Mutex::default() }))
     }
@@ -83,10 +84,11 @@ impl Logs {
         &self.0.metrics
     }
 
-    /// Where a path of the network leads. Takes a lock; keep the result.
+    /// Returns the destination of a path from the network. Takes a lock, so callers cache the
+    /// result.
     pub(crate) fn route(&self, path: &[u8]) -> Result<Route, RouteError> {
         let Shared { dir, options, metrics, by_path } = &*self.0;
-        // The path itself must be fit, too, whatever it is renamed to.
+        // The path itself must be valid, too, even if it is renamed.
         LogPath::new(path)?;
         let settings = options.for_path(path);
         if settings.disabled {

@@ -1,15 +1,15 @@
-//! The file name a producer's path stands for.
+//! The file name for a producer's path.
 //!
-//! A path comes off the network (WIRE.md §4.5). It can only ever name a file directly in the log
-//! directory: a subfolder would have to exist or be made, on the word of a peer, so `/` is refused
-//! altogether. What else shells, shippers or JSON could stumble over is
-//! [escaped](zcluster::file_name). Touches no file system.
+//! A path comes from the network (WIRE.md §4.5). It can only name a file directly in the log
+//! directory: a peer must not cause subdirectories to be created, so `/` is refused. Other bytes
+//! that cause trouble in shells, shippers or JSON are [escaped](zcluster::file_name). Does not
+//! access the file system.
 
 use bstr::{BStr, BString, ByteSlice};
 use thiserror::Error;
 use zcluster::file_name::{escape, unescape};
 
-/// Longest path accepted, in bytes of its text. Room is left to the usual 255 of a file name for
+/// Longest accepted path, in bytes of its text. The rest of the usual 255 for a file name is for
 /// extensions and the time stamps of rotation.
 pub const MAX_PATH: usize = 200;
 
@@ -22,14 +22,14 @@ pub enum PathError {
     /// The text of the path is longer than [`MAX_PATH`].
     #[error("log path has {0} bytes in a file name, more than {MAX_PATH}")]
     TooLong(usize),
-    /// The path holds `/`: it names a directory.
+    /// The path contains `/`: it names a directory.
     #[error("log path {0:?} leaves the log directory or names a subfolder")]
     Directory(BString),
-    /// The path starts with a dot: `.`, `..`, or a file that shadow files could be taken for
+    /// The path starts with a dot: `.`, `..`, or a name that could be mistaken for a shadow file
     /// (WIRE.md §5.9).
     #[error("log path {0:?} starts with a dot")]
     LeadingDot(BString),
-    /// The path holds a control character.
+    /// The path contains a control character.
     #[error("log path {0:?} holds a control character")]
     Control(BString),
 }
@@ -46,14 +46,15 @@ impl LogPath {
     ///
     /// # Errors
     ///
-    /// When it is empty, starts with a dot, holds `/` or control characters, or is longer than
-    /// [`MAX_PATH`] as text. Other bytes, UTF-8 or not, are file names on every system Zeek runs on.
+    /// If it is empty, starts with a dot, contains `/` or control characters, or is longer than
+    /// [`MAX_PATH`] as text. Other bytes, UTF-8 or not, are valid in file names on every system
+    /// Zeek runs on.
     pub fn new(path: &[u8]) -> Result<Self, PathError> {
         let bytes = || BString::from(path);
         if path.is_empty() {
             return Err(PathError::Empty);
         }
-        // Before anything is made of it: its text is no shorter.
+        // Checked before copying: the text is never shorter.
         if path.len() > MAX_PATH {
             return Err(PathError::TooLong(path.len()));
         }
@@ -73,9 +74,9 @@ impl LogPath {
         Ok(LogPath { path: bytes(), text })
     }
 
-    /// The path of a file that is there, out of its name without extensions. Whoever wrote it may
-    /// have escaped nothing (Zeek does not) and accepted more than we do. `None` where the name is
-    /// empty or starts with a dot: such files are no logs.
+    /// Returns the path of an existing file from its name without extensions. Another program may
+    /// have written it without escapes (as Zeek does) or under a name that is refused here. `None`
+    /// if the name is empty or starts with a dot: such files are not logs.
     pub fn of_file(name: &[u8]) -> Option<Self> {
         if name.is_empty() || name.starts_with(b".") {
             return None;
@@ -84,19 +85,19 @@ impl LogPath {
         Some(LogPath { text: escape(&path), path: path.into() })
     }
 
-    /// The path itself, as the producer has it.
+    /// The path as the producer sent it.
     pub fn as_bstr(&self) -> &BStr {
         self.path.as_bstr()
     }
 
-    /// What it is called in names of files, in `rotated.ndjson` and in labels.
+    /// The path as it appears in file names, in `rotated.ndjson` and in labels.
     pub fn text(&self) -> &str {
         &self.text
     }
 
     /// The name of the file: the path's text, a dot, and an extension such as `log`. A log may have
-    /// several files at a time; those but the first have their number in the name,
-    /// `<path>.schema-<number>.<extension>`, which no path can look like.
+    /// several files at a time; all but the first have their number in the name,
+    /// `<path>.schema-<number>.<extension>`, which no path can have.
     pub(crate) fn file_name(&self, number: u32, extension: &str) -> BString {
         let text = &self.text;
         match number {
@@ -106,10 +107,11 @@ impl LogPath {
     }
 }
 
-/// Before the number of a file, where that is not the first of its log.
+/// Precedes the number of a file that is not the first of its log.
 const NUMBERED: &str = ".schema-";
 
-/// The path in the name of a numbered file, without its extension; `None` for other names.
+/// Returns the path from the name of a numbered file, without its extension; `None` for other
+/// names.
 pub(crate) fn without_number(stem: &[u8]) -> Option<&[u8]> {
     let at = stem.rfind(NUMBERED).filter(|at| *at > 0)?;
     let digits = &stem[at + NUMBERED.len()..];
@@ -117,8 +119,8 @@ pub(crate) fn without_number(stem: &[u8]) -> Option<&[u8]> {
     is_number.then_some(&stem[..at])
 }
 
-/// What follows the number in the name of a numbered file, given what follows the path; all of it
-/// in other names.
+/// Returns the rest after the number in the name of a numbered file, given the rest after the path;
+/// other names are returned unchanged.
 pub(crate) fn after_number(rest: &[u8]) -> &[u8] {
     let Some(numbered) = rest.strip_prefix(NUMBERED.as_bytes()) else { return rest };
     let digits = numbered.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -182,7 +184,7 @@ mod tests {
         for (name, path) in [
             (&b"conn"[..], &b"conn"[..]),
             (b"we%5Cird", br"we\ird"),
-            // Not of ours: nothing was escaped.
+            // Written by another program: not escaped.
             (br"we\ird", br"we\ird"),
             (b"caf\xe9", b"caf\xe9"),
             (b"100%", b"100%"),
@@ -211,7 +213,7 @@ mod tests {
         }
     }
 
-    /// The bytes that decide, more often than by chance.
+    /// Bytes that matter, more often than by chance.
     fn some_bytes() -> impl Strategy<Value = Vec<u8>> {
         vec(prop_oneof![Just(b'.'), Just(b'/'), any::<u8>()], 0..8)
     }

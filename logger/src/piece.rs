@@ -1,4 +1,4 @@
-//! What formatters hand to the writer: pieces of text, in buffers that come back to be used again.
+//! Pieces of text that formatters send to the writer, in buffers that are reused.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -7,14 +7,14 @@ use crate::format::Times;
 use crate::logs::Log;
 use crate::plans::Plan;
 
-/// Text a log gathers before it is written.
+/// Text a log collects before it is written.
 pub(crate) const PIECE: usize = 128 << 10;
-/// Capacity of the buffers that are kept for use.
+/// Capacity of the buffers that are kept for reuse.
 pub(crate) const KEPT_CAPACITY: std::ops::Range<usize> = 64 << 10..1 << 20;
-/// How many of them.
+/// Buffers kept.
 const KEPT: usize = 16;
 
-/// What the writer is asked to do.
+/// A request to the writer.
 pub(crate) enum ToWrite {
     /// Write text.
     Piece(Piece),
@@ -22,7 +22,7 @@ pub(crate) enum ToWrite {
     Rotate,
 }
 
-/// Text of one log, whole lines of one set of columns.
+/// Text of one log: whole lines with one set of columns.
 #[derive(Debug)]
 pub(crate) struct Piece {
     pub(crate) log: Arc<Log>,
@@ -30,11 +30,11 @@ pub(crate) struct Piece {
     pub(crate) text: Vec<u8>,
     pub(crate) records: u64,
     pub(crate) times: Times,
-    /// When the first of them arrived.
+    /// When the first record arrived.
     pub(crate) received: Instant,
 }
 
-/// Text buffers that were used, for use again: a fresh one costs the kernel more than a write.
+/// Text buffers for reuse: a fresh one costs the kernel more than a write.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TextBuffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
@@ -44,7 +44,7 @@ impl TextBuffers {
         free.pop().unwrap_or_else(|| Vec::with_capacity(PIECE + PIECE / 2))
     }
 
-    /// Takes a buffer back, if it is worth keeping.
+    /// Keeps a buffer for reuse if it is worth it.
     pub(crate) fn give_back(&self, mut text: Vec<u8>) {
         if KEPT_CAPACITY.contains(&text.capacity()) {
             let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! [`Pipeline`]: everything behind the socket, and what each stage may take of the memory.
+//! [`Pipeline`]: everything behind the socket, and the memory limit of each stage.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,14 +24,14 @@ use crate::rotation::{
 use crate::trouble::Trouble;
 use crate::writer::{self, Writer};
 
-/// What each stage may take of `max_memory`, in bytes. Little waits for the processor, much for
-/// the disk; the rest is for what a single large batch takes beyond its share, and for tables.
+/// Memory limits of the stages in bytes, out of `max_memory`. Little data waits for the processor,
+/// much for the disk; the rest is for a single large batch beyond its share, and for tables.
 #[derive(Clone, Copy)]
 pub(crate) struct Shares {
     pub(crate) intake: intake::Limits,
-    /// Text that is being gathered, by all formatters.
+    /// For text being collected, in all formatters together.
     gathered: usize,
-    /// Text that waits to be written.
+    /// For text waiting to be written.
     to_write: usize,
 }
 
@@ -46,16 +46,16 @@ impl Shares {
     }
 }
 
-/// What the process around it knows.
+/// Settings that the process passes in.
 pub(crate) struct Settings<'a> {
     pub(crate) layout: &'a Layout,
     /// The logger's name.
     pub(crate) name: &'a str,
-    /// Where its logs are.
+    /// The directory of its logs.
     pub(crate) dir: &'a Path,
     /// The zone of local times.
     pub(crate) zone: &'a TimeZone,
-    /// Whether the process has been asked to stop before it is ready.
+    /// Returns whether the process was asked to stop during its start.
     pub(crate) is_stopping: &'a dyn Fn() -> bool,
 }
 
@@ -70,8 +70,8 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Recovers what a predecessor left, and starts the threads; `None` if it was told to stop
-    /// meanwhile. Then what is not recovered is left as it was.
+    /// Recovers the files of a previous process and starts the threads; `None` if the process was
+    /// asked to stop meanwhile. The remaining files stay unchanged then.
     pub(crate) fn start(
         settings: &Settings<'_>,
         metrics: &LoggerMetrics,
@@ -121,10 +121,10 @@ impl Pipeline {
         let mut queues = Vec::new();
         let mut formatter_threads = Vec::new();
         for _ in 0..threads {
-            // What is under way is bounded by the buffers it is in.
+            // The intake's buffers bound the bytes in flight.
             let (bursts, bursts_rx) = queue::bounded(Limits { messages: 0, bytes: 0 }, || {});
             let settings = formatter::Settings {
-                // Writers of Zeek flush on every batch where the interval is zero.
+                // Zeek's writers flush after each batch if the interval is zero.
                 flush_interval: log.flush_interval.max(Duration::from_millis(1)),
                 max_gathered: shares.gathered / threads,
                 text_buffers: text_buffers.clone(),
@@ -140,14 +140,14 @@ impl Pipeline {
         Ok(Some(pipeline))
     }
 
-    /// Writes everything that was received, closes and rotates the logs; the intake has ended.
+    /// Writes everything received, then closes and rotates the logs; the intake must have ended.
     /// Returns how many records were lost.
     ///
     /// # Errors
     /// The name of a thread that panicked.
     pub(crate) fn stop(self, deadline: Instant) -> Result<u64, &'static str> {
         self.formatters.close();
-        // Whatever has become of one thread, the others do what they can.
+        // Even if a thread panicked, the others finish their work.
         let formatted: Vec<_> = self.formatter_threads.into_iter().map(JoinHandle::join).collect();
         self.pieces.close();
         let written = self.writer_thread.join();
@@ -163,7 +163,7 @@ impl Pipeline {
     }
 }
 
-/// Starts a thread that tells of its end, however that comes.
+/// Starts a thread that reports its end, even if it panics.
 fn spawn(
     name: &str,
     end: TellEnd,
@@ -192,7 +192,7 @@ fn rotation_settings(settings: &Settings<'_>) -> RotationSettings {
         suffix: log.suffix.clone(),
         gzip_extension: log.gzip_extension().unwrap_or("gz").to_owned(),
         logger: several.then(|| name.to_owned()),
-        // In a directory of its own a log needs no name of its logger.
+        // In a logger's own directory, the names of logs need not include the logger.
         name_in_all_forms: several && log.rotation_dir.is_some(),
         compress: match log.compress {
             Compress::None => Compression::None,

@@ -1,7 +1,7 @@
-//! What to do with batches of a header that was seen before.
+//! What to do with batches of a known header.
 //!
-//! Headers come from the network: the cache is bounded in entries and in bytes, and what is too
-//! large for it is worked out each time. That is slow, not wrong.
+//! Headers come from the network: the cache is bounded in entries and in bytes, and plans for
+//! larger headers are computed each time: slower, still correct.
 
 use std::sync::Arc;
 
@@ -11,20 +11,19 @@ use zcluster::wire::zeek_bin::{Batch, DecodeError, KnownHeader};
 
 use crate::format::RecordFormatter;
 
-/// Plans kept. Beyond, all are forgotten and made anew.
+/// Plans kept. Beyond that, the cache is cleared.
 const MAX_PLANS: usize = 4_096;
 /// Bytes of headers kept. A plan takes several times the memory of its header.
 const MAX_BYTES: usize = 4 << 20;
-/// Largest header kept; those of Zeek's logs have a few thousand bytes.
+/// Largest header kept; Zeek's logs have headers of a few thousand bytes.
 const MAX_HEADER: usize = 64 << 10;
-/// Sets of columns kept for one stream, writer, filter and path. So many are no schema but an
-/// attack.
+/// Sets of columns kept for one stream, writer, filter and path. More indicate an attack.
 const MAX_PLANS_OF_ONE_NAME: usize = 16;
 
-/// What to do with batches of one header, worked out once.
+/// What to do with batches of one header, computed once.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Which of the logs of its formatter; `None` for those that are disabled.
+    /// Index of the formatter's log; `None` if the path is disabled.
     pub(crate) slot: Option<usize>,
     pub(crate) formatter: Arc<RecordFormatter>,
     /// Counts its records.
@@ -32,8 +31,8 @@ pub(crate) struct Plan {
     pub(crate) head: Head,
 }
 
-/// What a file of TSV starts with, but for the time, and its columns, which not every header says:
-/// two of one log may share a file if it is the same. That of JSON is empty.
+/// The first lines of a TSV file, without the time, and its columns, which not every header shows:
+/// two plans of one log may share a file if their heads are equal. Empty for JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct Head(Arc<[u8]>);
 
@@ -42,7 +41,7 @@ impl Head {
         let mut head = Vec::new();
         formatter.header("", &mut head);
         for (name, log_type) in formatter.columns() {
-            // No name holds control characters.
+            // Names have no control characters.
             head.extend([&[0], name.as_slice(), &[0], log_type.as_bytes()].concat());
         }
         Head(head.into())
@@ -65,8 +64,8 @@ impl Plan {
         Plan { slot, formatter: Arc::new(formatter), writes, head }
     }
 
-    /// Whether text of this plan may stand below text of the other without a header between them:
-    /// another stream, filter or writer may have the same columns.
+    /// Returns whether text of this plan may follow text of the other without a header between
+    /// them: another stream, filter or writer may have the same columns.
     pub(crate) fn continues(&self, other: &Self) -> bool {
         self.head == other.head
     }
@@ -75,14 +74,14 @@ impl Plan {
 /// Plans by header.
 #[derive(Default)]
 pub(crate) struct Plans {
-    /// By the names in the header; one each for every set of columns.
+    /// By the names in the header; one entry for each set of columns.
     by_names: AHashMap<Box<[u8]>, Vec<(KnownHeader, Plan)>>,
     count: usize,
     bytes: usize,
 }
 
 impl Plans {
-    /// The plan for a payload whose header is known, and the batch read by it.
+    /// Returns the plan for a payload with a known header, and the decoded batch.
     pub(crate) fn find<'a>(
         &self,
         payload: &'a [u8],
@@ -91,7 +90,7 @@ impl Plans {
         plans.iter().find_map(|(header, plan)| header.decode(payload).map(|batch| (batch, plan)))
     }
 
-    /// Keeps the plan for the header of this batch, if that is worth its memory.
+    /// Caches the plan for the header of this batch unless the header is too large.
     pub(crate) fn insert(&mut self, batch: &Batch<'_>, plan: Plan) {
         let header = batch.header_bytes();
         if header.len() > MAX_HEADER {
@@ -117,7 +116,7 @@ mod tests {
     use crate::format::WriterOptions;
     use zcluster::wire::zeek_bin::{BatchBuilder, FieldSpec, LogSchema, LogValue, Scalar};
 
-    /// A batch whose header has about that many bytes.
+    /// Returns a batch whose header has about `header` bytes.
     fn payload(path: &str, field: &str, header: usize) -> Vec<u8> {
         let fields = 1 + header / 200;
         let fields = (0..fields)

@@ -1,4 +1,4 @@
-//! The logger as a process: command line, start, signals, end.
+//! The logger as a process: command line, start, signals, shutdown.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::pipeline::{self, Pipeline, Shares};
 use crate::trouble::Trouble;
 use crate::zone::LocalZone;
 
-/// A time to stop beyond what matters to anybody; the clock can say it.
+/// Longest shutdown: long enough for any use, and safe to add to a clock reading.
 const LONGEST_STOP: Duration = Duration::from_secs(24 * 3600);
 
 /// A logger of a Zeek-compatible cluster: takes log batches and writes log files.
@@ -38,13 +38,12 @@ pub struct Args {
     check: bool,
 }
 
-/// Runs the logger until SIGTERM or SIGINT; SIGHUP rotates all logs, and reads again who may
-/// connect.
+/// Runs the logger until SIGTERM or SIGINT; SIGHUP rotates all logs and reloads the access rules.
 ///
 /// # Errors
-/// A bad layout or time zone, or keys that are missing (78), an address or a log directory that is
-/// taken (69), a log directory that cannot be made or log records that could not be written before the
-/// end (74), a thread that ended by itself (70).
+/// A bad layout or time zone, or missing keys (78), an address or a log directory that is in use
+/// (69), a log directory that cannot be created or log records that could not be written before the
+/// shutdown (74), a thread that ended unexpectedly (70).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     daemon::warn_if_another_is_named(args.node.as_deref());
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
@@ -56,7 +55,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     }
     let endpoint = log_endpoint(&loaded, &name)?;
     let zone = LocalZone::of_process().map_err(Failure::config)?;
-    // Before anything is bound or rotated: where it is to be encrypted, it never is in the clear.
+    // Before binding or rotating: a logger that should be encrypted never runs in the clear.
     let access = server_access(&loaded.layout, &name)?;
     client_keys(&loaded.layout, &name)?;
     if access.server_keys().is_some() {
@@ -145,7 +144,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         daemon::print_members(&notifications);
     });
 
-    // There are always senders: one waits for signals for ever.
+    // `recv` never fails: the signal handler holds a sender forever.
     let end = ended.recv().unwrap_or(End::Requested);
     log::info!("stopping: saying goodbye, taking in what is on its way");
     let stop_by = Instant::now() + layout.log.shutdown_timeout.min(LONGEST_STOP);
@@ -181,7 +180,8 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the log directory. One that cannot be written is found out now, not with the first record.
+/// Creates the log directory. One that cannot be written is reported now, not with the first
+/// record.
 fn make_log_dir(dir: &Path) -> Result<(), Failure> {
     let fail = |what: &str, error: std::io::Error| {
         let text = format!("cannot {what} the log directory {}: {error}", dir.display());

@@ -1,8 +1,8 @@
-//! [`Trouble`]: what a thread cannot do at the moment.
+//! [`Trouble`]: why a thread cannot work at the moment.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What keeps a thread from its work, for whoever asks after the health. Clones are the same.
+/// The current problem of a thread, for the health check. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
 

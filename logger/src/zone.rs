@@ -1,8 +1,8 @@
-//! [`LocalZone`]: the zone of local times, as `TZ` and `/etc/localtime` say (tzset(3)).
+//! [`LocalZone`]: the zone of local times, from `TZ` and `/etc/localtime` (tzset(3)).
 //!
-//! Found once, at start. What the C library takes for UTC in silence, a name that does not exist for
-//! one, is an error here. Zones by name come from the system's files or, where it has none, from
-//! those that are built in.
+//! Determined once, at start. Values that the C library silently treats as UTC, such as a
+//! nonexistent name, are errors here. Zones by name come from the system's files or, if it has
+//! none, from the built-in ones.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -18,57 +18,57 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use rustix::fs::OFlags;
 use thiserror::Error;
 
-/// Where systems keep the files of zones.
+/// Directories where systems keep zone files.
 const ZONE_DIRS: [&str; 4] =
     ["/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
-/// The zone where `TZ` is not set.
+/// The file of the zone if `TZ` is not set.
 const LOCALTIME: &str = "/etc/localtime";
-/// Its name, on systems where that is a copy rather than a link.
+/// The file with its name, on systems where that file is a copy and not a link.
 const TIMEZONE: &str = "/etc/timezone";
-/// Bytes of the largest file that is read: hundreds of times what zones take.
+/// Bytes of the largest file that is read: hundreds of times the size of a zone.
 const MAX_FILE: u64 = 1 << 20;
-/// When daylight saving time begins and ends where a POSIX string does not say: what glibc uses.
+/// Start and end of daylight saving time if a POSIX string has none: glibc's default.
 const DEFAULT_RULES: &str = ",M3.2.0,M11.1.0";
 
-/// The zone of local times, and where it comes from.
+/// The zone of local times, and its origin.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalZone {
     pub(crate) zone: TimeZone,
-    /// Its name and who gave that, for people.
+    /// Its name and origin, for messages.
     source: String,
 }
 
-/// Bytes of a bad value that are told.
+/// Bytes of a bad value that are shown.
 const MAX_TOLD: usize = 100;
 
-/// Why there is no zone.
+/// Why the zone cannot be determined.
 #[derive(Debug, Error)]
 pub(crate) enum ZoneError {
-    /// `TZ` names nothing.
+    /// `TZ` is not valid.
     #[error(
         "TZ is {value:?}: {why}; expected the name of a time zone such as America/New_York, a POSIX \
          string such as EST5EDT,M3.2.0,M11.1.0, or the path of a time zone file"
     )]
     Variable {
-        /// What it is set to.
+        /// Its value.
         value: OsString,
-        /// What is wrong with that.
+        /// The reason.
         why: String,
     },
-    /// The system's own is broken.
+    /// The system's zone file is broken.
     #[error(
         "{}: {why}; expected a time zone file, or a link to one (set TZ to go by another)",
         path.display()
     )]
     System {
-        /// Where it is.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
 
-/// What a zone is looked for with.
+/// The inputs that determine the zone.
 struct Surroundings<'a> {
     /// `TZ`.
     tz: Option<&'a OsStr>,
@@ -79,21 +79,21 @@ struct Surroundings<'a> {
     timezone: &'a Path,
 }
 
-/// A file that is no zone: why, or `None` where there is none.
+/// Why a file is not a zone, or `None` if it does not exist.
 type NoZone = Option<String>;
 
 impl LocalZone {
-    /// The zone of this process.
+    /// Returns the zone of this process.
     ///
     /// # Errors
-    /// When what the environment or the system names is no zone.
+    /// If the environment or the system names something that is not a zone.
     pub(crate) fn of_process() -> Result<Self, ZoneError> {
         let (tz, tzdir) = (env::var_os("TZ"), env::var_os("TZDIR"));
         let (localtime, timezone) = (Path::new(LOCALTIME), Path::new(TIMEZONE));
         Surroundings { tz: tz.as_deref(), tzdir: tzdir.as_deref(), localtime, timezone }.zone()
     }
 
-    /// Its name, where that comes from, and what time it is there.
+    /// Returns its name, its origin, and the local time.
     pub(crate) fn describe(&self, now: SystemTime) -> String {
         let now = Timestamp::try_from(now).unwrap_or_default().to_zoned(self.zone.clone());
         format!("{}, now {}", self.source, now.strftime("%Y-%m-%d %H:%M:%S %:z"))
@@ -103,7 +103,7 @@ impl LocalZone {
 impl Surroundings<'_> {
     fn zone(&self) -> Result<LocalZone, ZoneError> {
         let Some(value) = self.tz else { return self.zone_of_system() };
-        // A colon announces a form that is the system's own, which is the same one.
+        // A colon precedes an implementation-defined form, which here is the same one.
         let name = value.as_bytes().strip_prefix(b":").unwrap_or(value.as_bytes());
         if name.is_empty() {
             return Ok(LocalZone { zone: TimeZone::UTC, source: "UTC (TZ is empty)".into() });
@@ -113,7 +113,7 @@ impl Surroundings<'_> {
             return self.zone_of_system();
         }
         let zone = self.named(name).map_err(|why| ZoneError::Variable {
-            // Whoever reads the line need not see all of it.
+            // The message need not show all of it.
             value: OsStr::from_bytes(&value.as_bytes()[..value.len().min(MAX_TOLD)]).to_owned(),
             why: why.unwrap_or_else(|| "no such time zone".into()),
         })?;
@@ -124,7 +124,7 @@ impl Surroundings<'_> {
         Ok(LocalZone { zone, source })
     }
 
-    /// The zone that a value of `TZ` means: a file before all else, then a POSIX string.
+    /// Returns the zone for a value of `TZ`: from a file first, then as a POSIX string.
     fn named(&self, name: &OsStr) -> Result<TimeZone, NoZone> {
         let file = if Path::new(name).is_absolute() {
             read_zone(Path::new(name)).map_err(|why| why.or_else(|| Some("no such file".into())))
@@ -134,7 +134,7 @@ impl Surroundings<'_> {
         file.or_else(|why| name.to_str().and_then(posix).ok_or(why))
     }
 
-    /// A zone by its name in the system's files, or built in.
+    /// Returns a zone by name from the system's files, or the built-in one.
     fn of_database(&self, name: &OsStr) -> Result<TimeZone, NoZone> {
         let own = self.tzdir.filter(|dir| !dir.is_empty()).map(Path::new);
         let usual = ZONE_DIRS.iter().map(Path::new).filter(|_| own.is_none());
@@ -147,7 +147,7 @@ impl Surroundings<'_> {
         built_in(name).ok_or(None)
     }
 
-    /// The zone where nobody has said which.
+    /// Returns the zone if `TZ` is not set.
     fn zone_of_system(&self) -> Result<LocalZone, ZoneError> {
         let path = self.localtime;
         let target = fs::read_link(path).ok();
@@ -158,7 +158,7 @@ impl Surroundings<'_> {
                 let source = format!("UTC (neither TZ nor {})", path.display());
                 return Ok(LocalZone { zone: TimeZone::UTC, source });
             }
-            // A link into files that this system, a container say, does not have.
+            // A link into files that this system, such as a container, does not have.
             Err(None) => name.and_then(built_in).ok_or_else(|| ZoneError::System {
                 path: path.to_owned(),
                 why: "a link to nothing".into(),
@@ -172,8 +172,8 @@ impl Surroundings<'_> {
         Ok(LocalZone { zone, source: format!("{shown} (from {})", path.display()) })
     }
 
-    /// The name of the system's zone where its file is a copy: what the system says elsewhere, if the
-    /// zone of that name is the same, else its rule, which is a name of its own.
+    /// Returns the name of the system's zone if its file is a copy: the name in `timezone`, if that
+    /// zone is the same, else the rule at the end of the file.
     fn name_of_system(&self) -> Option<String> {
         let bytes = read_file(self.localtime).ok()?;
         let said = read_file(self.timezone).ok().and_then(|text| String::from_utf8(text).ok());
@@ -189,41 +189,41 @@ impl Surroundings<'_> {
     }
 }
 
-/// The name of a zone whose file is that.
+/// Returns the name of the zone in `file`.
 fn zone_of_path(file: &Path) -> Option<&OsStr> {
     let mut parts = file.components();
     parts.by_ref().find(|part| part.as_os_str() == "zoneinfo")?;
     Some(parts.as_path().as_os_str()).filter(|name| !name.is_empty())
 }
 
-/// The POSIX string at the end of a zone file (RFC 9636, §3.3): what holds after its last change.
+/// Returns the POSIX string at the end of a zone file (RFC 9636, §3.3): the rule after its last change.
 fn rule_of(file: &[u8]) -> Option<&str> {
     let rule = file.strip_suffix(b"\n")?.rsplit(|byte| *byte == b'\n').next()?;
     let rule = std::str::from_utf8(rule).ok()?;
     (!rule.is_empty() && rule.bytes().all(|byte| byte.is_ascii_graphic())).then_some(rule)
 }
 
-/// A zone that was compiled in. Names are told apart by case, as those of files are.
+/// Returns a zone that was compiled in. Names are case-sensitive, like file names.
 fn built_in(name: &OsStr) -> Option<TimeZone> {
     let name = name.to_str()?;
-    // Where leap seconds are not counted, as everywhere.
+    // `posix/` has zones without leap seconds, as all built-in zones are.
     let name = name.strip_prefix("posix/").unwrap_or(name);
     let zone = TimeZoneDatabase::bundled().get(name).ok()?;
     (zone.iana_name() == Some(name)).then_some(zone)
 }
 
-/// A POSIX string, with or without rules.
+/// Parses a POSIX string, with or without rules.
 fn posix(text: &str) -> Option<TimeZone> {
     let with_rules = || format!("{}{DEFAULT_RULES}", text.strip_suffix(',').unwrap_or(text));
     TimeZone::posix(text).or_else(|_| TimeZone::posix(&with_rules())).ok()
 }
 
-/// Reads the file of a zone. The error says what it is instead, or nothing where nothing is there.
+/// Reads a zone file. The error says why it is not one, or is `None` if it does not exist.
 fn read_zone(path: &Path) -> Result<TimeZone, NoZone> {
     let why = |what: &dyn std::fmt::Display| Some(format!("{}: {what}", path.display()));
     let bytes = match read_file(path) {
         Ok(bytes) => bytes,
-        // A name like `GMT0/x`, too, is the name of nothing.
+        // A name like `GMT0/x` does not exist either.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Err(None);
         }
@@ -240,7 +240,7 @@ fn read_zone(path: &Path) -> Result<TimeZone, NoZone> {
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe would wait for a writer.
+    // Opening a FIFO would wait for a writer.
     let flags = OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
@@ -251,8 +251,8 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether a file's second part, or the only one of old files, has leap seconds (RFC 9636, §3.1): a
-/// zone for clocks that count them, which those of UNIX do not.
+/// Returns whether a file's second part, or the only part in old files, has leap seconds (RFC 9636,
+/// §3.1): such a zone is for clocks that count them, which UNIX clocks do not.
 fn counts_leap_seconds(bytes: &[u8]) -> bool {
     const HEADER: usize = 44;
     /// `isutcnt`, `isstdcnt`, `leapcnt`, `timecnt`, `typecnt`, `charcnt`.
@@ -265,7 +265,7 @@ fn counts_leap_seconds(bytes: &[u8]) -> bool {
     if leaps > 0 || bytes[4] == 0 {
         return leaps > 0;
     }
-    // Counts are of any size in a file that is damaged.
+    // Counts in a damaged file may have any value.
     let sizes = [(times, 5), (types, 6), (chars, 1), (standard, 1), (utc, 1)];
     let body = sizes
         .iter()

@@ -1,8 +1,7 @@
-//! [`Channel`]: a connection whose frames are encrypted once its handshake says so.
+//! [`Channel`]: a connection that encrypts its frames once the handshake asks for it.
 //!
-//! To whoever reads and writes it is a [`Stream`]: plain frames come out and go in. What it keeps
-//! itself is the start of a frame that has not arrived as a whole, and what is encrypted and has
-//! found no room yet.
+//! Callers use it like a [`Stream`]: they read and write plain frames. It buffers the start of an
+//! incomplete encrypted frame, and encrypted bytes that the socket has not taken yet.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,60 +9,60 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::Stream;
 use crate::wire::zmtp::{CurveCodec, ZmtpError};
 
-/// Bytes read at a time.
+/// Bytes per read.
 const READ: usize = 256 << 10;
-/// Bytes encrypted before they are written; a single piece may be more.
+/// Bytes to encrypt before writing them; a single piece may be larger.
 const WRITE: usize = 64 << 10;
-/// What is there of a frame and may be copied with each read, however little that brings.
+/// How much of an incomplete frame may be copied again at every read.
 const CHEAP: usize = 16 << 10;
-/// What [`Scratch`] keeps.
+/// Capacity that [`Scratch`] keeps.
 const KEPT: usize = 1 << 20;
 
-/// A connection, plain or encrypted; reads and writes do not block.
+/// A plain or encrypted connection. Reads and writes do not block.
 #[derive(Debug)]
 pub struct Channel {
     stream: Stream,
     codec: Option<CurveCodec>,
-    /// Bytes the body of a frame may have.
+    /// Largest body of a frame, in bytes.
     limit: u64,
-    /// The start of a frame, encrypted.
+    /// The start of an encrypted frame.
     received: Vec<u8>,
-    /// Bytes that frame takes, as far as they are known.
+    /// Size of that frame in bytes, as far as it is known.
     need: usize,
-    /// That frame comes in pieces which are small beside what is there of it already.
+    /// That frame arrives in pieces that are small compared to what has arrived already.
     trickles: bool,
-    /// What is to be sent before anything else, as it is.
+    /// Bytes to send first, unchanged.
     unsent: Vec<u8>,
-    /// How much of that has been sent.
+    /// How many of them have been sent.
     written: usize,
 }
 
-/// Memory that channels of one thread share: between two calls there is nothing in it.
+/// Memory shared by the channels of one thread; empty between calls.
 #[derive(Debug, Default)]
 pub struct Scratch(Vec<u8>);
 
-/// What a read has found.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// So many bytes of plain frames were appended; none where no frame has arrived as a whole.
+    /// That many bytes of plain frames were appended; 0 if no frame is complete yet.
     Bytes(usize),
     /// The end of the stream.
     End,
 }
 
-/// Why a channel is of no use any more; with [`ErrorKind::WouldBlock`] it is only not ready.
+/// Why a channel is no longer usable; with [`ErrorKind::WouldBlock`] it is just not ready.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
-    /// The system says so.
+    /// The system reported an error.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The peer sends what cannot be decrypted.
+    /// The peer sent something that cannot be decrypted.
     #[error(transparent)]
     Protocol(#[from] ZmtpError),
 }
 
 impl Channel {
-    /// A connection that begins in the clear.
+    /// A connection that starts out plain.
     pub fn new(stream: Stream) -> Self {
         Channel {
             stream,
@@ -77,22 +76,21 @@ impl Channel {
         }
     }
 
-    /// The connection under it.
+    /// The underlying connection.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
-    /// Sends these bytes before anything else, as they are: those of the handshake.
+    /// Queues bytes of the handshake, to be sent unchanged and before anything else.
     pub fn put_raw(&mut self, bytes: &[u8]) {
         self.unsent.extend_from_slice(bytes);
     }
 
-    /// From here on everything goes through the codec, where the body of a frame may have `limit`
-    /// bytes. `rest` is what was received behind the handshake; the plain frames in it are
-    /// appended to `plain`.
+    /// Switches to encryption, with frame bodies of up to `limit` bytes. `rest`: bytes received
+    /// after the handshake; their plain frames are appended to `plain`.
     ///
     /// # Errors
-    /// When it cannot be decrypted.
+    /// When they cannot be decrypted.
     pub fn encrypt(
         &mut self,
         codec: CurveCodec,
@@ -113,22 +111,22 @@ impl Channel {
         self.codec.is_some()
     }
 
-    /// Bytes that the encrypted frame takes which has begun to arrive, as far as they are known;
-    /// none between two frames.
+    /// Size of the encrypted frame that is arriving, in bytes and as far as it is known; 0 between
+    /// frames.
     pub fn need(&self) -> usize {
         self.need
     }
 
-    /// Memory it holds for itself, in bytes.
+    /// Memory it holds, in bytes.
     pub fn held(&self) -> usize {
         self.received.capacity() + self.unsent.capacity()
     }
 
-    /// Reads once and appends the plain bytes to `plain`. A plain stream reads as much as there is
-    /// capacity for (which must allow something), an encrypted one makes room.
+    /// Reads once and appends the plain bytes to `plain`. A plain stream reads up to its spare
+    /// capacity (which must not be 0); an encrypted one reserves what it needs.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing has arrived; what cannot be decrypted.
+    /// `WouldBlock` if nothing has arrived; data that cannot be decrypted.
     pub fn read_to(
         &mut self,
         plain: &mut Vec<u8>,
@@ -142,8 +140,9 @@ impl Channel {
         };
         let before = plain.len();
         if self.need > READ || self.trickles {
-            // One that is larger than what is read at a time, or would be copied again and again,
-            // gathers in memory of its own, the length it announces believed in steps.
+            // A frame that is larger than one read, or that would be copied over and over, is
+            // gathered in its own memory. That grows in steps: the announced length is not trusted
+            // at once.
             let bytes = &mut self.received;
             if bytes.len() == bytes.capacity() {
                 bytes.reserve_exact(bytes.len().max(READ).min(self.need - bytes.len()));
@@ -169,11 +168,11 @@ impl Channel {
         let progress = codec.open(sealed, self.limit, plain)?;
         self.need = progress.need;
         let (rest, before_it) = (&sealed[progress.consumed..], self.received.len());
-        // Of a frame that is still not complete.
+        // Part of a frame that is still incomplete.
         self.trickles =
             progress.consumed == 0 && before_it > CHEAP && sealed.len() < before_it + before_it / 4;
         if rest.is_empty() {
-            // Connections are many, and most are between two messages.
+            // There are many connections, and most are between two messages.
             self.received = Vec::new();
         } else {
             rest.clone_into(&mut self.received);
@@ -181,12 +180,12 @@ impl Channel {
         Ok(Read::Bytes(plain.len() - before))
     }
 
-    /// Writes pieces one after the other as far as there is room, and returns how many of their
-    /// bytes it has taken. Of an encrypted channel each piece must be whole frames; what it has
-    /// taken of them may still be [`unsent`](Self::has_unsent).
+    /// Writes as much of the pieces as fits, in order, and returns how many bytes it accepted. If
+    /// encrypted, each piece must consist of whole frames; accepted bytes may still be
+    /// [`unsent`](Self::has_unsent).
     ///
     /// # Errors
-    /// `WouldBlock` when there is no room.
+    /// `WouldBlock` if nothing fits.
     pub fn write_pieces(
         &mut self,
         pieces: &[IoSlice<'_>],
@@ -216,10 +215,10 @@ impl Channel {
         Ok(taken)
     }
 
-    /// Writes what was taken and found no room.
+    /// Writes accepted bytes that are still unsent.
     ///
     /// # Errors
-    /// `WouldBlock` when there still is not room for all of it.
+    /// `WouldBlock` if some remain.
     pub fn flush(&mut self) -> io::Result<()> {
         if self.unsent.is_empty() {
             return Ok(());
@@ -232,13 +231,13 @@ impl Channel {
         Ok(())
     }
 
-    /// Whether something that was taken is still to be sent.
+    /// Whether accepted bytes are still unsent.
     pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 }
 
-/// Writes until there is no more room, and returns how much was written.
+/// Writes until the socket is full. Returns the number of bytes written.
 fn write(stream: &Stream, bytes: &[u8]) -> io::Result<usize> {
     let mut written = 0;
     while written < bytes.len() {
@@ -297,7 +296,7 @@ mod tests {
             Err(ChannelError::Io(error)) if error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Writes all pieces into one end, and reads from the other meanwhile.
+    /// Writes all pieces into one end while reading from the other.
     fn carry(a: &mut Channel, b: &mut Channel, pieces: &[Vec<u8>]) -> Vec<u8> {
         let (mut scratch, mut out) = (Scratch::default(), Vec::with_capacity(64 << 10));
         let (mut at, mut offset) = (0, 0);
@@ -392,7 +391,7 @@ mod tests {
             }
         }
         assert!(plain == frames, "{}", plain.len());
-        // Copied each time it would be ten megabytes; the first bytes may be.
+        // Copying at every read would add up to ten megabytes; copying only the start is fine.
         assert!(copied < 1 << 20, "{copied}");
     }
 
@@ -425,7 +424,7 @@ mod tests {
         b.encrypt(server, 100_000, b"", &mut plain).unwrap();
         let (mut scratch, mut expected) = (Scratch::default(), Vec::new());
         let body = vec![7; 20_000];
-        // Where each frame is cut: at its end, or one more behind it has begun.
+        // Where each frame is cut: at its end, or one byte into the next one.
         for ends in [&[19_990, 20_040][..], &[19_990, 20_041], &[19_990, 20_000, 20_040, 20_060]] {
             let mut sealed = Vec::new();
             for _ in 0..2 {

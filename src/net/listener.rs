@@ -12,29 +12,30 @@ use rustix::net::sockopt;
 use super::unix_socket::UnixSocket;
 use crate::layout::{Endpoint, Host};
 
-/// When a silent TCP connection is probed, how often, and after how many unanswered probes it is
-/// dead. The kernel of the peer answers: a peer that is merely stopped lives on.
+/// TCP keepalive: idle time before the first probe, interval, and the number of unanswered probes
+/// after which the connection is dead. The peer's kernel answers, so a process that is merely
+/// stopped stays connected.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
-/// Why nobody can listen there.
+/// Why it is impossible to listen there.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot bind to {endpoint}: {}", reason(error))]
 pub struct BindError {
-    /// The endpoint as it was given.
+    /// The endpoint as given.
     pub endpoint: String,
-    /// What the system says.
+    /// The system's error.
     pub error: io::Error,
 }
 
 impl BindError {
-    /// Whether the endpoint itself is wrong, rather than taken.
+    /// Whether the endpoint itself is wrong, rather than in use.
     pub fn is_configuration(&self) -> bool {
         use io::ErrorKind::{AlreadyExists, InvalidInput, NotFound};
         matches!(self.error.kind(), AlreadyExists | InvalidInput | NotFound)
     }
 }
 
-/// What the system says, for people, where it has a number for it alone.
+/// The system's message, without its error number where it has one.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "address already in use".into(),
@@ -44,7 +45,7 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// A socket that accepts connections, without blocking.
+/// A listening socket. Accepting does not block.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
@@ -57,7 +58,7 @@ enum Socket {
     Unix(UnixSocket),
 }
 
-/// An accepted connection; reads and writes do not block.
+/// An accepted connection. Reads and writes do not block.
 #[derive(Debug)]
 pub enum Stream {
     /// Over TCP.
@@ -68,10 +69,10 @@ pub enum Stream {
 
 impl Listener {
     /// Listens at an endpoint. `ipv6`: whether `*` includes IPv6. `receive_buffer`: of accepted
-    /// connections, in bytes; `None` for the kernel's default.
+    /// connections, in bytes; `None`: the kernel's default.
     ///
     /// # Errors
-    /// A name that does not resolve, an address that is taken or not of this host.
+    /// A name that does not resolve, or an address that is in use or not of this host.
     pub fn bind(
         endpoint: &str,
         ipv6: bool,
@@ -100,10 +101,10 @@ impl Listener {
         self.endpoint.to_string()
     }
 
-    /// The next connection that waits, and who it is, for people; `None` when there is none.
+    /// The next waiting connection and its address, for messages; `None` if there is none.
     ///
     /// # Errors
-    /// When the process is out of file descriptors, above all.
+    /// Mostly when the process is out of file descriptors.
     pub fn accept(&self) -> io::Result<Option<(Stream, String)>> {
         let accepted = match &self.socket {
             Socket::Tcp(listener) => listener.accept().and_then(|(stream, address)| {
@@ -124,7 +125,7 @@ impl Listener {
         match accepted {
             Ok(accepted) => Ok(Some(accepted)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            // The peer was gone before it was accepted; the next look finds others.
+            // The peer left before it was accepted; try the next one.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -155,7 +156,7 @@ fn bind_tcp(host: &Host, port: u16, ipv6: bool) -> io::Result<(Socket, Endpoint)
             None => resolve(name, port, ipv6)?,
         },
     };
-    // It sets SO_REUSEADDR: a restart does not wait for the connections of its predecessor.
+    // This sets SO_REUSEADDR, so a restart need not wait for the connections of its predecessor.
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     let port = listener.local_addr()?.port();
@@ -179,7 +180,7 @@ fn interface_index(zone: &str) -> io::Result<u32> {
     rustix::net::netdevice::name_to_index(any, zone).map_err(|_| no_such("interface", zone))
 }
 
-/// The address of the interface of that name; `None` when there is none.
+/// The address of the interface with that name, if it exists.
 fn interface_address(name: &str, ipv6: bool) -> io::Result<Option<IpAddr>> {
     let addresses = if_addrs::get_if_addrs()?;
     let mut addresses = addresses.into_iter().filter(|one| one.name == name).map(|one| one.ip());
@@ -222,11 +223,11 @@ impl AsFd for Stream {
 }
 
 impl Stream {
-    /// Appends what has arrived to `buffer`, as much as its capacity allows (which must allow
-    /// something); 0 at the end of the stream.
+    /// Appends what has arrived to `buffer`, up to its spare capacity (which must not be 0); 0 at
+    /// the end of the stream.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing has arrived.
+    /// `WouldBlock` if nothing has arrived.
     pub fn read_to(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         loop {
             match rustix::io::read(self, rustix::buffer::spare_capacity(buffer)) {
@@ -236,8 +237,8 @@ impl Stream {
         }
     }
 
-    /// Breaks the connection off when what was sent stays unacknowledged for so long, or finds no
-    /// room at the peer. Without effect on Unix sockets.
+    /// Ends the connection if sent data stays unacknowledged, or the peer's window stays closed,
+    /// for that long. No effect on Unix sockets.
     ///
     /// # Errors
     /// When the connection is gone.
@@ -249,10 +250,10 @@ impl Stream {
         Ok(())
     }
 
-    /// Writes those pieces one after the other, as far as there is room.
+    /// Writes as much of the pieces as fits, in order.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none.
+    /// `WouldBlock` if nothing fits.
     pub fn write_pieces(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
         loop {
             match rustix::io::writev(self, pieces) {
@@ -262,7 +263,7 @@ impl Stream {
         }
     }
 
-    /// Ends our direction: the peer sees the end of the stream, and what it has sent still arrives.
+    /// Shuts down our direction: the peer sees the end of the stream, and its data still arrives.
     ///
     /// # Errors
     /// When the connection is gone.

@@ -1,6 +1,6 @@
-//! Stream sockets for what speaks ZMTP itself: listeners, connections, and waiting for many of them.
+//! Stream sockets for code that speaks ZMTP itself: listeners, connections, and epoll.
 //!
-//! Nothing here knows what the bytes mean, beyond that they are frames where they are encrypted, and
+//! Nothing here interprets the bytes, except for finding the frames of encrypted connections, and
 //! nothing uses libzmq.
 
 mod channel;

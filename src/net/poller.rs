@@ -8,10 +8,10 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 
-/// Events taken at a time; the others come with the next wait.
+/// Events per wait; the rest come with the next one.
 const EVENTS: usize = 256;
 
-/// A set of descriptors to wait for, each under a number of its user's choice.
+/// A set of descriptors, each with a number chosen by the caller.
 #[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
@@ -23,9 +23,9 @@ pub struct Poller {
 pub struct Event {
     /// The number it was added under.
     pub key: u64,
-    /// There is something to read, the end of the stream and errors included.
+    /// Readable, including end of stream and errors.
     pub readable: bool,
-    /// There is room to write.
+    /// Writable.
     pub writable: bool,
 }
 
@@ -39,7 +39,7 @@ impl Poller {
         Ok(Poller { epoll, events: Vec::with_capacity(EVENTS) })
     }
 
-    /// Adds a descriptor. It leaves the set when it is closed.
+    /// Adds a descriptor. Closing it removes it.
     ///
     /// # Errors
     /// When the kernel has no room for it.
@@ -48,7 +48,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Changes what to wait for; nothing but errors when neither is wanted.
+    /// Changes what to wait for. With neither, only errors are reported.
     ///
     /// # Errors
     /// When it was not added.
@@ -57,7 +57,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Takes a descriptor out of the set. Nothing is told of it any more, not even its errors.
+    /// Removes a descriptor. Nothing is reported for it any more, not even errors.
     ///
     /// # Errors
     /// When it was not added.
@@ -66,15 +66,15 @@ impl Poller {
         Ok(())
     }
 
-    /// Blocks until something is ready or the time is over (`None`: no limit), and returns what is.
+    /// Blocks until something is ready or the time is up (`None`: no limit). Returns what is ready.
     ///
     /// # Errors
-    /// None that a working kernel gives.
+    /// None that a working kernel reports.
     pub fn wait(
         &mut self,
         timeout: Option<Duration>,
     ) -> std::io::Result<impl Iterator<Item = Event> + '_> {
-        // A time beyond what the kernel counts is for ever.
+        // A time that the kernel cannot represent means no limit.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         self.events.clear();
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];

@@ -1,8 +1,8 @@
-//! Unix sockets at the addresses of ZeroMQ's `ipc://`: binding, and whether somebody is there.
+//! Unix sockets at the addresses of ZeroMQ's `ipc://`: binding, and checking whether an address is
+//! in use.
 //!
-//! A socket file outlives its process, and binding is refused while it is there. libzmq removes
-//! whatever is at the path before it binds, even a socket that somebody listens at: ask
-//! [`make_way`] first.
+//! A socket file outlives its process, and binding fails while it exists. libzmq removes whatever
+//! is at the path before it binds, even a socket that is in use: call [`make_way`] first.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 use crate::layout::UnixAddress;
 
-/// A listening Unix socket; its file goes with it.
+/// A listening Unix socket. Dropping it removes its file.
 #[derive(Debug)]
 pub(super) struct UnixSocket {
     pub(super) listener: UnixListener,
@@ -29,14 +29,14 @@ pub(super) struct UnixSocket {
 #[derive(Debug)]
 struct File {
     path: PathBuf,
-    /// Device and inode: somebody may have put a socket of his own there.
+    /// Device and inode, because another process may have put its own socket there.
     identity: Option<(u64, u64)>,
-    /// Made for the socket alone.
+    /// A directory made only for the socket.
     _directory: Option<tempfile::TempDir>,
 }
 
 impl UnixSocket {
-    /// Listens there, without blocking. A file that a killed predecessor left is replaced.
+    /// Listens without blocking. Replaces the file of a killed predecessor.
     pub(super) fn bind(address: &UnixAddress) -> io::Result<Self> {
         let (address, directory) = match address {
             UnixAddress::Any => {
@@ -88,10 +88,10 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 /// Removes the socket file that a killed process left at an address, if any.
 ///
 /// # Errors
-/// `AddrInUse` when somebody listens there; `AlreadyExists` when something else has the path;
-/// `NotFound` when its directory is missing.
+/// `AddrInUse` if a process listens there; `AlreadyExists` if something else has the path;
+/// `NotFound` if the directory is missing.
 pub fn make_way(address: &UnixAddress) -> io::Result<()> {
-    // Names go with their processes.
+    // Abstract names vanish with their processes.
     let UnixAddress::Path(path) = address else { return Ok(()) };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -110,7 +110,7 @@ pub fn make_way(address: &UnixAddress) -> io::Result<()> {
         }
         Ok(_) => {}
     }
-    // A process that is merely stopped has a full queue at some time, and must not be waited for.
+    // The queue of a stopped process fills up at some point; do not wait for it.
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match connect(probe.as_fd(), &SocketAddrUnix::new(path.as_str())?) {

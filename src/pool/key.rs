@@ -1,13 +1,13 @@
 //! The bytes that Zeek hashes for a key of a rendezvous pool (WIRE.md §8.6).
 //!
-//! Numbers are little-endian here on every machine; Zeek uses the order of its own, which is that
-//! one wherever it runs today.
+//! Numbers are always little-endian here. Zeek uses native byte order, which is little-endian on
+//! every platform it runs on today.
 
 use std::net::IpAddr;
 
 use crate::value::{Address, Timespan, Value};
 
-/// Zeek's numbers of types (WIRE.md §4.3).
+/// Zeek's type numbers (WIRE.md §4.3).
 mod tag {
     pub(super) const BOOL: i32 = 1;
     pub(super) const INT: i32 = 2;
@@ -21,11 +21,11 @@ mod tag {
     pub(super) const SUBNET: i32 = 12;
 }
 
-/// The bytes to hash for a key, so that [`Pools::hrw_topic`](super::Pools::hrw_topic) chooses as
-/// Zeek would.
+/// The bytes to hash for a key, so that [`Pools::hrw_topic`](super::Pools::hrw_topic) chooses the
+/// same node as Zeek.
 ///
-/// `None` for values whose bytes are not known: none and containers; and for enum values, which
-/// need [`enum_hash_key`].
+/// `None` for values whose bytes are unknown: none, containers, and enum values, which need
+/// [`enum_hash_key`].
 pub fn hash_key(key: &Value) -> Option<Vec<u8>> {
     Some(match key {
         Value::String(bytes) => bytes.to_vec(),
@@ -54,9 +54,10 @@ pub fn hash_key(key: &Value) -> Option<Vec<u8>> {
     })
 }
 
-/// The bytes to hash for an enum value, as [`hash_key`] for other types.
+/// The bytes to hash for an enum value, like [`hash_key`] for other types.
 ///
-/// Events carry only the value, `Cluster::WORKER`; its type, `Cluster::NodeType`, is hashed, too.
+/// Events carry only the value, `Cluster::WORKER`, but its type, `Cluster::NodeType`, is also
+/// hashed.
 pub fn enum_hash_key(type_name: &[u8], value_name: &[u8]) -> Vec<u8> {
     tagged(tag::ENUM, &[type_name, value_name, b"\0"].concat())
 }
@@ -65,12 +66,12 @@ fn tagged(tag: i32, body: &[u8]) -> Vec<u8> {
     [&tag.to_le_bytes(), body].concat()
 }
 
-/// The description of an interval: whole days, hours, and so on, and what is left in microseconds.
-/// In the arithmetic of Zeek, double precision, since its rounding shows in the last part.
+/// The description of an interval: whole days, hours, and so on, and the rest in microseconds. Uses
+/// double precision like Zeek, because rounding is visible in the last part.
 fn interval(span: Timespan) -> Vec<u8> {
     const UNITS: [(f64, &str); 5] =
         [(86_400.0, "day"), (3_600.0, "hr"), (60.0, "min"), (1.0, "sec"), (1e-3, "msec")];
-    /// Below this, a number of microseconds is what rounding left over.
+    /// Fewer microseconds than this are a rounding error.
     const NOTHING: f64 = 1e-6;
 
     if span.0 == 0 {
@@ -100,8 +101,8 @@ fn interval(span: Timespan) -> Vec<u8> {
     out
 }
 
-/// An address as Zeek prints it (WIRE.md §5.4): other than in [`Address`]'s `Display`, there is a
-/// dotted quad behind a run of zeros that is six groups long, or four and followed by `ffff:0`.
+/// An address as Zeek prints it (WIRE.md §5.4). Unlike [`Address`]'s `Display`, it uses a dotted
+/// quad after six zero groups, or after four zero groups and `ffff:0`.
 fn address_text(address: Address) -> String {
     let IpAddr::V6(v6) = address.to_ip() else {
         return address.to_string();
@@ -200,7 +201,7 @@ mod tests {
             ),
             (1_000, vec![(1.0, "usec\0")]),
             (1, vec![(1e-9 / 1e-6, "usec\0s\0")]),
-            // Rounding: what is left is not quite one microsecond, and still one.
+            // Rounding: the rest is not exactly one microsecond but counts as one.
             (1_000_001_000, vec![(1.0, "sec\0"), ((1.000_001 - 1.0) / 1e-6, "usec\0")]),
         ] {
             let expected: Vec<u8> = parts

@@ -16,7 +16,7 @@ fn pools_of(own: &str) -> Pools {
     Pools::new(PoolSpec::built_in(), NODES, own, true, |name| topics.node(name)).unwrap()
 }
 
-/// Pools where the topic of a node is its name, so that choices read well.
+/// Pools in which the topic of a node is its name, to make choices readable.
 fn distribute(specs: Vec<PoolSpec>, nodes: &[(&'static str, NodeType)]) -> Pools {
     try_distribute(specs, nodes).unwrap()
 }
@@ -200,7 +200,7 @@ fn chosen(pools: &Pools, topic: &str, key: &[u8]) -> String {
     topic.strip_prefix("zeek.cluster.node.").unwrap().trim_end_matches('.').into()
 }
 
-/// All pools with all members up but the manager's.
+/// All pools, with all members up except the manager.
 fn all_up() -> Pools {
     let mut pools = pools_of("manager");
     for (name, _) in NODES {

@@ -1,4 +1,5 @@
-//! The texts of scalars, and how they are read; `None` is what is not understood or out of range.
+//! Reads and writes the text of scalars. Readers return `None` for text that is malformed or out of
+//! range.
 
 use std::net::IpAddr;
 
@@ -9,12 +10,12 @@ use crate::value::{Address, Port, Protocol, Real, Subnet, Timespan, Timestamp, V
 const NANOS_PER_SEC: i64 = 1_000_000_000;
 const MAX_PREFIX_LEN: u8 = 128;
 
-/// RFC 3339 in UTC, with as many digits of a fraction as it takes.
+/// RFC 3339 in UTC, with as many fraction digits as needed.
 pub(super) fn time_to_text(time: Timestamp) -> String {
     zoned(time).to_string()
 }
 
-/// RFC 3339 in UTC, with six digits of a fraction.
+/// RFC 3339 in UTC, with six fraction digits.
 pub(super) fn time_to_micros(time: Timestamp) -> String {
     format!("{:.6}", zoned(time))
 }
@@ -33,7 +34,7 @@ pub(super) fn time(json: &Json) -> Option<Value> {
     nanos.map(|nanos| Value::Timestamp(Timestamp(nanos)))
 }
 
-/// Seconds, with as many digits of a fraction as it takes.
+/// Seconds, with as many fraction digits as needed.
 pub(super) fn interval_to_text(Timespan(nanos): Timespan) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let (whole, fraction) = {
@@ -51,7 +52,7 @@ pub(super) fn interval(json: &Json) -> Option<Value> {
         ("ms", 1_000_000),
         ("min", 60 * NANOS_PER_SEC),
         ("h", 3600 * NANOS_PER_SEC),
-        // Last, for others end in it.
+        // Last, because other units end in `s`.
         ("s", NANOS_PER_SEC),
     ];
     let nanos = match json {
@@ -65,19 +66,19 @@ pub(super) fn interval(json: &Json) -> Option<Value> {
     nanos.map(|nanos| Value::Timespan(Timespan(nanos)))
 }
 
-/// A number of seconds in nanoseconds; what is smaller than those is cut off, for it tends to be
-/// an artefact of binary fractions.
+/// Converts seconds to nanoseconds. Cuts off smaller fractions, which tend to be artefacts of
+/// binary floating point.
 fn seconds(number: &Number) -> Option<i64> {
     if let Some(whole) = number.as_i64() {
         return whole.checked_mul(NANOS_PER_SEC);
     }
-    // Never with an exponent, and with no more digits than it takes to tell the double.
+    // Never has an exponent, and has only as many digits as needed to identify the double.
     let text = number.as_f64()?.to_string();
     let end = text.find('.').map_or(text.len(), |point| text.len().min(point + 1 + 9));
     nanoseconds(&text[..end], NANOS_PER_SEC)
 }
 
-/// A decimal number of a unit in nanoseconds, if it is a whole number of them.
+/// Converts a decimal number of `unit` nanoseconds, if the result is a whole number.
 fn nanoseconds(number: &str, unit: i64) -> Option<i64> {
     let (sign, number) = match number.strip_prefix('-') {
         Some(number) => (-1, number),
@@ -93,7 +94,7 @@ fn nanoseconds(number: &str, unit: i64) -> Option<i64> {
     (scaled % scale == 0).then_some(sign * (scaled / scale))?.try_into().ok()
 }
 
-/// The text, if it consists of digits and there are some. The standard library reads signs, too.
+/// The text, if it is not empty and has only digits. The standard library would also accept signs.
 fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)
 }
@@ -116,7 +117,7 @@ pub(super) fn address(text: &str) -> Option<Value> {
     text.parse::<IpAddr>().ok().map(Value::from)
 }
 
-/// A port; `None` without its protocol.
+/// Reads a port; `None` without a protocol.
 pub(super) fn port(text: &str) -> Option<Value> {
     let (number, protocol) = text.split_once('/')?;
     let number = digits(number)?.parse().ok()?;
@@ -125,7 +126,7 @@ pub(super) fn port(text: &str) -> Option<Value> {
     Some(Port { number, protocol }.into())
 }
 
-/// The usual text, or the two fields where the text would be read as another subnet.
+/// The usual text, or the two fields if that text would be read as another subnet.
 pub(super) fn subnet_to_json(subnet: Subnet) -> Json {
     if Subnet::new(subnet.network, subnet.natural_len()) == Some(subnet) {
         return json!(subnet.to_string());

@@ -113,7 +113,7 @@ fn other_forms_are_read() {
         (r#"{"subnet":"192.0.2.77/24"}"#, subnet("192.0.2.0", 120)),
         (r#"{"time":"2026-01-01T02:30:00+02:30"}"#, time(1_767_225_600_000_000_000)),
         (r#"{"time":1767225600}"#, time(1_767_225_600_000_000_000)),
-        // The product of doubles would be 128 nanoseconds off.
+        // Multiplying doubles would be 128 nanoseconds off.
         (r#"{"time":1767225600.25}"#, time(1_767_225_600_250_000_000)),
         (r#"{"time":-0.5}"#, time(-500_000_000)),
         (r#"{"interval":3}"#, interval(3_000_000_000)),
@@ -263,7 +263,7 @@ fn nesting_has_a_limit() {
         let (open, close) = ("[".repeat(depth), "]".repeat(depth));
         format!(r#"{{"topic":"t","event":"e","args":{open}{close}}}"#)
     };
-    // What passes here also passes the decoder of the receiver.
+    // The receiver's decoder accepts every event that is accepted here.
     let (_, event) = publication_from_json(&line(MAX_DEPTH - 3)).unwrap();
     let mut bytes = Vec::new();
     crate::wire::broker_bin::encode_event(&event, &mut bytes);
@@ -339,7 +339,7 @@ fn errors_of_publications() {
     }
 }
 
-/// Subnets as the binary decoder makes them: any address, any prefix.
+/// Subnets as the binary decoder returns them: any address with any prefix.
 fn any_subnet() -> impl Strategy<Value = Value> {
     let v4 = any::<u32>().prop_map(|bits| std::net::Ipv4Addr::from_bits(bits).into());
     let network = prop_oneof![any::<[u8; 16]>().prop_map(Address), v4];

@@ -1,4 +1,4 @@
-//! What can go wrong with sockets, said once with all that is known.
+//! Errors of sockets, with their full context.
 
 /// An operation on a socket that libzmq or the system refused.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -24,7 +24,7 @@ impl TransportError {
         TransportError { action: action.into(), reason, kind }
     }
 
-    /// What the system says rather than libzmq, which would call it `kind`.
+    /// The system's message, where libzmq's name for it (`kind`) would say less.
     pub(super) fn with_reason(
         action: impl Into<String>,
         reason: impl Into<String>,
@@ -33,7 +33,7 @@ impl TransportError {
         TransportError { action: action.into(), reason: reason.into(), kind }
     }
 
-    /// Whether a bind failed because somebody else holds the address.
+    /// Whether a bind failed because the address is in use.
     pub fn is_address_in_use(&self) -> bool {
         self.kind == zmq::Error::EADDRINUSE
     }

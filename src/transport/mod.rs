@@ -1,8 +1,7 @@
-//! Every use of libzmq, and the only module that may hold `unsafe` code.
+//! All use of libzmq, and the only module that may hold `unsafe` code.
 //!
-//! What leaves here are sockets that send and receive whole multipart messages without blocking,
-//! a poll over them, connection events, and a wake-up for the thread that polls. Nothing here
-//! knows what a message means.
+//! It offers sockets that send and receive whole multipart messages without blocking, a poll over
+//! them, connection events, and a way to wake the polling thread. Nothing here interprets messages.
 
 mod error;
 mod monitor;
@@ -26,7 +25,7 @@ use std::sync::Arc;
 
 /// A ZeroMQ context: the I/O threads that sockets share. Cheap to clone.
 ///
-/// Dropping the last clone waits until every socket is closed and has lingered.
+/// Dropping the last clone waits until every socket is closed and its linger time is over.
 #[derive(Clone)]
 pub struct Context {
     raw: zmq::Context,

@@ -1,4 +1,4 @@
-//! What happens to a socket's connections (WIRE.md §7.3), as typed events.
+//! A socket's connection events (WIRE.md §7.3), typed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,9 +24,9 @@ pub enum ConnectionEventKind {
     HandshakeSucceeded,
     /// The connection is gone.
     Disconnected,
-    /// A peer spoke something else than ZMTP, or broke off.
+    /// A peer does not speak ZMTP, or closed the connection.
     HandshakeFailedNoDetail,
-    /// A peer broke the protocol, or uses another mechanism than we do.
+    /// A peer violated the protocol, or uses a different mechanism.
     HandshakeFailedProtocol,
     /// A peer's key was refused.
     HandshakeFailedAuth,
@@ -50,19 +50,18 @@ impl ConnectionEventKind {
     }
 }
 
-/// Why a handshake failed, as far as libzmq tells.
+/// Why a handshake failed, as far as libzmq reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeFault {
     /// The two sides use different mechanisms: one encrypts, the other does not.
     Mechanism,
-    /// A command cannot be decrypted, or is not genuine: the keys do not fit.
+    /// A command cannot be decrypted or authenticated: the keys do not match.
     Cryptographic,
-    /// A server says for good that the key may not come in, status 400 of ZAP; or our own ZAP
-    /// handler says so.
+    /// The server refuses the key for good (ZAP status 400), or our own ZAP handler does.
     Refused,
-    /// The other side broke the connection off without a word.
+    /// The peer closed the connection without an explanation.
     BrokenOff,
-    /// Anything else: a status of ZAP, or a protocol error of libzmq.
+    /// Anything else: another ZAP status, or a protocol error of libzmq.
     Other(u32),
 }
 
@@ -80,7 +79,7 @@ impl std::fmt::Display for HandshakeFault {
 }
 
 impl ConnectionEvent {
-    /// Why a handshake failed; `None` for events that are none of that.
+    /// Why a handshake failed; `None` for other events.
     pub fn handshake_fault(&self) -> Option<HandshakeFault> {
         use ConnectionEventKind as Kind;
         use HandshakeFault as Fault;
@@ -109,7 +108,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Starts to watch a socket; call it before bind or connect to miss nothing.
+    /// Starts watching a socket. Call it before bind or connect to miss nothing.
     ///
     /// # Errors
     /// When the process is out of file descriptors.

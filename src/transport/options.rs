@@ -1,4 +1,4 @@
-//! Socket options: one struct that says all of them, applied before bind or connect.
+//! Socket options: one struct for all of them, applied before bind or connect.
 
 use std::os::raw::{c_int, c_void};
 use std::sync::Arc;
@@ -42,25 +42,25 @@ pub struct SocketOptions {
 /// A side of CURVE, and its keys.
 #[derive(Clone, Debug)]
 pub enum CurveOptions {
-    /// Who listens.
+    /// The listening side.
     Server {
         /// Its own keys.
         keys: Arc<KeyPair>,
-        /// Who says whom to let in; of the socket's context.
+        /// The handler in the socket's context that decides which keys to admit.
         zap: Arc<ZapHandler>,
     },
-    /// Who connects.
+    /// The connecting side.
     Client {
         /// Its own keys.
         keys: Arc<KeyPair>,
-        /// Who it wants to talk to.
+        /// The server's public key.
         server: PublicKey,
     },
 }
 
-/// A send high-water mark for XSUB sockets. What they send are subscriptions, and libzmq drops
-/// those silently beyond the mark, those of others that a broker repeats to a new node included.
-/// Its default of 1000 is less than a few hundred nodes have topics.
+/// A send high-water mark for XSUB sockets. They send subscriptions, and libzmq silently drops
+/// those beyond the mark, including the ones that a broker repeats to a new node. The default of
+/// 1000 is less than the number of topics of a few hundred nodes.
 pub const SUBSCRIPTION_HWM: i32 = 100_000;
 
 /// ZMTP heartbeats (RFC 37): PING every `interval`, cut the peer off when nothing came back
@@ -71,7 +71,7 @@ pub struct Heartbeat {
     pub interval: Duration,
     /// How long to wait for any traffic after a PING.
     pub timeout: Duration,
-    /// What the peer is told; tenths of a second on the wire, at most 65 s for libzmq peers.
+    /// What the peer is asked for; tenths of a second on the wire, at most 65 s for libzmq peers.
     pub ttl: Duration,
 }
 
@@ -139,8 +139,8 @@ impl Heartbeat {
         set(socket, "HEARTBEAT_IVL", z::ZMQ_HEARTBEAT_IVL, millis(self.interval))?;
         set(socket, "HEARTBEAT_TIMEOUT", z::ZMQ_HEARTBEAT_TIMEOUT, millis(self.timeout))?;
         set(socket, "HEARTBEAT_TTL", z::ZMQ_HEARTBEAT_TTL, millis(self.ttl))?;
-        // libzmq cannot start a PING while the kernel takes no more bytes, as is the case with a
-        // stopped peer under load. There TCP_USER_TIMEOUT is what cuts it off.
+        // libzmq cannot send a PING while the kernel takes no more bytes, as with a stopped peer
+        // under load. There, TCP_USER_TIMEOUT cuts it off.
         set(socket, "TCP_MAXRT", z::ZMQ_TCP_MAXRT, millis(self.timeout))
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting until any of several sockets, or a wake-up, has something to do.
+//! Waits for any of several sockets, or a wake-up.
 
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::{Monitor, Socket, TransportError, Waker};
 pub enum Interest {
     /// A message to receive.
     Readable,
-    /// Room to send; of no use with XPUB, which always says yes.
+    /// Room to send; useless with XPUB, which always reports it.
     Writable,
 }
 
-/// A set of things to wait for; built anew for each wait, which costs no system call.
+/// A set of things to wait for, rebuilt for each wait, which costs no system call.
 #[derive(Default)]
 pub struct PollSet<'a> {
     items: Vec<zmq::PollItem<'a>>,
@@ -53,7 +53,7 @@ impl<'a> PollSet<'a> {
     /// When the context was terminated.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), TransportError> {
         let timeout = timeout.map_or(-1, |timeout| {
-            // Rounded up: a deadline that is not reached yet would spin.
+            // Rounded up: rounding down would spin until the deadline.
             i64::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i64::MAX)
         });
         match zmq::poll(&mut self.items, timeout) {

@@ -31,8 +31,7 @@ pub struct ProxyStatistics {
 #[derive(Debug)]
 pub struct ProxyControl {
     socket: Socket,
-    /// A request whose answer has not come yet: the proxy answers in order, when it is not stuck
-    /// in a send.
+    /// A request without an answer yet. The proxy answers in order unless it is stuck in a send.
     waiting: bool,
 }
 
@@ -47,8 +46,8 @@ pub fn run_proxy(
 ) -> Result<(), TransportError> {
     loop {
         match zmq::proxy_steerable(&mut frontend.raw, &mut backend.raw, &mut control.raw) {
-            // A signal was handled on this thread, which the kernel does only where the main
-            // thread cannot. In a blocked send it may have cost the message in hand.
+            // A signal was handled on this thread, which happens only if the main thread cannot
+            // take it. If the send was blocked, the current message may be lost.
             Err(zmq::Error::EINTR) => {}
             outcome => return outcome.map_err(|error| TransportError::new("run the proxy", error)),
         }

@@ -10,8 +10,8 @@ use crate::net::make_way;
 
 use super::{Context, CurveOptions, SocketOptions, TransportError, ZapHandler};
 
-/// Frames kept of one message. Every message of the protocol has four at most; the rest of a
-/// longer one is read and thrown away, so that its length costs no memory.
+/// Frames kept of one message. Protocol messages have four at most; further frames are read and
+/// discarded, so that they cost no memory.
 pub const MAX_FRAMES: usize = 8;
 
 /// The socket types a cluster uses (WIRE.md §1.1, §4.2).
@@ -29,9 +29,9 @@ pub enum SocketKind {
     Pair,
     /// Answers requests inside a process.
     Rep,
-    /// Publishes, and keeps subscriptions to itself: what other programs may use.
+    /// Publishes, and handles subscriptions itself: used by other programs.
     Pub,
-    /// Receives events of what [`Socket::subscribe`] asked for: what other programs may use.
+    /// Receives the events that [`Socket::subscribe`] asked for: used by other programs.
     Sub,
 }
 
@@ -50,7 +50,7 @@ impl SocketKind {
     }
 }
 
-/// One frame of a received message; derefs to its bytes, which stay where libzmq received them.
+/// One frame of a received message. Derefs to its bytes, which stay where libzmq put them.
 pub struct Frame(zmq::Message);
 
 impl Deref for Frame {
@@ -80,21 +80,21 @@ pub struct Received {
 }
 
 impl Received {
-    /// Bytes of the kept frames.
+    /// Total size of the kept frames, in bytes.
     pub fn len(&self) -> usize {
         self.frames.iter().map(|frame| frame.len()).sum()
     }
 
-    /// Whether there are no bytes in it.
+    /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// A ZeroMQ socket. Not shared between threads; it may move to another one.
+/// A ZeroMQ socket. It may move to another thread, but is not shared between threads.
 pub struct Socket {
     pub(super) raw: zmq::Socket,
-    /// Outlives the socket, which lets everybody in without it.
+    /// Must outlive the socket, which without it would admit every client.
     _zap: Option<Arc<ZapHandler>>,
 }
 
@@ -108,8 +108,8 @@ impl Socket {
     /// A socket with its options set, neither bound nor connected.
     ///
     /// # Errors
-    /// When libzmq refuses an option, or the process is out of file descriptors. Also when a CURVE
-    /// server's ZAP handler is of another context.
+    /// When libzmq refuses an option, the process is out of file descriptors, or a CURVE server's
+    /// ZAP handler belongs to another context.
     pub fn new(
         context: &Context,
         kind: SocketKind,
@@ -131,18 +131,18 @@ impl Socket {
         Ok(Socket { raw, _zap: zap })
     }
 
-    /// Accepts connections at `endpoint`, and returns it as bound: with the port that the system
-    /// chose for `:0` or `:*`.
+    /// Accepts connections at `endpoint`. Returns the endpoint as bound, with the port that the
+    /// system chose for `:0` or `:*`.
     ///
     /// # Errors
-    /// A bad endpoint, or one that is taken.
+    /// A bad endpoint, or one that is in use.
     pub fn bind(&self, endpoint: &str) -> Result<String, TransportError> {
         let fail = |error| TransportError::new(format!("bind to {endpoint}"), error);
-        // A NUL would panic inside the zmq crate.
+        // A NUL would make the zmq crate panic.
         if endpoint.contains('\0') {
             return Err(fail(zmq::Error::EINVAL));
         }
-        // libzmq would take over a socket that somebody listens at, and remove any other file.
+        // libzmq would replace a socket that is in use, and remove any other file.
         if let Ok(Endpoint::Ipc(address)) = endpoint.parse() {
             make_way(&address).map_err(|error| match error.kind() {
                 ErrorKind::AddrInUse => fail(zmq::Error::EADDRINUSE),
@@ -161,10 +161,10 @@ impl Socket {
         }
     }
 
-    /// Connects in the background, again and again until the peer is there.
+    /// Connects in the background, retrying until the peer is there.
     ///
     /// # Errors
-    /// A bad endpoint only.
+    /// Only a bad endpoint.
     pub fn connect(&self, endpoint: &str) -> Result<(), TransportError> {
         let fail = |error| TransportError::new(format!("connect to {endpoint}"), error);
         if endpoint.contains('\0') {
@@ -173,7 +173,7 @@ impl Socket {
         self.raw.connect(endpoint).map_err(fail)
     }
 
-    /// Asks for events whose topic starts with `prefix`; for [`SocketKind::Sub`], as an XSUB sends
+    /// Subscribes to topics that start with `prefix`. Only for [`SocketKind::Sub`]: an XSUB sends
     /// its subscriptions as messages.
     ///
     /// # Errors
@@ -182,7 +182,7 @@ impl Socket {
         self.raw.set_subscribe(prefix).map_err(|error| TransportError::new("subscribe", error))
     }
 
-    /// Changes how long the socket goes on sending once it is closed.
+    /// Changes how long the socket keeps sending after it is closed.
     ///
     /// # Errors
     /// When the context is gone.
@@ -192,7 +192,7 @@ impl Socket {
             .map_err(|error| TransportError::new("set socket option LINGER", error))
     }
 
-    /// The next message that has arrived; `None` when there is none. Never blocks.
+    /// The next message, or `None` if none has arrived. Never blocks.
     ///
     /// # Errors
     /// When the context was terminated.
@@ -202,7 +202,7 @@ impl Socket {
             let mut frame = zmq::Message::new();
             match self.raw.recv(&mut frame, zmq::DONTWAIT) {
                 Ok(()) => {}
-                // libzmq delivers messages whole: after the first frame the others are there.
+                // libzmq delivers whole messages: after the first frame, the others are there.
                 Err(zmq::Error::EAGAIN) => return Ok(None),
                 Err(zmq::Error::EINTR) => continue,
                 Err(error) => return Err(TransportError::new("receive", error)),
@@ -218,8 +218,8 @@ impl Socket {
         }
     }
 
-    /// Sends a message of one or more frames, or says with `false` that there is no room for it:
-    /// then nothing was sent. Never blocks.
+    /// Sends a message of one or more frames. Returns `false` if there is no room; nothing was sent
+    /// then. Never blocks.
     ///
     /// # Errors
     /// When the context was terminated.
@@ -233,8 +233,8 @@ impl Socket {
                     Ok(()) => break,
                     Err(zmq::Error::EINTR) => {}
                     Err(zmq::Error::EAGAIN) if i == 0 => return Ok(false),
-                    // The peer of a PUSH went between two frames. libzmq has dropped the message
-                    // and wants the rest of it, to drop that, too.
+                    // The peer of a PUSH left between two frames. libzmq has dropped the message
+                    // and expects its remaining frames, to drop them, too.
                     Err(zmq::Error::EAGAIN) => {
                         sent = false;
                         break;

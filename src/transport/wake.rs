@@ -1,15 +1,15 @@
-//! [`Waker`]: wakes a thread that waits in a poll, from any other thread.
+//! [`Waker`]: wakes a thread that is polling, from any other thread.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// An eventfd. Many wake-ups before the sleeper comes around are one.
+/// An eventfd. Several wake-ups before the sleeper reacts count as one.
 #[derive(Debug)]
 pub struct Waker {
     fd: OwnedFd,
-    /// Set while a wake-up is under way, so that a burst of sends costs one system call.
+    /// Set while a wake-up is pending, so that a burst of sends costs one system call.
     pending: AtomicBool,
 }
 
@@ -26,16 +26,16 @@ impl Waker {
     /// Wakes the sleeper, now or when it next goes to sleep.
     pub fn wake(&self) {
         if !self.pending.swap(true, Ordering::AcqRel) {
-            // It can only fail when 2^64 - 1 wake-ups are unread, and then the sleeper is awake.
+            // It only fails with 2^64 - 1 unread wake-ups, and then the sleeper is awake.
             let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
         }
     }
 
-    /// Called by the sleeper once awake, *before* it looks at what it was woken for.
+    /// The sleeper calls this once awake, *before* it checks what it was woken for.
     pub fn reset(&self) {
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.fd, &mut count);
-        // A swap, to see what was done before the wake-ups that this one stands for.
+        // A swap makes everything visible that happened before the wake-ups it consumes.
         self.pending.swap(false, Ordering::AcqRel);
     }
 }

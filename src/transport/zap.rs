@@ -1,4 +1,5 @@
-//! [`ZapHandler`]: decides for libzmq who may connect to CURVE servers (RFC 27, WIRE.md §7.2).
+//! [`ZapHandler`]: decides for libzmq which clients may connect to CURVE servers (RFC 27, WIRE.md
+//! §7.2).
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,23 +12,23 @@ use super::{
 };
 use crate::wire::zmtp::PublicKey;
 
-/// Where libzmq asks, in every context.
+/// The address at which libzmq asks, in every context.
 const ENDPOINT: &str = "inproc://zeromq.zap.01";
 
-/// Somebody who asks to come in, and has proved to own the key.
+/// A client that asks to connect and has proved to own its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZapRequest {
     /// Its public key.
     pub key: PublicKey,
-    /// Its IP address, for people.
+    /// Its IP address, for messages.
     pub address: String,
 }
 
 /// The thread that answers for all CURVE servers of a context.
 ///
-/// Without one libzmq lets everybody in who knows the server's public key. So a server's
-/// [`CurveOptions`](super::CurveOptions) hold it, and with them the socket. Dropping the last of
-/// them ends the thread.
+/// Without it, libzmq admits every client that knows the server's public key. That is why a
+/// server's [`CurveOptions`](super::CurveOptions), and with them its socket, hold it. Dropping the
+/// last of them ends the thread.
 #[derive(Debug)]
 pub struct ZapHandler {
     context: Context,
@@ -42,11 +43,12 @@ struct Stop {
 }
 
 impl ZapHandler {
-    /// Starts to answer. `allow` says under which name a key may come in, or that it may not; it
-    /// is called on a thread of its own, and the handshakes of all servers wait for it.
+    /// Starts answering. `allow` returns the name for a key that may connect, or `None`. It runs on
+    /// its own thread, and the handshakes of all servers wait for it.
     ///
     /// # Errors
-    /// When the context has one already, or the process is out of file descriptors or threads.
+    /// When the context already has a handler, or the process is out of file descriptors or
+    /// threads.
     pub fn start(
         context: &Context,
         mut allow: impl FnMut(&ZapRequest) -> Option<String> + Send + 'static,
@@ -65,7 +67,7 @@ impl ZapHandler {
                 let stop = Arc::clone(&stop);
                 move || {
                     if let Err(error) = serve(&socket, &stop, &mut allow) {
-                        // Then the servers are at their end, too.
+                        // The servers end at the same time.
                         log::debug!("the ZAP handler ends: {error}");
                     }
                 }
@@ -85,7 +87,7 @@ impl Drop for ZapHandler {
         self.stop.is_due.store(true, Ordering::Release);
         self.stop.waker.wake();
         if let Some(thread) = self.thread.take() {
-            // A panic of `allow` was told when it happened.
+            // A panic of `allow` was reported when it happened.
             let _ = thread.join();
         }
     }
@@ -102,7 +104,7 @@ fn serve(
         poll.add_waker(&stop.waker);
         poll.wait(None)?;
         while let Some(request) = socket.try_receive()? {
-            // Nobody waits for an answer that finds no room: the peer is gone.
+            // If there is no room for the answer, the peer is gone.
             socket.try_send(&answer(&request, allow))?;
         }
     }
@@ -122,7 +124,7 @@ fn answer(
             <[u8; 32]>::try_from(key).ok().and_then(|key| {
                 let address = String::from_utf8_lossy(address).into_owned();
                 let request = ZapRequest { key: key.into(), address };
-                // Were the handler gone, libzmq would let everybody in.
+                // Without a handler, libzmq would admit every client.
                 catch_unwind(AssertUnwindSafe(|| allow(&request))).unwrap_or(None)
             })
         }

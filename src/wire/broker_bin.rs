@@ -1,7 +1,7 @@
 //! `broker-bin-v1`: values and events as tagged big-endian bytes (WIRE.md §2).
 //!
-//! The encoder writes an event straight into its envelope; no value is built for it. The decoder
-//! rejects whatever does not have exactly the documented shape (WIRE.md §2.7).
+//! The encoder writes an event straight into its envelope without building a value for it. The
+//! decoder rejects everything that does not have exactly the documented shape (WIRE.md §2.7).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,79 +24,79 @@ pub enum DecodeError {
     Truncated {
         /// Where the missing part should start.
         offset: usize,
-        /// What should be there.
+        /// The missing part.
         expected: &'static str,
     },
-    /// A type tag beyond those of WIRE.md §2.1.
+    /// A type tag that WIRE.md §2.1 does not define.
     #[error("byte {offset}: expected a type tag from 00 to 0e, found {tag:02x}")]
     UnknownTag {
-        /// Where the tag is.
+        /// Offset of the tag.
         offset: usize,
         /// The tag.
         tag: u8,
     },
-    /// A length that is not a padded or plain LEB128 number of 32 bits.
+    /// A length that does not fit in 32 bits, or whose LEB128 number is too long.
     #[error("byte {offset}: expected a length of at most 32 bits")]
     LengthOverflow {
-        /// Where the length starts.
+        /// Offset of the length.
         offset: usize,
     },
-    /// More elements are announced than bytes follow.
+    /// A container announces more elements than bytes follow.
     #[error("byte {offset}: {announced} elements announced, room for {room} at most")]
     TooManyElements {
-        /// Where the elements start.
+        /// Offset of the first element.
         offset: usize,
         /// How many values the container claims to hold.
         announced: u64,
-        /// How many could be in the rest of the buffer.
+        /// How many the rest of the buffer could hold.
         room: usize,
     },
     /// A subnet with a prefix of more than 128 bits.
     #[error("byte {offset}: expected a prefix length from 0 to 128, found {found}")]
     PrefixLength {
-        /// Where the length is.
+        /// Offset of the prefix length.
         offset: usize,
-        /// The length.
+        /// The prefix length.
         found: u8,
     },
     /// A port with a protocol number above 3.
     #[error("byte {offset}: expected a protocol from 0 to 3, found {found}")]
     Protocol {
-        /// Where the protocol is.
+        /// Offset of the protocol number.
         offset: usize,
-        /// The protocol.
+        /// The protocol number.
         found: u8,
     },
-    /// An element of a set, or a key of a table, comes twice.
+    /// A set contains an element twice, or a table contains a key twice.
     #[error("byte {offset}: expected {expected}, found it a second time")]
     Duplicate {
-        /// Where the second one starts.
+        /// Offset of the second one.
         offset: usize,
-        /// What has to be unique.
+        /// What must be unique.
         expected: &'static str,
     },
     /// Containers nest deeper than [`MAX_DEPTH`].
     #[error("byte {offset}: expected at most {MAX_DEPTH} nested containers")]
     TooDeep {
-        /// Where the container too many starts.
+        /// Offset of the first container that is too deep.
         offset: usize,
     },
     /// The value ends before the buffer does.
     #[error("byte {offset}: expected the end of the data, found {len} more bytes")]
     TrailingBytes {
-        /// Where the value ends.
+        /// Offset of the first byte after the value.
         offset: usize,
-        /// How many bytes follow.
+        /// Number of bytes after the value.
         len: usize,
     },
-    /// A value, but not an event: the envelope has another shape.
+    /// A value, but not an event: the envelope does not have the required shape.
     #[error("byte {offset}: expected {expected}, found {found}")]
     Envelope {
-        /// Where the offending part starts.
+        /// Offset of the wrong part.
         offset: usize,
         /// What an event has there.
         expected: &'static str,
-        /// What is there instead.
+        /// What was found instead.
         found: String,
     },
 }
@@ -119,21 +119,22 @@ mod tag {
     pub(super) const VECTOR: u8 = 0x0e;
 }
 
-/// Version and message type at the head of an envelope: both are count 1 (WIRE.md §2.7).
+/// Version and message type at the start of an envelope: both are count 1 (WIRE.md §2.7).
 const VERSION: u64 = 1;
 const TYPE_EVENT: u64 = 1;
 
-/// Bit patterns of reals that are not IEEE 754: the signs of infinities are swapped (WIRE.md §2.3).
+/// Bit patterns of reals that differ from IEEE 754: the signs of infinities are swapped (WIRE.md
+/// §2.3).
 const POSITIVE_INFINITY: u64 = 0xfff0_0000_0000_0000;
 const NEGATIVE_INFINITY: u64 = 0x7ff0_0000_0000_0000;
 const NAN: u64 = u64::MAX;
 
 /// Appends a value.
 ///
-/// Lengths have 32 bits on the wire: of longer strings and containers the first `u32::MAX` bytes
-/// or elements are written. Every NaN is written as the same one, and subnormal reals as plain
-/// IEEE 754, which Zeek misreads; there is no encoding of them it would read. A value nested
-/// deeper than [`MAX_DEPTH`] is written, but no [`decode_value`] takes it.
+/// Lengths are 32 bits on the wire, so longer strings and containers are cut to `u32::MAX` bytes or
+/// elements. All NaNs are written as the same bits. Subnormal reals are written as plain IEEE 754,
+/// which Zeek misreads; no encoding exists that Zeek reads correctly. A value nested deeper than
+/// [`MAX_DEPTH`] is written, but [`decode_value`] rejects it.
 pub fn encode_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::None => out.push(tag::NONE),
@@ -171,8 +172,8 @@ pub fn encode_value(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends an event in its envelope. Allocates nothing but room in `out`; limits as for
-/// [`encode_value`].
+/// Appends an event in its envelope. Allocates only space in `out`. The limits of [`encode_value`]
+/// apply.
 pub fn encode_event(event: &Event, out: &mut Vec<u8>) {
     encode_header(tag::VECTOR, 3, out);
     encode_count(VERSION, out);
@@ -211,7 +212,7 @@ fn encode_vector(elements: &[Value], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a tag and a length in LEB128; returns the length written.
+/// Appends a tag and a length in LEB128. Returns the length written.
 fn encode_header(tag: u8, len: usize, out: &mut Vec<u8>) -> usize {
     let len = u32::try_from(len).unwrap_or(u32::MAX);
     out.push(tag);
@@ -242,7 +243,7 @@ fn real_from_bits(bits: u64) -> Real {
         NAN => f64::NAN,
         POSITIVE_INFINITY => f64::INFINITY,
         NEGATIVE_INFINITY => f64::NEG_INFINITY,
-        // What IEEE takes for NaN, the reference takes for an infinity of the sign it sees.
+        // The reference implementation reads every other NaN pattern as an infinity with that sign.
         _ if x.is_nan() => f64::INFINITY.copysign(x),
         _ => x,
     })
@@ -252,7 +253,7 @@ fn real_from_bits(bits: u64) -> Real {
 ///
 /// # Errors
 ///
-/// [`DecodeError`] where it does not, never [`DecodeError::Envelope`].
+/// [`DecodeError`] if it does not; never [`DecodeError::Envelope`].
 pub fn decode_value(bytes: &[u8]) -> Result<Value, DecodeError> {
     let mut decoder = Decoder::new(bytes);
     let value = decoder.value()?;
@@ -264,8 +265,8 @@ pub fn decode_value(bytes: &[u8]) -> Result<Value, DecodeError> {
 ///
 /// # Errors
 ///
-/// [`DecodeError`] where it does not. The envelope has to be as documented: version 1, type 1, a
-/// name, arguments and, if anything, metadata that are pairs of a count and a value.
+/// [`DecodeError`] if it does not. The envelope must be as documented: version 1, type 1, a name,
+/// arguments and optional metadata, which are pairs of a count and a value.
 pub fn decode_event(bytes: &[u8]) -> Result<Event, DecodeError> {
     let mut decoder = Decoder::new(bytes);
     let head = decoder.event_head()?;
@@ -275,16 +276,16 @@ pub fn decode_event(bytes: &[u8]) -> Result<Event, DecodeError> {
     Ok(Event { name: head.name.into(), args, metadata })
 }
 
-/// The name of the event that a buffer begins with. What follows it is not looked at.
+/// Returns the name of the event at the start of a buffer. Ignores everything after the name.
 ///
 /// # Errors
 ///
-/// [`DecodeError`] where no event begins.
+/// [`DecodeError`] if the buffer does not start with an event.
 pub fn event_name(bytes: &[u8]) -> Result<&[u8], DecodeError> {
     Ok(Decoder::new(bytes).event_head()?.name)
 }
 
-/// What comes before the arguments of an event.
+/// The parts of an event before its arguments.
 struct EventHead<'a> {
     name: &'a [u8],
     has_metadata: bool,
@@ -294,10 +295,10 @@ struct EventHead<'a> {
 struct Decoder<'a> {
     bytes: &'a [u8],
     offset: usize,
-    /// Containers around the cursor.
+    /// Number of containers around the cursor.
     depth: usize,
-    /// Values announced by those containers and not read yet. Each takes a byte at least, so they
-    /// are never more than the bytes left; this is what keeps claimed lengths from driving
+    /// Values that those containers announce and that are still unread. Each takes at least one
+    /// byte, so there are never more than bytes left. This keeps claimed lengths from driving
     /// allocation, however they nest.
     pending: u64,
 }
@@ -336,7 +337,7 @@ impl<'a> Decoder<'a> {
         self.array(expected).map(|[byte]| byte)
     }
 
-    /// The tag of the next value, which is no longer pending then.
+    /// Reads the tag of the next value, which then no longer counts as pending.
     fn tag(&mut self) -> Result<u8, DecodeError> {
         let tag = self.byte("a type tag")?;
         self.pending -= 1;
@@ -373,8 +374,8 @@ impl<'a> Decoder<'a> {
         self.array("a count").map(u64::from_be_bytes)
     }
 
-    /// A length in LEB128. Padding with zeros is read up to ten bytes in all, the most a 64-bit
-    /// LEB128 number takes.
+    /// Reads a length in LEB128. Accepts zero padding up to ten bytes in total, the longest LEB128
+    /// form of a 64-bit number.
     fn length(&mut self) -> Result<u32, DecodeError> {
         let offset = self.offset;
         let mut length = 0;
@@ -420,8 +421,9 @@ impl<'a> Decoder<'a> {
         Ok(Port { number, protocol })
     }
 
-    /// Enters a container whose tag was read. Returns the number of its elements, for which there
-    /// is room in the buffer. To be left with [`Decoder::leave`].
+    /// Enters a container whose tag has been read. Returns the number of its elements, after
+    /// checking that the buffer could hold them. The caller must call [`Decoder::leave`] at its
+    /// end.
     fn enter(&mut self, values_per_element: u64) -> Result<u32, DecodeError> {
         let offset = self.offset - 1;
         self.depth += 1;
@@ -482,7 +484,7 @@ impl<'a> Decoder<'a> {
         Ok(entries)
     }
 
-    /// The envelope up to the arguments, and the tag of these.
+    /// Reads the envelope up to and including the tag of the arguments.
     fn event_head(&mut self) -> Result<EventHead<'a>, DecodeError> {
         self.envelope_vector("a vector of version, type and content", 3..=3)?;
         self.constant("version 1", VERSION)?;
@@ -495,7 +497,7 @@ impl<'a> Decoder<'a> {
         Ok(EventHead { name, has_metadata: parts == 3 })
     }
 
-    /// The tag of a part of the envelope, which has to be this one.
+    /// Reads the tag of a part of the envelope, which must be `wanted`.
     fn element(&mut self, expected: &'static str, wanted: u8) -> Result<(), DecodeError> {
         let offset = self.offset;
         match self.tag()? {
@@ -507,8 +509,8 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Enters a vector of the envelope, which has to have one of these lengths. The envelope counts
-    /// as nesting, so three levels of [`MAX_DEPTH`] are gone before the first argument.
+    /// Enters a vector of the envelope, which must have one of these `lengths`. The envelope counts
+    /// as nesting, so it uses up three levels of [`MAX_DEPTH`] before the first argument.
     fn envelope_vector(
         &mut self,
         expected: &'static str,
@@ -540,7 +542,7 @@ impl<'a> Decoder<'a> {
         self.enter(1)
     }
 
-    /// Enters an entry, up to its value. Returns its id.
+    /// Enters an entry and reads up to its value. Returns the entry's id.
     fn metadata_entry_head(&mut self) -> Result<u64, DecodeError> {
         self.envelope_vector("a metadata entry of id and value", 2..=2)?;
         self.element("the id of a metadata entry as count", tag::COUNT)?;

@@ -1,21 +1,21 @@
 //! `broker-json-v1`: values and events as JSON (WIRE.md §3.1, §3.2), and the `data-message` of the
 //! WebSocket API around an event (§3.6).
 //!
-//! What is written is what Zeek writes, and always valid JSON, save for [`InvalidUtf8::Raw`]. So it
-//! differs where Zeek's is not valid:
+//! The encoder writes what Zeek writes, and always valid JSON, except with [`InvalidUtf8::Raw`]. So
+//! it differs where Zeek's output is not valid:
 //!
 //! | value | Zeek | here |
 //! |---|---|---|
 //! | control characters without a short escape, and byte 0b | raw, `\v` | `\u00XX` |
 //! | infinite reals | `inf`, `-inf` | `1e400`, `-1e400`, which Zeek reads as infinities |
-//! | NaN | `nan` | `null`, which Zeek refuses as it does `nan` |
+//! | NaN | `nan` | `null`, which Zeek rejects, as it does `nan` |
 //!
-//! JSON is not exact: timestamps keep milliseconds, reals six digits behind the point. So distinct
-//! elements of a set can become equal, and no reader accepts that set any more. Reals of 2^64 and
-//! more are written in full; Zeek writes them so, too, and cannot read them.
+//! JSON is lossy: timestamps keep milliseconds, reals six decimal places. So distinct elements of a
+//! set can become equal, and then no reader accepts the set. Reals of 2^64 and more are written in
+//! full; Zeek also writes them in full but cannot read them.
 //!
-//! Reading takes what Zeek takes and what Zeek writes. How the text is read is the business of
-//! `wire/json.rs`, how scalars look that of `wire/json_text.rs`.
+//! The decoder accepts what Zeek accepts and what Zeek writes. `wire/json.rs` parses the text,
+//! `wire/json_text.rs` reads and writes scalars that are strings in JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,17 +28,18 @@ use super::json_text::{self, append};
 use crate::event::Event;
 use crate::value::{Real, Timestamp, Value};
 
-/// What becomes of bytes in strings that are not UTF-8, on output.
+/// How to write bytes in strings that are not UTF-8.
 ///
-/// On input there is nothing to choose: such bytes are kept.
+/// Input needs no such choice: those bytes are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidUtf8 {
-    /// They are written as they are, as Zeek does and reads: for events between Zeek nodes.
+    /// Writes them unchanged. Zeek writes and reads them that way, so this is for events between
+    /// Zeek nodes.
     Raw,
-    /// Byte NN is written as the surrogate pair `\udb80\udcNN`, which is code point U+F00NN: for
-    /// clients that insist on UTF-8. This is the mapping of Zeek's policy `PUA` for logs (WIRE.md
-    /// §5.5). Nothing is lost unless a string has such private-use code points of its own; decoding
-    /// leaves them as they are.
+    /// Writes byte NN as the surrogate pair `\udb80\udcNN`, which is code point U+F00NN, for
+    /// clients that require UTF-8. Zeek's policy `PUA` for logs uses the same mapping (WIRE.md
+    /// §5.5). It is lossless unless a string already contains such private-use code points;
+    /// decoding leaves them unchanged.
     Escape,
 }
 
@@ -51,29 +52,29 @@ pub enum DecodeError {
     /// JSON, but not the representation of a value.
     #[error("byte {offset}: expected {expected}, found {found}")]
     Value {
-        /// Where the offending part starts.
+        /// Offset of the wrong part.
         offset: usize,
         /// What a value has there.
         expected: &'static str,
-        /// What is there instead.
+        /// What was found instead.
         found: String,
     },
     /// A data message whose topic is missing, not a string, or the reserved `<$>`.
     #[error("expected a member `topic`, a string other than `<$>`")]
     Topic,
-    /// A value, but not an event: the envelope (WIRE.md §2.7) has another shape.
+    /// A value, but not an event: the envelope (WIRE.md §2.7) does not have the required shape.
     #[error("expected {expected}, found {found}")]
     Envelope {
         /// What an event has there.
         expected: &'static str,
-        /// What is there instead.
+        /// What was found instead.
         found: String,
     },
 }
 
 impl DecodeError {
-    /// The context with which Zeek's WebSocket API answers a message that fails this way
-    /// (WIRE.md §3.7).
+    /// The `context` that Zeek's WebSocket API returns for a message with this error (WIRE.md
+    /// §3.7).
     pub fn websocket_context(&self) -> &'static str {
         match self {
             DecodeError::Syntax(_) | DecodeError::Value { .. } => "failed to decode JSON object",
@@ -85,8 +86,8 @@ impl DecodeError {
 
 /// Appends a value.
 ///
-/// Values nested deeper than some sixty containers are written, but nobody reads them:
-/// [`super::MAX_DEPTH`] counts arrays and objects here, and each container is two of them.
+/// Values nested deeper than about sixty containers are written, but no reader accepts them:
+/// [`super::MAX_DEPTH`] counts JSON arrays and objects here, and each container is two of them.
 pub fn encode_value(value: &Value, policy: InvalidUtf8, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"@data-type":""#);
     out.extend_from_slice(value.type_name().as_bytes());
@@ -120,7 +121,7 @@ pub fn encode_value(value: &Value, policy: InvalidUtf8, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Appends an event as the ZeroMQ serializer of that name writes it: the bare envelope.
+/// Appends an event as Zeek's ZeroMQ backend writes it in this format: the bare envelope.
 pub fn encode_event(event: &Event, policy: InvalidUtf8, out: &mut Vec<u8>) {
     out.push(b'{');
     encode_envelope(event, policy, out);
@@ -134,7 +135,7 @@ pub fn encode_data_message(topic: &[u8], event: &Event, policy: InvalidUtf8, out
     encode_envelope(event, policy, out);
 }
 
-/// Appends the last two members of an object, and its end.
+/// Appends the last two members of an object and its closing brace.
 fn encode_envelope(event: &Event, policy: InvalidUtf8, out: &mut Vec<u8>) {
     const VECTOR: &[u8] = br#""@data-type":"vector","data":["#;
     out.extend_from_slice(VECTOR);
@@ -232,26 +233,26 @@ fn encode_text(text: &str, out: &mut Vec<u8>) {
 ///
 /// # Errors
 ///
-/// [`DecodeError::Syntax`] or [`DecodeError::Value`] where it does not.
+/// [`DecodeError::Syntax`] or [`DecodeError::Value`] if it does not.
 pub fn decode_value(text: &[u8]) -> Result<Value, DecodeError> {
     value(&json::parse(text)?)
 }
 
-/// Reads a text that holds exactly one event, whatever other members stand beside the envelope.
+/// Reads a text that holds exactly one event. Ignores any members beside the envelope.
 ///
 /// # Errors
 ///
-/// Any [`DecodeError`] but [`DecodeError::Topic`].
+/// Any [`DecodeError`] except [`DecodeError::Topic`].
 pub fn decode_event(text: &[u8]) -> Result<Event, DecodeError> {
     event(decode_value(text)?)
 }
 
-/// Reads a text that holds a `data-message`: its topic and event. The member `type` is not
-/// checked and may be missing, as in Zeek.
+/// Reads a text that holds a `data-message`. Returns its topic and event. Like Zeek, it does not
+/// check the member `type`, which may be missing.
 ///
 /// # Errors
 ///
-/// Any [`DecodeError`]. They are looked for in the order of its variants, as Zeek does.
+/// Any [`DecodeError`], checked in the order of its variants, as Zeek does.
 pub fn decode_data_message(text: &[u8]) -> Result<(BString, Event), DecodeError> {
     let node = json::parse(text)?;
     let value = value(&node)?;
@@ -264,7 +265,7 @@ pub fn decode_data_message(text: &[u8]) -> Result<(BString, Event), DecodeError>
 }
 
 fn unexpected(node: &Node<'_>, expected: &'static str) -> DecodeError {
-    // Long texts help nobody, and the text comes from the network.
+    // Keeps messages short: the text comes from the network.
     const SHOWN: usize = 40;
     let found = match &node.json {
         Json::Null => "null".into(),
@@ -367,7 +368,7 @@ fn timestamp(node: &Node<'_>) -> Result<Timestamp, DecodeError> {
     text(node, "a date and time as in 2026-01-01T00:00:00.000", json_text::parse_timestamp)
 }
 
-/// A value that is written as text.
+/// Reads a value that JSON holds as a string.
 fn text<T>(
     node: &Node<'_>,
     expected: &'static str,
@@ -387,7 +388,7 @@ fn items<'n, 'a>(node: &'n Node<'a>) -> Result<&'n [Node<'a>], DecodeError> {
     }
 }
 
-/// Takes the envelope off an event, as strictly as the binary decoder does.
+/// Unpacks an event from its envelope, as strictly as the binary decoder does.
 fn event(envelope: Value) -> Result<Event, DecodeError> {
     let [version, message_type, content] =
         elements(envelope, "a vector of version, type and content")?;
@@ -430,7 +431,7 @@ fn metadata_entry(entry: Value) -> Result<(u64, Value), DecodeError> {
     }
 }
 
-/// The elements of a vector that has exactly N.
+/// The elements of a vector that must have exactly N.
 fn elements<const N: usize>(
     vector: Value,
     expected: &'static str,

@@ -1,4 +1,4 @@
-//! [`EventFormat`]: the formats an event may travel in, by the name in its frame (WIRE.md §2.8).
+//! [`EventFormat`]: the encodings of events, by the name in the format frame (WIRE.md §2.8).
 
 use thiserror::Error;
 
@@ -6,13 +6,13 @@ use super::broker_json::InvalidUtf8;
 use super::{broker_bin, broker_json};
 use crate::event::Event;
 
-/// The format of event payloads. A cluster uses one; Zeek drops what comes in another.
+/// The format of event payloads. A cluster uses one; Zeek drops events in any other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EventFormat {
     /// [`broker_bin`], the default.
     #[default]
     BrokerBinV1,
-    /// [`broker_json`], with bytes that are not UTF-8 left as they are, as Zeek does.
+    /// [`broker_json`], with bytes that are not UTF-8 unchanged, as in Zeek.
     BrokerJsonV1,
 }
 
@@ -28,7 +28,7 @@ pub enum EventDecodeError {
 }
 
 impl EventFormat {
-    /// What the format frame says.
+    /// The content of the format frame.
     pub fn name(self) -> &'static str {
         match self {
             EventFormat::BrokerBinV1 => "broker-bin-v1",
@@ -36,7 +36,7 @@ impl EventFormat {
         }
     }
 
-    /// The format that a format frame names; Zeek compares byte for byte, and so does this.
+    /// The format that a format frame names. Compares byte for byte, as Zeek does.
     pub fn from_name(name: impl AsRef<[u8]>) -> Option<Self> {
         [EventFormat::BrokerBinV1, EventFormat::BrokerJsonV1]
             .into_iter()
@@ -51,11 +51,11 @@ impl EventFormat {
         }
     }
 
-    /// Checks that a payload is a well-formed event, as [`EventFormat::decode`] would find it.
+    /// Checks that a payload is a well-formed event. The result is that of [`EventFormat::decode`].
     ///
     /// # Errors
     ///
-    /// That of the format's decoder.
+    /// The error of the format's decoder.
     pub fn check(self, payload: &[u8]) -> Result<(), EventDecodeError> {
         match self {
             EventFormat::BrokerBinV1 => broker_bin::check_event(payload)?,
@@ -68,7 +68,7 @@ impl EventFormat {
     ///
     /// # Errors
     ///
-    /// That of the format's decoder.
+    /// The error of the format's decoder.
     pub fn decode(self, payload: &[u8]) -> Result<Event, EventDecodeError> {
         Ok(match self {
             EventFormat::BrokerBinV1 => broker_bin::decode_event(payload)?,

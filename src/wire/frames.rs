@@ -1,8 +1,8 @@
-//! Multipart messages as borrowed views: events (WIRE.md §1.2), log writes (§4.1) and
-//! subscriptions (§1.4).
+//! Multipart messages as borrowed views: events (WIRE.md §1.2), log writes (§4.1) and subscriptions
+//! (§1.4).
 //!
-//! A view checks how many frames there are and nothing else. What the frames hold is the business
-//! of the codecs, and whether a sender or format is acceptable is the business of the receiver.
+//! A view checks only the number of frames. Codecs read their contents, and receivers decide which
+//! senders and formats to accept.
 
 use thiserror::Error;
 
@@ -12,7 +12,7 @@ use thiserror::Error;
 pub struct FrameError {
     /// How many frames a message of this kind has.
     pub expected: usize,
-    /// How many came.
+    /// How many arrived.
     pub found: usize,
 }
 
@@ -27,9 +27,9 @@ fn four<F: AsRef<[u8]>>(frames: &[F]) -> Result<[&[u8]; 4], FrameError> {
 /// One event on the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventMessage<'a> {
-    /// The topic published to; frame 0, which the bus matches by prefix.
+    /// Frame 0: the topic, which subscriptions match by prefix.
     pub topic: &'a [u8],
-    /// Id of the publisher. Zeek drops what carries its own id, byte for byte.
+    /// Id of the publisher. Zeek drops messages with its own id, compared byte for byte.
     pub sender: &'a [u8],
     /// Name of the event format, for example `broker-bin-v1`.
     pub format: &'a [u8],
@@ -38,17 +38,17 @@ pub struct EventMessage<'a> {
 }
 
 impl<'a> EventMessage<'a> {
-    /// Views a received message.
+    /// Returns a view of a received message.
     ///
     /// # Errors
     ///
-    /// Where there are not exactly four frames; Zeek drops such messages, too.
+    /// If there are not exactly four frames; Zeek also drops such messages.
     pub fn parse<F: AsRef<[u8]>>(frames: &'a [F]) -> Result<Self, FrameError> {
         let [topic, sender, format, payload] = four(frames)?;
         Ok(EventMessage { topic, sender, format, payload })
     }
 
-    /// The frames in the order of the wire.
+    /// The frames in wire order.
     pub fn frames(&self) -> [&'a [u8]; 4] {
         [self.topic, self.sender, self.format, self.payload]
     }
@@ -57,9 +57,9 @@ impl<'a> EventMessage<'a> {
 /// One log batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogMessage<'a> {
-    /// [`LogMessage::KIND`] from any Zeek. Not checked on receipt, here as there.
+    /// [`LogMessage::KIND`] from any Zeek. Like Zeek, receivers do not check it.
     pub kind: &'a [u8],
-    /// Id of the node that wrote the log. Not checked on receipt either.
+    /// Id of the node that wrote the log. Not checked either.
     pub sender: &'a [u8],
     /// Name of the batch format: [`LogMessage::ZEEK_BIN`].
     pub format: &'a [u8],
@@ -68,41 +68,41 @@ pub struct LogMessage<'a> {
 }
 
 impl<'a> LogMessage<'a> {
-    /// What frame 0 says.
+    /// The content of frame 0.
     pub const KIND: &'static [u8] = b"log-write";
-    /// The only batch format there is. Its configuration enum is called otherwise.
+    /// The only batch format. Its name in Zeek's configuration enum is different.
     pub const ZEEK_BIN: &'static [u8] = b"zeek-bin-serializer";
 
-    /// Views a received message.
+    /// Returns a view of a received message.
     ///
     /// # Errors
     ///
-    /// Where there are not exactly four frames.
+    /// If there are not exactly four frames.
     pub fn parse<F: AsRef<[u8]>>(frames: &'a [F]) -> Result<Self, FrameError> {
         let [kind, sender, format, payload] = four(frames)?;
         Ok(LogMessage { kind, sender, format, payload })
     }
 
-    /// The frames in the order of the wire.
+    /// The frames in wire order.
     pub fn frames(&self) -> [&'a [u8]; 4] {
         [self.kind, self.sender, self.format, self.payload]
     }
 }
 
-/// A single-frame message from a subscriber: the start or the end of interest in a topic prefix.
+/// A single-frame message from a subscriber that starts or ends a subscription to a topic prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionMessage<'a> {
-    /// Interest in all topics with this prefix.
+    /// Subscribes to all topics with this prefix.
     Subscribe(&'a [u8]),
-    /// No further interest in this prefix.
+    /// Ends the subscription to this prefix.
     Unsubscribe(&'a [u8]),
 }
 
 impl<'a> SubscriptionMessage<'a> {
-    /// Views a frame received on an XPUB.
+    /// Returns a view of a frame received on an XPUB.
     ///
-    /// `None` for a user message, which is whatever does not start with 0 or 1. A forwarder drops
-    /// those (WIRE.md §1.2).
+    /// `None` for a user message, which is any frame that does not start with 0 or 1. A forwarder
+    /// drops those (WIRE.md §1.2).
     pub fn parse(frame: &'a [u8]) -> Option<Self> {
         match frame.split_first()? {
             (1, prefix) => Some(SubscriptionMessage::Subscribe(prefix)),
@@ -123,7 +123,7 @@ impl<'a> SubscriptionMessage<'a> {
         frame
     }
 
-    /// The prefix it speaks of.
+    /// The topic prefix.
     pub fn prefix(&self) -> &'a [u8] {
         match self {
             SubscriptionMessage::Subscribe(prefix) | SubscriptionMessage::Unsubscribe(prefix) => {

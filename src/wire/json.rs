@@ -1,15 +1,15 @@
-//! A reader for the JSON dialect of Zeek (WIRE.md §3.1), which no JSON library reads.
+//! A parser for Zeek's JSON dialect (WIRE.md §3.1), which no JSON library reads.
 //!
-//! It takes what Zeek's own parser takes, and what Zeek emits although its parser refuses it:
+//! It accepts what Zeek's own parser accepts, and what Zeek writes but its parser rejects:
 //!
-//! - strings of any bytes, raw control characters among them, and the escape `\v`;
+//! - strings of any bytes, including raw control characters, and the escape `\v`;
 //! - numbers such as `+5`, `05` (octal), `0x5`, `0b101`, `.5`, `5.`, and the words `inf` and `nan`.
 //!
-//! `\/` is a slash, as in JSON. (Zeek reads `?`; that is a bug and not copied.) Lone surrogates,
+//! `\/` is a slash, as in JSON. (Zeek reads it as `?`, a bug that is not copied.) Lone surrogates,
 //! other escapes, comments and trailing commas are rejected.
 //!
-//! The result is a tree that borrows from the text. Objects keep their members as they came, so
-//! that [`Node::member`] can prefer the first of a name, as Zeek does.
+//! The result is a tree that borrows from the text. Objects keep their members in the original
+//! order, so that [`Node::member`] can return the first with a given name, as Zeek does.
 
 use std::borrow::Cow;
 
@@ -21,13 +21,13 @@ use super::MAX_DEPTH;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("byte {offset}: expected {expected}")]
 pub struct SyntaxError {
-    /// Where in the text, from its start.
+    /// Offset from the start of the text.
     pub offset: usize,
     /// What should be there.
     pub expected: &'static str,
 }
 
-/// A value and its place in the text.
+/// A value and its offset in the text.
 #[derive(Debug, PartialEq)]
 pub(super) struct Node<'a> {
     pub(super) offset: usize,
@@ -38,8 +38,7 @@ pub(super) struct Node<'a> {
 pub(super) enum Json<'a> {
     Null,
     Bool(bool),
-    /// The literal, known to be one that [`parse_integer`] or [`parse_real`] understands, if only
-    /// it is not out of range.
+    /// The literal. [`parse_integer`] or [`parse_real`] can read it unless it is out of range.
     Number(&'a str),
     String(Cow<'a, [u8]>),
     Array(Vec<Node<'a>>),
@@ -47,7 +46,7 @@ pub(super) enum Json<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// The first member of that name of an object.
+    /// The first member of an object with that name.
     pub(super) fn member(&self, name: &str) -> Option<&Node<'a>> {
         match &self.json {
             Json::Object(members) => {
@@ -58,7 +57,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Reads a text that holds exactly one JSON value, with white space around it or none.
+/// Reads a text that holds exactly one JSON value, with or without surrounding white space.
 pub(super) fn parse(text: &[u8]) -> Result<Node<'_>, SyntaxError> {
     let mut reader = Reader { text, offset: 0, depth: 0 };
     let node = reader.node()?;
@@ -69,7 +68,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Node<'_>, SyntaxError> {
     Ok(node)
 }
 
-/// An integer literal in any base; `None` for reals and for what does not fit.
+/// Reads an integer literal in any base; `None` for reals and for integers that do not fit.
 pub(super) fn parse_integer(literal: &str) -> Option<i128> {
     let (negative, digits) = split_sign(literal);
     let magnitude = match digits.as_bytes() {
@@ -82,13 +81,13 @@ pub(super) fn parse_integer(literal: &str) -> Option<i128> {
 }
 
 fn parse_digits(digits: &str, radix: u32) -> Option<u64> {
-    // The standard library would take a sign here, too.
+    // The standard library would also accept a sign here.
     let valid = digits.bytes().all(|b| b.is_ascii_alphanumeric());
     if valid { u64::from_str_radix(digits, radix).ok() } else { None }
 }
 
-/// A literal with a point or an exponent, or one of the words for infinity and NaN; `None` for
-/// integers. What is out of range becomes an infinity or zero.
+/// Reads a literal with a point or an exponent, or a word for infinity or NaN; `None` for integers.
+/// Values out of range become infinity or zero.
 pub(super) fn parse_real(literal: &str) -> Option<f64> {
     let (negative, magnitude) = split_sign(literal);
     let value: f64 = match magnitude {
@@ -110,7 +109,8 @@ fn split_sign(literal: &str) -> (bool, &str) {
     }
 }
 
-/// Whether this is `digits [. digits] [e [sign] digits]`, with a digit before or after the point.
+/// Whether `unsigned` is `digits [. digits] [e [sign] digits]`, with a digit before or after the
+/// point.
 fn is_decimal(unsigned: &str) -> bool {
     let all_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
@@ -128,7 +128,7 @@ fn is_decimal(unsigned: &str) -> bool {
 struct Reader<'a> {
     text: &'a [u8],
     offset: usize,
-    /// Arrays and objects around the cursor.
+    /// Number of arrays and objects around the cursor.
     depth: usize,
 }
 
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         self.text.get(self.offset).copied()
     }
 
-    /// Steps over this byte, if it is the next one.
+    /// Skips this byte if it is the next one.
     fn accept(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.offset += usize::from(found);
@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
         Ok(Node { offset, json })
     }
 
-    /// What stands between an opening bracket, which is next, and the closing one.
+    /// Reads a list from its opening bracket, the next byte, to the closing one.
     fn items<T>(
         &mut self,
         close: u8,
@@ -209,7 +209,7 @@ impl<'a> Reader<'a> {
         Ok((name, self.node()?))
     }
 
-    /// A number, or one of the words that stand for values.
+    /// Reads a number or a literal word.
     fn word(&mut self) -> Result<Json<'a>, SyntaxError> {
         let rest = &self.text[self.offset..];
         let in_word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
@@ -225,7 +225,7 @@ impl<'a> Reader<'a> {
         Ok(json)
     }
 
-    /// The text between two quotes, the first of which is next.
+    /// Reads a string; its opening quote is the next byte.
     fn string(&mut self) -> Result<Cow<'a, [u8]>, SyntaxError> {
         self.offset += 1;
         let plain = self.plain_run()?;
@@ -240,7 +240,7 @@ impl<'a> Reader<'a> {
         Ok(Cow::Owned(unescaped))
     }
 
-    /// The bytes up to the next quote or backslash.
+    /// Reads the bytes up to the next quote or backslash.
     fn plain_run(&mut self) -> Result<&'a [u8], SyntaxError> {
         let rest = &self.text[self.offset..];
         let Some(len) = memchr::memchr2(b'"', b'\\', rest) else {
@@ -251,7 +251,7 @@ impl<'a> Reader<'a> {
         Ok(&rest[..len])
     }
 
-    /// The escape that is next.
+    /// Reads the escape at the cursor.
     fn escape(&mut self, out: &mut Vec<u8>) -> Result<(), SyntaxError> {
         let error = self.error("one of the escapes \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\v \\uXXXX");
         let code = self.text.get(self.offset + 1).ok_or_else(|| error.clone())?;
@@ -277,7 +277,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// What follows `\u`: one code unit, or a pair of surrogates.
+    /// Reads what follows `\u`: one code unit or a surrogate pair.
     fn code_point(&mut self) -> Option<char> {
         let first = self.code_unit()?;
         if !(0xd800..0xdc00).contains(&first) {
@@ -300,7 +300,7 @@ impl<'a> Reader<'a> {
 fn is_number(literal: &str) -> bool {
     parse_real(literal).is_some()
         || parse_integer(literal).is_some()
-        // Out of any range, but a number.
+        // A number, but out of any range.
         || is_decimal(split_sign(literal).1)
 }
 

@@ -1,6 +1,7 @@
-//! The values that `broker-json-v1` writes as text: times, ports and addresses (WIRE.md §3.1).
+//! Values that `broker-json-v1` writes as strings: times, ports and addresses (WIRE.md §3.1).
 //!
-//! Readers take whatever Zeek takes; `None` is what Zeek rejects. Nothing here knows of JSON.
+//! Readers accept what Zeek accepts; `None` is what Zeek rejects. This module knows nothing of
+//! JSON.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -18,9 +19,9 @@ pub(super) fn append(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("writing to a vector never fails");
 }
 
-/// `YYYY-MM-DDTHH:MM:SS.mmm`, UTC, with what is below a millisecond cut off.
+/// Appends `YYYY-MM-DDTHH:MM:SS.mmm`, UTC, cut to milliseconds.
 ///
-/// Before 1970 Zeek cuts the whole fraction off, toward the later second; so does this.
+/// Before 1970 Zeek drops the whole fraction, which rounds to the later second. So does this.
 pub(super) fn write_timestamp(Timestamp(nanos): Timestamp, out: &mut Vec<u8>) {
     let seconds = EPOCH
         .checked_add(SignedDuration::from_secs(nanos / NANOS_PER_SEC))
@@ -29,8 +30,8 @@ pub(super) fn write_timestamp(Timestamp(nanos): Timestamp, out: &mut Vec<u8>) {
     append(out, format_args!("{seconds}.{millis:03}"));
 }
 
-/// Reads an ISO 8601 date and time; without a zone it is UTC. Years beyond 64 bits of nanoseconds
-/// wrap around.
+/// Reads an ISO 8601 date and time, which is UTC without a zone. Years that do not fit in 64 bits
+/// of nanoseconds wrap around.
 pub(super) fn parse_timestamp(text: &str) -> Option<Timestamp> {
     const FORM: &[u8; 19] = b"0000-00-00T00:00:00";
     let (seconds, rest) = text.split_at_checked(FORM.len())?;
@@ -50,7 +51,7 @@ pub(super) fn parse_timestamp(text: &str) -> Option<Timestamp> {
     Some(Timestamp(seconds.wrapping_mul(NANOS_PER_SEC).wrapping_add(nanos)))
 }
 
-/// The nanoseconds of an optional `.` with up to nine digits, and the text behind.
+/// Reads an optional `.` with up to nine digits. Returns nanoseconds and the remaining text.
 fn parse_fraction(text: &str) -> Option<(i64, &str)> {
     let Some(fraction) = text.strip_prefix('.') else {
         return Some((0, text));
@@ -61,7 +62,7 @@ fn parse_fraction(text: &str) -> Option<(i64, &str)> {
     Some((number * 10_i64.pow(missing as u32), rest))
 }
 
-/// The seconds a zone is ahead of UTC: nothing, `Z`, or `±HH[[:]MM]`.
+/// Reads how many seconds a zone is ahead of UTC: an empty text, `Z`, or `±HH[[:]MM]`.
 fn parse_zone(text: &str) -> Option<i64> {
     let sign = match text.as_bytes().first() {
         None => return Some(0),
@@ -83,7 +84,7 @@ fn parse_zone(text: &str) -> Option<i64> {
     (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
 }
 
-/// Appends an integer and the coarsest unit of `s`, `ms`, `us` and `ns` that loses nothing.
+/// Appends an integer with the coarsest unit among `s`, `ms`, `us` and `ns` that is exact.
 pub(super) fn write_timespan(Timespan(nanos): Timespan, out: &mut Vec<u8>) {
     let (unit, name) = [(NANOS_PER_SEC, "s"), (1_000_000, "ms"), (1_000, "us")]
         .into_iter()
@@ -92,8 +93,8 @@ pub(super) fn write_timespan(Timespan(nanos): Timespan, out: &mut Vec<u8>) {
     append(out, format_args!("{}{name}", nanos / unit));
 }
 
-/// Reads one number, whole or with a fraction or exponent, and its unit. What does not fit is the
-/// smallest timespan.
+/// Reads a number, which may have a fraction or exponent, and its unit. A value that does not fit
+/// becomes the smallest timespan.
 pub(super) fn parse_timespan(text: &str) -> Option<Timespan> {
     const UNITS: [(&str, i64); 6] = [
         ("ns", 1),
@@ -101,7 +102,7 @@ pub(super) fn parse_timespan(text: &str) -> Option<Timespan> {
         ("ms", 1_000_000),
         ("min", 60 * NANOS_PER_SEC),
         ("h", 3600 * NANOS_PER_SEC),
-        // Last, for two others end in it.
+        // Last, because two other units end in `s`.
         ("s", NANOS_PER_SEC),
     ];
     let (number, unit) =
@@ -109,7 +110,7 @@ pub(super) fn parse_timespan(text: &str) -> Option<Timespan> {
     if let Ok(whole) = number.parse::<i64>() {
         return Some(Timespan(whole.checked_mul(unit).unwrap_or(i64::MIN)));
     }
-    // The standard library would also read the words for infinity and NaN.
+    // The standard library would also accept words for infinity and NaN.
     if number.bytes().any(|b| b.is_ascii_alphabetic() && !matches!(b, b'e' | b'E')) {
         return None;
     }
@@ -119,7 +120,7 @@ pub(super) fn parse_timespan(text: &str) -> Option<Timespan> {
     Some(Timespan(if fits { nanos as i64 } else { i64::MIN }))
 }
 
-/// Appends `443/tcp`. An unknown protocol is `?` here, unlike everywhere else.
+/// Appends a port such as `443/tcp`. Only here, an unknown protocol is written `?`.
 pub(super) fn write_port(port: Port, out: &mut Vec<u8>) {
     let protocol = match port.protocol {
         Protocol::Unknown => "?",
@@ -128,7 +129,7 @@ pub(super) fn write_port(port: Port, out: &mut Vec<u8>) {
     append(out, format_args!("{}/{protocol}", port.number));
 }
 
-/// Reads a port as C's `strtol` would, with what follows the first slash as protocol.
+/// Reads a port number like C's `strtol`; the text after the first slash is the protocol.
 pub(super) fn parse_port(text: &str) -> Option<Port> {
     let (number, protocol) = match text.split_once('/') {
         None | Some((_, "tcp")) => (text, Protocol::Tcp),
@@ -144,7 +145,7 @@ pub(super) fn parse_port(text: &str) -> Option<Port> {
     Some(Port { number: number as u16, protocol })
 }
 
-/// Reads an address of either family. Octets may have leading zeros and are decimal all the same.
+/// Reads an IPv4 or IPv6 address. Octets with leading zeros are still decimal.
 pub(super) fn parse_address(text: &str) -> Option<Address> {
     let (groups, quad) = text.split_at(text.rfind(':').map_or(0, |colon| colon + 1));
     if !quad.contains('.') {
@@ -170,10 +171,10 @@ fn parse_quad(text: &str) -> Option<Ipv4Addr> {
     parts.next().is_none().then(|| octets.into())
 }
 
-/// Reads `address/length`; text behind the digits of the length is ignored.
+/// Reads `address/length`; ignores text after the digits of the length.
 ///
-/// A length up to 255 that is too large for the family, and any length of a v4-mapped address,
-/// make it `::/0`, as in Zeek.
+/// A length up to 255 that is too large for the family, and any length of an IPv4-mapped address,
+/// gives `::/0`, as in Zeek.
 pub(super) fn parse_subnet(text: &str) -> Option<Subnet> {
     let (address, length) = text.split_once('/')?;
     let written_as_v6 = address.contains(':');

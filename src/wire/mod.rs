@@ -1,6 +1,6 @@
 //! The wire formats, one file each: pure functions between bytes and values.
 //!
-//! Decoders take bytes from the network. They never panic, recurse only to a fixed depth, and
+//! Decoders read bytes from the network. They never panic, recurse only to a fixed depth, and
 //! allocate no more than a small multiple of the input. Each has a fuzz target in `fuzz/`.
 
 pub mod broker_bin;
@@ -18,7 +18,7 @@ pub use event_format::{EventDecodeError, EventFormat};
 pub use frames::{EventMessage, FrameError, LogMessage, SubscriptionMessage};
 pub use recording::Recording;
 
-/// How deep values may nest in anything decoded here: containers inside containers.
+/// How many containers may nest in a decoded value.
 ///
-/// As many as Zeek takes of arrays and objects in JSON (WIRE.md §3.1); real events stay below ten.
+/// Zeek's limit for arrays and objects in JSON (WIRE.md §3.1). Real events stay below ten.
 pub const MAX_DEPTH: usize = 128;

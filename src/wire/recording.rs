@@ -1,27 +1,27 @@
-//! Recordings of multipart messages, as in `tests/fixtures/*.zmq`: for tests, benches and tools.
+//! Recordings of multipart messages, as in `tests/fixtures/*.zmq`, for tests, benches and tools.
 //!
-//! A recording is messages one after the other: `u32le` number of frames, then per frame `u32le`
-//! length and the bytes. Nothing of this is ever on a socket.
+//! A recording is a sequence of messages: `u32le` number of frames, then per frame `u32le` length
+//! and the bytes. Sockets never carry this format.
 
 use thiserror::Error;
 
-/// What is wrong with a recording, or with a message to be recorded.
+/// Why a recording cannot be read, or a message cannot be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RecordingError {
-    /// The file ends inside a message. Messages before it are fine.
+    /// The file ends inside a message. The messages before it are intact.
     #[error("byte {offset}: expected {expected}, found the end of the recording")]
     Truncated {
         /// Where the missing part should start.
         offset: usize,
-        /// What should be there.
+        /// The missing part.
         expected: &'static str,
     },
-    /// A message with more frames, or a frame with more bytes, than 32 bits can count.
+    /// A message with more frames, or a frame with more bytes, than fit in 32 bits.
     #[error("a recording cannot hold {0} frames in a message or bytes in a frame")]
     TooLarge(usize),
 }
 
-/// The messages of a recording, front to back; ends after the first error.
+/// Iterates over the messages of a recording. Ends after the first error.
 #[derive(Clone, Debug)]
 pub struct Recording<'a> {
     bytes: &'a [u8],
@@ -29,7 +29,7 @@ pub struct Recording<'a> {
 }
 
 impl<'a> Recording<'a> {
-    /// Reads a recording that is in memory.
+    /// Reads a recording from memory.
     pub fn new(bytes: &'a [u8]) -> Self {
         Recording { bytes, offset: 0 }
     }
@@ -49,7 +49,7 @@ impl<'a> Recording<'a> {
     }
 
     fn message(&mut self) -> Result<Vec<&'a [u8]>, RecordingError> {
-        // The number is not believed: frames are collected as they come.
+        // The number is not trusted: frames are collected as they are read.
         let frames = self.number("a number of frames")?;
         (0..frames)
             .map(|_| {
@@ -79,7 +79,7 @@ impl<'a> Iterator for Recording<'a> {
 ///
 /// # Errors
 ///
-/// [`RecordingError::TooLarge`]; `out` is then as it was before.
+/// [`RecordingError::TooLarge`], which leaves `out` unchanged.
 pub fn write_message<F: AsRef<[u8]>>(
     frames: &[F],
     out: &mut Vec<u8>,

@@ -1,5 +1,5 @@
-//! A broker of its own engine with a publisher and a subscriber that behave, so that whatever else
-//! happens can be seen to harm nobody.
+//! A broker with its own engine and two well-behaved peers, a publisher and a subscriber, to check
+//! that nothing a test does affects others.
 
 use zcluster::wire::EventFormat;
 use zcluster::wire::zmtp::SocketType;
@@ -19,18 +19,18 @@ pub type Frames<'a> = [&'a [u8]; 4];
 
 pub const EVENT: Frames<'static> = [b"topic", b"sender", b"broker-bin-v1", b"payload"];
 
-/// A broker with a publisher and a subscriber that behave, so that all can be seen to be well.
+/// A broker with a well-behaved publisher and subscriber.
 pub struct Bus {
     pub publisher: ZmtpPeer,
     pub subscriber: ZmtpPeer,
-    /// Makes each event of theirs another one.
+    /// Makes each of their events unique.
     number: u64,
     pub broker: Process,
     _cluster: Cluster,
 }
 
 impl Bus {
-    /// `options`: lines of `[zeromq]`, then of `[broker]`.
+    /// Starts a broker. `zeromq` and `broker`: lines of these sections.
     pub fn start(zeromq: &str, broker: &str) -> Self {
         let options = format!("{zeromq}\n[broker]\nmetrics_port = 0\n{broker}");
         let cluster = Cluster::on(Engine::Switch, NODES, &options);
@@ -50,17 +50,17 @@ impl Bus {
         self.broker.endpoint("xpub")
     }
 
-    /// The endpoint and label of one of the sockets.
+    /// The endpoint and metrics label of one of the sockets.
     pub fn socket(&self, is_frontend: bool) -> (String, &'static str) {
         if is_frontend { (self.xsub(), "frontend") } else { (self.xpub(), "backend") }
     }
 
-    /// What the subscriber gets next.
+    /// Receives the subscriber's next message.
     pub fn receive(&mut self) -> Vec<Vec<u8>> {
         self.subscriber.receive_message().unwrap()
     }
 
-    /// Nothing that was not checked has reached the subscriber, and an event does.
+    /// Checks that an event reaches the subscriber, and that no unchecked event arrives before it.
     pub fn assert_well(&mut self) {
         self.number += 1;
         let number = self.number.to_be_bytes();
@@ -79,7 +79,7 @@ impl Bus {
         self.broker.metric_with(name, label)
     }
 
-    /// Waits until a counter has a value, and fails where it is beyond.
+    /// Waits until a counter has that value. Fails if it is greater.
     pub fn wait_count(&self, name: &str, label: &str, value: f64) {
         wait_for(&format!("{name}{{{label}}} = {value}"), || {
             let now = self.count(name, label);

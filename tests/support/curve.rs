@@ -10,19 +10,19 @@ use super::PATIENCE;
 use super::keys::SharedKeys;
 use super::raw::tcp;
 
-/// A client that has shaken hands.
+/// A client after the handshake.
 pub struct CurvePeer {
     pub stream: TcpStream,
     codec: CurveCodec,
 }
 
 impl CurvePeer {
-    /// A socket that pushes.
+    /// Connects a PUSH socket.
     pub fn producer(endpoint: &str, keys: &SharedKeys) -> Self {
         Self::connect(endpoint, keys, SocketType::Push)
     }
 
-    /// A socket of that type.
+    /// Connects a socket of that type.
     pub fn connect(endpoint: &str, keys: &SharedKeys, ours: SocketType) -> Self {
         let mut stream = tcp(endpoint);
         stream.set_nodelay(true).unwrap();
@@ -34,7 +34,7 @@ impl CurvePeer {
         loop {
             stream.write_all(&out).unwrap();
             out.clear();
-            // Byte by byte: nothing of what follows the handshake is in the buffer then.
+            // One byte at a time, so that the buffer contains nothing after the handshake.
             let mut byte = [0];
             stream.read_exact(&mut byte).unwrap();
             received.extend_from_slice(&byte);
@@ -47,15 +47,15 @@ impl CurvePeer {
         }
     }
 
-    /// These frames, encrypted.
+    /// Encrypts frames.
     pub fn seal(&mut self, frames: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::new();
         assert_eq!(self.codec.seal(frames, &mut sealed).unwrap().consumed, frames.len());
         sealed
     }
 
-    /// These frames, encrypted one by one, with a MORE outside of each box whose frame has one, as
-    /// some implementations send them.
+    /// Encrypts frames one by one, and repeats their MORE flags outside the boxes, as some
+    /// implementations do.
     pub fn seal_with_more_outside(&mut self, frames: &[(&[u8], bool)]) -> Vec<u8> {
         let mut all = Vec::new();
         for (body, more) in frames {
@@ -67,7 +67,7 @@ impl CurvePeer {
         all
     }
 
-    /// The frames that come until the connection ends.
+    /// Reads frames until the connection ends.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let (mut sealed, mut plain) = (Vec::new(), Vec::new());
         self.stream.read_to_end(&mut sealed).unwrap();

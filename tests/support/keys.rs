@@ -1,4 +1,4 @@
-//! Keys of a test's cluster: those that all share, as with Zeek, or one pair for each node.
+//! Keys of a test cluster: one set that all nodes share, as with Zeek, or a pair per node.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use zcluster::access::key_file::{
 use zcluster::transport::CurveOptions;
 use zcluster::wire::zmtp::{KeyPair, PublicKey};
 
-/// The four keys of Zeek.
+/// Zeek's four keys.
 #[derive(Clone)]
 pub struct SharedKeys {
     pub server: KeyPair,
@@ -37,12 +37,12 @@ impl SharedKeys {
         lines.concat()
     }
 
-    /// What a socket that belongs to the cluster connects with.
+    /// The options with which a socket of the cluster connects.
     pub fn as_client(&self) -> CurveOptions {
         as_client(&self.client, self.server.public())
     }
 
-    /// Sets the environment variables of Zeek.
+    /// Sets Zeek's environment variables.
     pub fn set<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.envs(self.all().map(|(name, key)| {
             let name = name.to_ascii_uppercase();
@@ -50,7 +50,7 @@ impl SharedKeys {
         }))
     }
 
-    /// Whether text has one of the secrets in it.
+    /// Whether `text` contains one of the secrets.
     pub fn are_in(&self, text: &str) -> bool {
         [&self.server, &self.client]
             .iter()
@@ -58,16 +58,16 @@ impl SharedKeys {
     }
 }
 
-/// What a socket connects with that has those keys, to a server with that one.
+/// The options of a client with these keys, for a server with that key.
 pub fn as_client(keys: &KeyPair, server: &PublicKey) -> CurveOptions {
     CurveOptions::Client { keys: Arc::new(keys.clone()), server: *server }
 }
 
-/// Lines of a layout for keys of each node in `{dir}/keys`.
+/// Lines of a layout with per-node keys in `{dir}/keys`.
 pub const PER_NODE: &str = "[curve]\nmode = \"per-node\"\nauthorized_keys_dir = \"{dir}/keys\"\n\
                             secret_keys_dir = \"{dir}/keys\"\n";
 
-/// Makes keys for each of those in the directory `keys` below that one.
+/// Creates keys for each name in the directory `keys` below `dir`.
 pub fn make_keys(dir: &Path, names: &[&str]) -> Vec<PublicKey> {
     let dir = dir.join("keys");
     std::fs::create_dir_all(&dir).unwrap();
@@ -80,7 +80,7 @@ pub fn make_keys(dir: &Path, names: &[&str]) -> Vec<PublicKey> {
     names.iter().map(make).collect()
 }
 
-/// The keys made for one of them.
+/// Reads the keys created for that name.
 pub fn keys_of(dir: &Path, name: &str) -> KeyPair {
     read_secret_keys(&secret_path(&dir.join("keys"), name)).unwrap().swap_remove(0)
 }

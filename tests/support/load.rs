@@ -1,5 +1,5 @@
-//! Publishers of numbered events, subscribers that account for what they get, and the books that
-//! a broker keeps of them.
+//! Publishers of numbered events, subscribers that record the numbers they receive, and the
+//! broker's counters of both.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,17 +14,17 @@ use zcluster::{Event, Value};
 use super::zmtp::{Incoming, ZmtpPeer, message};
 use super::{Process, metric, wait_for};
 
-/// The id of a node of that name (WIRE.md §1.5).
+/// The id of a node with that name (WIRE.md §1.5).
 pub fn node_id(name: &str) -> String {
     format!("zeromq_{name}_host_1_N0")
 }
 
-/// The topic of that process alone.
+/// The topic of the process with that id.
 pub fn nodeid_topic(id: &str) -> Vec<u8> {
     format!("zeek.cluster.nodeid.{id}.").into_bytes()
 }
 
-/// The payload of a numbered event, with so many bytes beside the number.
+/// The payload of a numbered event, with `size` more bytes.
 fn payload(number: u64, size: usize) -> Vec<u8> {
     let arguments = vec![Value::from(number), Value::from("x".repeat(size))];
     let mut payload = Vec::new();
@@ -32,7 +32,7 @@ fn payload(number: u64, size: usize) -> Vec<u8> {
     payload
 }
 
-/// Where the number is in a payload.
+/// Offset of the number in a payload.
 fn number_at() -> usize {
     static AT: OnceLock<usize> = OnceLock::new();
     *AT.get_or_init(|| {
@@ -54,18 +54,18 @@ pub struct Source {
     pub id: String,
     /// The number of the next event.
     pub next: u64,
-    /// Bytes of each, more or less.
+    /// Approximate size of each event in bytes.
     size: usize,
 }
 
 impl Source {
-    /// A publisher that is connected as the node of that name.
+    /// Connects a publisher with the id of a node of that name.
     pub fn connect(broker: &Process, name: &str, size: usize) -> Self {
         let peer = ZmtpPeer::connect(&broker.endpoint("xsub"), SocketType::Xpub, 1);
         Source { peer, id: node_id(name), next: 0, size }
     }
 
-    /// Waits until it sees that somebody subscribes to this.
+    /// Waits until it sees a subscription to this prefix.
     pub fn wait_subscription(&mut self, prefix: &[u8]) {
         loop {
             let incoming = self.peer.receive().unwrap();
@@ -75,12 +75,12 @@ impl Source {
         }
     }
 
-    /// Publishes so many events. Waits as long as the broker does not take them.
+    /// Publishes `count` events. Blocks while the broker does not read.
     pub fn publish(&mut self, topic: &[u8], count: u64) {
         self.try_publish(topic, count).unwrap();
     }
 
-    /// The same, where the connection may end. What was not sent as a whole is not counted.
+    /// Like [`Self::publish`], but the connection may end. Does not count partly written batches.
     pub fn try_publish(&mut self, topic: &[u8], count: u64) -> io::Result<()> {
         const AT_ONCE: usize = 64 << 10;
         let mut payload = payload(0, self.size);
@@ -92,7 +92,7 @@ impl Source {
             let frames = [topic, self.id.as_bytes(), b"broker-bin-v1", &payload];
             bytes.extend(message(&frames));
             if left == 0 || bytes.len() > AT_ONCE {
-                // What others subscribe to is of no interest, but the broker is to get rid of it.
+                // Subscriptions do not matter here, but the broker must be able to send them.
                 while self.peer.try_receive().is_some() {}
                 self.peer.try_write(&bytes)?;
                 self.next = next;
@@ -103,20 +103,20 @@ impl Source {
     }
 }
 
-/// What a subscriber has got from one publisher on one topic.
+/// The events that a subscriber has received from one publisher on one topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Got {
-    /// The numbers of the events, as ranges without a gap, in the order in which they came.
+    /// Their numbers, as ranges without gaps, in order of arrival.
     pub ranges: Vec<std::ops::Range<u64>>,
 }
 
 impl Got {
-    /// How many.
+    /// The number of events.
     pub fn count(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// The numbers, where none of them is missing.
+    /// The range of all numbers, if there are no gaps.
     pub fn whole(&self) -> Option<std::ops::Range<u64>> {
         if let [all] = self.ranges.as_slice() { Some(all.clone()) } else { None }
     }
@@ -133,7 +133,7 @@ impl Got {
     }
 }
 
-/// By topic and id of the publisher.
+/// By topic and publisher id.
 pub type Tally = BTreeMap<(Vec<u8>, Vec<u8>), Got>;
 
 fn account(tally: &mut Tally, frames: Vec<Vec<u8>>) {
@@ -152,14 +152,13 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// A subscriber that is connected as the node of that name, and says what it wants. Reads
-    /// nothing by itself.
+    /// Connects a subscriber as the node of that name and subscribes. Reads nothing by itself.
     pub fn connect(broker: &Process, name: &str, prefixes: &[&[u8]]) -> Self {
         let peer = ZmtpPeer::connect(&broker.endpoint("xpub"), SocketType::Xsub, 1);
         Self::new(peer, name, prefixes)
     }
 
-    /// One of which nobody knows the name.
+    /// Connects a subscriber whose name the broker does not learn.
     pub fn connect_nameless(broker: &Process, prefixes: &[&[u8]]) -> Self {
         let mut peer = ZmtpPeer::connect(&broker.endpoint("xpub"), SocketType::Xsub, 1);
         for prefix in prefixes {
@@ -168,7 +167,7 @@ impl Sink {
         Sink { peer, name: "unnamed".into(), tally: Tally::new() }
     }
 
-    /// One for whom the system holds few bytes.
+    /// Connects a subscriber with a small receive buffer.
     pub fn connect_narrow(broker: &Process, name: &str, prefixes: &[&[u8]]) -> Self {
         Self::new(ZmtpPeer::narrow_subscriber(&broker.endpoint("xpub"), 1), name, prefixes)
     }
@@ -188,7 +187,7 @@ impl Sink {
         true
     }
 
-    /// Receives an event if there is one; whether there was.
+    /// Receives an event, if there is one, and returns whether there was.
     pub fn try_receive(&mut self) -> bool {
         while let Some(incoming) = self.peer.try_receive() {
             if let Incoming::Message(frames) = incoming {
@@ -199,24 +198,24 @@ impl Sink {
         false
     }
 
-    /// Receives until it has got the event of that number, topic and publisher.
+    /// Receives until it has that event.
     pub fn receive_up_to(&mut self, topic: &[u8], id: &str, number: u64) {
         while self.got(topic, id).ranges.last().is_none_or(|last| last.end <= number) {
             assert!(self.receive(), "{}: the connection ended", self.name);
         }
     }
 
-    /// What it has got on that topic from that publisher.
+    /// The events received on that topic from that publisher.
     pub fn got(&self, topic: &[u8], id: &str) -> Got {
         self.tally.get(&(topic.to_vec(), id.as_bytes().to_vec())).cloned().unwrap_or_default()
     }
 
-    /// How many events it has got.
+    /// The number of events received.
     pub fn count(&self) -> u64 {
         self.tally.values().map(Got::count).sum()
     }
 
-    /// Goes on reading, on a thread.
+    /// Continues to read on a thread.
     pub fn read_on(mut self) -> ReadingSink {
         let stream = self.peer.stream();
         let tally = Arc::new(Mutex::new(std::mem::take(&mut self.tally)));
@@ -231,7 +230,7 @@ impl Sink {
     }
 }
 
-/// A subscriber that reads all that comes until it is dropped.
+/// A subscriber that reads everything until it is dropped.
 pub struct ReadingSink {
     pub name: String,
     tally: Arc<Mutex<Tally>>,
@@ -240,25 +239,25 @@ pub struct ReadingSink {
 }
 
 impl ReadingSink {
-    /// How many events it has got.
+    /// The number of events received.
     pub fn count(&self) -> u64 {
         self.tally.lock().unwrap().values().map(Got::count).sum()
     }
 
-    /// What it has got on that topic from that publisher.
+    /// The events received on that topic from that publisher.
     pub fn got(&self, topic: &[u8], id: &str) -> Got {
         let key = (topic.to_vec(), id.as_bytes().to_vec());
         self.tally.lock().unwrap().get(&key).cloned().unwrap_or_default()
     }
 
-    /// Waits until it has got so many events.
+    /// Waits until it has received `count` events.
     pub fn wait_count(&self, count: u64) {
         wait_for(&format!("{count} events at {}, so far {}", self.name, self.count()), || {
             (self.count() >= count).then_some(())
         });
     }
 
-    /// Waits until the broker has ended the connection.
+    /// Waits until the broker closes the connection.
     pub fn wait_end(&mut self) {
         let thread = self.thread.take().unwrap();
         wait_for("the end of the connection", || thread.is_finished().then_some(()));
@@ -276,36 +275,37 @@ impl Drop for ReadingSink {
     }
 }
 
-/// What a broker says of one subscriber.
+/// A broker's counters of one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Books {
+pub struct Counts {
     pub matched: u64,
     pub sent: u64,
     pub dropped: u64,
 }
 
-impl Books {
-    /// Those of the subscriber of that name.
+impl Counts {
+    /// Reads the counters of the subscriber with that name.
     pub fn of(broker: &Process, name: &str) -> Self {
         let text = broker.metrics();
         let value = |series: &str| {
             metric(&text, &format!("zcluster_broker_{series}_total"), &format!("peer=\"{name}\""))
                 as u64
         };
-        Books {
+        Counts {
             matched: value("subscriber_events_matched"),
             sent: value("subscriber_events_sent"),
             dropped: value("events_dropped"),
         }
     }
 
-    /// Those of a subscriber that has got, or lost, so many events, once nothing is queued.
+    /// Waits until `matched` events have matched and each has been sent or dropped. Returns the
+    /// counters.
     pub fn wait_closed(broker: &Process, name: &str, matched: u64) -> Self {
-        wait_for(&format!("the books of {name}, {:?}", Self::of(broker, name)), || {
-            let books = Self::of(broker, name);
-            assert!(books.matched <= matched, "{name}: {books:?}, matched {matched}");
-            let is_closed = books.sent + books.dropped == books.matched;
-            (books.matched == matched && is_closed).then_some(books)
+        wait_for(&format!("the counts of {name}, {:?}", Self::of(broker, name)), || {
+            let counts = Self::of(broker, name);
+            assert!(counts.matched <= matched, "{name}: {counts:?}, matched {matched}");
+            let is_closed = counts.sent + counts.dropped == counts.matched;
+            (counts.matched == matched && is_closed).then_some(counts)
         })
     }
 }

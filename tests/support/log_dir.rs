@@ -1,5 +1,5 @@
-//! What loggers leave on disk, read as their users would: live and rotated files, compressed or
-//! not, and `rotated.ndjson`.
+//! The files that loggers write, read as their users would: live and rotated, compressed or not,
+//! and `rotated.ndjson`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 /// The list of rotated files in a log directory.
 pub const MANIFEST: &str = "rotated.ndjson";
 
-/// The log files of a directory, live and rotated, by name. None where it is not there.
+/// The log files in a directory, live and rotated, by name; empty if it does not exist.
 pub fn log_files(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else { return vec![] };
     let is_log = |file: &PathBuf| {
@@ -25,7 +25,8 @@ pub fn log_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The text of a file, whatever it is compressed with. Of one that still grows, what there is.
+/// Reads the text of a file, with or without compression. If it is still being written, reads the
+/// text so far.
 pub fn read_text(file: &Path) -> io::Result<String> {
     let bytes = fs::read(file)?;
     let mut text = Vec::new();
@@ -34,7 +35,7 @@ pub fn read_text(file: &Path) -> io::Result<String> {
         Some("gz") => {
             let outcome = flate2::read::MultiGzDecoder::new(&*bytes).read_to_end(&mut text);
             match outcome {
-                // The stream goes on.
+                // The stream is incomplete.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
                 outcome => drop(outcome?),
             }
@@ -49,7 +50,7 @@ pub fn records(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.starts_with('#'))
 }
 
-/// Fails unless a text is a TSV log from its header to its footer, in whole lines.
+/// Fails unless `text` is a TSV log from header to footer, in whole lines.
 pub fn assert_complete(file: &Path, text: &str) {
     let file = file.display();
     assert!(text.starts_with("#separator \\x09\n"), "{file} has no header");
@@ -69,8 +70,7 @@ pub fn assert_complete(file: &Path, text: &str) {
     }
 }
 
-/// Checks each line of a log directory's `rotated.ndjson` against the file it is about. The lines,
-/// by the name of the file.
+/// Checks each line of `rotated.ndjson` against its file. Returns the lines by file name.
 pub fn check_manifest(log_dir: &Path) -> BTreeMap<PathBuf, Json> {
     let mut lines = BTreeMap::new();
     let text = match fs::read_to_string(log_dir.join(MANIFEST)) {
@@ -96,7 +96,7 @@ pub fn check_manifest(log_dir: &Path) -> BTreeMap<PathBuf, Json> {
     lines
 }
 
-/// The lines of `rotated.ndjson` so far, as far as they are whole.
+/// The complete lines of `rotated.ndjson` so far.
 pub fn manifest(log_dir: &Path) -> Vec<Json> {
     let text = fs::read_to_string(log_dir.join(MANIFEST)).unwrap_or_default();
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));

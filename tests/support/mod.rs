@@ -1,18 +1,18 @@
-//! Real processes for the system tests: a cluster in a directory of its own, on ports that the
-//! system chose, with everything it started killed when it goes out of scope.
+//! Real processes for the system tests: a cluster in its own directory, on ports that the system
+//! chooses. Everything it starts is killed when it goes out of scope.
 //!
 //! - here: processes, and the cluster they belong to.
-//! - [`raw`]: peers that speak ZeroMQ and nothing more; [`zmtp`]: peers that do so byte by byte;
-//!   [`peers`]: publishers and subscribers of either sort.
-//! - [`bus`]: a broker with peers that behave; [`load`]: publishers of numbered events, and
-//!   subscribers that account for them.
-//! - [`watched`]: sockets of libzmq, encrypted or not, and what happens to their connections.
+//! - [`raw`]: peers on libzmq sockets; [`zmtp`]: peers that speak ZMTP byte by byte; [`peers`]:
+//!   publishers and subscribers of either kind.
+//! - [`bus`]: a broker with well-behaved peers; [`load`]: publishers of numbered events, and
+//!   subscribers that record them.
+//! - [`watched`]: libzmq sockets, encrypted or not, with their connection events.
 //! - [`keys`]: keys for whole clusters; [`curve`]: peers that encrypt byte by byte; [`relay`]: what
-//!   somebody on the network sees.
-//! - [`producer`]: a node in the test itself that writes numbered records.
-//! - [`log_dir`]: what loggers leave on disk.
+//!   an eavesdropper sees.
+//! - [`producer`]: a node inside the test that writes numbered records.
+//! - [`log_dir`]: the files that loggers write.
 //! - [`small_disk`]: file systems that fill up.
-//! - [`tools`]: programs of others, where the machine has them.
+//! - [`tools`]: external programs, if the machine has them.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
 pub mod bus;
@@ -54,7 +54,7 @@ pub enum Engine {
     Switch,
 }
 
-/// Makes each of these functions a test of its own on each engine.
+/// Turns each function into a test per engine.
 #[macro_export]
 macro_rules! on_both_engines {
     ($($test:ident),+ $(,)?) => {
@@ -67,14 +67,14 @@ macro_rules! on_both_engines {
     };
 }
 
-/// How long anything may take before a test gives up. Generous: it only matters when a test fails.
+/// Timeout of all steps of a test. Generous, because it only matters when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A port for this process alone, chosen by the system.
+/// Reserves a port for this process, chosen by the system.
 ///
-/// A socket that is bound and does not listen holds it to the end: the system then gives it to
-/// nobody who asks for any port, and only those can bind it who name it and set SO_REUSEADDR, as
-/// the daemons do.
+/// A bound socket that does not listen holds it until the process ends. The system then assigns it
+/// to nobody else, and only programs that name it and set SO_REUSEADDR, as the daemons do, can bind
+/// it.
 pub fn free_port() -> u16 {
     static HELD: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
     let socket = net::socket_with(
@@ -91,7 +91,7 @@ pub fn free_port() -> u16 {
     address.port()
 }
 
-/// Waits until `condition` gives something; fails with `what` when that takes too long.
+/// Waits until `condition` returns a value; fails with `what` after [`PATIENCE`].
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_micros(100);
@@ -106,9 +106,9 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Waits until a number has not changed for a while. A number that should stand still, and does
-/// not, never does; one that should not may seem to on a slow machine, which the caller's further
-/// checks then do not mind.
+/// Waits until a number has not changed for a while. If it should stop changing and does not, this
+/// fails. On a slow machine it may only seem to have stopped, which the caller's later checks must
+/// tolerate.
 pub fn wait_until_it_stands_still(number: impl Fn() -> u64) {
     let mut last = (number(), Instant::now());
     wait_for("a number to stand still", || {
@@ -120,7 +120,7 @@ pub fn wait_until_it_stands_still(number: impl Fn() -> u64) {
     });
 }
 
-/// The folder of the workspace's binaries, built from this very source.
+/// The directory of the workspace's binaries, built from the current source.
 fn bin_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
@@ -140,7 +140,7 @@ pub fn binary(name: &str) -> PathBuf {
     bin_dir().join(name)
 }
 
-/// A binary of the workspace, to be given arguments and started.
+/// A command for one of the workspace's binaries.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(binary(program));
     command
@@ -149,7 +149,7 @@ pub fn command(program: &str) -> Command {
     command
 }
 
-/// What a process left that ended by itself.
+/// The results of a process that ended by itself.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
@@ -190,13 +190,13 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
-/// A running process, its output line by line.
+/// A running process, with its output line by line.
 pub struct Process {
     pub name: String,
     child: Child,
     stdin: Option<ChildStdin>,
     lines: mpsc::Receiver<Json>,
-    /// Every line of standard output so far that somebody has waited past.
+    /// All lines of standard output that a wait has read so far.
     pub seen: Vec<Json>,
     stderr: std::sync::Arc<Mutex<String>>,
     pub ready: Json,
@@ -263,7 +263,7 @@ impl Process {
         }
     }
 
-    /// The next line of standard output, from now on, for which `pick` gives something.
+    /// Waits for the next line of standard output for which `pick` returns a value.
     pub fn wait_line<T>(&mut self, what: &str, pick: impl Fn(&Json) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -279,12 +279,12 @@ impl Process {
         }
     }
 
-    /// The lines of standard output that nobody has waited past, of a process that has ended.
+    /// The lines of standard output that no wait has read. The process must have ended.
     pub fn remaining_lines(&self) -> Vec<Json> {
         self.lines.iter().collect()
     }
 
-    /// Waits until this process has said that the node of that name is up, or down; its id.
+    /// Waits until this process reports that a node is up or down. Returns the node's id.
     pub fn wait_member(&mut self, what: &str, name: &str) -> String {
         self.wait_line(&format!("{what} {name}"), |line| {
             let member = line.get(what)?;
@@ -292,7 +292,7 @@ impl Process {
         })
     }
 
-    /// Waits until all those nodes are up.
+    /// Waits until all these nodes are up.
     pub fn wait_all_up(&mut self, names: &[&str]) -> BTreeMap<String, String> {
         let mut up = BTreeMap::new();
         while !names.iter().all(|name| up.contains_key(*name)) {
@@ -311,7 +311,7 @@ impl Process {
         self.ready["id"].as_str().unwrap()
     }
 
-    /// An endpoint or address of the ready line.
+    /// An endpoint or address from the ready line.
     pub fn endpoint(&self, key: &str) -> String {
         self.ready[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", self.ready)).to_owned()
     }
@@ -323,29 +323,29 @@ impl Process {
         stdin.flush().unwrap();
     }
 
-    /// Ends standard input.
+    /// Closes standard input.
     pub fn close_stdin(&mut self) {
         self.stdin = None;
     }
 
-    /// Stops reading its standard output: what it writes from the next line on fails.
+    /// Closes its standard output: writing fails from the next line on.
     pub fn close_stdout(&mut self) {
         self.lines = mpsc::channel().1;
     }
 
-    /// What it has written to standard error so far.
+    /// Its standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
     }
 
-    /// Waits until standard error has that text.
+    /// Waits until standard error contains `text`.
     pub fn wait_stderr(&self, text: &str) {
         wait_for(&format!("{text:?} on stderr of {}", self.name), || {
             self.stderr().contains(text).then_some(())
         });
     }
 
-    /// Waits for a line on standard error that has all these parts.
+    /// Waits for a line on standard error that contains all `parts`.
     pub fn wait_stderr_line(&self, parts: &[&str]) {
         wait_for(&format!("a line with {parts:?}"), || {
             let stderr = self.stderr();
@@ -359,22 +359,22 @@ impl Process {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Its number.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it has not ended.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// The memory it has in use, in bytes.
+    /// Its resident memory in bytes.
     pub fn memory(&self) -> u64 {
         self.status_bytes("VmRSS:")
     }
 
-    /// The most memory it has had in use, in bytes.
+    /// Its peak resident memory in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.status_bytes("VmHWM:")
     }
@@ -391,20 +391,20 @@ impl Process {
         wait_for(&format!("the end of {name}"), || self.child.try_wait().unwrap())
     }
 
-    /// Asks it to stop in good order, and expects exit code 0.
+    /// Stops it with SIGTERM and expects exit code 0.
     pub fn stop(&mut self) {
         self.signal(Signal::TERM);
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "{}: {status}\n{}", self.name, self.stderr());
     }
 
-    /// Kills it.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.child.wait().unwrap();
     }
 
-    /// The metrics it serves, as text.
+    /// Its metrics page as text.
     pub fn metrics(&self) -> String {
         http_get(&self.endpoint("metrics"), "/metrics")
     }
@@ -419,13 +419,13 @@ impl Process {
         metric(&self.metrics(), name, label)
     }
 
-    /// Whether it says to be in health, and what it says.
+    /// Returns whether it is healthy, and the body of the response.
     pub fn health(&self) -> (bool, String) {
         let (status, body) = http(&self.endpoint("metrics"), "/healthz");
         (status == 200, body)
     }
 
-    /// Waits until a metric (the sum over its series) has reached a value.
+    /// Waits until a metric (the sum over its series) is at least that value.
     pub fn wait_metric(&self, name: &str, at_least: f64) {
         wait_for(&format!("{name} >= {at_least} at {}", self.name), || {
             (self.metric(name) >= at_least).then_some(())
@@ -435,14 +435,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A stopped process dies of SIGKILL, too.
+        // SIGKILL also ends a stopped process.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The sum over the series of a metric that have a label such as `reason="path"`; all have the
-/// empty one.
+/// The sum over all series of a metric that contain a label such as `reason="path"`; with an empty
+/// label, over all.
 pub fn metric(text: &str, name: &str, label: &str) -> f64 {
     let series = text.lines().filter_map(|line| line.rsplit_once(' '));
     let wanted = series
@@ -450,17 +450,17 @@ pub fn metric(text: &str, name: &str, label: &str) -> f64 {
     wanted.map(|(_, value)| value.parse::<f64>().unwrap()).sum()
 }
 
-/// The body of an HTTP answer.
+/// The body of an HTTP response.
 pub fn http_get(address: &str, path: &str) -> String {
     http(address, path).1
 }
 
-/// The status and body of an HTTP answer.
+/// The status and body of an HTTP response.
 pub fn http(address: &str, path: &str) -> (u16, String) {
     try_http(address, path).unwrap()
 }
 
-/// The status and body of an HTTP answer of somebody who may be gone before it is complete.
+/// The status and body of an HTTP response. The server may disappear before it is complete.
 pub fn try_http(address: &str, path: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -478,7 +478,7 @@ pub fn try_http(address: &str, path: &str) -> io::Result<(u16, String)> {
     Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
 }
 
-/// A directory with a layout, and the ports that it names.
+/// A directory with a layout, and the ports in it.
 pub struct Cluster {
     pub dir: tempfile::TempDir,
     pub layout: PathBuf,
@@ -486,7 +486,7 @@ pub struct Cluster {
     pub xpub_port: u16,
 }
 
-/// One node of a test's layout: name, type.
+/// A node of a test layout: name, type.
 pub type NodeSpec<'a> = (&'a str, &'a str);
 
 /// The nodes of the default layout.
@@ -499,14 +499,13 @@ pub const DEFAULT_NODES: &[NodeSpec<'static>] = &[
 ];
 
 impl Cluster {
-    /// A layout of those nodes, with the broker that is the default. `options` are further lines
-    /// of TOML: `[log]` and the like, after lines that belong to `[zeromq]`; `{dir}` in them is
-    /// the directory.
+    /// Creates a layout with those nodes and the default engine. `options` is more TOML: lines of
+    /// `[zeromq]`, then sections such as `[log]`; `{dir}` in it stands for the directory.
     pub fn new(nodes: &[NodeSpec<'_>], options: &str) -> Self {
         Self::write(nodes, options, "")
     }
 
-    /// The same, with a broker of that engine.
+    /// Like [`Self::new`], with that engine.
     pub fn on(engine: Engine, nodes: &[NodeSpec<'_>], options: &str) -> Self {
         let engine = match engine {
             Engine::Zmq => "zmq",
@@ -543,7 +542,7 @@ impl Cluster {
         let layout = dir.path().join("cluster-layout.toml");
         std::fs::write(&layout, text).unwrap();
         if options.contains("secretkey") {
-            // Else a warning would say that everybody can read them.
+            // Avoids a warning that others can read the secrets.
             std::fs::set_permissions(&layout, std::fs::Permissions::from_mode(0o600)).unwrap();
         }
         Cluster { dir, layout, xsub_port, xpub_port }
@@ -554,27 +553,27 @@ impl Cluster {
         self.layout.to_str().unwrap()
     }
 
-    /// The layout, for a node of the library in the test itself.
+    /// The layout, for a library node inside the test.
     pub fn read_layout(&self) -> Layout {
         Layout::from_toml(&std::fs::read_to_string(&self.layout).unwrap(), "layout").unwrap().0
     }
 
-    /// Starts a node in the test itself.
+    /// Starts a library node inside the test.
     pub fn library_node(&self, name: &str) -> (Node, Notifications) {
         Node::builder(self.read_layout(), name).start().unwrap()
     }
 
-    /// The folder of a logger's files.
+    /// The directory of a logger's files.
     pub fn log_dir(&self, logger: &str) -> PathBuf {
         self.dir.path().join("logs").join(logger)
     }
 
-    /// Starts the central broker.
+    /// Starts the broker.
     pub fn broker(&self) -> Process {
         Process::start("broker", "zcluster-broker", &["--layout", self.layout_arg()])
     }
 
-    /// Starts a node with further arguments.
+    /// Starts a node with more arguments.
     pub fn node(&self, name: &str, args: &[&str]) -> Process {
         let args = [&["--layout", self.layout_arg(), "--node", name], args].concat();
         Process::start(name, "zcluster-node", &args)
@@ -600,8 +599,7 @@ impl Cluster {
             .collect()
     }
 
-    /// The lines of a log that are no header, over all loggers, those that former runs of them
-    /// left included.
+    /// The records of a log from all loggers, including files of earlier runs.
     pub fn log_lines(&self, path: &str) -> Vec<String> {
         let Ok(loggers) = std::fs::read_dir(self.dir.path().join("logs")) else { return vec![] };
         let mut lines = Vec::new();
@@ -611,7 +609,7 @@ impl Cluster {
             if name.split('.').next() != Some(path) {
                 continue;
             }
-            // It may be renamed just now.
+            // It may just have been renamed.
             let Ok(text) = std::fs::read(file.path()) else { continue };
             let text = String::from_utf8_lossy(&text).into_owned();
             lines.extend(text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned));
@@ -620,7 +618,7 @@ impl Cluster {
     }
 }
 
-/// The next notification of a node in the test, from now on, for which `pick` gives something.
+/// Waits for the next notification of a library node for which `pick` returns a value.
 pub fn wait_notification<T>(
     notifications: &Notifications,
     what: &str,
@@ -637,7 +635,7 @@ pub fn wait_notification<T>(
     }
 }
 
-/// Waits until a node in the test counts all those as up.
+/// Waits until a library node counts all these nodes as up.
 pub fn wait_members(node: &Node, names: &[&str]) {
     wait_for(&format!("{names:?} up at {}", node.name()), || {
         let members = node.members();
@@ -645,7 +643,7 @@ pub fn wait_members(node: &Node, names: &[&str]) {
     });
 }
 
-/// Waits until each of these processes has seen all the others.
+/// Waits until each of these processes has seen all others.
 pub fn wait_all_see_all(processes: &mut BTreeMap<String, Process>) {
     let names: Vec<String> = processes.keys().cloned().collect();
     for (name, process) in processes {

@@ -1,4 +1,4 @@
-//! Publishers and subscribers of every kind that may connect to a broker, with one interface:
+//! All kinds of publishers and subscribers that can connect to a broker, with one interface:
 //! libzmq's sockets, and ZMTP 3.0 and 3.1 without it.
 
 use zcluster::transport::SocketKind;
@@ -11,7 +11,7 @@ use super::{PATIENCE, wait_for};
 /// A kind of subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriberKind {
-    /// libzmq's XSUB, as nodes have it.
+    /// libzmq's XSUB, as in nodes.
     Xsub,
     /// libzmq's SUB.
     Sub,
@@ -19,13 +19,13 @@ pub enum SubscriberKind {
     Zmtp30,
     /// ZMTP 3.1: subscriptions are commands.
     Zmtp31,
-    /// ZMTP 3.1, subscribing by messages and taking that back by commands, as libzmq may.
+    /// ZMTP 3.1, which subscribes with messages and unsubscribes with commands, as libzmq may.
     Mixed,
 }
 
 impl SubscriberKind {
-    /// Whether libzmq keeps account of the subscriptions in the peer itself: it then sends of
-    /// several unsubscriptions only the last.
+    /// Whether libzmq tracks the subscriptions of this peer: of several unsubscriptions it then
+    /// sends only the last.
     pub fn is_libzmq(self) -> bool {
         matches!(self, SubscriberKind::Xsub | SubscriberKind::Sub)
     }
@@ -54,13 +54,13 @@ impl Subscriber {
         }
     }
 
-    /// Subscribes to a prefix, or ends that.
+    /// Subscribes to a prefix, or unsubscribes from it.
     pub fn subscribe(&mut self, on: bool, prefix: &[u8]) {
         match self {
             Subscriber::Xsub(peer) => peer.send(&[[&[u8::from(on)], prefix].concat()]),
             Subscriber::Sub(socket) if on => socket.set_subscribe(prefix).unwrap(),
             Subscriber::Sub(socket) => {
-                // It refuses to take back what was never asked for.
+                // It fails if there is no such subscription.
                 let _ = socket.set_unsubscribe(prefix);
             }
             Subscriber::Zmtp { peer, kind } => {
@@ -83,7 +83,7 @@ impl Subscriber {
         }
     }
 
-    /// The next message, if there is one.
+    /// Receives the next message, if there is one.
     pub fn try_receive(&mut self) -> Option<Vec<Vec<u8>>> {
         match self {
             Subscriber::Xsub(peer) => peer.receive(),
@@ -103,15 +103,15 @@ impl Subscriber {
 /// A kind of publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublisherKind {
-    /// libzmq's XPUB, as nodes have it.
+    /// libzmq's XPUB, as in nodes.
     Xpub,
-    /// libzmq's PUB, which shows nobody the subscriptions it gets.
+    /// libzmq's PUB, which does not expose the subscriptions it receives.
     Pub,
     Zmtp30,
     Zmtp31,
 }
 
-/// Those that can tell what they see.
+/// The publishers that expose the subscriptions they receive.
 pub const OBSERVERS: [PublisherKind; 3] =
     [PublisherKind::Xpub, PublisherKind::Zmtp30, PublisherKind::Zmtp31];
 
@@ -146,7 +146,7 @@ impl Publisher {
         }
     }
 
-    /// The next subscription (`true`) or unsubscription that it sees, if there is one.
+    /// The next subscription (`true`) or unsubscription that it receives, if there is one.
     pub fn try_see(&mut self) -> Option<(bool, Vec<u8>)> {
         let incoming = match self {
             Publisher::Xpub(peer) => Incoming::Message(peer.receive()?),
@@ -154,7 +154,7 @@ impl Publisher {
             Publisher::Zmtp { peer, .. } => peer.try_receive()?,
         };
         if matches!(self, Publisher::Zmtp { kind: PublisherKind::Zmtp30, .. }) {
-            // It would not know what to do with a command.
+            // It does not support commands.
             assert!(matches!(incoming, Incoming::Message(_)), "{incoming:?} to a peer of ZMTP 3.0");
         }
         if let Incoming::Message(frames) = &incoming {
@@ -164,13 +164,13 @@ impl Publisher {
         Some((on, prefix.to_vec()))
     }
 
-    /// The next subscription or unsubscription, once it is there.
+    /// Waits for the next subscription or unsubscription.
     pub fn see(&mut self) -> (bool, Vec<u8>) {
         wait_for("a subscription", || self.try_see())
     }
 }
 
-/// A socket of libzmq that is connected and closes at once when it is dropped.
+/// Connects a libzmq socket that closes at once when dropped.
 fn libzmq_socket(kind: zmq::SocketType, endpoint: &str) -> zmq::Socket {
     let socket = zmq::Context::new().socket(kind).unwrap();
     socket.set_linger(0).unwrap();

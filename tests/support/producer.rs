@@ -1,5 +1,4 @@
-//! A node in the test itself that writes numbered records, and the check that all of them are
-//! there.
+//! A node inside the test that writes numbered records, and the check that all of them arrive.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use super::{Cluster, PATIENCE, wait_for};
 /// The path of the log.
 pub const PATH: &str = "numbers";
 
-/// A log of who wrote and the how manieth record it is.
+/// A log with the producer's name and the number of the record.
 pub fn schema() -> LogSchema {
     let fields =
         vec![FieldSpec::new("producer", Scalar::String), FieldSpec::new("n", Scalar::Count)];
@@ -27,7 +26,7 @@ pub fn write_number(log: &LogStream, producer: &str, n: u64) {
     log.write(&[LogValue::from(producer), LogValue::Count(n)]).unwrap();
 }
 
-/// Writes records, from 0 on, until it is finished.
+/// Writes records, numbered from 0, until it is finished.
 pub struct Producer {
     pub node: Node,
     written: Arc<AtomicU64>,
@@ -36,14 +35,14 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Starts a node of that name and begins to write.
+    /// Starts a node with that name and begins to write.
     pub fn start(cluster: &Cluster, name: &str) -> Self {
         let (node, notifications) = cluster.library_node(name);
         drop(notifications);
         Self::on(node)
     }
 
-    /// Begins to write on a node that runs.
+    /// Begins to write on a running node.
     pub fn on(node: Node) -> Self {
         let written = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
@@ -58,7 +57,7 @@ impl Producer {
                     }
                     write_number(&log, &name, n);
                     written.store(n + 1, Ordering::Relaxed);
-                    // A steady stream, not all that the machine can do.
+                    // A steady stream, below what the machine can do.
                     if n % 64 == 0 {
                         std::thread::park_timeout(Duration::from_millis(1));
                     }
@@ -79,14 +78,14 @@ impl Producer {
         wait_for("more records to be written", || (self.written() >= target).then_some(()));
     }
 
-    /// Stops writing, waits until everything has been sent, and ends the node: who it was, and
-    /// the number of records written.
+    /// Stops writing, waits until everything has been sent, and shuts the node down. Returns its
+    /// name and the number of records written.
     pub fn finish(self) -> (String, u64) {
         let (name, written, _) = self.end(PATIENCE);
         (name, written)
     }
 
-    /// The same, with no more time than that, and with what could not be sent.
+    /// Like [`Self::finish`], but waits at most `patience`, and also returns what was not sent.
     pub fn end(self, patience: Duration) -> (String, u64, Unsent) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
@@ -95,7 +94,7 @@ impl Producer {
     }
 }
 
-/// How often each record is in the files of the loggers.
+/// How many times each record is in the loggers' files.
 pub fn counts(cluster: &Cluster) -> BTreeMap<(String, u64), u32> {
     let mut counts = BTreeMap::new();
     for line in cluster.log_lines(PATH) {
@@ -106,7 +105,7 @@ pub fn counts(cluster: &Cluster) -> BTreeMap<(String, u64), u32> {
     counts
 }
 
-/// Fails unless all records of these producers are in the files, each once, and no others.
+/// Fails unless the files contain every record of these producers once, and no others.
 pub fn assert_each_once(cluster: &Cluster, producers: &[(String, u64)]) {
     let counts = counts(cluster);
     let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).take(10).collect();

@@ -1,4 +1,4 @@
-//! Peers that speak ZeroMQ and nothing more: what they send is up to the test.
+//! Peers on bare libzmq sockets: the test decides what they send.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -11,21 +11,21 @@ use zcluster::wire::SubscriptionMessage;
 
 use super::{PATIENCE, wait_for};
 
-/// A socket that is connected to somebody. Dropping it waits until all it sent has left.
+/// A connected socket. Dropping it waits until all its messages have left.
 pub struct RawPeer {
-    // Before its context, which waits for it.
+    // Declared before its context, because dropping the context waits for it.
     socket: Socket,
     _context: Context,
 }
 
 impl RawPeer {
-    /// A socket of that kind that connects there.
+    /// Connects a socket of that kind.
     pub fn connect(kind: SocketKind, endpoint: &str) -> Self {
-        // An XSUB drops subscriptions silently where they find no room.
+        // An XSUB silently drops subscriptions when its queue is full.
         Self::connect_with(kind, endpoint, (kind == SocketKind::Xsub).then_some(0), None)
     }
 
-    /// A producer of logs that holds no more than so many batches.
+    /// Connects a producer of logs that queues at most `send_hwm` batches.
     pub fn producer(endpoint: &str, send_hwm: i32, curve: Option<CurveOptions>) -> Self {
         Self::connect_with(SocketKind::Push, endpoint, Some(send_hwm), curve)
     }
@@ -38,11 +38,11 @@ impl RawPeer {
     ) -> Self {
         let context = Context::new(1).unwrap();
         let options = SocketOptions {
-            // An XSUB whose peer is gone would wait to repeat its subscriptions.
+            // An XSUB whose peer has gone would wait to repeat its subscriptions.
             linger_ms: if kind == SocketKind::Xsub { 0 } else { PATIENCE.as_millis() as i32 },
             send_hwm,
             curve,
-            // As nodes have it.
+            // As in nodes.
             xpub_verbose: kind == SocketKind::Xpub,
             xpub_nodrop: kind == SocketKind::Xpub,
             ..SocketOptions::default()
@@ -52,11 +52,11 @@ impl RawPeer {
         RawPeer { socket, _context: context }
     }
 
-    /// A publisher on the bus that already sees who subscribes to this topic.
+    /// Connects a publisher and waits until it sees a subscription to this topic.
     pub fn publisher(xsub_endpoint: &str, topic: &[u8]) -> Self {
         let peer = Self::connect(SocketKind::Xpub, xsub_endpoint);
         wait_for("a subscription to the topic", || {
-            // All that is there: there may be thousands of others.
+            // Reads all that have arrived: there may be thousands of others.
             let frames = std::iter::from_fn(|| peer.receive());
             let mut seen = frames.map(|frames| match SubscriptionMessage::parse(&frames[0]) {
                 Some(SubscriptionMessage::Subscribe(prefix)) => topic.starts_with(prefix),
@@ -67,12 +67,12 @@ impl RawPeer {
         peer
     }
 
-    /// Sends a message as soon as there is room.
+    /// Sends a message as soon as the queue has room.
     pub fn send<F: AsRef<[u8]>>(&self, frames: &[F]) {
         wait_for("room to send", || self.socket.try_send(frames).unwrap().then_some(()));
     }
 
-    /// Subscribes to all of these, and reads what comes, so that nobody has to wait for us.
+    /// Subscribes to all prefixes, and reads meanwhile, so that the peer never has to wait.
     pub fn subscribe_all(&self, prefixes: impl IntoIterator<Item = Vec<u8>>) {
         for prefix in prefixes {
             self.send(&[SubscriptionMessage::Subscribe(&prefix).encode()]);
@@ -80,7 +80,7 @@ impl RawPeer {
         }
     }
 
-    /// Goes on reading, on a thread, until the answer is dropped.
+    /// Continues to read on a thread until the returned value is dropped.
     pub fn read_on(self) -> ReadingPeer {
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
@@ -92,14 +92,14 @@ impl RawPeer {
         ReadingPeer { stop: Some(stop), thread: Some(thread) }
     }
 
-    /// The next message, if there is one.
+    /// Receives the next message, if there is one.
     pub fn receive(&self) -> Option<Vec<Vec<u8>>> {
         let message = self.socket.try_receive().unwrap()?;
         Some(message.frames.iter().map(|frame| frame.to_vec()).collect())
     }
 }
 
-/// A peer that reads all that comes until it is dropped.
+/// A peer that reads everything until it is dropped.
 pub struct ReadingPeer {
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -112,12 +112,12 @@ impl Drop for ReadingPeer {
     }
 }
 
-/// A TCP connection to an endpoint or address.
+/// Connects to an endpoint or address over TCP.
 pub fn tcp(endpoint: &str) -> TcpStream {
     TcpStream::connect(endpoint.trim_start_matches("tcp://")).unwrap()
 }
 
-/// Sends bytes over a TCP connection of their own. The peer may close it at any time.
+/// Sends bytes over a new TCP connection, which the peer may close at any time.
 pub fn send_garbage(endpoint: &str, bytes: &[u8]) -> TcpStream {
     let mut stream = tcp(endpoint);
     let _ = stream.write_all(bytes);

@@ -1,17 +1,17 @@
-//! A relay between two processes that writes down what passes: what somebody on the network sees.
+//! A relay between two processes that records the bytes that pass, as an eavesdropper would.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// A relay to one address.
+/// A relay to one port.
 pub struct Relay {
     port: u16,
     seen: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Relay {
-    /// Listens, and connects whoever comes to that port.
+    /// Listens, and connects every client to `target`.
     pub fn to(target: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -30,12 +30,12 @@ impl Relay {
         Relay { port, seen }
     }
 
-    /// Where it listens.
+    /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether that text has passed, and how many bytes have.
+    /// Returns whether `text` has passed, and how many bytes have.
     pub fn has_seen(&self, text: &str) -> (bool, usize) {
         let seen = self.seen.lock().unwrap();
         (bstr::ByteSlice::contains_str(seen.as_slice(), text), seen.len())

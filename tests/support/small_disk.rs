@@ -1,15 +1,15 @@
-//! File systems of their own that fill up.
+//! Small file systems that tests can fill up.
 
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A small file system of its own, gone at the end of the test.
+/// A separate small file system, unmounted when dropped.
 pub struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
-    /// Mounts it; `None`, said on stderr, where that is not permitted.
+    /// Mounts it; `None`, with a line on stderr, if that is not permitted.
     pub fn mount(folder: PathBuf, options: &str) -> Option<Self> {
         fs::create_dir_all(&folder).unwrap();
         let mount = Command::new("mount")
@@ -25,22 +25,22 @@ impl SmallDisk {
         }
     }
 
-    /// Fills it up, until not even a byte finds room. What is returned frees it again.
+    /// Fills it up to the last byte. The returned value can free the space again.
     pub fn fill(&self) -> Filler {
         let filler = self.0.join(".filler");
         let mut file = fs::File::create(&filler).unwrap();
-        // Until there is no room: the logger's own writes take part in that.
+        // Until it is full: the logger writes at the same time.
         while file.write_all(&[0; 4096]).is_ok() {}
         while file.write_all(&[0; 1]).is_ok() {}
         Filler(filler)
     }
 }
 
-/// What fills a disk.
+/// The file that fills a disk.
 pub struct Filler(PathBuf);
 
 impl Filler {
-    /// Makes room again.
+    /// Frees the space.
     pub fn remove(self) {
         fs::remove_file(self.0).unwrap();
     }

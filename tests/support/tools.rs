@@ -1,11 +1,12 @@
-//! Programs of others that tests hold ours against: `jq`, `promtool`, Python's packages.
+//! External programs that tests check ours against: `jq`, `promtool`, Python packages.
 //!
-//! Whoever runs the tests need not have them: a test then says that it was left out. The gate
-//! (`.ci/run`) installs them, and there (`CI` is set) a missing one is a failure.
+//! They are optional: a test without its program reports that it was skipped. `.ci/run` installs
+//! them, so where `CI` is set a missing one is a failure.
 
 use std::path::PathBuf;
 
-/// Where a program is, or `None`, told on standard error, on a machine that does not have it.
+/// The path of a program, or `None`, with a line on standard error, if the machine does not have
+/// it.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found =
@@ -16,7 +17,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
     found
 }
 
-/// The library that shows a program another time of day (Debian's `libfaketime`).
+/// The library that changes the time a program sees (Debian's `libfaketime`).
 pub fn faketime() -> Option<PathBuf> {
     let dirs = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let file = |dir: std::fs::DirEntry| dir.path().join("faketime/libfaketimeMT.so.1");
@@ -27,7 +28,7 @@ pub fn faketime() -> Option<PathBuf> {
     found
 }
 
-/// Says that something is not there that a test needs.
+/// Reports that a test's requirement is missing.
 pub fn missing(what: &str) {
     assert!(std::env::var_os("CI").is_none(), "{what} is missing, and .ci/run should install it");
     eprintln!("{what} is not on this machine: this test is left out");

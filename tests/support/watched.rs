@@ -1,4 +1,4 @@
-//! Sockets of libzmq, encrypted or not, and what happens to their connections.
+//! libzmq sockets, encrypted or not, with their connection events.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use zcluster::wire::zmtp::{KeyPair, PublicKey};
 
 use super::{Process, wait_for};
 
-/// New keys.
+/// Generates keys.
 pub fn keys() -> Arc<KeyPair> {
     Arc::new(KeyPair::generate())
 }
 
-/// What a client with those keys takes to talk to that server.
+/// The options of a client with these keys, for a server with that key.
 pub fn client(keys: &Arc<KeyPair>, server: &PublicKey) -> CurveOptions {
     CurveOptions::Client { keys: Arc::clone(keys), server: *server }
 }
 
-/// A socket of libzmq, and what happens to its connection.
+/// A libzmq socket and the monitor of its connection.
 pub struct Peer {
     monitor: Monitor,
     pub socket: Socket,
@@ -73,13 +73,13 @@ impl Peer {
         wait_for("a message", || self.try_receive())
     }
 
-    /// Waits until a publisher hears of this: `\x01` or `\0`, and the prefix.
+    /// Waits until a publisher receives this subscription or unsubscription.
     pub fn wait_subscription(&self, on: bool, prefix: &[u8]) {
         let expected = [&[u8::from(on)], prefix].concat();
         while self.receive() != [expected.clone()] {}
     }
 
-    /// The value of the next such event of its connection.
+    /// Waits for the next connection event of that kind. Returns its value.
     pub fn wait_event(&self, kind: ConnectionEventKind) -> u32 {
         wait_for("an event of the connection", || {
             self.monitor.try_next().unwrap().filter(|event| event.kind == kind)
@@ -87,7 +87,7 @@ impl Peer {
         .value
     }
 
-    /// Whether its connection has ended since this was last asked.
+    /// Whether its connection has ended since the last call.
     pub fn was_cut_off(&self) -> bool {
         std::iter::from_fn(|| self.monitor.try_next().unwrap())
             .any(|event| event.kind == ConnectionEventKind::Disconnected)

@@ -1,4 +1,4 @@
-//! Peers that speak ZMTP over a TCP connection of their own, byte by byte as the test wants
+//! Peers that speak ZMTP over their own TCP connection, with every byte under the test's control
 //! (RFC 23, RFC 37; WIRE.md §1.4).
 
 use std::io::{ErrorKind, Read, Write};
@@ -21,7 +21,7 @@ pub fn greeting(minor: u8, mechanism: &str) -> Vec<u8> {
     bytes
 }
 
-/// A READY command with those properties.
+/// A READY command with these properties.
 pub fn ready(properties: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = b"\x05READY".to_vec();
     for (name, value) in properties {
@@ -33,7 +33,7 @@ pub fn ready(properties: &[(&str, &[u8])]) -> Vec<u8> {
     command(&body)
 }
 
-/// A command frame with that body.
+/// A command frame with this body.
 pub fn command(body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![4, body.len() as u8];
     if body.len() > 255 {
@@ -49,7 +49,7 @@ pub fn ping(ttl: u16, context: &[u8]) -> Vec<u8> {
     command(&[b"\x04PING".as_slice(), &ttl.to_be_bytes(), context].concat())
 }
 
-/// All that a client of that type says before its first message.
+/// All bytes that a client of that type sends before its first message.
 pub fn handshake(socket_type: SocketType, minor: u8) -> Vec<u8> {
     let mut bytes = greeting(minor, "NULL");
     bytes.extend(ready(&[("Socket-Type", socket_type.name().as_bytes())]));
@@ -65,7 +65,7 @@ pub fn message<F: AsRef<[u8]>>(frames: &[F]) -> Vec<u8> {
     bytes
 }
 
-/// What a peer receives.
+/// A message or command that a peer receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     Message(Vec<Vec<u8>>),
@@ -74,7 +74,7 @@ pub enum Incoming {
 }
 
 impl Incoming {
-    /// The subscription or unsubscription that it is, in either form.
+    /// The subscription or unsubscription in it, in either form.
     pub fn subscription(&self) -> Option<(bool, &[u8])> {
         match self {
             Incoming::Message(frames) => match SubscriptionMessage::parse(frames.first()?)? {
@@ -90,28 +90,28 @@ impl Incoming {
     }
 }
 
-/// Bytes read at a time.
+/// Bytes per read.
 const PIECE: usize = 64 << 10;
 
-/// A connection, shaken hands or not.
+/// A connection, before or after its handshake.
 pub struct ZmtpPeer {
     stream: TcpStream,
-    /// What was received and is not taken out yet.
+    /// Received bytes.
     buffer: Vec<u8>,
-    /// Where that starts.
+    /// Offset of the first unread one.
     at: usize,
-    /// The frames so far of a message.
+    /// The frames of an incomplete message.
     frames: Vec<Vec<u8>>,
-    /// Whether PINGs are answered, and kept from the test, as they come.
+    /// Whether PINGs are answered as they arrive and hidden from the test.
     pub answers_pings: bool,
     /// Our minor version.
     minor: u8,
-    /// Whether the other side has ended the connection, as far as was read.
+    /// Whether the other side has closed the connection, as far as read.
     pub has_ended: bool,
 }
 
 impl ZmtpPeer {
-    /// A connection on which nothing was said yet.
+    /// Connects without sending anything.
     pub fn silent(endpoint: &str) -> Self {
         Self::new(TcpStream::connect(address(endpoint)).unwrap())
     }
@@ -123,13 +123,13 @@ impl ZmtpPeer {
         ZmtpPeer { stream, buffer, at: 0, frames, answers_pings: true, minor: 1, has_ended: false }
     }
 
-    /// A peer of that type that has shaken hands.
+    /// Connects a peer of that type and completes the handshake.
     pub fn connect(endpoint: &str, socket_type: SocketType, minor: u8) -> Self {
         Self::silent(endpoint).shake_hands(socket_type, minor)
     }
 
-    /// A subscriber of that minor version for whom the system holds few bytes: who does not read is soon
-    /// noticed.
+    /// Connects a subscriber of that minor version with a small receive buffer, so that the broker soon
+    /// notices when it does not read.
     pub fn narrow_subscriber(endpoint: &str, minor: u8) -> Self {
         let flags = SocketFlags::CLOEXEC;
         let socket =
@@ -150,7 +150,7 @@ impl ZmtpPeer {
         self
     }
 
-    /// Takes out the greeting of the other side.
+    /// Reads the greeting of the other side.
     pub fn skip_greeting(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while self.buffer.len() < 64 {
@@ -160,12 +160,12 @@ impl ZmtpPeer {
         self.at = 64;
     }
 
-    /// Sends these bytes. The other side may have closed the connection.
+    /// Sends bytes. The other side may have closed the connection.
     pub fn write(&mut self, bytes: &[u8]) {
         let _ = self.try_write(bytes);
     }
 
-    /// Sends these bytes; fails where the connection has ended, or takes nothing for too long.
+    /// Sends bytes; fails if the connection has ended or stays blocked for too long.
     pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes)
     }
@@ -175,12 +175,12 @@ impl ZmtpPeer {
         self.write(&message(frames));
     }
 
-    /// Subscribes to a prefix or ends that, in the form of our version.
+    /// Subscribes to a prefix or unsubscribes from it, in the form of our version.
     pub fn subscribe(&mut self, on: bool, prefix: &[u8]) {
         self.subscribe_as(self.minor > 0, on, prefix);
     }
 
-    /// The same by a command or by a message.
+    /// Like [`Self::subscribe`], with a command or a message.
     pub fn subscribe_as(&mut self, by_command: bool, on: bool, prefix: &[u8]) {
         if by_command {
             let mut bytes = Vec::new();
@@ -191,7 +191,7 @@ impl ZmtpPeer {
         }
     }
 
-    /// What comes next, once it is there; `None` at the end of the connection.
+    /// Waits for the next message or command; `None` at the end of the connection.
     pub fn receive(&mut self) -> Option<Incoming> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -206,7 +206,7 @@ impl ZmtpPeer {
         }
     }
 
-    /// What comes next, however long that takes; `None` at the end of the connection.
+    /// Like [`Self::receive`], without a timeout.
     pub fn receive_at_any_time(&mut self) -> Option<Incoming> {
         let ages = Duration::from_secs(3600);
         loop {
@@ -219,12 +219,12 @@ impl ZmtpPeer {
         }
     }
 
-    /// The connection, to end it from elsewhere.
+    /// A handle of the connection, to close it from elsewhere.
     pub fn stream(&self) -> TcpStream {
         self.stream.try_clone().unwrap()
     }
 
-    /// What comes next, if it is there.
+    /// The next message or command, if there is one.
     pub fn try_receive(&mut self) -> Option<Incoming> {
         loop {
             if let Some(incoming) = self.take() {
@@ -236,7 +236,7 @@ impl ZmtpPeer {
         }
     }
 
-    /// The next message, once it is there; `None` at the end of the connection.
+    /// Waits for the next message; `None` at the end of the connection.
     pub fn receive_message(&mut self) -> Option<Vec<Vec<u8>>> {
         loop {
             if let Incoming::Message(frames) = self.receive()? {
@@ -245,12 +245,12 @@ impl ZmtpPeer {
         }
     }
 
-    /// Reads on until the other side ends the connection, and throws away what comes.
+    /// Reads and discards messages until the other side closes the connection.
     pub fn wait_end(&mut self) {
         while self.receive().is_some() {}
     }
 
-    /// Reads on until the other side ends the connection, whatever comes.
+    /// Reads and discards any bytes until the other side closes the connection.
     pub fn drain(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -263,18 +263,18 @@ impl ZmtpPeer {
         }
     }
 
-    /// Throws away what has come; `false` when the other side has ended the connection.
+    /// Discards received bytes; `false` if the other side has closed the connection.
     pub fn is_open(&mut self) -> bool {
         self.at = self.buffer.len();
         self.fill(Instant::now()) != Filled::End
     }
 
-    /// Says that nothing more will be sent.
+    /// Shuts down the sending direction.
     pub fn end_sending(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
 
-    /// Takes out what is complete.
+    /// Takes the next complete message or command from the buffer.
     fn take(&mut self) -> Option<Incoming> {
         loop {
             let bytes = &self.buffer[self.at..];
@@ -300,7 +300,7 @@ impl ZmtpPeer {
         }
     }
 
-    /// Receives more, until `deadline` at most.
+    /// Receives more bytes; waits until `deadline`.
     fn fill(&mut self, deadline: Instant) -> Filled {
         self.buffer.drain(..self.at);
         self.at = 0;
@@ -331,9 +331,9 @@ impl ZmtpPeer {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Filled {
     Some,
-    /// Not in time.
+    /// Nothing before the deadline.
     Nothing,
-    /// Nothing will come any more.
+    /// The connection has ended.
     End,
 }
 

@@ -1,4 +1,4 @@
-//! The error numbers of libzmq: those of the system, and its own above `ZMQ_HAUSNUMERO`.
+//! libzmq's error numbers: those of the system, and its own above `ZMQ_HAUSNUMERO`.
 
 use crate::ffi;
 
@@ -16,7 +16,7 @@ macro_rules! own {
         $(pub const $name: i32 = ffi::ZMQ_HAUSNUMERO as i32 + $offset;)*
     };
 }
-// What libzmq answers where the system lacks the error number of that name.
+// Returned by libzmq if the system does not define the error number of that name.
 own! {
     ENOTSUP_ALT = 1
     EPROTONOSUPPORT_ALT = 2

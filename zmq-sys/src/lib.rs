@@ -1,9 +1,9 @@
 //! Raw bindings to libzmq 4.3.5, built from source with libsodium and linked statically.
 //!
-//! A drop-in for the published `zmq-sys` 0.12, which builds libzmq 4.3.4 with CURVE compiled out.
-//! The `zmq` crate is built on this one through `[patch.crates-io]`.
+//! A drop-in replacement for the published `zmq-sys` 0.12, which builds libzmq 4.3.4 with CURVE
+//! compiled out. `[patch.crates-io]` makes the `zmq` crate use this one.
 //!
-//! [`sodium`] is the part of the libsodium in there that encryption of our own needs.
+//! [`sodium`] is the part of that libsodium that zcluster's own encryption needs.
 #![allow(unsafe_code, missing_docs, unreachable_pub)]
 #![allow(clippy::pedantic, clippy::all)]
 

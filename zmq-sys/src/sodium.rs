@@ -1,9 +1,9 @@
-//! The boxes of NaCl that CURVE is made of (RFC 26), out of libsodium: the few functions that are
-//! needed, made safe. Everything about them that libsodium leaves to its caller is settled here:
-//! sizes, initialisation, keys that are wiped.
+//! NaCl's boxes, on which CURVE is based (RFC 26): safe wrappers for the few libsodium functions
+//! that are needed. They take care of everything libsodium leaves to its caller: sizes,
+//! initialisation, and wiping of keys.
 //!
-//! libsodium because libzmq brings it into the process anyway, and because it is three to five times
-//! as fast as the crate crypto_box: most of what an encrypted cluster does is this.
+//! libsodium because libzmq already brings it into the process, and because it is three to five
+//! times as fast as the crate crypto_box: an encrypted cluster spends most of its time here.
 
 use std::fmt;
 use std::sync::Once;
@@ -11,48 +11,48 @@ use std::sync::Once;
 use libsodium_sys as sodium;
 use zeroize::Zeroizing;
 
-/// Bytes of a key of any kind.
+/// Size of any key in bytes.
 pub const KEY_SIZE: usize = 32;
-/// Bytes of a nonce.
+/// Size of a nonce in bytes.
 pub const NONCE_SIZE: usize = 24;
-/// Bytes by which a box is larger than what is in it.
+/// Bytes that a box adds to its message.
 pub const MAC_SIZE: usize = 16;
 
-/// A secret, wiped when it is dropped. On the heap, so that moving it leaves no copies behind.
+/// A secret, wiped when dropped. On the heap, so that moves leave no copies behind.
 pub type SecretBytes = Box<Zeroizing<[u8; KEY_SIZE]>>;
 
-/// Makes libsodium choose its implementations and open its source of randomness.
+/// Makes libsodium select its implementations and open its random source.
 fn initialise() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: takes nothing, and may be called at any time from any thread.
+        // SAFETY: takes no arguments, and may be called at any time from any thread.
         let answer = unsafe { sodium::sodium_init() };
-        // It only fails where the system has no randomness, and there libsodium aborts by itself.
+        // It fails only if the system has no random source, and then libsodium aborts by itself.
         assert!(answer >= 0, "libsodium cannot be initialised");
     });
 }
 
-/// Fills `bytes` with randomness that is good enough for keys.
+/// Fills `bytes` with cryptographically secure random bytes.
 pub fn random(bytes: &mut [u8]) {
     initialise();
-    // SAFETY: `bytes` is writable for the length that is given.
+    // SAFETY: `bytes` is writable for the given length.
     unsafe {
         sodium::randombytes_buf(bytes.as_mut_ptr().cast(), bytes.len());
     }
 }
 
-/// The public key that belongs to a secret one.
+/// Computes the public key of a secret key.
 pub fn public_key(secret: &[u8; KEY_SIZE]) -> [u8; KEY_SIZE] {
     initialise();
     let mut public = [0; KEY_SIZE];
     // SAFETY: both are arrays of the 32 bytes that the function reads and writes.
     let answer = unsafe { sodium::crypto_scalarmult_base(public.as_mut_ptr(), secret.as_ptr()) };
-    // Every 32 bytes are a secret key.
+    // Any 32 bytes are a valid secret key.
     debug_assert_eq!(answer, 0);
     public
 }
 
-/// What two sides share once each has the other's public key; wiped when it is dropped.
+/// The shared key of two sides that know each other's public key; wiped when dropped.
 pub struct BoxKey(SecretBytes);
 
 impl fmt::Debug for BoxKey {
@@ -63,7 +63,7 @@ impl fmt::Debug for BoxKey {
 
 impl BoxKey {
     /// The key for boxes between the owner of `secret` and the owner of `public`. `None` for the
-    /// few public keys with which everybody would get the same.
+    /// few public keys that give the same result with every secret.
     pub fn new(public: &[u8; KEY_SIZE], secret: &[u8; KEY_SIZE]) -> Option<Self> {
         initialise();
         let mut key = SecretBytes::default();
@@ -74,13 +74,13 @@ impl BoxKey {
         (answer == 0).then_some(BoxKey(key))
     }
 
-    /// Encrypts `message` where it is, and returns what proves that it is genuine. A nonce is
-    /// never used twice.
+    /// Encrypts `message` in place and returns its authentication code. Never use a nonce twice.
     #[inline]
     pub fn seal(&self, nonce: &[u8; NONCE_SIZE], message: &mut [u8]) -> [u8; MAC_SIZE] {
         let mut mac = [0; MAC_SIZE];
-        // SAFETY: the message is readable and writable for its length, and may be the same as the
-        // result; the others are arrays of the sizes that the function reads and writes.
+        // SAFETY: the message is readable and writable for its length, and the function allows it
+        // to be the output, too; the others are arrays of the sizes that the function reads and
+        // writes.
         let answer = unsafe {
             sodium::crypto_box_detached_afternm(
                 message.as_mut_ptr(),
@@ -91,13 +91,13 @@ impl BoxKey {
                 self.0.as_ptr(),
             )
         };
-        // Only a message of 2^64 bytes fails.
+        // It fails only for a message of 2^64 bytes.
         debug_assert_eq!(answer, 0);
         mac
     }
 
-    /// Decrypts `sealed` into `message`, which is as long. `false` when the box is not genuine:
-    /// then nothing was written.
+    /// Decrypts `sealed` into `message`, which must have the same length. `false` if the box is not
+    /// genuine; nothing has been written then.
     #[inline]
     #[must_use]
     pub fn open(
@@ -108,8 +108,8 @@ impl BoxKey {
         message: &mut [u8],
     ) -> bool {
         assert_eq!(sealed.len(), message.len(), "a box and its message are of one length");
-        // SAFETY: both slices are valid for the one length, as just checked; the others are arrays
-        // of the sizes that the function reads.
+        // SAFETY: both slices are valid for this length, as just checked; the others are arrays of
+        // the sizes that the function reads.
         let answer = unsafe {
             sodium::crypto_box_open_detached_afternm(
                 message.as_mut_ptr(),
@@ -123,7 +123,7 @@ impl BoxKey {
         answer == 0
     }
 
-    /// A box as it is sent: the proof, then the message.
+    /// Returns a box as sent: the authentication code, then the encrypted message.
     pub fn seal_to_vec(&self, nonce: &[u8; NONCE_SIZE], message: &[u8]) -> Vec<u8> {
         let mut sealed = [&[0; MAC_SIZE], message].concat();
         let mac = self.seal(nonce, &mut sealed[MAC_SIZE..]);
@@ -131,7 +131,7 @@ impl BoxKey {
         sealed
     }
 
-    /// What is in a box as it was received; `None` when that is too short or not genuine.
+    /// Opens a box as received; `None` if it is too short or not genuine.
     pub fn open_to_vec(&self, nonce: &[u8; NONCE_SIZE], sealed: &[u8]) -> Option<Vec<u8>> {
         let (mac, sealed) = sealed.split_first_chunk()?;
         let mut message = vec![0; sealed.len()];

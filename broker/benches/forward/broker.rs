@@ -1,4 +1,4 @@
-//! The broker as operators run it, in a process of its own.
+//! Runs the real `zcluster-broker` in a separate process.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,12 +8,12 @@ use std::time::Duration;
 use crate::keys;
 use crate::plan::Engine;
 
-/// A broker that ends with the value.
+/// A running broker, killed on drop.
 pub(crate) struct Broker {
     child: Child,
-    /// Where publishers connect.
+    /// Endpoint for publishers.
     pub(crate) xsub: String,
-    /// Where subscribers connect.
+    /// Endpoint for subscribers.
     pub(crate) xpub: String,
     _dir: tempfile::TempDir,
 }
@@ -46,7 +46,7 @@ impl Broker {
         let ready: serde_json::Value = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("the broker did not start: {error}"));
         let of = |key: &str| ready["ready"][key].as_str().unwrap_or_default().to_owned();
-        // One that falls back to another engine must not be measured under the wrong name.
+        // A fallback to the other engine must not be measured under the wrong name.
         assert_eq!(of("engine"), engine.word(), "the broker runs another engine");
         Broker { child, xsub: of("xsub"), xpub: of("xpub"), _dir: dir }
     }
@@ -65,7 +65,7 @@ impl Drop for Broker {
     }
 }
 
-/// In nanoseconds, from the scheduler; where the kernel keeps count of it.
+/// CPU time in nanoseconds, from the scheduler, if the kernel records it.
 fn precise_cpu_time(pid: u32) -> Option<Duration> {
     let mut total = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
@@ -75,7 +75,7 @@ fn precise_cpu_time(pid: u32) -> Option<Duration> {
     (total > 0).then(|| Duration::from_nanos(total))
 }
 
-/// In clock ticks, ten milliseconds each as a rule.
+/// CPU time in clock ticks, usually of ten milliseconds.
 fn cpu_ticks(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let after_name = stat.rsplit_once(')').unwrap().1;

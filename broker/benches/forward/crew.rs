@@ -1,16 +1,16 @@
-//! Clients at work on threads, and what they have counted.
+//! Clients running on threads, and their counters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before the run fails.
+/// Timeout for any step; after it the run fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// How often a client that waits looks whether it should stop.
+/// How often a waiting client checks whether it should stop.
 pub(crate) const STOP_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The events that one client has sent or received.
+/// The number of events that one client has sent or received.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counter(Arc<AtomicU64>);
 
@@ -24,7 +24,7 @@ impl Counter {
     }
 }
 
-/// So many counters at zero.
+/// Creates counters for that many clients.
 pub(crate) fn counters(clients: usize) -> Vec<Counter> {
     (0..clients).map(|_| Counter::default()).collect()
 }
@@ -43,10 +43,10 @@ impl Stop {
     }
 }
 
-/// Connections that stay open as long as the value is there.
+/// Connections that stay open until this value is dropped.
 pub(crate) type Connections = Box<dyn Send>;
 
-/// Several publishers or several subscribers.
+/// A group of publishers or subscribers.
 pub(crate) struct Crew {
     counters: Vec<Counter>,
     stop: Stop,
@@ -54,7 +54,7 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    /// A crew at work: threads that obey `stop` and keep count.
+    /// Wraps running threads that update `counters` and obey `stop`.
     pub(crate) fn new(
         counters: Vec<Counter>,
         stop: Stop,
@@ -63,12 +63,12 @@ impl Crew {
         Crew { counters, stop, threads }
     }
 
-    /// What each client has counted.
+    /// The count of each client.
     pub(crate) fn counts(&self) -> Vec<u64> {
         counts(&self.counters)
     }
 
-    /// What all of them have counted.
+    /// The sum of all counts.
     pub(crate) fn total(&self) -> u64 {
         self.counters.iter().map(Counter::get).sum()
     }
@@ -82,7 +82,7 @@ impl Crew {
         }
     }
 
-    /// Waits until the clients have counted so much in all, or until nothing more comes.
+    /// Waits until the clients have counted `expected` events in total, or no more arrive.
     pub(crate) fn wait_for_total(&self, expected: u64) {
         const QUIET: Duration = Duration::from_millis(200);
         let deadline = Instant::now() + PATIENCE;
@@ -97,8 +97,8 @@ impl Crew {
         }
     }
 
-    /// Stops all of them, and returns what each has counted. What publishers have sent may still be
-    /// on its way as long as the connections, which are returned, too, are open.
+    /// Stops all clients and returns their counts. Events of publishers may still be in flight
+    /// while the returned connections are open.
     pub(crate) fn finish(self) -> (Vec<u64>, Vec<Connections>) {
         self.stop.0.store(true, Ordering::Relaxed);
         let connections = self.threads.into_iter().map(|thread| thread.join().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! The events that are sent: four frames as Zeek's (WIRE.md §1.2), the payload of a given size.
+//! The events to send: four frames like Zeek's (WIRE.md §1.2), with a payload of a given size.
 
 use zcluster::wire::zmtp::put_frame;
 use zcluster::wire::{EventMessage, broker_bin};
@@ -6,10 +6,10 @@ use zcluster::{Event, Value};
 
 /// The name of the events.
 const NAME: &str = "Bench::event";
-/// Bytes at the end of the payload, inside its string argument, for the time it was sent at.
+/// Bytes at the end of the payload, inside its string argument, that hold the sending time.
 const STAMP: usize = size_of::<u64>();
 
-/// An event to be sent again and again.
+/// An event to send repeatedly.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     topic: String,
@@ -18,7 +18,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// An event of that publisher with a payload of that many bytes.
+    /// Creates an event of that publisher with a payload of `size` bytes.
     pub(crate) fn new(topic: &str, publisher: usize, size: usize) -> Self {
         let sender = format!("zeromq_worker-{publisher}_host1_4242_NwrZBf1q3FkxySjt2a");
         Sample { topic: topic.to_owned(), sender, payload: payload(size) }
@@ -45,20 +45,20 @@ impl Sample {
         bytes
     }
 
-    /// Writes a time into the payload.
+    /// Writes a sending time into the payload.
     pub(crate) fn set_stamp(&mut self, nanoseconds: u64) {
         let at = self.payload.len() - STAMP;
         self.payload[at..].copy_from_slice(&nanoseconds.to_ne_bytes());
     }
 }
 
-/// The time that a payload was sent at.
+/// Reads the sending time from a payload.
 pub(crate) fn stamp(payload: &[u8]) -> u64 {
     u64::from_ne_bytes(*payload.last_chunk().unwrap())
 }
 
-/// A well-formed event of that many bytes. Lengths are of varying length, so that it is one byte
-/// shorter for a few sizes.
+/// A well-formed event of `size` bytes. Encoded lengths vary in size, so for a few sizes it is one
+/// byte shorter.
 fn payload(size: usize) -> Vec<u8> {
     let encode = |length: usize| {
         let mut bytes = Vec::new();

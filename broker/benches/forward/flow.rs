@@ -11,30 +11,30 @@ use crate::event::Sample;
 use crate::plan::{Client, Engine, Shape};
 use crate::{keys, libzmq, raw};
 
-/// From the first event on: until buffers have their sizes and queues are as full as they get.
+/// Time after the first event for buffers and queues to reach their final size.
 pub(crate) const WARM_UP: Duration = Duration::from_millis(250);
 
 /// One measurement.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Flow {
-    /// Events delivered per second, to all subscribers together.
+    /// Events delivered per second to all subscribers together.
     pub(crate) rate: f64,
-    /// CPU seconds of the broker per million of them.
+    /// CPU seconds of the broker per million delivered events.
     pub(crate) cpu: f64,
-    /// The share of events that never arrived, over the whole run.
+    /// Fraction of events that never arrived, over the whole run.
     pub(crate) lost: f64,
 }
 
-/// What happened between two moments.
+/// The changes between two points in time.
 pub(crate) struct Window {
-    /// Events that each client has counted.
+    /// Events that each client counted in between.
     pub(crate) events: Vec<u64>,
     cpu: Duration,
     pub(crate) seconds: f64,
 }
 
 impl Window {
-    /// Looks for so long.
+    /// Measures for that long.
     pub(crate) fn measure(broker: &Broker, crew: &Crew, length: Duration) -> Self {
         let look = || (crew.counts(), broker.cpu_time(), Instant::now());
         let before = look();
@@ -51,7 +51,7 @@ impl Window {
         self.events.iter().sum::<u64>() as f64
     }
 
-    /// Events a second.
+    /// Events per second.
     pub(crate) fn rate(&self) -> f64 {
         self.total() / self.seconds
     }
@@ -62,17 +62,17 @@ impl Window {
     }
 }
 
-/// Clients at full speed.
+/// Clients running at full speed.
 pub(crate) struct Clients {
     pub(crate) subscribers: Crew,
     pub(crate) publishers: Crew,
 }
 
 impl Clients {
-    /// Connects them, and waits until events come in everywhere.
+    /// Connects clients and waits until every subscriber receives events.
     pub(crate) fn start(broker: &Broker, shape: Shape, client: Client, size: usize) -> Self {
-        // Each subscriber has a prefix of its own. A broker takes subscriptions in in the order of
-        // the connection: when it shows the last one to publishers, those before it are in force.
+        // Each subscriber has its own prefix. A broker applies the subscriptions of a connection in
+        // order: when publishers see the last one, all before it are active.
         let prefixes: Vec<Vec<String>> = (0..shape.subscribers)
             .map(|i| vec![shape.prefix(i), format!("bench.subscriber.{i}.")])
             .collect();

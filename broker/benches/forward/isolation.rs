@@ -1,4 +1,4 @@
-//! One subscriber in trouble: what the others, which read as fast as they can, get meanwhile.
+//! Measures how one stalled or slow subscriber affects others that read as fast as they can.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -11,30 +11,30 @@ use crate::flow::{Clients, WARM_UP, Window};
 use crate::plan::{Client, Engine, Shape, Trouble};
 use crate::raw;
 
-/// One publisher, four subscribers in good health.
+/// One publisher and four healthy subscribers.
 const SHAPE: Shape = Shape::fan_out();
-/// From the connection of the fifth on: until all that may wait for it is full.
+/// Time after the fifth subscriber connects for its queues and buffers to fill.
 const SETTLE: Duration = Duration::from_secs(2);
-/// Windows are not shorter: a bus that waits for a slow subscriber moves in jerks.
+/// Shortest window: a bus that waits for a slow subscriber progresses in bursts.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// One measurement, both figures for whichever of the healthy subscribers got least.
+/// One measurement; both figures are of the slowest healthy subscriber at the time.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Isolation {
-    /// Events a second without the one in trouble.
+    /// Events per second without the troubled subscriber.
     pub(crate) before: f64,
-    /// Events a second beside it.
+    /// Events per second with it.
     pub(crate) during: f64,
 }
 
 impl Isolation {
-    /// The share that is left.
+    /// The remaining fraction.
     pub(crate) fn kept(&self) -> f64 {
         self.during / self.before
     }
 }
 
-/// Measures healthy subscribers before and beside one in trouble.
+/// Measures healthy subscribers without and with a troubled one.
 pub(crate) fn isolation(
     engine: Engine,
     trouble: Trouble,
@@ -64,7 +64,7 @@ pub(crate) fn isolation(
     clients.publishers.finish();
     clients.subscribers.finish();
     drop(stalled);
-    // The slow one reads until its connection is closed.
+    // The slow subscriber reads until its connection is closed.
     drop(broker);
     if let Some(slow) = slow {
         slow.join().unwrap();

@@ -1,11 +1,11 @@
-//! The keys of encrypted measurements, the same for all.
+//! The keys of encrypted measurements, shared by all.
 
 use std::sync::{Arc, LazyLock};
 
 use zcluster::transport::CurveOptions;
 use zcluster::wire::zmtp::KeyPair;
 
-/// Of the broker, and of all its clients.
+/// The broker's keys, and those of all clients.
 static KEYS: LazyLock<[Arc<KeyPair>; 2]> =
     LazyLock::new(|| [(); 2].map(|()| Arc::new(KeyPair::generate())));
 
@@ -19,7 +19,7 @@ pub(crate) fn options() -> String {
     )
 }
 
-/// For a client.
+/// The CURVE options of a client.
 pub(crate) fn client() -> CurveOptions {
     let [server, client] = &*KEYS;
     CurveOptions::Client { keys: Arc::clone(client), server: *server.public() }

@@ -1,5 +1,4 @@
-//! Latency: how long events take from one libzmq node to another at a steady rate, with no broker
-//! between them and with each engine.
+//! Latency from one libzmq node to another at a steady rate, without a broker and with each engine.
 
 use std::num::NonZeroU64;
 use std::thread::sleep;
@@ -15,23 +14,24 @@ use crate::libzmq::Peer;
 use crate::plan::Engine;
 
 const TOPIC: &str = "zeek.cluster.worker";
-/// Windows are not shorter: at the lowest rate there would be too few events for a percentile.
+/// Shortest window: at the lowest rate, a shorter one has too few events for a percentile.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// One measurement.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Latency {
-    /// Microseconds that half the events take at most.
+    /// Median in microseconds.
     pub(crate) p50: f64,
-    /// Microseconds that 99 % of them take at most.
+    /// 99th percentile in microseconds.
     pub(crate) p99: f64,
-    /// Events of the window that arrived, per second of it.
+    /// Events sent in the window that arrived, per second.
     pub(crate) rate: f64,
-    /// CPU seconds of the broker per million events; 0 without one.
+    /// CPU seconds of the broker per million events; 0 without a broker.
     pub(crate) cpu: f64,
 }
 
-/// Measures at so many events a second; `None`: the subscriber connects to the publisher.
+/// Measures at `rate` events per second. Without an engine, the subscriber connects to the
+/// publisher.
 pub(crate) fn latency(engine: Option<Engine>, rate: u32, size: usize, window: Duration) -> Latency {
     let prefixes = [TOPIC.to_owned()];
     let broker = engine.map(|engine| Broker::start(engine, false));
@@ -48,7 +48,7 @@ pub(crate) fn latency(engine: Option<Engine>, rate: u32, size: usize, window: Du
     let clock = Instant::now();
     let window = window.max(SHORTEST);
     let (from, to) = (WARM_UP, WARM_UP + window);
-    // Until the last events have arrived, too; those that have not by then count as lost.
+    // Extra time for the last events to arrive; later ones count as lost.
     let end = to + Duration::from_millis(100);
     let cpu_time = || broker.as_ref().map(Broker::cpu_time).unwrap_or_default();
 
@@ -60,7 +60,7 @@ pub(crate) fn latency(engine: Option<Engine>, rate: u32, size: usize, window: Du
         sleep(to.saturating_sub(clock.elapsed()));
         let cpu = cpu_time().saturating_sub(before);
         let took = receiver.join().unwrap();
-        // Until now it may still have had something to send.
+        // Kept open until now because it may still have had events to send.
         drop(sender.join().unwrap());
         (took, cpu)
     });
@@ -78,9 +78,10 @@ fn nanoseconds(clock: Instant) -> u64 {
     clock.elapsed().as_nanos() as u64
 }
 
-/// Sends at a steady rate, and gives the peer back. Whoever comes late sends at once what is due.
+/// Sends at a steady rate and returns the peer. If it falls behind, it sends overdue events at
+/// once.
 fn publish(peer: Peer, mut sample: Sample, rate: u32, clock: Instant, until: Duration) -> Peer {
-    // The kernel's usual 50 µs of tolerance are more than the time between two events.
+    // The kernel's default timer slack of 50 µs is longer than the time between two events.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).unwrap();
     let stop = Stop::default();
     for n in 0u64.. {
@@ -97,7 +98,7 @@ fn publish(peer: Peer, mut sample: Sample, rate: u32, clock: Instant, until: Dur
     peer
 }
 
-/// The nanoseconds that each event took which was sent in that time.
+/// Returns the nanoseconds that each event sent during `sent` took.
 fn receive(
     peer: &Peer,
     clock: Instant,

@@ -1,4 +1,4 @@
-//! Clients on libzmq, each with a context and a thread of its own, as in a process of its own.
+//! Clients that use libzmq, each with its own context and thread, like separate processes.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,12 +11,14 @@ use zcluster::wire::SubscriptionMessage;
 use crate::crew::{Connections, Counter, Crew, PATIENCE, STOP_INTERVAL, Stop, counters};
 use crate::event::Sample;
 
-/// How long a publisher without room waits. Nothing says when an XPUB has room again.
+/// How long a publisher waits when its queue is full. An XPUB does not signal that it has room
+/// again.
 const RETRY: Duration = Duration::from_millis(1);
-/// Events that a publisher may have waiting: more than it can send within [`RETRY`].
+/// Queue length of a publisher: more events than it can send within [`RETRY`].
 const SEND_HWM: i32 = 10_000;
 
-/// A socket, and its context after it, which waits for it.
+/// A socket with its own context. The context comes second, because dropping it waits for the
+/// socket.
 pub(crate) struct Peer {
     socket: Socket,
     _context: Context,
@@ -36,7 +38,7 @@ impl Peer {
         Peer { socket, _context: context }
     }
 
-    /// A subscriber of these prefixes, connected.
+    /// Connects a subscriber to these prefixes.
     pub(crate) fn subscriber(
         endpoint: &str,
         prefixes: &[String],
@@ -48,7 +50,7 @@ impl Peer {
         peer
     }
 
-    /// A publisher that subscribers connect to, and where.
+    /// Creates a publisher that listens. Returns it and its endpoint.
     pub(crate) fn listening_publisher() -> (Self, String) {
         let peer = Self::new(SocketKind::Xpub, None);
         let endpoint = peer.socket.bind("tcp://127.0.0.1:*").unwrap();
@@ -62,7 +64,7 @@ impl Peer {
         }
     }
 
-    /// A publisher that has seen all these subscriptions.
+    /// Connects a publisher and waits until it has seen all these subscriptions.
     pub(crate) fn publisher(
         endpoint: &str,
         prefixes: &[String],
@@ -74,7 +76,7 @@ impl Peer {
         peer
     }
 
-    /// Waits until a publisher has seen all these subscriptions.
+    /// Waits until the publisher has seen all these subscriptions.
     pub(crate) fn wait_for_subscriptions(&self, prefixes: &[String]) {
         let mut missing: BTreeSet<&[u8]> = prefixes.iter().map(String::as_bytes).collect();
         let deadline = Instant::now() + PATIENCE;
@@ -92,19 +94,19 @@ impl Peer {
         }
     }
 
-    /// Waits until there is something to receive, or for so long. Room to send comes meanwhile.
+    /// Waits for a message, at most for `timeout`. Meanwhile libzmq can send.
     pub(crate) fn wait(&self, timeout: Duration) {
         let mut poll = PollSet::new();
         poll.add(&self.socket, Interest::Readable);
         poll.wait(Some(timeout)).unwrap();
     }
 
-    /// The next message, if there is one.
+    /// Receives the next message, if there is one.
     pub(crate) fn receive(&self) -> Option<Received> {
         self.socket.try_receive().unwrap()
     }
 
-    /// Sends an event as soon as there is room; `false` when told to stop before that.
+    /// Sends an event as soon as the queue has room; `false` if stopped before that.
     pub(crate) fn send(&self, sample: &Sample, stop: &Stop) -> bool {
         while !self.socket.try_send(&sample.frames()).unwrap() {
             if stop.is_set() {
@@ -116,7 +118,7 @@ impl Peer {
     }
 }
 
-/// Subscribers, one for each list of prefixes.
+/// Starts one subscriber for each list of prefixes.
 pub(crate) fn subscribers(
     endpoint: &str,
     prefixes: &[Vec<String>],
@@ -144,14 +146,14 @@ pub(crate) fn subscribers(
     Crew::new(counters, stop, threads)
 }
 
-/// Publishers, one for each sample. They see all these subscriptions first.
+/// Starts one publisher for each sample, after they have seen all these subscriptions.
 pub(crate) fn publishers(
     endpoint: &str,
     samples: &[Sample],
     prefixes: &[String],
     curve: Option<&CurveOptions>,
 ) -> Crew {
-    // None sends before all are there.
+    // None sends before all are connected.
     let connect = |_| Peer::publisher(endpoint, prefixes, curve.cloned());
     let peers: Vec<Peer> = samples.iter().map(connect).collect();
     let (counters, stop) = (counters(samples.len()), Stop::default());

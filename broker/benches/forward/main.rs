@@ -1,14 +1,14 @@
-//! The broker as operators run it: events through both engines in turn.
+//! Benchmark of the real broker: forwards events with both engines in turn.
 //!
 //! `cargo bench -p zcluster-broker --bench forward [-- --help]`
 //!
-//! Every measurement starts a broker of its own, connects clients to it, lets them run warm, and
-//! counts what subscribers receive, and the CPU time of the broker's process, within a window.
-//! Within a round the engines follow one another at each line of the table, so that whatever else
-//! the machine does falls on both.
+//! Every measurement starts a new broker, connects clients, lets them warm up, and then measures
+//! for a window of time how many events subscribers receive and the CPU time of the broker. In each
+//! round, the engines run one after the other for every line of the table, so that other load on
+//! the machine affects both.
 //!
-//! - [`plan`]: what is measured, and the command line; [`event`]: what is sent.
-//! - [`broker`]: the broker's process; [`raw`], [`libzmq`]: clients; [`keys`]: with what they encrypt;
+//! - [`plan`]: scenarios and the command line; [`event`]: the events to send.
+//! - [`broker`]: the broker process; [`raw`], [`libzmq`]: clients; [`keys`]: their encryption keys;
 //!   [`crew`]: their threads.
 //! - [`flow`], [`ping_pong`], [`isolation`], [`latency`]: the measurements; [`report`]: tables.
 #![allow(clippy::unwrap_used)]
@@ -48,7 +48,7 @@ fn main() {
             );
             measure(&plan, *cell, &mut results);
         }
-        // Should it matter who comes first, then it is not always the same one.
+        // Alternates the order, in case it matters.
         plan.engines.reverse();
     }
     if args.json {

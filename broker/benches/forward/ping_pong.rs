@@ -1,4 +1,4 @@
-//! One event at a time, there and back: what waking up costs, for clients and broker alike.
+//! One event at a time, back and forth: the cost of wakeups for clients and broker.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::{keys, libzmq, raw};
 /// Measures two nodes that answer each other. Both directions count as deliveries.
 pub(crate) fn ping_pong(engine: Engine, client: Client, size: usize, window: Duration) -> Flow {
     let broker = Broker::start(engine, client.is_encrypted());
-    // Of the same length: raw clients count bytes.
+    // All of the same length, because raw clients count bytes.
     let topics = ["zeek.cluster.node.worker-1.", "zeek.cluster.node.worker-2."].map(String::from);
     let prefix = |i: usize| std::slice::from_ref(&topics[i]);
     // Each publishes to the other's topic.
@@ -50,18 +50,18 @@ pub(crate) fn ping_pong(engine: Engine, client: Client, size: usize, window: Dur
     Flow { rate: window.rate(), cpu: window.cpu(), lost: 0.0 }
 }
 
-/// Puts subscribers and publishers together, one of each.
+/// Pairs each subscriber with a publisher.
 fn pair<C, E>(subscribers: [C; 2], publishers: [C; 2], end: impl Fn(usize, C, C) -> E) -> [E; 2] {
     let [first, second] = subscribers;
     let [first_publisher, second_publisher] = publishers;
     [end(0, first, first_publisher), end(1, second, second_publisher)]
 }
 
-/// One of two that answer each other.
+/// One of two nodes that answer each other.
 trait End: Send + 'static {
-    /// Sends an event; `false` once it is over.
+    /// Sends an event; `false` if the run has ended.
     fn send(&mut self) -> bool;
-    /// Receives one; `false` once it is over.
+    /// Receives an event; `false` if the run has ended.
     fn receive(&mut self) -> bool;
 }
 
@@ -105,7 +105,7 @@ impl End for LibzmqEnd {
     }
 }
 
-/// Lets two ends play until one of them says that it is over.
+/// Runs two ends until one of them ends.
 fn answer_each_other<E: End>(mut first: E, mut second: E, stop: Stop) -> Crew {
     let counters = counters(1);
     let counter = counters[0].clone();

@@ -1,4 +1,4 @@
-//! What is measured: scenarios, clients, engines, and the command line that chooses among them.
+//! The measurements: scenarios, clients, engines, and the command line that selects them.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// Payloads in bytes, unless the command line names others.
+/// Default payload sizes in bytes.
 const SIZES: [usize; 5] = [64, 256, 1 << 10, 8 << 10, 64 << 10];
-/// Payloads of the flows between libzmq clients, which have limits of their own.
+/// Payload sizes for flows between libzmq clients, which have limits of their own.
 const LIBZMQ_SIZES: [usize; 2] = [256, 1 << 10];
-/// The payload where the scenario is about something else.
+/// Payload size for scenarios that do not vary it.
 const USUAL_SIZE: usize = 256;
-/// Rates at which latency is measured, in events per second.
+/// Rates of the latency scenarios, in events per second.
 const LATENCY_RATES: [u32; 3] = [1_000, 10_000, 50_000];
 
 /// The command line.
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Only these engines; may be repeated.
     #[arg(long)]
     engine: Vec<Engine>,
-    /// How often everything is measured; figures are medians.
+    /// Number of rounds; figures are medians.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Length of a measuring window.
@@ -40,23 +40,23 @@ pub(crate) struct Args {
     /// One short round at 256 bytes: whether it works, not how fast.
     #[arg(long)]
     quick: bool,
-    /// Print JSON with every single measurement instead of tables.
+    /// Print JSON with every measurement instead of tables.
     #[arg(long)]
     pub(crate) json: bool,
-    /// What `cargo bench` adds.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Who connects to the broker.
+/// The clients of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Client {
-    /// TCP sockets that cost next to nothing.
+    /// Plain TCP sockets that use almost no CPU time.
     Raw,
-    /// libzmq, as every real node.
+    /// libzmq, like every real node.
     Libzmq,
-    /// libzmq with CURVE, as the nodes of a cluster on several hosts.
+    /// libzmq with CURVE, like the nodes of a cluster on several hosts.
     Curve,
 }
 
@@ -67,18 +67,18 @@ impl Client {
     }
 }
 
-/// What carries events from publishers to subscribers.
+/// How the broker forwards events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Engine {
     /// `zmq_proxy_steerable`.
     Zmq,
-    /// The broker's own.
+    /// The broker's own engine.
     Switch,
 }
 
 impl Engine {
-    /// The word in layouts and ready lines.
+    /// The name in layouts and ready lines.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Engine::Zmq => "zmq",
@@ -87,13 +87,13 @@ impl Engine {
     }
 }
 
-/// Who publishes what to whom.
+/// How many publishers and subscribers there are, and which of them share topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     name: &'static str,
     pub(crate) publishers: usize,
     pub(crate) subscribers: usize,
-    /// Each publisher has a topic of its own, and one subscriber.
+    /// Each publisher has its own topic and one subscriber.
     distinct: bool,
 }
 
@@ -125,23 +125,23 @@ impl Shape {
         }
     }
 
-    /// The prefix that a subscriber wants.
+    /// The prefix that a subscriber subscribes to.
     pub(crate) fn prefix(&self, subscriber: usize) -> String {
         self.topic(if self.distinct { subscriber } else { 0 })
     }
 
-    /// Whether a subscriber gets what a publisher sends.
+    /// Whether a subscriber receives the events of a publisher.
     pub(crate) fn joins(&self, publisher: usize, subscriber: usize) -> bool {
         !self.distinct || publisher == subscriber
     }
 }
 
-/// What is wrong with the subscriber that should trouble nobody else.
+/// The fault of a subscriber that must not affect the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// It never reads.
     Stalled,
-    /// It takes a millisecond for each event.
+    /// It spends a millisecond on each event.
     Slow,
 }
 
@@ -150,16 +150,16 @@ pub(crate) enum Trouble {
 pub(crate) enum Scenario {
     /// Publishers send as fast as they can.
     Flow(Shape),
-    /// One event at a time, there and back.
+    /// One event at a time, back and forth.
     PingPong,
-    /// A flow from one publisher to four subscribers, and a fifth one that is in trouble.
+    /// A flow from one publisher to four subscribers, with a fifth, troubled one.
     Isolation(Trouble),
-    /// So many events a second, and how long they take.
+    /// Latency at that many events per second.
     Latency(u32),
 }
 
 impl Scenario {
-    /// The events a second that are sent, where they are not as many as possible.
+    /// Events sent per second; `None`: as many as possible.
     pub(crate) fn rate(&self) -> Option<f64> {
         match self {
             Scenario::Latency(rate) => Some(f64::from(*rate)),
@@ -195,7 +195,7 @@ pub(crate) struct Cell {
     pub(crate) size: usize,
 }
 
-/// All that is to be done.
+/// The selected measurements.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) cells: Vec<Cell>,
@@ -205,7 +205,7 @@ pub(crate) struct Plan {
 }
 
 impl Args {
-    /// What the command line asks for.
+    /// Selects measurements by the options.
     pub(crate) fn plan(&self) -> Plan {
         let mut cells = Vec::new();
         let mut add = |scenario: Scenario, client, sizes: &[usize]| {

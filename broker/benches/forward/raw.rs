@@ -1,7 +1,7 @@
-//! Clients that speak ZMTP over plain TCP and cost next to nothing: publishers write large blocks
-//! of encoded events, subscribers let the kernel throw away what they have received.
+//! Clients that speak ZMTP over plain TCP and use almost no CPU time: publishers write large blocks
+//! of encoded events, subscribers let the kernel discard received bytes.
 //!
-//! On a machine of few cores a client that costs CPU time is measured instead of the broker.
+//! On a machine with few cores, expensive clients would be the bottleneck instead of the broker.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -17,15 +17,15 @@ use zcluster::wire::zmtp::{Command, FrameHeader, Handshake, SocketType, put_fram
 use crate::crew::{Connections, Counter, Crew, PATIENCE, STOP_INTERVAL, Stop, counters};
 use crate::event::Sample;
 
-/// Bytes that a publisher writes at a time, at least.
+/// Size of a publisher's block in bytes, at least.
 const BLOCK: usize = 256 << 10;
-/// Bytes that a subscriber takes at a time, at most.
+/// Most bytes that a subscriber receives at once.
 const CHUNK: usize = 1 << 20;
 
-/// A connection after its handshake; reads and writes block.
+/// A connection after its handshake. Reads and writes block.
 pub(crate) struct Connection {
     stream: TcpStream,
-    /// What was received beyond the handshake.
+    /// Bytes received after the handshake.
     received: Vec<u8>,
 }
 
@@ -55,7 +55,7 @@ impl Connection {
         self.received.extend_from_slice(&chunk[..count]);
     }
 
-    /// Connects as a subscriber of these prefixes.
+    /// Connects a subscriber to these prefixes.
     pub(crate) fn subscriber(endpoint: &str, prefixes: &[String]) -> Self {
         let mut connection = Self::open(endpoint, SocketType::Xsub);
         let mut bytes = Vec::new();
@@ -67,7 +67,7 @@ impl Connection {
         connection
     }
 
-    /// Connects as a publisher, and waits until the broker has shown it all these subscriptions.
+    /// Connects a publisher and waits until the broker has forwarded all these subscriptions.
     pub(crate) fn publisher(endpoint: &str, prefixes: &[String]) -> Self {
         let mut connection = Self::open(endpoint, SocketType::Xpub);
         let mut missing: BTreeSet<&[u8]> = prefixes.iter().map(String::as_bytes).collect();
@@ -89,7 +89,7 @@ impl Connection {
         connection
     }
 
-    /// Whether the next frame is a command, and its body.
+    /// Returns whether the next frame is a command, and its body.
     fn next_frame(&mut self) -> (bool, Vec<u8>) {
         loop {
             if let Some(header) = FrameHeader::parse(&self.received).unwrap() {
@@ -103,12 +103,12 @@ impl Connection {
         }
     }
 
-    /// Writes bytes; `false` once the broker is gone.
+    /// Writes bytes; `false` if the broker has gone.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
 
-    /// Reads bytes until the buffer is full; `false` once the broker is gone.
+    /// Reads until the buffer is full; `false` if the broker has gone.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> bool {
         let there = self.received.len().min(buffer.len());
         buffer[..there].copy_from_slice(&self.received[..there]);
@@ -117,8 +117,8 @@ impl Connection {
     }
 }
 
-/// Subscribers on one thread, one for each list of prefixes. All `samples` are of the same size;
-/// the first event that each subscriber gets has to be one of them, byte for byte.
+/// Starts one subscriber for each list of prefixes, all on one thread. All `samples` must have the
+/// same size; the first event of each subscriber must be one of them, byte for byte.
 pub(crate) fn subscribers(endpoint: &str, prefixes: &[Vec<String>], samples: &[Sample]) -> Crew {
     let connect = |prefixes: &Vec<String>| Connection::subscriber(endpoint, prefixes);
     let connections: Vec<Connection> = prefixes.iter().map(connect).collect();
@@ -153,7 +153,7 @@ fn receive(
         connection.stream.set_nonblocking(true).unwrap();
         poller.add(&connection.stream, i as u64, true, false).unwrap();
     }
-    // Never written to: with MSG_TRUNC the kernel drops what it would copy.
+    // Never written to: with MSG_TRUNC the kernel discards the bytes instead of copying them.
     let mut nowhere = vec![0; CHUNK];
     while !stop.is_set() {
         for event in poller.wait(Some(STOP_INTERVAL)).unwrap() {
@@ -170,7 +170,8 @@ fn receive(
     Box::new(connections)
 }
 
-/// Publishers on one thread, one for each sample. They see all these subscriptions first.
+/// Starts one publisher for each sample, all on one thread, after they have seen all these
+/// subscriptions.
 pub(crate) fn publishers(endpoint: &str, samples: &[Sample], prefixes: &[String]) -> Crew {
     let publishers: Vec<Publisher> =
         samples.iter().map(|sample| Publisher::connect(endpoint, sample, prefixes)).collect();
@@ -182,12 +183,12 @@ pub(crate) fn publishers(endpoint: &str, samples: &[Sample], prefixes: &[String]
     Crew::new(counters, stop, vec![thread])
 }
 
-/// Writes whole events without end.
+/// Writes whole events endlessly.
 struct Publisher {
     connection: Connection,
-    /// Bytes of an event.
+    /// Size of an event in bytes.
     size: usize,
-    /// The event several times over.
+    /// The event, repeated.
     block: Vec<u8>,
     sent: u64,
 }
@@ -205,7 +206,7 @@ impl Publisher {
         self.sent / self.size as u64
     }
 
-    /// Writes what the kernel takes, up to the end of the block.
+    /// Writes as much of the block as the kernel accepts.
     fn write(&mut self) {
         let at = self.sent as usize % self.block.len();
         match self.connection.stream.write(&self.block[at..]) {
@@ -216,7 +217,7 @@ impl Publisher {
         }
     }
 
-    /// Completes the event that has begun, unless the broker does not read any more.
+    /// Completes a partly written event, unless the broker has stopped reading.
     fn end(&mut self) {
         let stream = &mut self.connection.stream;
         stream.set_nonblocking(false).unwrap();
@@ -247,12 +248,12 @@ fn send(mut publishers: Vec<Publisher>, counters: &[Counter], stop: &Stop) -> Co
     Box::new(publishers)
 }
 
-/// A subscriber that never reads.
+/// Connects a subscriber that never reads.
 pub(crate) fn stalled(endpoint: &str, prefix: &str) -> Connection {
     Connection::subscriber(endpoint, &[prefix.to_owned()])
 }
 
-/// A subscriber that takes a millisecond for each event of that many bytes.
+/// Starts a subscriber that spends a millisecond on each event of `size` bytes.
 pub(crate) fn slow(endpoint: &str, prefix: &str, size: usize) -> JoinHandle<()> {
     let mut connection = Connection::subscriber(endpoint, &[prefix.to_owned()]);
     std::thread::spawn(move || {

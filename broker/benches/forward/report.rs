@@ -1,7 +1,7 @@
-//! Tables, the summary, and JSON.
+//! Prints tables, a summary, or JSON.
 //!
-//! Ratios are those of neighbouring measurements, the engines of one round; like all figures they
-//! are medians over the rounds. Above 1 is in favour of engine switch, but for latencies.
+//! Ratios compare the two engines within a round; like all figures they are medians over the
+//! rounds. Above 1, engine switch is better, except for latencies.
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -28,7 +28,7 @@ impl<S> Row<S> {
         Row { cell, direct: Vec::new(), zmq: Vec::new(), switch: Vec::new() }
     }
 
-    /// The measurements of an engine.
+    /// The measurements of an engine, to add to.
     pub(crate) fn of(&mut self, engine: Engine) -> &mut Vec<S> {
         match engine {
             Engine::Zmq => &mut self.zmq,
@@ -36,7 +36,7 @@ impl<S> Row<S> {
         }
     }
 
-    /// The measurements of an engine, to look at.
+    /// The measurements of an engine.
     fn by(&self, engine: Engine) -> &[S] {
         match engine {
             Engine::Zmq => &self.zmq,
@@ -44,7 +44,7 @@ impl<S> Row<S> {
         }
     }
 
-    /// The ratio of two figures of one round.
+    /// The median over all rounds of the ratio of two figures.
     fn ratio(&self, of: impl Fn(&S, &S) -> f64) -> Option<f64> {
         median(self.switch.iter().zip(&self.zmq).map(|(switch, zmq)| of(switch, zmq)))
     }
@@ -61,7 +61,7 @@ impl Row<Flow> {
 }
 
 impl Row<Latency> {
-    /// What an engine adds to the latency without a broker.
+    /// The latency that an engine adds, compared to no broker.
     fn added(&self, engine: &[Latency], of: fn(&Latency) -> f64) -> Option<f64> {
         median(engine.iter().zip(&self.direct).map(|(with, without)| of(with) - of(without)))
     }
@@ -74,7 +74,7 @@ impl Row<Latency> {
     }
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
     machine: String,
@@ -84,7 +84,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Nothing yet, on a machine that is as busy as it is now.
+    /// Creates empty results and records the machine and its current load.
     pub(crate) fn new() -> Self {
         Results {
             machine: machine(),
@@ -94,7 +94,7 @@ impl Results {
         }
     }
 
-    /// The row of a cell, in the order in which cells are first asked for.
+    /// The row of a cell, added if it is new.
     pub(crate) fn row<S>(rows: &mut Vec<Row<S>>, cell: Cell) -> &mut Row<S> {
         let at = rows.iter().position(|row| row.cell == cell).unwrap_or_else(|| {
             rows.push(Row::new(cell));
@@ -205,7 +205,7 @@ impl Results {
         }
     }
 
-    /// The figures that stand for the others.
+    /// The most important figures.
     fn summary(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut add = |what: String, value: Option<f64>, goal: &str| {
@@ -245,7 +245,7 @@ impl Results {
             "goal ≥ 1",
         );
         add("libzmq clients, median: throughput ×".into(), median(libzmq()), "");
-        // What encryption costs, clients and broker together, on this machine.
+        // The cost of encryption for clients and broker together on this machine.
         for engine in [Engine::Zmq, Engine::Switch] {
             let ratio = |row: &Row<Flow>| {
                 let plain = flows(Client::Libzmq, &[]).find(|plain| {
@@ -275,7 +275,7 @@ impl Results {
         lines
     }
 
-    /// Everything, for programs.
+    /// All results, for programs.
     pub(crate) fn to_json(&self, plan: &Plan) -> Json {
         json!({
             "rounds": plan.rounds,
@@ -294,7 +294,7 @@ struct Line {
     goal: String,
 }
 
-/// Where this runs, and how busy it was before.
+/// Describes the machine and its current load.
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -332,7 +332,7 @@ fn label(cell: &Cell) -> String {
     format!("{:<22} {client:<6} {size:>8}", cell.scenario)
 }
 
-/// With thousands apart.
+/// Formats a number with thousands separators.
 fn number(value: Option<f64>, decimals: usize) -> String {
     let Some(value) = value else { return "-".into() };
     let text = format!("{value:.decimals$}");

@@ -3,7 +3,7 @@
 //! - [`switch`]: zcluster's own, with a queue per subscriber.
 //! - [`zmq`]: `zmq_proxy_steerable`, as inside a Zeek manager.
 //!
-//! A further one is a file here, its line in [`start`], and its word in the layout's
+//! To add an engine, add a file here, a line in [`start`], and a word in the layout's
 //! [`BrokerEngine`].
 
 mod switch;
@@ -23,9 +23,9 @@ use zcluster::net::BindError;
 use zcluster::telemetry::BrokerMetrics;
 use zcluster::transport::Waker;
 
-/// A running forwarder.
+/// A running engine.
 pub(crate) trait Engine {
-    /// What it is called in layouts and in the ready line.
+    /// Its name in layouts and in the ready line.
     fn name(&self) -> &'static str;
 
     /// Where publishers connect, with the port the system chose.
@@ -34,27 +34,26 @@ pub(crate) trait Engine {
     /// Where subscribers connect.
     fn xpub_endpoint(&self) -> &str;
 
-    /// Looks at its health, from any thread.
+    /// A function that reports its health; callable from any thread.
     fn health(&self) -> Box<dyn Fn() -> Health + Send + Sync>;
 
-    /// Tells of its peers, from any thread, if it knows them.
+    /// A function that reports its peers, if it knows them; callable from any thread.
     fn status(&self) -> Option<Box<dyn Fn() -> serde_json::Value + Send + Sync>>;
 
-    /// Tells it, from any thread, that who may connect and say what has been replaced.
+    /// A function that tells it that the access rules were replaced; callable from any thread.
     fn on_reload(&self) -> Box<dyn Fn() + Send>;
 
-    /// Watches over it and keeps the metrics up to date, until told to stop or until it fails.
-    /// Blocks.
+    /// Supervises it and updates the metrics, until asked to stop or until it fails. Blocks.
     fn watch(&mut self, stop: &Stop) -> Result<(), Failure>;
 
-    /// Stops forwarding and closes the sockets. Blocks, for `linger_ms` at most.
+    /// Stops forwarding and closes the sockets. Blocks for up to `linger_ms`.
     ///
     /// # Errors
-    /// Why it ended, if not because of this.
+    /// Why it failed, if it had ended before.
     fn stop(self: Box<Self>) -> Result<(), String>;
 }
 
-/// Told from signals to whoever watches.
+/// A request to stop, from the signal handler to [`Engine::watch`].
 #[derive(Debug)]
 pub(crate) struct Stop {
     pub(crate) waker: Waker,
@@ -76,10 +75,10 @@ impl Stop {
     }
 }
 
-/// Starts the engine that the layout asks for. `access`: who may connect and say what, at any time.
+/// Starts the engine that the layout selects. `access`: the current access rules.
 ///
 /// # Errors
-/// A bad endpoint (78), an address that is taken (69), no descriptors or threads (70).
+/// A bad endpoint (78), an address in use (69), no file descriptors or threads left (70).
 pub(crate) fn start(
     layout: &Layout,
     access: &Arc<AccessCell>,

@@ -1,4 +1,4 @@
-//! Layouts on temporary directories, and what is said of them.
+//! Reports on layouts in temporary directories.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -22,7 +22,7 @@ fn report_of(text: &str) -> Report {
     report(&layout(text), "logger-1", &host())
 }
 
-/// Everything in a directory, to see that nothing was added.
+/// Counts the entries of a directory, to check that nothing was added.
 fn entries(dir: &Path) -> usize {
     fs::read_dir(dir).unwrap().count()
 }
@@ -176,7 +176,7 @@ fn directories_that_cannot_be_written() {
         let report = report_of(&format!("[log]\ndir = \"{path}/{log_dir}\"\n"));
         let [(ExitCode::Io, problem)] = &report.problems[..] else { panic!("{report:?}") };
         assert!(problem.starts_with("cannot write to the log directory"), "{problem}");
-        // Below a file the system gives its own reason.
+        // Below a file, the system gives the reason.
         assert!(problem.ends_with(&why) || problem.contains("Not a directory"), "{problem}");
     }
     assert_eq!(entries(dir.path()), 2);
@@ -252,7 +252,7 @@ fn programs() {
     assert!(report.found.contains(&"postprocessor: A=b run, left to the shell".to_owned()));
 }
 
-/// The layout refuses what the logger would refuse, and nothing else.
+/// The layout refuses exactly the paths that the logger would refuse.
 #[test]
 fn paths_of_the_layout_are_paths_of_the_logger() {
     let long = "x".repeat(201);

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::digits::put_uint;
 use super::pen::Pen;
 
-/// Every octet with its dot, the first digit in the lowest byte, and the bits of both.
+/// Each octet followed by a dot, with the first digit in the lowest byte, and the length of both in
+/// bits.
 static OCTETS: [(u32, u8); 256] = {
     let mut table = [(0, 0); 256];
     let mut n = 0;
@@ -46,11 +47,11 @@ fn put_v4(v4: Ipv4Addr, pen: Pen<'_>) -> Pen<'_> {
     let (pair, len) = octet_pair(a, b);
     let pen = pen.chunk(&pair, len);
     let (pair, len) = octet_pair(c, d);
-    // The last dot goes again with what follows it.
+    // `len - 1` leaves out the last dot: the next text overwrites it.
     pen.chunk(&pair, len - 1)
 }
 
-/// Two octets with their dots, and their length.
+/// Two octets, each followed by a dot, and the length of both.
 #[inline(always)]
 fn octet_pair(first: u8, second: u8) -> ([u8; 8], usize) {
     let ((first, first_bits), (second, second_bits)) =
@@ -63,7 +64,7 @@ fn octet_pair(first: u8, second: u8) -> ([u8; 8], usize) {
 fn put_v6(v6: Ipv6Addr, mut pen: Pen<'_>) -> Pen<'_> {
     let groups = v6.segments();
     let (start, len) = longest_zero_run(groups);
-    // The last two groups as a dotted quad: IPv4-compatible, -mapped and -translated forms.
+    // The last two groups are a dotted quad in IPv4-compatible, -mapped and -translated addresses.
     let dotted = start == 0
         && match len {
             6 => true,
@@ -95,7 +96,8 @@ fn put_v6(v6: Ipv6Addr, mut pen: Pen<'_>) -> Pen<'_> {
     pen
 }
 
-/// Start and length of the first longest run of two or more zero groups; 0 and 0 without one.
+/// Returns the start and length of the first longest run of two or more zero groups, or 0 and 0 if
+/// there is none.
 fn longest_zero_run(groups: [u16; 8]) -> (usize, usize) {
     let mut best = (0, 0);
     let mut start = 0;

@@ -1,7 +1,7 @@
-//! Dates of the proleptic Gregorian calendar, for every number of seconds that has one in C.
+//! Dates of the proleptic Gregorian calendar, for every number of seconds that has a date in C.
 //!
-//! What JSON lines show as ISO 8601 goes by C's `gmtime_r`, whose years have 32 bits. Crates for
-//! dates end long before that: `jiff` at the year 9999.
+//! ISO 8601 times in JSON lines follow C's `gmtime_r`, whose years have 32 bits. Date crates end
+//! long before that: `jiff` at the year 9999.
 
 /// A moment in UTC, to the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) struct Civil {
 const DAY: i64 = 86_400;
 
 impl Civil {
-    /// The moment that many seconds after the start of 1970; before it if they are negative.
+    /// Returns the moment `seconds` after the start of 1970, or before it if negative.
     pub(super) fn of(seconds: i64) -> Self {
         let (year, month, day) = date(seconds.div_euclid(DAY));
         let in_day = seconds.rem_euclid(DAY);
@@ -32,16 +32,16 @@ impl Civil {
     }
 }
 
-/// Year, month and day of a day counted from 1970-01-01.
+/// Returns year, month and day of a day counted from 1970-01-01.
 fn date(days: i64) -> (i64, u8, u8) {
-    // Count from 0000-03-01, so that the leap day is the last of its year.
+    // Counting from 0000-03-01 makes the leap day the last of its year.
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
     let year_of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // Months from March on: 31 30 31 30 31, again and again, are 153 days.
+    // From March on, month lengths repeat 31 30 31 30 31, which is 153 days.
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
@@ -68,7 +68,7 @@ mod tests {
         }
     }
 
-    /// The days of 400 years, after which the calendar repeats itself.
+    /// The days of 400 years, after which the calendar repeats.
     const ERA: i64 = 146_097;
 
     #[test]

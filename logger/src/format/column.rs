@@ -1,4 +1,4 @@
-//! The columns of a batch, and what is to be done with the values of each.
+//! The columns of a batch, and how to process the values of each.
 
 use zcluster::wire::zeek_bin::{Batch, Field, LogType, Scalar};
 
@@ -8,26 +8,26 @@ use super::times::TIME_COLUMN;
 /// A column of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
-    /// Its index, for errors.
+    /// Its index, for error messages.
     pub(super) field: u32,
     pub(super) step: Step,
 }
 
-/// What to do with the value of a column.
+/// How to process the value of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Write it.
     Scalar(Scalar),
-    /// Write it and note it: it is the time of the record.
+    /// Write it and record it: it is the time of the record.
     Time,
     /// Write its elements.
     Container(LogType),
-    /// Read over it.
+    /// Skip it.
     Skip(LogType),
 }
 
 impl Column {
-    /// The columns of a batch, those that are left out included.
+    /// Returns all columns of a batch, including those that are left out.
     pub(super) fn all(batch: &Batch<'_>, options: &WriterOptions) -> Vec<Self> {
         let step = |field: &Field<'_>| match field.log_type {
             log_type if !options.has_column(field.name) => Step::Skip(log_type),
@@ -37,7 +37,7 @@ impl Column {
         let fields = (0..).zip(batch.fields());
         let mut columns: Vec<_> =
             fields.map(|(index, field)| Column { field: index, step: step(&field) }).collect();
-        // The first one that is written, as readers of the file find it there.
+        // Only the first written column counts: readers of the file expect the time there.
         let first = columns.iter_mut().zip(batch.fields());
         let mut first = first.skip_while(|(column, _)| matches!(column.step, Step::Skip(_)));
         if let Some((column, field)) = first.next()

@@ -1,4 +1,4 @@
-//! Integers as text, and the digits that doubles and times are made of: eight at a time.
+//! Integers as text, and the digits of doubles and times, eight at a time.
 
 use super::pen::Pen;
 
@@ -18,7 +18,7 @@ pub(super) fn put_uint(number: u64, pen: Pen<'_>) -> Pen<'_> {
 #[inline(always)]
 fn put_eight_digits(number: u64, pen: Pen<'_>) -> Pen<'_> {
     let digits = ascii_digits(number);
-    // Leading zeros are the low bytes; the last digit stays in any case.
+    // Leading zeros are the low bytes; the last digit always stays.
     let zeros = ((digits - ASCII_ZEROS) | 1 << 56).trailing_zeros() / 8;
     pen.chunk(&(digits >> (8 * zeros)).to_le_bytes(), 8 - zeros as usize)
 }
@@ -29,14 +29,14 @@ fn put_long_uint(number: u64, pen: Pen<'_>) -> Pen<'_> {
     pen.chunk(&ascii_digits(number % EIGHT_DIGITS).to_le_bytes(), 8)
 }
 
-/// The first number that has more than eight digits.
+/// The first number with more than eight digits.
 pub(super) const EIGHT_DIGITS: u64 = 100_000_000;
 
 pub(super) const ASCII_ZEROS: u64 = 0x3030_3030_3030_3030;
 
-/// The eight digits of a number below 10⁸, the first one in the lowest byte.
+/// Returns the eight digits of a number below 10⁸, the first one in the lowest byte.
 ///
-/// The number is halved thrice, into lanes of 32, 16 and 8 bits. Quotients by 100 and by 10 are
+/// The number is split three times, into lanes of 32, 16 and 8 bits. Quotients by 100 and by 10 are
 /// products with 10486 / 2²⁰ and 103 / 2¹⁰, which are exact for four and for two digits.
 #[inline(always)]
 pub(super) fn ascii_digits(number: u64) -> u64 {
@@ -54,18 +54,18 @@ pub(super) fn put_int(number: i64, pen: Pen<'_>) -> Pen<'_> {
     put_uint(number.unsigned_abs(), pen)
 }
 
-/// Makes a point of the character 0 in the lowest byte.
+/// XORed with a `0` in the lowest byte, turns it into a point.
 pub(super) const ZERO_TO_POINT: u64 = (b'0' ^ b'.') as u64;
 
-/// Whether a number is a time from 2004 to 2038: from 2³⁰ to 2³¹.
+/// Returns whether a number is a time from 2004 to 2038: from 2³⁰ to 2³¹.
 #[inline(always)]
 pub(super) fn is_recent(x: f64) -> bool {
     // Sign and exponent.
     x.to_bits() >> (f64::MANTISSA_DIGITS - 1) == 1023 + 30
 }
 
-/// Appends the ten digits of a number, as [recent](is_recent) times have them, and as many bytes of
-/// its decimals as are told, the first of them in the lowest byte.
+/// Appends the ten digits of `whole`, which is the size of a [recent](is_recent) time, and the
+/// first bytes of `decimals`, whose first digit is in the lowest byte.
 #[inline(always)]
 pub(super) fn put_ten_digits(whole: u64, decimals: u64, len: usize, mut pen: Pen<'_>) -> Pen<'_> {
     let window: &mut [u8; 18] = pen.window();

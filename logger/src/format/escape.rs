@@ -1,7 +1,7 @@
-//! Strings: what is written as it is, and how the rest is escaped (WIRE.md §5.3).
+//! Strings: which are written verbatim, and how the rest are escaped (WIRE.md §5.3).
 //!
-//! Nearly every string of a log is printable ASCII without a byte that means something. [`Stops`]
-//! finds that out, 32 bytes at a time; only then come the rules.
+//! Nearly every string in a log is printable ASCII without special bytes. [`Stops`] checks that, 32
+//! bytes at a time; only strings that fail go through the rules.
 
 use zcluster::wire::zeek_bin::Text;
 
@@ -14,18 +14,18 @@ fn put_hex(byte: u8, pen: Pen<'_>) -> Pen<'_> {
     pen.chunk(&[b'\\', b'x', high, low], 4)
 }
 
-/// The two lower-case digits of a byte.
+/// Returns the two lower-case hex digits of a byte.
 pub(super) fn hex_digits(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
-/// Whether a byte is printable ASCII.
+/// Returns whether a byte is printable ASCII.
 pub(super) fn is_printable(byte: u8) -> bool {
     (0x20..=0x7e).contains(&byte)
 }
 
-/// The bytes that keep a string from being written as it is: controls, DEL, everything that is not
+/// The bytes that prevent a string from being written verbatim: controls, DEL, everything outside
 /// ASCII, the backslash, and two more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stops {
@@ -33,16 +33,16 @@ pub(super) struct Stops {
     second: u8,
 }
 
-/// Bytes of a string that are looked at together: most strings have no more.
+/// Bytes of a string that are checked together: most strings have no more.
 const WINDOW: usize = 32;
 
 impl Stops {
-    /// Stops at the usual bytes and at these two.
+    /// Stops at the usual bytes and at `first` and `second`.
     pub(super) const fn new(first: u8, second: u8) -> Self {
         Stops { first, second }
     }
 
-    /// Appends a string if it can be written as it is. Otherwise the pen comes back as it was.
+    /// Appends a string if it can be written verbatim. Otherwise returns the pen unchanged.
     #[inline(always)]
     pub(super) fn put_clean<'o>(self, text: Text<'_>, pen: Pen<'o>) -> Result<Pen<'o>, Pen<'o>> {
         if let Some(window) = text.window::<WINDOW>()
@@ -61,18 +61,18 @@ impl Stops {
         if self.is_clean(text) { Ok(pen.bytes(text)) } else { Err(pen) }
     }
 
-    /// Whether a string can be written as it is.
+    /// Returns whether a string can be written verbatim.
     pub(super) fn is_clean(self, text: &[u8]) -> bool {
         let Some(last) = text.last_chunk() else {
             return !text.iter().any(|byte| self.is_stop(*byte));
         };
-        // The last bytes may be looked at twice.
+        // The last bytes may be checked twice.
         let (chunks, _) = text.as_chunks();
         chunks.iter().chain([last]).all(|chunk| self.is_clean_up_to(WINDOW as u8, chunk))
     }
 
-    /// Whether there is no stop among the first `len` bytes. The others are looked at as well: all
-    /// of them are compared at once, in vector registers.
+    /// Returns whether the first `len` bytes contain no stop. It compares the whole window at once,
+    /// in vector registers.
     #[inline(always)]
     fn is_clean_up_to(self, len: u8, window: &[u8; WINDOW]) -> bool {
         let mut found = false;
@@ -84,13 +84,13 @@ impl Stops {
 
     #[inline(always)]
     fn is_stop(self, byte: u8) -> bool {
-        // From 0x20 to 0x7e is what ASCII prints.
+        // Printable ASCII is 0x20 to 0x7e.
         byte.wrapping_sub(0x20) > 0x5e || byte == b'\\' || byte == self.first || byte == self.second
     }
 }
 
-/// Appends a string of TSV: separators as hex, backslashes doubled, and what lies between them as
-/// text or, where it is not printable UTF-8, as ASCII and hex.
+/// Appends a TSV string: separators as hex, backslashes doubled, and the segments between them
+/// verbatim or, if not printable UTF-8, as ASCII and hex.
 pub(super) fn put_escaped<'o>(
     text: &[u8],
     separators: &[&[u8]],
@@ -106,7 +106,7 @@ pub(super) fn put_escaped<'o>(
             let found = |separator: &&&[u8]| text[at..].starts_with(separator);
             separators.iter().find(found).map_or(0, |separator| separator.len())
         };
-        // A separator can overlap itself.
+        // A separator can overlap with itself.
         if special == 0 || at < segment {
             continue;
         }
@@ -126,14 +126,14 @@ fn put_segment<'o>(segment: &[u8], utf_8: bool, pen: Pen<'o>) -> Pen<'o> {
     if NO_MORE.is_clean(segment) || (utf_8 && is_printable_text(segment, false)) {
         pen.bytes(segment)
     } else {
-        // Printable ASCII as it is, all other bytes as hex.
+        // Appends printable ASCII verbatim and all other bytes as hex.
         segment.iter().fold(pen, |pen, byte| {
             if is_printable(*byte) { pen.byte(*byte) } else { put_hex(*byte, pen) }
         })
     }
 }
 
-/// Appends a string, its first byte as hex, so that it is not taken for a marker.
+/// Appends a string with its first byte as hex, so that readers do not take it for a marker.
 pub(super) fn put_unlike_marker<'o>(
     text: &[u8],
     separators: &[&[u8]],
@@ -146,19 +146,19 @@ pub(super) fn put_unlike_marker<'o>(
     }
 }
 
-/// Appends a value of the header: printable ASCII as it is, all else as hex, backslashes doubled.
+/// Appends a header value: printable ASCII verbatim, other bytes as hex, backslashes doubled.
 pub(super) fn put_header_value<'o>(text: &[u8], pen: Pen<'o>) -> Pen<'o> {
     put_escaped(text, &[], false, pen)
 }
 
-/// Whether text is UTF-8 without a code point that Zeek does not print. With `short_escapes` the
-/// controls JSON has a short escape for count as printable.
+/// Returns whether text is UTF-8 without a code point that Zeek does not print. With
+/// `short_escapes`, controls that have a short escape in JSON count as printable.
 pub(super) fn is_printable_text(text: &[u8], short_escapes: bool) -> bool {
     std::str::from_utf8(text)
         .is_ok_and(|text| text.chars().all(|c| is_printable_char(c, short_escapes)))
 }
 
-/// Whether Zeek prints a code point. Surrogates are no `char`.
+/// Returns whether Zeek prints a code point. Surrogates are not `char`s.
 pub(super) fn is_printable_char(c: char, short_escapes: bool) -> bool {
     match c {
         '\x08' | '\t' | '\n' | '\x0c' | '\r' => short_escapes,
@@ -194,7 +194,7 @@ mod tests {
             ("x\u{85}y".as_bytes(), r"x\xc2\x85y", r"x\xc2\x85y", r"x\xc2\x85y"),
             (b"1,2", "1,2", r"1\x2c2", "1,2"),
             ("🦀 crab".as_bytes(), "🦀 crab", "🦀 crab", r"\xf0\x9f\xa6\x80 crab"),
-            // A bad byte spoils its segment, which a backslash or separator ends.
+            // One bad byte makes the whole segment hex, up to the next backslash or separator.
             (
                 "é\x01\\é,é\x02".as_bytes(),
                 r"\xc3\xa9\x01\\\xc3\xa9,\xc3\xa9\x02",
@@ -232,7 +232,7 @@ mod tests {
         text.iter().all(|b| is_printable(*b) && *b != b'\\' && !stops.contains(b))
     }
 
-    /// Whether a string that starts there is appended as it is.
+    /// Returns whether the string at the start of `tail` is appended verbatim.
     fn is_put(stops: Stops, tail: &[u8], len: usize) -> bool {
         let mut out = Vec::new();
         let text = Text::new(tail, len).unwrap();
@@ -259,7 +259,7 @@ mod tests {
                         continue;
                     }
                     assert_eq!(is_put(stops, &text, len), expected, "{text:?}");
-                    // Whatever follows the string does not matter.
+                    // The bytes after the string do not matter.
                     text.extend_from_slice(&[0; 40]);
                     assert_eq!(is_put(stops, &text, len), expected, "{text:?}");
                 }

@@ -1,22 +1,22 @@
 //! The shortest-or-nearly decimal digits of a double, as RapidJSON prints them (WIRE.md §5.5).
 //!
-//! The algorithm is Grisu2 of Florian Loitsch, "Printing Floating-Point Numbers Quickly and
-//! Accurately with Integers", PLDI 2010. It computes with 64-bit approximations, so that its digits
-//! always read back as the same double, but are neither always the shortest nor always the closest.
-//! Logs must have the same digits as Zeek's, so the approximations here are RapidJSON's: the same
-//! powers of ten, the same rounding, the same bounds. (The `dtoa` crate ports an older RapidJSON,
-//! which did not correct the last digit of numbers with nine or more decimals.)
+//! The algorithm is Grisu2 by Florian Loitsch, "Printing Floating-Point Numbers Quickly and
+//! Accurately with Integers", PLDI 2010. It computes with 64-bit approximations, so its digits
+//! always read back as the same double but are not always the shortest or the closest. Logs must
+//! have the same digits as Zeek's, so the approximations here are RapidJSON's: the same powers of
+//! ten, the same rounding, the same bounds. (The `dtoa` crate ports an older RapidJSON, which did
+//! not correct the last digit of numbers with nine or more decimals.)
 
 use super::digits::{
     ASCII_ZEROS, EIGHT_DIGITS, ZERO_TO_POINT, ascii_digits, is_recent, put_int, put_ten_digits,
 };
 use super::pen::Pen;
 
-/// Appends a finite number: plain from 10⁻⁶ up to 10²¹, with an exponent otherwise, and never
-/// without a point or an exponent.
+/// Appends a finite number: in plain notation from 10⁻⁶ up to 10²¹, with an exponent otherwise, and
+/// always with a point or an exponent.
 #[inline]
 pub(super) fn put_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
-    // Most doubles of a log.
+    // Covers most doubles in a log.
     if let Some(interval) = Interval::of_recent(x)
         && let Some(cut) = interval.cut(RECENT_EXPONENT + 6)
     {
@@ -25,13 +25,13 @@ pub(super) fn put_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
     put_any_double(x, pen)
 }
 
-/// Appends a number of ten digits before the point that was cut to microseconds.
+/// Appends a number with ten digits before the point, truncated to microseconds.
 #[inline(always)]
 fn put_recent(Cut { digits, is_longer }: Cut, pen: Pen<'_>) -> Pen<'_> {
     let digits = if is_longer { digits } else { digits * 10 };
     let (seconds, decimals) = (digits / 10_000_000, ascii_digits(digits % 10_000_000));
     let zeros = if is_longer { 0 } else { (decimals ^ ASCII_ZEROS).leading_zeros() as usize / 8 };
-    // The point and at least one decimal, of seven.
+    // The point and at least one of seven decimals.
     put_ten_digits(seconds, decimals ^ ZERO_TO_POINT, 2.max(8 - zeros), pen)
 }
 
@@ -52,7 +52,7 @@ fn put_any_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
     let from = |digit: usize| -> &[u8; 24] {
         buffer[24 - len + digit..].first_chunk().expect("a digit is one of the first 24 bytes")
     };
-    // The point stands before digit number `point`.
+    // The point stands after `point` digits.
     let point = len as i32 + exponent;
     match point {
         1..=21 => {
@@ -83,25 +83,25 @@ struct Decimal {
     exponent: i32,
 }
 
-/// The digits of a number up to some place after the point.
+/// The digits of a number up to some decimal place.
 #[derive(Clone, Copy)]
 struct Cut {
     digits: u64,
-    /// Whether there is one digit more; otherwise zeros can be at the end, which are not wanted.
+    /// Whether `digits` has one digit more; otherwise it may end in zeros, which are removed.
     is_longer: bool,
 }
 
-/// All that reads back as some number: what lies between two bounds, half way to its neighbours.
-/// Divided by `10^exponent`, and with `shift` bits after the point.
+/// All values that read back as one number: between two bounds, each half way to a neighbour.
+/// Scaled by `10^-exponent`, with `shift` bits after the point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Interval {
     /// The upper bound.
     high: u64,
-    /// How much the number itself is less than that.
+    /// Distance from the upper bound to the number itself.
     distance: u64,
-    /// How much the lower bound is.
+    /// Distance from the upper bound to the lower one.
     delta: u64,
-    /// From 32 to 60, so that there are some digits before the point, and at most ten.
+    /// From 32 to 60, which leaves at least one and at most ten digits before the point.
     shift: u32,
     exponent: i32,
 }
@@ -109,25 +109,25 @@ struct Interval {
 const HIDDEN_BIT: u64 = 1 << 52;
 
 impl Interval {
-    /// The interval of a positive, finite number.
+    /// Returns the interval of a positive, finite number.
     fn of(x: f64) -> Self {
         let fraction = x.to_bits() & (HIDDEN_BIT - 1);
         let (mantissa, exponent) = match (x.to_bits() >> 52) as i32 {
             0 => (fraction, -1074),
             biased => (fraction | HIDDEN_BIT, biased - 1075),
         };
-        // All of them with the exponent of the upper bound, which has its highest bit set.
+        // All of them use the exponent of the upper bound, whose highest bit is set.
         let zeros = (2 * mantissa + 1).leading_zeros();
         let exponent = exponent - 1 - zeros as i32;
         let high = (2 * mantissa + 1) << zeros;
-        // Below a power of two the neighbour is closer.
+        // The neighbour below a power of two is closer.
         let low = match mantissa {
             HIDDEN_BIT => (4 * mantissa - 1) << (zeros - 1),
             _ => (2 * mantissa - 1) << zeros,
         };
         let (power, power_exponent, decimal_exponent) = power_of_ten(exponent);
         let times_power = |x: u64| ((u128::from(x) * u128::from(power) + (1 << 63)) >> 64) as u64;
-        // One unit inwards, for the error of the products.
+        // One unit inwards makes up for the error of the products.
         let (high, low) = (times_power(high) - 1, times_power(low) + 1);
         Interval {
             high,
@@ -138,8 +138,8 @@ impl Interval {
         }
     }
 
-    /// The same for a time from 2004 to 2038, which is a number from 2³⁰ to 2³¹: most of it is
-    /// constant, and the three products come from one.
+    /// Like [`Interval::of`], for a time from 2004 to 2038, which is a number from 2³⁰ to 2³¹: most
+    /// of the interval is constant, and one product replaces three.
     #[inline(always)]
     fn of_recent(x: f64) -> Option<Self> {
         let mantissa = x.to_bits() & (HIDDEN_BIT - 1) | HIDDEN_BIT;
@@ -159,9 +159,9 @@ impl Interval {
         })
     }
 
-    /// Digit by digit, as the paper has it: the fewest digits of a number in the interval, beginning
-    /// with those of the upper bound; and of such numbers the one next to the middle, as far as 64
-    /// bits can tell.
+    /// Generates digit by digit, as in the paper: the fewest digits of a number in the interval
+    /// that start like the upper bound; among such numbers the one closest to the middle, as far as
+    /// 64 bits can tell.
     #[cold]
     fn plain(self) -> Decimal {
         let Interval { high, distance, mut delta, shift, exponent } = self;
@@ -175,12 +175,12 @@ impl Interval {
                 return Decimal { digits, exponent: exponent + places as i32 };
             }
         }
-        // `fraction` stays below `one`, and `delta` below `fraction`: neither product overflows.
+        // `fraction` stays below `one`, and `delta` below `fraction`, so neither product overflows.
         let (mut digits, mut exponent, mut unit) = (whole, exponent, 1u64);
         loop {
             fraction *= 10;
             delta *= 10;
-            // 0 once it does not fit, as in RapidJSON.
+            // Becomes 0 on overflow, as in RapidJSON.
             unit = unit.checked_mul(10).unwrap_or(0);
             digits = digits * 10 + (fraction >> shift);
             fraction &= one - 1;
@@ -192,20 +192,20 @@ impl Interval {
         }
     }
 
-    /// The same with all digits at once. `None` where that would not be the same, which is for few
-    /// subnormal numbers, and for next to no others.
+    /// Like [`Interval::plain`], with all digits at once. Returns `None` where the result would
+    /// differ, which happens for a few subnormal numbers and almost no others.
     ///
-    /// Digits are generated until what is left of the upper bound, `rest`, is less than `delta`, both
-    /// of them multiplied by ten with each digit after the point. Take the last place where `delta`
-    /// is less than a unit of it. If it stops there or before, the digits left out are zeros: so it
-    /// stops at the last digit that is none. If it does not, it stops one digit later, because
-    /// `delta` is more than a unit then. And lowering the last digit takes a `delta` of at least a
-    /// unit, too.
+    /// Digits are generated until the remainder of the upper bound, `rest`, is less than `delta`;
+    /// both are multiplied by ten with each digit after the point. Consider the last place where
+    /// `delta` is less than a unit of that place. If generation stops there or before, the digits
+    /// left out are zeros, so it stops at the last nonzero digit. If not, it stops one digit later,
+    /// because `delta` is more than a unit then. Lowering the last digit also takes a `delta` of at
+    /// least a unit.
     fn quick(self) -> Option<Decimal> {
         let places = ((1 << self.shift) - 1u64).checked_div(self.delta)?.checked_ilog10()?;
         let Cut { mut digits, is_longer } = self.cut(places)?;
         let mut exponent = self.exponent - places as i32 - i32::from(is_longer);
-        // There are digits other than zero: the upper bound has bits before the point.
+        // Some digit is not zero: the upper bound has bits before the point.
         while !is_longer && digits.is_multiple_of(10) {
             digits /= 10;
             exponent += 1;
@@ -213,7 +213,7 @@ impl Interval {
         Some(Decimal { digits, exponent })
     }
 
-    /// The digits up to the last place where `delta` is less than a unit.
+    /// Returns the digits up to the last place where `delta` is less than a unit.
     #[inline(always)]
     fn cut(self, places: u32) -> Option<Cut> {
         let one = 1u64 << self.shift;
@@ -224,7 +224,7 @@ impl Interval {
         if rest < delta {
             return Some(Cut { digits, is_longer: false });
         }
-        // Before the point it stops for an equal `rest` as well: no matter.
+        // Before the point, generation also stops at an equal `rest`; `plain` handles that.
         if rest == delta {
             return None;
         }
@@ -235,9 +235,9 @@ impl Interval {
     }
 }
 
-/// How often the last digit, worth `unit`, is lowered: while that brings the number closer to the
-/// middle, `distance` below the upper bound, and keeps it above the lower one, `delta` below it.
-/// The number is `rest` below the upper bound.
+/// Returns how often to lower the last digit, worth `unit`: as long as that brings the number
+/// closer to the middle, `distance` below the upper bound, and keeps it above the lower bound,
+/// `delta` below the upper one. The number is `rest` below the upper bound.
 #[inline(always)]
 fn steps(mut rest: u64, delta: u64, unit: u64, distance: u64) -> u64 {
     let mut steps = 0;
@@ -256,13 +256,13 @@ const FIRST_POWER: i32 = -348;
 /// The decimal exponent of recent times.
 const RECENT_EXPONENT: u32 = 4;
 
-/// The power of ten that brings a number with this binary exponent to one in −60..=−32, its own
-/// binary exponent, and the decimal exponent that makes up for it.
+/// Returns the power of ten that scales a number with this binary exponent to one in −60..=−32,
+/// that power's own binary exponent, and the decimal exponent that compensates for it.
 fn power_of_ten(exponent: i32) -> (u64, i32, i32) {
-    // 315653 / 2^20 is close enough to log10(2), and only 0 has a whole product.
+    // 315653 / 2^20 is close enough to log10(2), and only 0 gives a whole product.
     let distance = -61 - exponent;
     let k = ((distance * 315_653) >> 20) + i32::from(distance != 0);
-    // Every eighth power is in the table.
+    // The table has every eighth power.
     let index = ((k - FIRST_POWER - 1) >> 3) + 1;
     let power = FIRST_POWER + 8 * index;
     // 1741647 / 2^19 is close enough to log2(10) for exponents this small.
@@ -391,7 +391,7 @@ mod tests {
             (1e-7, "1e-7"),
             (-1.25e-7, "-1.25e-7"),
             (1_767_225_601.0, "1767225601.0"),
-            // Recorded: not the closest, and not the shortest.
+            // Recorded; neither the closest nor the shortest.
             (f64::from_bits(0x3f6b_7a00_0000_0000), "0.0033540725708007813"),
             (1_657_805_698.013_641, "1657805698.0136411"),
         ] {
@@ -399,7 +399,7 @@ mod tests {
         }
     }
 
-    /// The short cuts have the digits of the plain way.
+    /// The fast paths give the digits of the plain one.
     fn check(x: f64) {
         let interval = Interval::of(x);
         let plain = interval.plain();
@@ -429,7 +429,7 @@ mod tests {
     fn recent_times_have_the_plain_digits() {
         let (first, last) = ((1u64 << 30) as f64, (1u64 << 31) as f64);
         let mut bits = first.to_bits();
-        // Times of all years, in full precision, in microseconds and in less.
+        // Times of all years, in full precision, in microseconds and coarser.
         while f64::from_bits(bits) < last {
             let x = f64::from_bits(bits);
             for per_second in [1e6, 1e5, 1e3, 1.0] {
@@ -438,7 +438,7 @@ mod tests {
             check(x);
             bits += (1 << 52) / 49_999;
         }
-        // Both ends, and all that follow one another for a while.
+        // Both ends of the range, and a run of consecutive times.
         let start = 1_657_805_698.013_641_f64.to_bits();
         for i in 0..50_000 {
             check(f64::from_bits(first.to_bits() + i));
@@ -490,7 +490,7 @@ mod tests {
                 }
                 let ours = text(x);
                 prop_assert_eq!(ours.parse::<f64>().unwrap().to_bits(), x.to_bits());
-                // The older RapidJSON has the same digits but for the last.
+                // The older RapidJSON has the same digits except for the last one.
                 let mut buffer = dtoa::Buffer::new();
                 let (ours, olds) = (ours.as_bytes(), buffer.format_finite(x).as_bytes());
                 prop_assert_eq!(ours.len(), olds.len());

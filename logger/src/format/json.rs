@@ -19,26 +19,26 @@ use super::options::{JsonStringEscape, JsonTimestamps, WriterOptions};
 use super::pen::{Pen, Piece};
 use super::times::{Times, note_time};
 
-/// The columns of a log and how their values become text.
+/// The columns of a log and how their values are formatted.
 #[derive(Clone, Debug)]
 pub(super) struct Json {
     columns: Vec<(Column, Lead)>,
-    /// Before elements.
+    /// The text before an element.
     element: Lead,
     timestamps: JsonTimestamps,
     strings: JsonStringEscape,
     include_unset: bool,
 }
 
-/// What stands before a value: a comma; for members, then the name and a colon.
+/// The text before a value: a comma and, for members, the name and a colon.
 #[derive(Clone, Debug)]
 struct Lead {
     plain: Piece<LEAD>,
-    /// With a quotation mark.
+    /// The same with an opening quotation mark.
     quoted: Piece<LEAD>,
 }
 
-/// Most names have fewer bytes.
+/// Long enough for most names.
 const LEAD: usize = 24;
 
 impl Lead {
@@ -48,7 +48,7 @@ impl Lead {
     }
 }
 
-/// Stops of all strings.
+/// The stops of all strings.
 const STOPS: Stops = Stops::new(b'"', b'"');
 
 impl Json {
@@ -70,7 +70,7 @@ impl Json {
         }
     }
 
-    /// Appends the lines of a batch. After an error the text holds a part of them, and more.
+    /// Appends the lines of a batch. After an error, the text ends in part of them and padding.
     pub(super) fn records(
         &self,
         batch: &Batch<'_>,
@@ -99,7 +99,7 @@ impl Json {
                     Step::Skip(log_type) => values = values.after(log_type).map_err(error)?,
                 }
             }
-            // The first member began with a comma.
+            // Replaces the comma before the first member.
             if pen.at() == line {
                 pen = pen.byte(b'{');
             } else {
@@ -126,7 +126,7 @@ impl Json {
             Some(0) => pen = lead.plain.put(pen).chunk(b"[]", 2),
             Some(len) => {
                 pen = lead.plain.put(pen);
-                // Every element begins with a comma; the first one's becomes the bracket.
+                // A comma precedes every element; the first one is replaced by the bracket.
                 let start = pen.at();
                 for _ in 0..len {
                     let put = Put { json: self, lead: &self.element, nulls: true, pen };
@@ -144,25 +144,25 @@ impl Json {
 struct Put<'p, 'o> {
     json: &'p Json,
     lead: &'p Lead,
-    /// Whether an absent value is `null`; otherwise it is left out.
+    /// Whether an absent value is written as `null`; otherwise it is left out.
     nulls: bool,
     pen: Pen<'o>,
 }
 
 impl<'o> Put<'_, 'o> {
-    /// The pen after what stands before a value without quotation marks.
+    /// Appends the text before a value without quotation marks.
     #[inline(always)]
     fn plain(self) -> Pen<'o> {
         self.lead.plain.put(self.pen)
     }
 
-    /// The same for a value with them: the first one stands there.
+    /// Appends the text before a quoted value, including the opening quotation mark.
     #[inline(always)]
     fn quoted(self) -> Pen<'o> {
         self.lead.quoted.put(self.pen)
     }
 
-    /// Enums and names have the HEX policy whatever is configured.
+    /// Appends an enum or name, which always uses the HEX policy.
     #[inline(always)]
     fn name(self, text: Text<'_>) -> Pen<'o> {
         match STOPS.put_clean(text, self.quoted()) {
@@ -241,7 +241,7 @@ impl<'a, 'o> Visitor<'a> for Put<'_, 'o> {
     }
 }
 
-/// Appends a string that needs escapes, without quotation marks, as all below.
+/// Appends a string that needs escapes, without quotation marks, like all functions below.
 #[inline(never)]
 fn put_unclean_string<'o>(text: &[u8], policy: JsonStringEscape, pen: Pen<'o>) -> Pen<'o> {
     match policy {
@@ -251,7 +251,7 @@ fn put_unclean_string<'o>(text: &[u8], policy: JsonStringEscape, pen: Pen<'o>) -
     }
 }
 
-/// Appends a string after the HEX policy.
+/// Appends a string by the HEX policy.
 fn put_hex_string<'o>(text: &[u8], mut pen: Pen<'o>) -> Pen<'o> {
     let keep_utf_8 = !text.is_ascii() && is_printable_text(text, true);
     let is_plain = |byte: &u8| {
@@ -271,12 +271,12 @@ fn put_hex_string<'o>(text: &[u8], mut pen: Pen<'o>) -> Pen<'o> {
     pen.bytes(rest)
 }
 
-/// Appends a string after the TSV policy.
+/// Appends a string by the TSV policy.
 fn put_tsv_string<'o>(text: &[u8], pen: Pen<'o>) -> Pen<'o> {
     let start = pen.at();
     put_escaped(text, &[], true, pen).with(|out| {
-        // No control is left: only quotes and backslashes need a backslash more. Make room for them
-        // and move the text up, from its end.
+        // No controls are left: only quotes and backslashes need another backslash. Make room for
+        // those and move the text up, from its end.
         let mut from = out.len();
         let specials = out[start..].iter().filter(|byte| matches!(byte, b'"' | b'\\')).count();
         out.resize(from + specials, 0);
@@ -293,7 +293,8 @@ fn put_tsv_string<'o>(text: &[u8], pen: Pen<'o>) -> Pen<'o> {
     })
 }
 
-/// Appends a string after the PUA policy: byte NN that is not text as U+F00NN, a surrogate pair.
+/// Appends a string by the PUA policy: a byte NN that is not text becomes U+F00NN, a surrogate
+/// pair.
 fn put_pua_string<'o>(text: &[u8], mut pen: Pen<'o>) -> Pen<'o> {
     let put_private = |bytes: &[u8], pen: Pen<'o>| {
         bytes
@@ -317,7 +318,7 @@ fn put_pua_string<'o>(text: &[u8], mut pen: Pen<'o>) -> Pen<'o> {
     pen
 }
 
-/// The letter of a byte that JSON has a short escape for.
+/// Returns the letter of the short escape that JSON has for a byte.
 #[inline]
 fn short_escape(byte: u8) -> Option<u8> {
     Some(match byte {

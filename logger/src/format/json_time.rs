@@ -1,7 +1,6 @@
-//! Times of JSON lines, by `json_timestamps` (WIRE.md §5.5), over the whole range of doubles.
+//! Times in JSON lines, by `json_timestamps` (WIRE.md §5.5), over the whole range of doubles.
 //!
-//! Zeek leaves the limits to C. What is here for them is what Zeek writes on x86-64 with the C
-//! library of GNU.
+//! Zeek leaves the limits to C. The limits here are those of Zeek on x86-64 with glibc.
 
 use std::io::Write;
 
@@ -22,10 +21,10 @@ pub(super) fn put_json_time(x: f64, timestamps: JsonTimestamps, pen: Pen<'_>) ->
     }
 }
 
-/// The integer a double is cut to; the smallest one where it does not fit, whatever its sign, and
-/// for what is no number: the processor's answer.
+/// Truncates a double to an integer. NaN and all values out of range, of either sign, become the
+/// smallest integer, as the processor does it.
 fn to_int(x: f64) -> i64 {
-    // Both are exact; the upper one is the first that does not fit.
+    // Both bounds are exact; the upper one is the first value out of range.
     if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&x) {
         x as i64
     } else {
@@ -33,22 +32,23 @@ fn to_int(x: f64) -> i64 {
     }
 }
 
-/// C counts years from here.
+/// The year from which C counts.
 const FIRST_YEAR: i32 = 1900;
 
-/// What stands where a time has no date.
+/// The text for a time that has no date.
 const NO_DATE: &[u8] = b"\"2000-01-01T00:00:00.000000\"";
 
-/// Appends a time as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, the year with as many digits as it has.
+/// Appends a time as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, with as many digits as the year has.
 ///
-/// The fraction is rounded on its own: what rounds up to a whole second prints as seven digits.
+/// The fraction is rounded separately: a fraction that rounds up to a whole second prints as seven
+/// digits.
 fn put_iso8601(x: f64, pen: Pen<'_>) -> Pen<'_> {
     let Civil { year, month, day, hour, minute, second } = Civil::of(to_int(x.floor()));
-    // C keeps the year as a number of 32 bits: there is no date where that is too small.
+    // C keeps the year in 32 bits: if they are too few, there is no date.
     let Ok(years) = i32::try_from(year - i64::from(FIRST_YEAR)) else {
         return pen.bytes(NO_DATE);
     };
-    // As it prints the year, the last 1900 of them run over.
+    // C overflows when it prints the last 1900 of these years.
     let year = years.wrapping_add(FIRST_YEAR);
     let fraction = x.fract() + if x.fract() < 0.0 { 1.0 } else { 0.0 };
     let micros = (fraction * 1e6).round_ties_even() as u32;
@@ -73,7 +73,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// What C's `gmtime_r`, `strftime` and `%06.0f` make of them.
+    /// The output of C's `gmtime_r`, `strftime` and `%06.0f`.
     #[test]
     fn dates_are_those_of_c() {
         for (x, expected) in [
@@ -97,7 +97,7 @@ mod tests {
             (-86_400.25, "1969-12-30T23:59:59.750000Z"),
             (-2_208_988_800.75, "1899-12-31T23:59:59.250000Z"),
             (-12_219_292_800.0, "1582-10-15T00:00:00.000000Z"),
-            // Years of fewer than four digits, none, and negative ones.
+            // Years of fewer than four digits, year 0, and negative years.
             (-62_135_596_800.0, "1-01-01T00:00:00.000000Z"),
             (-62_135_596_800.5, "0-12-31T23:59:59.500000Z"),
             (-62_135_596_801.0, "0-12-31T23:59:59.000000Z"),
@@ -114,7 +114,7 @@ mod tests {
             (-4_503_599_627_370_495.5, "-142711421-01-25T20:11:44.500000Z"),
             (-1e16, "-316885416-12-06T06:13:20.000000Z"),
             (-6.7e16, "-2123143510-01-16T00:53:20.000000Z"),
-            // Years of more.
+            // Years of more than four digits.
             (253_402_300_799.5, "9999-12-31T23:59:59.500000Z"),
             (253_402_300_800.0, "10000-01-01T00:00:00.000000Z"),
             (1e12, "33658-09-27T01:46:40.000000Z"),
@@ -122,7 +122,7 @@ mod tests {
             (4_503_599_627_370_495.5, "142715360-12-06T03:48:15.500000Z"),
             (1e16, "316889355-01-25T17:46:40.000000Z"),
             (6.7e16, "2123147449-12-15T23:06:40.000000Z"),
-            // The last year of 32 bits, and 1900 more whose numbers run over.
+            // The last year that fits 32 bits, and the 1900 whose numbers overflow.
             (67_767_976_233_532_792.0, "2147483647-12-31T23:59:52.000000Z"),
             (67_767_976_233_532_800.0, "-2147483648-01-01T00:00:00.000000Z"),
             (67_768_036_191_676_792.0, "-2147481749-12-31T23:59:52.000000Z"),
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_time_that_cannot_be_shown_has_a_date_of_its_own() {
         for x in [
-            // This is no double; the next one is a second later, and beyond the last date.
+            // The limit is no double; the next double is a second later, beyond the last date.
             67_768_036_191_676_799.0,
             67_768_036_191_676_800.0,
             -67_768_040_609_740_808.0,

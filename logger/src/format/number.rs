@@ -1,7 +1,8 @@
 //! Doubles, and times as numbers (WIRE.md §5.2, §5.5).
 //!
 //! Zeek prints TSV times and doubles with C's `%.6f`, which rounds the exact binary value, ties to
-//! even. So do we, in integers where the value has fewer than 64 bits before the point.
+//! even. This module does the same, in integers where the value has fewer than 64 bits before the
+//! point.
 
 use std::io::Write;
 
@@ -11,7 +12,7 @@ use super::digits::{ZERO_TO_POINT, ascii_digits, is_recent, put_ten_digits, put_
 use super::grisu;
 use super::pen::Pen;
 
-/// Appends a time or an interval of TSV: `%.6f`.
+/// Appends a TSV time or interval: `%.6f`.
 #[inline(always)]
 pub(super) fn put_fixed(x: f64, pen: Pen<'_>) -> Pen<'_> {
     if is_recent(x) {
@@ -32,20 +33,20 @@ fn put_any_fixed(x: f64, pen: Pen<'_>) -> Pen<'_> {
 
 const MANTISSA_BITS: u32 = 52;
 
-/// A point and six digits, the point in the lowest byte.
+/// Returns a point and six digits, the point in the lowest byte.
 #[inline(always)]
 fn point_and_micros(micros: u32) -> u64 {
-    // Eight digits, of which the first gives way to nothing and the second to the point.
+    // Eight digits, of which the first is dropped and the second becomes the point.
     ascii_digits(micros.into()) >> 8 ^ ZERO_TO_POINT
 }
 
-/// Appends a double of TSV: `%.6f` without trailing zeros, but with `.0` for integers.
+/// Appends a TSV double: `%.6f` without trailing zeros, but with `.0` for integers.
 pub(super) fn put_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
     if !x.is_finite() {
         return put_unusual(x, pen);
     }
     let start = pen.at();
-    // Negative zero has no sign here.
+    // Negative zero is written without a sign.
     let pen = put_fixed(if x == 0.0 { 0.0 } else { x }, pen);
     let text = pen.text_from(start);
     let digits = text.trim_end_with(|c| c == '0');
@@ -54,13 +55,13 @@ pub(super) fn put_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
     if (x - x.round()).abs() < 1e-9 { pen.chunk(b".0", 2) } else { pen }
 }
 
-/// Appends a double of JSON.
+/// Appends a JSON double.
 #[inline]
 pub(super) fn put_json_double(x: f64, pen: Pen<'_>) -> Pen<'_> {
     if x.is_finite() { grisu::put_double(x, pen) } else { pen.chunk(b"null", 4) }
 }
 
-/// A number of at least 2⁵³, an infinity, or not a number.
+/// Appends a number of at least 2⁵³, an infinity, or NaN.
 #[cold]
 fn put_unusual(x: f64, pen: Pen<'_>) -> Pen<'_> {
     pen.with(|out| {
@@ -69,8 +70,8 @@ fn put_unusual(x: f64, pen: Pen<'_>) -> Pen<'_> {
     })
 }
 
-/// A number that is not negative, rounded to millionths as C rounds: integer part and millionths.
-/// `None` from 2⁵³ on, where there is nothing to round.
+/// Rounds a nonnegative number to millionths as C does and returns its integer part and millionths,
+/// or `None` from 2⁵³ on, where there is nothing to round.
 #[inline(always)]
 fn to_micros(x: f64) -> Option<(u64, u32)> {
     let bits = x.to_bits();
@@ -82,17 +83,17 @@ fn to_micros(x: f64) -> Option<(u64, u32)> {
     // x = mantissa / 2^shift
     let mantissa = bits & ((1 << MANTISSA_BITS) - 1) | 1 << MANTISSA_BITS;
     let shift = (1023 + MANTISSA_BITS).checked_sub(biased_exponent)?;
-    // Half a unit, less one, plus one if the last digit is odd: a tie goes to the even digit.
+    // Half a unit, less one, plus one if the last digit is odd: ties go to the even digit.
     let (whole, micros) = match shift {
         0 => (mantissa, 0),
-        // Whatever has ten bits before the point, as the times of our days have: the products fit
-        // 64 bits.
+        // With ten or more bits before the point, as present-day times have, the products fit 64
+        // bits.
         1..=43 => {
             let scaled = (mantissa & ((1 << shift) - 1)) * 1_000_000;
             let half = (1 << (shift - 1)) - 1 + (scaled >> shift & 1);
             (mantissa >> shift, (scaled + half) >> shift)
         }
-        // The mantissa has 53 bits, a million 20.
+        // The mantissa has 53 bits and a million has 20.
         44..=93 => {
             let mantissa = u128::from(mantissa);
             let scaled = (mantissa & ((1 << shift) - 1)) * 1_000_000;
@@ -151,7 +152,7 @@ mod tests {
             (1_767_225_600.25, "1767225600.250000"),
             (-0.5, "-0.500000"),
             (0.999_999_6, "1.000000"),
-            // Ties, which these are exactly: to even.
+            // Exact ties go to even.
             (0.000_000_5, "0.000000"),
             (0.5 / 64.0, "0.007812"),
             (1.5 / 64.0, "0.023438"),
@@ -182,7 +183,7 @@ mod tests {
 
         #[test]
         fn rounding_of_ties_and_their_neighbours(halves in any::<u64>(), shift in 1..60u32) {
-            // Fractions with few bits, where ties are.
+            // Fractions with few bits, which produce ties.
             let tie = (halves >> 11) as f64 / (1u64 << shift) as f64;
             for x in [tie, tie.next_up(), tie.next_down()] {
                 check_fixed(x);

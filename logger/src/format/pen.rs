@@ -1,13 +1,13 @@
 //! [`Pen`]: where the next byte of text goes.
 //!
-//! Short pieces of text are copied as chunks of a fixed size, of which the first bytes stay and the
-//! others are overwritten by what comes next. That takes room beyond the text, so the vector is
-//! filled with zeros ahead of the pen, and the position is kept apart from its length. The position
-//! stays in a register as long as the pen is passed by value, also to functions that are not
-//! inlined: hence `let pen = put(…, pen)` everywhere.
+//! Short pieces of text are copied as chunks of a fixed size: the first bytes stay and the next
+//! text overwrites the others. That needs room beyond the text, so the vector is filled with zeros
+//! ahead of the pen, and the position is kept separately from its length. The position stays in a
+//! register as long as the pen is passed by value, also to functions that are not inlined: hence
+//! `let pen = put(…, pen)` everywhere.
 
-/// Zeros put ahead of the pen at a time. More would fall out of the first-level cache before they
-/// are written over; fewer would have to be put too often.
+/// Zeros added ahead of the pen at a time. More would leave the first-level cache before they are
+/// overwritten; fewer would have to be added too often.
 const AHEAD: usize = 1024;
 
 /// Writes at the end of a text.
@@ -19,26 +19,26 @@ pub(super) struct Pen<'o> {
 }
 
 impl<'o> Pen<'o> {
-    /// A pen at the end of `text`, which gets about `expected` bytes longer. It ends in zeros until
-    /// [`Pen::finish`].
+    /// Returns a pen at the end of `text`, which will grow by about `expected` bytes. The vector
+    /// ends in zeros until [`Pen::finish`].
     pub(super) fn new(text: &'o mut Vec<u8>, expected: usize) -> Self {
         let at = text.len();
         text.resize(at + expected.min(AHEAD), 0);
         Pen { text, at }
     }
 
-    /// Makes the vector as long as its text.
+    /// Truncates the vector to its text.
     pub(super) fn finish(self) {
         self.text.truncate(self.at);
     }
 
-    /// End of the text: where the next byte will be.
+    /// The end of the text, where the next byte goes.
     #[inline(always)]
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// The next `N` bytes, to be written to and then passed with [`Pen::advance`].
+    /// Returns the next `N` bytes, to write to and then pass with [`Pen::advance`].
     #[inline(always)]
     pub(super) fn window<const N: usize>(&mut self) -> &mut [u8; N] {
         let room = self.text.get(self.at..).unwrap_or_default();
@@ -50,13 +50,13 @@ impl<'o> Pen<'o> {
         }
     }
 
-    /// Goes on after `len` bytes that were written to the window.
+    /// Moves past `len` bytes that were written to the window.
     #[inline(always)]
     pub(super) fn advance(self, len: usize) -> Self {
         Pen { at: self.at + len, ..self }
     }
 
-    /// Takes back the last `len` bytes.
+    /// Removes the last `len` bytes.
     #[inline(always)]
     pub(super) fn retreat(self, len: usize) -> Self {
         Pen { at: self.at.saturating_sub(len), ..self }
@@ -92,13 +92,13 @@ impl<'o> Pen<'o> {
         self.text[at] = byte;
     }
 
-    /// The text from there on.
+    /// Returns the text from `start` on.
     #[inline(always)]
     pub(super) fn text_from(&self, start: usize) -> &[u8] {
         &self.text[start..self.at]
     }
 
-    /// Appends with a function that wants a vector; for rare kinds of text.
+    /// Appends with a function that needs a vector; for rare kinds of text.
     #[cold]
     pub(super) fn with(self, put: impl FnOnce(&mut Vec<u8>)) -> Self {
         self.text.truncate(self.at);
@@ -107,14 +107,14 @@ impl<'o> Pen<'o> {
     }
 }
 
-/// Makes the text longer than `len`. (A method would put the position into memory.)
+/// Makes the vector longer than `len`. (A method would put the position into memory.)
 #[cold]
 #[inline(never)]
 fn make_room(text: &mut Vec<u8>, len: usize) {
     text.resize(len + AHEAD, 0);
 }
 
-/// A text that is appended again and again, as one chunk where it is not longer than that.
+/// A text that is appended often, as one chunk if it fits.
 #[derive(Clone, Debug)]
 pub(super) struct Piece<const N: usize> {
     chunk: [u8; N],
@@ -142,7 +142,7 @@ impl<const N: usize> Piece<N> {
     }
 }
 
-/// What one value becomes, for the tests of those who write values.
+/// Formats one value, for the tests of modules that write values.
 #[cfg(test)]
 pub(super) fn text_of<T>(put: impl for<'o> Fn(T, Pen<'o>) -> Pen<'o>, x: T) -> String {
     let mut out = Vec::new();

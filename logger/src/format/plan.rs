@@ -1,4 +1,4 @@
-//! [`RecordFormatter`]: everything about a log that is the same for all its records.
+//! [`RecordFormatter`]: everything that is the same for all records of a log.
 
 use bstr::{BStr, BString, ByteSlice};
 use thiserror::Error;
@@ -12,14 +12,14 @@ use super::tsv::Tsv;
 
 /// Longest name of a column, in bytes.
 ///
-/// In JSON the name stands in every record: this bounds how much text a small batch can become.
+/// In JSON every record repeats the name: this bounds how much text a small batch can become.
 pub const MAX_FIELD_NAME: usize = 255;
 
 /// A batch that cannot be formatted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FormatError {
-    /// The name of a column holds control characters, which would break the `#fields` line, or is
-    /// longer than [`MAX_FIELD_NAME`].
+    /// A column name has control characters, which would break the `#fields` line, or is longer
+    /// than [`MAX_FIELD_NAME`].
     #[error("field {index}: bad name {name:?}")]
     FieldName {
         /// Index of the column, from 0.
@@ -33,7 +33,7 @@ pub enum FormatError {
         /// Path of the batch.
         path: BString,
     },
-    /// The header of the batch is not the one the formatter was made for.
+    /// The batch does not have the header that the formatter was made for.
     #[error("batch of path {path:?} has another header than its formatter")]
     OtherHeader {
         /// Path of the batch.
@@ -44,12 +44,12 @@ pub enum FormatError {
     Decode(#[from] DecodeError),
 }
 
-/// What was formatted.
+/// The result of formatting a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Formatted {
     /// Number of lines.
     pub records: u32,
-    /// Their times, where the first column that is written is `ts`, a time.
+    /// Their times, if the first written column is `ts`, a time.
     pub times: Times,
 }
 
@@ -68,8 +68,8 @@ enum Style {
 }
 
 impl RecordFormatter {
-    /// A formatter for batches with the header of `batch`. It can be kept under
-    /// [`Batch::header_bytes`].
+    /// Returns a formatter for batches with the header of `batch`. [`Batch::header_bytes`] can be
+    /// its cache key.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl RecordFormatter {
         self.path.as_bstr()
     }
 
-    /// Appends the lines a file starts with; none for JSON.
+    /// Appends the header lines of a file; none for JSON.
     ///
     /// `open_time` is local time as `%Y-%m-%d-%H-%M-%S`.
     pub fn header(&self, open_time: &str, out: &mut Vec<u8>) {
@@ -107,7 +107,7 @@ impl RecordFormatter {
         }
     }
 
-    /// Appends the line a file ends with; none for JSON. `close_time` as in
+    /// Appends the footer line of a file; none for JSON. `close_time` has the format of the time in
     /// [`RecordFormatter::header`].
     pub fn footer(&self, close_time: &str, out: &mut Vec<u8>) {
         match &self.style {
@@ -116,7 +116,8 @@ impl RecordFormatter {
         }
     }
 
-    /// Names and types of the columns in a file of TSV; none for JSON, where lines tell.
+    /// Returns names and types of the columns of a TSV file; none for JSON, where each line has
+    /// them.
     pub(crate) fn columns(&self) -> Vec<(&BString, &str)> {
         match &self.style {
             Style::Tsv(tsv) => tsv.columns().collect(),
@@ -124,12 +125,13 @@ impl RecordFormatter {
         }
     }
 
-    /// Appends a line per record and says what they are. Allocates nothing but room in `out`.
+    /// Appends a line per record and returns their count and times. Allocates nothing except room
+    /// in `out`.
     ///
     /// # Errors
     ///
-    /// When the batch is malformed or has another header than the formatter. `out` is as it was
-    /// before, so that a bad batch leaves nothing in a file.
+    /// If the batch is malformed or has another header than the formatter. `out` is unchanged then,
+    /// so a bad batch leaves nothing in a file.
     pub fn format_batch(
         &self,
         batch: &Batch<'_>,
@@ -139,7 +141,7 @@ impl RecordFormatter {
             return Err(FormatError::OtherHeader { path: batch.path.into() });
         }
         let start = out.len();
-        // TSV is shorter than the batch, JSON about as long.
+        // TSV is shorter than the batch and JSON about as long.
         let pen = Pen::new(out, batch.values().bytes_left());
         let done = match &self.style {
             Style::Tsv(tsv) => tsv.records(batch, pen),

@@ -1,4 +1,4 @@
-//! The tables of WIRE.md §5 and the batches of §4.5, through whole records.
+//! The tables of WIRE.md §5 and the batches of §4.5, formatted as whole records.
 
 use std::net::IpAddr;
 
@@ -34,7 +34,7 @@ fn formatted(payload: &[u8], options: &WriterOptions) -> String {
     out.to_str().unwrap().into()
 }
 
-/// The line of a record of one column, without its end.
+/// Returns the line of a record with one column, without its end.
 fn one(log_type: impl Into<LogType>, value: LogValue<'_>, options: &WriterOptions) -> String {
     let text = formatted(&payload(vec![FieldSpec::new("x", log_type)], &[&[value]]), options);
     text.strip_suffix('\n').unwrap().into()
@@ -187,7 +187,7 @@ fn json_escapes_strings_by_policy() {
         ("café".as_bytes(), "café", "café", "café"),
         ("café\x07".as_bytes(), r"caf\\xc3\\xa9\\x07", r"café\udb80\udc07", r"caf\\xc3\\xa9\\x07"),
         (b"caf\xe9", r"caf\\xe9", r"caf\udb80\udce9", r"caf\\xe9"),
-        // A tab stays a tab where something else is bad.
+        // A tab stays a tab if another byte is bad.
         (b"\t\xe9", r"\t\\xe9", r"\t\udb80\udce9", r"\\x09\\xe9"),
         (
             "\u{85}\x7f".as_bytes(),
@@ -201,7 +201,7 @@ fn json_escapes_strings_by_policy() {
         {
             let line = one(Scalar::String, LogValue::String(raw), &options);
             assert_eq!(line, format!(r#"{{"x":"{expected}"}}"#), "{raw:?} {options:?}");
-            // Names are HEX always.
+            // Names always use HEX.
             let line = one(Scalar::Enum, LogValue::Enum(raw), &options);
             assert_eq!(line, format!(r#"{{"x":"{hex}"}}"#), "{raw:?} {options:?}");
         }
@@ -228,7 +228,7 @@ fn json_times_by_option() {
         let line = one(Scalar::Time, LogValue::Time(time), &options);
         assert_eq!(line, format!(r#"{{"x":{expected}}}"#), "{time} {timestamps:?}");
     }
-    // Intervals are seconds in any case.
+    // Intervals are always seconds.
     let options = WriterOptions { json_timestamps: Times::Millis, ..json() };
     assert_eq!(one(Scalar::Interval, LogValue::Interval(0.5), &options), r#"{"x":0.5}"#);
 }
@@ -266,7 +266,7 @@ fn other_separators_and_markers_escape_what_they_are() {
     assert_eq!(one(Scalar::String, "NIL".into(), &other), r"\x4eIL");
     assert_eq!(one(Scalar::String, "".into(), &other), "EMPTY");
     assert_eq!(one(Scalar::String, LogValue::Unset, &other), "NIL");
-    // Zeek escapes separators in addresses and numbers as well.
+    // Zeek also escapes separators in addresses and numbers.
     assert_eq!(one(Scalar::Addr, ip, &other), r"\x3a\x3a1");
     let pair = ["a|b".into(), "c".into()];
     assert_eq!(one(LogType::Set(Scalar::String), LogValue::Set(&pair), &other), r"a\x7cb|c");
@@ -291,7 +291,7 @@ fn a_bad_batch_leaves_nothing() {
         let formatter = RecordFormatter::new(&batch, &options).unwrap();
         let mut out = b"before".to_vec();
         for len in 0..whole.len() {
-            // The header's counts need more bytes than there are, or a value is cut off.
+            // The header's counts need more bytes than the batch has, or a value is cut off.
             if let Ok(cut) = Batch::decode(&whole[..len]) {
                 assert!(formatter.format_batch(&cut, &mut out).is_err());
                 assert_eq!(out, b"before");
@@ -313,7 +313,7 @@ fn a_bad_batch_leaves_nothing() {
 
 #[test]
 fn elements_follow_their_own_type() {
-    // A set of strings that holds a count.
+    // A set of strings that contains a count.
     let mut payload = payload(
         vec![FieldSpec::new("x", LogType::Set(Scalar::Count))],
         &[&[LogValue::Set(&[LogValue::Count(7)])]],
@@ -356,8 +356,8 @@ fn a_formatter_refuses_batches_of_another_header() {
     );
 }
 
-/// The lines of a batch of four columns: `a`, a count; `b`, a set of strings; `_c`, an extension
-/// column; `d`, a string; with some of them left out.
+/// Formats a batch of four columns with some of them left out: `a`, a count; `b`, a set of strings;
+/// `_c`, an extension column; `d`, a string.
 fn columns(include: &[&str], exclude: &[&str], format: Format) -> Result<String, FormatError> {
     let fields = vec![
         FieldSpec::new("a", Scalar::Count),
@@ -398,7 +398,7 @@ fn columns_can_be_left_out() {
             "a\t_c\n7\t::1\n-\t-\n8\t-\n",
             "{\"a\":7,\"_c\":\"::1\"}\n{}\n{\"a\":8}\n",
         ),
-        // Extension columns stay.
+        // Extension columns are kept.
         (
             &["d"],
             &[],
@@ -406,7 +406,7 @@ fn columns_can_be_left_out() {
             "{\"_c\":\"::1\",\"d\":\"text\"}\n{}\n{\"d\":\"\"}\n",
         ),
         (&["nothing"], &[], "_c\n::1\n-\n-\n", "{\"_c\":\"::1\"}\n{}\n{}\n"),
-        // Unless they are excluded themselves, which goes before inclusion.
+        // Unless they are excluded, which takes precedence over inclusion.
         (
             &["a", "b", "d"],
             &["_c", "a", "d"],
@@ -474,7 +474,7 @@ fn the_worst_text_is_no_longer_than_promised() {
             let payload = payload(vec![FieldSpec::new(name, log_type)], &[&[value]]);
             let values = Batch::decode(&payload).unwrap().values().bytes_left();
             let name = if options.format == Format::Json { 5 * MAX_FIELD_NAME } else { 0 };
-            // Ten bytes are enough for what stands around a name, a value and a line.
+            // Ten bytes are enough for the text around a name, a value and a line.
             let text = formatted(&payload, options).len();
             assert!(text <= 19 * values + name + 10, "{text} of {values}: {value:?} {options:?}");
         }

@@ -1,20 +1,20 @@
-//! The earliest and the latest time of records, as their producers have them. Pure.
+//! The earliest and the latest time of records, by their producers' clocks. Pure.
 
 use std::ops::AddAssign;
 
 use zcluster::value::Protocol;
 use zcluster::wire::zeek_bin::{Scalar, Text, Values, Visitor};
 
-/// Name of the column that has the time of a record, where it is the first one of a log.
+/// Name of the column with the time of a record, if it is the first column of a log.
 pub(super) const TIME_COLUMN: &str = "ts";
 
-/// The times between which records lie, in seconds since 1970. Records without a time, or with one
-/// that is no number or infinite, do not count.
+/// The earliest and the latest time of records, in seconds since 1970. Records without a finite
+/// time do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Times(Option<(f64, f64)>);
 
 impl Times {
-    /// Takes the time of one more record in.
+    /// Adds the time of one record.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "once for each record that is formatted")]
     pub fn note(&mut self, time: f64) {
@@ -24,14 +24,14 @@ impl Times {
         }
     }
 
-    /// Earliest and latest of them; `None` where there is none.
+    /// Returns the earliest and the latest, or `None` without any time.
     pub fn range(self) -> Option<(f64, f64)> {
         self.0
     }
 }
 
 impl AddAssign for Times {
-    /// Takes in what others have noted.
+    /// Merges the times of other records.
     fn add_assign(&mut self, others: Self) {
         if let Some((first, last)) = others.0 {
             self.note(first);
@@ -40,7 +40,7 @@ impl AddAssign for Times {
     }
 }
 
-/// Reads a time that is to be noted.
+/// Reads a time to record.
 struct ReadTime;
 
 impl<'a> Visitor<'a> for ReadTime {
@@ -91,8 +91,7 @@ impl<'a> Visitor<'a> for ReadTime {
     }
 }
 
-/// Notes the time that is read next, if it can be read; what is wrong with it is found out when it
-/// is written.
+/// Records the next value's time if it can be read; errors are reported when the value is written.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "once for each record that is formatted")]
 pub(super) fn note_time(mut values: Values<'_>, times: &mut Times) {

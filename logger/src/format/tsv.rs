@@ -1,4 +1,4 @@
-//! Lines of TSV and the `#` lines around them (WIRE.md §5.1, §5.2).
+//! TSV lines and the `#` lines around them (WIRE.md §5.1, §5.2).
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use super::options::WriterOptions;
 use super::pen::{Pen, Piece};
 use super::times::{Times, note_time};
 
-/// The columns of a log and how their values become text.
+/// The columns of a log and how their values are formatted.
 #[derive(Clone, Debug)]
 pub(super) struct Tsv {
     columns: Vec<Column>,
@@ -23,12 +23,12 @@ pub(super) struct Tsv {
     set_separator: Token,
     empty: Token,
     unset: Token,
-    /// How the markers `unset` and `empty` start.
+    /// First bytes of the markers `unset` and `empty`.
     marker_starts: [u8; 2],
     utf_8: bool,
     /// Stops of a string in a column, and of one in a container.
     stops: [Stops; 2],
-    /// Whether a separator could occur in a number or an address, as `:` does in IPv6.
+    /// Whether a separator could occur in a number or an address, like `:` in IPv6.
     escape_all: bool,
     meta_prefix: BString,
     meta: Meta,
@@ -40,10 +40,10 @@ pub(super) struct Tsv {
 
 const TAB_STOPS: Stops = Stops::new(b'\t', b'\t');
 
-/// What stands around the records.
+/// The lines around the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meta {
-    /// Nothing.
+    /// None.
     None,
     /// The names of the columns.
     Names,
@@ -51,7 +51,7 @@ enum Meta {
     Full,
 }
 
-/// What stands between or in place of values. Nearly always it is one byte.
+/// Text between values or in place of one. Nearly always one byte.
 #[derive(Clone, Debug)]
 struct Token(Piece<8>);
 
@@ -73,7 +73,7 @@ impl Token {
         self.as_slice().len()
     }
 
-    /// The first byte; the backslash, which is a stop anyway, if there is none.
+    /// Returns the first byte or, if empty, the backslash, which is a stop anyway.
     fn first(&self) -> u8 {
         self.as_slice().first().copied().unwrap_or(b'\\')
     }
@@ -139,7 +139,7 @@ impl Tsv {
         pen.finish();
     }
 
-    /// Names and types of the columns that are written.
+    /// Returns names and types of the columns that are written.
     pub(super) fn columns(&self) -> impl Iterator<Item = (&BString, &str)> {
         self.names.iter().zip(self.types.iter().map(String::as_str))
     }
@@ -164,9 +164,9 @@ impl Tsv {
         pen
     }
 
-    /// Appends the lines of a batch. After an error the text holds a part of them, and more.
+    /// Appends the lines of a batch. After an error, the text ends in part of them and padding.
     pub(super) fn records(&self, batch: &Batch<'_>, pen: Pen<'_>) -> Result<Times, DecodeError> {
-        // That the separator is a constant saves an eighth of the instructions.
+        // A constant separator saves an eighth of the instructions.
         let tabs = self.separator.as_slice() == b"\t" && !self.escape_all;
         if tabs { self.rows::<true>(batch, pen) } else { self.rows::<false>(batch, pen) }
     }
@@ -202,7 +202,7 @@ impl Tsv {
                 }
                 pen = if TABS { pen.byte(b'\t') } else { self.separator.put(pen) };
             }
-            // The last separator is one too many.
+            // Remove the last separator.
             pen = self.unlike_meta(line, pen.retreat(self.separator.len())).byte(b'\n');
         }
         pen.finish();
@@ -238,20 +238,20 @@ impl Tsv {
                     let put = Put::<false> { tsv: self, in_container: true, pen };
                     pen = self.set_separator.put(values.element(put)?);
                 }
-                // The last one is one too many.
+                // Remove the last one.
                 pen = pen.retreat(self.set_separator.len());
             }
         }
         Ok((values, pen))
     }
 
-    /// The separator of columns, and that of elements.
+    /// The separators of columns and of elements.
     fn separators(&self) -> [&[u8]; 2] {
         [self.separator.as_slice(), self.set_separator.as_slice()]
     }
 }
 
-/// Appends one value: with `TABS`, one of a column between tabs, which are in no number.
+/// Appends one value. With `TABS`, it is a column between tabs, which occur in no number.
 struct Put<'p, 'o, const TABS: bool> {
     tsv: &'p Tsv,
     in_container: bool,
@@ -262,7 +262,7 @@ impl<'o, const TABS: bool> Put<'_, 'o, TABS> {
     #[inline(always)]
     fn text(self, text: Text<'_>) -> Pen<'o> {
         let Put { tsv, in_container, pen } = self;
-        // Most strings do not even start like a marker.
+        // Most strings do not start like a marker.
         let is_usual = text.bytes().first().is_some_and(|first| !tsv.marker_starts.contains(first));
         let pen = if is_usual {
             let stops = if TABS { TAB_STOPS } else { tsv.stops[usize::from(in_container)] };
@@ -276,7 +276,7 @@ impl<'o, const TABS: bool> Put<'_, 'o, TABS> {
         tsv.put_unusual_text(text, in_container, pen)
     }
 
-    /// Appends something that is no string.
+    /// Appends a value that is not a string.
     #[inline(always)]
     fn plain(self, put: impl FnOnce(Pen<'o>) -> Pen<'o>) -> Pen<'o> {
         let start = self.pen.at();
@@ -302,8 +302,8 @@ impl Tsv {
         put_escaped(text, separators, self.utf_8, pen)
     }
 
-    /// Escapes what was appended since `start`, if it holds a separator. That takes options that
-    /// nobody should choose, so it may allocate.
+    /// Escapes the text appended since `start` if it contains a separator. Only unusual options
+    /// lead here, so it may allocate.
     #[cold]
     fn escape_from<'o>(&self, start: usize, in_container: bool, pen: Pen<'o>) -> Pen<'o> {
         if self.stops[usize::from(in_container)].is_clean(pen.text_from(start)) {

@@ -1,7 +1,7 @@
-//! The memory of received bytes: counted, bounded, and used again.
+//! The memory of received bytes: counted, bounded and reused.
 //!
-//! Bytes are read into large buffers, batches are handed on as ranges of them, and a buffer comes
-//! back when the last batch in it is text.
+//! Bytes are read into large buffers, batches are passed on as ranges of them, and a buffer returns
+//! when the last batch in it is formatted.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,33 +10,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zcluster::telemetry::Gauge;
 use zcluster::transport::Waker;
 
-/// Bytes that are gathered in a buffer before it is sent on its way.
+/// Bytes collected in a buffer before it is sent.
 pub(super) const BUFFER: usize = 256 << 10;
-/// What a buffer under way costs beside its bytes: the list of the batches in it, above all.
+/// Overhead of a buffer in flight, mainly the list of its batches.
 const OVERHEAD: usize = 512;
-/// Buffers kept for use.
+/// Free buffers kept for reuse.
 const KEPT: usize = 16;
 
-/// The bytes under way from the socket to the formatters.
+/// The bytes in flight from the socket to the formatters.
 #[derive(Debug)]
 pub(crate) struct Buffers {
-    /// Capacity of all buffers under way, and their overhead.
+    /// Capacity and overhead of all buffers in flight.
     under_way: AtomicUsize,
-    /// What they may have. A single buffer may exceed it when there is no other.
+    /// The limit for `under_way`. A single buffer may exceed it when there is no other.
     limit: usize,
-    /// Capacity of those that are kept for use.
+    /// Capacity of the buffers that are kept for reuse.
     size: usize,
-    /// The receiver waits for room.
+    /// Whether the receiver waits for room.
     wanted: AtomicBool,
     waker: Arc<Waker>,
     free: Mutex<Vec<Vec<u8>>>,
-    /// Counts them, too.
+    /// The gauge of these bytes.
     memory: Gauge,
 }
 
 impl Buffers {
-    /// `is_encrypted`: whether what is read is, so that it may turn out to be more than there is
-    /// room for behind the rest.
+    /// With `is_encrypted`, buffers are larger: a read may decrypt to more bytes than fit behind
+    /// the others.
     pub(super) fn new(
         limit: usize,
         is_encrypted: bool,
@@ -54,19 +54,20 @@ impl Buffers {
         })
     }
 
-    /// An empty buffer with room for [`BUFFER`] bytes, and what a read adds that is decrypted.
+    /// Returns an empty buffer with room for [`BUFFER`] bytes and, if encrypted, for the output of
+    /// a read.
     pub(super) fn take(&self) -> Vec<u8> {
         let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         kept.unwrap_or_else(|| Vec::with_capacity(self.size))
     }
 
-    /// Bytes under way.
+    /// Bytes in flight.
     #[cfg(test)]
     fn under_way(&self) -> usize {
         self.under_way.load(Ordering::Relaxed)
     }
 
-    /// Whether more may be sent on its way. If not, the waker is woken when there is room.
+    /// Returns whether more may be sent. If not, the waker is woken when there is room.
     pub(super) fn has_room(&self) -> bool {
         let is_room = || {
             let under_way = self.under_way.load(Ordering::SeqCst);
@@ -74,12 +75,12 @@ impl Buffers {
         };
         is_room() || {
             self.wanted.store(true, Ordering::SeqCst);
-            // Perhaps the last one came back just now.
+            // The last buffer may have returned just now.
             is_room()
         }
     }
 
-    /// Sends bytes on their way.
+    /// Counts `bytes` as in flight until the chunk is dropped.
     pub(super) fn send(self: &Arc<Self>, bytes: Vec<u8>) -> Chunk {
         let cost = bytes.capacity() + OVERHEAD;
         self.under_way.fetch_add(cost, Ordering::SeqCst);
@@ -104,7 +105,7 @@ impl Buffers {
     }
 }
 
-/// Received bytes on their way; counted until the last user is done.
+/// Received bytes in flight; counted until the last user drops them.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     bytes: Vec<u8>,

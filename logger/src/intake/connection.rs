@@ -1,4 +1,4 @@
-//! One producer's connection: its bytes to log batches.
+//! One producer's connection: turns its bytes into log batches.
 
 use std::fmt::{self, Display};
 use std::io::{ErrorKind, IoSlice};
@@ -18,45 +18,45 @@ use zcluster::wire::zmtp::{
 
 use super::buffers::BUFFER;
 
-/// Answers a peer may leave unread; those to further PINGs are left out.
+/// Bytes of answers a peer may leave unread; further PINGs get none.
 const MAX_ANSWERS: usize = 4 << 10;
-/// Room made at once for a message that is announced; for more when it has come.
+/// Room reserved at once for an announced message; more follows as it arrives.
 const FIRST_ROOM: usize = 1 << 20;
-/// Bytes of an unfinished message that never have to wait for their turn.
+/// Unfinished messages up to this size never wait for their turn.
 const SMALL: usize = 16 << 10;
 /// The least room for a read into a shared buffer.
 const MIN_READ: usize = 64 << 10;
-/// Bytes of an unfinished message that move to each buffer that is read into; more gather in memory
-/// of their own.
+/// Bytes of an unfinished message that are copied into each buffer the connection reads into;
+/// larger ones collect in their own memory.
 const MOVED: usize = 16 << 10;
 
-/// Who sent batches.
+/// The sender of batches.
 #[derive(Debug)]
 pub(crate) struct Sender {
     pub(crate) id: BString,
     pub(crate) counters: SenderCounters,
-    /// Whether it is this process, which has counted its records as it wrote them.
+    /// Whether it is this process, which counts its records as it writes them.
     pub(crate) is_self: bool,
 }
 
 /// A batch in a buffer.
 #[derive(Clone, Debug)]
 pub(crate) struct BatchAt {
-    /// Index into the senders of the burst.
+    /// Index into the burst's senders.
     pub(crate) sender: u32,
-    /// Where in the buffer.
+    /// Its range in the buffer.
     pub(crate) payload: Range<usize>,
 }
 
-/// What messages are made of, and where what is wrong with them is told.
+/// Receives the batches of a connection, and the faults in its messages.
 pub(super) trait Sink {
-    /// A log batch at that place of the buffer that is being read.
+    /// A log batch at this range of the buffer being read.
     fn batch(&mut self, sender: &Arc<Sender>, payload: Range<usize>);
-    /// A message with so many frames.
+    /// A message with the wrong number of frames.
     fn bad_frame_count(&mut self, count: usize);
-    /// A batch that cannot be read, or that its sender may not send.
+    /// A batch that is malformed or that its sender may not send.
     fn rejected(&mut self, sender: &Sender, fault: BatchFault, what: &dyn Display);
-    /// The sender of that id.
+    /// Returns the sender with that id.
     fn sender(&mut self, id: &[u8]) -> Arc<Sender>;
 }
 
@@ -65,10 +65,10 @@ enum State {
     Open(MessageReader),
 }
 
-/// A connection.
+/// A producer's connection.
 pub(super) struct Connection {
     pub(super) channel: Channel,
-    /// For people.
+    /// The peer's address, for messages.
     pub(super) peer: String,
     pub(super) accepted: Instant,
     /// Whether it waits for its turn to be read.
@@ -77,21 +77,21 @@ pub(super) struct Connection {
     pub(super) waits_to_write: bool,
     /// Messages so far.
     pub(super) messages: u64,
-    /// What of its memory the table of connections has counted.
+    /// Bytes of its memory that the table of connections has counted.
     pub(super) counted: usize,
     state: State,
     limit: u64,
-    /// Where it finds out who may come in.
+    /// The current access rules.
     access: Arc<AccessCell>,
-    /// The key it came in with, and whose that was.
+    /// The key it was admitted with, and the identity of that key.
     client: Option<(PublicKey, Identity)>,
-    /// What its batches are held against; `None` where everything is allowed.
+    /// Checks its batches; `None` where everything is allowed.
     guard: Option<Guard>,
-    /// What was received and is not a whole message.
+    /// Received bytes of an incomplete message.
     unfinished: Vec<u8>,
-    /// Bytes the unfinished message takes, as far as they are known.
+    /// Bytes the unfinished message takes, as far as known.
     need: usize,
-    /// Frames that are to be sent.
+    /// Frames to send.
     answers: Vec<u8>,
     /// Whether nothing more can be sent.
     is_mute: bool,
@@ -105,20 +105,20 @@ pub(super) enum Gone {
     Closed,
     /// The peer closed it in the middle of a message.
     Torn,
-    /// The system says so.
+    /// A system error.
     Io(std::io::Error),
-    /// The peer breaks the protocol, or may not come in.
+    /// The peer violates the protocol or is not admitted.
     Protocol(ZmtpError),
-    /// The key it came in with has been taken from it.
+    /// The key it was admitted with is no longer allowed.
     Revoked(PublicKey),
 }
 
 impl Gone {
-    /// What it counts as; `None` for ends that are nobody's fault.
+    /// The fault to count, or `None` if the end is no fault.
     pub(super) fn fault(&self) -> Option<PeerFault> {
         Some(match self {
             Gone::Protocol(error) => match error {
-                // With HELLO, it has been given the key of another server than us.
+                // At HELLO, the peer has another server's key.
                 ZmtpError::Mechanism { .. } | ZmtpError::Undecryptable("HELLO" | "INITIATE") => {
                     PeerFault::Mechanism
                 }
@@ -152,7 +152,8 @@ impl From<ZmtpError> for Gone {
 }
 
 impl Connection {
-    /// A connection just accepted. `limit`: bytes of its largest message.
+    /// Returns a connection that was just accepted. `limit` is the size of its largest message in
+    /// bytes.
     pub(super) fn new(stream: Stream, peer: String, limit: u64, access: Arc<AccessCell>) -> Self {
         let mut greeting = Vec::new();
         let keys = access.load().server_keys().map(|keys| Curve::Server(Arc::clone(keys)));
@@ -180,29 +181,29 @@ impl Connection {
         }
     }
 
-    /// Whether the handshake is done.
+    /// Returns whether the handshake is done.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
 
-    /// Memory it holds for its unfinished message.
+    /// Memory held for the unfinished message.
     pub(super) fn held(&self) -> usize {
         self.unfinished.capacity() + self.channel.held()
     }
 
-    /// Whether its unfinished message is one that may have to wait for its turn.
+    /// Returns whether the unfinished message may have to wait for its turn.
     pub(super) fn is_large(&self) -> bool {
         self.need() > SMALL
     }
 
-    /// Bytes of memory that its unfinished message takes, as far as they are known.
+    /// Bytes of memory that the unfinished message takes, as far as known.
     pub(super) fn need(&self) -> usize {
-        // An encrypted frame is there twice while it is decrypted.
+        // An encrypted frame exists twice while it is decrypted.
         self.need.max(self.unfinished.len().saturating_add(self.channel.need().saturating_mul(2)))
     }
 
-    /// Room that its next read takes in a shared buffer; `None` where the unfinished message is so
-    /// large that it gathers in memory of its own.
+    /// Room that the next read needs in a shared buffer; `None` if the unfinished message is so
+    /// large that it collects in its own memory.
     pub(super) fn room(&self) -> Option<usize> {
         let kept = self.unfinished.capacity();
         let room = if self.channel.is_encrypted() {
@@ -215,7 +216,7 @@ impl Connection {
         (room <= BUFFER).then_some(room)
     }
 
-    /// Sends what is to be sent, as far as there is room.
+    /// Sends pending bytes as far as there is room.
     pub(super) fn flush(&mut self, scratch: &mut Scratch) {
         let outcome = if self.answers.is_empty() {
             self.channel.flush()
@@ -224,23 +225,23 @@ impl Connection {
             outcome.map(|taken| drop(self.answers.drain(..taken)))
         };
         if outcome.is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
-            // It shows in the next read, too.
+            // The next read returns the error, too.
             self.is_mute = true;
         }
     }
 
-    /// Whether something is still to be sent.
+    /// Returns whether something remains to be sent.
     pub(super) fn has_answers(&self) -> bool {
         !self.is_mute && (!self.answers.is_empty() || self.channel.has_unsent())
     }
 
-    /// Tells the peer that nothing more is wanted; what it has sent still arrives.
+    /// Tells the peer to stop sending; bytes it has sent still arrive.
     pub(super) fn say_farewell(&mut self) {
         self.is_mute = true;
         let _ = self.channel.stream().end_writing();
     }
 
-    /// Goes by new rules. Fails where its key no longer lets it in, or is another node's now.
+    /// Applies new rules. Fails if its key is no longer admitted or belongs to another node now.
     pub(super) fn renew(&mut self, access: &Arc<Access>) -> Result<(), Gone> {
         if let Some((key, identity)) = &self.client
             && access.admit(key) != Some(identity)
@@ -259,8 +260,8 @@ impl Connection {
         (!guard.is_open()).then_some(guard)
     }
 
-    /// Reads once into a shared buffer, behind what is in it, and hands out the batches there.
-    /// What is left of an unfinished message moves out of it.
+    /// Reads once into a shared buffer, behind its contents, and passes on the batches found. The
+    /// rest, an unfinished message, moves out of the buffer.
     pub(super) fn read_shared(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -270,12 +271,12 @@ impl Connection {
         let base = buffer.len();
         buffer.extend_from_slice(&self.unfinished);
         match self.read(buffer, scratch) {
-            // Nothing came after all: the unfinished message stays where it is.
+            // Nothing arrived: the unfinished message stays where it is.
             Ok(false) => buffer.truncate(base),
             Ok(true) => {
                 self.unfinished.clear();
                 let start = self.take_apart(buffer, base, sink)?;
-                // Exactly: many connections may hold the start of a message.
+                // With exact capacity: many connections may hold the start of a message.
                 self.unfinished = buffer[start..].to_vec();
                 buffer.truncate(start);
             }
@@ -287,8 +288,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads once into the connection's own buffer, if not encrypted up to the end of its
-    /// unfinished message. When that is complete, the buffer is handed out with the batches in it.
+    /// Reads once into the connection's own buffer and, if not encrypted, at most up to the end of
+    /// its unfinished message. Returns the buffer with its batches when the message is complete.
     pub(super) fn read_own(
         &mut self,
         scratch: &mut Scratch,
@@ -296,7 +297,7 @@ impl Connection {
     ) -> Result<Option<Vec<u8>>, Gone> {
         let has_room = self.unfinished.len() < self.unfinished.capacity();
         if !has_room && !self.channel.is_encrypted() {
-            // The announced length is believed in steps.
+            // Memory for the announced length is reserved in steps, as bytes arrive.
             let room = self.need.min(FIRST_ROOM.max(2 * self.unfinished.len()));
             self.unfinished.reserve_exact(room - self.unfinished.len());
         }
@@ -315,7 +316,7 @@ impl Connection {
         Ok(Some(buffer))
     }
 
-    /// Reads once; whether there was anything to look at.
+    /// Reads once and returns whether bytes arrived.
     fn read(&mut self, buffer: &mut Vec<u8>, scratch: &mut Scratch) -> Result<bool, Gone> {
         match self.channel.read_to(buffer, scratch) {
             Ok(Read::Bytes(count)) => Ok(count > 0),
@@ -327,8 +328,8 @@ impl Connection {
         }
     }
 
-    /// Goes on with the handshake. Returns where the frames behind it begin in `buffer`, plain ones
-    /// in any case, or where what is left of it does, if it is not at its end.
+    /// Continues the handshake. Returns where the plain frames after it begin in `buffer`, or its
+    /// unread rest if it is not finished.
     fn greet(&mut self, buffer: &mut Vec<u8>, base: usize) -> Result<usize, Gone> {
         let State::Greeting(opening) = &mut self.state else { return Ok(base) };
         let mut out = Vec::new();
@@ -347,7 +348,7 @@ impl Connection {
         });
         self.channel.put_raw(&out);
         let (start, step) = outcome.inspect_err(|_| {
-            // So that the peer learns why. There is room: it has got little so far.
+            // The peer learns the reason. There is room: little was sent to it so far.
             let _ = self.channel.flush();
         })?;
         let Step::Open(Open { codec, .. }) = step else {
@@ -364,8 +365,8 @@ impl Connection {
         Ok(start)
     }
 
-    /// Hands out what is complete in `buffer` from `base` on, where this connection's bytes begin.
-    /// Returns where the unfinished message starts.
+    /// Passes on the complete messages in `buffer` from `base`, where this connection's bytes
+    /// begin. Returns where the unfinished message starts.
     fn take_apart(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -393,7 +394,7 @@ impl Connection {
                 }
             }
         };
-        // What is unfinished goes to the start of a buffer of its own, or of the next one's part.
+        // The unfinished rest moves to the start of its own buffer, or of its part of the next one.
         reader.rebase(0);
         self.state = State::Open(reader);
         Ok(start)
@@ -408,7 +409,7 @@ impl Connection {
         }
         let [_, id, format, payload] = &message.frames;
         let id = &buffer[id.clone()];
-        // Whoever has proved to be a node is that, whatever it says to be.
+        // A proven node name overrides the id in the message.
         let who = match &self.client {
             Some((_, Identity::Node(name))) => name.as_bytes(),
             _ => id,
@@ -450,7 +451,7 @@ impl Connection {
     }
 }
 
-/// What a batch counts as that its sender may not send.
+/// Returns the fault to count for a batch that its sender may not send.
 fn fault_of(denial: Denial) -> BatchFault {
     match denial {
         Denial::Impersonation => BatchFault::Impersonation,
@@ -458,7 +459,7 @@ fn fault_of(denial: Denial) -> BatchFault {
     }
 }
 
-/// As much of foreign text as a line for people has room for.
+/// Returns as much of a peer's text as fits a log line.
 fn start_of(text: &[u8]) -> &BStr {
     BStr::new(&text[..text.len().min(64)])
 }

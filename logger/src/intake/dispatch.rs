@@ -1,4 +1,5 @@
-//! Batches on their way to the formatters: which one gets them, and those of this process itself.
+//! Batches on their way to the formatters: chooses a formatter for each, and sends this process's
+//! own batches.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use zcluster::wire::zeek_bin::Batch;
 use super::buffers::{Buffers, Chunk};
 use super::connection::{BatchAt, Sender};
 
-/// Batches on their way to a formatter: places in one buffer.
+/// Batches of one buffer on their way to a formatter.
 #[derive(Debug)]
 pub(crate) struct Burst {
     pub(crate) chunk: Arc<Chunk>,
@@ -18,7 +19,7 @@ pub(crate) struct Burst {
     pub(crate) received: Instant,
 }
 
-/// Which formatter the batches of a path go to, for all that send some.
+/// The queues of the formatters. Every sender of batches shares the choice of formatter for a path.
 #[derive(Clone)]
 pub(crate) struct Formatters {
     queues: Vec<queue::Sender<Burst>>,
@@ -30,16 +31,16 @@ impl Formatters {
         Formatters { queues, hasher: ahash::RandomState::new() }
     }
 
-    /// The formatter of a batch: always the same for one path, so that order is kept.
+    /// Returns the formatter of a batch: always the same for one path, which keeps the order.
     #[inline]
     fn index(&self, payload: &[u8]) -> usize {
-        // What has no path is refused by whoever gets it.
+        // The formatter rejects batches without a path.
         let path = Batch::path_bytes(payload).unwrap_or_default();
         (self.hasher.hash_one(path) % self.queues.len() as u64) as usize
     }
 
-    /// Hands each batch of a burst to its formatter; never waits: what is under way is bounded by its
-    /// buffers. Returns how many were refused, because a formatter's thread is gone.
+    /// Sends each batch of a burst to its formatter. Never waits: the buffers bound the bytes in
+    /// flight. Returns how many were refused because a formatter's thread is gone.
     pub(super) fn send(&self, burst: Burst) -> u64 {
         if self.queues.len() == 1 {
             return self.hand_over(0, burst);
@@ -61,13 +62,13 @@ impl Formatters {
         if self.queues[index].try_send(burst, 0).is_err() { count } else { 0 }
     }
 
-    /// No more comes.
+    /// Closes the queues: no more batches follow.
     pub(crate) fn close(&self) {
         self.queues.iter().for_each(queue::Sender::close);
     }
 }
 
-/// Batches of this process itself.
+/// Sends batches of this process.
 #[derive(Clone)]
 pub(crate) struct OwnBatches {
     formatters: Formatters,
@@ -80,7 +81,7 @@ impl OwnBatches {
         OwnBatches { formatters, buffers, sender: Arc::new(sender) }
     }
 
-    /// Sends one; `false` when there is no room for it.
+    /// Sends a batch; returns `false` if there is no room for it.
     pub(crate) fn send(&self, payload: &[u8]) -> bool {
         if !self.buffers.has_room() {
             return false;

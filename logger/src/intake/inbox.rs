@@ -1,4 +1,4 @@
-//! [`Inbox`]: what is found in the buffer that is being read: batches, and what is wrong with them.
+//! [`Inbox`]: collects the batches found in the buffer being read, and counts and logs bad ones.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -14,26 +14,26 @@ use super::buffers::Chunk;
 use super::connection::{BatchAt, Sender, Sink};
 use super::dispatch::{Burst, Formatters};
 
-/// Senders that are remembered. Beyond, all are forgotten and asked for anew: slow, not wrong.
+/// Senders cached. Beyond that, the cache is cleared: slower, still correct.
 const MAX_SENDERS: usize = 4_096;
-/// Longest id that is remembered.
+/// Longest id that is cached.
 const MAX_SENDER_ID: usize = 256;
-/// How often each kind of trouble is told.
+/// Time between warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The batches found in the buffer that is being read, on their way to the formatters.
+/// The batches found in the buffer being read, on their way to the formatters.
 pub(super) struct Inbox {
     formatters: Formatters,
     metrics: LoggerMetrics,
-    /// Those found so far.
+    /// Batches found so far.
     batches: Vec<BatchAt>,
     senders: Vec<Arc<Sender>>,
     known: AHashMap<BString, Arc<Sender>>,
-    /// Whether any batch came since this was last looked at.
+    /// Whether a batch arrived since this was last checked.
     pub(super) took_any: bool,
-    /// Whether the formatters take no more.
+    /// Whether a formatter refused batches.
     pub(super) is_refused: bool,
-    /// Batches that were received and never reached a formatter.
+    /// Batches that were received but never reached a formatter.
     pub(super) lost: u64,
     count_warning: RateLimit,
     rejections: Rejections,
@@ -64,7 +64,7 @@ impl Inbox {
         self.senders.clear();
     }
 
-    /// Sends the batches found in that buffer to their formatters.
+    /// Sends the collected batches, which are ranges of `chunk`, to their formatters.
     pub(super) fn send(&mut self, chunk: Chunk) {
         if self.batches.is_empty() {
             return;
@@ -113,7 +113,7 @@ impl Sink for Inbox {
         let shown = &id[..id.len().min(MAX_SENDER_ID)];
         let counters = self.metrics.sender(shown);
         let sender = Arc::new(Sender { id: id.into(), counters, is_self: false });
-        // Longer ids are nobody's; they are looked up each time.
+        // Real ids are shorter; longer ones are looked up each time.
         if id.len() <= MAX_SENDER_ID {
             self.known.insert(id.into(), Arc::clone(&sender));
         }
@@ -121,7 +121,7 @@ impl Sink for Inbox {
     }
 }
 
-/// Batches that cannot be written: counted, and told at a limited rate by sender.
+/// Batches that cannot be written: counted, and logged at a limited rate per sender.
 pub(crate) struct Rejections(KeyedRateLimit<[u8; 64]>);
 
 impl Default for Rejections {

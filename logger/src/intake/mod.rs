@@ -1,13 +1,12 @@
-//! The receiving thread: a PULL socket of our own (WIRE.md §4.2), log batches off it to the
-//! formatters.
+//! The receiving thread: a PULL socket (WIRE.md §4.2) that passes log batches to the formatters.
 //!
-//! It reads large pieces into buffers that the formatters then read the batches from, without a
-//! copy. What is under way is bounded by a share of `log.max_memory`; beyond, nothing is read, so
-//! that producers come to their high-water marks: a logger drops nothing, unless it is to end and
-//! cannot write.
+//! It reads large pieces into buffers from which the formatters read the batches without copying.
+//! Bytes in flight are bounded by a share of `log.max_memory`. At the limit the thread stops
+//! reading, so producers reach their high-water marks: a logger drops nothing unless it is shutting
+//! down and cannot write.
 //!
-//! Silent peers are probed by the kernel rather than by PINGs: a producer that is stopped for a
-//! while must not lose what it has sent.
+//! Silent peers are probed with TCP keepalive rather than PINGs: a producer that is stopped for a
+//! while must not lose the bytes it has sent.
 
 mod buffers;
 mod connection;
@@ -36,28 +35,28 @@ use inbox::Inbox;
 pub(crate) use inbox::Rejections;
 use peers::Peers;
 
-/// A buffer with no more in it than that is copied, so that small batches that come one by one do
-/// not each hold a large one.
+/// A buffer with at most this many bytes is copied, so that small batches that arrive one by one do
+/// not each hold a large buffer.
 const COPIED: usize = 16 << 10;
-/// Once no batch has come for so long after the goodbye, nothing is on its way any more: on a
+/// If no batch arrives for this long after the goodbye, none is in flight any more: even on a
 /// loaded network a round trip takes less.
 const QUIET: Duration = FAREWELL_QUIET;
-/// Time before the deadline at which producers that never stop are cut off in good order.
+/// Time before the deadline when producers that have not stopped are told to.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// Time after the deadline to take in what has arrived by then.
+/// Time after the deadline to read the bytes that have arrived by then.
 const LAST_LOOK: Duration = Duration::from_millis(500);
-/// How often things are looked at that no event tells of.
+/// Interval of checks that no event triggers.
 const TICK: Duration = Duration::from_millis(100);
 
 const WAKER: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 
-/// How much memory may be in use, in bytes.
+/// Memory limits in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// Received, and not text yet.
+    /// For received bytes that are not formatted yet.
     pub(crate) under_way: usize,
-    /// Messages that have begun to arrive.
+    /// For messages that have begun to arrive.
     pub(crate) unfinished: usize,
 }
 
@@ -69,18 +68,18 @@ pub(crate) struct Intake {
     waker: Arc<Waker>,
 }
 
-/// What the receiving thread goes by.
+/// The settings of the receiving thread.
 pub(crate) struct Settings<'a> {
     pub(crate) layout: &'a Layout,
     /// Where to listen.
     pub(crate) endpoint: &'a str,
     pub(crate) limits: Limits,
-    /// Who may connect, and send logs.
+    /// Who may connect and send logs.
     pub(crate) access: Arc<AccessCell>,
     pub(crate) deadline: Deadline,
 }
 
-/// Why the intake does not start.
+/// Why the intake cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IntakeError {
     #[error(transparent)]
@@ -90,7 +89,7 @@ pub(crate) enum IntakeError {
 }
 
 impl Intake {
-    /// Binds the socket and starts to receive.
+    /// Binds the socket and starts receiving.
     pub(crate) fn start(
         settings: Settings<'_>,
         formatters: Formatters,
@@ -137,23 +136,23 @@ impl Intake {
         Ok(Intake { endpoint, buffers, thread, waker })
     }
 
-    /// For the batches of this process.
+    /// Returns a handle for sending this process's own batches.
     pub(crate) fn own_batches(&self, formatters: Formatters, sender: Sender) -> OwnBatches {
         OwnBatches::new(formatters, Arc::clone(&self.buffers), sender)
     }
 
-    /// For whoever has replaced what it goes by.
+    /// Returns the waker to call after replacing the access rules.
     pub(crate) fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
     }
 
-    /// Takes in what is still on its way, and ends; the deadline is set before. Blocks until
-    /// shortly after it at most; the formatters must go on meanwhile.
+    /// Receives the batches still in flight, and ends; the deadline must be set. Blocks until
+    /// shortly after it at most, while the formatters must keep running.
     ///
-    /// Returns how many batches were received and could not be handed on.
+    /// Returns how many batches were received but could not be passed on.
     ///
     /// # Errors
-    /// Why it ended, if by itself.
+    /// The reason, if the thread failed.
     pub(crate) fn stop(self) -> Result<u64, String> {
         self.waker.wake();
         match self.thread.join() {
@@ -165,16 +164,16 @@ impl Intake {
 
 struct Receiver {
     poller: Poller,
-    /// For the time when nothing may be read: knows the waker only.
+    /// Polls only the waker, while nothing may be read.
     idle: Poller,
-    /// Gone once the end has begun.
+    /// `None` once the shutdown has begun.
     listener: Option<Listener>,
     peers: Peers,
     access: Arc<AccessCell>,
-    /// Of what the connections go by.
+    /// Generation of the access rules that the connections use.
     generation: u64,
     scratch: Scratch,
-    /// What is being read into.
+    /// The buffer being read into.
     buffer: Vec<u8>,
     buffers: Arc<Buffers>,
     inbox: Inbox,
@@ -182,16 +181,16 @@ struct Receiver {
     waker: Arc<Waker>,
 }
 
-/// How far the end has come.
+/// The phase of the shutdown.
 enum Ending {
-    /// Producers that heard the goodbye stop by themselves.
+    /// Producers that received the goodbye stop on their own.
     Quietening { last_batch: Instant },
-    /// All have been told that nothing more is wanted; what they have sent still comes.
+    /// All producers were told to stop; bytes they have sent still arrive.
     Farewell,
 }
 
 impl Receiver {
-    /// The body of the thread: the batches that were lost.
+    /// The body of the thread. Returns how many batches were lost.
     fn run(mut self) -> io::Result<u64> {
         let mut events = Vec::new();
         let mut ending: Option<Ending> = None;
@@ -234,12 +233,12 @@ impl Receiver {
         }
     }
 
-    /// Moves the end on; whether it is reached.
+    /// Advances the shutdown and returns whether it is complete.
     fn is_at_end(&mut self, deadline: Instant, ending: &mut Option<Ending>) -> bool {
         let now = Instant::now();
         match ending {
             None => {
-                // Whoever has no connection yet sends to another logger, or waits.
+                // Producers without a connection use another logger, or wait.
                 self.listener = None;
                 self.inbox.took_any = false;
                 *ending = Some(Ending::Quietening { last_batch: now });
@@ -266,11 +265,11 @@ impl Receiver {
         false
     }
 
-    /// Has the connections go by what is in force now, once it has been replaced.
+    /// Applies the access rules to all connections after they are replaced.
     fn renew(&mut self) {
         let generation = self.access.generation();
         if generation != self.generation {
-            // In this order: what is replaced meanwhile makes another look.
+            // In this order: a replacement in between triggers another renewal.
             self.generation = generation;
             self.peers.renew(&self.access.load());
         }
@@ -283,7 +282,7 @@ impl Receiver {
 
     fn look_at(&mut self, event: Event) {
         let key = event.key;
-        // One round of reading must not take much more than there is room for.
+        // One round of reading must not exceed the limit by much.
         if event.readable
             && self.buffers.has_room()
             && self.peers.may_read(key, &self.poller)
@@ -299,7 +298,7 @@ impl Receiver {
         let Some(peer) = self.peers.get(key) else { return Ok(()) };
         let room = peer.room();
         if room.is_none_or(|room| self.buffer.len() + room > BUFFER) {
-            // Batches of a message that is read apart are in another buffer than those before it.
+            // A message read separately is in another buffer than the batches before it.
             self.send_buffer();
         }
         let Some(peer) = self.peers.get(key) else { return Ok(()) };
@@ -317,7 +316,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// Hands the buffer and the batches in it on.
+    /// Sends the buffer and its batches to the formatters.
     fn send_buffer(&mut self) {
         if self.inbox.is_empty() {
             self.buffer.clear();

@@ -1,4 +1,4 @@
-//! The table of connections: who is accepted, who is read when, and who is cut off.
+//! The table of connections: accepts them, decides which may be read, and cuts them off.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,26 +12,26 @@ use zcluster::telemetry::{LoggerMetrics, PeerFault};
 use super::LISTENER;
 use super::connection::{Connection, Gone};
 
-/// Connections at a time.
+/// Most connections at a time.
 const MAX_CONNECTIONS: usize = 10_000;
-/// Connections accepted before those that are there get their turn.
+/// Connections accepted before existing ones are served.
 const ACCEPTED_AT_A_TIME: usize = 64;
-/// How long a peer may take for its handshake; libzmq allows as much.
+/// Time a peer has for its handshake, the same as in libzmq.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a large message may take when others wait for their turn.
+/// Time a large message may take when others wait for their turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time without accepting after the system had no more descriptors.
+/// Pause in accepting after the system ran out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// Kinds of trouble with hosts that are told of each by itself; there are as many as peers make.
+/// Pairs of fault and host with separate rate limits; peers could create any number.
 const WARNINGS: usize = 256;
 
-/// Whose large message is read while others wait.
+/// The connection whose large message is read while others wait.
 #[derive(Clone, Copy)]
 struct Turn {
     key: u64,
     since: Instant,
-    /// Messages of that connection at the time.
+    /// Messages of that connection at `since`.
     messages: u64,
 }
 
@@ -40,21 +40,21 @@ pub(super) struct Peers {
     all: AHashMap<u64, Connection>,
     next: u64,
     max_message: u64,
-    /// Bytes of unfinished messages beyond which large ones are read one at a time.
+    /// Bytes of unfinished messages above which large ones are read one at a time.
     max_held: usize,
     held: usize,
-    /// Who reads its large message, and since when.
+    /// The connection that reads its large message.
     turn: Option<Turn>,
-    /// How many wait for that.
+    /// How many connections wait for `turn`.
     waiting: usize,
-    /// How many are in their handshake.
+    /// How many connections are in their handshake.
     greeting: usize,
     accept_again: Option<Instant>,
     next_check: Instant,
     access: Arc<AccessCell>,
     metrics: LoggerMetrics,
     accept_warning: RateLimit,
-    /// By what is wrong, and with whom: a host, without the port.
+    /// By fault and host, without the port.
     peer_warning: KeyedRateLimit<(&'static str, String)>,
 }
 
@@ -87,12 +87,12 @@ impl Peers {
         self.all.is_empty()
     }
 
-    /// How many messages have begun and are not complete.
+    /// How many messages have begun but are not complete.
     pub(super) fn unfinished(&self) -> u64 {
         self.all.values().filter(|peer| peer.is_open() && peer.need() > 0).count() as u64
     }
 
-    /// Whether something happens by itself before long.
+    /// Returns whether timeouts or a pause require regular calls of [`Peers::tick`].
     pub(super) fn need_attention(&self) -> bool {
         self.greeting > 0 || self.waiting > 0 || self.accept_again.is_some()
     }
@@ -101,7 +101,7 @@ impl Peers {
         self.all.get_mut(&key)
     }
 
-    /// Accepts who waits.
+    /// Accepts waiting connections.
     pub(super) fn accept(&mut self, listener: &Listener, poller: &Poller, scratch: &mut Scratch) {
         for _ in 0..ACCEPTED_AT_A_TIME {
             match listener.accept() {
@@ -129,7 +129,7 @@ impl Peers {
                     if let Some(more) = self.accept_warning.check(Instant::now()) {
                         log::error!("cannot accept a connection: {error} ({more} more like this)");
                     }
-                    // It would be ready again at once.
+                    // The listener would be ready again at once.
                     let _ = poller.change(listener, LISTENER, false, false);
                     self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
                     return;
@@ -138,7 +138,7 @@ impl Peers {
         }
     }
 
-    /// Goes on accepting after a pause, once that is over.
+    /// Resumes accepting when the pause is over.
     pub(super) fn resume_accepting(&mut self, listener: &Listener, poller: &Poller) {
         if self.accept_again.is_some_and(|at| Instant::now() >= at) {
             self.accept_again = None;
@@ -146,7 +146,7 @@ impl Peers {
         }
     }
 
-    /// Whether that one may be read now; if not, it waits for its turn.
+    /// Returns whether a connection may be read now; if not, it waits for its turn.
     pub(super) fn may_read(&mut self, key: u64, poller: &Poller) -> bool {
         let Some(peer) = self.all.get_mut(&key) else { return false };
         let others = self.held - peer.counted;
@@ -155,7 +155,7 @@ impl Peers {
             let messages = peer.messages;
             let turn = Turn { key, since: Instant::now(), messages };
             let holder = self.turn.get_or_insert(turn).key;
-            // One that waits already is only told of when its connection has broken.
+            // A connection that already waits gets events only when it breaks.
             if holder != key && !peer.is_waiting {
                 peer.is_waiting = true;
                 self.waiting += 1;
@@ -166,7 +166,7 @@ impl Peers {
         true
     }
 
-    /// Takes in what a look at that one has changed.
+    /// Sends pending answers and updates the table after an event of a connection.
     pub(super) fn update(&mut self, key: u64, poller: &Poller, scratch: &mut Scratch) {
         let Some(peer) = self.all.get_mut(&key) else { return };
         peer.flush(scratch);
@@ -184,7 +184,7 @@ impl Peers {
         }
     }
 
-    /// Cuts off whose key no longer lets them in, and renews what the others are held against.
+    /// Cuts off connections whose key is no longer admitted, and renews the checks of the others.
     pub(super) fn renew(&mut self, access: &Arc<Access>) {
         let renewed = self.all.iter_mut().map(|(key, peer)| (*key, peer.renew(access)));
         let gone: Vec<_> =
@@ -194,7 +194,7 @@ impl Peers {
         }
     }
 
-    /// Cuts a connection off, or takes note of its end.
+    /// Removes a connection that ended or is cut off.
     pub(super) fn remove(&mut self, key: u64, gone: &Gone) {
         let Some(peer) = self.all.remove(&key) else { return };
         match (gone, gone.fault()) {
@@ -226,14 +226,14 @@ impl Peers {
         }
     }
 
-    /// Whether to tell of trouble of that kind with a peer, and of how much more like it.
+    /// Returns how many similar warnings were suppressed if one is due for this fault and peer.
     fn warn(&mut self, what: &'static str, peer: &str) -> Option<u64> {
-        // The port is another one each time it comes.
+        // The port changes with each connection.
         let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
         self.peer_warning.check(&(what, host.to_owned()), Instant::now())
     }
 
-    /// The turn is free: whoever waits is looked at again.
+    /// Frees the turn: waiting connections are read again.
     fn pass_turn(&mut self, poller: &Poller) {
         self.turn = None;
         if self.waiting == 0 {
@@ -246,11 +246,11 @@ impl Peers {
         self.waiting = 0;
     }
 
-    /// Cuts off who takes too long.
+    /// Cuts off connections that take too long.
     pub(super) fn tick(&mut self, poller: &Poller, may_read: bool) {
         let now = Instant::now();
         if !may_read {
-            // Nobody is late while we do not listen.
+            // Peers are not late while the logger does not read.
             self.turn = self.turn.map(|turn| Turn { since: now, ..turn });
             if self.greeting > 0 {
                 self.all.values_mut().for_each(|peer| peer.accepted = now);
@@ -287,8 +287,8 @@ impl Peers {
         }
     }
 
-    /// Tells everybody that nothing more is wanted. libzmq then closes its end, after what it has
-    /// sent, and keeps what it has not.
+    /// Tells all peers to stop sending. libzmq then closes the connection after the messages it has
+    /// sent, and keeps the others.
     pub(super) fn say_farewell(&mut self) {
         self.all.values_mut().for_each(Connection::say_farewell);
     }

@@ -1,6 +1,6 @@
-//! One pass over a rotated file: what is in it, the checksum of what is shipped, and the compressed
-//! copy or, for another file system, the plain one. Memory is bounded by the buffers here and what
-//! the level of compression takes.
+//! One pass over a rotated file: counts its contents, computes the checksum of the shipped file,
+//! and writes the compressed copy or, for another file system, the plain one. Memory is bounded by
+//! the buffers here and the compression level.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
@@ -13,23 +13,23 @@ use thiserror::Error;
 
 use super::figures::{Counter, Figures};
 
-/// Read, and handed on, at a time.
+/// Bytes read and written at a time.
 const PIECE: usize = 128 << 10;
 
 /// How rotated files are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Compression {
-    /// Not at all.
+    /// Not compressed.
     #[default]
     None,
-    /// At a level of 1 to 19; 0 is the library's choice. High levels take memory, tens of MiB.
+    /// At a level of 1 to 19; 0 is the library's default. High levels take tens of MiB of memory.
     Zstd(i32),
-    /// At a level of 1 to 9; 0 is the library's choice.
+    /// At a level of 1 to 9; 0 is the library's default.
     Gzip(u32),
 }
 
 impl Compression {
-    /// What is put behind the file's name.
+    /// Returns the extension appended to the file's name.
     pub(crate) fn extension(self) -> &'static str {
         match self {
             Compression::None => "",
@@ -39,30 +39,30 @@ impl Compression {
     }
 }
 
-/// How the source is read.
+/// How to read the source.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source {
-    /// It is a gzip stream, to be shipped as it is.
+    /// Whether it is a gzip stream, which is shipped unchanged.
     pub(crate) gzipped: bool,
     /// As in [`Counter::new`].
     pub(crate) bare_header: bool,
 }
 
-/// What one pass found.
+/// The result of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Passed {
     pub(crate) figures: Figures,
-    /// Of the file that is shipped.
+    /// Size of the shipped file.
     pub(crate) size: u64,
     pub(crate) sha256: String,
-    /// Where a gzip stream could be read no further: the figures are those of the part before.
+    /// The error that ended a damaged gzip stream: the figures cover the part before it.
     pub(crate) damage: Option<String>,
 }
 
-/// Why a pass did not come to its end.
+/// Why a pass did not finish.
 #[derive(Debug, Error)]
 pub(crate) enum Unfinished {
-    /// It was told to stop.
+    /// `stop` returned `true`.
     #[error("stopped")]
     Stopped,
     /// Reading or writing failed.
@@ -79,12 +79,11 @@ impl From<Unfinished> for io::Error {
     }
 }
 
-/// Reads the file to its end, and writes the result to `target` if there is one. Without one, what
-/// is shipped is the source itself. Asks `stop` every now and then.
+/// Reads the whole file, and writes the result to `target` if there is one. Otherwise the source
+/// itself is shipped. Calls `stop` regularly.
 ///
 /// # Errors
-/// When it is told to stop, or reading or writing fails. A source that is no good gzip stream is
-/// not an error.
+/// If stopped, or if reading or writing fails. A damaged gzip stream is not an error.
 pub(crate) fn pass(
     from: &File,
     source: Source,
@@ -140,7 +139,7 @@ fn finish<W: Write>(
     Ok(Passed { figures: counter.finish(), size, sha256, damage })
 }
 
-/// Copies and counts to the end.
+/// Copies and counts the whole source.
 fn copy(
     mut from: impl Read,
     to: &mut impl Write,
@@ -164,8 +163,8 @@ fn copy(
     }
 }
 
-/// Counts the text of a gzip stream, and reads the file to its end in any case. Returns what is
-/// wrong with the stream, if anything.
+/// Counts the text of a gzip stream, and reads the whole file even if the stream is damaged.
+/// Returns the damage, if any.
 fn read_gzip<W: Write>(
     tee: &mut Tee<'_, W>,
     counter: &mut Counter,
@@ -177,18 +176,18 @@ fn read_gzip<W: Write>(
         Err(Unfinished::Io(error)) if is_damage(&error) => Some(error.to_string()),
         Err(error) => return Err(error),
     };
-    // What comes behind the stream or its damage is shipped too.
+    // Bytes after the stream or its damage are also shipped.
     copy(tee, &mut io::sink(), &mut Counter::new(false), stop)?;
     Ok(damage)
 }
 
-/// Whether an error is about the stream, not about reading the file.
+/// Returns whether an error is about the stream, not about reading the file.
 pub(crate) fn is_damage(error: &io::Error) -> bool {
     let kinds = [ErrorKind::InvalidData, ErrorKind::InvalidInput, ErrorKind::UnexpectedEof];
     error.raw_os_error().is_none() && kinds.contains(&error.kind())
 }
 
-/// Hands on what it reads.
+/// Copies everything it reads to `to`.
 struct Tee<'a, W> {
     from: &'a File,
     to: Hashing<W>,
@@ -202,7 +201,7 @@ impl<W: Write> Read for Tee<'_, W> {
     }
 }
 
-/// Writes, and knows the checksum of what was written.
+/// Counts and hashes everything it writes.
 struct Hashing<W> {
     to: W,
     size: u64,

@@ -1,8 +1,8 @@
-//! Counts what is in the text of a log, piece by piece as it is read. Pure.
+//! Counts records, bytes and times in the text of a log, piece by piece. Pure.
 //!
-//! Records are the lines that are not meta lines (WIRE.md §5.1). Their times are those of the field
-//! `ts` where it is the first one, in each form of §5.2 and §5.5. Only the front of a line is ever
-//! kept, whatever its length.
+//! Records are the lines that are not meta lines (WIRE.md §5.1). Their times come from the field
+//! `ts` if it is the first one, in each form of §5.2 and §5.5. Only the start of a line is ever
+//! kept, however long the line.
 
 use bstr::ByteSlice;
 use jiff::Timestamp;
@@ -11,13 +11,13 @@ use memchr::memchr;
 use super::job::Micros;
 use super::tsv_head::TsvHead;
 
-/// How much of a line is looked at.
+/// Bytes kept from the start of a line.
 const FRONT: usize = 128;
 
-/// What was counted.
+/// The result of counting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
-    /// Of the text.
+    /// Length of the text.
     pub(crate) bytes: u64,
     pub(crate) records: u64,
     /// Earliest time of a record.
@@ -33,11 +33,11 @@ enum TimeField {
     FirstColumn(Vec<u8>),
 }
 
-/// Takes the text in.
+/// Counts a text.
 #[derive(Debug)]
 pub(crate) struct Counter {
     figures: Figures,
-    /// The front of a line whose end has not come yet.
+    /// The start of an incomplete line.
     front: Vec<u8>,
     is_mid_line: bool,
     is_first_line: bool,
@@ -47,8 +47,8 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    /// At the start of a text. `bare_header` says that its first line has the names of the columns
-    /// and nothing tells so.
+    /// Starts at the beginning of a text. With `bare_header`, its first line has the names of the
+    /// columns, without a prefix.
     pub(crate) fn new(bare_header: bool) -> Self {
         Counter {
             figures: Figures::default(),
@@ -61,7 +61,7 @@ impl Counter {
         }
     }
 
-    /// Takes the next piece.
+    /// Counts the next piece.
     pub(crate) fn add(&mut self, mut text: &[u8]) {
         self.figures.bytes += text.len() as u64;
         while let Some(end) = memchr(b'\n', text) {
@@ -79,7 +79,7 @@ impl Counter {
         }
     }
 
-    /// All of it has come.
+    /// Returns the result after the last piece.
     pub(crate) fn finish(mut self) -> Figures {
         if self.is_mid_line {
             self.end_line();
@@ -115,7 +115,7 @@ impl Counter {
             }
             return;
         }
-        // A stray meta line where the file has no first line that says so.
+        // A stray meta line in a file whose first line defines no meta lines.
         if self.head.is_none() && line.starts_with(b"#") {
             return;
         }
@@ -143,13 +143,13 @@ impl Counter {
     }
 }
 
-/// Seconds since 1970, as a decimal number.
+/// Parses a decimal number of seconds since 1970.
 fn seconds(text: &[u8]) -> Option<Micros> {
     let seconds: f64 = text.to_str().ok()?.parse().ok()?;
     seconds.is_finite().then(|| Micros::from_seconds(seconds))
 }
 
-/// The time a JSON line starts with, after `{"ts":`.
+/// Parses the time at the start of a JSON line, after `{"ts":`.
 fn json_time(text: &[u8]) -> Option<Micros> {
     if let Some(text) = text.strip_prefix(b"\"") {
         let (text, _) = text.split_once_str("\"")?;
@@ -160,7 +160,7 @@ fn json_time(text: &[u8]) -> Option<Micros> {
     // Seconds always have a fraction or an exponent, milliseconds never.
     if text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-') {
         let text = text.to_str().ok()?;
-        // Unsigned ones before 1970 have come around.
+        // Unsigned milliseconds before 1970 wrap around.
         let milliseconds =
             text.parse::<i64>().ok().or_else(|| Some(text.parse::<u64>().ok()?.cast_signed()))?;
         return Some(Micros(milliseconds.checked_mul(1000)?));
@@ -168,8 +168,8 @@ fn json_time(text: &[u8]) -> Option<Micros> {
     seconds(text)
 }
 
-/// A time as Zeek writes it (WIRE.md §5.5): the year has as many digits as it needs, and the fraction
-/// one more than it should where it was rounded up to a second.
+/// Parses a time as Zeek writes it (WIRE.md §5.5): the year has as many digits as it needs, and a
+/// fraction that was rounded up to a second has seven digits.
 fn iso_8601(text: &str) -> Option<Micros> {
     let (seconds, fraction) = text.strip_suffix('Z')?.split_once('.')?;
     let (year, rest) = seconds.split_once('-')?;
@@ -239,7 +239,8 @@ mod tests {
                 Some(1_767_225_600_250_000),
                 Some(1_767_225_600_250_000),
             ),
-            // The second before 1970, unsigned; a fraction that was rounded up; a year of one digit.
+            // The second before 1970, unsigned; a fraction that was rounded up; a year with one
+            // digit.
             ("{\"ts\":18446744073709550616}\n", false, 1, Some(-1_000_000), Some(-1_000_000)),
             (
                 "{\"ts\":\"2026-01-01T00:00:00.1000000Z\"}\n",

@@ -1,8 +1,9 @@
-//! The background threads that finish rotated files: one compresses and announces, one runs the
-//! postprocessor, so that a slow command holds back no compression.
+//! The background threads that finish rotated files: one compresses and announces, the other runs
+//! the postprocessor, so that a slow command does not delay compression.
 //!
-//! Each takes the jobs of its stage in order. Of a file that cannot be finished, for a full disk
-//! say, the source stays where it is; the others go on, and it is tried again after a growing time.
+//! Each processes the jobs of its stage in order. If a file cannot be finished, for example on a
+//! full disk, the source stays where it is, the other jobs continue, and the file is retried at
+//! growing intervals.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -24,21 +25,21 @@ use crate::end::TellEnd;
 use crate::files::{self, FileId};
 use crate::trouble::Trouble;
 
-/// Jobs whose names are held at a time.
+/// Job names held in memory at a time.
 const SWEEP: usize = 1000;
-/// Time before a job that failed is tried again; doubled with every failure.
+/// Time before a failed job is retried; doubled with every failure.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(30);
-/// How often each kind of trouble is told.
+/// Time between warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// What a step that is under way at the deadline may still take; after that it is abandoned where
-/// it is, which the next start can deal with.
+/// Extra time for a step still running at the deadline; then it is abandoned, and the next start
+/// recovers.
 const GRACE: Duration = Duration::from_millis(500);
-/// Niceness of the compressing thread: receiving and writing come first.
+/// Niceness of the compressing thread: receiving and writing take precedence.
 const NICENESS: i32 = 10;
 const THREADS: usize = 2;
 
-/// The threads.
+/// Handle of the background threads.
 #[derive(Debug)]
 pub(crate) struct Finisher {
     jobs: JobDir,
@@ -46,12 +47,12 @@ pub(crate) struct Finisher {
 }
 
 impl Finisher {
-    /// Settles what a predecessor left half done, and starts the threads, which first do what it
-    /// left to do. Before anything is rotated, and while no other process uses the log directory.
-    /// `guard` makes what tells that a thread of that name has ended.
+    /// Settles the unfinished steps of a previous process, and starts the threads, which first
+    /// process its remaining jobs. Must be called before any rotation, while no other process uses
+    /// the log directory. `guard` returns a value whose drop reports that the named thread ended.
     ///
     /// # Errors
-    /// When the job directory cannot be read or written, or the system refuses a thread.
+    /// If the job directory cannot be read or written, or the system refuses a thread.
     pub(crate) fn start(
         settings: &Arc<RotationSettings>,
         metrics: &LoggerMetrics,
@@ -75,7 +76,7 @@ impl Finisher {
             let ended = TellEnded(waker.clone());
             let guard = guard(name);
             let body = move || {
-                // Dropped last: whoever waits for the end finds it told.
+                // Dropped last: `stop` must not return before `guard` has reported.
                 let _ended = ended;
                 let _guard = guard;
                 worker.run(stage);
@@ -85,14 +86,14 @@ impl Finisher {
         Ok(finisher)
     }
 
-    /// What tells the threads that there is something to do.
+    /// Returns the waker that tells the threads about new jobs.
     pub(crate) fn waker(&self) -> Waker {
         self.waker.clone()
     }
 
-    /// Finishes what it can before the deadline, and says how many jobs are left for the next
-    /// start. Blocks until then. Called when nothing more is rotated. A compression that is under
-    /// way at the deadline is given up; a postprocessor is left alone, to end when it does.
+    /// Finishes as many jobs as possible before the deadline, and returns how many are left for the
+    /// next start. Blocks until then. Must be called after the last rotation. A compression still
+    /// running at the deadline is abandoned; a postprocessor is left running.
     pub(crate) fn stop(self, deadline: Instant) -> usize {
         self.waker.stop(deadline);
         self.waker.wait_for_end(THREADS, deadline + GRACE);
@@ -100,7 +101,7 @@ impl Finisher {
     }
 }
 
-/// Tells that a thread has ended, also when it panics.
+/// Reports the end of a thread when dropped, also when the thread panics.
 struct TellEnded(Waker);
 
 impl Drop for TellEnded {
@@ -109,14 +110,14 @@ impl Drop for TellEnded {
     }
 }
 
-/// What a step came to.
+/// The result of a step.
 enum Step {
     Done,
-    /// There is no more time.
+    /// The deadline has passed.
     Stopped,
 }
 
-/// What a thread works with.
+/// The state of a thread.
 struct Worker {
     settings: Arc<RotationSettings>,
     names: NameRules,
@@ -132,7 +133,7 @@ impl Worker {
     /// The body of a thread.
     fn run(&self, stage: Stage) {
         if stage == Stage::Rotated {
-            // Of this thread alone. Where it is refused, it is no nicer than the others.
+            // Applies to this thread only. If refused, the thread runs at normal priority.
             let _ = rustix::process::setpriority_process(None, NICENESS);
             if let Err(error) = self.manifest.repair() {
                 self.warn(&format!("cannot repair {}: {error}", super::manifest::MANIFEST));
@@ -143,7 +144,7 @@ impl Worker {
         let mut has_failed = false;
         loop {
             let seen = self.waker.seen();
-            // Asked before looking: what comes in between is seen in this sweep.
+            // Read before the sweep: jobs added in between are part of it.
             let is_last =
                 self.waker.is_stopping() && (stage == Stage::Rotated || self.waker.ended() > 0);
             let ids = self.jobs.list(stage, after.as_ref(), SWEEP).unwrap_or_else(|error| {
@@ -221,7 +222,7 @@ impl Worker {
         if stage == Stage::Rotated { self.finish(id, job) } else { self.postprocess(id, &job) }
     }
 
-    /// From the rotated name to the line that announces the file.
+    /// Takes a file from its rotated name to its line in the manifest.
     fn finish(&self, id: &JobId, mut job: Job) -> io::Result<Step> {
         let source = self.jobs.source_path(&job);
         let of_source = |error: io::Error| about(&source, &error);
@@ -255,7 +256,7 @@ impl Worker {
         self.settings.log_dir.join(super::manifest::MANIFEST)
     }
 
-    /// Makes what is shipped, and gives it its name. `None` if the file is not there any more.
+    /// Creates the file to ship and gives it its name. `None` if the source is gone.
     fn make(
         &self,
         id: &JobId,
@@ -291,7 +292,7 @@ impl Worker {
             Ok(self.publish(id, job, &temporary, compression, new, &passed)?)
         };
         let finished = make().inspect_err(|_: &Unfinished| {
-            // Where that fails too, the next attempt does it.
+            // If that fails too, the next attempt removes it.
             let _ = files::remove_if_there(&temporary);
         })?;
         files::sync_dir(&target_dir)?;
@@ -301,7 +302,7 @@ impl Worker {
         Ok(Some(finished))
     }
 
-    /// Gives the new file its name, which the job knows first.
+    /// Gives the new file its name, after writing the name to the job.
     fn publish(
         &self,
         id: &JobId,
@@ -311,8 +312,8 @@ impl Worker {
         new: FileId,
         passed: &Passed,
     ) -> io::Result<Finished> {
-        // The name beside its source; another where somebody has taken that meanwhile. A file that
-        // comes from another file system has no name yet.
+        // The name next to its source, or another if that has been taken meanwhile. A file from
+        // another file system has no name yet.
         let first = job.file_path().to_owned();
         let is_ours = job.held.is_none();
         for number in std::iter::once(None).chain(NUMBERS.map(Some)) {
@@ -353,7 +354,7 @@ impl Worker {
         }
     }
 
-    /// Runs the command. It runs again after a crash in between, but not after a failure.
+    /// Runs the command. It runs again after a crash of the logger, but not after a failure.
     fn postprocess(&self, id: &JobId, job: &Job) -> io::Result<Step> {
         let (Some(postprocessor), Some(finished)) = (&self.settings.postprocessor, &job.finished)
         else {
@@ -391,8 +392,8 @@ impl Worker {
     }
 }
 
-/// What an attempt before came to, if it got so far that it must not be made again: where the source
-/// is gone too, somebody has already fetched the result.
+/// Returns the result of a previous attempt if it must not be repeated. If the source is gone too,
+/// a consumer has already fetched the result.
 fn former_result(job: &Job, source: &Path) -> io::Result<Option<Finished>> {
     let Some(finished) = &job.finished else { return Ok(None) };
     let is_valid = finished.id.is_at(finished.file_path())? || !job.source.is_at(source)?;

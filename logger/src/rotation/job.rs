@@ -1,8 +1,8 @@
-//! The job directory, `.rotated` in the log directory: what is under way, on disk.
+//! The job directory, `.rotated` in the log directory: unfinished rotations, on disk.
 //!
-//! A job is one small JSON file, written whole or not at all, whose extension is its [`Stage`].
-//! The directory is the queue between the writer and the finisher, so that neither a slow disk nor
-//! a slow postprocessor costs memory, and nothing is forgotten by a process that is killed.
+//! A job is one small JSON file, written atomically, whose extension is its [`Stage`]. The
+//! directory is the queue between the writer and the finisher, so a slow disk or postprocessor
+//! costs no memory, and a killed process loses no jobs.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -20,12 +20,12 @@ use zcluster::file_name::escape;
 use super::json_bytes;
 use crate::files::{self, FileId};
 
-/// The name of the directory, in the log directory.
+/// The name of the directory in the log directory.
 pub(crate) const JOB_DIR: &str = ".rotated";
-/// A job file is far smaller: the paths in it are file names.
+/// Real job files are far smaller: the paths in them are file names.
 const MAX_JOB: u64 = 64 << 10;
 
-/// A time in microseconds since 1970, as the text of logs has them.
+/// A time in microseconds since 1970, the precision of times in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Micros(pub(crate) i64);
 
@@ -40,7 +40,7 @@ impl From<SystemTime> for Micros {
 }
 
 impl Micros {
-    /// Rounded; what does not fit is the first or last time of all.
+    /// Converts with rounding; saturates out of range.
     pub(crate) fn from_seconds(seconds: f64) -> Self {
         Micros((seconds * 1e6).round() as i64)
     }
@@ -56,14 +56,14 @@ impl From<Micros> for SystemTime {
     }
 }
 
-/// How far a job has come.
+/// The progress of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// The log is about to be renamed. Resolved at the next start, if it comes to that.
+    /// The log is about to be renamed. After a crash, the next start resolves it.
     Intent,
-    /// Renamed: to be compressed and announced.
+    /// Renamed; not yet compressed and announced.
     Rotated,
-    /// Announced: the postprocessor is to run.
+    /// Announced; the postprocessor has not run yet.
     Announced,
 }
 
@@ -77,22 +77,22 @@ impl Stage {
     }
 }
 
-/// The name of a job; names sort by time.
+/// The name of a job. Names sort by time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct JobId(String);
 
 impl JobId {
-    /// One that nobody else has, in this directory or another.
+    /// Returns a name that is unique, also among other directories.
     pub(crate) fn new() -> Self {
         let now = Micros::from(SystemTime::now()).0.max(0);
         let mut random = [0; 6];
-        // Without it the time is unique enough: jobs are made one after the other.
+        // If this fails, the time is unique enough: jobs are created one after the other.
         let _ = getrandom(&mut random, GetRandomFlags::NONBLOCK);
         let random = random.map(|byte| format!("{byte:02x}")).concat();
         JobId(format!("{now:017}-{random}"))
     }
 
-    /// The name of the temporary file beside the rotated one.
+    /// Returns the name of the temporary file next to the rotated one.
     pub(crate) fn temporary_name(&self) -> String {
         format!(".tmp.{}", self.0)
     }
@@ -104,19 +104,19 @@ impl std::fmt::Display for JobId {
     }
 }
 
-/// One rotated file.
+/// The rotation of one file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Job {
-    /// The log's path (WIRE.md §5.7), as its producer has it.
+    /// The log's path (WIRE.md §5.7), as the producer sent it.
     #[serde(with = "json_bytes")]
     pub(crate) path: BString,
-    /// The file's name before, in the log directory.
+    /// The file's previous name in the log directory.
     #[serde(with = "json_bytes")]
     pub(crate) live: BString,
-    /// What stands behind the path and a dot in both names.
+    /// The part of both names after the path and a dot.
     #[serde(with = "json_bytes")]
     pub(crate) extension: BString,
-    /// The file after, uncompressed; absolute.
+    /// The rotated file, uncompressed; absolute.
     #[serde(with = "json_bytes")]
     pub(crate) file: BString,
     /// The name in the job directory under which the file waits to be copied to another file
@@ -126,32 +126,32 @@ pub(crate) struct Job {
     pub(crate) open: Micros,
     pub(crate) close: Micros,
     pub(crate) terminating: bool,
-    /// The text is a gzip stream already (`gzip_level`).
+    /// Whether the file is a gzip stream already (`gzip_level`).
     pub(crate) gzipped: bool,
-    /// The first line is the names of the columns (`tsv`).
+    /// Whether the first line has the names of the columns (`tsv`).
     pub(crate) bare_header: bool,
-    /// Earliest and latest time of its records, as their producers had them; without it the text
-    /// is asked.
+    /// Earliest and latest time of its records, from their producers; if `None`, they are read from
+    /// the text.
     #[serde(default)]
     pub(crate) times: Option<(Micros, Micros)>,
-    /// Which file it is about.
+    /// Identifies the rotated file.
     pub(crate) source: FileId,
-    /// What came out, known just before the result takes its name.
+    /// The result, written just before it gets its name.
     #[serde(default)]
     pub(crate) finished: Option<Finished>,
 }
 
-/// A file as it is shipped.
+/// A file ready to be shipped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Finished {
-    /// Where it is; absolute.
+    /// Its absolute path.
     #[serde(with = "json_bytes")]
     pub(crate) file: BString,
     pub(crate) id: FileId,
     pub(crate) size: u64,
     pub(crate) sha256: String,
     pub(crate) records: u64,
-    /// Of the text.
+    /// Length of the text.
     pub(crate) bytes: u64,
     /// Earliest and latest time of a record.
     pub(crate) first: Option<Micros>,
@@ -159,12 +159,12 @@ pub(crate) struct Finished {
 }
 
 impl Job {
-    /// What the path is called in names of files and elsewhere.
+    /// The path as it appears in file names and elsewhere.
     pub(crate) fn path_text(&self) -> String {
         escape(&self.path)
     }
 
-    /// The log's file before the rotation.
+    /// The log's file before rotation.
     pub(crate) fn live_path(&self, log_dir: &Path) -> PathBuf {
         log_dir.join(OsStr::from_bytes(&self.live))
     }
@@ -181,17 +181,17 @@ impl Finished {
     }
 }
 
-/// Where jobs are.
+/// The job directory.
 #[derive(Clone, Debug)]
 pub(crate) struct JobDir {
     log_dir: PathBuf,
     dir: PathBuf,
-    /// Whether jobs survive a power cut too.
+    /// Whether jobs are synced to survive a power cut.
     sync: bool,
 }
 
 impl JobDir {
-    /// That of a log directory. Made when it is first needed.
+    /// Returns the job directory of a log directory. It is created when first needed.
     pub(crate) fn new(log_dir: &Path, sync: bool) -> Self {
         JobDir { log_dir: log_dir.to_owned(), dir: log_dir.join(JOB_DIR), sync }
     }
@@ -204,7 +204,7 @@ impl JobDir {
         self.dir.join(format!("{id}.{}", stage.extension()))
     }
 
-    /// Where the file of a job waits: under its held name, or else where it is to be.
+    /// Returns where the file of a job waits: under its held name, or under its rotated name.
     pub(crate) fn source_path(&self, job: &Job) -> PathBuf {
         match &job.held {
             Some(name) => self.dir.join(name),
@@ -212,14 +212,14 @@ impl JobDir {
         }
     }
 
-    /// Writes a job, over what it was before.
+    /// Writes a job, replacing its previous contents.
     pub(crate) fn write(&self, id: &JobId, stage: Stage, job: &Job) -> io::Result<()> {
         let text = serde_json::to_vec(job)?;
         let file = self.file(id, stage);
         let temporary = self.dir.join(format!("{id}.tmp"));
         match files::replace(&file, &temporary, &text, self.sync) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                // Not the log directory: that one was removed for a reason, or is not mounted.
+                // The log directory is not created: it was removed on purpose, or is not mounted.
                 self.make()?;
                 files::replace(&file, &temporary, &text, self.sync)
             }
@@ -227,7 +227,7 @@ impl JobDir {
         }
     }
 
-    /// Makes the directory.
+    /// Creates the directory.
     pub(crate) fn make(&self) -> io::Result<()> {
         match fs::create_dir(&self.dir) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -235,7 +235,7 @@ impl JobDir {
         }
     }
 
-    /// A temporary file that is removed at the next start if it is left behind.
+    /// Returns the path of a temporary file, which the next start removes if it is left behind.
     pub(crate) fn temporary(&self) -> PathBuf {
         self.dir.join(format!("{}.tmp", JobId::new()))
     }
@@ -245,12 +245,12 @@ impl JobDir {
         fs::rename(self.file(id, from), self.file(id, to))
     }
 
-    /// Takes a job off.
+    /// Removes a job.
     pub(crate) fn remove(&self, id: &JobId, stage: Stage) -> io::Result<()> {
         files::remove_if_there(&self.file(id, stage))
     }
 
-    /// Reads a job; `InvalidData` where the file is none.
+    /// Reads a job; fails with `InvalidData` if the file is not one.
     pub(crate) fn load(&self, id: &JobId, stage: Stage) -> io::Result<Job> {
         let file = self.file(id, stage);
         if fs::metadata(&file)?.len() > MAX_JOB {
@@ -266,7 +266,7 @@ impl JobDir {
         Ok(job)
     }
 
-    /// The first jobs of a stage after one, at most `limit`, in order.
+    /// Returns the first jobs of a stage after `after`, at most `limit`, in order.
     pub(crate) fn list(
         &self,
         stage: Stage,
@@ -288,7 +288,7 @@ impl JobDir {
         Ok(found.into_iter().collect())
     }
 
-    /// How many jobs there are after `Intent`.
+    /// Counts the jobs past `Intent`.
     pub(crate) fn count(&self) -> io::Result<usize> {
         let mut count = 0;
         let stages = [Stage::Rotated, Stage::Announced].map(Stage::extension);
@@ -306,16 +306,16 @@ impl JobDir {
             outcome => outcome?,
         };
         for entry in entries {
-            // Names of ours are ASCII.
+            // The logger's own names are ASCII.
             entry?.file_name().to_str().map_or(Ok(()), &mut f)?;
         }
         Ok(())
     }
 
-    /// Settles what a killed predecessor left: half-written jobs go, and rotations that were about
-    /// to happen either did, and are jobs, or did not, and the log is still there.
+    /// Resolves the unfinished steps of a killed process: removes half-written jobs, and turns each
+    /// rotation that was about to happen into a job if the log was renamed, or drops it if not.
     ///
-    /// Before any thread uses the directory, and while no other process does.
+    /// Must run before any thread uses the directory, while no other process does.
     pub(crate) fn settle(&self) -> io::Result<()> {
         let mut temporary = Vec::new();
         self.for_each_name(|name| {
@@ -347,7 +347,7 @@ impl JobDir {
             return self.remove(id, Stage::Intent);
         }
         let live = job.live_path(&self.log_dir);
-        // Killed between the two steps of a rename by link: one file of two names.
+        // Killed between the two steps of a rename by link: the file has two names.
         if job.source.is_at(&live)? {
             files::remove_if_there(&live)?;
         }

@@ -1,17 +1,16 @@
 //! Paths as JSON text. Pure.
 //!
-//! File names are bytes. Those that are UTF-8 stand as they are; a byte that is not becomes the
-//! character U+F00NN, as in the PUA policy of JSON logs (WIRE.md §5.5). A real character of that
-//! range is taken apart into its bytes, so that nothing is ambiguous. Also the `with` functions of
-//! serde.
+//! File names are bytes. UTF-8 is written unchanged; any other byte becomes the character U+F00NN,
+//! as in the PUA policy of JSON logs (WIRE.md §5.5). A real character in that range is split into
+//! its bytes, so that the text is unambiguous. Also has the `with` functions for serde.
 
 use bstr::BString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// U+F0000, which stands for the byte 0.
+/// U+F0000, which represents the byte 0.
 const BASE: u32 = 0xf_0000;
 
-/// The text of these bytes.
+/// Encodes bytes as text.
 pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     let put = |text: &mut String, bytes: &[u8]| {
@@ -30,7 +29,7 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// The bytes of such a text.
+/// Decodes such a text into bytes.
 pub(crate) fn decode(text: &str) -> BString {
     let mut bytes = Vec::with_capacity(text.len());
     for char in text.chars() {

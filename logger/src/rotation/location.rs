@@ -1,25 +1,25 @@
-//! Where a file is, as text: what `rotated.ndjson` says to whoever is to open it.
+//! The location of a file as text, for readers of `rotated.ndjson`.
 
 use std::path::{Path, PathBuf};
 
 use super::json_bytes;
 
-/// The absolute name of a file; where a directory in it is not UTF-8, which JSON cannot have, the
-/// name relative to the log directory.
+/// Returns the absolute path of a file or, if a directory in it is not UTF-8, which JSON does not
+/// allow, the path relative to the log directory.
 pub(crate) fn location(file: &Path, log_dir: &Path) -> String {
     if let Some(text) = file.to_str() {
         return text.to_owned();
     }
     match relative(file, log_dir).as_deref().and_then(Path::to_str) {
         Some(text) => text.to_owned(),
-        // Not UTF-8 below what the two have in common: at least nothing is lost.
+        // Not UTF-8 below the common directory: the encoded text at least loses nothing.
         None => json_bytes::encode(file.as_os_str().as_encoded_bytes()),
     }
 }
 
-/// `./…` or `./../…`. `None` where a directory cannot be found.
+/// Returns `./…` or `./../…`, or `None` if a directory does not exist.
 fn relative(file: &Path, from: &Path) -> Option<PathBuf> {
-    // `..` leads out of where a symbolic link leads to, not out of the link.
+    // `..` is the parent of a symbolic link's target, not of the link.
     let from = from.canonicalize().ok()?;
     let dir = file.parent()?.canonicalize().ok()?;
     let common = dir.components().zip(from.components()).take_while(|(a, b)| a == b).count();

@@ -1,19 +1,19 @@
-//! `rotated.ndjson` in the log directory: a line of JSON for each file that is complete, for
-//! shippers to follow.
+//! `rotated.ndjson` in the log directory: a line of JSON for each complete file, for shippers to
+//! follow.
 //!
 //! | member | |
 //! |---|---|
 //! | `path` | the log's path (WIRE.md §5.7), as text ([`zcluster::file_name`]) |
-//! | `first`, `last` | earliest and latest `ts` of a record; `null` where there is none |
+//! | `first`, `last` | earliest and latest `ts` of a record; `null` without any |
 //! | `open`, `close` | when the log was opened and rotated |
 //! | `records`, `bytes` | of the text, uncompressed |
-//! | `sha256`, `size` | of the file as it is |
-//! | `file` | where it is ([`location`]) |
-//! | `terminating` | whether it was rotated because the logger ended |
+//! | `sha256`, `size` | of the file itself |
+//! | `file` | its location ([`location`]) |
+//! | `terminating` | whether it was rotated because the logger shut down |
 //!
 //! Times are seconds since 1970. A line is written in one piece, and only after its file has its
-//! final name. The manifest may be renamed away at any time (`logrotate` without `copytruncate`);
-//! the next line makes a new one.
+//! final name. The manifest may be renamed at any time (`logrotate` without `copytruncate`); the
+//! next line starts a new one.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -27,11 +27,11 @@ use crate::files;
 
 /// The name of the file.
 pub(crate) const MANIFEST: &str = "rotated.ndjson";
-/// How far back a line is looked for that may have been written before a crash: it is one of the
-/// last, since lines are written one after the other.
+/// Bytes at the end that are searched for a line that may have been written before a crash: it is
+/// one of the last, because lines are written one after the other.
 const LOOK_BACK: u64 = 256 << 10;
 
-/// The file.
+/// The manifest of a log directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Manifest {
     file: PathBuf,
@@ -43,15 +43,15 @@ impl Manifest {
         Manifest { file: log_dir.join(MANIFEST), log_dir: log_dir.to_owned() }
     }
 
-    /// Cuts a last line that a crash left incomplete; its job is still there to write it.
+    /// Removes an incomplete last line left by a crash; its job still exists and writes it again.
     pub(crate) fn repair(&self) -> io::Result<()> {
         if files::look_at(&self.file)?.is_some() { self.open().map(|_| ()) } else { Ok(()) }
     }
 
-    /// Adds the line of a finished job and makes it durable, unless it is there already.
+    /// Adds the line of a finished job if it is missing, and syncs it.
     ///
     /// # Errors
-    /// When it cannot be written; then nothing of it is left.
+    /// If the line cannot be written; then no part of it remains.
     pub(crate) fn add(&self, job: &Job, finished: &Finished) -> io::Result<()> {
         let line = line(job, finished, &self.log_dir);
         let is_new = files::look_at(&self.file)?.is_none();
@@ -81,15 +81,15 @@ impl Manifest {
     }
 }
 
-/// The file, ending in a whole line.
+/// The open file, which ends in a complete line.
 struct Opened {
     file: File,
     length: u64,
-    /// What it ends in.
+    /// Its last bytes.
     tail: Vec<u8>,
 }
 
-/// Appends all of it or nothing.
+/// Appends the whole line or nothing.
 fn append(file: &mut File, length: u64, line: &[u8]) -> io::Result<()> {
     let outcome = file.write(line);
     if matches!(outcome, Ok(count) if count == line.len()) {
@@ -99,7 +99,7 @@ fn append(file: &mut File, length: u64, line: &[u8]) -> io::Result<()> {
     outcome.and(Err(io::Error::new(ErrorKind::StorageFull, "a line was written in part only")))
 }
 
-/// The line, with its end. It says the same each time it is made.
+/// Returns the line with its end. It is the same each time for one job.
 fn line(job: &Job, finished: &Finished, log_dir: &Path) -> String {
     let text = |text: String| serde_json::Value::from(text).to_string();
     let optional = |time: Option<Micros>| time.map_or_else(|| "null".to_owned(), seconds);
@@ -120,7 +120,7 @@ fn line(job: &Job, finished: &Finished, log_dir: &Path) -> String {
     )
 }
 
-/// A JSON number: seconds, always with six decimals.
+/// Formats a JSON number: seconds, always with six decimals.
 fn seconds(time: Micros) -> String {
     let sign = if time.0 < 0 { "-" } else { "" };
     let micros = time.0.unsigned_abs();

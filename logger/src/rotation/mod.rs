@@ -1,32 +1,33 @@
-//! Rotation: a log that is complete gets its final name, is compressed, announced and handed on.
+//! Rotation: gives a complete log its final name, compresses it, announces it and runs the
+//! postprocessor.
 //!
-//! The writing thread renames ([`Rotator`]); everything that takes time is the business of two
-//! background threads ([`Finisher`]). Between them lies a directory, `.rotated` in the log
-//! directory: each file under way has one small job file there, which goes through the stages
+//! The writing thread only renames ([`Rotator`]); two background threads do everything that takes
+//! time ([`Finisher`]). Between them is a directory, `.rotated` in the log directory, with a small
+//! job file for each unfinished rotation, which passes through these stages:
 //!
 //! ```text
 //! <id>.intent ──rename of the log──▶ <id>.json ──compressed, announced──▶ <id>.post ──▶ gone
 //! ```
 //!
-//! Every step is a rename or an unlink that can be told from its not having happened yet, so that a
-//! process killed anywhere goes on at its next start: nothing is lost, and nothing is announced
-//! twice. What a crash leaves of live logs is put in order by [`recovery`] and rotated like any
-//! other. Nothing is ever overwritten.
+//! Every step is a rename or an unlink whose completion can be checked afterwards, so the next
+//! start can resume wherever a process was killed: nothing is lost, and nothing is announced twice.
+//! Live logs left by a crash are repaired by [`recovery`] and rotated like any other. Nothing is
+//! ever overwritten.
 //!
 //! | module | what it owns |
 //! |---|---|
 //! | `schedule` | when a log is rotated next (pure) |
-//! | `name` | what the rotated file is called (pure) |
+//! | `name` | names of rotated files (pure) |
 //! | `job` | the job directory |
-//! | `rotator` | the rename, as the writer calls it |
+//! | `rotator` | the rename, called by the writer |
 //! | `figures` | records, bytes and times of a log's text (pure) |
 //! | `compress` | one pass over a file: figures, checksum, compressed copy |
 //! | `manifest`, `location` | `rotated.ndjson`, one line for each finished file; where that is |
 //! | `postprocess` | the postprocessor command |
 //! | `finisher` | the threads, and the order of their steps |
-//! | `recovery`, `repair`, `shadow` | what a predecessor left behind, Zeek's too |
+//! | `recovery`, `repair`, `shadow` | files left by a previous process, including Zeek |
 //! | `json_bytes`, `tsv_head` | bytes as JSON text, for jobs; meta lines |
-//! | `signal` | wake-ups, the end |
+//! | `signal` | wake-ups and the stop request |
 
 mod compress;
 mod figures;
@@ -64,46 +65,46 @@ pub(crate) use recovery::{recover, recover_one};
 pub(crate) use rotator::{RotationInfo, Rotator};
 pub(crate) use schedule::{BaseTime, Schedule};
 
-/// How long a postprocessor may take unless told otherwise.
+/// Default timeout of a postprocessor.
 pub(crate) const POSTPROCESSOR_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// How logs are rotated, and what is done with them then.
+/// How logs are rotated and finished.
 #[derive(Clone, Debug)]
 pub(crate) struct RotationSettings {
-    /// Where the live logs are; absolute.
+    /// The directory of the live logs; absolute.
     pub(crate) log_dir: PathBuf,
-    /// Where rotated ones go, if not there too; absolute.
+    /// The directory of rotated logs, if different; absolute.
     pub(crate) rotation_dir: Option<PathBuf>,
     /// The form of their names.
     pub(crate) name: RotationName,
-    /// Extension of the logs, without its dot.
+    /// Extension of the logs, without the dot.
     pub(crate) suffix: String,
-    /// Further extension of those with `gzip_level`.
+    /// Additional extension of logs with `gzip_level`.
     pub(crate) gzip_extension: String,
-    /// The logger's name, where the layout has several.
+    /// The logger's name, if the layout has several loggers.
     pub(crate) logger: Option<String>,
-    /// Whether names of every form have the logger's name in them: several loggers share a
+    /// Whether names of every form include the logger's name, because several loggers share a
     /// directory.
     pub(crate) name_in_all_forms: bool,
     /// How rotated files are compressed.
     pub(crate) compress: Compression,
-    /// What runs for each of them afterwards.
+    /// The command that runs for each of them afterwards.
     pub(crate) postprocessor: Option<Postprocessor>,
-    /// The zone of all times in names, headers and arguments.
+    /// The zone for all times in names, headers and arguments.
     pub(crate) zone: TimeZone,
-    /// Whether what is under way survives a power cut as it does a crash: costs the writer a write
-    /// to disk for each rotation. Without it, a file rotated in the seconds before the cut may stay
-    /// as it is, neither compressed nor announced. What is announced is always on disk.
+    /// Whether unfinished rotations survive a power cut as well as a crash: costs the writer one
+    /// disk write per rotation. Without it, a file rotated in the seconds before a power cut may
+    /// stay uncompressed and unannounced. Announced files are always on disk.
     pub(crate) fsync: bool,
     /// Whether logs found at the start have the names of the columns as their only header (`tsv`).
     pub(crate) bare_header: bool,
 }
 
 impl RotationSettings {
-    /// Makes the directories absolute, for those who read the names from elsewhere.
+    /// Makes the directories absolute, for readers of the names in other directories.
     ///
     /// # Errors
-    /// When the current directory is not known.
+    /// If the current directory is unknown.
     pub(crate) fn absolute(mut self) -> io::Result<Self> {
         self.log_dir = std::path::absolute(&self.log_dir)?;
         self.rotation_dir = self.rotation_dir.map(std::path::absolute).transpose()?;
@@ -123,7 +124,7 @@ impl RotationSettings {
         job::JobDir::new(&self.log_dir, self.fsync)
     }
 
-    /// Whether files with that extension are gzip streams.
+    /// Returns whether files with that extension are gzip streams.
     fn is_gzip(&self, extension: &BStr) -> bool {
         extension
             .strip_suffix(self.gzip_extension.as_bytes())

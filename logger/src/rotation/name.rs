@@ -1,8 +1,9 @@
-//! Names of rotated files (WIRE.md §5.8), and how to tell them from those of live ones. Pure: the
-//! time zone is an argument.
+//! Names of rotated files (WIRE.md §5.8), and how to distinguish them from names of live logs.
+//! Pure: the time zone is an argument.
 //!
-//! Zeek overwrites where two rotations agree on a name. Ours take a number: behind the time, or in
-//! the archiver's form within `log_suffix`, which zeek-archiver carries on to the name of its own.
+//! Zeek overwrites a file if two rotations produce the same name. These names get a number instead:
+//! after the time or, in the archiver's form, within `log_suffix`, which zeek-archiver copies to
+//! its own name.
 
 use std::time::SystemTime;
 
@@ -11,28 +12,29 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zcluster::layout::RotationName;
 
-/// What a file name may have, in bytes, on every file system Zeek runs on.
+/// Longest file name in bytes on every file system Zeek runs on.
 const MAX_FILE_NAME: usize = 255;
-/// Room that is left for the extension of a compressed file.
+/// Room reserved for the extension of a compressed file.
 const COMPRESSED_EXTENSION: usize = ".zst".len();
-/// The time of the ASCII writer's form and of the archiver's.
+/// Time format of the ASCII writer's form and of the archiver's.
 const LONG_TIME: &str = "%Y-%m-%d-%H-%M-%S";
-/// The time of the generic form and of the postprocessor's arguments.
+/// Time format of the generic form and of the postprocessor's arguments.
 const SHORT_TIME: &str = "%y-%m-%d_%H.%M.%S";
 
 /// How rotated files are named.
 #[derive(Clone, Debug)]
 pub(crate) struct NameRules {
     form: RotationName,
-    /// The logger's name, where it becomes part of the form.
+    /// The logger's name, if names include it.
     logger: Option<String>,
     zone: TimeZone,
 }
 
 impl NameRules {
-    /// Names of this form. `logger` is the node's name where the layout has several loggers;
-    /// `in_all_forms` says that the forms without a place for it have it at the end. Such a name
-    /// with `,`, `=` or `/` in it is left out, as Zeek does; [`drops`](Self::drops) tells.
+    /// Returns the rules for names of this form. `logger` is the node's name if the layout has
+    /// several loggers; with `in_all_forms`, forms without a place for it have it at the end. A
+    /// name that contains `,`, `=` or `/` is left out, as in Zeek; [`drops`](Self::drops) checks
+    /// that.
     pub(crate) fn new(
         form: RotationName,
         logger: Option<&str>,
@@ -45,14 +47,14 @@ impl NameRules {
         NameRules { form, logger: logger.map(str::to_owned), zone }
     }
 
-    /// Whether a logger's name cannot be part of a file's name.
+    /// Returns whether a logger's name cannot be part of a file name.
     pub(crate) fn drops(logger: &str) -> bool {
         logger.contains([',', '=', '/', '\0'])
     }
 
-    /// The name without its extension, of the text of a path. `number` tells files apart that would
-    /// have the same one; 0 is left out. A path too long for a file name with an extension of that
-    /// many bytes is cut.
+    /// Returns the name without its extension, for the text of a path. `number` distinguishes files
+    /// that would have the same name; 0 is left out. A path too long for a file name with an
+    /// extension of `extension` bytes is cut.
     pub(crate) fn stem(
         &self,
         path: &str,
@@ -88,17 +90,17 @@ impl NameRules {
         format!("{}{rest}", cut(path, room))
     }
 
-    /// A time as the postprocessor command is given it.
+    /// Formats a time for the postprocessor command.
     pub(crate) fn short_time(&self, time: SystemTime) -> String {
         self.text(time, SHORT_TIME)
     }
 
-    /// A time as headers and footers of TSV logs have it.
+    /// Formats a time as in headers and footers of TSV logs.
     pub(crate) fn long_time(&self, time: SystemTime) -> String {
         self.text(time, LONG_TIME)
     }
 
-    /// Reads a [`long_time`](Self::long_time).
+    /// Parses a [`long_time`](Self::long_time).
     pub(crate) fn parse_long_time(&self, text: &[u8]) -> Option<SystemTime> {
         let text = text.to_str().ok()?;
         let local = jiff::civil::DateTime::strptime(LONG_TIME, text).ok()?;
@@ -111,7 +113,7 @@ impl NameRules {
     }
 }
 
-/// The first bytes of a path's text, whose end is not within a character or an escape.
+/// Cuts a path's text to `room` bytes without splitting a character or an escape.
 fn cut(path: &str, room: usize) -> &str {
     if path.len() <= room {
         return path;
@@ -121,14 +123,14 @@ fn cut(path: &str, room: usize) -> &str {
         end -= 1;
     }
     let text = &path[..end];
-    // `%` and two digits.
+    // An escape is `%` and two digits.
     match text.rfind('%') {
         Some(at) if end - at < 3 => &text[..at],
         _ => text,
     }
 }
 
-/// Whether the name of a file, without its extension, is one that rotation gives: in any form, with
+/// Returns whether a file name without its extension is one that rotation gives: in any form, with
 /// or without number and logger.
 pub(crate) fn is_rotated_name(stem: &BStr) -> bool {
     is_ascii_form(stem) || is_generic_form(stem) || is_archiver_form(stem)
@@ -162,16 +164,17 @@ fn is_archiver_form(stem: &[u8]) -> bool {
 const LONG_SHAPE: &[u8] = b"0000-00-00-00-00-00";
 const SHORT_SHAPE: &[u8] = b"00-00-00_00.00.00";
 
-/// Whether a path, `before` and a time of that shape stand at the front, with a good rest.
+/// Returns whether the text consists of a path, `before`, a time of this shape, and a rest that
+/// `is_good` accepts.
 fn ends_after(stem: &[u8], before: &[u8], shape: &[u8], is_good: impl Fn(&[u8]) -> bool) -> bool {
-    // Not only where a search would find it next: the path may end in such characters.
+    // Tries every position, because the path may end in the characters of `before`.
     (1..stem.len()).any(|start| {
         let rest = stem[start..].strip_prefix(before).and_then(|rest| strip(rest, shape));
         rest.is_some_and(&is_good)
     })
 }
 
-/// Takes a text of that shape, in which `0` stands for a digit, off the front.
+/// Strips a prefix of this shape, in which `0` stands for a digit.
 fn strip<'a>(text: &'a [u8], shape: &[u8]) -> Option<&'a [u8]> {
     let (front, rest) = text.split_at_checked(shape.len())?;
     let fits = |(byte, shape): (&u8, &u8)| match shape {

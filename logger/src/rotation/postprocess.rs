@@ -1,7 +1,7 @@
 //! The postprocessor command (WIRE.md §5.8), such as zeekctl's `archive-log`.
 //!
-//! It runs through the shell in a process group of its own, one at a time, and gets its arguments
-//! quoted: paths come from the network. What it prints is told in the log, up to a limit.
+//! It runs through the shell in its own process group, one at a time, with quoted arguments: paths
+//! come from the network. Its output is logged up to a limit.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -16,33 +16,33 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 use zcluster::layout::SECRET_VARIABLES;
 
-/// What is kept of a command's output.
+/// Bytes kept of a command's output.
 const MAX_OUTPUT: usize = 4 << 10;
-/// How often it is looked whether the command has ended, or we are to. A file descriptor that tells
-/// (`pidfd_open`) is not there on kernels that operators still run.
+/// Time between checks for the command's end or a shutdown. A file descriptor for that
+/// (`pidfd_open`) does not exist on kernels still in use.
 const LOOK: Duration = Duration::from_millis(20);
-/// The prefix that variables for such commands have in Zeek.
+/// The prefix Zeek adds to variables for such commands.
 const VARIABLE_PREFIX: &str = "ZEEK_ARG_";
 
-/// The command and what it is told besides the file.
+/// The command and its settings.
 #[derive(Clone, Debug)]
 pub(crate) struct Postprocessor {
-    /// A piece of shell, in front of the arguments.
+    /// A piece of shell that precedes the arguments.
     pub(crate) command: String,
-    /// Additions to the environment, each under its name and under `ZEEK_ARG_` and its name, which
-    /// is what Zeek makes of it.
+    /// Additional environment variables, each set under its name and, as in Zeek, under `ZEEK_ARG_`
+    /// and its name.
     pub(crate) environment: Vec<(String, String)>,
-    /// How long it may take before it is killed.
+    /// How long it may run before it is killed.
     pub(crate) timeout: Duration,
 }
 
-/// The arguments.
+/// The arguments of the command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arguments<'a> {
     pub(crate) file: &'a Path,
-    /// What the log's path is called in the file's name.
+    /// The log's path as it appears in the file name.
     pub(crate) path: &'a str,
-    /// `%y-%m-%d_%H.%M.%S`, as the next.
+    /// `%y-%m-%d_%H.%M.%S`, like `close`.
     pub(crate) open: &'a str,
     pub(crate) close: &'a str,
     pub(crate) terminating: bool,
@@ -51,11 +51,11 @@ pub(crate) struct Arguments<'a> {
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// With status 0.
+    /// It exited with status 0.
     Success,
-    /// Otherwise, or after too long a time: why, and what it printed.
+    /// It failed or was killed: the reason and its output.
     Failure(String),
-    /// It runs on, since we are to end.
+    /// It still runs, because the logger shuts down.
     LeftAlone,
 }
 
@@ -63,7 +63,7 @@ impl Postprocessor {
     /// Runs the command and waits for its end, its timeout, or until `is_over`.
     ///
     /// # Errors
-    /// When it cannot be started, or not be waited for.
+    /// If it cannot be started or waited for.
     pub(crate) fn run(
         &self,
         arguments: Arguments<'_>,
@@ -80,7 +80,7 @@ impl Postprocessor {
         }
         command.stdin(Stdio::null()).stdout(write_end.try_clone()?).stderr(write_end);
         let mut child = command.process_group(0).spawn()?;
-        // It holds the other end of the pipe, which we must not.
+        // Close the write end of the pipe here, so that its end can be detected.
         drop(command);
         let until = Instant::now().checked_add(self.timeout);
         let mut kept = Vec::new();
@@ -119,13 +119,13 @@ impl Postprocessor {
     }
 }
 
-/// Appends a word that no shell takes for anything but itself.
+/// Appends a word in quotes, which shells take literally.
 fn quote(word: &[u8], out: &mut Vec<u8>) {
     out.push(b'\'');
     for byte in word {
         match byte {
             b'\'' => out.extend_from_slice(br"'\''"),
-            // No file name has one, and no argument could.
+            // No file name contains it, and no argument could.
             0 => {}
             other => out.push(*other),
         }
@@ -149,8 +149,8 @@ fn wait(
     rustix::io::ioctl_fionbio(&*output, true)?;
     let mut is_drained = false;
     loop {
-        // What it printed before its end is in the pipe; what stays behind in the background may
-        // hold the pipe for ever.
+        // In this order, the pipe has everything printed before the end; background processes may
+        // keep the pipe open forever.
         let status = child.try_wait()?;
         is_drained = is_drained || drain(output, kept)?;
         if let Some(status) = status {
@@ -170,7 +170,7 @@ fn wait(
     }
 }
 
-/// Waits for output, but not long: the end of a process may come without any.
+/// Waits for output, but not long: a process may end without any.
 fn sleep(output: &io::PipeReader) -> io::Result<()> {
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK.subsec_nanos()) };
     match poll(&mut [PollFd::new(output, PollFlags::IN)], Some(&timeout)) {
@@ -179,10 +179,10 @@ fn sleep(output: &io::PipeReader) -> io::Result<()> {
     }
 }
 
-/// Takes what there is and keeps the beginning of it; says whether no more can come.
+/// Reads the available output and keeps its beginning; returns whether the pipe is closed.
 fn drain(output: &mut io::PipeReader, kept: &mut Vec<u8>) -> io::Result<bool> {
     let mut piece = [0; 4096];
-    // One that prints without end must not keep us here.
+    // Bounded, because a command may print endlessly.
     for _ in 0..64 {
         match output.read(&mut piece) {
             Ok(0) => return Ok(true),
@@ -198,9 +198,9 @@ fn drain(output: &mut io::PipeReader, kept: &mut Vec<u8>) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Ends the command and all it has started.
+/// Kills the command and all processes in its group.
 fn kill(child: &mut Child) -> io::Result<()> {
-    // Not yet waited for, so that the number still stands for it.
+    // The child has not been waited for, so its process id is still valid.
     if let Err(error) = kill_process_group(Pid::from_child(child), Signal::KILL) {
         log::debug!("killing a postprocessor: {error}");
     }
@@ -294,7 +294,7 @@ mod tests {
         let child: String =
             text.chars().skip_while(|c| *c != '"').filter(char::is_ascii_digit).collect();
         let child = Pid::from_raw(child.parse().unwrap()).unwrap();
-        // Where nobody waits for orphans they stay as zombies.
+        // Orphans that nothing waits for stay as zombies.
         let is_gone = || {
             let stat = fs::read_to_string(format!("/proc/{}/stat", child.as_raw_nonzero()));
             stat.map_or(true, |stat| stat.contains(") Z"))
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn what_stays_in_the_background_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        // It ends when the directory does.
+        // It ends when the directory is removed.
         let command =
             format!("{{ while [ -d '{}' ]; do sleep 0.05; done; }} & :", dir.path().display());
         assert_eq!(run(&postprocessor(&command)), Outcome::Success);

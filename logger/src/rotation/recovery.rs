@@ -1,8 +1,8 @@
-//! The logs that a predecessor left live: a process that was killed, or a Zeek logger whose
-//! directory we take over (WIRE.md §5.9). Each is put in order and rotated like any other.
+//! Recovers live logs left by a previous process: a killed logger, or a Zeek logger whose directory
+//! is taken over (WIRE.md §5.9). Each is repaired and rotated like any other.
 //!
-//! What cannot be put in order is set aside under another name, untouched, and never a reason not
-//! to start. Each step can be done again after a crash; until the last one the log is where it was.
+//! A log that cannot be repaired is set aside under another name, unchanged, and never prevents the
+//! start. Each step can be repeated after a crash; until the last one, the log stays where it was.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -26,29 +26,29 @@ use super::shadow::{self, Shadow};
 use crate::files;
 use crate::path::{LogPath, without_number};
 
-/// What is put behind the name of a log that was set aside.
+/// Appended to the name of a log that was set aside.
 const SET_ASIDE: &str = ".damaged";
 /// Names tried to set a log aside.
 const MAX_NUMBER: u32 = 1000;
 /// Standard output and error of processes in Zeek's directories: not logs.
 const NOT_LOGS: [&[u8]; 2] = [b"stdout", b"stderr"];
 
-/// What was found and done.
+/// The result of a recovery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recovered {
     /// Logs that were rotated.
     pub(crate) rotated: usize,
     /// Files without any text that were removed.
     pub(crate) empty: usize,
-    /// Logs that could not be put in order and have another name now.
+    /// Logs that could not be repaired and were renamed.
     pub(crate) set_aside: usize,
-    /// Logs that are where they were, as something failed.
+    /// Logs left where they were because of an error.
     pub(crate) failed: usize,
-    /// Whether it was told to stop. What is left is for the next start.
+    /// Whether it was stopped. The next start recovers the rest.
     pub(crate) is_stopped: bool,
 }
 
-/// What became of one log.
+/// The result for one log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Fate {
     Rotated(PathBuf),
@@ -56,11 +56,11 @@ enum Fate {
     SetAside,
 }
 
-/// Recovers every live log of the log directory. Before anything is written there. Asks `stop` every
-/// now and then; a log that it is at then is as it was.
+/// Recovers every live log in the log directory. Must run before anything is written there. Calls
+/// `stop` regularly; the log being recovered then is unchanged.
 ///
 /// # Errors
-/// When the directory cannot be read. What goes wrong with one log is told, and counted.
+/// If the directory cannot be read. Errors about one log are logged and counted.
 pub(crate) fn recover(rotator: &Rotator, stop: &dyn Fn() -> bool) -> io::Result<Recovered> {
     let settings = rotator.settings();
     let mut recovered = Recovered::default();
@@ -95,12 +95,11 @@ impl Recovered {
     }
 }
 
-/// Recovers the file under a name that is about to be opened for the first time, if there is one.
-/// Returns the name it was rotated to. Afterwards the name is free, or stands for something that is
-/// no regular file.
+/// Recovers the file, if any, under a name that is about to be opened for the first time. Returns
+/// its rotated name. Afterwards the name is free, or refers to something other than a regular file.
 ///
 /// # Errors
-/// When something fails; then the file is still there.
+/// If a step fails; then the file is still there.
 pub(crate) fn recover_one(rotator: &Rotator, live: &Path) -> io::Result<Option<PathBuf>> {
     if !files::look_at(live)?.is_some_and(|metadata| metadata.is_file()) {
         return Ok(None);
@@ -116,16 +115,16 @@ fn not_a_log() -> io::Error {
     io::Error::new(ErrorKind::InvalidFilename, "not the name of a log")
 }
 
-/// The name of a live log, taken apart.
+/// The parts of a live log's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LiveName {
     path: LogPath,
-    /// With no dot in front.
+    /// Without a leading dot.
     extension: BString,
 }
 
 impl LiveName {
-    /// `<path>.<suffix>` or `<path>.<suffix>.<gzip extension>`.
+    /// Parses `<path>.<suffix>` or `<path>.<suffix>.<gzip extension>`.
     fn parse(name: &[u8], settings: &RotationSettings) -> Option<Self> {
         let strip = |name: &'_ [u8], extension: &str| -> Option<usize> {
             let rest = name.strip_suffix(extension.as_bytes())?.strip_suffix(b".")?;
@@ -134,15 +133,14 @@ impl LiveName {
         let plain = strip(name, &settings.gzip_extension).unwrap_or(name.len());
         let stem =
             strip(&name[..plain], &settings.suffix).or_else(|| strip(name, &settings.suffix))?;
-        // Further files of one log go by its path.
+        // Further files of a log are rotated under its path.
         let path = without_number(&name[..stem]).unwrap_or(&name[..stem]);
         let path = LogPath::of_file(path)?;
         Some(LiveName { path, extension: name[stem + 1..].into() })
     }
 }
 
-/// The live logs of the directory: what is left when rotated files and those of others are not
-/// counted.
+/// Lists the live logs of the directory, without rotated files and files of other programs.
 fn live_logs(settings: &RotationSettings) -> io::Result<Vec<(PathBuf, LiveName)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(&settings.log_dir)? {
@@ -154,7 +152,7 @@ fn live_logs(settings: &RotationSettings) -> io::Result<Vec<(PathBuf, LiveName)>
             continue;
         }
         let live = settings.log_dir.join(&file_name);
-        // Gone again, or no file of ours: neither is a log.
+        // Skips files that are gone again or not regular.
         let metadata = files::look_at(&live)?.filter(Metadata::is_file);
         if metadata.is_some_and(|metadata| !is_ours_to_print(&metadata)) {
             found.push((live, name));
@@ -163,7 +161,8 @@ fn live_logs(settings: &RotationSettings) -> io::Result<Vec<(PathBuf, LiveName)>
     Ok(found)
 }
 
-/// Whether it is what we print to, by a redirection of the shell: not a log, and still written.
+/// Returns whether the file is the logger's own output, redirected by the shell: not a log, and
+/// still being written.
 fn is_ours_to_print(file: &Metadata) -> bool {
     let is = |fd: BorrowedFd<'_>| {
         fstat(fd).is_ok_and(|stat| stat.st_dev == file.dev() && stat.st_ino == file.ino())
@@ -171,8 +170,8 @@ fn is_ours_to_print(file: &Metadata) -> bool {
     is(io::stdout().as_fd()) || is(io::stderr().as_fd())
 }
 
-/// A log of Zeek's, with what its shadow file says. `None` where the log is gone: then the shadow
-/// goes too.
+/// Recovers a log of Zeek by its shadow file. Returns `None`, and removes the shadow file, if the
+/// log is gone.
 fn recover_shadowed(
     rotator: &Rotator,
     file: &Path,
@@ -199,7 +198,7 @@ fn recover_shadowed(
     Ok(Some(fate))
 }
 
-/// Path and extension of a log as its shadow file has them.
+/// Returns path and extension of a log from its shadow file.
 fn shadowed_name(log: &[u8], shadow: &Shadow, settings: &RotationSettings) -> io::Result<LiveName> {
     let extension = shadow.extension.clone().unwrap_or_else(|| settings.suffix.as_str().into());
     let with_dot = [b".", extension.as_slice()].concat();
@@ -255,8 +254,8 @@ fn recover_log(
     }
 }
 
-/// When the file was made, where the file system knows. Before it was changed here: what replaces
-/// a gzip stream is new.
+/// Returns when the file was created, if the file system records it. `metadata` must be from before
+/// the repair, which replaces a gzip stream with a new file.
 fn birth(metadata: &Metadata) -> Option<SystemTime> {
     metadata.created().ok()
 }

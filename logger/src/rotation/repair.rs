@@ -1,8 +1,8 @@
-//! Puts the end of a log in order that a killed process left: cuts a torn last line, adds the
-//! `#close` line (WIRE.md §5.1). Plain files and gzip streams; memory does not depend on the size.
+//! Repairs the end of a log left by a killed process: cuts a torn last line and adds the `#close`
+//! line (WIRE.md §5.1). Handles plain files and gzip streams; memory does not depend on the size.
 //!
-//! Doing it twice is the same as doing it once, so that being killed here does no harm. The file's
-//! time of modification stays what it was. That may take long, so that it can be told to stop.
+//! Repeating a repair changes nothing, so a process killed here does no harm. The file's
+//! modification time is preserved. A repair may take long, so it can be stopped.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
@@ -21,30 +21,30 @@ use super::name::NameRules;
 use super::tsv_head::TsvHead;
 use crate::files;
 
-/// Read at a time.
+/// Bytes read at a time.
 const PIECE: usize = 64 << 10;
-/// Where the header is looked for.
+/// Bytes at the start that are searched for the header.
 const FRONT: usize = 16 << 10;
-/// What is looked at of the last line: its key.
+/// Bytes kept of the last line, enough for its key.
 const LINE_FRONT: usize = 256;
-/// A gzip stream without any text is hardly longer.
+/// A gzip stream without any text is not longer than this.
 const EMPTY_GZIP: u64 = 64;
 
-/// What a file was found to be.
+/// The result of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Repaired {
-    /// It is whole now. When it was opened, by its own account.
+    /// The file is whole now. Has the time when it was opened, from its header.
     Whole(Option<SystemTime>),
-    /// There is no text in it.
+    /// The file has no text.
     Empty,
-    /// It was not touched: why.
+    /// The file cannot be repaired and is unchanged. Has the reason.
     Hopeless(String),
 }
 
-/// Repairs a plain file. Asks `stop` every now and then.
+/// Repairs a plain file. Calls `stop` regularly.
 ///
 /// # Errors
-/// When it cannot be opened, read or written, or is told to stop.
+/// If it cannot be opened, read or written, or is stopped.
 pub(crate) fn repair_plain(
     path: &Path,
     names: &NameRules,
@@ -81,11 +81,11 @@ pub(crate) fn repair_plain(
     Ok(Repaired::Whole(head.open_time(names)))
 }
 
-/// Repairs a gzip stream. Where that takes more than nothing, it is written anew, by way of
-/// `temporary`, on the same file system. Asks `stop` every now and then.
+/// Repairs a gzip stream. If it needs any change, it is rewritten through `temporary`, on the same
+/// file system. Calls `stop` regularly.
 ///
 /// # Errors
-/// When it cannot be opened, read or written, or is told to stop.
+/// If it cannot be opened, read or written, or is stopped.
 pub(crate) fn repair_gzip(
     path: &Path,
     names: &NameRules,
@@ -169,7 +169,7 @@ fn read_all(
     }
 }
 
-/// Behind the last line that ends before `end`. Looks backwards.
+/// Returns the position after the last line that ends before `end`. Searches backwards.
 fn end_of_last_line(
     file: &File,
     end: u64,
@@ -190,7 +190,7 @@ fn end_of_last_line(
     Ok(None)
 }
 
-/// That many bytes from there, or as many as there are.
+/// Reads `count` bytes from `start`, or fewer at the end of the file.
 fn read_at(file: &File, start: u64, count: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; count];
     let mut filled = 0;
@@ -206,14 +206,14 @@ fn read_at(file: &File, start: u64, count: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What is kept of a text that is read once from front to back.
+/// The parts kept of a text that is read once from start to end.
 #[derive(Debug, Default)]
 struct Scan {
     length: u64,
-    /// Behind the last complete line.
+    /// The position after the last complete line.
     whole: u64,
     front: Vec<u8>,
-    /// The front of the last complete line, and of the one after it.
+    /// The start of the last complete line, and of the one after it.
     last_line: Vec<u8>,
     next_line: Vec<u8>,
 }
@@ -240,7 +240,7 @@ impl Scan {
     }
 }
 
-/// The header of a file, where it has one.
+/// The header of a file, if it has one.
 struct Head<'a> {
     tsv: Option<TsvHead>,
     front: &'a [u8],
@@ -252,7 +252,7 @@ impl<'a> Head<'a> {
         Head { tsv: TsvHead::parse(first), front }
     }
 
-    /// The `#close` line for a file whose last line is none, but should be one.
+    /// Returns the `#close` line if the file should end in one but does not.
     fn missing_close(
         &self,
         last_line: &[u8],
@@ -264,7 +264,7 @@ impl<'a> Head<'a> {
         (!is_closed).then(|| tsv.line("close", &names.long_time(close)))
     }
 
-    /// The time of the `#open` line.
+    /// Returns the time of the `#open` line.
     fn open_time(&self, names: &NameRules) -> Option<SystemTime> {
         let tsv = self.tsv.as_ref()?;
         let open = |line| tsv.value(line, "open").and_then(|text| names.parse_long_time(text));
@@ -308,7 +308,7 @@ mod tests {
         text
     }
 
-    /// Repairs a file with these bytes twice; what it was and what came out.
+    /// Repairs a file with these bytes twice; returns the result and the file's contents.
     fn repair(bytes: &[u8], is_gzip: bool) -> (Repaired, Vec<u8>) {
         let dir = tempfile::tempdir().unwrap();
         let (path, temporary) = (dir.path().join("x.log"), dir.path().join("tmp"));
@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_torn_stream_is_read_as_far_as_it_goes() {
-        // Two members, as of a file that was closed and opened again.
+        // Two members, like in a file that was closed and opened again.
         let lines = (0..20_000).map(|n| format!("{{\"ts\":{n}.5}}\n"));
         let text = lines.collect::<Vec<_>>().concat();
         let (first, second) = text.split_at(1500);

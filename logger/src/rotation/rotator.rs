@@ -1,7 +1,7 @@
-//! The rename of a log that is complete, as the writing thread calls it (WIRE.md §5.8).
+//! The rename of a complete log, called by the writing thread (WIRE.md §5.8).
 //!
-//! First a job says what is going to happen, then it happens, then the job is made known to the
-//! finisher: whatever moment the process is killed at, the next start can tell.
+//! First a job records the intent, then the log is renamed, then the job is passed to the finisher:
+//! whenever the process is killed, the next start can tell how far it got.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -26,24 +26,24 @@ use crate::files::{self, FileId};
 use crate::format::Times;
 use crate::path::{LogPath, after_number};
 
-/// The numbers a file may take before it is given up.
+/// The numbers tried for a free name.
 pub(crate) const NUMBERS: Range<u32> = 0..10_000;
 
-/// What is rotated.
+/// Describes a log to rotate.
 #[derive(Clone, Debug)]
 pub(crate) struct RotationInfo {
     /// The log's path.
     pub(crate) path: LogPath,
-    /// When it was opened: the time of the rotation before, or of its first record.
+    /// When it was opened: the time of the previous rotation, or of its first record.
     pub(crate) open: SystemTime,
-    /// Now.
+    /// The time of this rotation.
     pub(crate) close: SystemTime,
-    /// Whether the process is about to end.
+    /// Whether the process shuts down.
     pub(crate) terminating: bool,
-    /// Whether the file's first line is the names of its columns (`tsv`), which nothing in the
-    /// file itself says.
+    /// Whether the file's first line has the names of its columns (`tsv`); the file does not show
+    /// whether it does.
     pub(crate) bare_header: bool,
-    /// The times of its records; `None` where that is not known.
+    /// The times of its records; `None` if unknown.
     pub(crate) times: Option<Times>,
 }
 
@@ -58,7 +58,8 @@ pub(crate) struct Rotator {
 }
 
 impl Rotator {
-    /// One that wakes a finisher of the same settings, which has settled what a predecessor left.
+    /// Returns a rotator that wakes a finisher with the same settings, which must have settled the
+    /// jobs of a previous process.
     pub(crate) fn new(
         settings: Arc<RotationSettings>,
         metrics: LoggerMetrics,
@@ -84,10 +85,10 @@ impl Rotator {
         &self.jobs
     }
 
-    /// Whether logs can be renamed as far as permissions go. Makes the directory for rotated ones.
+    /// Checks the permissions to rename logs. Creates the directory for rotated ones.
     ///
     /// # Errors
-    /// When they cannot.
+    /// If logs cannot be renamed.
     pub(crate) fn check(&self) -> io::Result<()> {
         self.make_target_dir()?;
         for dir in [self.settings.target_dir(), &self.settings.log_dir] {
@@ -96,14 +97,14 @@ impl Rotator {
         Ok(())
     }
 
-    /// Gives a log that is complete and closed its rotated name, and returns that name. The file is
-    /// there at once, or, where it must go to another file system, before long.
+    /// Renames a complete, closed log to its rotated name, and returns that name. The file is there
+    /// at once or, on another file system, after it is copied.
     ///
-    /// Blocks for a few operations on directories, and for one write to disk where
-    /// [`fsync`](RotationSettings::fsync) asks for it.
+    /// Blocks for a few operations on directories, and for one disk write if
+    /// [`fsync`](RotationSettings::fsync) is set.
     ///
     /// # Errors
-    /// When a step fails. Then the log is where it was.
+    /// If a step fails. Then the log is still under its live name.
     pub(crate) fn rotate(&self, live: &Path, info: &RotationInfo) -> io::Result<PathBuf> {
         let name = files::name_of(live);
         let extension = name
@@ -113,7 +114,7 @@ impl Rotator {
         self.rotate_as(live, info, extension.as_bstr())
     }
 
-    /// As [`rotate`](Self::rotate), with that extension.
+    /// Like [`rotate`](Self::rotate), with the given extension.
     pub(crate) fn rotate_as(
         &self,
         live: &Path,
@@ -145,7 +146,8 @@ impl Rotator {
             finished: None,
         };
         if let Err(error) = self.rename(live, &id, &mut job) {
-            // A network file system may fail and have renamed. Then the next start finds the file.
+            // On a network file system, a rename may succeed and return an error. Then the next
+            // start finds the file.
             if job.source.is_at(live).unwrap_or(false) {
                 let _ = self.jobs.remove(&id, Stage::Intent);
             }
@@ -153,7 +155,7 @@ impl Rotator {
         }
         self.metrics.path(info.path.text()).rotations.inc();
         let file = job.file_path().to_owned();
-        // It has happened, and the writer must not do it again; the next start settles the rest.
+        // The log is renamed, and the writer must not repeat that; the next start settles the job.
         if let Err(error) = self.jobs.promote(&id, Stage::Intent, Stage::Rotated) {
             log::error!("{} is left as it is until the next start: {error}", file.display());
         }
@@ -188,7 +190,7 @@ impl Rotator {
     }
 }
 
-/// The rotated name of that number, uncompressed.
+/// Returns the rotated name with that number, uncompressed.
 pub(crate) fn candidate(
     settings: &RotationSettings,
     names: &NameRules,
@@ -203,7 +205,7 @@ pub(crate) fn candidate(
     settings.target_dir().join(OsStr::from_bytes(&name))
 }
 
-/// Whether a file of that name is there, or one that was compressed since.
+/// Returns whether a file with that name exists, compressed or not.
 pub(crate) fn is_taken(file: &Path) -> io::Result<bool> {
     for compression in [Compression::None, Compression::Zstd(0), Compression::Gzip(0)] {
         if files::look_at(&files::with_end(file, compression.extension()))?.is_some() {

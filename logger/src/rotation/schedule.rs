@@ -1,12 +1,12 @@
 //! When a log is rotated next (WIRE.md §5.8). Pure: the time and the time zone are arguments.
 //!
 //! Ticks are counted from the start of the local day plus a base time, in elapsed time, as in Zeek.
-//! Two days of the year have no 24 hours, and there Zeek's ticks slide off the clock for a day; here
+//! Two days of the year do not have 24 hours, and Zeek's ticks are shifted on those days. Here
 //!
 //! * an interval of whole days is counted in calendar days, so that a daily log starts at midnight
 //!   on every day of the year;
-//! * an interval that divides a day starts anew at each day's first tick, so that the day after the
-//!   change is a day like any other. On the day itself one file is shorter or longer.
+//! * an interval that divides a day restarts at each day's first tick, so that the day after the
+//!   clock change is a normal one. On the day of the change, one file is shorter or longer.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,11 +14,11 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-/// Nanoseconds, as all arithmetic here is exact.
+/// In nanoseconds, because all arithmetic here is exact.
 const SECOND: i128 = 1_000_000_000;
 const DAY: i128 = 24 * 3600 * SECOND;
 
-/// From where the ticks of a day are counted.
+/// The reference point of a day's ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BaseTime {
     /// Multiples of the interval since 1970.
@@ -36,7 +36,7 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// A rotation every `interval`; none at all if it is zero.
+    /// Returns a schedule with a rotation every `interval`; none if it is zero.
     pub(crate) fn new(interval: Duration, base: BaseTime, zone: TimeZone) -> Self {
         Schedule { interval: nanoseconds(interval), base, zone }
     }
@@ -46,9 +46,9 @@ impl Schedule {
         &self.zone
     }
 
-    /// The first rotation strictly after `now`, and at most one interval after it but for the hour
-    /// a change of the clock may add to whole days. `None` means never: without an interval, and
-    /// beyond the times that calendars reach to.
+    /// Returns the first rotation strictly after `now`. It is at most one interval later, or for
+    /// whole days an hour more if the clock changes. `None` means never: without an interval, or
+    /// beyond the range of calendars.
     pub(crate) fn next_after(&self, now: SystemTime) -> Option<SystemTime> {
         if self.interval == 0 {
             return None;
@@ -61,7 +61,7 @@ impl Schedule {
         Timestamp::from_nanosecond(next).ok().map(SystemTime::from)
     }
 
-    /// The next rotation after the clock was set, never later than planned before.
+    /// Returns the next rotation after the clock was set, never later than planned before.
     pub(crate) fn plan_again(
         &self,
         planned: Option<SystemTime>,
@@ -93,12 +93,12 @@ impl Schedule {
         Some(tick)
     }
 
-    /// The first time after `now` that is a whole number of intervals away from `anchor`.
+    /// Returns the first time after `now` that is a whole number of intervals away from `anchor`.
     fn tick_after(&self, anchor: i128, now: i128) -> i128 {
         now - (now - anchor).rem_euclid(self.interval) + self.interval
     }
 
-    /// When that day starts: not always at midnight, which a change of the clock may skip.
+    /// Returns the start of a day: not always midnight, which a clock change may skip.
     fn start_of(&self, day: Date) -> Option<i128> {
         let start = day.to_zoned(self.zone.clone()).ok()?.start_of_day().ok()?;
         Some(start.timestamp().as_nanosecond())
@@ -118,10 +118,10 @@ mod tests {
 
     const HOUR: u64 = 3600;
     const NEW_YORK: &str = "EST5EDT,M3.2.0,M11.1.0";
-    /// Changes at midnight: the day of the spring change starts at 1:00.
+    /// The clock changes at midnight: the day of the spring change starts at 1:00.
     const HAVANA: &str = "CST5CDT,M3.2.0/0,M11.1.0/1";
 
-    /// The base time as the layout says it.
+    /// Parses a base time as in the layout.
     fn base_time(text: &str) -> BaseTime {
         let log = Log { rotation_base_time: text.into(), ..Log::default() };
         log.rotation_base().map_or(BaseTime::Epoch, BaseTime::LocalDay)
@@ -132,7 +132,7 @@ mod tests {
         Schedule::new(Duration::from_secs(interval), base_time(base), zone)
     }
 
-    /// The `count` rotations after `start`, all in local time.
+    /// Returns the first `count` rotations after `start`, all in local time.
     fn ticks(schedule: &Schedule, start: &str, count: usize) -> Vec<String> {
         let start: jiff::civil::DateTime = start.parse().unwrap();
         let start = start.to_zoned(schedule.zone.clone()).unwrap().timestamp();
@@ -154,10 +154,11 @@ mod tests {
             (24 * HOUR, "0:00", "2026-01-05T10:30", ["06 00:00", "07 00:00", "08 00:00"]),
             (24 * HOUR, "6:30", "2026-01-05T01:00", ["05 06:30", "06 06:30", "07 06:30"]),
             (6 * HOUR, "3:00", "2026-01-05T02:00", ["05 03:00", "05 09:00", "05 15:00"]),
-            // An interval that does not divide a day ends the last file of a day late, as in Zeek.
+            // With an interval that does not divide a day, the last file of a day ends late, as in
+            // Zeek.
             (5 * HOUR, "0:00", "2026-01-05T19:00", ["05 20:00", "06 01:00", "06 05:00"]),
             (48 * HOUR, "0:00", "2026-01-05T10:00", ["07 00:00", "09 00:00", "11 00:00"]),
-            // Since 1970, whatever the zone.
+            // Counted since 1970, in any zone.
             (7 * HOUR, "", "2026-01-05T10:30", ["05 11:00", "05 18:00", "06 01:00"]),
             (900, "", "2026-01-05T10:30", ["05 10:45", "05 11:00", "05 11:15"]),
         ] {
@@ -169,11 +170,11 @@ mod tests {
     #[test]
     fn rotations_when_the_clock_changes() {
         for (zone, interval, start, expected) in [
-            // Spring: 2:00 is 3:00.
+            // Spring: 2:00 becomes 3:00.
             (NEW_YORK, 24, "2026-03-07T12:00", ["08 00:00", "09 00:00", "10 00:00"]),
             (NEW_YORK, 1, "2026-03-08T00:30", ["08 01:00", "08 03:00", "08 04:00"]),
             (NEW_YORK, 12, "2026-03-08T00:00", ["08 13:00", "09 00:00", "09 12:00"]),
-            // Autumn: 2:00 is 1:00 again.
+            // Autumn: 2:00 becomes 1:00.
             (NEW_YORK, 24, "2026-10-31T12:00", ["01 00:00", "02 00:00", "03 00:00"]),
             (NEW_YORK, 1, "2026-11-01T00:30", ["01 01:00", "01 01:00", "01 02:00"]),
             (NEW_YORK, 12, "2026-11-01T11:30", ["01 23:00", "02 00:00", "02 12:00"]),
@@ -201,7 +202,7 @@ mod tests {
     proptest! {
         #[test]
         fn always_after_now_and_never_much_later(
-            // The year 2026, in nanoseconds, and intervals to three days.
+            // The year 2026, in nanoseconds, and intervals up to three days.
             now in 0..31_536_000_000_000_000_u64,
             interval in prop_oneof![
                 1..260_000_000_000_000_u64,
@@ -240,7 +241,7 @@ mod tests {
             for step in steps {
                 now += step;
                 next = schedule.plan_again(next, time(now));
-                // Due at once where it was set ahead.
+                // Due at once if the clock was set ahead.
                 let wait = next.unwrap().duration_since(time(now)).unwrap_or_default();
                 prop_assert!(wait <= interval + Duration::from_secs(HOUR), "{wait:?}");
             }

@@ -1,4 +1,4 @@
-//! Zeek's `.shadow.` files, which tell what is to become of a leftover log (WIRE.md §5.9).
+//! Zeek's `.shadow.` files, which describe how to rotate a leftover log (WIRE.md §5.9).
 
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
@@ -10,29 +10,29 @@ use bstr::{BString, ByteSlice};
 
 use crate::files;
 
-/// What the names of shadow files start with.
+/// The prefix of shadow files.
 pub(crate) const PREFIX: &[u8] = b".shadow.";
-/// And of those that were being written.
+/// The prefix of shadow files that were being written.
 pub(crate) const TEMPORARY_PREFIX: &[u8] = b".tmp.shadow.";
-/// A shadow file is two short lines.
+/// Real shadow files are two short lines.
 const MAX_SHADOW: u64 = 4 << 10;
 
-/// What a shadow file says.
+/// The contents of a shadow file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shadow {
-    /// Extension of the rotated file, without its first dot; `None` where the file does not say.
+    /// Extension of the rotated file, without its first dot; `None` if the file has none.
     pub(crate) extension: Option<BString>,
-    /// The name of a function in Zeek that would run for the file.
+    /// The name of a Zeek function that would run for the file.
     pub(crate) postprocessor: Option<BString>,
     /// When the log was opened.
     pub(crate) open: SystemTime,
 }
 
 impl Shadow {
-    /// Reads a shadow file; `None` where there is no regular file of that name.
+    /// Reads a shadow file; `None` if it is not an existing regular file.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub(crate) fn read(file: &Path) -> io::Result<Option<Self>> {
         let Some((opened, metadata)) = files::open_regular(file)? else { return Ok(None) };
         let mut text = Vec::new();
@@ -49,7 +49,7 @@ impl Shadow {
         let (Some(extension), Some(postprocessor)) = (lines.next(), lines.next()) else {
             return Shadow { extension: None, postprocessor: None, open };
         };
-        // What cannot be the end of a file's name is no extension.
+        // Ignores text that cannot be the end of a file name.
         let extension = extension
             .strip_prefix(b".")
             .filter(|extension| !extension.is_empty() && extension.len() <= 32)
@@ -62,7 +62,7 @@ impl Shadow {
     }
 }
 
-/// The time of the last change of the file or its attributes.
+/// Returns the time of the last change of the file or its attributes.
 fn changed(metadata: &Metadata) -> SystemTime {
     let (seconds, nanoseconds) = (metadata.ctime(), metadata.ctime_nsec());
     let time = u64::try_from(seconds).ok().zip(u32::try_from(nanoseconds).ok());
@@ -70,11 +70,11 @@ fn changed(metadata: &Metadata) -> SystemTime {
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// The names of shadow files in a directory, each with the name of its log. Those that Zeek had not
-/// finished writing are removed.
+/// Lists the shadow files in a directory, each with the name of its log. Removes those that Zeek
+/// did not finish writing.
 ///
 /// # Errors
-/// When the directory cannot be read.
+/// If the directory cannot be read.
 pub(crate) fn list(dir: &Path) -> io::Result<Vec<(PathBuf, BString)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {

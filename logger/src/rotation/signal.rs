@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Wakes the finisher, and tells it when to end. Clones are the same.
+/// Wakes the finisher's threads, and tells them to stop. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waker(Arc<Shared>);
 
@@ -15,28 +15,29 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Changes so far, wake-ups too: one between looking and sleeping is not missed.
+    /// Counts changes, including wake-ups, so that one between checking for work and sleeping is
+    /// not missed.
     changes: u64,
-    /// Set once the end is asked for.
+    /// Set once a stop is requested.
     deadline: Option<Instant>,
     /// Threads that have ended.
     ended: usize,
 }
 
 impl Waker {
-    /// There is something to do.
+    /// Wakes the threads because there is work.
     pub(crate) fn wake(&self) {
         self.change(|_| {});
     }
 
-    /// Asks for the end, by that time.
+    /// Requests a stop by that time.
     pub(crate) fn stop(&self, deadline: Instant) {
         self.change(|state| {
             state.deadline.get_or_insert(deadline);
         });
     }
 
-    /// A thread has ended.
+    /// Counts a thread that has ended.
     pub(crate) fn tell_ended(&self) {
         self.change(|state| state.ended += 1);
     }
@@ -54,36 +55,36 @@ impl Waker {
         self.state().ended
     }
 
-    /// Whether the end is asked for.
+    /// Returns whether a stop is requested.
     pub(crate) fn is_stopping(&self) -> bool {
         self.state().deadline.is_some()
     }
 
-    /// Whether the time to end has come.
+    /// Returns whether the deadline has passed.
     pub(crate) fn is_over(&self) -> bool {
         self.state().deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// What [`wait`](Self::wait) is to compare with; to be asked before looking for work.
+    /// Returns the value to pass to [`wait`](Self::wait); call it before checking for work.
     pub(crate) fn seen(&self) -> u64 {
         self.state().changes
     }
 
-    /// Sleeps until a wake-up, or anything else, after `seen`.
+    /// Sleeps until a change after `seen`.
     pub(crate) fn wait(&self, seen: u64) {
         let is_same = |state: &mut State| state.changes == seen;
-        // Not for ever: whatever goes wrong with the wake-ups of a directory, it is looked at again.
+        // Not forever: if a wake-up is missing, the directory is still checked again.
         let timeout = Duration::from_secs(60);
         let _ = self.0.changed.wait_timeout_while(self.state(), timeout, is_same);
     }
 
-    /// Sleeps for a time, or until the end is asked for.
+    /// Sleeps for `time`, or until a stop is requested.
     pub(crate) fn pause(&self, time: Duration) {
         let is_on = |state: &mut State| state.deadline.is_none();
         let _ = self.0.changed.wait_timeout_while(self.state(), time, is_on);
     }
 
-    /// Sleeps until so many threads have ended, or that time has come.
+    /// Sleeps until `threads` threads have ended, or until `until`.
     pub(crate) fn wait_for_end(&self, threads: usize, until: Instant) {
         let time = until.saturating_duration_since(Instant::now());
         let are_running = |state: &mut State| state.ended < threads;

@@ -1,14 +1,14 @@
-//! What the first line of a TSV log says of the lines after it (WIRE.md §5.1). Pure.
+//! The format of a TSV log's meta lines, from its first line (WIRE.md §5.1). Pure.
 //!
-//! A file says itself how its meta lines look, so that files written with other settings, or by
-//! Zeek, are understood as well.
+//! Each file defines the format of its own meta lines, so files written by Zeek or with other
+//! settings can be read, too.
 
 use bstr::ByteSlice;
 
-/// A first line longer than this is none.
+/// Longest line that is taken for such a first line.
 const MAX_LINE: usize = 128;
 
-/// How meta lines look: `<prefix><key><separator><value>`.
+/// The format of meta lines: `<prefix><key><separator><value>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TsvHead {
     prefix: Vec<u8>,
@@ -16,7 +16,7 @@ pub(crate) struct TsvHead {
 }
 
 impl TsvHead {
-    /// Reads `<prefix>separator <escaped separator>`; `None` for any other line.
+    /// Parses `<prefix>separator <escaped separator>`; `None` for any other line.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         if line.len() > MAX_LINE || line.starts_with(b"{") {
             return None;
@@ -27,30 +27,30 @@ impl TsvHead {
         is_usable.then(|| TsvHead { prefix: prefix.to_owned(), separator })
     }
 
-    /// Between the columns.
+    /// The separator of columns.
     pub(crate) fn separator(&self) -> &[u8] {
         &self.separator
     }
 
-    /// Whether a line is none of a record. Lines of records that start like it are escaped.
+    /// Returns whether a line is not a record. Records that start with the prefix are escaped.
     pub(crate) fn is_meta(&self, line: &[u8]) -> bool {
         line.starts_with(&self.prefix)
     }
 
-    /// The value of the meta line with that key.
+    /// Returns the value if `line` is the meta line with that key.
     pub(crate) fn value<'a>(&self, line: &'a [u8], key: &str) -> Option<&'a [u8]> {
         let line = line.strip_prefix(&*self.prefix)?.strip_prefix(key.as_bytes())?;
         line.strip_prefix(&*self.separator)
     }
 
-    /// Such a line, with its end.
+    /// Returns a meta line, with its end.
     pub(crate) fn line(&self, key: &str, value: &str) -> Vec<u8> {
         let parts = [&*self.prefix, key.as_bytes(), &*self.separator, value.as_bytes(), b"\n"];
         parts.concat()
     }
 }
 
-/// Undoes `\xNN`.
+/// Reverses `\xNN` escapes.
 fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = text;

@@ -1,12 +1,13 @@
-//! The writing thread: text to files, their headers and footers, syncing, and when to rotate.
+//! The writing thread: writes text to files with headers and footers, syncs them, and decides when
+//! to rotate.
 //!
 //! | module | what it owns |
 //! |---|---|
-//! | `schemas` | which of the files of a log takes which columns (pure) |
+//! | `schemas` | which of a log's files takes which columns (pure) |
 //! | `table` | the logs and their files |
 //!
-//! While a file cannot be written, nothing more is taken off the queue, which fills up and holds
-//! the formatters back, and through them the producers.
+//! While a file cannot be written, the thread takes nothing off the queue, which fills up and holds
+//! back the formatters and, through them, the producers.
 
 mod schemas;
 mod table;
@@ -36,32 +37,34 @@ use crate::trouble::Trouble;
 use schemas::{FIRST, Place};
 use table::{Key, Open, Table};
 
-/// Files open at a time; fewer where each is a gzip stream, which has a quarter of a MiB of state.
+/// Most files open at a time; fewer for gzip streams, which each have 256 KiB of state.
 const MAX_OPEN_FILES: usize = 500;
 const MAX_OPEN_STREAMS: usize = 50;
-/// Time between attempts to write where writing fails.
+/// Time between attempts to write after an error.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// How often each kind of trouble is told.
+/// Time between warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// How often it is looked whether a log is to be rotated.
+/// Time between checks whether a log is due for rotation.
 const ROTATION_CHECK: Duration = Duration::from_millis(200);
-/// Columns told by name where they change.
+/// Most columns a warning about a change lists by name.
 const MAX_TOLD: usize = 10;
-/// Text written to all logs that sync each batch, before they do.
+/// Bytes of text written to logs that sync each batch before a sync is forced.
 const MAX_UNSYNCED: usize = 4 << 20;
 
-/// How a writer is set up.
+/// The settings of a writer.
 pub(crate) struct Settings {
     pub(crate) gzip_level: u32,
     pub(crate) fsync_interval: Duration,
     pub(crate) rotation_base: BaseTime,
-    /// How long columns of a log are unused until their file is complete, where there are others.
+    /// Where a log has several sets of columns, one that is unused for this long has its file
+    /// completed.
     pub(crate) schema_timeout: Duration,
-    /// Whether the first line of files is the names of the columns, as nothing in them says.
+    /// Whether the first line of files has the names of the columns; the files do not show whether
+    /// it does.
     pub(crate) bare_header: bool,
     pub(crate) rotator: Rotator,
     pub(crate) text_buffers: TextBuffers,
-    /// Once it is set and over, what cannot be written is given up.
+    /// After this, text that cannot be written is given up.
     pub(crate) deadline: Deadline,
 }
 
@@ -72,16 +75,16 @@ pub(crate) struct Writer {
     metrics: LoggerMetrics,
     trouble: Trouble,
     is_in_trouble: bool,
-    /// Whether people were told of it: then they are told of its end, too.
+    /// Whether the trouble was logged: then its end is logged, too.
     has_told: bool,
     table: Table,
     clock: ClockWatch,
     max_open_files: usize,
-    /// Files that are to be synced once the queue is empty.
+    /// Files to sync once the queue is empty.
     unsynced: Vec<Key>,
-    /// Bytes of text in them, since they were synced.
+    /// Bytes of text written to them since the last sync.
     unsynced_bytes: usize,
-    /// Records given up because the process is to end.
+    /// Records given up because of the shutdown.
     lost_at_end: u64,
     uses: u64,
     write_error: RateLimit,
@@ -119,13 +122,14 @@ impl Writer {
         }
     }
 
-    /// Writes until the queue is closed and empty, then closes all logs. The body of the thread.
+    /// The body of the thread. Writes until the queue is closed and empty, then closes all logs.
     /// Returns how many records could not be written before the deadline.
     pub(crate) fn run(mut self) -> u64 {
         let mut next_check = Instant::now() + ROTATION_CHECK;
         let mut next_sync = Instant::now() + self.settings.fsync_interval;
         loop {
-            // Logs that sync each batch do so when no other batch can join in.
+            // Logs that sync each batch do so when the queue is empty, so that one sync covers many
+            // batches.
             let until = if self.unsynced.is_empty() { next_check } else { Instant::now() };
             match self.queue.receive_until(Some(until)) {
                 Ok(ToWrite::Piece(piece)) => self.write_piece(piece),
@@ -206,24 +210,24 @@ impl Writer {
         }
     }
 
-    /// The file that text of this plan belongs to: one with its columns, or none yet. `None` where
-    /// a log has too many.
+    /// Returns the file for text of this plan: an existing one with its columns, or a new one.
+    /// `None` if the log has too many.
     fn file_for(&mut self, log: &Arc<Log>, plan: &Plan) -> Option<Key> {
         let now = Instant::now();
         let timeout = self.settings.schema_timeout;
         let place = self.table.schemas(log.id).place(&plan.head, now, timeout);
         let first = Key { log: log.id, number: FIRST };
-        // Before it is completed: people are told how the columns differ.
+        // Before the rotation below: the warning shows how the columns differ.
         let before = self.table.get(first).and_then(|open| open.plan.clone());
         let (number, is_change) = match place {
-            // The rule: its file is there.
+            // The usual case: the file exists.
             Place::Known(number) => return Some(Key { log: log.id, number }),
             Place::New { number, is_change } => (number, is_change),
             Place::TakesOver if self.rotate(first, false) => {
                 self.table.schemas(log.id).take_over(&plan.head, now);
                 (FIRST, true)
             }
-            // The file goes on, and another is begun beside it.
+            // The file stays in use, and another one is started beside it.
             Place::TakesOver => (self.table.schemas(log.id).add(&plan.head, now)?, true),
             Place::Full => return None,
         };
@@ -239,7 +243,7 @@ impl Writer {
         Some(key)
     }
 
-    /// Columns have come that no file of the log has.
+    /// Warns about columns that no file of the log has.
     fn tell_of_change(&mut self, log: &Arc<Log>, before: Option<&Plan>, plan: &Plan, number: u32) {
         log.counters.schema_changes.inc();
         let Some(more) = self.schema_change.check(Instant::now()) else { return };
@@ -252,7 +256,7 @@ impl Writer {
         );
     }
 
-    /// Completes the files of columns that are no longer used, where a log has others.
+    /// Completes files whose columns are no longer used, where a log has several files.
     fn close_unused(&mut self) {
         let now = Instant::now();
         for log in self.table.disagreeing() {
@@ -279,7 +283,7 @@ impl Writer {
         }
     }
 
-    /// Where the clock was set, the times of rotations are no longer what they were.
+    /// Plans rotations again after the clock was set.
     fn watch_the_clock(&mut self) {
         let Some(now) = clock_watch::now() else { return };
         let seen = self.clock.look(now);
@@ -297,8 +301,8 @@ impl Writer {
         }
     }
 
-    /// Writes to a log, again and again until it is done (`true`) or given up. Without a plan the
-    /// text belongs to the file that is there, and to no other.
+    /// Writes to a log and retries until it succeeds (`true`) or gives up. Without a plan, the text
+    /// belongs only to the existing file.
     fn write_out(
         &mut self,
         key: Key,
@@ -347,7 +351,7 @@ impl Writer {
         }
     }
 
-    /// Tells of an error and waits a little; `false` when trying again is of no use.
+    /// Logs an error and waits a little; returns `false` if retrying is pointless.
     fn go_on_after(&mut self, key: Key, error: &io::Error, verb: &str) -> bool {
         let Some(open) = self.table.get(key) else { return false };
         let trouble = format!("cannot {verb} {}: {error}", open.file.target().display());
@@ -378,12 +382,12 @@ impl Writer {
         }
     }
 
-    /// Throws away what cannot be written.
+    /// Discards text that cannot be written.
     fn give_up(&mut self, key: Key, records: u64) {
         let Some(open) = self.table.get(key) else { return };
         open.file.give_up();
         if open.file.length() == 0 {
-            // Its header, too.
+            // The header is discarded, too.
             open.plan = None;
         }
         open.log.counters.records_lost.inc_by(records);
@@ -409,7 +413,7 @@ impl Writer {
         }
     }
 
-    /// Syncs a log. One that promises it for each batch is tried again until it is done.
+    /// Syncs a log. For logs that sync each batch, it retries until that succeeds.
     fn sync(&mut self, key: Key) {
         loop {
             let Some(open) = self.table.get(key) else { return };
@@ -448,7 +452,7 @@ impl Writer {
         }
     }
 
-    /// Keeps the number of open files within bounds.
+    /// Closes the least recently used file if opening this one would exceed the limit.
     fn make_room_for(&mut self, key: Key) {
         self.uses += 1;
         let uses = self.uses;
@@ -463,8 +467,8 @@ impl Writer {
         }
     }
 
-    /// The system has no more descriptors: gives back those of half of the other logs. `false`
-    /// where there are none.
+    /// Closes half of the other files, because the system is out of descriptors. Returns `false` if
+    /// there are none.
     fn release_files(&mut self, but: Key) -> bool {
         let others = self.table.iter_mut();
         let mut others: Vec<_> =
@@ -475,9 +479,11 @@ impl Writer {
         half > 0
     }
 
-    /// Ends a log's file with its footer. Returns how long it was without, or `None` if it has none.
+    /// Ends a log's file with its footer. Returns the length without the footer, or `None` if there
+    /// is no file.
     fn end_file(&mut self, key: Key) -> Option<u64> {
-        // What is compressed gets a stream of its own for the footer, which can be taken out again.
+        // A compressed file gets a separate stream for the footer, so that the footer can be
+        // removed again.
         if !self.end_stream(key) {
             return None;
         }
@@ -496,7 +502,7 @@ impl Writer {
         self.table.get(key)?.file.is_begun().then_some(length)
     }
 
-    /// Ends a log's stream, if it is compressed; `false` if there is no file.
+    /// Ends a log's compressed stream, if any; returns `false` if there is no file.
     fn end_stream(&mut self, key: Key) -> bool {
         loop {
             let Some(open) = self.table.get(key) else { return false };
@@ -524,13 +530,13 @@ impl Writer {
         }
     }
 
-    /// Gives a log's file its rotated name; the next record begins another. Returns whether its name
-    /// is free. Where it is not the file goes on as it was, and it is tried again before long.
+    /// Renames a log's file to its rotated name; the next record starts a new file. Returns whether
+    /// the name is free now. If not, the file stays in use and rotation is retried soon.
     fn rotate(&mut self, key: Key, terminating: bool) -> bool {
         let Some(open) = self.table.get(key) else { return true };
         let now = SystemTime::now();
         open.plan_rotation(now);
-        // A footer that has to be taken out again confuses whoever reads along.
+        // A footer that is removed again would confuse programs that follow the file.
         if open.file.is_begun()
             && let Err(error) = self.settings.rotator.check()
         {
@@ -559,7 +565,7 @@ impl Writer {
         let target = open.file.target();
         match in_place.and_then(|()| self.settings.rotator.rotate(target, &info)) {
             Ok(_) => {}
-            // Somebody has renamed it already, and perhaps made a new one.
+            // Another process has already renamed it, and perhaps created a new one.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 log::warn!("cannot rotate {}: {error}", target.display());
             }
@@ -589,7 +595,7 @@ impl Writer {
         }
     }
 
-    /// What had that name has another one now.
+    /// Gives the key's next file the log's own name if that is free after a rotation.
     fn free_name(&mut self, key: Key) {
         let number = self.table.schemas(key.log).next_number(key.number);
         if number != key.number
@@ -608,8 +614,8 @@ impl Writer {
     }
 }
 
-/// Begins a file anew that is not what it was. Records in it that wait to be synced are in the file
-/// that was renamed, or were thrown away with the rest: neither are forgotten by the counters.
+/// Starts a new file after the old one was replaced or truncated. Its unsynced records count as
+/// written if the file was renamed, and as lost if it was truncated.
 fn gone_meanwhile(open: &mut Open, how: How) {
     let file = open.file.target();
     let counters = &open.log.counters;
@@ -631,16 +637,16 @@ fn gone_meanwhile(open: &mut Open, how: How) {
 }
 
 fn release(open: &mut Open, metrics: &LoggerMetrics) {
-    // If it cannot be ended, the stream goes on when the file is opened again.
+    // If the stream cannot be ended, it continues when the file is opened again.
     let _ = open.file.end_stream();
-    // What was written before would no longer be synced by whoever syncs what is open.
+    // The regular sync covers only open files.
     if open.log.fsync != Fsync::Never && open.file.is_dirty() && open.file.sync().is_err() {
         metrics.sync_failures.inc();
     }
     open.file.release();
 }
 
-/// How the columns differ, for people.
+/// Describes how the columns differ, for messages.
 fn difference(before: &Plan, after: &Plan) -> String {
     let columns = |plan: &Plan| -> BTreeSet<String> {
         let columns = plan.formatter.columns();
@@ -657,7 +663,7 @@ fn difference(before: &Plan, after: &Plan) -> String {
     list("new", new) + &list("gone", gone)
 }
 
-/// Peers and whoever asks for metrics need the others.
+/// Returns half of the process's descriptors: peers and metrics clients need the others.
 fn half_of_all_descriptors() -> usize {
     let granted = getrlimit(Resource::Nofile).current;
     granted.and_then(|all| usize::try_from(all / 2).ok()).unwrap_or(usize::MAX)

@@ -1,32 +1,32 @@
-//! Which of the files of a log takes records with which columns. Pure.
+//! Which of a log's files takes records with which columns. Pure.
 //!
-//! A file never has two headers. Files of a log have numbers: 1 is the log's own name, and where
+//! A file never has two headers. A log's files have numbers: 1 is the log's own name, and where
 //! producers disagree about the columns the others are files beside it (`path`). New columns take
-//! over the log's own name, whose file is complete then; where that was done not long ago, producers
-//! disagree, and the columns get a file of their own for as long as they are used. So a pair that
-//! takes turns has two files, whatever the turns.
+//! over the log's own name, which completes its file. If that happened recently, producers
+//! disagree, and the columns get a separate file as long as they are used. So two sets of columns
+//! that alternate have two files, however often they alternate.
 
 use std::time::{Duration, Instant};
 
-/// The log's own name.
+/// The number of the log's own name.
 pub(super) const FIRST: u32 = 1;
-/// Files of one log at a time. So many sets of columns are no upgrade but an attack.
+/// Most files of one log at a time. More sets of columns indicate an attack, not an upgrade.
 const MOST: u32 = 16;
 
-/// Where records go.
+/// The file for some records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// To the file of that number, which has their columns.
+    /// The file with that number, which has their columns.
     Known(u32),
-    /// To a new one. `is_change`: other columns are in use.
+    /// A new file. `is_change`: other columns are in use.
     New { number: u32, is_change: bool },
-    /// To the first one, once it is complete as it is: see [`Schemas::take_over`].
+    /// The first file, after the current one is completed: see [`Schemas::take_over`].
     TakesOver,
-    /// Nowhere: there are too many.
+    /// None: there are too many.
     Full,
 }
 
-/// The columns in use, of which `S` is what tells them apart.
+/// The columns in use, identified by `S`.
 #[derive(Debug)]
 pub(super) struct Schemas<S> {
     in_use: Vec<Use<S>>,
@@ -45,7 +45,8 @@ impl<S: Clone + PartialEq> Schemas<S> {
         Schemas { in_use: Vec::new(), taken_over: None }
     }
 
-    /// Where records of these columns go. Columns that nobody has used for `timeout` give way.
+    /// Returns the file for records of these columns. New columns take over the first file unless
+    /// others did so less than `timeout` ago.
     pub(super) fn place(&mut self, schema: &S, now: Instant, timeout: Duration) -> Place {
         if let Some(known) = self.in_use.iter_mut().find(|known| known.schema == *schema) {
             known.last = now;
@@ -64,15 +65,15 @@ impl<S: Clone + PartialEq> Schemas<S> {
         }
     }
 
-    /// The first file is complete and has another name: the next one of that name is for these
-    /// columns. Those before it are new ones if they come again.
+    /// Assigns the first file to these columns, after the previous one was completed and renamed.
+    /// Its previous columns count as new if they return.
     pub(super) fn take_over(&mut self, schema: &S, now: Instant) {
         self.remove(FIRST);
         self.taken_over = Some(now);
         self.in_use.push(Use { schema: schema.clone(), number: FIRST, last: now });
     }
 
-    /// Gives columns the first number that is free.
+    /// Assigns the first free number to these columns.
     pub(super) fn add(&mut self, schema: &S, now: Instant) -> Option<u32> {
         let number = (FIRST..=MOST).find(|number| self.is_free(*number))?;
         self.in_use.push(Use { schema: schema.clone(), number, last: now });
@@ -83,7 +84,8 @@ impl<S: Clone + PartialEq> Schemas<S> {
         self.in_use.iter().all(|known| known.number != number)
     }
 
-    /// Columns that were not used for `timeout`, by number: never the last ones.
+    /// Returns the numbers of columns not used for `timeout`, never including the most recently
+    /// used.
     pub(super) fn unused(&self, now: Instant, timeout: Duration) -> Vec<u32> {
         let Some(newest) = self.newest() else { return Vec::new() };
         let others = self.in_use.iter().filter(|known| known.number != newest);
@@ -91,7 +93,7 @@ impl<S: Clone + PartialEq> Schemas<S> {
         others.filter(is_unused).map(|known| known.number).collect()
     }
 
-    /// Who is to have the log's own name, as nobody has it: the columns used last.
+    /// Returns the number of the columns used last if the log's own name is free: they take it.
     pub(super) fn heir(&self) -> Option<u32> {
         self.newest().filter(|_| self.is_free(FIRST))
     }
@@ -100,12 +102,13 @@ impl<S: Clone + PartialEq> Schemas<S> {
         self.in_use.iter().max_by_key(|known| known.last).map(|known| known.number)
     }
 
-    /// Forgets columns: their file is complete.
+    /// Forgets columns whose file is complete.
     pub(super) fn remove(&mut self, number: u32) {
         self.in_use.retain(|known| known.number != number);
     }
 
-    /// The file of that number is complete, and its name is free: what number the next one has.
+    /// Returns the number of the next file, after the file with `number` was completed and its name
+    /// is free.
     pub(super) fn next_number(&mut self, number: u32) -> u32 {
         if !self.is_free(FIRST) {
             return number;
@@ -131,7 +134,7 @@ mod tests {
         Place::New { number, is_change }
     }
 
-    /// Takes over as the writer does.
+    /// Takes over like the writer.
     fn place(schemas: &mut Schemas<u8>, schema: u8, now: Instant) -> Place {
         let place = schemas.place(&schema, now, TIMEOUT);
         if place == Place::TakesOver {
@@ -168,14 +171,14 @@ mod tests {
         place(&mut schemas, 1, start);
         place(&mut schemas, 0, start);
         let later = start + TIMEOUT;
-        // The upgrade was taken back.
+        // The upgrade was rolled back.
         assert_eq!(place(&mut schemas, 0, later), Place::Known(2));
         assert_eq!(schemas.unused(later, TIMEOUT), [1]);
         schemas.remove(1);
         assert_eq!(schemas.heir(), Some(2));
         assert_eq!(schemas.next_number(2), 1);
         assert_eq!(place(&mut schemas, 0, later), Place::Known(1));
-        // Alone, it is never unused.
+        // The only columns are never unused.
         assert_eq!(schemas.unused(later + 10 * TIMEOUT, TIMEOUT), [0; 0]);
     }
 

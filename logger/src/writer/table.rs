@@ -1,4 +1,4 @@
-//! The logs of the writer and their files.
+//! The writer's logs and their files.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,10 +13,10 @@ use crate::logs::Log;
 use crate::plans::{Head, Plan};
 use crate::rotation::Schedule;
 
-/// When it is tried again to rotate a file.
+/// Time until a failed rotation is retried.
 const ROTATION_RETRY: Duration = Duration::from_secs(2);
 
-/// One file of one log.
+/// Identifies one file of one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     /// The number of the log.
@@ -25,22 +25,22 @@ pub(super) struct Key {
     pub(super) number: u32,
 }
 
-/// A file, and what is in it.
+/// A file and the state of its contents.
 pub(super) struct Open {
     pub(super) log: Arc<Log>,
     pub(super) number: u32,
     pub(super) file: LogFile,
-    /// What its header says; `None` before that is written.
+    /// The plan of its header; `None` until that is written.
     pub(super) plan: Option<Plan>,
-    /// The time of the rotation before, or of the first record.
+    /// The time of the previous rotation or of the first record.
     pub(super) opened: SystemTime,
     schedule: Schedule,
     pub(super) next_rotation: Option<SystemTime>,
-    /// Before that it is not tried again to rotate it.
+    /// Rotation is not retried before this.
     retry_after: Option<Instant>,
     /// Records in the file that are not synced.
     pub(super) unsynced_records: u64,
-    /// The times of its records; `None` where that is not known.
+    /// The times of its records; `None` if unknown.
     pub(super) times: Option<Times>,
 }
 
@@ -65,14 +65,14 @@ impl Open {
         Key { log: self.log.id, number: self.number }
     }
 
-    /// The next file has that number.
+    /// Sets the number of the next file.
     pub(super) fn renumber(&mut self, number: u32, gzip_level: u32) {
         self.number = number;
         self.file =
             LogFile::new(&self.log.file(number), gzip_level, self.log.fsync == Fsync::Batch);
     }
 
-    /// Nothing is in the file any more, or there is another one: it begins with a header.
+    /// Resets the state because the file is empty or a new one: it starts with a header.
     pub(super) fn begin_anew(&mut self) {
         self.plan = None;
         self.opened = SystemTime::now();
@@ -80,7 +80,7 @@ impl Open {
         self.times = Some(Times::default());
     }
 
-    /// What stands before text of that plan.
+    /// Returns the text to write before text of this plan: the end of a torn line, and the header.
     pub(super) fn before(&self, plan: &Plan) -> Vec<u8> {
         let mut text = Vec::new();
         if self.file.is_mid_line() {
@@ -92,7 +92,7 @@ impl Open {
         text
     }
 
-    /// What stands behind all text.
+    /// Returns the footer.
     pub(super) fn footer(&self) -> Vec<u8> {
         let mut text = Vec::new();
         if let Some(plan) = &self.plan {
@@ -105,37 +105,37 @@ impl Open {
         self.next_rotation = self.schedule.next_after(now);
     }
 
-    /// It could not be rotated, and is tried again before long.
+    /// Schedules another attempt after a failed rotation.
     pub(super) fn retry_rotation(&mut self) {
         self.next_rotation = SystemTime::now().checked_add(ROTATION_RETRY);
         self.retry_after = Instant::now().checked_add(ROTATION_RETRY);
     }
 
-    /// Whether it is too early to try again.
+    /// Returns whether it is too early to retry.
     pub(super) fn is_to_wait(&self) -> bool {
         self.retry_after.is_some_and(|after| Instant::now() < after)
     }
 
-    /// Looks at the time of the next rotation again, as the clock was set: never later than planned.
+    /// Plans the next rotation again after the clock was set: never later than before.
     pub(super) fn clock_was_set(&mut self, now: SystemTime, back: Duration) {
         self.next_rotation = self.schedule.plan_again(self.next_rotation, now);
-        // It was opened as long ago as before.
+        // The file's age stays the same.
         self.opened = self.opened.checked_sub(back).unwrap_or(self.opened);
     }
 }
 
-/// A log: its files, and which columns each of them has.
+/// A log: its files and the columns of each.
 struct OfLog {
     schemas: Schemas<Head>,
     open: Vec<Open>,
 }
 
-/// All logs that something was written to, by number.
+/// All logs with written records, by number.
 #[derive(Default)]
 pub(super) struct Table(Vec<Option<OfLog>>);
 
 impl Table {
-    /// The columns of a log.
+    /// Returns the columns of a log.
     pub(super) fn schemas(&mut self, log: usize) -> &mut Schemas<Head> {
         if self.0.len() <= log {
             self.0.resize_with(log + 1, || None);
@@ -169,12 +169,12 @@ impl Table {
         self.0.iter_mut().flatten().flat_map(|of_log| &mut of_log.open)
     }
 
-    /// The files that are wanted. Not by reference, so that each can be dealt with by the writer.
+    /// Returns the keys of the wanted files. Not references, so that the writer can process each.
     pub(super) fn keys(&self, wanted: impl Fn(&Open) -> bool) -> Vec<Key> {
         self.iter().filter(|open| wanted(open)).map(Open::key).collect()
     }
 
-    /// The logs that have several files.
+    /// Returns the logs with several files.
     pub(super) fn disagreeing(&self) -> Vec<usize> {
         let several = |(_, of_log): &(usize, &Option<OfLog>)| {
             of_log.as_ref().is_some_and(|of_log| of_log.open.len() > 1)

@@ -1,4 +1,4 @@
-//! Every form of `TZ`, and what time it is then, at instants whose local times are known.
+//! Every form of `TZ`, and its local time at instants for which that is known.
 
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -9,7 +9,7 @@ use super::*;
 const WINTER: i64 = 1_767_225_600;
 const SUMMER: i64 = 1_782_864_000;
 
-/// Values of `TZ` that need no file of this system, and the local times of winter and summer.
+/// Values of `TZ` that need no file on this system, and their local times in winter and summer.
 const FORMS: [(&str, &str, &str); 25] = [
     ("", "2026-01-01 00:00:00", "2026-07-01 00:00:00"),
     (":", "2026-01-01 00:00:00", "2026-07-01 00:00:00"),
@@ -34,7 +34,7 @@ const FORMS: [(&str, &str, &str); 25] = [
     ("IST-2IDT,M3.4.4/26,M10.5.0", "2026-01-01 02:00:00", "2026-07-01 03:00:00"),
     ("XXX3YYY,J60/0,J300", "2025-12-31 21:00:00", "2026-06-30 22:00:00"),
     ("XXX3YYY4,59,299", "2025-12-31 21:00:00", "2026-06-30 20:00:00"),
-    // Without rules: those of the United States.
+    // Without rules: those of the United States apply.
     ("AAA3BBB", "2025-12-31 21:00:00", "2026-06-30 22:00:00"),
     ("AAA3BBB,", "2025-12-31 21:00:00", "2026-06-30 22:00:00"),
 ];
@@ -92,7 +92,8 @@ fn the_command_date_agrees() {
     }
 }
 
-/// The file of a zone that is one hour east of UTC in version 2, with that many leap seconds.
+/// Returns a zone file that is one hour east of UTC in version 2, with the given number of leap
+/// seconds.
 fn zone_file(leap_seconds: u32) -> Vec<u8> {
     let header = |leaps: u32| {
         let mut bytes = b"TZif2".to_vec();
@@ -118,14 +119,14 @@ fn files_by_path_and_by_name() {
     let zones = dir.path().join("zones");
     fs::create_dir_all(zones.join("Own")).unwrap();
     fs::write(zones.join("Own/Zone"), zone_file(0)).unwrap();
-    // A file comes before a POSIX string of that name.
+    // A file takes precedence over a POSIX string.
     fs::write(zones.join("AAA3BBB"), zone_file(0)).unwrap();
     let path = zones.join("Own/Zone").display().to_string();
     for tz in [path.as_str(), &format!(":{path}"), "Own/Zone", "Own/../Own/Zone", "AAA3BBB"] {
         let zone = zone_of(tz, Some(&zones)).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(text(&zone.zone, SUMMER), "2026-07-01 01:00:00", "TZ={tz}");
     }
-    // What is not there is looked for among those that are built in.
+    // Missing files are looked up among the built-in zones.
     let zone = zone_of("Asia/Tokyo", Some(&zones)).unwrap();
     assert_eq!(text(&zone.zone, SUMMER), "2026-07-01 09:00:00");
 }
@@ -198,7 +199,7 @@ fn without_tz_it_is_the_zone_of_the_system() {
     let error = zone(None).unwrap_err().to_string();
     assert!(error.contains("localtime: not a time zone file; expected"), "{error}");
 
-    // A link into the zones of a system that has none.
+    // A link to a zone on a system without zone files.
     fs::remove_file(&localtime).unwrap();
     symlink("../no/share/zoneinfo/Asia/Tokyo", &localtime).unwrap();
     let found = zone(None).unwrap();

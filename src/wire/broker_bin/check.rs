@@ -1,21 +1,22 @@
-//! [`check_event`]: whether bytes are an event, without building it.
+//! [`check_event`]: checks whether bytes are an event, without building it.
 //!
-//! The one thing that cannot be seen on the way is a set or table with an element twice (WIRE.md
-//! §2.4). But encoders write them in ascending order, and where each element is above the one before
-//! no two are the same. Only what is not in that order is left to the decoder.
+//! A single pass cannot detect a set or table that contains an element twice (WIRE.md §2.4). But
+//! encoders write elements in ascending order, and in a strictly ascending sequence no two are
+//! equal. Events that are not in that order go through the decoder.
 
 use std::cmp::Ordering;
 
 use super::{DecodeError, Decoder, decode_event, real_from_bits, tag};
 
-/// Whether a buffer holds exactly one event in its envelope: the verdict of [`decode_event`].
+/// Checks that a buffer holds exactly one event in its envelope. The result is that of
+/// [`decode_event`].
 ///
-/// Allocates nothing for an event as encoders write it. One whose sets or tables are not in
-/// ascending order is decoded for it.
+/// Allocates nothing for an event as encoders write it. An event whose sets or tables are not in
+/// ascending order is decoded.
 ///
 /// # Errors
 ///
-/// What [`decode_event`] says of the same bytes.
+/// The error that [`decode_event`] returns for the same bytes.
 pub fn check_event(bytes: &[u8]) -> Result<(), DecodeError> {
     match Decoder::new(bytes).skip_event() {
         Ok(()) => Ok(()),
@@ -28,7 +29,7 @@ pub fn check_event(bytes: &[u8]) -> Result<(), DecodeError> {
 #[derive(Debug, PartialEq)]
 pub(super) enum Stop {
     Malformed(DecodeError),
-    /// A set or table is not in ascending order, and may have something twice.
+    /// A set or table is not in ascending order and may contain duplicates.
     OutOfOrder,
 }
 
@@ -53,7 +54,7 @@ impl Decoder<'_> {
         Ok(self.finish()?)
     }
 
-    /// Reads one value and forgets it.
+    /// Reads one value and discards it.
     fn skip(&mut self) -> Result<(), Stop> {
         let offset = self.offset;
         match self.tag()? {
@@ -84,7 +85,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// Reads a set (one value per element) or table (two), whose elements or keys ascend.
+    /// Reads a set (one value per element) or table (two) whose elements or keys must ascend.
     fn skip_ascending(&mut self, values_per_element: u64) -> Result<(), Stop> {
         let mut below: Option<&[u8]> = None;
         for _ in 0..self.enter(values_per_element)? {
@@ -105,8 +106,8 @@ impl Decoder<'_> {
     }
 }
 
-/// Compares two values as the types of [`Value`](crate::Value) do: first the tags, then what they
-/// hold. Different bytes may be the same value: lengths can be padded.
+/// Compares two values in the order of [`Value`](crate::Value): first by tag, then by content.
+/// Different bytes can be the same value because lengths can be padded.
 fn compare(a: &mut Decoder<'_>, b: &mut Decoder<'_>) -> Result<Ordering, DecodeError> {
     let offset = a.offset;
     let (tag, other) = (a.tag()?, b.tag()?);
@@ -119,7 +120,7 @@ fn compare(a: &mut Decoder<'_>, b: &mut Decoder<'_>) -> Result<Ordering, DecodeE
     };
     Ok(match tag {
         tag::NONE => Ordering::Equal,
-        // Whatever is not 0 is true.
+        // Any value but 0 is true.
         tag::BOOLEAN => (a.byte("a boolean")? != 0).cmp(&(b.byte("a boolean")? != 0)),
         tag::COUNT => a.count()?.cmp(&b.count()?),
         tag::INTEGER | tag::TIMESTAMP | tag::TIMESPAN => signed(a)?.cmp(&signed(b)?),
@@ -167,7 +168,7 @@ mod tests {
         out
     }
 
-    /// An event with one argument, given by its bytes.
+    /// An event with one argument, given as bytes.
     fn event_of(argument: &[u8]) -> Vec<u8> {
         let mut bytes = encoded_event(&Event::new("e", vec![Value::None]));
         bytes.pop();
@@ -216,7 +217,7 @@ mod tests {
 
     #[test]
     fn nesting_is_limited() {
-        // Three levels are the event's own.
+        // The event itself takes three levels.
         for depth in [MAX_DEPTH - 3, MAX_DEPTH - 2] {
             for tag in [tag::VECTOR, tag::SET] {
                 let mut nested = [tag, 1].repeat(depth);

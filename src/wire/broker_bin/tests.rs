@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing;
 
-/// Bytes from hex, with blanks anywhere and text in double quotes.
+/// Bytes from hex digits, with spaces anywhere and text in double quotes.
 fn hex(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (i, part) in text.split('"').enumerate() {
@@ -229,7 +229,7 @@ fn what_is_no_value_is_rejected_where_it_goes_wrong() {
         ("05 ff ff ff ff 1f", "byte 1: expected a length of at most 32 bits"),
         ("0e ff ff ff ff 0f 00", "byte 6: 4294967295 elements announced, room for 1 at most"),
         ("0d 02 00 00 01", "byte 2: 4 elements announced, room for 3 at most"),
-        // Each length would do by itself, but not both.
+        // Each length alone would fit, but not both.
         ("0e 02 0e 02 00 00", "byte 4: 2 elements announced, room for 1 at most"),
         (
             "07 00 00 00 00 00 00 00 00 00 00 ff ff c0 00 02 00 81",
@@ -260,7 +260,7 @@ fn nesting_is_limited() {
     assert!(decode_value(&nested(MAX_DEPTH)).is_ok());
     let error = DecodeError::TooDeep { offset: 2 * MAX_DEPTH };
     assert_eq!(decode_value(&nested(MAX_DEPTH + 1)), Err(error));
-    // Siblings do not add up.
+    // Siblings do not add to the depth.
     let siblings = vec![Value::Vector(vec![]); 2 * MAX_DEPTH].into();
     assert_eq!(decode_value(&encoded(&siblings)), Ok(siblings));
 }

@@ -17,7 +17,7 @@ fn encoded_event(event: &Event) -> Vec<u8> {
     out
 }
 
-/// A value from its type and data in JSON.
+/// A value from its type and JSON data.
 fn decoded(data_type: &str, data: impl AsRef<[u8]>) -> Result<Value, DecodeError> {
     let mut text = format!(r#"{{"@data-type":"{data_type}","data":"#).into_bytes();
     text.extend_from_slice(data.as_ref());
@@ -72,7 +72,7 @@ fn every_type_is_written_and_read_back() {
         assert_eq!(BString::from(encoded(&value, Raw)), text);
         assert_eq!(decoded(data_type, data), Ok(value), "{text}");
     }
-    // Below six digits nothing is left.
+    // Six decimal places leave nothing of it.
     assert_eq!(encoded(&1e-9.into(), Raw), br#"{"@data-type":"real","data":0.000000}"#);
 }
 
@@ -289,7 +289,7 @@ fn data_messages_carry_a_topic() {
     }
 }
 
-/// What JSON keeps of a value.
+/// The value after a round trip through JSON.
 fn rounded(value: Value) -> Value {
     match value {
         Value::Real(Real(x)) if x.is_finite() => format!("{x:.6}").parse::<f64>().unwrap().into(),
@@ -359,7 +359,7 @@ proptest! {
     fn escaped_values_are_json(value in testing::value()) {
         let text = encoded(&value, Escape);
         let text = str::from_utf8(&text).unwrap();
-        // The library refuses numbers that overflow, which RFC 8259 leaves to it.
+        // The library rejects numbers that overflow, as RFC 8259 allows.
         let text = text.replace("1e400", "1e300");
         prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{}", text);
     }

@@ -1,7 +1,7 @@
-//! Reading log batches without copying (WIRE.md §4.3, acceptance §4.5).
+//! Reads log batches without copying (WIRE.md §4.3, acceptance §4.5).
 //!
-//! Nothing here allocates. What is refused is refused for the whole batch: a receiver that formats
-//! while it reads must be able to take back what it has written.
+//! Nothing here allocates. An error rejects the whole batch, so a receiver that formats while it
+//! reads must be able to undo what it has written.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,19 +15,19 @@ use super::{
 };
 use crate::value::Protocol;
 
-/// A batch that was refused, and where.
+/// Why a batch was rejected, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("log batch: byte {offset}, {place}: {kind}")]
 pub struct DecodeError {
     /// Offset in the payload of the first byte that could not be read.
     pub offset: usize,
-    /// What was being read.
+    /// The part being read.
     pub place: Place,
     /// What is wrong.
     pub kind: DecodeErrorKind,
 }
 
-/// The part of a batch an error is in. Indices start at 0.
+/// A part of a batch. Indices start at 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Names and counts of the header.
@@ -59,9 +59,9 @@ pub enum DecodeErrorKind {
     /// The batch ends inside a value or a name.
     #[error("needs {needed} bytes, {left} are left")]
     Truncated {
-        /// Bytes wanted next.
+        /// Bytes needed next.
         needed: usize,
-        /// Bytes there.
+        /// Bytes left.
         left: usize,
     },
     /// A string of 2³¹ bytes or more.
@@ -89,7 +89,7 @@ pub enum DecodeErrorKind {
     /// A field of a type that cannot be logged.
     #[error("type {0} cannot be logged")]
     FieldType(u32),
-    /// A set or vector of a type that cannot be logged in one.
+    /// A set or vector of a type that cannot be an element.
     #[error("containers of type {0} cannot be logged")]
     ElementType(u32),
     /// A value of another type than its field.
@@ -100,7 +100,7 @@ pub enum DecodeErrorKind {
         /// Type tag of the value.
         found: u32,
     },
-    /// An element count that is negative, or larger than the bytes could hold.
+    /// An element count that is negative, or more than the bytes could hold.
     #[error("claims {claimed} elements in {left} bytes")]
     ElementCount {
         /// The number before the elements.
@@ -108,13 +108,13 @@ pub enum DecodeErrorKind {
         /// Bytes after it.
         left: usize,
     },
-    /// A port of an unknown transport protocol.
+    /// A port with an unknown transport protocol.
     #[error("unknown port protocol {0}")]
     PortProtocol(u32),
     /// An address that is neither IPv4 nor IPv6.
     #[error("unknown address family {0}")]
     AddressFamily(u8),
-    /// A prefix length the address cannot have. IPv4 counts from 96 on the wire.
+    /// A prefix length that the address cannot have. On the wire, IPv4 prefix lengths start at 96.
     #[error("prefix length {0} out of range")]
     PrefixLength(u8),
     /// The cursor was asked for more values than the batch has.
@@ -122,7 +122,7 @@ pub enum DecodeErrorKind {
     NoValuesLeft,
 }
 
-/// A batch: its header, checked, and its records, not looked at yet.
+/// A batch. Its header has been checked, its records not yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     /// Name of the log stream, such as `Conn::LOG`.
@@ -131,16 +131,16 @@ pub struct Batch<'a> {
     pub writer: &'a BStr,
     /// Name of the filter, such as `default`.
     pub filter: &'a BStr,
-    /// Path as the producer chose it, such as `conn`. Anything can stand here: see that it stays
-    /// inside the log directory.
+    /// Path as the producer chose it, such as `conn`. Can contain anything: callers must make sure
+    /// that it stays inside the log directory.
     pub path: &'a BStr,
     num_fields: u32,
     num_records: u32,
     /// The whole payload.
     payload: &'a [u8],
-    /// Where the fields start in it.
+    /// Offset of the fields.
     fields_at: usize,
-    /// Where the number of records stands in it.
+    /// Offset of the number of records.
     num_records_at: usize,
 }
 
@@ -149,7 +149,7 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     ///
-    /// When the header is cut off, names a type that cannot be logged, has no fields, or counts
+    /// If the header is truncated, names a type that cannot be logged, has no fields, or counts
     /// more fields or records than the bytes could hold.
     pub fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader { rest: payload };
@@ -187,23 +187,23 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// The part of a payload that names its stream, writer, filter and path: what its header can
-    /// be looked up by without reading the rest of it. `None` where that part is cut off.
+    /// The part of a payload that names its stream, writer, filter and path: a key to look up its
+    /// header without reading the rest of it. `None` if that part is truncated.
     #[inline]
     pub fn names_bytes(payload: &[u8]) -> Option<&[u8]> {
         let rest = (0..4).try_fold(payload, |rest, _| Some(split_name(rest)?.1))?;
         Some(&payload[..payload.len() - rest.len()])
     }
 
-    /// The path of a payload, without reading anything behind it; `None` where it is cut off.
+    /// The path of a payload; reads nothing after it. `None` if it is truncated.
     #[inline]
     pub fn path_bytes(payload: &[u8]) -> Option<&[u8]> {
         let rest = (0..3).try_fold(payload, |rest, _| Some(split_name(rest)?.1))?;
         Some(split_name(rest)?.0)
     }
 
-    /// Everything before the number of records. Batches whose header bytes are equal have the
-    /// same stream, writer, filter, path and columns.
+    /// Everything before the number of records. Batches with equal header bytes have the same
+    /// stream, writer, filter, path and columns.
     #[inline]
     pub fn header_bytes(&self) -> &'a [u8] {
         &self.payload[..self.num_records_at]
@@ -214,7 +214,7 @@ impl<'a> Batch<'a> {
         self.num_fields
     }
 
-    /// Number of records the batch claims; there is room for that many in its bytes.
+    /// Number of records the batch claims. Its bytes could hold that many.
     pub fn num_records(&self) -> u32 {
         self.num_records
     }
@@ -225,7 +225,7 @@ impl<'a> Batch<'a> {
         Fields { reader: Reader { rest } }
     }
 
-    /// A cursor before the first value of the first record.
+    /// Returns a cursor before the first value of the first record.
     pub fn cursor(&self) -> Cursor<'a> {
         Cursor {
             batch: *self,
@@ -236,33 +236,33 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The values, from the first of the first record on.
+    /// The values, starting with the first of the first record.
     #[inline]
     pub fn values(&self) -> Values<'a> {
-        // Four bytes of count were read there.
+        // The count was read there and takes four bytes.
         Values { reader: Reader { rest: &self.payload[self.num_records_at + 4..] } }
     }
 
-    /// The error to report for a fault in a value of this batch. Indices start at 0.
+    /// Turns a fault in a value of this batch into an error. Indices start at 0.
     #[cold]
     pub fn error(&self, fault: Fault, record: u32, field: u32) -> DecodeError {
         at(self.payload.len(), Place::Value { record, field })(fault)
     }
 }
 
-/// A header that was checked once. Payloads that start with its very bytes have that header, and
-/// it need not be read again: most of the work of a small batch.
+/// A header that has been checked. Payloads that start with the same bytes have the same header,
+/// and need not parse it again, which is most of the work of a small batch.
 #[derive(Clone, Debug)]
 pub struct KnownHeader {
     bytes: Box<[u8]>,
-    /// Where stream, writer, filter and path stand in it.
+    /// Where stream, writer, filter and path are in `bytes`.
     names: [std::ops::Range<usize>; 4],
     num_fields: u32,
     fields_at: usize,
 }
 
 impl KnownHeader {
-    /// The header of a batch.
+    /// Copies the header of a batch.
     pub fn of(batch: &Batch<'_>) -> Self {
         let mut end = 0;
         let names = [batch.stream, batch.writer, batch.filter, batch.path].map(|name| {
@@ -278,11 +278,11 @@ impl KnownHeader {
         }
     }
 
-    /// Reads a batch with this header; `None` where the payload has another one.
+    /// Reads a batch with this header; `None` if the payload has another one.
     ///
     /// # Errors
     ///
-    /// When more records are counted than the bytes could hold.
+    /// If it claims more records than the bytes could hold.
     #[inline]
     pub fn decode<'a>(&self, payload: &'a [u8]) -> Option<Result<Batch<'a>, DecodeError>> {
         let rest = payload.strip_prefix(&*self.bytes)?;
@@ -309,14 +309,14 @@ impl KnownHeader {
 pub struct Field<'a> {
     /// Flattened name, such as `id.orig_h`.
     pub name: &'a BStr,
-    /// Not used by log writes.
+    /// Log writes do not use it.
     pub secondary_name: Option<&'a BStr>,
     /// Type of the values.
     pub log_type: LogType,
-    /// The subtype tag as it was sent. For containers it is that of `log_type`; for others it
-    /// means nothing.
+    /// The subtype tag as sent. For containers it is that of `log_type`; for other types it means
+    /// nothing.
     pub subtype_tag: u32,
-    /// Whether the record field is `&optional`. Values of other fields can be unset all the same.
+    /// Whether the record field is `&optional`. Values of other fields can be unset, too.
     pub optional: bool,
 }
 
@@ -330,33 +330,33 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Field<'a>;
 
     fn next(&mut self) -> Option<Field<'a>> {
-        // `Batch::decode` has read these bytes before; there is no other error than the end.
+        // `Batch::decode` has read these bytes before, so the only error is the end.
         self.reader.field().ok()
     }
 }
 
-/// Reads the values of a batch, row by row, as data. [`Values`] is the faster way.
+/// Reads the values of a batch, row by row, as data. [`Values`] is faster.
 ///
-/// Bytes beyond the last record are never looked at: Zeek ignores them as well (WIRE.md §4.3).
+/// Never reads bytes after the last record; Zeek ignores them, too (WIRE.md §4.3).
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'a> {
     batch: Batch<'a>,
     values: Values<'a>,
     values_total: u64,
-    /// Values begun so far.
+    /// Values started so far.
     values_read: u64,
-    /// Elements of the last value that were not read yet.
+    /// Unread elements of the last value.
     elements_left: u64,
 }
 
 impl<'a> Cursor<'a> {
-    /// The next value of the row, or the first of the next row. Elements of the container before
-    /// it that were not read are skipped.
+    /// Reads the next value of the row, or the first of the next row. Skips unread elements of a
+    /// container before it.
     ///
     /// # Errors
     ///
-    /// When the value is cut off or malformed, or is not of the type `expected` for its field, and
-    /// after the last value. The cursor is of no use then.
+    /// If the value is truncated, malformed, or not of the type `expected` for its field, and after
+    /// the last value. The cursor is then unusable.
     #[inline]
     pub fn next_value(&mut self, expected: LogType) -> Result<ValueRef<'a>, DecodeError> {
         while self.next_element()?.is_some() {}
@@ -368,12 +368,12 @@ impl<'a> Cursor<'a> {
         self.value(expected).map_err(|fault| self.error(fault))
     }
 
-    /// The next element of the container that was read last; `None` after its last. Elements have
-    /// the type they say, which need not be that of the field.
+    /// Reads the next element of the last container; `None` after its last element. Elements carry
+    /// their own type, which can differ from that of the field.
     ///
     /// # Errors
     ///
-    /// When the element is cut off, malformed, or is a container itself.
+    /// If the element is truncated, malformed, or a container.
     #[inline]
     pub fn next_element(&mut self) -> Result<Option<ValueRef<'a>>, DecodeError> {
         if self.elements_left == 0 {
@@ -396,22 +396,22 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Says where in the table the last value was.
+    /// Adds the record and field of the last value to a fault.
     #[cold]
     fn error(&self, fault: Fault) -> DecodeError {
         let index = self.values_read.saturating_sub(1);
         let num_fields = u64::from(self.batch.num_fields);
-        // `Batch::decode` bounds both quotients by numbers that came as u32.
+        // `Batch::decode` bounds both quotients by numbers that were read as u32.
         self.batch.error(fault, (index / num_fields) as u32, (index % num_fields) as u32)
     }
 }
 
-/// The values of a batch from some place on, for callers that count records and fields themselves:
-/// as many as the batch says, and no more.
+/// The values of a batch from some offset on, for callers that count records and fields themselves.
+/// They must not read more values than the batch claims.
 ///
-/// A value is handed to a [`Visitor`], whose code ends up in the branches that read the types.
-/// There is no more to this than the place, so it stays in registers: pass it by value to what is
-/// not inlined.
+/// It passes each value to a [`Visitor`], whose code is inlined into the branches that read the
+/// types. It consists only of the offset, so it stays in registers: pass it by value to functions
+/// that are not inlined.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a> {
     reader: Reader<'a>,
@@ -422,7 +422,7 @@ impl<'a> Values<'a> {
     ///
     /// # Errors
     ///
-    /// When the value is cut off or malformed, or is not of the type `expected`. Nothing was
+    /// If the value is truncated, malformed, or not of the type `expected`. Nothing has been
     /// visited then.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "one match on the type for reading and visiting")]
@@ -446,7 +446,7 @@ impl<'a> Values<'a> {
     ///
     /// # Errors
     ///
-    /// When the value is cut off, is not of the type `expected`, or counts more elements than the
+    /// If the value is truncated, is not of the type `expected`, or claims more elements than the
     /// bytes could hold.
     #[inline]
     pub fn container(&mut self, expected: LogType) -> Result<Option<u64>, Fault> {
@@ -457,12 +457,12 @@ impl<'a> Values<'a> {
         if present { self.reader.element_count().map(Some) } else { Ok(None) }
     }
 
-    /// Reads an element of a container. It has the type it says, which need not be that of the
+    /// Reads an element of a container. It carries its own type, which can differ from that of the
     /// field.
     ///
     /// # Errors
     ///
-    /// When the element is cut off, malformed, or is a container itself. Nothing was visited then.
+    /// If the element is truncated, malformed, or a container. Nothing has been visited then.
     #[inline]
     pub fn element<V: Visitor<'a>>(&mut self, visitor: V) -> Result<V::Output, Fault> {
         let (tag, present) = self.reader.value_head()?;
@@ -472,7 +472,7 @@ impl<'a> Values<'a> {
         if present { self.reader.scalar(scalar, visitor) } else { Ok(visitor.unset()) }
     }
 
-    /// What comes after a value of a field of this type. The value must be as good as any other.
+    /// Skips a value of a field of this type. Checks it like any other value.
     ///
     /// # Errors
     ///
@@ -488,22 +488,22 @@ impl<'a> Values<'a> {
         Ok(self)
     }
 
-    /// Bytes left, those after the last value included.
+    /// Bytes left, including any after the last value.
     #[inline]
     pub fn bytes_left(self) -> usize {
         self.reader.rest.len()
     }
 }
 
-/// An error in a value before it is known which record and field it is in: see [`Batch::error`].
+/// An error in a value whose record and field are not known yet: see [`Batch::error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Bytes of the batch from the place of the error on.
+    /// Bytes of the batch from the error to its end.
     left: usize,
     kind: DecodeErrorKind,
 }
 
-/// Errors of a payload of that length, at a place in it.
+/// Returns a function that turns a fault into an error at `place`, in a payload of that length.
 fn at(payload_len: usize, place: Place) -> impl Fn(Fault) -> DecodeError {
     move |Fault { left, kind }| {
         let offset = payload_len.saturating_sub(left);
@@ -518,18 +518,18 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The number of records, which stands behind the header.
+    /// Reads the number of records, which follows the header.
     fn num_records(&mut self, num_fields: u32) -> Result<u32, Fault> {
         let num_records = self.u32()?;
         let left = self.rest.len();
-        // Neither factor exceeds 2³², so the product fits.
+        // Both factors are below 2³², so the product fits.
         if u64::from(num_records) * u64::from(num_fields) > (left / MIN_VALUE) as u64 {
             return Err(self.fault(DecodeErrorKind::RecordCount { claimed: num_records, left }));
         }
         Ok(num_records)
     }
 
-    // By value, here and below: a reference would keep the reader out of registers.
+    // By value, here and below: a reference would force the reader out of registers.
     #[cold]
     fn fault(self, kind: DecodeErrorKind) -> Fault {
         Fault { left: self.rest.len(), kind }
@@ -565,7 +565,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// Exactly 01 is true.
+    /// Only 01 is true.
     fn bool(&mut self) -> Result<bool, Fault> {
         self.array().map(|[byte]| byte == 1)
     }
@@ -611,7 +611,7 @@ impl<'a> Reader<'a> {
         Ok(Field { name, secondary_name, log_type, subtype_tag, optional })
     }
 
-    /// Type tag and presence of a value; its subtype says nothing.
+    /// Reads the type tag and presence of a value, and ignores its subtype.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "one bounds check for nine bytes")]
     fn value_head(&mut self) -> Result<(u32, bool), Fault> {
@@ -655,7 +655,7 @@ impl<'a> Reader<'a> {
             Scalar::Subnet => {
                 let [wire_length] = self.array()?;
                 let prefix = self.address()?;
-                // IPv4 lengths count the 96 bits of the mapped prefix.
+                // IPv4 lengths include the 96 bits of the mapped prefix.
                 let (offset, max) = if prefix.is_ipv4() { (96, 32) } else { (0, 128) };
                 match wire_length.checked_sub(offset) {
                     Some(length) if length <= max => visitor.subnet(prefix, length),
@@ -676,7 +676,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The name at the start of `bytes`, after its length, and what follows; `None` where it is cut off.
+/// Splits off the name at the start of `bytes`, which follows its length. Returns the name and the
+/// rest; `None` if it is truncated.
 #[inline]
 fn split_name(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;

@@ -1,4 +1,4 @@
-//! Building log batches (WIRE.md §4.3), with the producer's limits of §4.6.
+//! Builds log batches (WIRE.md §4.3), with the producer's limits of §4.6.
 
 use std::net::IpAddr;
 
@@ -12,13 +12,12 @@ use crate::value::{Port, Subnet};
 /// One value of a record, borrowed from the producer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum LogValue<'a> {
-    /// No value; fits every column.
+    /// No value; valid in every column.
     #[default]
     Unset,
     /// For `bool`.
     Bool(bool),
-    /// For `bool`, as the number that stands for it on the wire: all but 0 are true, and Zeek sends
-    /// 255 for some.
+    /// For `bool`, as its number on the wire: anything but 0 is true, and Zeek sometimes sends 255.
     BoolNumber(i64),
     /// For `int`.
     Int(i64),
@@ -40,11 +39,11 @@ pub enum LogValue<'a> {
     File(&'a [u8]),
     /// For `port`.
     Port(Port),
-    /// For `addr`. An IPv4-mapped IPv6 address is sent as IPv4, which is what it is to Zeek.
+    /// For `addr`. An IPv4-mapped IPv6 address is sent as IPv4, as Zeek treats it.
     Addr(IpAddr),
     /// For `subnet`.
     Subnet(Subnet),
-    /// For `set[…]`. The order is kept, duplicates are sent.
+    /// For `set[…]`. Order is kept, and so are duplicates.
     Set(&'a [LogValue<'a>]),
     /// For `vector of …`; elements can be unset.
     Vector(&'a [LogValue<'a>]),
@@ -84,7 +83,7 @@ impl<'a> From<&'a [u8]> for LogValue<'a> {
     }
 }
 
-/// A record that does not fit its schema, or its limits. Nothing of it is in the batch.
+/// A record that violates its schema or the limits. The batch is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PushError {
     /// More or fewer values than the schema has fields.
@@ -95,14 +94,14 @@ pub enum PushError {
         /// Number of values.
         found: usize,
     },
-    /// A value of another type than its field, or an element of another type than its container.
+    /// The type of a value differs from its field's, or that of an element from its container's.
     #[error("field {index} {name:?}: value is of type {found}, expected {expected}")]
     Type {
         /// Index of the field, from 0.
         index: usize,
         /// Its name.
         name: BString,
-        /// Type of the field, or of its elements.
+        /// Type of the field or of its elements.
         expected: LogType,
         /// Type of the value.
         found: &'static str,
@@ -120,7 +119,7 @@ pub enum PushError {
     /// A record larger than [`Limits::record_bytes`].
     #[error("record of {bytes} bytes, more than {limit}")]
     RecordTooLarge {
-        /// Size of its encoding.
+        /// Size of the encoded record.
         bytes: usize,
         /// The limit.
         limit: usize,
@@ -130,23 +129,23 @@ pub enum PushError {
     BatchFull,
 }
 
-/// How much of a record is sent. The default is Zeek's (WIRE.md §4.6).
+/// Size limits of a record. The defaults are Zeek's (WIRE.md §4.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one string; longer ones are cut. `max_field_string_bytes`.
+    /// Bytes of a string; longer ones are cut. `max_field_string_bytes`.
     pub string_bytes: usize,
-    /// Bytes of all strings of a record; those after are cut. `max_total_string_bytes`.
+    /// Bytes of all strings of a record; strings beyond are cut. `max_total_string_bytes`.
     pub total_string_bytes: usize,
-    /// Elements of one set or vector; longer ones are cut. `max_field_container_elements`.
+    /// Elements of a set or vector; longer ones are cut. `max_field_container_elements`.
     pub container_elements: usize,
     /// Elements of all sets and vectors of a record. `max_total_container_elements`.
     pub total_container_elements: usize,
-    /// Bytes of the encoding of a record; larger ones are refused. `max_log_record_size`.
+    /// Bytes of an encoded record; larger ones are rejected. `max_log_record_size`.
     pub record_bytes: usize,
 }
 
 impl Limits {
-    /// Nothing is cut.
+    /// No limits.
     pub const NONE: Limits = Limits {
         string_bytes: usize::MAX,
         total_string_bytes: usize::MAX,
@@ -168,14 +167,14 @@ impl Default for Limits {
     }
 }
 
-/// How often [`Limits`] have cut something, since the builder was made.
+/// How many times [`Limits`] applied since the builder was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Truncations {
     /// Strings cut short.
     pub strings: u64,
     /// Sets and vectors cut short.
     pub containers: u64,
-    /// Records refused because of their size.
+    /// Records rejected because of their size.
     pub records: u64,
 }
 
@@ -204,20 +203,20 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// A builder without [`Limits`].
+    /// Creates a builder without [`Limits`].
     ///
     /// # Errors
     ///
-    /// When the schema does not pass [`LogSchema::check`].
+    /// If the schema fails [`LogSchema::check`].
     pub fn new(schema: LogSchema) -> Result<Self, SchemaError> {
         Self::with_limits(schema, Limits::NONE)
     }
 
-    /// A builder that keeps records within limits.
+    /// Creates a builder that applies `limits` to records.
     ///
     /// # Errors
     ///
-    /// When the schema does not pass [`LogSchema::check`].
+    /// If the schema fails [`LogSchema::check`].
     pub fn with_limits(schema: LogSchema, limits: Limits) -> Result<Self, SchemaError> {
         schema.check()?;
         let mut payload = Vec::new();
@@ -232,7 +231,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     ///
-    /// When it does not fit the schema or is too large. The batch is as it was before.
+    /// If it does not match the schema or is too large. The batch is unchanged then.
     pub fn push(&mut self, record: &[LogValue<'_>]) -> Result<(), PushError> {
         let Some(records) = self.records.checked_add(1) else {
             return Err(PushError::BatchFull);
@@ -265,7 +264,7 @@ impl BatchBuilder {
         self.payload.len()
     }
 
-    /// What the limits have cut so far.
+    /// How many times the limits have applied so far.
     pub fn truncations(&self) -> Truncations {
         self.truncations
     }
@@ -275,10 +274,10 @@ impl BatchBuilder {
         &self.schema
     }
 
-    /// The batch, and an empty builder in its place.
+    /// Returns the batch and starts an empty one.
     #[must_use]
     pub fn take(&mut self) -> Vec<u8> {
-        // As much room as this batch needed: the next one is about as large.
+        // Same capacity as this batch: the next one is likely about as large.
         let mut next = Vec::with_capacity(self.payload.len());
         next.extend_from_slice(&self.payload[..self.records_at]);
         let mut payload = std::mem::replace(&mut self.payload, next);
@@ -287,7 +286,7 @@ impl BatchBuilder {
         payload
     }
 
-    /// The batch.
+    /// Returns the batch.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         self.take()
@@ -328,7 +327,7 @@ impl BatchBuilder {
     }
 }
 
-/// What is wrong with a value, before its field is known.
+/// An error in a value whose field is not known yet.
 enum Fault {
     Type { expected: LogType, found: &'static str },
     Unencodable(&'static str),
@@ -392,7 +391,7 @@ impl RecordWriter<'_> {
                     return Err(Fault::Unencodable("prefix length above 128"));
                 }
                 self.put([subnet.prefix_len]);
-                // Shorter than the mapped prefix: no IPv4 subnet.
+                // A length shorter than the mapped prefix is not an IPv4 subnet.
                 let is_ipv4 = subnet.network.is_ipv4() && subnet.prefix_len >= 96;
                 let ip = if is_ipv4 { subnet.network.to_ip() } else { subnet.network.0.into() };
                 self.address(ip);

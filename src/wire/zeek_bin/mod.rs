@@ -1,16 +1,16 @@
 //! Log batches, the payload of frame 3 of a `log-write` message (WIRE.md §4.3).
 //!
 //! A batch is a header (stream, writer, filter, path and the columns) and, row by row, values that
-//! each repeat their type. The two directions are built for their users:
+//! each carry their type. Both directions are designed for their users:
 //!
 //! * A logger reads. [`Batch::decode`] checks and borrows the header without allocating, and
-//!   [`Batch::values`] hands out one value after the other, straight from the bytes
-//!   ([`Batch::cursor`] does so with less ado).
-//! * A producer writes. A [`LogSchema`] describes the columns, a [`BatchBuilder`] checks records
-//!   against it and appends their encoding.
+//!   [`Batch::values`] reads one value at a time, straight from the bytes ([`Batch::cursor`] is
+//!   simpler to use).
+//! * A producer writes. A [`LogSchema`] describes the columns, and a [`BatchBuilder`] checks
+//!   records against it and appends their encoding.
 //!
-//! Bytes come from the network: every count is held against the bytes that would have to back it,
-//! containers inside containers are refused, and an error names the byte, the record and the field.
+//! Bytes come from the network: every count is checked against the bytes that must back it, nested
+//! containers are rejected, and an error names the byte, the record and the field.
 
 mod decode;
 mod encode;
@@ -26,16 +26,16 @@ pub use visit::{Text, ValueRef, Visitor};
 
 use std::fmt;
 
-/// What frame 2 of a `log-write` message says (WIRE.md §4.1).
+/// The content of frame 2 of a `log-write` message (WIRE.md §4.1).
 pub const FORMAT: &str = "zeek-bin-serializer";
 
-/// Strings of 2³¹ bytes and more are refused (WIRE.md §4.3).
+/// Longest string in bytes; longer ones are rejected (WIRE.md §4.3).
 const MAX_STRING: u32 = i32::MAX as u32;
 
-/// Bytes of the shortest field: two flags, an empty name, two tags.
+/// Size of the shortest field in bytes: two flags, an empty name, two tags.
 const MIN_FIELD: usize = 14;
 
-/// Bytes of the shortest value: type, subtype, absent.
+/// Size of the shortest value in bytes: type, subtype, absent.
 const MIN_VALUE: usize = 9;
 
 /// The wire tag of sets.
@@ -44,7 +44,7 @@ const TAG_SET: u32 = 14;
 /// The wire tag of vectors.
 const TAG_VECTOR: u32 = 19;
 
-/// A type whose values hold no other values. Discriminants are the wire tags.
+/// A type whose values contain no other values. Discriminants are the wire tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Scalar {
@@ -94,7 +94,7 @@ impl Scalar {
         Scalar::File,
     ];
 
-    /// The scalar type of a wire tag; `None` for containers and what cannot be logged.
+    /// The scalar type with a wire tag; `None` for containers and types that cannot be logged.
     #[inline]
     pub const fn from_tag(tag: u32) -> Option<Self> {
         Some(match tag {
@@ -135,12 +135,12 @@ impl Scalar {
     }
 }
 
-/// The type of a column. `Display` is the text of the `#types` line: `count`, `set[string]`.
+/// The type of a column. `Display` writes it as in the `#types` line: `count`, `set[string]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LogType {
     /// One value.
     Scalar(Scalar),
-    /// `set[…]`, of one index type.
+    /// `set[…]` with one index type.
     Set(Scalar),
     /// `vector of …`; elements can be unset.
     Vector(Scalar),

@@ -1,4 +1,4 @@
-//! [`LogSchema`]: what a producer says about a log before its first record (WIRE.md §4.3).
+//! [`LogSchema`]: how a producer describes a log before its first record (WIRE.md §4.3).
 
 use bstr::BString;
 use thiserror::Error;
@@ -12,8 +12,8 @@ pub struct FieldSpec {
     pub name: BString,
     /// Type of the values.
     pub log_type: LogType,
-    /// Whether the record field is `&optional`. Receivers do not act on it: a value of any field
-    /// can be unset.
+    /// Whether the record field is `&optional`. Receivers ignore it: a value of any field can be
+    /// unset.
     pub optional: bool,
 }
 
@@ -23,17 +23,17 @@ impl FieldSpec {
         FieldSpec { name: name.into(), log_type: log_type.into(), optional: false }
     }
 
-    /// The same column, `&optional`.
+    /// The same column with `&optional`.
     #[must_use]
     pub fn optional(self) -> Self {
         FieldSpec { optional: true, ..self }
     }
 }
 
-/// The header of the batches of one writer: names, path and columns.
+/// The header of one writer's batches: names, path and columns.
 ///
-/// A Zeek logger accepts a batch only if it has the stream and filter itself, with the same number
-/// and types of columns and the same writer (WIRE.md §4.5).
+/// A Zeek logger accepts a batch only if it has the same stream and filter itself, with the same
+/// number and types of columns and the same writer (WIRE.md §4.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSchema {
     /// Name of the stream's `Log::ID`, such as `Conn::LOG`.
@@ -48,21 +48,21 @@ pub struct LogSchema {
     pub fields: Vec<FieldSpec>,
 }
 
-/// A schema no receiver could make a log of.
+/// Why receivers could not create a log with a schema.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SchemaError {
-    /// Stream, writer, filter or path is empty, has control characters or is too long.
+    /// Stream, writer, filter or path is empty, contains control characters or is too long.
     #[error("log schema: bad {part} {text:?}")]
     Name {
         /// Which of them.
         part: &'static str,
-        /// What it is.
+        /// Its value.
         text: BString,
     },
-    /// No columns, or 2³² and more.
+    /// No columns, or 2³² or more.
     #[error("log schema: {0} fields")]
     FieldCount(usize),
-    /// The name of a column is empty, has control characters or is too long.
+    /// The name of a column is empty, contains control characters or is too long.
     #[error("log schema: bad name {name:?} of field {index}")]
     FieldName {
         /// Index of the column, from 0.
@@ -70,7 +70,7 @@ pub enum SchemaError {
         /// Its name.
         name: BString,
     },
-    /// Two columns have one name.
+    /// Two columns have the same name.
     #[error("log schema: fields {first} and {second} are both named {name:?}")]
     DuplicateField {
         /// Index of the first.
@@ -83,7 +83,7 @@ pub enum SchemaError {
 }
 
 impl LogSchema {
-    /// The schema most logs have: filter `default`, writer `Log::WRITER_ASCII`.
+    /// A schema as most logs have it: filter `default`, writer `Log::WRITER_ASCII`.
     pub fn new(
         stream: impl Into<BString>,
         path: impl Into<BString>,
@@ -98,12 +98,12 @@ impl LogSchema {
         }
     }
 
-    /// Whether receivers can make a log of this schema.
+    /// Checks that receivers can create a log with this schema.
     ///
     /// # Errors
     ///
-    /// When a name is empty, holds control characters or is too long, when two columns have the
-    /// same name, and when there are no columns.
+    /// If a name is empty, contains control characters or is too long, if two columns have the same
+    /// name, or if there are no columns.
     pub fn check(&self) -> Result<(), SchemaError> {
         let names = [
             ("stream", &self.stream),

@@ -1,4 +1,5 @@
-//! Vectors of WIRE.md §4.3 and §4.4, the recorded batches, and batches no honest producer sends.
+//! Vectors of WIRE.md §4.3 and §4.4, the recorded batches, and batches that no correct producer
+//! sends.
 
 use std::net::IpAddr;
 
@@ -64,7 +65,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A batch of one column and one value, given as the value's bytes.
+/// A batch with one column and one value, given as the value's bytes.
 fn one_value(log_type: LogType, value: &[u8]) -> Vec<u8> {
     let schema = LogSchema::new("X::LOG", "x", vec![FieldSpec::new("x", log_type)]);
     let mut payload = Vec::new();
@@ -74,7 +75,7 @@ fn one_value(log_type: LogType, value: &[u8]) -> Vec<u8> {
     payload
 }
 
-/// Reads a batch to its end; elements follow their container.
+/// Reads a whole batch; elements follow their container.
 fn read_all(payload: &[u8]) -> Result<Vec<ValueRef<'_>>, DecodeError> {
     let batch = Batch::decode(payload)?;
     let types: Vec<LogType> = batch.fields().map(|field| field.log_type).collect();
@@ -91,7 +92,7 @@ fn read_all(payload: &[u8]) -> Result<Vec<ValueRef<'_>>, DecodeError> {
     Ok(values)
 }
 
-/// Decodes a batch and builds it anew.
+/// Decodes a batch and builds it again.
 fn rebuild(payload: &[u8]) -> Vec<u8> {
     let batch = Batch::decode(payload).unwrap();
     let schema = LogSchema::from(&batch);
@@ -208,7 +209,7 @@ fn the_worked_batch_decodes_and_encodes() {
 
 #[test]
 fn a_subtype_of_a_scalar_is_kept_and_means_nothing() {
-    // A vector of Zeek's own tests.
+    // A vector from Zeek's own tests.
     let payload = bytes(
         r#"0000000c "Log::UNKNOWN" 00000010 "Log::WRITER_NONE" 00000007 "default"
         00000007 "my-path" 00000001  00 00000002 "ts" 00000005 00000016 00
@@ -529,7 +530,7 @@ fn any_type() -> impl Strategy<Value = LogType> {
     ]
 }
 
-/// The bytes of a well-formed value of a type, drawn from `seed`.
+/// Appends the bytes of a well-formed value of a type, derived from `seed`.
 fn value_bytes(log_type: LogType, seed: &mut impl Iterator<Item = u8>, out: &mut Vec<u8>) {
     let mut next = || seed.next().unwrap_or(0);
     let present = next() % 4 != 0;
@@ -561,7 +562,7 @@ fn value_bytes(log_type: LogType, seed: &mut impl Iterator<Item = u8>, out: &mut
             out.extend_from_slice(&[0, 0, 0, 0, 0, 0, next(), next(), 0, 0, 0, next() % 4]);
         }
         Scalar::Addr => out.extend_from_slice(&[4, next(), next(), next(), next()]),
-        // All host bits are clear in the shortest prefix.
+        // All bits are zero, so there are no host bits with any prefix.
         Scalar::Subnet => out.extend_from_slice(&[96 + next() % 33, 4, 0, 0, 0, 0]),
     }
 }
@@ -647,7 +648,7 @@ fn a_known_header_reads_its_batches_and_no_others() {
         }
     }
     assert!(others > 0 && others < payloads.len());
-    // Cut off anywhere, it is the same answer as without knowing the header.
+    // A truncated payload gives the same result as without a known header.
     let payload = &payloads[0];
     for length in 0..payload.len() {
         let cut = &payload[..length];

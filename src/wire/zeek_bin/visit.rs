@@ -1,15 +1,15 @@
-//! Values as they are handed out: to a [`Visitor`], or as a [`ValueRef`].
+//! How values are returned: to a [`Visitor`] or as a [`ValueRef`].
 
 use std::net::IpAddr;
 
 use crate::value::Protocol;
 
-/// The bytes of a string, and what follows them in the batch.
+/// The bytes of a string, and the bytes after it in the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Text<'a> {
     /// From the first byte of the string to the end of the batch.
     tail: &'a [u8],
-    /// Bytes of the string; there are that many.
+    /// Length of the string in bytes, at most that of `tail`.
     len: usize,
 }
 
@@ -26,39 +26,39 @@ impl<'a> Text<'a> {
         &self.tail[..self.len]
     }
 
-    /// Bytes of the string.
+    /// Length of the string in bytes.
     #[inline]
     pub fn len(self) -> usize {
         self.len
     }
 
-    /// Whether the string has no bytes.
+    /// Whether the string is empty.
     #[inline]
     pub fn is_empty(self) -> bool {
         self.len == 0
     }
 
-    /// What follows the string.
+    /// The bytes after the string.
     #[inline]
     pub fn rest(self) -> &'a [u8] {
         &self.tail[self.len..]
     }
 
-    /// The first `N` bytes of the string and, where it is shorter, of what follows it; `None` near
-    /// the end of the batch. Most strings are short, and a look at so many bytes at once is faster
-    /// than one at as many as there are.
+    /// The first `N` bytes of the string and, if it is shorter, of the bytes after it; `None` near
+    /// the end of the batch. Most strings are short, and reading a fixed number of bytes at once is
+    /// faster than a variable one.
     #[inline]
     pub fn window<const N: usize>(self) -> Option<&'a [u8; N]> {
         self.tail.first_chunk()
     }
 }
 
-/// What to do with the next value, by its type. Arguments are as in [`ValueRef`].
+/// Receives the next value, with a method per type. Arguments are as in [`ValueRef`].
 ///
-/// A visitor is used once, so that it can hold what it writes to by reference.
+/// A visitor is used once, so it can borrow its output.
 #[allow(missing_docs, reason = "a method per variant of ValueRef, documented there")]
 pub trait Visitor<'a> {
-    /// What comes of the value.
+    /// The result of a visit.
     type Output;
 
     fn unset(self) -> Self::Output;
@@ -80,19 +80,19 @@ pub trait Visitor<'a> {
 /// One value, borrowed from the batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ValueRef<'a> {
-    /// Absent: an unset field, or a hole in a container.
+    /// Absent: an unset field or element.
     Unset,
-    /// A truth value as its number on the wire: anything but 0 is true, and Zeek does send 255.
+    /// A boolean as its number on the wire: anything but 0 is true, and Zeek does send 255.
     Bool(i64),
-    /// A signed number.
+    /// A signed integer.
     Int(i64),
-    /// An unsigned number.
+    /// An unsigned integer.
     Count(u64),
-    /// A double; can be infinite or not a number.
+    /// A double; can be infinite or NaN.
     Double(f64),
-    /// Seconds since the Unix epoch; can be infinite or not a number.
+    /// Seconds since the Unix epoch; can be infinite or NaN.
     Time(f64),
-    /// Seconds; can be infinite or not a number.
+    /// Seconds; can be infinite or NaN.
     Interval(f64),
     /// Any bytes.
     String(&'a [u8]),
@@ -102,21 +102,21 @@ pub enum ValueRef<'a> {
     Func(&'a [u8]),
     /// Name of a file.
     File(&'a [u8]),
-    /// A port. The wire has 64 bits for the number, and nothing says it is below 65536.
+    /// A port. Its number has 64 bits on the wire and can be 65536 or more.
     Port {
         /// Port number.
         number: u64,
         /// Transport protocol.
         protocol: Protocol,
     },
-    /// An address, in the family it was sent in: an IPv4 address that was sent in 16 bytes stays
-    /// IPv6, because its text differs (WIRE.md §5.4).
+    /// An address, in the family as sent: an IPv4 address sent in 16 bytes stays IPv6, because its
+    /// text differs (WIRE.md §5.4).
     Addr(IpAddr),
     /// A subnet.
     Subnet {
-        /// Its address; bits beyond the prefix are as they were sent.
+        /// Its address; bits beyond the prefix are as sent.
         prefix: IpAddr,
-        /// Natural prefix length: at most 32 for IPv4, 128 for IPv6.
+        /// Usual prefix length: at most 32 for IPv4, 128 for IPv6.
         length: u8,
     },
     /// A set; read its elements with [`Cursor::next_element`](super::Cursor::next_element).
@@ -131,7 +131,7 @@ pub enum ValueRef<'a> {
     },
 }
 
-/// Turns values into data.
+/// Returns values as data.
 pub(super) struct MakeValueRef;
 
 impl<'a> Visitor<'a> for MakeValueRef {
@@ -181,7 +181,7 @@ impl<'a> Visitor<'a> for MakeValueRef {
     }
 }
 
-/// Does nothing.
+/// Ignores values.
 pub(super) struct Ignore;
 
 impl<'a> Visitor<'a> for Ignore {

@@ -1,33 +1,33 @@
-//! Commands: what sockets say to one another between messages (RFC 23, RFC 37).
+//! Commands: control frames between messages (RFC 23, RFC 37).
 
 use super::ZmtpError;
 use super::frame::put_command;
 use super::socket_type::SocketType;
 
-/// Bytes of the longest context of a PING; what is beyond is not sent back.
+/// Longest context of a PING in bytes; any more is not echoed.
 const MAX_CONTEXT: usize = 16;
 
 /// A command, borrowed from its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// The end of the NULL handshake: properties of the peer, not looked at yet.
+    /// The last command of the NULL handshake: the peer's properties, unparsed.
     Ready(&'a [u8]),
-    /// The peer refuses the connection; its reason.
+    /// The peer refuses the connection, with this reason.
     Error(&'a [u8]),
-    /// The peer wants a sign of life.
+    /// The peer asks for a PONG.
     Ping {
-        /// After how many tenths of a second of silence it gives up; 0: never.
+        /// Tenths of a second of silence after which the peer gives up; 0: never.
         ttl: u16,
-        /// What the answer must repeat, 16 bytes at most.
+        /// Bytes that the PONG must repeat, at most 16.
         context: &'a [u8],
     },
     /// The answer to a PING.
     Pong,
-    /// Interest in a topic prefix (ZMTP 3.1).
+    /// Subscribes to a topic prefix (ZMTP 3.1).
     Subscribe(&'a [u8]),
-    /// No further interest in a topic prefix (ZMTP 3.1).
+    /// Ends the subscription to a topic prefix (ZMTP 3.1).
     Cancel(&'a [u8]),
-    /// One that is not known; libzmq ignores those, too.
+    /// An unknown command; ignored, as in libzmq.
     Unknown,
 }
 
@@ -57,13 +57,13 @@ impl<'a> Command<'a> {
     }
 }
 
-/// A text with its length in one byte before it, and what follows.
+/// Splits off a text that follows its length of one byte. Returns the text and the rest.
 fn short_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first()?;
     rest.split_at_checked(usize::from(*length))
 }
 
-/// The next property of a READY command, and what follows.
+/// Splits off the next property of a READY command. Returns its name, its value and the rest.
 pub(super) fn property(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (name, rest) = short_text(bytes)?;
     let (length, rest) = rest.split_first_chunk()?;
@@ -71,7 +71,7 @@ pub(super) fn property(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((name, value, rest))
 }
 
-/// Appends the READY command of a socket of that type, without an identity.
+/// Appends the READY command of a socket of that type, with an empty identity.
 pub fn put_ready(socket_type: SocketType, out: &mut Vec<u8>) {
     let mut body = b"\x05READY".to_vec();
     put_properties(socket_type, &mut body);
@@ -81,7 +81,7 @@ pub fn put_ready(socket_type: SocketType, out: &mut Vec<u8>) {
 /// Appends the properties of a socket of that type.
 pub(super) fn put_properties(socket_type: SocketType, out: &mut Vec<u8>) {
     for (name, value) in [("Socket-Type", socket_type.name()), ("Identity", "")] {
-        // Both are constants of a few letters.
+        // Both are short constants.
         out.push(name.len() as u8);
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(&(value.len() as u32).to_be_bytes());
@@ -89,7 +89,7 @@ pub(super) fn put_properties(socket_type: SocketType, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends an ERROR command; of the reason 255 bytes at most.
+/// Appends an ERROR command with at most 255 bytes of `reason`.
 pub fn put_error(reason: &str, out: &mut Vec<u8>) {
     let reason = &reason.as_bytes()[..reason.len().min(255)];
     let mut body = b"\x05ERROR".to_vec();
@@ -98,7 +98,7 @@ pub fn put_error(reason: &str, out: &mut Vec<u8>) {
     put_command(&body, out);
 }
 
-/// Appends a PING without a context. `ttl` in tenths of a second; 0: the peer is not told.
+/// Appends a PING without a context. `ttl` is in tenths of a second; 0: no timeout announced.
 pub fn put_ping(ttl: u16, out: &mut Vec<u8>) {
     let [high, low] = ttl.to_be_bytes();
     put_command(&[b"\x04PING".as_slice(), &[high, low]].concat(), out);
@@ -109,7 +109,7 @@ pub fn put_pong(context: &[u8], out: &mut Vec<u8>) {
     put_command(&[b"\x04PONG", context].concat(), out);
 }
 
-/// Appends a SUBSCRIBE or CANCEL command, as peers of ZMTP 3.1 want it.
+/// Appends a SUBSCRIBE or CANCEL command, as ZMTP 3.1 peers expect.
 pub fn put_subscription(subscribe: bool, prefix: &[u8], out: &mut Vec<u8>) {
     let name: &[u8] = if subscribe { b"\x09SUBSCRIBE" } else { b"\x06CANCEL" };
     put_command(&[name, prefix].concat(), out);

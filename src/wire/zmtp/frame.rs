@@ -2,7 +2,7 @@
 
 use super::ZmtpError;
 
-/// Bytes of the longest header.
+/// Size of the longest header in bytes.
 pub const MAX_HEADER: usize = 9;
 
 pub(super) const MORE: u8 = 1;
@@ -12,23 +12,23 @@ pub(super) const COMMAND: u8 = 4;
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// Whether the message goes on in the next frame.
+    /// Whether the message continues in the next frame.
     pub more: bool,
-    /// Whether it is a command rather than a part of a message.
+    /// Whether this is a command rather than a part of a message.
     pub command: bool,
-    /// Bytes of the header itself: 2 or 9.
+    /// Size of the header itself in bytes: 2 or 9.
     pub header_len: usize,
-    /// Bytes of the body.
+    /// Size of the body in bytes.
     pub body_len: u64,
 }
 
 impl FrameHeader {
-    /// Reads the header `bytes` start with; `None` while it is not complete.
+    /// Reads the header at the start of `bytes`; `None` if it is incomplete.
     ///
-    /// Long headers are accepted for short frames: libzmq accepts them, too.
+    /// Long headers are accepted for short frames, as in libzmq.
     ///
     /// # Errors
-    /// Unknown flags, or a command that is said to go on.
+    /// Unknown flags, or a command with the MORE flag.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, ZmtpError> {
         let Some((flags, rest)) = bytes.split_first() else { return Ok(None) };
@@ -47,7 +47,7 @@ impl FrameHeader {
     }
 }
 
-/// The header of a frame with a body of that many bytes, and how much of the array it is.
+/// The header of a frame with a body of `body_len` bytes, and the header's length in the array.
 #[inline]
 pub(super) fn header(flags: u8, body_len: usize) -> ([u8; MAX_HEADER], usize) {
     let mut header = [0; MAX_HEADER];

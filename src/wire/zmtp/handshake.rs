@@ -1,5 +1,5 @@
-//! The start of a connection: greetings, then READY both ways (RFC 23, mechanism NULL). What
-//! mechanism CURVE does alike is here, too.
+//! The start of a connection: greetings, then READY in both directions (RFC 23, mechanism NULL).
+//! Also has the parts that mechanism CURVE shares.
 
 use bstr::ByteSlice;
 
@@ -7,60 +7,59 @@ use super::command::{Command, property, put_ready};
 use super::socket_type::SocketType;
 use super::{FrameHeader, ZmtpError};
 
-/// Bytes of a greeting.
+/// Size of a greeting in bytes.
 pub const GREETING_SIZE: usize = 64;
 
-/// Bytes of the longest READY command accepted. libzmq's have some fifty; applications may add
-/// properties of their own.
+/// Largest READY command accepted, in bytes. libzmq's have about fifty; applications can add
+/// properties.
 pub(super) const MAX_READY: u64 = 8 << 10;
 
-/// The name of the mechanism that does nothing.
+/// The name of the mechanism without security.
 pub(super) const NULL: &str = "NULL";
 
-/// Where a greeting says whether its sender is the server of its mechanism; the name of the
-/// mechanism ends there.
+/// Offset in a greeting of the as-server flag, and the end of the mechanism's name.
 const AS_SERVER: usize = 32;
 
-/// Who is at the other end.
+/// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The lower of the two minor versions: 0 or 1. From 1 on, subscriptions are commands and
-    /// PINGs are understood.
+    /// The lower of the two minor versions: 0 or 1. With 1, subscriptions are commands and PINGs
+    /// are supported.
     pub minor: u8,
-    /// Its type.
+    /// The peer's socket type.
     pub socket_type: SocketType,
 }
 
-/// The handshake of one connection, a state machine fed with bytes.
+/// The handshake of one connection, as a state machine fed with bytes.
 #[derive(Clone, Debug)]
 pub struct Handshake {
     ours: SocketType,
-    /// The minor version of the peer, once its greeting is there.
+    /// The minor version of the peer, once its greeting has arrived.
     minor: Option<u8>,
 }
 
 impl Handshake {
-    /// The handshake of a socket of that type, and its first bytes to be sent.
+    /// Starts the handshake of a socket of that type and appends its first bytes to `out`.
     ///
-    /// READY is among them: with NULL neither side waits for the other.
+    /// They include READY: with NULL neither side waits for the other.
     pub fn new(ours: SocketType, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&our_greeting(NULL, false));
         put_ready(ours, out);
         Handshake { ours, minor: None }
     }
 
-    /// The rest of the handshake, once there are greetings both ways; its bytes to be sent.
+    /// Continues a handshake after both greetings. Appends READY to `out`.
     pub(super) fn after_greetings(ours: SocketType, minor: u8, out: &mut Vec<u8>) -> Self {
         put_ready(ours, out);
         Handshake { ours, minor: Some(minor) }
     }
 
-    /// Reads on at the start of `bytes`, which are all that was received and is not consumed yet.
-    /// Returns how many were consumed, and the peer once the handshake is complete; what follows
-    /// then are frames.
+    /// Continues with `bytes`, which must be everything received and not yet consumed. Returns how
+    /// many were consumed, and the peer once the handshake is complete; the bytes after it are
+    /// frames.
     ///
     /// # Errors
-    /// When the peer cannot be talked to.
+    /// If this socket cannot talk to the peer.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<(usize, Option<Peer>), ZmtpError> {
         let mut consumed = 0;
         let minor = match self.minor {
@@ -94,9 +93,9 @@ pub(super) fn our_greeting(mechanism: &str, is_server: bool) -> [u8; GREETING_SI
     greeting
 }
 
-/// The minor version of the greeting, capped at the one we speak; `None` while it is incomplete.
-/// What cannot become a greeting is refused with its first bytes: nobody waits for the rest of an
-/// HTTP request.
+/// Reads the minor version of the greeting, capped at ours; `None` if it is incomplete. Rejects
+/// bytes that cannot become a greeting at once, rather than waiting for the rest of an HTTP
+/// request.
 pub(super) fn greeting(bytes: &[u8], ours: &'static str) -> Result<Option<u8>, ZmtpError> {
     let is = |at: usize, good: fn(u8) -> bool| bytes.get(at).is_none_or(|byte| good(*byte));
     if !is(0, |b| b == 0xff) || !is(9, |b| b == 0x7f) || !is(10, |major| major >= 3) {
@@ -107,13 +106,12 @@ pub(super) fn greeting(bytes: &[u8], ours: &'static str) -> Result<Option<u8>, Z
     if theirs != ours.as_bytes() {
         return Err(ZmtpError::Mechanism { theirs: text(theirs), ours });
     }
-    // Whether it says to be a server is not looked at: libzmq never does.
-    // A later major version speaks ours as well as it can.
+    // The as-server flag is ignored, as in libzmq. A later major version must speak ours, too.
     Ok(Some(if greeting[10] > 3 { 1 } else { greeting[11].min(1) }))
 }
 
-/// The body of the command frame at the start of `bytes`, which is the one that was `expected` and
-/// has at most `limit` bytes, and where it ends; `None` while it is incomplete.
+/// The body of the `expected` command frame at the start of `bytes`, of at most `limit` bytes, and
+/// where it ends; `None` if it is incomplete.
 pub(super) fn command_frame<'a>(
     bytes: &'a [u8],
     expected: &'static str,
@@ -130,7 +128,7 @@ pub(super) fn command_frame<'a>(
     Ok(bytes.get(header.header_len..end).map(|body| (body, end)))
 }
 
-/// The type of the peer, out of its properties; an error if that does not go with ours.
+/// The peer's socket type, from its properties; an error if it does not match ours.
 pub(super) fn peer_type(ours: SocketType, mut properties: &[u8]) -> Result<SocketType, ZmtpError> {
     let mut name: &[u8] = b"";
     while !properties.is_empty() {
@@ -145,7 +143,7 @@ pub(super) fn peer_type(ours: SocketType, mut properties: &[u8]) -> Result<Socke
         .ok_or_else(|| ZmtpError::SocketType(text(name)))
 }
 
-/// What a peer said, for people: printable, and short.
+/// Text from the peer, made printable and short for messages.
 pub(super) fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(64)]);
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
@@ -169,7 +167,7 @@ mod tests {
         out
     }
 
-    /// Feeds bytes in pieces of a size, keeping what is not consumed, as a connection does.
+    /// Feeds bytes in pieces of `size`, keeping unconsumed ones, as a connection does.
     fn feed(
         ours: SocketType,
         bytes: &[u8],

@@ -1,13 +1,13 @@
-//! ZMTP 3.0 and 3.1, the bytes between ZeroMQ sockets (RFC 23, RFC 37), without any I/O.
+//! ZMTP 3.0 and 3.1, the protocol between ZeroMQ sockets (RFC 23, RFC 37), without any I/O.
 //!
-//! [`Handshake`] takes a connection from its first byte to the end of the NULL mechanism, and
-//! [`Opening`] does so with either mechanism, NULL or CURVE (RFC 25, RFC 26); with the latter a
-//! [`CurveCodec`] stands between the frames sent and those meant. [`FrameHeader`] and [`Command`]
-//! read what comes then, and [`MessageReader`] puts frames together to multipart messages without
-//! copying them. `put_*` functions write.
+//! [`Handshake`] handles a connection from its first byte to the end of the NULL mechanism.
+//! [`Opening`] does the same with either mechanism, NULL or CURVE (RFC 25, RFC 26); with CURVE a
+//! [`CurveCodec`] encrypts and decrypts all later frames. [`FrameHeader`] and [`Command`] parse
+//! those frames, and [`MessageReader`] assembles them into multipart messages without copying.
+//! `put_*` functions write.
 //!
-//! Bytes come from the network: sizes are held against limits before anything is kept, and every
-//! violation is a [`ZmtpError`], after which the connection is of no use.
+//! Bytes come from the network: sizes are checked against limits before anything is stored, and
+//! every violation is a [`ZmtpError`], after which the connection is unusable.
 
 mod command;
 mod curve;
@@ -29,30 +29,30 @@ pub use socket_type::SocketType;
 
 use thiserror::Error;
 
-/// Why a connection cannot go on.
+/// Why a connection must end.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ZmtpError {
-    /// The first bytes are not those of ZMTP 3: another protocol, or a libzmq before 4.0.
+    /// The first bytes are not ZMTP 3: another protocol, or a libzmq before 4.0.
     #[error("no ZMTP 3 greeting")]
     Greeting,
-    /// The peer asks for another security mechanism than ours.
+    /// The peer uses another security mechanism.
     #[error("{}", other_mechanism(theirs, ours))]
     Mechanism {
-        /// What it asks for.
+        /// The peer's mechanism.
         theirs: String,
-        /// What it should have asked for.
+        /// Our mechanism.
         ours: &'static str,
     },
-    /// The peer is a socket of a type that does not go with ours.
+    /// The peer's socket type does not match ours.
     #[error("a peer of socket type {0:?}")]
     SocketType(String),
-    /// The peer refused us, in its own words.
+    /// The peer refused the connection, with this reason.
     #[error("the peer refused the connection: {0:?}")]
     Refused(String),
-    /// Something else than this command where it was due.
+    /// Something other than this command, which was expected.
     #[error("no {0} command")]
     Expected(&'static str),
-    /// The flags of a frame contradict the protocol.
+    /// The flags of a frame violate the protocol.
     #[error("frame with flags {0:#04x}")]
     Flags(u8),
     /// A frame or message is larger than the limit.
@@ -63,27 +63,27 @@ pub enum ZmtpError {
         /// Bytes allowed.
         limit: u64,
     },
-    /// A command is cut off or contradicts itself.
+    /// A command is truncated or inconsistent.
     #[error("malformed {0} command")]
     Command(&'static str),
-    /// This command of CURVE cannot be decrypted, or is not genuine. With HELLO and WELCOME the
-    /// client has another server key than the server's.
+    /// This CURVE command cannot be decrypted or is not genuine. For HELLO and WELCOME it means
+    /// that the client has a wrong server key.
     #[error("cannot decrypt the {0} command: {hint}", hint = curve::hint(.0))]
     Undecryptable(&'static str),
-    /// A message of CURVE that is not newer than the last: somebody sends it a second time.
+    /// A CURVE message that is not newer than the last: it has been replayed.
     #[error("message with nonce {nonce} after {last}")]
     Replayed {
-        /// Its number.
+        /// The number of this message.
         nonce: u64,
-        /// That of the last message.
+        /// The number of the last message.
         last: u64,
     },
-    /// The key of the client is not one that may connect.
+    /// The client's key is not allowed to connect.
     #[error("its public key {0} is not one of those that may connect")]
     Unauthorized(PublicKey),
 }
 
-/// Two sides that cannot talk, and why, most likely.
+/// Describes a mismatch of mechanisms and its most likely cause.
 fn other_mechanism(theirs: &str, ours: &str) -> String {
     match (theirs, ours) {
         ("CURVE", "NULL") => {

@@ -1,15 +1,14 @@
-//! [`Opening`]: a connection from its first byte to the end of its handshake, whatever the
-//! mechanism.
+//! [`Opening`]: a connection from its first byte to the end of its handshake, with any mechanism.
 //!
-//! libzmq sends what it has to say about itself only when it has got the version of the peer, and
-//! closes the connection as soon as it has seen another mechanism than its own. We do it in that
-//! order, too, and send our mechanism in any case: so both sides learn why they cannot talk.
+//! libzmq sends the rest of its greeting only after it has received the peer's version, and closes
+//! the connection as soon as it sees a different mechanism. We use the same order, but always send
+//! our mechanism, so that both sides learn why they cannot talk.
 
 use super::curve::{CURVE, Client, Curve, CurveCodec, PublicKey, Server, Welcomed};
 use super::handshake::{NULL, command_frame, greeting, our_greeting};
 use super::{GREETING_SIZE, Handshake, Peer, SocketType, ZmtpError};
 
-/// The handshake of one connection, a state machine fed with bytes.
+/// The handshake of one connection, as a state machine fed with bytes.
 #[derive(Debug)]
 pub struct Opening {
     ours: SocketType,
@@ -19,33 +18,33 @@ pub struct Opening {
 /// A connection whose handshake is complete.
 #[derive(Debug)]
 pub struct Open {
-    /// Who is at the other end.
+    /// The other end of the connection.
     pub peer: Peer,
-    /// What everything goes through from now on, both ways; `None`: nothing is encrypted.
+    /// Encrypts and decrypts everything from now on; `None`: nothing is encrypted.
     pub codec: Option<CurveCodec>,
-    /// The client's key, which it proved to own, where we are a server of CURVE.
+    /// If we are a CURVE server: the client's key, of which it has proved ownership.
     pub client: Option<PublicKey>,
 }
 
-/// Where a handshake is.
+/// The state of a handshake.
 #[derive(Debug)]
 pub enum Step {
-    /// It takes more bytes from the peer.
+    /// It needs more bytes from the peer.
     More,
-    /// The owner of this key asks to come in: [`Opening::authorize`] is due.
+    /// The owner of this key wants to connect: call [`Opening::authorize`].
     Authorize(PublicKey),
-    /// At its end.
+    /// It is complete.
     Open(Open),
 }
 
-/// Bytes of a greeting up to the version.
+/// Size in bytes of a greeting up to and including the version.
 const VERSION_END: usize = 12;
 
 #[derive(Debug)]
 enum State {
     Greeting {
         curve: Option<Curve>,
-        /// Whether all of our own greeting was sent, or only the version.
+        /// Whether our whole greeting was sent, or only its version.
         is_sent: bool,
     },
     Null(Handshake),
@@ -57,19 +56,21 @@ enum State {
 }
 
 impl Opening {
-    /// The handshake of a socket of that type, with CURVE if there are keys, and its first bytes to
-    /// be sent.
+    /// Starts the handshake of a socket of that type, with CURVE if there are keys, and appends its
+    /// first bytes to `out`.
     pub fn new(ours: SocketType, curve: Option<Curve>, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&greeting_of(curve.as_ref())[..VERSION_END]);
         Opening { ours, state: State::Greeting { curve, is_sent: false } }
     }
 
-    /// Reads on at the start of `bytes`, which are all that was received and is not consumed yet,
-    /// and appends what is to be sent. Returns how many bytes were consumed, and where the
-    /// handshake is. What follows once it is open are frames, encrypted ones if there is a codec.
+    /// Continues with `bytes`, which must be everything received and not yet consumed, and appends
+    /// bytes to send to `out`. Returns how many bytes were consumed, and the state of the
+    /// handshake. Once it is open, the bytes after it are frames, encrypted ones if there is a
+    /// codec.
     ///
     /// # Errors
-    /// When the peer cannot be talked to. What is in `out` even so is for the peer to know.
+    /// If this socket cannot talk to the peer. Bytes in `out` should still be sent, so that the
+    /// peer learns why.
     pub fn advance(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, Step), ZmtpError> {
         let mut consumed = 0;
         loop {
@@ -85,10 +86,10 @@ impl Opening {
         }
     }
 
-    /// Lets the client in that asks for it, or sends it away.
+    /// Accepts or rejects the waiting client.
     ///
     /// # Errors
-    /// When it is sent away; the connection ends once `out` is sent. Also when nobody asked.
+    /// If it is rejected; the connection ends once `out` is sent. Also if no client is waiting.
     pub fn authorize(&mut self, is_allowed: bool, out: &mut Vec<u8>) -> Result<Open, ZmtpError> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Authorizing(welcomed, minor) if is_allowed => {
@@ -97,7 +98,7 @@ impl Opening {
                 Ok(Open { peer, codec: Some(welcomed.ready(self.ours, out)), client })
             }
             State::Authorizing(welcomed, _) => {
-                // A status code of ZAP (RFC 27), as libzmq sends it.
+                // The ZAP status code (RFC 27) that libzmq sends.
                 super::put_error("400", out);
                 Err(ZmtpError::Unauthorized(welcomed.client))
             }
@@ -192,7 +193,7 @@ mod tests {
     /// One end of a connection.
     struct End {
         opening: Opening,
-        /// What was received and is not consumed.
+        /// Received bytes that are not consumed yet.
         kept: Vec<u8>,
         out: Vec<u8>,
         open: Option<Open>,
@@ -205,7 +206,7 @@ mod tests {
             End { opening, kept: Vec::new(), out, open: None }
         }
 
-        /// Takes bytes in pieces of a size, and lets in everybody who asks if `is_allowed`.
+        /// Receives bytes in pieces of `size`, and accepts every client if `is_allowed`.
         fn take(&mut self, bytes: &[u8], size: usize, is_allowed: bool) -> Result<(), ZmtpError> {
             for piece in bytes.chunks(size) {
                 self.kept.extend_from_slice(piece);
@@ -218,7 +219,7 @@ mod tests {
                     Step::More => None,
                     Step::Open(open) => Some(open),
                     Step::Authorize(key) => {
-                        // Asked again, it says the same.
+                        // A second call returns the same.
                         let (consumed, step) = self.opening.advance(&self.kept, &mut self.out)?;
                         assert!(consumed == 0 && matches!(step, Step::Authorize(k) if k == key));
                         Some(self.opening.authorize(is_allowed, &mut self.out)?)
@@ -229,7 +230,7 @@ mod tests {
         }
     }
 
-    /// Lets two ends talk until neither has anything to say, or one of them fails: which, and why.
+    /// Runs two ends until neither has anything to send or one fails. Returns which one, and why.
     fn talk(
         a: &mut End,
         b: &mut End,
@@ -328,7 +329,7 @@ mod tests {
         }
     }
 
-    /// A server that waits for INITIATE, and the one that its client sends.
+    /// A server that waits for INITIATE, and the INITIATE of its client.
     fn recorded(keys: &KeyPair, ours: &KeyPair) -> (End, Vec<u8>) {
         let mut a = End::new(SocketType::Push, Some(client(keys, ours)));
         let mut b = End::new(SocketType::Pull, Some(server(ours)));
@@ -347,7 +348,7 @@ mod tests {
         for at in (0..initiate.len()).step_by(7) {
             let (mut b, mut initiate) = recorded(&keys, &ours);
             initiate[at] ^= 1;
-            // A length that was changed may only mean that more has to come.
+            // A modified length may just mean that more bytes are needed.
             let outcome = b.take(&initiate, 1000, true);
             assert!(b.open.is_none() && (outcome.is_err() || at < 9), "{at}: {outcome:?}");
         }
@@ -402,13 +403,13 @@ mod tests {
             a.take(&greeting, 1000, true).unwrap();
             assert_eq!(a.take(&command(body), 1000, true), Err(expected));
         }
-        // Nobody asked.
+        // No client is waiting.
         let mut opening = Opening::new(SocketType::Pull, Some(server(&ours)), &mut Vec::new());
         let early = opening.authorize(true, &mut Vec::new());
         assert_eq!(early.unwrap_err(), ZmtpError::Expected("INITIATE"));
     }
 
-    // Above all not without encryption.
+    // In particular not without encryption.
     #[test]
     fn after_an_error_it_does_not_go_on() {
         let weak = Curve::Client { keys: Arc::new(KeyPair::generate()), server: [0; 32].into() };

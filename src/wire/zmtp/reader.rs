@@ -1,36 +1,36 @@
-//! [`MessageReader`]: frames to multipart messages, as ranges of the bytes they arrived in.
+//! [`MessageReader`]: assembles frames into multipart messages, as ranges of the received bytes.
 
 use std::ops::Range;
 
 use super::{FrameHeader, ZmtpError};
 
-/// Frames kept of a message: all messages of the protocol have four (WIRE.md §1.2, §4.1). A longer
-/// one is counted to its end, and its frames are thrown away as they come.
+/// Frames kept per message: all messages of the protocol have four (WIRE.md §1.2, §4.1). The frames
+/// of longer messages are counted and discarded as they arrive.
 const FRAMES: usize = 4;
 
-/// A whole multipart message.
+/// A complete multipart message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// How many frames it had.
+    /// Number of its frames.
     pub count: usize,
-    /// Where the first four are; those that were not there are empty, and all of them when there
-    /// were more than four.
+    /// Ranges of the first four frames; missing ones are empty. All are empty if there were more
+    /// than four.
     pub frames: [Range<usize>; FRAMES],
-    /// Where all of it is, headers included. Meaningless when there were more than four frames.
+    /// Range of the whole message, headers included. Meaningless with more than four frames.
     pub whole: Range<usize>,
-    /// Whether commands stand in it, so that `whole` is more than the message.
+    /// Whether commands are among the frames, so that `whole` covers more than the message.
     pub has_commands: bool,
 }
 
-/// What the bytes hold next.
+/// What the reader found next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A message.
     Message(Message),
     /// The body of a command.
     Command(Range<usize>),
-    /// Nothing complete. Everything before [`MessageReader::start`] can be dropped; to get
-    /// further takes that many bytes from there on, if not more.
+    /// Nothing complete. Everything before [`MessageReader::start`] can be dropped; at least this
+    /// many bytes from there on are needed.
     Need(usize),
 }
 
@@ -40,54 +40,54 @@ impl Default for Message {
     }
 }
 
-/// A frame that is being thrown away.
+/// A frame that is being discarded.
 #[derive(Clone, Copy, Debug)]
 struct Excess {
-    /// Bytes of its body still to come.
+    /// Bytes of its body that have not arrived yet.
     left: u64,
-    /// Whether the message ends with it.
+    /// Whether it is the last of its message.
     last: bool,
 }
 
 /// Finds the messages of one connection in a buffer.
 #[derive(Clone, Debug)]
 pub struct MessageReader {
-    /// Bytes a message may have, all its frames and their headers together.
+    /// Largest message in bytes, including the headers of its frames.
     limit: u64,
-    /// Where the unfinished message starts.
+    /// Offset of the unfinished message.
     start: usize,
-    /// Where its next frame starts.
+    /// Offset of its next frame.
     next: usize,
     message: Message,
-    /// Bytes of the unfinished message that were thrown away.
+    /// Bytes of the unfinished message that were discarded.
     dropped: u64,
     excess: Option<Excess>,
 }
 
 impl MessageReader {
-    /// A reader at the start of a buffer, for messages of at most `limit` bytes.
+    /// Creates a reader at the start of a buffer, for messages of at most `limit` bytes.
     pub fn new(limit: u64) -> Self {
         let message = Message::default();
         MessageReader { limit, start: 0, next: 0, message, dropped: 0, excess: None }
     }
 
-    /// Where the bytes begin that are still needed: what is before was consumed.
+    /// Offset of the first byte that is still needed; all bytes before it have been consumed.
     pub fn start(&self) -> usize {
         self.start
     }
 
-    /// Whether a message has begun and is not complete, as far as the bytes seen tell.
+    /// Whether a message has begun and is incomplete, judging by the bytes seen so far.
     pub fn is_mid_message(&self) -> bool {
         self.message.count > 0
     }
 
-    /// Says that the bytes from [`MessageReader::start`] on have been moved to `to`, of this
-    /// buffer or of another.
+    /// Must be called after moving the bytes from [`MessageReader::start`] on to offset `to`, in
+    /// this buffer or another.
     pub fn rebase(&mut self, to: usize) {
         let start = self.start;
         let shift = |at: usize| at - start + to;
         self.next = shift(self.next);
-        // Of an excessive message no frame is kept.
+        // No frames are kept of a message with too many.
         let kept = if self.message.count > FRAMES { 0 } else { self.message.count };
         for frame in &mut self.message.frames[..kept] {
             *frame = shift(frame.start)..shift(frame.end);
@@ -95,11 +95,11 @@ impl MessageReader {
         self.start = to;
     }
 
-    /// The next thing in `buffer`, which starts where it did at the last call unless
-    /// [`MessageReader::rebase`] was told, and may have grown.
+    /// Finds the next item in `buffer`. The buffer may have grown since the last call, but its
+    /// bytes must not have moved, except by [`MessageReader::rebase`].
     ///
     /// # Errors
-    /// Malformed frames, and messages beyond the limit.
+    /// Malformed frames, and messages over the limit.
     #[inline]
     pub fn next(&mut self, buffer: &[u8]) -> Result<Item, ZmtpError> {
         loop {
@@ -118,13 +118,13 @@ impl MessageReader {
             }
             if !header.command && self.message.count >= FRAMES {
                 self.message.count += 1;
-                // They are thrown away, and what comes may be in a shorter buffer.
+                // They are discarded, and later bytes may be in a shorter buffer.
                 self.message.frames = Message::default().frames;
                 self.excess = Some(Excess { left: header.body_len, last: !header.more });
                 self.drop_until(begin);
                 continue;
             }
-            // No larger than the limit: the machine can count it.
+            // Within the limit, so it fits in usize.
             let end = begin + header.body_len as usize;
             if end > buffer.len() {
                 return Ok(Item::Need(end - self.start));
@@ -146,8 +146,8 @@ impl MessageReader {
         }
     }
 
-    /// Throws away what is there of an excessive frame. `None` when it is gone and the message
-    /// goes on.
+    /// Discards the available part of an excess frame. `None` if the frame is complete and the
+    /// message continues.
     #[cold]
     fn throw_away(&mut self, end: usize) -> Option<Item> {
         let Excess { left, last } = self.excess?;
@@ -166,7 +166,7 @@ impl MessageReader {
         (self.start, self.next) = (at, at);
     }
 
-    /// Hands the message out that ends here.
+    /// Returns the message that ends here.
     fn take(&mut self) -> Message {
         self.message.whole = self.start..self.next;
         self.start = self.next;
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What came out: messages as their frames (none where there were too many), and commands.
+    /// The items read: messages as their frames (none if there were too many), and commands.
     #[derive(Clone, Debug, PartialEq)]
     enum Seen {
         Message(usize, Vec<Vec<u8>>),
@@ -196,7 +196,8 @@ mod tests {
         bytes
     }
 
-    /// Reads bytes that come in pieces, moving what is left to the start of the buffer each time.
+    /// Reads bytes that arrive in pieces, moving the unread rest to the start of the buffer each
+    /// time.
     fn read(bytes: &[u8], sizes: &[usize], limit: u64) -> Result<Vec<Seen>, ZmtpError> {
         let mut reader = MessageReader::new(limit);
         let (mut buffer, mut seen) = (Vec::new(), Vec::new());
@@ -261,7 +262,7 @@ mod tests {
         put_frame(&[0; 40], false, &mut two);
         assert_eq!(refuse(&two, 83), ZmtpError::TooLarge { size: 84, limit: 83 });
         assert_eq!(read(&two, &[100], 84).unwrap().len(), 1);
-        // Also where the frames are thrown away.
+        // The limit also applies to discarded frames.
         let endless = b"\x01\x00".repeat(100);
         assert_eq!(refuse(&endless, 50), ZmtpError::TooLarge { size: 52, limit: 50 });
     }

@@ -1,6 +1,6 @@
-//! Types of sockets, and which go with which.
+//! Socket types, and which of them may connect to which.
 
-/// Socket types of the cluster's patterns.
+/// Socket types that the cluster uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum SocketType {
@@ -34,12 +34,12 @@ impl SocketType {
         }
     }
 
-    /// The type of that name.
+    /// The type with that name.
     pub(super) fn named(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.name().as_bytes() == name)
     }
 
-    /// Whether a socket of this type may talk to one of the other.
+    /// Whether a socket of this type may talk to one of type `other`.
     pub fn goes_with(self, other: Self) -> bool {
         use SocketType::{Pub, Pull, Push, Sub, Xpub, Xsub};
         match self {

@@ -1,34 +1,35 @@
-//! The memory of events: what was read, what waits to be sent, and how both are used again.
+//! Memory for events: the chunks they are read into, the buffers they wait in, and how both are
+//! reused.
 //!
-//! Events are read into large chunks. A long run of them is shared by all its subscribers and by
-//! the chunk it came in; a short one is copied into the subscriber's own buffer, because a slice
-//! holds its whole chunk.
+//! Events are read into large chunks. A long run is shared: all its subscribers reference the chunk
+//! it arrived in. A short run is copied into each subscriber's own buffer, because a slice keeps
+//! its whole chunk alive.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Bytes read at a time.
+/// Bytes per read.
 pub(super) const CHUNK: usize = 256 << 10;
 /// Size of the buffers that runs are copied into.
 pub(super) const BUFFER: usize = 64 << 10;
-/// Chunks that are kept for use.
+/// Chunks kept for reuse.
 const KEPT_CHUNKS: usize = 16;
-/// Buffers that are kept for use.
+/// Buffers kept for reuse.
 const KEPT_BUFFERS: usize = 64;
 
-/// Bytes that several may read, and nobody changes.
+/// Immutable bytes with any number of readers.
 pub(super) type Chunk = Arc<Vec<u8>>;
 
-/// The memory of one thread that is not in use.
+/// The unused memory of one thread.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    /// Some of them are still in use: looked at again when one is wanted.
+    /// Some may still have readers; checked when one is needed.
     chunks: VecDeque<Chunk>,
     buffers: Vec<Vec<u8>>,
 }
 
 impl Pool {
-    /// An empty chunk of [`CHUNK`] bytes that nobody else has.
+    /// An empty chunk of [`CHUNK`] bytes without other readers.
     pub(super) fn take_chunk(&mut self) -> Chunk {
         for _ in 0..self.chunks.len() {
             let Some(mut chunk) = self.chunks.pop_front() else { break };
@@ -41,10 +42,10 @@ impl Pool {
         Arc::new(Vec::with_capacity(CHUNK))
     }
 
-    /// Gives a chunk back; others may still read it.
+    /// Returns a chunk to the pool. It may still have readers.
     pub(super) fn give_chunk(&mut self, chunk: Chunk) {
         if self.chunks.len() >= KEPT_CHUNKS {
-            // One that is in use for long is somebody else's from now on.
+            // A chunk that keeps its readers for long is left to them.
             self.chunks.pop_front();
         }
         if (CHUNK..=2 * CHUNK).contains(&chunk.capacity()) {
@@ -52,7 +53,7 @@ impl Pool {
         }
     }
 
-    /// An empty buffer of at least so many bytes.
+    /// An empty buffer with room for at least `bytes`.
     pub(super) fn take_buffer(&mut self, bytes: usize) -> Vec<u8> {
         if bytes > BUFFER {
             return Vec::with_capacity(bytes);
@@ -60,7 +61,7 @@ impl Pool {
         self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(BUFFER))
     }
 
-    /// Gives a buffer back.
+    /// Returns a buffer to the pool.
     pub(super) fn give_buffer(&mut self, mut buffer: Vec<u8>) {
         if buffer.capacity() == BUFFER && self.buffers.len() < KEPT_BUFFERS {
             buffer.clear();

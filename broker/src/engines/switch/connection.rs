@@ -1,5 +1,5 @@
-//! [`Connection`]: one peer's channel, the bytes that are no whole message yet, who it is, and its
-//! signs of life. What the bytes mean is told apart in [`sorting`](super::sorting).
+//! [`Connection`]: one peer's channel, its incomplete message, its identity and its heartbeats.
+//! [`sorting`](super::sorting) interprets the bytes.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -18,11 +18,11 @@ use super::peer::Peer;
 use super::router::Route;
 use super::settings::Settings;
 
-/// What an unfinished message may keep allocated when it is small.
+/// Capacity that the buffer of an incomplete message may keep once the message is small again.
 const SPARE: usize = 16 << 10;
-/// For how long a publisher counts as serving those it has served.
+/// How long after its last delivery a publisher still counts as serving a route.
 const SERVES_FOR: Duration = Duration::from_secs(1);
-/// How many of the routes it has served lately are remembered.
+/// How many recently served routes are remembered.
 const SERVED: usize = 8;
 
 pub(super) enum State {
@@ -30,64 +30,64 @@ pub(super) enum State {
     Open(MessageReader),
 }
 
-/// A connection, as its thread has it.
+/// A connection, owned by its thread.
 pub(super) struct Connection {
     pub(super) peer: Arc<Peer>,
     pub(super) channel: Channel,
     pub(super) state: State,
-    /// The key that it has proved to own, where it is encrypted.
+    /// The public key it has proved to own; `None` without encryption.
     pub(super) key: Option<PublicKey>,
-    /// What it may say.
+    /// What it is allowed to say.
     pub(super) guard: Guard,
-    /// Whether it waits for room to write.
+    /// Whether it waits until the socket is writable.
     pub(super) waits_to_write: bool,
-    /// Whether it is watched at all.
+    /// Whether epoll watches it at all.
     is_polled: bool,
-    /// Whether the name of its node was looked for.
+    /// Whether its events have been searched for the name of its node.
     is_named: bool,
-    /// A publisher whose events nobody has room for: it is not read.
+    /// Set while no recipient has room for this publisher's events: the connection is not read.
     pub(super) held: Option<Held>,
-    /// Routes on which events went out, and when last.
+    /// Routes that events were delivered on, each with the time of the last one.
     served: VecDeque<(Rc<Route>, Instant)>,
-    /// What was received and is not a whole message.
+    /// Received bytes that are not a complete message yet.
     unfinished: Vec<u8>,
-    /// Bytes the unfinished message takes, as far as they are known.
+    /// Size of the incomplete message in bytes, as far as it is known.
     need: usize,
-    /// It comes in pieces that are small beside what is there of it already.
+    /// The message arrives in pieces that are small compared to what has arrived already.
     trickles: bool,
     life: Life,
 }
 
-/// Signs of life.
+/// Heartbeats of a peer.
 struct Life {
     accepted: Instant,
     last: Instant,
-    /// When the next PING is due.
+    /// When to send the next PING.
     next_ping: Option<Instant>,
-    /// When the peer must have shown some, after a PING.
+    /// Deadline for an answer to our PING.
     deadline: Option<Instant>,
-    /// How long it may be silent, as it said itself.
+    /// How long the peer may stay silent, from the TTL of its own PINGs.
     ttl: Option<Duration>,
 }
 
-/// Why a connection ends.
+/// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum Gone {
     /// The peer closed it.
     Closed,
-    /// The system says so.
+    /// The system reported an error.
     Io(std::io::Error),
-    /// The peer breaks the protocol.
+    /// The peer violated the protocol.
     Protocol(ZmtpError),
-    /// We end it.
+    /// We closed it.
     CutOff(CutOff, &'static str),
 }
 
 impl Gone {
-    /// What it counts as, and why, for people; `None` for ends that are nobody's fault.
+    /// The reason as a metric label and as text; `None` for an ordinary end.
     pub(super) fn fault(&self) -> Option<(CutOff, String)> {
         let cut_off = match self {
-            // The kernel's own heartbeat: what was sent is not acknowledged, or finds no room.
+            // `TCP_USER_TIMEOUT`: data stayed unacknowledged, or the peer's window stayed closed.
             Gone::Io(error) if error.kind() == ErrorKind::TimedOut => {
                 return Some((CutOff::Heartbeat, "takes nothing (heartbeat_timeout)".into()));
             }
@@ -106,7 +106,7 @@ impl Gone {
     }
 }
 
-/// What is to be done for a silent peer.
+/// What to do about a silent peer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Attention {
     None,
@@ -122,7 +122,7 @@ impl From<ChannelError> for Gone {
     }
 }
 
-/// What a read has found, if the stream goes on and something has come.
+/// The result of a read that returned data.
 fn something(outcome: Result<Read, ChannelError>) -> Result<Option<usize>, Gone> {
     match outcome {
         Ok(Read::Bytes(read)) => Ok(Some(read)),
@@ -133,7 +133,7 @@ fn something(outcome: Result<Read, ChannelError>) -> Result<Option<usize>, Gone>
 }
 
 impl Connection {
-    /// A connection just accepted, whose first bytes wait to be sent.
+    /// A connection that was just accepted. Our greeting waits to be sent.
     pub(super) fn new(peer: Arc<Peer>, stream: Stream, access: &Arc<Access>, now: Instant) -> Self {
         let ours = match peer.socket {
             BrokerSocket::Frontend => SocketType::Xsub,
@@ -167,19 +167,19 @@ impl Connection {
         matches!(self.state, State::Open(_))
     }
 
-    /// The handshake is complete; messages begin at that place of what was read.
+    /// Marks the handshake as complete; messages start at `at` in the bytes read.
     pub(super) fn open(&mut self, at: usize, minor: u8, settings: &Settings, now: Instant) {
         let mut reader = MessageReader::new(settings.max_message_size);
         reader.rebase(at);
         self.state = State::Open(reader);
-        // Only ZMTP 3.1 has PINGs.
+        // ZMTP 3.0 has no PING.
         if minor > 0 && !settings.heartbeat_interval.is_zero() {
             self.life.next_ping = Some(now + settings.heartbeat_interval);
         }
     }
 
-    /// Reads once. Returns bytes with something complete in them, perhaps: what is left must come
-    /// back through [`Connection::keep`].
+    /// Reads once. The bytes returned may hold complete messages; pass what is left to
+    /// [`Connection::keep`].
     pub(super) fn read(
         &mut self,
         pool: &mut Pool,
@@ -190,16 +190,16 @@ impl Connection {
             return self.read_large(scratch, now);
         }
         let mut chunk = pool.take_chunk();
-        // Nobody else has it.
+        // The bytes have no other reader.
         let Some(bytes) = Arc::get_mut(&mut chunk) else { return Ok(None) };
         bytes.extend_from_slice(&self.unfinished);
         let read = something(self.channel.read_to(bytes, scratch))?;
         if let Some(read) = read {
             self.heard(now);
-            // Or each piece would cost a copy of all that is there.
+            // Otherwise every piece would copy everything received so far.
             self.trickles = read < self.unfinished.len() / 4;
         }
-        // Of a frame that is encrypted nothing is seen before all of it is there.
+        // An encrypted frame reveals nothing until all of it has arrived.
         if matches!(read, None | Some(0)) {
             pool.give_chunk(chunk);
             return Ok(None);
@@ -207,7 +207,8 @@ impl Connection {
         Ok(Some(chunk))
     }
 
-    /// A message larger than a chunk, or one that comes slowly, gets memory of its own, as it comes.
+    /// A message that is larger than a chunk or that arrives slowly gets its own memory, which
+    /// grows as the message arrives.
     fn read_large(&mut self, scratch: &mut Scratch, now: Instant) -> Result<Option<Chunk>, Gone> {
         let bytes = &mut self.unfinished;
         if bytes.len() == bytes.capacity() {
@@ -225,8 +226,8 @@ impl Connection {
         Ok(Some(Arc::new(std::mem::take(&mut self.unfinished))))
     }
 
-    /// Keeps what is left of bytes that were read, from that place on. `need`: bytes from there on
-    /// without which nothing is complete.
+    /// Keeps the unprocessed rest of a read. `need`: how many bytes, from
+    /// its start, the next complete item takes at least.
     pub(super) fn keep(&mut self, rest: &[u8], need: usize) {
         self.need = need;
         self.trickles &= rest.len() > SPARE;
@@ -240,21 +241,21 @@ impl Connection {
         }
     }
 
-    /// A publisher says the id of its process: its node may be named in it.
+    /// Takes a publisher's process id from an event; it may contain the name of the node.
     pub(super) fn learn_name(&mut self, id: &[u8]) {
         if !std::mem::replace(&mut self.is_named, true) {
-            self.peer.lock().books.learn_name(id, 0);
+            self.peer.lock().counts.learn_name(id, 0);
         }
     }
 
-    /// Sends what there is room for, and ends our direction: a peer whose handshake fails is to
-    /// learn why.
+    /// Sends what the socket accepts, then shuts down our direction, so that a peer whose handshake
+    /// failed can still read the reason.
     pub(super) fn say_last(&mut self) {
         let _ = self.channel.flush();
         let _ = self.channel.stream().end_writing();
     }
 
-    /// Says what it waits for.
+    /// The events that epoll should report.
     pub(super) fn update_interest(&self, poller: &Poller) {
         if self.is_polled {
             let reads = self.held.is_none();
@@ -262,7 +263,7 @@ impl Connection {
         }
     }
 
-    /// Takes it out of what is watched, or puts it back. Errors show in the next read or write.
+    /// Adds the connection to epoll or removes it. Errors surface at the next read or write.
     pub(super) fn set_polled(&mut self, is_polled: bool, poller: &Poller) {
         if std::mem::replace(&mut self.is_polled, is_polled) == is_polled {
             return;
@@ -274,18 +275,18 @@ impl Connection {
         };
     }
 
-    /// The peer lives.
+    /// Notes a sign of life.
     pub(super) fn heard(&mut self, now: Instant) {
         self.life.last = now;
         self.life.deadline = None;
     }
 
-    /// The peer sent a PING with that ttl, in tenths of a second.
+    /// Notes a PING of the peer with its TTL, in tenths of a second.
     pub(super) fn set_ttl(&mut self, ttl: u16) {
         self.life.ttl = (ttl > 0).then(|| Duration::from_millis(u64::from(ttl) * 100));
     }
 
-    /// Looks whether the peer is late with anything.
+    /// Checks the peer's deadlines.
     pub(super) fn look_after(
         &mut self,
         settings: &Settings,
@@ -299,13 +300,13 @@ impl Connection {
             }
             return Ok(Attention::None);
         }
-        // One that is held back may have sent long ago what we have not read.
+        // A publisher that is held back may have answered long ago: its bytes are still unread.
         if self.held.is_some() {
             life.last = now;
             life.deadline = None;
         }
-        // Our PING may wait behind what it is slow to take. One that takes nothing is found by the
-        // system (`Stream::set_user_timeout`).
+        // Our PING may wait behind data that the peer reads slowly. A peer that reads nothing is
+        // detected by the kernel (`Stream::set_user_timeout`).
         if self.waits_to_write && matches!(self.channel.stream(), Stream::Tcp(_)) {
             life.deadline = None;
         }
@@ -324,7 +325,7 @@ impl Connection {
         Ok(Attention::None)
     }
 
-    /// Events went out on that route.
+    /// Notes a delivery on `route`.
     pub(super) fn serves(&mut self, route: &Rc<Route>, now: Instant) {
         if let Some(known) = self.served.iter_mut().find(|served| Rc::ptr_eq(&served.0, route)) {
             known.1 = now;
@@ -336,7 +337,7 @@ impl Connection {
         self.served.push_back((Rc::clone(route), now));
     }
 
-    /// Whether it has lately served anybody but those.
+    /// Whether it has recently served any recipient other than these.
     pub(super) fn serves_others(&mut self, these: &[Late], now: Instant) -> bool {
         self.served.retain(|(_, at)| now.saturating_duration_since(*at) < SERVES_FOR);
         let mut recipients = self.served.iter().flat_map(|(route, _)| &route.recipients);

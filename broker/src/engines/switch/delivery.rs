@@ -1,11 +1,12 @@
-//! Runs of events to their recipients, and what happens where there is no room.
+//! Delivers runs of events to their recipients, and decides what happens when a queue is full.
 //!
-//! Whoever has room gets its events at once. For the others there is a choice (`when_full`): the
-//! events are dropped and counted, or their publisher is held back, that is not read, until there
-//! is room. It is held back with `block`, and else only where *nobody* whom it serves has room,
-//! for up to `patience`: nobody who reads waits for one who does not, and a burst to subscribers
-//! that all read is paced rather than lost. Who did not take a certain part of its queue in that
-//! time is slow: nobody waits for it until half of its queue is gone.
+//! Recipients that have room get their events at once. For the others, `when_full` decides: either
+//! the events are dropped and counted, or the publisher is held back, which means that its
+//! connection is not read until there is room. With `block` a publisher is held back for any
+//! recipient; otherwise only if *none* of its recipients has room, and for `patience` at most. So a
+//! subscriber that reads never waits for one that does not, and a burst to subscribers that all
+//! read is slowed down rather than dropped. A subscriber that drains too little of its queue in
+//! that time is slow: publishers stop waiting for it until its queue is half empty.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,10 +27,10 @@ use super::refusals::Warnings;
 use super::router::{Route, Router};
 use super::run::Run;
 
-/// The means of delivery of one thread.
+/// Everything one thread needs to deliver events.
 pub(super) struct Delivery<'a> {
     pub(super) hub: &'a Hub,
-    /// The thread.
+    /// Index of the thread.
     pub(super) shard: usize,
     pub(super) pool: &'a mut Pool,
     pub(super) router: &'a mut Router,
@@ -39,7 +40,7 @@ pub(super) struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
-    /// Delivers runs in order, until one is to be waited for.
+    /// Delivers runs in order, up to the first one that has to wait.
     pub(super) fn deliver(
         &mut self,
         connection: &mut Connection,
@@ -64,7 +65,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// Tries again for a publisher that is held back. What it waits for ends by itself.
+    /// Tries again for a publisher that is held back. Every wait has a deadline.
     pub(super) fn retry(&mut self, connection: &mut Connection) {
         let Some(mut held) = connection.held.take() else { return };
         let route = Rc::clone(&held.route);
@@ -76,7 +77,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// Gives up what a publisher that is held back still has.
+    /// Drops whatever a held publisher still has to deliver.
     pub(super) fn abandon(&mut self, held: Held) {
         for late in held.late {
             self.give_up(&held.route, late);
@@ -88,7 +89,8 @@ impl Delivery<'_> {
         }
     }
 
-    /// Hands a run to all who have room. Returns who has not, and whether anybody took all of it.
+    /// Gives a run to every recipient that has room. Returns the recipients that have none, and
+    /// whether any took the whole run.
     fn hand_out(&mut self, route: &Route, run: &Run) -> (Vec<Late>, bool) {
         let (mut late, mut has_served) = (Vec::new(), false);
         let is_evictable = route.when_full == WhenFull::DropOldest;
@@ -98,7 +100,7 @@ impl Delivery<'_> {
             if state.outbox.is_closed() {
                 continue;
             }
-            state.books.matched += run.messages as u64;
+            state.counts.matched += run.messages as u64;
             state.outbox.take(route.lane, &mut rest, is_evictable, self.pool);
             drop(state);
             if rest.messages < run.messages {
@@ -113,9 +115,9 @@ impl Delivery<'_> {
         (late, has_served)
     }
 
-    /// Hands on what there is room for by now, and asks to be told when there is room for the rest.
-    /// Who had time enough to make some is slow, and gets no more of it. Returns who is still to be
-    /// waited for.
+    /// Delivers what fits by now and asks for a wake-up when there is room for the rest. Recipients
+    /// whose time is up become slow and miss the rest. Returns the recipients that are still worth
+    /// waiting for.
     fn await_room(&mut self, route: &Route, late: Vec<Late>) -> Vec<Late> {
         let (limit, is_evictable) = (self.limit(route), route.when_full == WhenFull::DropOldest);
         let mut awaited = Vec::new();
@@ -125,7 +127,7 @@ impl Delivery<'_> {
             let mut state = peer.lock();
             if state.outbox.is_closed() {
                 let count = run.messages as u64;
-                state.books.drop_events(&route.prefix, EventDrop::Disconnected, count);
+                state.counts.drop_events(&route.prefix, EventDrop::Disconnected, count);
                 continue;
             }
             state.outbox.take(route.lane, run, is_evictable, self.pool);
@@ -136,7 +138,7 @@ impl Delivery<'_> {
                 continue;
             }
             if self.now.saturating_duration_since(state.idle_since(self.now)) < limit {
-                // With the lock still held: room that is made from now on is told of.
+                // The lock is still held, so no room can appear unnoticed.
                 state.awaited_by |= 1 << self.shard;
                 drop(state);
                 awaited.push(late);
@@ -149,7 +151,7 @@ impl Delivery<'_> {
         awaited
     }
 
-    /// Decides for those who have no room; returns those to be waited for.
+    /// Applies the policy to recipients without room; returns those to wait for.
     fn choose(
         &mut self,
         connection: &mut Connection,
@@ -180,7 +182,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// Drops events that there is no room for, or older ones in their stead.
+    /// Drops the events that do not fit, or older ones in their place.
     fn give_up(&mut self, route: &Route, late: Late) {
         let Late { peer, mut run } = late;
         let mut evicted: Vec<(BString, u64)> = Vec::new();
@@ -191,7 +193,7 @@ impl Delivery<'_> {
                 let excess = run.split(excess, usize::MAX);
                 let prefix = &route.prefix;
                 let dropped = excess.messages as u64;
-                state.books.drop_events(prefix, EventDrop::QueueFull, dropped);
+                state.counts.drop_events(prefix, EventDrop::QueueFull, dropped);
                 state.outbox.make_room(&run, &mut |topic| count(&mut evicted, topic));
                 state.outbox.take(route.lane, &mut run, true, self.pool);
             }
@@ -205,23 +207,23 @@ impl Delivery<'_> {
             Lane::Bulk => EventDrop::QueueFull,
         };
         let reason = if state.outbox.is_closed() { EventDrop::Disconnected } else { reason };
-        state.books.drop_events(&route.prefix, reason, run.messages as u64);
+        state.counts.drop_events(&route.prefix, reason, run.messages as u64);
         drop(state);
         self.account(&peer, EventDrop::QueueFull, evicted);
         self.hub.mark(&peer, self.shard);
     }
 
-    /// Counts events that were dropped, by topic, under their prefixes.
+    /// Counts dropped events by the subscribed prefix of their topic.
     pub(super) fn account(&mut self, peer: &Peer, reason: EventDrop, topics: Vec<(BString, u64)>) {
         for (topic, count) in topics {
-            // The directory may be asked here: the peer is not locked.
+            // The peer is not locked, so the directory may be.
             let prefix = self.router.prefix(&topic);
-            peer.lock().books.drop_events(&prefix, reason, count);
+            peer.lock().counts.drop_events(&prefix, reason, count);
         }
     }
 }
 
-/// Counts a topic.
+/// Counts one topic.
 pub(super) fn count(topics: &mut Vec<(BString, u64)>, topic: &[u8]) {
     match topics.iter_mut().rev().take(8).find(|(known, _)| known == topic) {
         Some((_, count)) => *count += 1,

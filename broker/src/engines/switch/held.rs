@@ -1,4 +1,4 @@
-//! [`Held`]: the events of a publisher that is not read because nobody has room for them.
+//! [`Held`]: the undelivered events of a publisher that is held back.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -8,22 +8,22 @@ use super::peer::Peer;
 use super::router::Route;
 use super::run::Run;
 
-/// Events that a recipient has no room for.
+/// Events that one recipient has no room for.
 pub(super) struct Late {
     pub(super) peer: Arc<Peer>,
     pub(super) run: Run,
 }
 
-/// Events of a publisher that is held back.
+/// The undelivered events of a publisher.
 pub(super) struct Held {
     pub(super) route: Rc<Route>,
     pub(super) late: Vec<Late>,
-    /// What comes after that.
+    /// The runs that follow.
     pub(super) then: VecDeque<(Rc<Route>, Run)>,
 }
 
 impl Held {
-    /// Who is waited for.
+    /// The recipients it waits for.
     pub(super) fn awaited(&self) -> impl Iterator<Item = &Arc<Peer>> {
         self.late.iter().map(|late| &late.peer)
     }

@@ -1,7 +1,7 @@
-//! [`Hub`]: what the threads of the engine share: who is connected, who subscribes to what, and a
+//! [`Hub`]: the state that the engine's threads share: connected peers, their subscriptions, and a
 //! mailbox for each thread.
 //!
-//! Locks are taken in this order: directory, peer, mailbox.
+//! Lock order: directory, peer, mailbox.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,23 +25,23 @@ use super::subscriptions::{PeerId, Refused, Subscriptions, Text};
 pub(super) struct Hub {
     pub(super) settings: Settings,
     pub(super) metrics: BrokerMetrics,
-    /// Who may connect and say what; each thread looks whether it was replaced.
+    /// Which peers may connect, and what they may say. Each thread checks whether it was replaced.
     pub(super) access: Arc<AccessCell>,
     directory: RwLock<Directory>,
-    /// Counts changes of who gets what: what was looked up before is out of date.
+    /// Incremented when routes change: cached routes of an older generation are stale.
     generation: AtomicU64,
     next_peer: AtomicU64,
     mailboxes: Vec<Mailbox>,
-    /// When what still waits is given up; unset while the engine is to go on.
+    /// When to give up what is still queued; unset until the engine stops.
     end: Mutex<Option<Instant>>,
-    /// Threads that read no events any more, as bits.
+    /// Bit set of threads that have stopped reading events.
     quiet: AtomicU64,
 }
 
-/// Who is connected, and who subscribes to what.
+/// Connected peers and their subscriptions.
 pub(super) struct Directory {
     pub(super) subscriptions: Subscriptions,
-    /// Those whose handshake is complete.
+    /// Publishers whose handshake is complete.
     pub(super) subscribers: BTreeMap<PeerId, Arc<Peer>>,
     pub(super) publishers: BTreeMap<PeerId, Publisher>,
 }
@@ -49,18 +49,18 @@ pub(super) struct Directory {
 /// A publisher whose handshake is complete.
 pub(super) struct Publisher {
     pub(super) peer: Arc<Peer>,
-    /// The minor version of ZMTP it speaks: decides how subscriptions are said.
+    /// Its ZMTP minor version, which decides how subscriptions are encoded.
     minor: u8,
 }
 
-/// What one thread asks of another, or of itself.
+/// A request to a thread, from another one or from itself.
 #[derive(Debug)]
 pub(super) enum Mail {
     /// A new connection.
     Accepted(Stream, String, BrokerSocket),
-    /// There is something to send to that peer.
+    /// This peer has data to send.
     Marked(PeerId),
-    /// Somebody that publishers wait for has room.
+    /// A recipient that publishers wait for has room.
     Room,
 }
 
@@ -99,12 +99,12 @@ impl Hub {
         self.next_peer.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Changes whenever somebody may get other events than before.
+    /// Changes whenever routes change.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Looks at the directory.
+    /// Reads the directory.
     pub(super) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
         self.directory.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,7 +113,7 @@ impl Hub {
         self.directory.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A publisher has come: it hears every prefix there is, once.
+    /// Adds a publisher and sends it every current prefix once.
     pub(super) fn join_publisher(&self, peer: &Arc<Peer>, minor: u8, from: usize, pool: &mut Pool) {
         let mut directory = self.change();
         let mut saying = Saying::default();
@@ -124,13 +124,13 @@ impl Hub {
         directory.publishers.insert(peer.id, publisher);
     }
 
-    /// A subscriber has come.
+    /// Adds a subscriber.
     pub(super) fn join_subscriber(&self, peer: &Arc<Peer>) {
         self.change().subscribers.insert(peer.id, Arc::clone(peer));
     }
 
-    /// Takes in what a subscriber said: whether it subscribes, and to what. It gets the events
-    /// before any publisher hears of it. Returns why some were not taken.
+    /// Applies a subscriber's subscriptions and cancellations. New subscriptions take effect before
+    /// any publisher is told. Returns the ones that were refused, with the reasons.
     pub(super) fn subscribe<'a>(
         &self,
         peer: &Peer,
@@ -160,7 +160,8 @@ impl Hub {
         refused
     }
 
-    /// Cancels what a subscriber may not have any more. Returns the prefixes it loses.
+    /// Cancels the subscriptions that a subscriber is no longer allowed to have. Returns their
+    /// prefixes.
     pub(super) fn withdraw(
         &self,
         peer: &Peer,
@@ -181,7 +182,7 @@ impl Hub {
         lost
     }
 
-    /// A peer has gone: publishers hear what ends with it.
+    /// Removes a peer and tells publishers which prefixes ended with it.
     pub(super) fn leave(&self, peer: &Peer, from: usize, pool: &mut Pool) {
         let mut directory = self.change();
         directory.publishers.remove(&peer.id);
@@ -213,7 +214,7 @@ impl Hub {
         }
     }
 
-    /// Said with the directory locked, so that all hear the same in the same order.
+    /// The directory is locked meanwhile, so that all publishers hear the same order.
     fn tell(
         &self,
         publisher: &Publisher,
@@ -239,14 +240,14 @@ impl Hub {
         self.mark(peer, from);
     }
 
-    /// Tells the thread of a peer that there is something to send. `from`: the thread that says so.
+    /// Tells a peer's thread that the peer has data to send. `from`: the calling thread.
     pub(super) fn mark(&self, peer: &Peer, from: usize) {
         if !peer.is_marked.swap(true, Ordering::AcqRel) {
             self.send(peer.shard, Mail::Marked(peer.id), from);
         }
     }
 
-    /// Tells threads, given as bits, that somebody has room.
+    /// Tells a bit set of threads that a recipient has room.
     pub(super) fn tell_room(&self, threads: u64, from: usize) {
         for thread in 0..self.mailboxes.len() {
             if threads & (1 << thread) != 0 {
@@ -255,7 +256,7 @@ impl Hub {
         }
     }
 
-    /// Puts something into the mailbox of a thread, which looks into its own each time around.
+    /// Puts a request into a thread's mailbox. Threads check their mailboxes once per turn.
     pub(super) fn send(&self, thread: usize, mail: Mail, from: usize) {
         let mailbox = &self.mailboxes[thread];
         mailbox.mail.lock().unwrap_or_else(PoisonError::into_inner).push(mail);
@@ -264,13 +265,13 @@ impl Hub {
         }
     }
 
-    /// Takes what is in the mailbox of a thread, in exchange for an empty list.
+    /// Swaps a thread's mailbox for an empty list.
     pub(super) fn take_mail(&self, thread: usize, list: &mut Vec<Mail>) {
         let mut mail = self.mailboxes[thread].mail.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut *mail, list);
     }
 
-    /// Whether there is mail for a thread.
+    /// Whether a thread has mail.
     pub(super) fn has_mail(&self, thread: usize) -> bool {
         let mail = self.mailboxes[thread].mail.lock().unwrap_or_else(PoisonError::into_inner);
         !mail.is_empty()
@@ -280,23 +281,23 @@ impl Hub {
         &self.mailboxes[thread].waker
     }
 
-    /// Asks all threads to send what waits until then, and to end.
+    /// Asks all threads to send what is queued by the deadline, and to stop.
     pub(super) fn end_at(&self, deadline: Instant) {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
         self.wake_all();
     }
 
-    /// Makes all threads look around.
+    /// Wakes all threads.
     pub(super) fn wake_all(&self) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.waker.wake());
     }
 
-    /// When what waits is given up, once the engine is to end.
+    /// When to give up what is queued; `None` until the engine stops.
     pub(super) fn end(&self) -> Option<Instant> {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread has read its last event: it hands nothing to others from now on. Once is enough.
+    /// Notes that a thread has read its last event and will deliver nothing more. Idempotent.
     pub(super) fn fall_quiet(&self, thread: usize) {
         self.quiet.fetch_or(1 << thread, Ordering::AcqRel);
         if self.is_quiet() {
@@ -304,18 +305,18 @@ impl Hub {
         }
     }
 
-    /// Whether no thread has anything to hand to others.
+    /// Whether no thread has anything left to deliver.
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet.load(Ordering::Acquire).count_ones() as usize == self.mailboxes.len()
     }
 
-    /// The topics of nodes.
+    /// The nodeid topics.
     pub(super) fn topics(&self) -> &NodeTopics {
         &self.settings.topics
     }
 }
 
-/// Subscriptions and cancellations, as publishers of either version want them.
+/// Subscriptions and cancellations, encoded for either ZMTP version.
 #[derive(Default)]
 struct Saying {
     commands: Vec<u8>,
@@ -334,7 +335,7 @@ impl Saying {
 }
 
 impl Directory {
-    /// Who gets events of that topic, and the longest prefix that says so.
+    /// The recipients of a topic, and the longest subscribed prefix that matches it.
     pub(super) fn recipients(&self, topic: &[u8]) -> Option<(Vec<Arc<Peer>>, Text)> {
         let found = self.subscriptions.matching(topic);
         let peers = found.recipients.iter().filter_map(|id| self.subscribers.get(id));

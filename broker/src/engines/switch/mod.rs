@@ -1,25 +1,26 @@
-//! The forwarding engine of zcluster: a cut-through switch (docs/broker.md).
+//! zcluster's forwarding engine, a cut-through switch (docs/broker.md).
 //!
-//! With ZMTP 3.x the frames of a message are the same bytes on their way out as on their way in. So
-//! the engine looks for the ends of messages only, matches the first frame against the
-//! subscriptions, and hands the same bytes on: runs of consecutive messages with the same
-//! recipients, to a queue for each of them. With CURVE that is so between the channels, which
-//! decrypt what is read and encrypt what is written.
+//! With ZMTP 3.x the frames of a message are the same bytes in both directions. So the engine only
+//! finds where messages end, matches the first frame against the subscriptions, and forwards the
+//! bytes unchanged. Consecutive messages with the same recipients form a run, which goes into the
+//! queue of each of them. Under CURVE the same holds between the channels, which decrypt what is
+//! read and encrypt what is written.
 //!
 //! ```text
 //! connection ─bytes─▶ sorting ─runs─▶ delivery ─▶ outbox of each recipient ─▶ its connection
 //!                        │ router: topic → route       (run, bytes)
 //!                        ▼
-//!                subscriptions ─▶ hub: publishers hear of them
+//!                subscriptions ─▶ hub ─▶ publishers
 //! ```
 //!
-//! - `trie`, `subscriptions`: who subscribes to what; pure.
-//! - `run`, `bytes`, `outbox`: events under way, and the memory they are in; pure.
-//! - `peer`: what all threads know of a connection, and its books.
-//! - `hub`: what threads share; `router`: what each remembers of it.
-//! - `connection`, `held`, `sorting`, `refusals`, `delivery`, `shard`: one thread and its connections.
+//! - `trie`, `subscriptions`: the subscriptions of all peers; pure.
+//! - `run`, `bytes`, `outbox`: events in flight and their memory; pure.
+//! - `peer`: what all threads know about a connection, and its counters.
+//! - `hub`: state shared by the threads; `router`: each thread's cache of it.
+//! - `connection`, `held`, `sorting`, `refusals`, `delivery`, `shard`: one thread and its
+//!   connections.
 //! - `settings`: the options.
-//! - here: starting, watching, stopping.
+//! - here: start, watch, stop.
 
 mod bytes;
 mod connection;
@@ -57,14 +58,14 @@ use self::settings::Settings;
 use self::shard::Shard;
 use super::{Engine, Stop, bind_failure};
 
-/// How often the metrics are brought up to date.
+/// How often the metrics are updated.
 const STATISTICS_INTERVAL: Duration = Duration::from_millis(250);
-/// Bytes of the stack of a thread: nothing recurses.
+/// Stack size of a thread, in bytes: nothing recurses.
 const STACK: usize = 512 << 10;
-/// A time that nobody lives to see.
+/// Far enough in the future to mean never.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// The threads of the engine, and how to stop them.
+/// The engine's threads, and how to stop them.
 pub(crate) struct SwitchEngine {
     xsub_endpoint: String,
     xpub_endpoint: String,
@@ -73,7 +74,7 @@ pub(crate) struct SwitchEngine {
 }
 
 impl SwitchEngine {
-    /// Binds both sockets and starts to forward.
+    /// Binds both sockets and starts forwarding.
     pub(crate) fn start(
         layout: &Layout,
         access: &Arc<AccessCell>,
@@ -93,7 +94,7 @@ impl SwitchEngine {
         let hub = Hub::new(settings, metrics.clone(), Arc::clone(access)).map_err(system)?;
         let hub = Arc::new(hub);
         let mut threads = Vec::new();
-        // The first has the listeners, and starts when all others are there.
+        // The first thread has the listeners, so it starts last.
         for index in (0..hub.settings.io_threads).rev() {
             let listeners = if index == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
             let hub = Arc::clone(&hub);
@@ -112,7 +113,7 @@ impl SwitchEngine {
     }
 }
 
-/// However a thread ends, nobody waits for what it may still read.
+/// However a thread ends, the others must not wait for it to stop reading.
 struct QuietAtTheEnd<'a> {
     hub: &'a Hub,
     thread: usize,
@@ -138,7 +139,7 @@ impl Engine for SwitchEngine {
     }
 
     fn health(&self) -> Box<dyn Fn() -> Health + Send + Sync> {
-        // Subscribers that do not keep up harm only themselves.
+        // Slow subscribers harm only themselves.
         Box::new(Health::ok)
     }
 

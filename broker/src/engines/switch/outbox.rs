@@ -1,8 +1,8 @@
-//! [`Outbox`]: what waits to be sent to one peer, bounded in messages and bytes.
+//! [`Outbox`]: the queue of one peer, bounded in messages and bytes.
 //!
-//! Two lanes: control (what the protocol itself says, subscriptions, events of the control
-//! prefixes) goes first and has bounds of its own; bulk is everything else. Pure: what happens
-//! when a lane is full is decided by who fills it ([`delivery`](super::delivery)).
+//! It has two lanes. Control (protocol commands, subscriptions, events of the control prefixes) is
+//! sent first and has its own bounds; bulk is everything else. Pure: the caller decides what
+//! happens when a lane is full ([`delivery`](super::delivery)).
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -10,9 +10,9 @@ use std::io::IoSlice;
 use super::bytes::{BUFFER, Chunk, Pool};
 use super::run::{Messages, Run};
 
-/// Runs from this size on are shared rather than copied, while the peer keeps up.
+/// Runs of at least this size are shared rather than copied while the peer keeps up.
 const SHARED: usize = 4 << 10;
-/// Pieces written with one system call.
+/// Pieces per system call.
 pub(super) const SLICES: usize = 64;
 
 /// The lanes of an outbox.
@@ -26,28 +26,28 @@ pub(super) enum Lane {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) messages: usize,
-    /// A single message may exceed it when there is no other.
+    /// A single message may exceed it if the lane is empty.
     pub(super) bytes: usize,
 }
 
-/// What waits to be sent to one peer.
+/// The queue of one peer.
 #[derive(Debug)]
 pub(super) struct Outbox {
     control: Queue,
     bulk: Queue,
-    /// The lane whose first piece is partly sent, and must be sent on.
+    /// The lane whose first piece is partly sent and has to be finished first.
     begun: Option<Lane>,
-    /// The peer does not take what it is sent at once.
+    /// The last write did not take everything.
     is_behind: bool,
     is_closed: bool,
     sent: Sent,
 }
 
-/// What has been sent as a whole.
+/// Messages that were sent completely.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sent {
     pub(super) messages: u64,
-    /// Bytes of the bodies of their frames.
+    /// Bytes in the bodies of their frames.
     pub(super) body: u64,
 }
 
@@ -61,24 +61,24 @@ struct Queue {
     freed: Freed,
 }
 
-/// What has left a lane by being sent: bytes, and messages in whole pieces.
+/// What was sent from a lane: bytes, and the messages of complete pieces.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Freed {
     bytes: u64,
     messages: u64,
 }
 
-/// Whole messages, perhaps partly sent.
+/// Whole messages; the first may be partly sent.
 #[derive(Debug)]
 struct Piece {
     bytes: Bytes,
-    /// Where they begin.
+    /// Offsets at which they start.
     start: usize,
-    /// From where on they are still to be sent.
+    /// Offset of the first unsent byte.
     at: usize,
     messages: usize,
     body: usize,
-    /// Whether its messages may make room for later ones.
+    /// Whether its messages may be dropped in favour of later ones.
     is_evictable: bool,
 }
 
@@ -107,13 +107,13 @@ impl Piece {
         &self.all()[self.at..]
     }
 
-    /// Whether it holds a chunk most of which is not its own.
+    /// Whether it keeps a chunk alive that mostly belongs to others.
     fn wastes(&self) -> bool {
         matches!(&self.bytes, Bytes::Shared { chunk, end } if is_small(end - self.start, chunk))
     }
 }
 
-/// Whether a slice is a small part of the memory it would hold.
+/// Whether a slice is only a small part of the memory it would keep alive.
 fn is_small(slice: usize, chunk: &Chunk) -> bool {
     slice * 2 < chunk.capacity()
 }
@@ -123,13 +123,13 @@ impl Queue {
         Queue { limits, pieces: VecDeque::new(), messages: 0, bytes: 0, freed: Freed::default() }
     }
 
-    /// How much more may be added, in messages and bytes.
+    /// How many more messages and bytes fit.
     fn room(&self) -> (usize, usize) {
         let messages = self.limits.messages.saturating_sub(self.messages);
         (messages, self.limits.bytes.saturating_sub(self.bytes))
     }
 
-    /// Shares a run, or copies it where that holds less memory.
+    /// Shares a run, or copies it where that takes less memory.
     fn add(&mut self, run: &Run, is_evictable: bool, is_behind: bool, pool: &mut Pool) {
         self.messages += run.messages;
         self.bytes += run.len();
@@ -152,10 +152,10 @@ impl Queue {
         });
     }
 
-    /// Appends a copy, to the last piece if it has room.
+    /// Appends a copy, to the last piece if it fits.
     ///
-    /// What is sent at once is gathered in a buffer of the pool. What waits holds little more than
-    /// it needs, also where pieces that may make room take turns with others.
+    /// Data that will be sent at once is gathered in a pooled buffer. Data that waits takes little
+    /// more memory than its size, even if droppable and other pieces alternate.
     fn copy(
         &mut self,
         bytes: &[u8],
@@ -187,7 +187,7 @@ impl Queue {
         });
     }
 
-    /// Copies what is a small part of the chunk that it holds.
+    /// Copies slices that are a small part of their chunk.
     fn settle(&mut self, pool: &mut Pool) {
         for piece in std::mem::take(&mut self.pieces) {
             if piece.wastes() {
@@ -206,7 +206,7 @@ impl Queue {
 }
 
 impl Outbox {
-    /// An empty one.
+    /// An empty outbox.
     pub(super) fn new(control: Limits, bulk: Limits) -> Self {
         Outbox {
             control: Queue::new(control),
@@ -225,7 +225,7 @@ impl Outbox {
         }
     }
 
-    /// Takes as much of a run as there is room for. What is left in `run` was not taken.
+    /// Takes as much of a run as fits and leaves the rest in `run`.
     pub(super) fn take(&mut self, lane: Lane, run: &mut Run, is_evictable: bool, pool: &mut Pool) {
         if self.is_closed {
             return;
@@ -248,9 +248,9 @@ impl Outbox {
         }
     }
 
-    /// Appends what the protocol itself says: it always finds room, and is no message.
+    /// Appends a protocol command. It always fits, and does not count as a message.
     pub(super) fn put(&mut self, bytes: &[u8], pool: &mut Pool) {
-        // No piece is ever empty.
+        // Pieces are never empty.
         if self.is_closed || bytes.is_empty() {
             return;
         }
@@ -258,8 +258,8 @@ impl Outbox {
         self.control.bytes += bytes.len();
     }
 
-    /// Lets the oldest messages go that may, until there is room for the run, or for as much of it
-    /// as there can be. `gone` hears the topic of each.
+    /// Drops the oldest droppable messages until the run fits, or as much of it as can fit. Calls
+    /// `gone` with the topic of each.
     pub(super) fn make_room(&mut self, run: &Run, gone: &mut dyn FnMut(&[u8])) {
         let limits = self.bulk.limits;
         let messages = run.messages.min(limits.messages);
@@ -291,7 +291,7 @@ impl Outbox {
         }
     }
 
-    /// Makes a piece of its own of what follows the message that is being sent.
+    /// Splits off whatever follows the message that is being sent.
     fn split_begun(&mut self) {
         let Some(piece) = self.bulk.pieces.front_mut() else { return };
         let sent = piece.at - piece.start;
@@ -328,7 +328,7 @@ impl Outbox {
         self.bulk.pieces.insert(1, rest);
     }
 
-    /// What is to be sent next, in this order. Returns how many pieces there are.
+    /// Fills `slices` with what to send next, in order. Returns the number of pieces.
     pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
         let begun = self.begun.map(|lane| match lane {
             Lane::Control => &self.control.pieces[0],
@@ -348,7 +348,7 @@ impl Outbox {
         count
     }
 
-    /// Takes note that so many bytes of that were sent.
+    /// Notes that `count` of those bytes were sent.
     pub(super) fn advance(&mut self, mut count: usize, pool: &mut Pool) {
         while count > 0 {
             let lane = self.begun.unwrap_or(if self.control.pieces.is_empty() {
@@ -379,7 +379,7 @@ impl Outbox {
         }
     }
 
-    /// Says whether the peer took all it was sent. What waits for long holds no memory of others.
+    /// Notes whether the last write took everything. Data that has to wait gives up shared chunks.
     pub(super) fn set_behind(&mut self, is_behind: bool, pool: &mut Pool) {
         if is_behind && !self.is_behind {
             self.control.settle(pool);
@@ -388,8 +388,8 @@ impl Outbox {
         self.is_behind = is_behind;
     }
 
-    /// Throws away what waits, and takes nothing from now on. `lost` hears the topic of each
-    /// message that was not sent as a whole.
+    /// Drops everything queued, and everything offered from now on. Calls `lost` with the topic of
+    /// each message that was not sent completely.
     pub(super) fn close(&mut self, lost: &mut dyn FnMut(&[u8])) {
         self.is_closed = true;
         for piece in self.control.pieces.drain(..).chain(self.bulk.pieces.drain(..)) {
@@ -420,17 +420,17 @@ impl Outbox {
         self.is_closed
     }
 
-    /// Messages that wait.
+    /// Queued messages.
     pub(super) fn messages(&self) -> usize {
         self.control.messages + self.bulk.messages
     }
 
-    /// Bytes that wait.
+    /// Queued bytes.
     pub(super) fn bytes(&self) -> usize {
         self.control.bytes + self.bulk.bytes
     }
 
-    /// Bytes that wait in the control lane.
+    /// Queued bytes of the control lane.
     pub(super) fn control_bytes(&self) -> usize {
         self.control.bytes
     }
@@ -440,12 +440,12 @@ impl Outbox {
         self.sent
     }
 
-    /// What has left the bulk lane so far.
+    /// What was sent from the bulk lane so far.
     pub(super) fn freed(&self) -> Freed {
         self.bulk.freed
     }
 
-    /// Whether a 64th of the bulk lane has been sent since, or all that was in it.
+    /// Whether at least 1/64 of the bulk lane was sent since `before`, or all that was queued then.
     pub(super) fn has_made_room_since(&self, before: Freed) -> bool {
         let Queue { limits, freed, pieces, .. } = &self.bulk;
         let is_part = |freed: u64, limit: usize| freed > 0 && freed >= limit as u64 / 64;
@@ -454,12 +454,12 @@ impl Outbox {
             || is_part(freed.messages - before.messages, limits.messages)
     }
 
-    /// Whether there is room enough in the bulk lane to be worth telling of.
+    /// Whether the bulk lane has enough room to wake a waiting publisher.
     pub(super) fn has_room(&self) -> bool {
         self.is_below(63, 64)
     }
 
-    /// Whether at most that part of the bulk lane is in use, both in messages and bytes.
+    /// Whether less than `numerator/denominator` of the bulk lane is in use, in messages and in bytes.
     pub(super) fn is_below(&self, numerator: usize, denominator: usize) -> bool {
         let part = |limit: usize| limit / denominator * numerator + limit % denominator;
         let Limits { messages, bytes } = self.bulk.limits;
@@ -467,7 +467,7 @@ impl Outbox {
             || (self.bulk.messages < part(messages) && self.bulk.bytes < part(bytes))
     }
 
-    /// Memory held by what waits. `chunks` remembers what is shared, so that it counts once.
+    /// Memory held by queued data. `chunks` collects shared chunks, so that each counts once.
     pub(super) fn memory(&self, chunks: &mut ahash::AHashSet<usize>) -> usize {
         let pieces = self.control.pieces.iter().chain(&self.bulk.pieces);
         pieces
@@ -493,7 +493,7 @@ mod tests {
     const CONTROL: Limits = Limits { messages: 5, bytes: 500 };
     const BULK: Limits = Limits { messages: 10, bytes: 400 };
 
-    /// Sends so many bytes, or all; what went out.
+    /// Sends up to `limit` bytes; returns what was sent.
     fn send(outbox: &mut Outbox, limit: usize, pool: &mut Pool) -> Vec<u8> {
         let mut out = Vec::new();
         loop {
@@ -541,7 +541,7 @@ mod tests {
         outbox.take(Lane::Control, &mut control, false, &mut pool);
         assert_eq!((outbox.messages(), control.messages), (11, 0));
         assert!(!outbox.is_below(7, 8));
-        // Nothing may make room.
+        // Nothing is droppable.
         outbox.make_room(&run, &mut |topic| panic!("{topic:?}"));
         assert_eq!(topics(&send(&mut outbox, usize::MAX, &mut pool)).len(), 11);
         assert!(outbox.is_below(1, 8));
@@ -605,7 +605,7 @@ mod tests {
         let (mut outbox, mut pool) = (Outbox::new(limits, limits), Pool::default());
         outbox.set_behind(true, &mut pool);
         for n in 0..10_000 {
-            // Two policies in turn.
+            // Two policies that alternate.
             outbox.take(Lane::Bulk, &mut run_of(&["x"]), n % 2 == 0, &mut pool);
         }
         let memory = outbox.memory(&mut ahash::AHashSet::new());
@@ -683,7 +683,7 @@ mod tests {
             let mut lost = Vec::new();
             outbox.close(&mut |topic| lost.push(text(topic)));
             prop_assert_eq!(outbox.sent().messages, sent.len() as u64);
-            // A command may stand between messages; nothing stands in one.
+            // Commands may go between messages, but never into one.
             for lane in ["c", "b"] {
                 let of_lane = |all: &[String]| -> Vec<String> {
                     all.iter().filter(|topic| topic.starts_with(lane)).cloned().collect()

@@ -1,4 +1,4 @@
-//! [`Peer`]: what all threads may know of a connection, and the books kept of it.
+//! [`Peer`]: what all threads may know about a connection, and its counters.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,68 +14,69 @@ use zcluster::telemetry::{
 use super::outbox::{Freed, Outbox};
 use super::subscriptions::{PeerId, Text};
 
-/// How often it is told that a subscriber loses events, or that a peer sends what is refused.
+/// How often to warn that a subscriber loses events, or that a peer's messages are refused.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// Bytes of the longest name of a node.
+/// Longest name of a node, in bytes.
 const MAX_NAME: usize = 128;
-/// Counters of drops kept at hand; beyond, they are looked up anew.
+/// Drop counters kept at hand; further ones are looked up each time.
 const MAX_COUNTERS: usize = 1_000;
 
 /// A connection, as all threads see it.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) id: PeerId,
-    /// The thread that reads from it and writes to it.
+    /// The thread that reads and writes it.
     pub(super) shard: usize,
     pub(super) socket: BrokerSocket,
-    /// Where it comes from, for people.
+    /// Its address, for messages.
     pub(super) address: String,
     pub(super) since: Instant,
-    /// Whether its thread knows that there is something to send.
+    /// Whether its thread knows that there is data to send.
     pub(super) is_marked: AtomicBool,
     state: Mutex<State>,
 }
 
-/// What changes.
+/// The mutable part of a peer.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) outbox: Outbox,
-    pub(super) books: Books,
-    /// It made no room within the time it was given: nobody waits for it.
+    pub(super) counts: Counts,
+    /// It made no room in the time allowed, so publishers no longer wait for it.
     pub(super) is_slow: bool,
-    /// Threads that hold publishers back until it has room, as bits.
+    /// Bit set of threads that hold publishers back until it has room.
     pub(super) awaited_by: u64,
-    /// Once it has no room for what a publisher waits with: since when it has not taken enough to
-    /// count as reading, and what had left its bulk lane by then.
+    /// Set while a publisher waits for it: since when it has drained too little to count as
+    /// reading, and what its bulk lane had sent by then.
     idle: Option<(Instant, Freed)>,
-    /// Since when it has been full, where that ends its connection.
+    /// Since when its queue has been full, if that ends its connection.
     pub(super) full_since: Option<Instant>,
-    /// When it last took anything.
+    /// When the socket last took data.
     pub(super) last_taken: Instant,
-    /// Publishers: it is not read, because nobody has room for its events.
+    /// Publishers: held back, because no recipient has room for its events.
     pub(super) is_held: bool,
-    /// Publishers: bytes that may wait beyond `control_max_bytes`, because they are owed.
+    /// Publishers: bytes of subscriptions owed to it on arrival, allowed beyond
+    /// `control_max_bytes`.
     pub(super) allowance: usize,
-    /// Publishers: does not read what it must hear, and is to be cut off.
+    /// Publishers: does not read its subscriptions, and is about to be cut off.
     pub(super) has_overflown: bool,
 }
 
-/// What one connection got, lost and sent.
+/// The counters of one connection.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct Counts {
     metrics: BrokerMetrics,
-    /// The name of its node; empty while that is not known.
+    /// The name of its node; empty while unknown.
     name: BString,
-    /// Whether it has proved to be that node, by its key.
+    /// Whether its key proves that name.
     is_proven: bool,
     address: String,
-    /// Subscribers: events that were for it.
+    /// Subscribers: events that matched its subscriptions.
     pub(super) matched: u64,
-    /// Subscribers: of those, the ones it will not get.
+    /// Subscribers: matched events that were dropped.
     pub(super) dropped: u64,
-    /// Publishers: events that were accepted.
+    /// Publishers: accepted events.
     pub(super) events: u64,
-    /// Messages and subscriptions that were not.
+    /// Refused messages and subscriptions.
     pub(super) refused: u64,
     /// Subscribers only.
     counters: Option<SubscriberCounters>,
@@ -87,7 +88,7 @@ pub(super) struct Books {
     refusals_to_tell: u64,
 }
 
-/// What the metrics know already.
+/// What the metrics already include.
 #[derive(Clone, Copy, Debug, Default)]
 struct Told {
     matched: u64,
@@ -106,7 +107,7 @@ impl Peer {
     ) -> Arc<Self> {
         let counters = (socket == BrokerSocket::Backend)
             .then(|| metrics.subscriber(BrokerMetrics::UNNAMED.as_bytes()));
-        let books = Books {
+        let counts = Counts {
             metrics: metrics.clone(),
             name: BString::default(),
             is_proven: false,
@@ -125,7 +126,7 @@ impl Peer {
         };
         let state = State {
             outbox,
-            books,
+            counts,
             is_slow: false,
             awaited_by: 0,
             idle: None,
@@ -146,21 +147,21 @@ impl Peer {
         })
     }
 
-    /// Locks what changes. Whoever has it must not ask for the directory.
+    /// Locks the mutable part. The caller must not lock the directory meanwhile.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics with the lock, and if: numbers are at worst those of before.
+        // No code panics under this lock; if it did, the counters would at worst be stale.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Since when it has not taken enough to count as reading, now that it has no room.
+    /// Since when it has drained too little to count as reading, counted from the first call.
     pub(super) fn idle_since(&mut self, now: Instant) -> Instant {
         self.look_whether_it_reads();
         self.idle.get_or_insert((now, self.outbox.freed())).0
     }
 
-    /// Takes note where it has taken enough.
+    /// Restarts that time if it has drained enough.
     pub(super) fn look_whether_it_reads(&mut self) {
         if self.idle.is_some_and(|(_, before)| self.outbox.has_made_room_since(before)) {
             self.idle = None;
@@ -168,8 +169,8 @@ impl State {
     }
 }
 
-impl Books {
-    /// The name of its node, or else where it comes from.
+impl Counts {
+    /// The name of its node, or else its address.
     pub(super) fn label(&self) -> &str {
         match self.name.to_str() {
             Ok(name) if !name.is_empty() => name,
@@ -177,7 +178,7 @@ impl Books {
         }
     }
 
-    /// Who it is, and where it comes from.
+    /// Its name and its address.
     pub(super) fn who(&self) -> String {
         match self.name.to_str() {
             Ok(name) if !name.is_empty() => format!("{name} at {}", self.address),
@@ -185,8 +186,8 @@ impl Books {
         }
     }
 
-    /// Whom a warning is about, however often it comes again: the node that it has proved to be, or
-    /// else its host, without the port, which is another each time.
+    /// The key for limiting warnings: the node it has proved to be, or its host. The port is left
+    /// out, because it differs at each connection.
     pub(super) fn whom(&self) -> &str {
         if self.is_proven {
             return self.label();
@@ -203,19 +204,19 @@ impl Books {
         !self.name.is_empty()
     }
 
-    /// Whether it has proved to be the node of that name.
+    /// Whether its key proves the name.
     pub(super) fn is_proven(&self) -> bool {
         self.is_proven
     }
 
-    /// It has proved to be that node, before anything was counted.
+    /// Sets the name that its key proves, before anything is counted.
     pub(super) fn prove_name(&mut self, name: &str) {
         self.is_proven = true;
         self.set_name(name.as_bytes(), 0);
     }
 
-    /// Learns the name of its node from the id of its process, if it has the usual form, and if it
-    /// has not proved to be another. What was counted so far stays where it is.
+    /// Takes the name from a process id of the usual form, unless a key has proved another one.
+    /// Earlier counts keep their label.
     pub(super) fn learn_name(&mut self, id: &[u8], sent: u64) {
         if !self.is_proven
             && let Some(name) = node_name(id)
@@ -233,7 +234,7 @@ impl Books {
         self.drops.clear();
     }
 
-    /// Counts events that it will not get, and says so now and then.
+    /// Counts events that it will not get, and warns at a limited rate.
     pub(super) fn drop_events(&mut self, prefix: &Text, reason: EventDrop, count: u64) {
         if count == 0 {
             return;
@@ -262,8 +263,8 @@ impl Books {
         }
     }
 
-    /// Counts messages or subscriptions that are not passed on. Now and then that is to be told: how
-    /// many there were beside one.
+    /// Counts refused messages or subscriptions. Returns, at a limited rate, how many there were
+    /// beside the one to report.
     pub(super) fn refuse(&mut self, reason: Refusal, count: u64) -> Option<u64> {
         self.refused += count;
         self.metrics.refused(self.metrics_label(), reason).inc_by(count);
@@ -272,7 +273,7 @@ impl Books {
         Some(std::mem::take(&mut self.refusals_to_tell).saturating_sub(1))
     }
 
-    /// Brings the metrics up to date. `sent`: events sent to it so far.
+    /// Updates the metrics. `sent`: events sent to it so far.
     pub(super) fn publish(&mut self, sent: u64) {
         let Told { matched, sent: sent_before, events } = self.told;
         if let Some(counters) = &self.counters {
@@ -288,9 +289,9 @@ impl Books {
     }
 }
 
-/// The name in the id of a node: `zeromq_<name>_<host>_<pid>_<unique>` (WIRE.md §1.5). For people
-/// and metrics only: a host name with `_` in it makes it a longer one. Peers say what they like:
-/// what is too long or not printable is no name.
+/// The name in a process id: `zeromq_<name>_<host>_<pid>_<unique>` (WIRE.md §1.5). Only for
+/// messages and metrics: if the host name contains `_`, the result is too long. Peers choose their
+/// ids, so a text that is too long or not printable is no name.
 fn node_name(id: &[u8]) -> Option<&[u8]> {
     let mut parts = id.strip_prefix(b"zeromq_")?.rsplitn_str(4, "_");
     let (unique, pid, _host) = (parts.next()?, parts.next()?, parts.next()?);

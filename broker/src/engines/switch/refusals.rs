@@ -1,4 +1,4 @@
-//! [`Refusals`]: what a peer sent and was not passed on, and why.
+//! [`Refusals`]: messages that were not forwarded, and why.
 
 use std::time::Instant;
 
@@ -10,13 +10,13 @@ use zcluster::telemetry::{LabelValue, Refusal};
 use super::connection::Connection;
 use super::subscriptions::Refused;
 
-/// Bytes told of a topic or an id.
+/// Bytes of a topic or id that a warning quotes.
 const TOLD: usize = 128;
 
-/// How often each kind of trouble is told, with each node or else host.
+/// How often each kind of fault is reported per node, or per host for peers without a proved name.
 pub(super) type Warnings = KeyedRateLimit<(&'static str, String)>;
 
-/// Why something is not passed on.
+/// Why something is not forwarded.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("a message of {0} frames, expected 4")]
@@ -27,17 +27,17 @@ pub(super) enum Fault {
     UserMessage,
     #[error(transparent)]
     Subscription(Refused),
-    /// `what`: the topic and the id, for people.
+    /// `what`: the topic and the id, for the warning.
     #[error("{denial} ({what})")]
     Denied { denial: Denial, what: String },
 }
 
-/// What a denial counts as.
+/// The metric label for a denial.
 fn refusal_of(denial: Denial) -> Refusal {
     match denial {
         Denial::Impersonation => Refusal::Impersonation,
         Denial::Subscribe => Refusal::SubscribeDenied,
-        // Logs do not come here.
+        // Logs do not pass through the broker.
         Denial::Publish | Denial::Logs => Refusal::PublishDenied,
     }
 }
@@ -54,8 +54,8 @@ impl Fault {
     }
 }
 
-/// What of a chunk was not passed on. Counted once a chunk: who sends nothing else must not cost
-/// the others more than who sends events.
+/// What was refused in one chunk. Counted once per chunk, so that a peer that sends only garbage
+/// costs no more than one that sends events.
 #[derive(Default)]
 pub(super) struct Refusals(Vec<(Fault, u64)>);
 
@@ -64,7 +64,7 @@ impl Refusals {
         self.add_as(fault.refusal(), || fault);
     }
 
-    /// `text`: the topic or prefix; `id`: of the sender of an event.
+    /// `text`: the topic or prefix; `id`: of the event's sender.
     pub(super) fn deny(&mut self, denial: Denial, text: &[u8], id: Option<&[u8]>) {
         let short = |text: &[u8]| format!("{:?}", BStr::new(&text[..text.len().min(TOLD)]));
         self.add_as(refusal_of(denial), || {
@@ -73,7 +73,7 @@ impl Refusals {
         });
     }
 
-    /// The first of its kind is what is told.
+    /// Only the first of its kind is reported.
     fn add_as(&mut self, refusal: Refusal, fault: impl FnOnce() -> Fault) {
         match self.0.iter_mut().find(|(first, _)| first.refusal() == refusal) {
             Some((_, count)) => *count += 1,
@@ -81,16 +81,16 @@ impl Refusals {
         }
     }
 
-    /// Who connects anew for each is not told of more often.
+    /// Reconnecting does not reset the limit.
     pub(super) fn tell(self, connection: &Connection, warnings: &mut Warnings, now: Instant) {
         for (fault, count) in self.0 {
             let refusal = fault.refusal();
-            let books = &mut connection.peer.lock().books;
-            let Some(more) = books.refuse(refusal, count) else { continue };
-            let key = (refusal.as_str(), books.whom().to_owned());
+            let counts = &mut connection.peer.lock().counts;
+            let Some(more) = counts.refuse(refusal, count) else { continue };
+            let key = (refusal.as_str(), counts.whom().to_owned());
             if let Some(before) = warnings.check(&key, now) {
                 let more = more.saturating_add(before);
-                log::warn!("refused from {}: {fault} ({more} more like this)", books.who());
+                log::warn!("refused from {}: {fault} ({more} more like this)", counts.who());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! [`Router`]: topic → who gets its events, remembered by each thread for itself.
+//! [`Router`]: each thread's cache of topic → recipients.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use super::outbox::Lane;
 use super::peer::Peer;
 use super::subscriptions::{PeerId, Text};
 
-/// Topics that are remembered; beyond, all are forgotten and looked up anew.
+/// Cached topics; when full, the cache is cleared.
 const MAX_TOPICS: usize = 8_192;
-/// Longest topic that is remembered.
+/// Longest cached topic.
 const MAX_LENGTH: usize = 256;
 
-/// Where events go. Events of the same route can be handed on together.
+/// The recipients of an event. Consecutive events with the same route form one run.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) recipients: Vec<Arc<Peer>>,
-    /// The longest prefix that somebody subscribed: what events are counted under.
+    /// The longest subscribed prefix that matches; events are counted under it.
     pub(super) prefix: Text,
     pub(super) lane: Lane,
     pub(super) when_full: WhenFull,
@@ -31,9 +31,9 @@ type RouteKey = (Vec<PeerId>, Text, Lane, WhenFull);
 /// The routes of topics.
 pub(super) struct Router {
     hub: Arc<Hub>,
-    /// The generation of what is remembered.
+    /// The generation of the cached routes.
     generation: u64,
-    /// `None`: nobody subscribes to it.
+    /// `None`: no subscriber.
     topics: AHashMap<Box<[u8]>, Option<Rc<Route>>>,
     routes: AHashMap<RouteKey, Rc<Route>>,
 }
@@ -43,8 +43,8 @@ impl Router {
         Router { hub, generation: 0, topics: AHashMap::new(), routes: AHashMap::new() }
     }
 
-    /// Forgets what is out of date. To be called before events are looked at that have just come:
-    /// their publishers may know of subscriptions that this thread does not.
+    /// Clears stale routes. Call it after reading and before routing: the publishers may know of
+    /// subscriptions that this thread has not seen.
     pub(super) fn refresh(&mut self) {
         let generation = self.hub.generation();
         if self.generation != generation || self.topics.len() >= MAX_TOPICS {
@@ -54,7 +54,7 @@ impl Router {
         }
     }
 
-    /// Where events of that topic go; `None` where nobody wants them.
+    /// The route of a topic; `None` without a subscriber.
     pub(super) fn route(&mut self, topic: &[u8]) -> Option<Rc<Route>> {
         if let Some(known) = self.topics.get(topic) {
             return known.clone();
@@ -82,7 +82,7 @@ impl Router {
         Some(Rc::clone(self.routes.entry(key).or_insert_with(route)))
     }
 
-    /// The prefix that events of a topic are counted under.
+    /// The prefix under which events of a topic are counted.
     pub(super) fn prefix(&mut self, topic: &[u8]) -> Text {
         self.route(topic).map_or_else(|| [].into(), |route| Text::clone(&route.prefix))
     }

@@ -1,7 +1,7 @@
-//! [`Run`]: whole messages that follow one another in the bytes they arrived in, headers and all.
+//! [`Run`]: consecutive whole messages in the bytes they arrived in, including frame headers.
 //!
-//! With ZMTP 3.x and no encryption a message has the same bytes on its way out as on its way in:
-//! nothing is taken apart but where a message begins.
+//! With ZMTP 3.x and no encryption a message is the same bytes in both directions, so only the
+//! boundaries between messages matter.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ pub(super) struct Run {
     pub(super) chunk: Chunk,
     pub(super) range: Range<usize>,
     pub(super) messages: usize,
-    /// Bytes of the bodies of all frames.
+    /// Bytes in the bodies of all frames.
     pub(super) body: usize,
 }
 
@@ -25,12 +25,12 @@ impl Run {
         &self.chunk[self.range.clone()]
     }
 
-    /// How many bytes there are.
+    /// The number of bytes.
     pub(super) fn len(&self) -> usize {
         self.range.len()
     }
 
-    /// Takes the first messages away: as many as those limits allow, perhaps none.
+    /// Splits off the first messages, as many as the limits allow; possibly none.
     pub(super) fn split(&mut self, messages: usize, bytes: usize) -> Run {
         let start = self.range.start;
         let (mut end, mut count, mut body) = (0, 0, 0);
@@ -47,24 +47,24 @@ impl Run {
     }
 }
 
-/// A message in a run.
+/// One message of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WholeMessage<'a> {
     pub(super) topic: &'a [u8],
-    /// Where it ends.
+    /// Offset of its end.
     pub(super) end: usize,
-    /// Bytes of the bodies of all its frames.
+    /// Bytes in the bodies of all its frames.
     pub(super) body: usize,
 }
 
-/// Walks over whole messages, and over commands between them.
+/// Iterates over whole messages, and over commands between them.
 pub(super) struct Messages<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Messages<'a> {
-    /// `bytes` were found to be whole messages before; what is not ends the walk.
+    /// `bytes` must have been checked to be whole messages; anything else ends the iteration.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Messages { bytes, at: 0 }
     }

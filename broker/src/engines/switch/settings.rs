@@ -1,4 +1,4 @@
-//! [`Settings`]: the options of the layout in the form the engine needs them.
+//! [`Settings`]: the layout's options in the form the engine needs.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use zcluster::topic::NodeTopics;
 use super::outbox::{Lane, Limits};
 use super::subscriptions;
 
-/// What the layout says.
+/// The options of the layout.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     broker: zcluster::layout::Broker,
     control_prefixes: Vec<String>,
     pub(super) topics: NodeTopics,
     pub(super) io_threads: usize,
-    /// Bounds of the control lane of a peer.
+    /// Bounds of a peer's control lane.
     pub(super) control: Limits,
-    /// Bounds of the bulk lane of a peer.
+    /// Bounds of a peer's bulk lane.
     pub(super) bulk: Limits,
     pub(super) subscriptions: subscriptions::Limits,
     pub(super) patience: Duration,
@@ -26,13 +26,13 @@ pub(super) struct Settings {
     pub(super) handshake_timeout: Duration,
     pub(super) max_message_size: u64,
     pub(super) validate_events: bool,
-    /// How often PINGs are sent; zero: never.
+    /// How often to send PINGs; zero: never.
     pub(super) heartbeat_interval: Duration,
-    /// How long the answer may take.
+    /// How long to wait for an answer.
     pub(super) heartbeat_timeout: Duration,
-    /// What peers are told of our own PINGs, in tenths of a second; 0: nothing.
+    /// The TTL in our PINGs, in tenths of a second; 0: none.
     pub(super) heartbeat_ttl: u16,
-    /// How long what waits may still be sent at the end; `None`: for ever.
+    /// How long to send queued data before exiting; `None`: without limit.
     pub(super) linger: Option<Duration>,
 }
 
@@ -71,14 +71,14 @@ impl Settings {
         }
     }
 
-    /// The lane for events of that topic.
+    /// The lane for events of a topic.
     pub(super) fn lane(&self, topic: &[u8]) -> Lane {
         let is_control =
             self.control_prefixes.iter().any(|prefix| topic.starts_with(prefix.as_bytes()));
         if is_control { Lane::Control } else { Lane::Bulk }
     }
 
-    /// What becomes of events of that topic where there is no room.
+    /// The policy for events of a topic when a queue is full.
     pub(super) fn when_full(&self, topic: &[u8]) -> WhenFull {
         self.broker.when_full(topic)
     }

@@ -1,7 +1,7 @@
 //! [`Shard`]: one thread of the engine with its share of the connections.
 //!
-//! Each time around: read from each publisher that has sent something, once; then write to each
-//! subscriber that got something, once. The first thread accepts, for all.
+//! In each turn it reads once from every publisher that has sent something, then writes once to
+//! every subscriber that got something. The first thread accepts connections for all.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -25,30 +25,30 @@ use super::refusals::Warnings;
 use super::router::Router;
 use super::subscriptions::PeerId;
 
-/// Bytes read before what was read is written.
+/// Bytes to read before delivering them.
 const READ_TURN: usize = 1 << 20;
-/// Bytes written to one peer before the next gets its turn.
+/// Bytes to write to one peer before the next gets its turn.
 const WRITE_TURN: usize = 4 << 20;
-/// Reads at the end, of what is thrown away.
+/// Reads at the end, whose data is discarded.
 const LAST_READS: usize = 16;
-/// Connections accepted before those that are there get their turn.
+/// Connections to accept before existing ones get their turn.
 const ACCEPTED_AT_A_TIME: usize = 64;
-/// How often things are looked at that no event tells of.
+/// How often to check what no event reports.
 const TICK: Duration = Duration::from_millis(100);
-/// Who was not run for so long finds everybody late, and the signs of life not read yet: it gives
-/// them the same time again.
+/// A thread that was not scheduled for this long finds every peer late, with their answers still
+/// unread: it extends all deadlines by the same time.
 const AWAY: Duration = Duration::from_secs(1);
-/// Time without accepting after the system had no more descriptors.
+/// How long accepting pauses when the process runs out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
-/// How often each kind of trouble is told.
+/// How often each kind of fault is reported.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// Kinds of trouble, each of a host, that are told apart.
+/// Pairs of fault and host that are told apart.
 const MAX_WARNINGS: usize = 1_024;
-/// PINGs are left out while more than this waits in the control lane.
+/// PINGs are skipped while the control lane holds more than this.
 const MAX_PINGS: usize = 64 << 10;
 
 const WAKER: u64 = u64::MAX;
-/// Listeners have the numbers from here on.
+/// Listeners are numbered from here on.
 const LISTENERS: u64 = u64::MAX - 2;
 
 /// A thread of the engine.
@@ -56,15 +56,15 @@ pub(super) struct Shard {
     hub: Arc<Hub>,
     index: usize,
     poller: Poller,
-    /// The first thread's, until the end begins.
+    /// Only in the first thread, until the engine stops.
     listeners: Vec<(Listener, BrokerSocket)>,
     connections: AHashMap<PeerId, Connection>,
-    /// Publishers that are held back, the one that has waited longest first.
+    /// Publishers that are held back, longest first.
     held: VecDeque<PeerId>,
     pool: Pool,
     scratch: Scratch,
     router: Router,
-    /// What connections are held against, and how often it had been replaced by then.
+    /// The access rules that the connections were checked against, and their version.
     access: Arc<Access>,
     access_generation: u64,
     mail: Vec<Mail>,
@@ -72,14 +72,14 @@ pub(super) struct Shard {
     next_thread: usize,
     accept_again: Option<Instant>,
     next_tick: Instant,
-    /// Nobody is found late before.
+    /// No peer is checked for lateness before this.
     lenient_until: Instant,
     warnings: Warnings,
     now: Instant,
     is_ending: bool,
 }
 
-/// A reference to what delivery needs, without borrowing the connections.
+/// Borrows what delivery needs, without the connections.
 macro_rules! delivery {
     ($shard:expr) => {
         Delivery {
@@ -130,7 +130,7 @@ impl Shard {
         })
     }
 
-    /// The body of the thread. Returns how many events were read and not sent.
+    /// The thread's main loop. Returns how many events were read but not sent.
     pub(super) fn run(mut self) -> io::Result<u64> {
         let mut events: Vec<Event> = Vec::new();
         loop {
@@ -180,11 +180,11 @@ impl Shard {
         (!is_quiet).then(|| self.next_tick.saturating_duration_since(Instant::now()))
     }
 
-    /// Looks at a connection that something is said of. Returns how many bytes were read.
+    /// Handles an event of a connection. Returns how many bytes were read.
     fn look_at(&mut self, key: PeerId, event: Event) -> usize {
         let Some(connection) = self.connections.get_mut(&key) else { return 0 };
         if event.writable && connection.waits_to_write {
-            // It has made room: a sign of life.
+            // It drains its socket, so it is alive.
             connection.heard(self.now);
             connection.peer.lock().last_taken = self.now;
             self.hub.mark(&connection.peer, self.index);
@@ -193,7 +193,7 @@ impl Shard {
             return 0;
         }
         if connection.held.is_some() {
-            // It has gone. What it sent before is looked at when it is no longer held back.
+            // It is gone. Its last data is read once it is no longer held back.
             connection.set_polled(false, &self.poller);
             return 0;
         }
@@ -216,7 +216,7 @@ impl Shard {
         })
     }
 
-    /// Does what this and other threads ask for.
+    /// Handles the mailbox.
     fn open_mail(&mut self) {
         let mut mail = std::mem::take(&mut self.mail);
         self.hub.take_mail(self.index, &mut mail);
@@ -253,11 +253,11 @@ impl Shard {
         }
     }
 
-    /// Writes what waits for a peer, as far as there is room.
+    /// Writes a peer's queued data, as much as the socket takes.
     fn flush(&mut self, key: PeerId) -> Result<(), Gone> {
         let Some(connection) = self.connections.get_mut(&key) else { return Ok(()) };
         let peer = Arc::clone(&connection.peer);
-        // Before looking: what comes from now on is said again.
+        // Cleared first: data that arrives from now on sets it again.
         peer.is_marked.store(false, Ordering::Release);
         let mut state = peer.lock();
         if state.has_overflown {
@@ -278,15 +278,15 @@ impl Shard {
                 Ok(sent) => sent,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                 Err(_) if peer.socket == BrokerSocket::Frontend => {
-                    // It hears nothing any more, but what it said last is still to be read: its
-                    // end shows there.
+                    // It no longer reads, but its last data is still to be read; the end shows
+                    // there.
                     state.outbox.close(&mut |_| {});
                     break;
                 }
                 Err(error) => return Err(Gone::Io(error)),
             };
             state.outbox.advance(sent, &mut self.pool);
-            // What an encrypted channel has taken and not sent yet waits outside of the outbox.
+            // Data that an encrypted channel has accepted and not sent is no longer in the outbox.
             is_behind = sent < wanted || channel.has_unsent();
             written += sent;
         }
@@ -321,7 +321,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Accepts who waits at a listener.
+    /// Accepts the connections waiting at a listener.
     fn accept(&mut self, which: usize) {
         for _ in 0..ACCEPTED_AT_A_TIME {
             let Some((listener, socket)) = self.listeners.get(which) else { return };
@@ -344,7 +344,7 @@ impl Shard {
                     if let Some(more) = self.warnings.check(&kind, self.now) {
                         log::error!("cannot accept connections: {error} ({more} more like this)");
                     }
-                    // It would be ready again at once.
+                    // The listener would be ready again at once.
                     self.listen(false);
                     self.accept_again = Some(self.now + ACCEPT_PAUSE);
                     return;
@@ -353,14 +353,14 @@ impl Shard {
         }
     }
 
-    /// Looks at the listeners, or no longer.
+    /// Starts or stops watching the listeners.
     fn listen(&self, looks: bool) {
         for (key, (listener, _)) in (LISTENERS..WAKER).zip(&self.listeners) {
             let _ = self.poller.change(listener, key, looks, false);
         }
     }
 
-    /// Takes a connection into the care of this thread.
+    /// Takes over a connection.
     fn admit(&mut self, stream: Stream, address: String, socket: BrokerSocket) {
         if self.is_ending {
             return;
@@ -382,7 +382,7 @@ impl Shard {
         self.connections.insert(key, connection);
     }
 
-    /// Ends a connection, or takes note of its end.
+    /// Ends a connection, or notes its end.
     fn close(&mut self, key: PeerId, gone: &Gone) {
         let Some(mut connection) = self.connections.remove(&key) else { return };
         self.held.retain(|held| *held != key);
@@ -394,15 +394,15 @@ impl Shard {
         }
         let peer = Arc::clone(&connection.peer);
         self.tell_end(&connection, gone);
-        self.end_books(&peer);
+        self.close_counts(&peer);
         self.hub.leave(&peer, self.index, &mut self.pool);
         let metrics = &self.hub.metrics;
         metrics.peers[peer.socket].dec();
         metrics.disconnects[peer.socket].inc();
     }
 
-    /// Counts what a peer will not get any more. Returns how many events that were.
-    fn end_books(&mut self, peer: &Peer) -> u64 {
+    /// Counts what a peer will not get. Returns the number of events.
+    fn close_counts(&mut self, peer: &Peer) -> u64 {
         let mut lost = Vec::new();
         let mut state = peer.lock();
         state.outbox.close(&mut |topic| count(&mut lost, topic));
@@ -415,15 +415,15 @@ impl Shard {
         self.hub.tell_room(threads, self.index);
         let mut state = peer.lock();
         let sent = state.outbox.sent().messages;
-        state.books.publish(sent);
+        state.counts.publish(sent);
         total
     }
 
     fn tell_end(&mut self, connection: &Connection, gone: &Gone) {
         let peer = &connection.peer;
         let (who, whom) = {
-            let books = &peer.lock().books;
-            (books.who(), books.whom().to_owned())
+            let counts = &peer.lock().counts;
+            (counts.who(), counts.whom().to_owned())
         };
         let metrics = &self.hub.metrics;
         if !connection.is_open() {
@@ -437,7 +437,7 @@ impl Shard {
             return;
         };
         metrics.cut_off[peer.socket][reason].inc();
-        // Libzmq gives up at once after some of them, so each cause is told for itself.
+        // libzmq gives up right after some of these, so each cause is reported separately.
         let kind = match gone {
             Gone::Protocol(ZmtpError::Undecryptable(command)) => command,
             _ => reason.as_str(),
@@ -447,9 +447,9 @@ impl Shard {
         }
     }
 
-    /// Holds all connections against who may connect, and say what, from now on.
+    /// Checks all connections against the current access rules.
     fn change_access(&mut self) {
-        // In this order: one that is replaced in between is looked at again.
+        // The version is read first: rules replaced in between are then checked again.
         self.access_generation = self.hub.access.generation();
         self.access = self.hub.access.load();
         let mut ended = Vec::new();
@@ -474,14 +474,14 @@ impl Shard {
         }
     }
 
-    /// Looks at what no event tells of: silent peers, full queues, publishers that are held back.
+    /// Checks what no event reports: silent peers, full queues, held publishers.
     fn tick(&mut self) {
         if self.accept_again.is_some_and(|at| self.now >= at) {
             self.accept_again = None;
             self.listen(true);
         }
-        // The system tells of room only once there is much of it. Whoever reads is no reason to
-        // lose patience before.
+        // The kernel reports room only once there is a lot of it. Trying now keeps a peer that
+        // reads from being taken for slow.
         for key in &self.held {
             let held = self.connections.get(key).and_then(|connection| connection.held.as_ref());
             for peer in held.iter().flat_map(|held| held.awaited()) {
@@ -521,8 +521,8 @@ impl Shard {
         }
     }
 
-    /// Moves the end on: nothing is accepted or read from publishers any more. Whether everything
-    /// is sent, or the time is over.
+    /// Advances the shutdown: no more accepting, no more reading from publishers. Returns whether
+    /// everything was sent or time is up.
     fn is_at_end(&mut self, deadline: Instant) -> bool {
         if !self.is_ending {
             self.is_ending = true;
@@ -547,7 +547,7 @@ impl Shard {
             connection.peer.socket == BrokerSocket::Backend
                 && (connection.channel.has_unsent() || !connection.peer.lock().outbox.is_empty())
         };
-        // What other threads read last may be for those of this one.
+        // Other threads may still deliver events to our peers.
         Instant::now() >= deadline || (self.hub.is_quiet() && !self.connections.values().any(waits))
     }
 
@@ -555,10 +555,10 @@ impl Shard {
     fn finish(mut self) -> u64 {
         let mut lost = 0;
         for (_, connection) in std::mem::take(&mut self.connections) {
-            // An orderly end: what was written arrives even if the peer has sent what we have not
-            // read, which must not become a reset.
+            // An orderly close: unread data from the peer must not turn it into a reset, which
+            // could destroy data already written.
             let _ = connection.channel.stream().end_writing();
-            // One that never stops sending is not waited for.
+            // Does not wait for a peer that never stops sending.
             let mut rest = Vec::with_capacity(64 << 10);
             for _ in 0..LAST_READS {
                 rest.clear();
@@ -566,7 +566,7 @@ impl Shard {
                     break;
                 }
             }
-            lost += self.end_books(&connection.peer);
+            lost += self.close_counts(&connection.peer);
         }
         lost
     }

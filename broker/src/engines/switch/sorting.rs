@@ -1,7 +1,8 @@
-//! What was read from a peer, told apart: the handshake, events, subscriptions, commands.
+//! Interprets what was read from a peer: handshake, events, subscriptions, commands.
 //!
-//! What goes no further ends here: events that the protocol of the cluster does not know (WIRE.md
-//! §1.2), whatever subscribers send beside subscriptions, and what the peer's node may not say.
+//! Whatever must not be forwarded ends here: events that the cluster protocol does not know
+//! (WIRE.md §1.2), anything but subscriptions from subscribers, and what the peer's node is not
+//! allowed to say.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,11 +21,11 @@ use super::refusals::{Fault, Refusals};
 use super::router::Route;
 use super::run::Run;
 
-/// Answers that may wait for a peer that does not read; those to further PINGs are left out.
+/// PONGs that may wait for a peer that does not read; further PINGs go unanswered.
 const MAX_ANSWERS: usize = 64 << 10;
 
 impl Delivery<'_> {
-    /// Takes in what was read, all of it from the start of what is unfinished.
+    /// Processes the bytes of a read, starting at the incomplete message.
     pub(super) fn sort(&mut self, connection: &mut Connection, chunk: &Chunk) -> Result<(), Gone> {
         let State::Greeting(opening) = &mut connection.state else {
             return self.sort_frames(connection, chunk);
@@ -44,7 +45,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// The handshake is complete: who it is, and what came behind it.
+    /// Completes the handshake: identifies the peer and processes what followed.
     fn open(
         &mut self,
         connection: &mut Connection,
@@ -57,7 +58,7 @@ impl Delivery<'_> {
         if let Some(identity) = open.client.and_then(|key| self.access.admit(&key)) {
             connection.guard = Guard::new(Arc::clone(self.access), identity.clone());
             if let Identity::Node(name) = identity {
-                connection.peer.lock().books.prove_name(name);
+                connection.peer.lock().counts.prove_name(name);
             }
         }
         let decrypted = match open.codec {
@@ -81,7 +82,7 @@ impl Delivery<'_> {
         self.sort_frames(connection, decrypted.as_ref().unwrap_or(chunk))
     }
 
-    /// Takes in frames, once the handshake is complete.
+    /// Processes frames after the handshake.
     fn sort_frames(&mut self, connection: &mut Connection, chunk: &Chunk) -> Result<(), Gone> {
         let State::Open(reader) = &connection.state else { return Ok(()) };
         let mut reader = reader.clone();
@@ -95,15 +96,15 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    /// From a publisher: events to runs, and those to their recipients. Returns how many bytes
-    /// the next message takes, as far as that is known.
+    /// From a publisher: gathers events into runs and delivers them. Returns the size of the next
+    /// message in bytes, as far as it is known.
     fn sort_events(
         &mut self,
         connection: &mut Connection,
         reader: &mut MessageReader,
         chunk: &Chunk,
     ) -> Result<usize, Gone> {
-        // Only now: the publisher may know of a subscription since before it sent this.
+        // Not earlier: the publisher may have known of a new subscription when it sent this.
         self.router.refresh();
         let (mut runs, mut refused) = (Runs::new(chunk), Refusals::default());
         let is_guarded = !connection.guard.is_open();
@@ -150,13 +151,13 @@ impl Delivery<'_> {
         metrics.frontend.bytes_received.inc_by(runs.body);
         metrics.events_unrouted.inc_by(runs.unrouted);
         if runs.events > 0 {
-            connection.peer.lock().books.events += runs.events;
+            connection.peer.lock().counts.events += runs.events;
         }
         self.deliver(connection, runs.found);
         outcome
     }
 
-    /// Whether a message is an event to be passed on.
+    /// Whether a message is an event that may be forwarded.
     fn check(&self, message: &Message, chunk: &Chunk) -> Result<(), Fault> {
         if message.count != 4 {
             return Err(Fault::FrameCount(message.count));
@@ -169,7 +170,7 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    /// From a subscriber: subscriptions, and nothing else that is passed on.
+    /// From a subscriber: processes subscriptions and refuses everything else.
     fn sort_subscriptions(
         &mut self,
         connection: &mut Connection,
@@ -224,7 +225,7 @@ impl Delivery<'_> {
                     refused.deny(denial, text, None);
                     false
                 }
-                // Who cancels harms nobody.
+                // A cancellation is always allowed.
                 _ => true,
             });
         }
@@ -232,8 +233,8 @@ impl Delivery<'_> {
             if *subscribes && let Some(id) = self.hub.topics().parse_nodeid(text) {
                 let mut state = peer.lock();
                 let sent = state.outbox.sent().messages;
-                if !state.books.is_named() {
-                    state.books.learn_name(id.as_bytes(), sent);
+                if !state.counts.is_named() {
+                    state.counts.learn_name(id.as_bytes(), sent);
                 }
             }
         }
@@ -242,7 +243,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// Takes from a subscriber what it may have no longer.
+    /// Cancels the subscriptions that a subscriber is no longer allowed to have.
     pub(super) fn withdraw(&mut self, connection: &Connection) {
         let (peer, guard) = (&connection.peer, &connection.guard);
         if peer.socket == BrokerSocket::Frontend || guard.is_open() {
@@ -257,7 +258,7 @@ impl Delivery<'_> {
         refused.tell(connection, self.warnings, self.now);
     }
 
-    /// Commands that both sides of a connection may say.
+    /// Commands that either side may send.
     fn answer(&mut self, connection: &mut Connection, body: &[u8]) -> Result<(), Gone> {
         match Command::parse(body).map_err(Gone::Protocol)? {
             Command::Ping { ttl, context } => {
@@ -281,8 +282,8 @@ impl Delivery<'_> {
     }
 }
 
-/// Goes on with a handshake: how many bytes were consumed, and the connection once it is open.
-/// Whoever proves to own a key comes in if it is one of those that may.
+/// Continues a handshake. Returns the number of bytes consumed, and the connection once it is open.
+/// A peer is admitted if it proves to own an authorized key.
 fn advance(
     opening: &mut Opening,
     access: &Access,
@@ -298,7 +299,7 @@ fn advance(
     Ok((consumed, open))
 }
 
-/// Whether a payload is a well-formed event of its format.
+/// Whether a payload is well-formed in its event format.
 fn check_event(format: &[u8], payload: &[u8]) -> Result<(), String> {
     let format = EventFormat::from_name(format).ok_or_else(|| {
         format!(
@@ -313,12 +314,12 @@ fn check_event(format: &[u8], payload: &[u8]) -> Result<(), String> {
 struct Runs<'a> {
     chunk: &'a Chunk,
     found: Vec<(Rc<Route>, Run)>,
-    /// The topic of the last event, and where it goes.
+    /// The topic of the last event, and its route.
     topic: Option<&'a [u8]>,
     route: Option<Rc<Route>>,
     events: u64,
     unrouted: u64,
-    /// Received altogether, and the bytes of the bodies of events.
+    /// Frames received, and bytes in the bodies of events.
     frames: u64,
     body: u64,
 }
@@ -337,7 +338,7 @@ impl<'a> Runs<'a> {
         }
     }
 
-    /// Adds an event of the last topic: to the last run, if it follows it and goes the same way.
+    /// Adds an event of the last topic: to the last run if it is adjacent and has the same route.
     #[inline]
     fn add(&mut self, message: &Message) {
         let body = message.frames.iter().map(ExactSizeIterator::len).sum();

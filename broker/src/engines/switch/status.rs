@@ -1,4 +1,4 @@
-//! What the engine tells of itself: metrics that are summed up now and then, `/status`.
+//! What the engine reports about itself: `/status`, and metrics that are summed up at intervals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use super::hub::Hub;
 use super::peer::{Peer, State};
 
-/// One that is full and has taken nothing for so long does not read at all.
+/// A subscriber with a full queue that has taken nothing for this long is stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// Brings the metrics up to date that are sums over all peers.
+/// Updates the metrics that are sums over all peers.
 pub(super) fn publish(hub: &Hub) {
     let (mut messages, mut bytes) = (0, 0);
     let mut chunks = AHashSet::new();
     for peer in peers(hub) {
         let mut state = peer.lock();
         let sent = state.outbox.sent().messages;
-        state.books.publish(sent);
+        state.counts.publish(sent);
         messages += state.outbox.messages();
         bytes += state.outbox.memory(&mut chunks);
     }
@@ -27,7 +27,7 @@ pub(super) fn publish(hub: &Hub) {
     hub.metrics.queue_bytes.set(bytes as i64);
 }
 
-/// Everybody who is connected.
+/// All connected peers.
 pub(super) fn status(hub: &Hub) -> Value {
     let (mut publishers, mut subscribers) = (Vec::new(), Vec::new());
     let all = peers(hub);
@@ -35,16 +35,16 @@ pub(super) fn status(hub: &Hub) -> Value {
     for peer in all {
         let state = peer.lock();
         let common = json!({
-            "peer": state.books.label(),
+            "peer": state.counts.label(),
             "address": peer.address,
-            "identity": if state.books.is_proven() { "proven" } else { "claimed" },
+            "identity": if state.counts.is_proven() { "proven" } else { "claimed" },
             "connected_s": peer.since.elapsed().as_secs_f64(),
         });
         let Value::Object(mut entry) = common else { continue };
         let mut set = |key: &str, value: Value| entry.insert(key.into(), value);
         if directory.publishers.contains_key(&peer.id) {
-            set("events", state.books.events.into());
-            set("refused", state.books.refused.into());
+            set("events", state.counts.events.into());
+            set("refused", state.counts.refused.into());
             set("held", state.is_held.into());
             publishers.push(Value::Object(entry));
         } else {
@@ -52,7 +52,7 @@ pub(super) fn status(hub: &Hub) -> Value {
             set("queued_messages", state.outbox.messages().into());
             set("queued_bytes", state.outbox.bytes().into());
             set("sent", state.outbox.sent().messages.into());
-            set("dropped", state.books.dropped.into());
+            set("dropped", state.counts.dropped.into());
             set("state", word(&state).into());
             subscribers.push(Value::Object(entry));
         }
@@ -65,7 +65,7 @@ pub(super) fn status(hub: &Hub) -> Value {
     })
 }
 
-/// How a subscriber fares, in a word.
+/// A subscriber's state in one word.
 fn word(state: &State) -> &'static str {
     let troubled = !state.outbox.has_room() || state.is_slow || state.full_since.is_some();
     if !troubled {
@@ -77,7 +77,7 @@ fn word(state: &State) -> &'static str {
     }
 }
 
-/// All whose handshake is complete.
+/// All peers whose handshake is complete.
 fn peers(hub: &Hub) -> Vec<Arc<Peer>> {
     let directory = hub.directory();
     let publishers = directory.publishers.values().map(|publisher| &publisher.peer);

@@ -1,11 +1,13 @@
-//! Who subscribes to what (WIRE.md §1.4): a prefix structure, and what publishers must hear.
+//! The subscriptions of all peers (WIRE.md §1.4): a prefix structure, and what publishers must be
+//! told.
 //!
-//! Pure: peers are numbers. Observed from outside it behaves as libzmq's XPUB (`XPUB_VERBOSER`)
-//! and XSUB joined do: a peer either has a prefix or not, however often it subscribes, while each
-//! of its subscriptions is a reference upstream; publishers hear every subscription, and of the
-//! cancellations the one that ends the last reference. A connection that ends gives back one
-//! reference for each prefix that it has, so that a prefix subscribed twice stays, as with libzmq;
-//! unlike there only so many of them are kept, and nobody can cancel what it has not subscribed.
+//! Pure: peers are numbers. From the outside it behaves like libzmq's XPUB (`XPUB_VERBOSER`) and
+//! XSUB joined. A peer either has a prefix or not, however often it subscribes, but each of its
+//! subscriptions is a reference upstream. Publishers are told every subscription, and only the
+//! cancellation that ends the last reference. A connection that ends gives back one reference for
+//! each prefix it has, so a prefix subscribed twice stays, as with libzmq. Unlike libzmq, only a
+//! limited number of such leftovers is kept, and a peer cannot cancel what it has not subscribed
+//! to.
 
 use std::sync::Arc;
 
@@ -17,22 +19,22 @@ use super::trie::Trie;
 /// The number of a connection.
 pub(super) type PeerId = u64;
 
-/// A prefix. It has any bytes.
+/// A prefix of topics: any bytes.
 pub(super) type Text = Arc<[u8]>;
 
-/// Prefixes that are kept although nobody has them any more: references that were never given back.
+/// Limit for prefixes that no peer has any more but whose references were never given back.
 const MAX_ORPHANS: usize = 1_000;
 
-/// What one peer may subscribe to.
+/// How much one peer may subscribe to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Prefixes.
+    /// Number of prefixes.
     pub(super) prefixes: usize,
-    /// Bytes of each.
+    /// Length of each, in bytes.
     pub(super) length: usize,
 }
 
-/// Why a subscription is not taken.
+/// Why a subscription is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
     #[error("a prefix of {0} bytes (max_subscription_length)")]
@@ -44,7 +46,7 @@ pub(super) enum Refused {
 }
 
 impl Refused {
-    /// What it counts as.
+    /// The metric label for it.
     pub(super) fn refusal(self) -> Refusal {
         match self {
             Refused::Length(_) | Refused::Count(_) => Refusal::SubscriptionLimit,
@@ -57,11 +59,11 @@ impl Refused {
 pub(super) struct Subscriptions {
     limits: Limits,
     prefixes: Trie<Prefix>,
-    /// What each peer has, and references of it: those beyond the first come from repetitions.
+    /// Each peer's prefixes with their references; repeated subscriptions add to the first.
     peers: AHashMap<PeerId, AHashMap<Text, Held>>,
-    /// Prefixes with references that nobody has.
+    /// Prefixes that have references but no peer.
     orphans: usize,
-    /// Bytes of all prefixes.
+    /// Total bytes of all prefixes.
     bytes: usize,
 }
 
@@ -79,12 +81,12 @@ struct Held {
     references: u64,
 }
 
-/// Who gets the events of a topic.
+/// The recipients of a topic.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Match {
-    /// In ascending order, each once.
+    /// In ascending order, without duplicates.
     pub(super) recipients: Vec<PeerId>,
-    /// The longest of the prefixes that match; `None` where none does.
+    /// The longest matching prefix, if any.
     pub(super) prefix: Option<Text>,
 }
 
@@ -99,27 +101,27 @@ impl Subscriptions {
         }
     }
 
-    /// How many distinct prefixes there are.
+    /// The number of distinct prefixes.
     pub(super) fn len(&self) -> usize {
         self.prefixes.len()
     }
 
-    /// Bytes of all prefixes, and of what is sent with them.
+    /// Bytes of all prefixes, including what is sent along with them.
     pub(super) fn bytes(&self) -> usize {
         self.bytes + 32 * self.prefixes.len()
     }
 
-    /// How many prefixes that peer has.
+    /// The number of prefixes a peer has.
     pub(super) fn of_peer(&self, peer: PeerId) -> usize {
         self.peers.get(&peer).map_or(0, |own| own.len())
     }
 
-    /// Every prefix, in ascending order: what a publisher that joins must hear.
+    /// All prefixes in ascending order: what a new publisher must be told.
     pub(super) fn all(&self) -> impl Iterator<Item = &Text> {
         self.prefixes.values().map(|prefix| &prefix.text)
     }
 
-    /// Takes a subscription in, of which all publishers must hear.
+    /// Adds a subscription. All publishers must be told.
     pub(super) fn subscribe(&mut self, peer: PeerId, text: &[u8]) -> Result<(), Refused> {
         if text.len() > self.limits.length {
             return Err(Refused::Length(text.len()));
@@ -147,7 +149,7 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Takes a cancellation in; whether all publishers must hear of it.
+    /// Cancels a subscription. Returns whether publishers must be told.
     pub(super) fn cancel(&mut self, peer: PeerId, text: &[u8]) -> Result<bool, Refused> {
         let own = self.peers.get_mut(&peer).ok_or(Refused::Unknown)?;
         let held = own.get_mut(text).ok_or(Refused::Unknown)?;
@@ -159,7 +161,7 @@ impl Subscriptions {
         Ok(self.give_back(peer, text, 1))
     }
 
-    /// Forgets a peer. Returns the prefixes whose end all publishers must hear of, in ascending
+    /// Removes a peer. Returns the cancelled prefixes that publishers must be told, in ascending
     /// order.
     pub(super) fn remove(&mut self, peer: PeerId) -> Vec<Text> {
         let own = self.peers.remove(&peer).unwrap_or_default();
@@ -170,8 +172,8 @@ impl Subscriptions {
         ended
     }
 
-    /// Cancels what a peer has and may not have any more, as often as it has subscribed it. Returns
-    /// how many prefixes it loses, and those of them whose end all publishers must hear of.
+    /// Cancels the subscriptions a peer is no longer allowed to have, with all their references.
+    /// Returns how many prefixes it loses, and those that publishers must be told.
     pub(super) fn withdraw(
         &mut self,
         peer: PeerId,
@@ -185,7 +187,7 @@ impl Subscriptions {
         (lost.into_iter().filter(|(_, held)| held.active).map(|(text, _)| text).collect(), ended)
     }
 
-    /// Who gets events of that topic: in time proportional to its length.
+    /// The recipients of a topic, in time proportional to its length.
     pub(super) fn matching(&self, topic: &[u8]) -> Match {
         let mut found = Match::default();
         let mut lists = 0;
@@ -203,15 +205,15 @@ impl Subscriptions {
         found
     }
 
-    /// Ends what the peer gets by a prefix, and so many references to it; whether those were the
-    /// last.
+    /// Removes the prefix from the peer and gives back that many references. Returns whether they
+    /// were the last.
     fn give_back(&mut self, peer: PeerId, text: &[u8], references: u64) -> bool {
         let Some(prefix) = self.prefixes.get_mut(text) else { return false };
         let had_any = !prefix.subscribers.is_empty();
         if let Ok(at) = prefix.subscribers.binary_search(&peer) {
             prefix.subscribers.remove(at);
         }
-        // Each subscriber has a reference of its own, whatever became of others.
+        // Every subscriber keeps its own reference, whatever happened to others.
         let left = prefix.references.saturating_sub(references);
         prefix.references = left.max(prefix.subscribers.len() as u64);
         let is_unused = prefix.subscribers.is_empty();
@@ -235,7 +237,7 @@ mod tests {
 
     const LIMITS: Limits = Limits { prefixes: 5, length: 8 };
 
-    /// What publishers hear of one step: `+prefix`, `-prefix`.
+    /// What publishers are told in one step: `+prefix`, `-prefix`.
     fn step(subscriptions: &mut Subscriptions, line: &str) -> String {
         let (peer, rest) = line.split_at(1);
         let peer = peer.bytes().map(u64::from).sum();
@@ -260,18 +262,18 @@ mod tests {
     #[test]
     fn publishers_hear_every_subscription_and_the_last_cancellation() {
         for (steps, expected) in [
-            // (who, what), what publishers hear
+            // (peer, action), what publishers are told
             ("a+x b+x a-x b-x", "+x +x . -x"),
             ("a+x b+x a! b!", "+x +x . -x"),
             ("a+x a!", "+x -x"),
-            // In ascending order, and the empty prefix too.
+            // In ascending order, including the empty prefix.
             ("a+y a+x a+ a+yy a!", "+y +x + +yy --x-y-yy"),
             // Twice by one peer: two references, of which its end gives back one.
             ("a+x a+x a-x a-x", "+x +x . -x"),
             ("a+x a+x a! b+x b!", "+x +x . +x ."),
             ("a+x a+x b+x a! b! ", "+x +x +x . ."),
             ("a+x a+x a-x a!", "+x +x . ."),
-            // Nobody cancels what it does not have.
+            // A peer cannot cancel what it does not have.
             ("a+x b-x a-x a-x", "+x unknown -x unknown"),
             ("a-x", "unknown"),
             ("a+123456789", "length"),
@@ -325,7 +327,7 @@ mod tests {
             assert_eq!(ended.is_empty(), round < MAX_ORPHANS);
         }
         assert_eq!(subscriptions.len(), MAX_ORPHANS);
-        // One that is wanted again is no orphan.
+        // A prefix that is subscribed to again is no leftover.
         subscriptions.subscribe(8, b"0").unwrap();
         assert_eq!(subscriptions.orphans, MAX_ORPHANS - 1);
     }
@@ -348,7 +350,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn books_are_right_whatever_peers_do(
+        fn references_add_up_whatever_peers_do(
             steps in vec((0u64..4, 0u8..6, vec(0u8..2, 0..3)), 0..80),
         ) {
             let mut subscriptions = Subscriptions::new(Limits { prefixes: 100, length: 8 });

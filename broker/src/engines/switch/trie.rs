@@ -1,24 +1,24 @@
-//! [`Trie`]: a map from byte strings that finds all its keys that a text starts with.
+//! [`Trie`]: a map from byte strings that finds all keys that are prefixes of a text.
 //!
-//! Runs of bytes without a branch are one node, nodes are numbers in one vector, and nothing
-//! recurses: peers choose the keys.
+//! Stretches without a branch are one node, nodes are indices into one vector, and nothing
+//! recurses, because peers choose the keys.
 
 /// A compressed prefix tree.
 #[derive(Debug)]
 pub(super) struct Trie<V> {
-    /// The first is the root, whose label is empty.
+    /// The first node is the root; its label is empty.
     nodes: Vec<Node<V>>,
-    /// Nodes to use again.
+    /// Free nodes.
     free: Vec<usize>,
     len: usize,
 }
 
 #[derive(Debug)]
 struct Node<V> {
-    /// What leads here from the parent.
+    /// The bytes between the parent and this node.
     label: Box<[u8]>,
     value: Option<V>,
-    /// By the first byte of their labels, in ascending order.
+    /// In ascending order of the first bytes of their labels.
     children: Vec<(u8, usize)>,
 }
 
@@ -47,7 +47,7 @@ impl<V> Trie<V> {
         Trie { nodes: vec![Node::new(b"", None)], free: Vec::new(), len: 0 }
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -57,7 +57,7 @@ impl<V> Trie<V> {
         self.nodes[path.node].value.as_mut()
     }
 
-    /// The value of a key, made if there is none.
+    /// The value of a key, inserted if missing.
     pub(super) fn get_or_insert_with(&mut self, key: &[u8], make: impl FnOnce() -> V) -> &mut V {
         let node = self.node_of(key);
         if self.nodes[node].value.is_none() {
@@ -66,13 +66,13 @@ impl<V> Trie<V> {
         self.nodes[node].value.get_or_insert_with(make)
     }
 
-    /// Takes a key out.
+    /// Removes a key.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<V> {
         let Path { node, parent } = self.path(key)?;
         let value = self.nodes[node].value.take()?;
         self.len -= 1;
         if self.len == 0 {
-            // Nobody needs what the largest number of keys took.
+            // An empty trie releases its memory.
             *self = Trie::new();
             return Some(value);
         }
@@ -90,7 +90,7 @@ impl<V> Trie<V> {
         Some(value)
     }
 
-    /// The values of all keys that `text` starts with, the shortest first.
+    /// The values of all keys that `text` starts with, shortest first.
     pub(super) fn prefixes_of<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = &'a V> {
         let mut next = Some((ROOT, text));
         let nodes = std::iter::from_fn(move || {
@@ -103,7 +103,7 @@ impl<V> Trie<V> {
         nodes.filter_map(|node| self.nodes[node].value.as_ref())
     }
 
-    /// All values, in ascending order of their keys.
+    /// All values in ascending order of their keys.
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         let mut stack = vec![ROOT];
         let nodes = std::iter::from_fn(move || {
@@ -125,7 +125,7 @@ impl<V> Trie<V> {
         Some(path)
     }
 
-    /// The node of a key, made if there is none.
+    /// The node of a key, inserted if missing.
     fn node_of(&mut self, key: &[u8]) -> usize {
         let (mut node, mut rest) = (ROOT, key);
         while let Some(byte) = rest.first() {
@@ -142,7 +142,7 @@ impl<V> Trie<V> {
         node
     }
 
-    /// Puts a node between two, at `at` bytes of the label.
+    /// Splits a node after `at` bytes of its label.
     fn split(&mut self, parent: usize, child: usize, at: usize) -> usize {
         let label = std::mem::take(&mut self.nodes[child].label);
         let (head, tail) = label.split_at(at);
@@ -154,7 +154,7 @@ impl<V> Trie<V> {
         between
     }
 
-    /// Makes one node of this and its only child, if it has no value itself.
+    /// Merges a node without a value with its only child.
     fn join_with_child(&mut self, node: usize) {
         let [(_, child)] = self.nodes[node].children[..] else { return };
         if node == ROOT || self.nodes[node].value.is_some() {
@@ -180,10 +180,10 @@ impl<V> Trie<V> {
     }
 }
 
-/// Where a key is.
+/// The position of a key.
 struct Path {
     node: usize,
-    /// The root's is the root.
+    /// The root's parent is the root.
     parent: usize,
 }
 
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn keys_of_any_depth_are_taken_out_again() {
         let mut trie = Trie::new();
-        // Every node of a long chain with all the siblings there can be.
+        // Every node of a long chain, each with all possible siblings.
         let keys: Vec<Vec<u8>> = (0..300)
             .flat_map(|depth| (0..=255).map(move |byte| [vec![b'z'; depth], vec![byte]].concat()))
             .collect();
@@ -230,7 +230,7 @@ mod tests {
                 prop_assert_eq!(trie.get_mut(&key).copied(), map.get(&key).copied());
                 prop_assert_eq!(trie.len(), map.len());
                 prop_assert!(trie.values().eq(map.values()));
-                // No node is there without need.
+                // No superfluous nodes.
                 prop_assert!(trie.nodes.len() - trie.free.len() <= 2 * map.len() + 1);
             }
             for text in texts {

@@ -1,10 +1,10 @@
-//! The forwarding engine that libzmq brings: `zmq_proxy_steerable`.
+//! The engine `zmq`: libzmq's `zmq_proxy_steerable`.
 //!
 //! It forwards with a blocking send. With `listen_xpub_nodrop`, a subscriber that stops reading
-//! holds everybody back until the heartbeats or the TCP timeout cut it off; without, what it
-//! misses is lost uncounted. It also passes on upstream whatever subscribers send, subscription
-//! or not (WIRE.md §1.2). With CURVE it decides who may connect, and nothing else:
-//! what comes in cannot be told apart by whom it came from.
+//! blocks everyone until heartbeats or the TCP timeout cut it off; without, it loses events
+//! uncounted. It also forwards upstream whatever subscribers send, subscription or not (WIRE.md
+//! §1.2). With CURVE it only decides who may connect: it cannot tell which peer a message came
+//! from.
 
 mod peers;
 
@@ -28,15 +28,15 @@ use zcluster::transport::{
 use self::peers::Peers;
 use super::{Engine, Stop};
 
-/// How often statistics are copied to the metrics.
+/// How often statistics are copied into the metrics.
 const STATISTICS_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the engine may take to answer before it counts as stalled.
 const STATISTICS_PATIENCE: Duration = Duration::from_millis(200);
 
-/// How long the engine may take to stop before its context is pulled away under it.
+/// How long the engine may take to stop before its context is terminated.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How often it is told that somebody is refused, by the host.
+/// How often a refusal is reported per host.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// Hosts that are told apart.
 const MAX_WARNINGS: usize = 1_024;
@@ -49,7 +49,7 @@ pub(crate) struct ZmqEngine {
     xpub_monitor: Monitor,
     control: ProxyControl,
     metrics: BrokerMetrics,
-    /// A subscriber holds everybody back.
+    /// A subscriber blocks everyone.
     is_stalled: Arc<AtomicBool>,
     access: Arc<AccessCell>,
     thread: JoinHandle<Result<(), TransportError>>,
@@ -57,7 +57,7 @@ pub(crate) struct ZmqEngine {
 }
 
 impl ZmqEngine {
-    /// Binds both sockets and starts to forward.
+    /// Binds both sockets and starts forwarding.
     pub(crate) fn start(
         layout: &Layout,
         access: &Arc<AccessCell>,
@@ -98,7 +98,7 @@ impl ZmqEngine {
         })
     }
 
-    /// Copies the statistics to the metrics. While there are none the engine is stuck.
+    /// Copies the statistics into the metrics. As long as none arrive, the engine is stalled.
     fn look_at_statistics(&mut self) -> Result<(), TransportError> {
         match self.control.statistics(STATISTICS_PATIENCE)? {
             Some(statistics) => {
@@ -142,7 +142,7 @@ impl Engine for ZmqEngine {
     }
 
     fn status(&self) -> Option<Box<dyn Fn() -> serde_json::Value + Send + Sync>> {
-        // libzmq does not tell.
+        // libzmq does not report its peers.
         None
     }
 
@@ -182,7 +182,7 @@ impl Engine for ZmqEngine {
         Ok(())
     }
 
-    /// A broker that is stuck in a send cannot hear TERMINATE, and is then ended with its context.
+    /// An engine that is stuck in a send cannot receive TERMINATE; terminating its context ends it.
     fn stop(self: Box<Self>) -> Result<(), String> {
         if let Err(error) = self.control.terminate() {
             log::debug!("{error}");
@@ -201,8 +201,8 @@ impl Engine for ZmqEngine {
     }
 }
 
-/// The broker's side of CURVE (WIRE.md §7.1): whoever has a key that is let in at the time may come
-/// in. `None` where nothing is encrypted.
+/// The broker's side of CURVE (WIRE.md §7.1): admits a peer if its key is authorized at that
+/// moment. `None` without encryption.
 fn curve(cell: &Arc<AccessCell>, context: &Context) -> Result<Option<CurveOptions>, Failure> {
     let access = cell.load();
     let Some([keys, ..]) = access.server_keys().map(|keys| &**keys) else {
@@ -229,7 +229,7 @@ fn curve(cell: &Arc<AccessCell>, context: &Context) -> Result<Option<CurveOption
     Ok(Some(CurveOptions::Server { keys: Arc::new(keys.clone()), zap }))
 }
 
-/// What is asked of the broker and this engine cannot do.
+/// Settings that this engine cannot enforce.
 pub(crate) fn shortcomings(access: &Access) -> Vec<String> {
     let one_key = match access.server_keys().map(|keys| &**keys) {
         Some([keys, others @ ..]) if !others.is_empty() => Some(format!(

@@ -1,4 +1,4 @@
-//! Who is connected to the broker: counts for the metrics, and a line for each trouble.
+//! The broker's peers: counts for the metrics, and warnings.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use zcluster::transport::{
 /// Reads the monitors of both sockets.
 pub(crate) struct Peers {
     metrics: BrokerMetrics,
-    /// By the cause.
+    /// By cause.
     handshake_warnings: KeyedRateLimit<String>,
     accept_warning: RateLimit,
 }
 
-/// How often each kind of trouble is told.
+/// How often each kind of fault is reported.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// Causes of failed handshakes that are told apart: all of them.
+/// Number of causes that are told apart: all of them.
 const CAUSES: usize = 8;
 
 impl Peers {
@@ -30,7 +30,7 @@ impl Peers {
         }
     }
 
-    /// Takes in what has happened since the last time.
+    /// Processes what has happened since the last call.
     pub(crate) fn read(&mut self, xsub: &Monitor, xpub: &Monitor) -> Result<(), TransportError> {
         for (monitor, socket) in [(xsub, BrokerSocket::Frontend), (xpub, BrokerSocket::Backend)] {
             while let Some(event) = monitor.try_next()? {
@@ -44,9 +44,9 @@ impl Peers {
         use ConnectionEventKind as Kind;
         let metrics = &self.metrics;
         match event.kind {
-            // Peers are counted from here, and not from the end of the handshake: every connection
-            // that was accepted is disconnected in the end, whether or not its handshake came to
-            // any end, and the events of a handshake do not say whose it was.
+            // Peers are counted here rather than after the handshake: every accepted connection is
+            // disconnected in the end, whatever happened to its handshake, and handshake events do
+            // not say which connection they belong to.
             Kind::Accepted => {
                 metrics.peers[socket].inc();
             }
@@ -63,14 +63,14 @@ impl Peers {
             | Kind::HandshakeFailedAuth => {
                 metrics.handshakes_failed[socket].inc();
                 match event.handshake_fault() {
-                    // Who was asked has told whom it refused, and why.
+                    // The ZAP handler has already reported the peer and the reason.
                     None | Some(HandshakeFault::Refused) => {}
                     Some(fault) => self.tell(event, socket, fault),
                 }
             }
             Kind::AcceptFailed => {
                 metrics.accept_failures[socket].inc();
-                // libzmq tries again at once, for as long as the peer waits.
+                // libzmq retries at once for as long as the peer waits.
                 if let Some(more) = self.accept_warning.check(Instant::now()) {
                     log::error!(
                         "{socket:?} at {}: cannot accept connections: {} ({more} more like this)",
@@ -95,13 +95,13 @@ impl Peers {
     }
 }
 
-/// Why a handshake failed, most likely.
+/// The most likely reason for a failed handshake.
 fn likely_cause(fault: HandshakeFault) -> &'static str {
     match fault {
         HandshakeFault::Mechanism => "one side encrypts (mechanism CURVE) and the other does not",
         HandshakeFault::Cryptographic => "it takes this server for one with another public key",
         HandshakeFault::Refused | HandshakeFault::Other(_) => "it breaks the protocol",
-        // The peer may find out first.
+        // The peer may notice first.
         HandshakeFault::BrokenOff => {
             "it broke off, or does not speak ZMTP; perhaps one side encrypts (mechanism CURVE) and \
              the other does not"
@@ -128,7 +128,7 @@ mod tests {
             (Kind::Accepted, 2),
             (Kind::HandshakeFailedNoDetail, 2),
             (Kind::Disconnected, 1),
-            // Some connections end without a word about their handshake.
+            // Some connections end without a handshake event.
             (Kind::Accepted, 2),
             (Kind::Disconnected, 1),
             (Kind::AcceptFailed, 1),

@@ -1,4 +1,4 @@
-//! Rotation from the live log to the last step, and what a crash leaves at each.
+//! Rotation from the live log to the last step, and recovery from a crash at each.
 
 use std::fs;
 use std::io::Read;
@@ -35,7 +35,7 @@ struct Fixture {
     trouble: Trouble,
 }
 
-/// A logger's threads; they stop when told only.
+/// A logger's threads. They stop only on request.
 struct Running {
     finisher: Finisher,
     rotator: Rotator,
@@ -76,7 +76,7 @@ impl Fixture {
         Running { finisher, rotator, ended }
     }
 
-    /// Everything but the finisher: jobs stay where they are.
+    /// Returns a rotator without a finisher: jobs stay where they are.
     fn rotator(&self) -> Rotator {
         let settings = Arc::new(self.settings.clone());
         Rotator::new(settings, self.metrics.clone(), super::signal::Waker::default())
@@ -91,27 +91,27 @@ impl Fixture {
         self.path(name)
     }
 
-    /// The lines of `rotated.ndjson`.
+    /// Reads the lines of `rotated.ndjson`.
     fn lines(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path(MANIFEST)).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The names in the log directory, but for those that are always there.
+    /// Returns the names in the log directory, except for those always present.
     fn names(&self) -> Vec<String> {
         names(self.dir.path())
     }
 }
 
 impl Running {
-    /// Finishes everything.
+    /// Finishes all jobs.
     fn finish(self) {
         assert_eq!(self.finisher.stop(soon()), 0, "jobs are left");
         let ended: Vec<End> = self.ended.try_iter().collect();
         assert_eq!(ended.len(), 2, "{ended:?}");
     }
 
-    /// Gives up at once.
+    /// Stops at once.
     fn abandon(self) {
         self.finisher.stop(Instant::now());
         for _ in 0..2 {
@@ -149,7 +149,7 @@ fn info(path: &[u8]) -> RotationInfo {
     }
 }
 
-/// The name of a path's live log.
+/// Returns the name of a path's live log.
 fn live_name(path: &[u8]) -> String {
     LogPath::new(path).unwrap().file_name(1, "log").to_string()
 }
@@ -165,7 +165,7 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// The text of a file, whatever it is packed in.
+/// Returns the text of a file, compressed or not.
 fn unpack(file: &Path) -> Vec<u8> {
     let bytes = fs::read(file).unwrap();
     let mut text = Vec::new();
@@ -192,7 +192,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Another file system than the one of temporary directories, where there is one.
+/// Returns a directory on another file system than the temporary directories, if there is one.
 fn elsewhere(dir: &Path) -> Option<TempDir> {
     let other = tempfile::tempdir_in("/dev/shm").ok()?;
     let device = |path: &Path| rustix::fs::stat(path).map(|stat| stat.st_dev).ok();
@@ -411,7 +411,7 @@ fn rotations_at_once_add_up() {
 fn what_cannot_be_written_is_tried_again_and_nothing_is_lost() {
     let mut fixture = Fixture::new();
     fixture.settings.compress = Compression::Zstd(0);
-    // Not even root can make a line in a directory.
+    // Even root cannot write a line to a directory.
     fs::create_dir(fixture.path(MANIFEST)).unwrap();
     let running = fixture.start();
     let live = fixture.write("x.log", b"1\n");
@@ -432,7 +432,7 @@ fn a_bad_file_does_not_hold_the_others_back() {
     fixture.settings.compress = Compression::Zstd(0);
     let rotator = fixture.rotator();
     let mut bad = rotator.rotate(&fixture.write("a.log", b"1\n"), &info(b"a")).unwrap();
-    // The first job wants its result where a file is in the way of the directory.
+    // The first job's target directory cannot be created, because a file has its name.
     let ids = fixture.jobs().list(Stage::Rotated, None, 1).unwrap();
     let mut job = fixture.jobs().load(&ids[0], Stage::Rotated).unwrap();
     fixture.write("file", b"");
@@ -454,7 +454,7 @@ fn a_bad_file_does_not_hold_the_others_back() {
     assert_eq!(unpack(&fixture.path("file/a.log.zst")), b"1\n");
 }
 
-/// Runs a job to its end from each state a crash can leave it in.
+/// Runs a job to its end from each state in which a crash can leave it.
 #[test]
 fn a_crash_between_any_two_steps_is_made_good() {
     for compress in [Compression::None, Compression::Zstd(0)] {
@@ -496,7 +496,7 @@ fn crash_points(compress: Compression, abroad: bool) {
     }
     check("half compressed");
 
-    // From here on the result has its name. What the job said then is made up again.
+    // From here on the result has its name. The job's contents at that time are recreated.
     let finished = Job { finished: Some(finished_of(&fixture, &target)), ..rotated.clone() };
     let announced = fs::read(fixture.path(MANIFEST)).unwrap();
     jobs.write(&id, Stage::Rotated, &finished).unwrap();
@@ -510,14 +510,14 @@ fn crash_points(compress: Compression, abroad: bool) {
     if source == target {
         return;
     }
-    // The source is still there, under its old name and as the file the job speaks of.
+    // The source still exists, under its old name and as the file the job identifies.
     fs::write(&source, text()).unwrap();
     let id_of = |file: &Path| files::FileId::new(&fs::metadata(file).unwrap());
     let with_source = Job { source: id_of(&source), ..finished.clone() };
     jobs.write(&id, Stage::Rotated, &with_source).unwrap();
     check("named");
     assert_eq!(fs::read(fixture.path(MANIFEST)).unwrap(), announced);
-    // The job knows the result, which does not have its name yet.
+    // The job has the result, which does not have its name yet.
     fs::write(&source, text()).unwrap();
     fs::rename(&target, &temporary).unwrap();
     let with_source = Job { source: id_of(&source), ..finished };
@@ -562,7 +562,7 @@ fn a_compression_is_given_up_at_the_deadline() {
     let mut fixture = Fixture::new();
     fixture.settings.compress = Compression::Zstd(19);
     fixture.rotator().rotate(&fixture.write("x.log", text().as_bytes()), &info(b"x")).unwrap();
-    // Whether it was quick enough or not: nothing is lost, and nothing half done is left.
+    // Whether or not it finished in time: nothing is lost, and nothing unfinished remains.
     fixture.start().abandon();
     fixture.settings.compress = Compression::Zstd(0);
     fixture.start().finish();

@@ -1,4 +1,4 @@
-//! What a predecessor left live, ours or Zeek's.
+//! Recovery of live logs left by a previous process, the logger's own or Zeek's.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use super::super::recovery::Recovered;
 use super::super::{job, recover, recover_one, repair};
 use super::{Compression, Fixture, HEAD, MANIFEST, gzip, names_of_jobs, text, time, unpack};
 
-/// The lines of `rotated.ndjson`, shortened: name, records, open and close.
+/// Returns the lines of `rotated.ndjson`, shortened: name, records, open and close.
 fn summary(fixture: &Fixture) -> Vec<(String, u64, f64, f64)> {
     let number = |value: &Value| value.as_f64().unwrap();
     let short = |line: &Value| {
@@ -100,7 +100,7 @@ fn leftover_logs_of_odd_names_get_names_that_everybody_can_read() {
     fixture.settings.compress = Compression::Zstd(0);
     let long = "x".repeat(250);
     let odd: [(&[u8], &str); 9] = [
-        // As Zeek would call them.
+        // Named by Zeek.
         (br"we\ird", "we%5Cird"),
         (b"caf\xe9", "caf%E9"),
         (b"-x", "%2Dx"),
@@ -108,7 +108,7 @@ fn leftover_logs_of_odd_names_get_names_that_everybody_can_read() {
         (b"100%", "100%25"),
         (&[0xff; 100], &"%FF".repeat(100)),
         (long.as_bytes(), &long),
-        // As we do.
+        // Named by this logger.
         (b"a%5Cb", "a%5Cb"),
         (b"%2Dy", "%2Dy"),
     ];
@@ -116,7 +116,7 @@ fn leftover_logs_of_odd_names_get_names_that_everybody_can_read() {
         let file = fixture.dir.path().join(OsStr::from_bytes(&[name, b".log"].concat()));
         fs::write(&file, text()).unwrap();
     }
-    // No log, though its name is that of one where the suffix is `ndjson`.
+    // Not a log, though its name looks like one if the suffix is `ndjson`.
     fixture.settings.suffix = "ndjson".into();
     fixture.write(MANIFEST, b"");
     let running = fixture.start();
@@ -149,7 +149,7 @@ fn a_directory_of_zeeks_is_taken_over() {
     fixture.write(".shadow.conn.log", b".log\nMy::postprocessor\n");
     log("dns.log");
     fixture.write(".shadow.dns.log", b".log\n");
-    // Another extension than ours: its shadow says what it is.
+    // Another extension than the logger's: its shadow file defines it.
     log("ssl.txt");
     fixture.write(".shadow.ssl.txt", b".txt\n\n");
     fixture.write(".shadow.gone.log", b".log\n\n");
@@ -175,7 +175,7 @@ fn a_crash_in_the_middle_of_the_recovery_is_made_good() {
     let fixture = Fixture::new();
     fixture.write("conn.log", format!("{HEAD}2.5\t1\n3.5\t").as_bytes());
     fixture.write(".shadow.conn.log", b".log\n\n");
-    // Killed when the log was in order and its rename was announced, but had not happened.
+    // Killed after the log was repaired and its rename was recorded, but before the rename.
     repair::repair_plain(&fixture.path("conn.log"), fixture.rotator().names(), &|| false).unwrap();
     let id = JobId::new();
     let job =
@@ -186,7 +186,7 @@ fn a_crash_in_the_middle_of_the_recovery_is_made_good() {
     let running = fixture.start();
     assert_eq!(recover(&running.rotator, &|| false).unwrap().rotated, 1);
     running.finish();
-    // Killed between the rotation and the end of the shadow.
+    // Killed between the rotation and the removal of the shadow file.
     fixture.write(".shadow.conn.log", b".log\n\n");
     let running = fixture.start();
     assert_eq!(recover(&running.rotator, &|| false).unwrap(), Recovered::default());
@@ -201,7 +201,7 @@ fn a_recovery_that_is_told_to_stop_leaves_the_rest_as_it_was() {
     let fixture = Fixture::new();
     let mut live = vec![
         ("a.log", format!("{HEAD}2.5\t1\n3.5\t").into_bytes()),
-        // Far from its last line, and a stream of many pieces.
+        // The end of its last line is far back, and a stream has many pieces.
         ("b.log", [format!("{HEAD}2.5\t1\n").as_bytes(), &vec![0; 300_000]].concat()),
         ("c.log.gz", gzip("{\"ts\":2.5}\n".repeat(30_000).as_bytes())),
         ("d.log", text().into_bytes()),
@@ -212,7 +212,7 @@ fn a_recovery_that_is_told_to_stop_leaves_the_rest_as_it_was() {
         fixture.write(name, bytes);
     }
     fixture.write(".shadow.d.log", b".log\n\n");
-    // Wherever it is told to, until it gets through.
+    // Stops after each number of checks, until it finishes.
     let mut rotated = 0;
     for patience in 0.. {
         let asked = std::cell::Cell::new(0);

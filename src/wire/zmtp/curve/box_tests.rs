@@ -1,4 +1,4 @@
-//! The boxes out of libsodium behave as RFC 26 and NaCl say.
+//! libsodium's boxes behave as RFC 26 and NaCl specify.
 
 use zmq_sys::sodium::{BoxKey, KEY_SIZE, MAC_SIZE, NONCE_SIZE, SecretBytes, public_key, random};
 

@@ -1,4 +1,4 @@
-//! The client's half of the handshake: HELLO out, WELCOME in, INITIATE out, READY in.
+//! The client side of the handshake: sends HELLO, reads WELCOME, sends INITIATE, reads READY.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use super::codec::CurveCodec;
 use super::{COOKIE_SIZE, Fields, KeyPair, PublicKey, SecretKey, counted_nonce, random_nonce};
 use zmq_sys::sodium::{self, BoxKey, KEY_SIZE};
 
-/// The numbers of the nonces in HELLO and INITIATE; messages count on from there.
+/// Nonce numbers of HELLO and INITIATE; messages continue from there.
 const HELLO_NUMBER: u64 = 1;
 const INITIATE_NUMBER: u64 = 2;
 
-/// Bytes of the longest ERROR.
+/// Longest ERROR in bytes.
 const MAX_ERROR: u64 = 6 + 1 + 255;
 
-/// The client once it has sent HELLO.
+/// A client that has sent HELLO.
 #[derive(Debug)]
 pub(in super::super) struct Client {
     keys: Arc<KeyPair>,
@@ -27,12 +27,12 @@ pub(in super::super) struct Client {
     awaited: Awaited,
 }
 
-/// What the client waits for.
+/// The command that the client waits for.
 #[derive(Debug)]
 enum Awaited {
-    /// WELCOME; the key between the server and our short-term key.
+    /// WELCOME, with the key between the server's long-term and our short-term key.
     Welcome(BoxKey),
-    /// READY; the key of the connection.
+    /// READY, with the key of the connection.
     Ready(BoxKey),
     /// Nothing more.
     Nothing,
@@ -50,13 +50,13 @@ impl Client {
             .ok_or(ZmtpError::Undecryptable("WELCOME"))?;
         let number = HELLO_NUMBER.to_be_bytes();
         let sealed = key.seal_to_vec(&counted_nonce(b"CurveZMQHELLO---", number), &[0; 64]);
-        // A version, and what makes the command larger than its answer.
+        // The version, and padding that makes the command larger than the reply.
         let head = [b"\x05HELLO\x01\0", &[0; 72][..]].concat();
         put_command(&[&head, &short_term.public().as_bytes()[..], &number, &sealed].concat(), out);
         Ok(Client { keys, server, short_term, awaited: Awaited::Welcome(key) })
     }
 
-    /// The command that is due, and how long it may be.
+    /// The name of the expected command, and its maximum size.
     pub(in super::super) fn expects(&self) -> (&'static str, u64) {
         match self.awaited {
             Awaited::Welcome(_) => ("WELCOME", MAX_ERROR),
@@ -64,7 +64,7 @@ impl Client {
         }
     }
 
-    /// Takes the body of a command.
+    /// Handles the body of a command.
     pub(in super::super) fn advance(
         &mut self,
         body: &[u8],
@@ -84,7 +84,7 @@ impl Client {
         }
     }
 
-    /// Reads WELCOME, and appends INITIATE. Returns the key of the connection.
+    /// Reads WELCOME and appends INITIATE. Returns the key of the connection.
     fn initiate(
         &self,
         key: &BoxKey,
@@ -121,7 +121,7 @@ impl Client {
     }
 }
 
-/// Reads READY; from here on frames are encrypted.
+/// Reads READY; all later frames are encrypted.
 fn ready(
     key: BoxKey,
     body: &[u8],

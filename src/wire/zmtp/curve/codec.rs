@@ -1,41 +1,41 @@
-//! [`CurveCodec`]: plain frames to encrypted ones and back, on a connection that is open.
+//! [`CurveCodec`]: encrypts and decrypts the frames of an open connection.
 //!
-//! An encrypted frame is a plain one whose body is `MESSAGE`, a number, and a box; in the box are
-//! one byte of flags and the body of the frame that is meant. The flags that count are those in the
-//! box: where the outer frame says that more will follow, as some peers have it, that means nothing.
+//! An encrypted frame is a plain frame whose body is `MESSAGE`, a number and a box; the box holds a
+//! byte of flags and the body of the inner frame. Only the flags in the box count: some peers set
+//! MORE in the outer frame, too, where it means nothing.
 
 use super::super::frame::{COMMAND, MORE, header};
 use super::super::{FrameHeader, ZmtpError};
 use super::{Fields, counted_nonce};
 use zmq_sys::sodium::{BoxKey, MAC_SIZE};
 
-/// What the body of an encrypted frame begins with.
+/// How the body of an encrypted frame starts.
 const NAME: &[u8; 8] = b"\x07MESSAGE";
 
-/// Bytes by which the body of an encrypted frame is larger than that of the frame in it.
+/// Bytes that encryption adds to the body of a frame.
 const OVERHEAD: usize = NAME.len() + size_of::<u64>() + MAC_SIZE + 1;
 
-/// The flag of commands inside a box, where there is none for long frames.
+/// The flag of commands inside a box, which has no flag for long frames.
 const SEALED_COMMAND: u8 = 2;
 
-/// How far a codec came.
+/// How much a codec has processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes consumed: whole frames.
+    /// Bytes consumed, in whole frames.
     pub consumed: usize,
-    /// How many bytes from there on it takes to get further: one more than there are, or more
-    /// where a length is known already. Zero when everything was consumed.
+    /// How many bytes are needed from there on: one more than present, or more if a length is known
+    /// already. Zero if everything was consumed.
     pub need: usize,
 }
 
-/// Encrypts and decrypts the frames of one connection. Its key is wiped when it is dropped.
+/// Encrypts and decrypts the frames of one connection. Wipes its key when dropped.
 ///
-/// Frames have to be sent in the order in which they were sealed, all of them, and opened in the
-/// order in which they came. After an error the connection is of no use.
+/// Every sealed frame must be sent, in the order of sealing, and frames must be opened in the order
+/// of arrival. After an error the connection is unusable.
 #[derive(Debug)]
 pub struct CurveCodec {
     key: BoxKey,
-    /// The number of the last box sealed with the key. 2^64 of them are never reached.
+    /// The number of the last box sealed with the key. It never reaches 2^64.
     sent: u64,
     sent_prefix: &'static [u8; 16],
     /// The number of the last box opened.
@@ -53,17 +53,17 @@ impl CurveCodec {
         CurveCodec { key, sent, sent_prefix, received, received_prefix }
     }
 
-    /// The same for the other side.
+    /// Creates the codec of the server side.
     pub(super) fn of_client(key: BoxKey, sent: u64, received: u64) -> Self {
         let (sent_prefix, received_prefix) = (Self::OF_CLIENT, Self::OF_SERVER);
         CurveCodec { key, sent, sent_prefix, received, received_prefix }
     }
 
     /// Encrypts the whole frames at the start of `plain` and appends them to `sealed`, where each
-    /// takes at most 40 bytes more. Allocates only for room in there.
+    /// is up to 40 bytes larger. Allocates only space in `sealed`.
     ///
     /// # Errors
-    /// When `plain` holds something else than frames.
+    /// If `plain` contains anything but frames.
     pub fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) -> Result<Progress, ZmtpError> {
         let mut consumed = 0;
         loop {
@@ -71,7 +71,7 @@ impl CurveCodec {
             let Some(header) = FrameHeader::parse(rest)? else {
                 return Ok(Progress::wants(consumed, rest, rest.len() + 1));
             };
-            // One that the machine cannot count is never all there.
+            // A frame whose size does not fit in usize is never complete.
             let end = header.body_len.saturating_add(header.header_len as u64);
             let end = usize::try_from(end).unwrap_or(usize::MAX);
             let Some(body) = rest.get(header.header_len..end) else {
@@ -88,7 +88,7 @@ impl CurveCodec {
         self.sent += 1;
         let number = self.sent.to_be_bytes();
         let size = body.len() + OVERHEAD;
-        // libzmq encrypts whole frames, their flags included: outside there are none.
+        // libzmq encrypts whole frames with their flags, so the outer frame has none.
         let (header, header_len) = header(0, size);
         sealed.reserve(header_len + size);
         sealed.extend_from_slice(&header[..header_len]);
@@ -104,11 +104,11 @@ impl CurveCodec {
     }
 
     /// Decrypts the whole frames at the start of `sealed` and appends them to `plain`, as frames
-    /// for a [`MessageReader`](super::super::MessageReader). `limit`: bytes the body of one may
-    /// have. Appends less than it consumes, and allocates only for room for that.
+    /// for a [`MessageReader`](super::super::MessageReader). `limit`: largest body of a frame, in
+    /// bytes. Appends less than it consumes, and allocates only space in `plain`.
     ///
     /// # Errors
-    /// Anything but messages, genuine, unchanged, in the order in which they were sent.
+    /// Anything but genuine, unmodified messages in the order in which they were sent.
     pub fn open(
         &mut self,
         sealed: &[u8],
@@ -128,7 +128,7 @@ impl CurveCodec {
             if size > limit {
                 return Err(ZmtpError::TooLarge { size, limit });
             }
-            // `limit` may be anything.
+            // `limit` can be any number.
             let end = header.body_len.saturating_add(header.header_len as u64);
             let end = usize::try_from(end).unwrap_or(usize::MAX);
             let Some(body) = rest.get(header.header_len..end) else {
@@ -152,7 +152,7 @@ impl CurveCodec {
         if nonce <= self.received {
             return Err(ZmtpError::Replayed { nonce, last: self.received });
         }
-        // The byte of flags comes to lie on the last one of the header, which is written after.
+        // The byte of flags lands on the last byte of the header, which is written afterwards.
         let start = plain.len();
         let (_, header_len) = header(0, size);
         plain.resize(start + header_len + size, 0);
@@ -178,7 +178,7 @@ impl CurveCodec {
     }
 }
 
-/// Whether a frame of which this much is here may turn out to be a MESSAGE.
+/// Whether a partial frame may still turn out to be a MESSAGE.
 fn may_be_message(header: &FrameHeader, frame: &[u8]) -> bool {
     let body = &frame[header.header_len..];
     let seen = body.len().min(NAME.len());
@@ -200,7 +200,7 @@ pub(crate) mod tests {
 
     type Turn = fn(&mut CurveCodec, &[u8], &mut Vec<u8>) -> Result<Progress, ZmtpError>;
 
-    /// A client and a server as they come out of the handshake.
+    /// Codecs of a client and a server right after the handshake.
     pub(crate) fn pair() -> (CurveCodec, CurveCodec) {
         let (client, server) = (KeyPair::generate(), KeyPair::generate());
         let key = |theirs: &KeyPair, ours: &KeyPair| {
@@ -249,8 +249,8 @@ pub(crate) mod tests {
         }
     }
 
-    // What is on the wire, byte by byte: the outer frame has no flags, and the number counts on
-    // from the handshake.
+    // The bytes on the wire: the outer frame has no flags, and the number continues from the
+    // handshake.
     #[test]
     fn the_form_of_a_message() {
         let (mut client, _) = pair();
@@ -260,7 +260,7 @@ pub(crate) mod tests {
         assert_eq!(sealed.len(), 2 + 8 + 8 + 16 + 1 + 3);
     }
 
-    // As omq-tokio 0.33.0 sends them; libzmq 4.3.5 accepts that.
+    // omq-tokio 0.33.0 sends such frames, and libzmq 4.3.5 accepts them.
     #[test]
     fn more_outside_of_the_box_means_nothing() {
         let (mut client, mut server) = pair();
@@ -272,7 +272,7 @@ pub(crate) mod tests {
                 sealed[0] |= u8::from(outer);
                 let mut expected = Vec::new();
                 put_frame(&body, inner, &mut expected);
-                // Whatever is there of it, it is waited for.
+                // Any incomplete part of it makes the codec wait for more.
                 for end in 0..sealed.len() {
                     let progress = server.open(&sealed[..end], 300, &mut Vec::new()).unwrap();
                     assert_eq!(progress.consumed, 0);
@@ -300,7 +300,7 @@ pub(crate) mod tests {
         let (mut client, mut server) = pair();
         let first = seal(&mut client, &frames(b"first"));
         let second = seal(&mut client, &frames(b"second"));
-        // Every bit but those of the name and of the number, which have errors of their own.
+        // Every byte except the name and the number, which have errors of their own.
         for at in 18..first.len() {
             let mut forged = first.clone();
             forged[at] ^= 1;
@@ -309,9 +309,9 @@ pub(crate) mod tests {
         let mut renumbered = first.clone();
         renumbered[17] = 9;
         assert_eq!(open(&mut server, &renumbered), ZmtpError::Undecryptable("MESSAGE"));
-        // One's own, sent back.
+        // Our own message, sent back to us.
         assert_eq!(open(&mut client, &first), ZmtpError::Undecryptable("MESSAGE"));
-        // Left out, and then sent after all; twice.
+        // Out of order, and twice.
         assert!(server.open(&second, 100, &mut Vec::new()).is_ok());
         assert_eq!(open(&mut server, &first), ZmtpError::Replayed { nonce: 3, last: 4 });
         assert_eq!(open(&mut server, &second), ZmtpError::Replayed { nonce: 4, last: 4 });

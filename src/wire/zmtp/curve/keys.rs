@@ -1,4 +1,4 @@
-//! Keys of CURVE: 32 bytes, or 40 characters of Z85 (RFC 32) wherever people see them.
+//! CURVE keys: 32 bytes, or 40 characters of Z85 (RFC 32) in files and messages.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,23 +14,23 @@ const TEXT_SIZE: usize = 40;
 const DIGITS: &[u8; 85] =
     b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
 
-/// A text that is not a key. It does not tell the text, which may be most of a secret.
+/// Why a text is not a key. Does not contain the text, which may be most of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadKey {
-    /// It has another length.
+    /// The length is wrong.
     #[error("found {0} characters, expected a key of 40 characters of Z85")]
     Length(usize),
-    /// A group of five characters stands for no four bytes.
+    /// A group of five characters does not encode four bytes.
     #[error("no key of Z85: characters {} to {} make no number", .0 + 1, .0 + 5)]
     Group(usize),
 }
 
-/// A public key: who somebody is.
+/// A public key, which identifies its owner.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicKey([u8; KEY_SIZE]);
 
 impl PublicKey {
-    /// The bytes that are sent.
+    /// The key as raw bytes, as sent on the wire.
     pub fn as_bytes(&self) -> &[u8; KEY_SIZE] {
         &self.0
     }
@@ -65,29 +65,29 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A secret key. Wiped when it is dropped; [`fmt::Debug`] does not show it.
+/// A secret key. Wiped when dropped; [`fmt::Debug`] does not show it.
 #[derive(Clone)]
 pub struct SecretKey(SecretBytes);
 
 impl SecretKey {
-    /// A new one.
+    /// Generates a new key.
     pub fn generate() -> Self {
         let mut key = SecretBytes::default();
         sodium::random(&mut key[..]);
         SecretKey(key)
     }
 
-    /// The bytes. Whoever calls this answers for where they go.
+    /// The raw bytes. The caller must keep them secret.
     pub fn expose(&self) -> &[u8; KEY_SIZE] {
         &self.0
     }
 
-    /// The key as Z85, wiped as well. Whoever calls this answers for where it goes.
+    /// The key as Z85, also wiped when dropped. The caller must keep it secret.
     pub fn expose_text(&self) -> Zeroizing<String> {
         encode(&self.0)
     }
 
-    /// The public key that belongs to it.
+    /// Computes the matching public key.
     pub fn public_key(&self) -> PublicKey {
         PublicKey(sodium::public_key(&self.0))
     }
@@ -110,7 +110,7 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// A secret key and the public key that belongs to it.
+/// A secret key and its public key.
 #[derive(Clone, Debug)]
 pub struct KeyPair {
     secret: SecretKey,
@@ -118,7 +118,7 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// A new pair.
+    /// Generates a new pair.
     pub fn generate() -> Self {
         SecretKey::generate().into()
     }
@@ -141,9 +141,9 @@ impl From<SecretKey> for KeyPair {
     }
 }
 
-/// Each four bytes are a number of five digits.
+/// Encodes every four bytes as a number of five digits.
 fn encode(key: &[u8; KEY_SIZE]) -> Zeroizing<String> {
-    // Never grows beyond, which would leave a copy behind.
+    // Never grows beyond this: reallocation would leave a copy behind.
     let mut text = Zeroizing::new(String::with_capacity(TEXT_SIZE));
     for group in key.as_chunks::<4>().0 {
         let number = u32::from_be_bytes(*group) as usize;
@@ -160,7 +160,7 @@ fn decode(text: &str, key: &mut [u8; KEY_SIZE]) -> Result<(), BadKey> {
     }
     let groups = text.as_bytes().as_chunks::<5>().0.iter();
     for (i, (group, bytes)) in groups.zip(key.as_chunks_mut::<4>().0).enumerate() {
-        // Five digits are no more than 85^5, which a u64 holds.
+        // Five digits are below 85^5, which fits in a u64.
         let number = group.iter().try_fold(0, |number: u64, character| {
             let digit = DIGITS.iter().position(|digit| digit == character)?;
             Some(number * 85 + digit as u64)
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    // The example of RFC 32, four times over.
+    // The example of RFC 32, repeated four times.
     #[test]
     fn z85() {
         let bytes = [0x86, 0x4f, 0xd2, 0x6f, 0xb5, 0x59, 0xf7, 0x5b].repeat(4);
@@ -201,7 +201,7 @@ mod tests {
             assert_eq!(text.parse::<PublicKey>(), Err(expected.clone()), "{text}");
             assert_eq!(text.parse::<SecretKey>().unwrap_err(), expected);
         }
-        // The largest number that four bytes hold.
+        // The largest number that fits in four bytes.
         assert!((zeros + "%nSc0").parse::<PublicKey>().is_ok());
     }
 

@@ -1,19 +1,21 @@
-//! The mechanism CURVE (RFC 25 and RFC 26, WIRE.md §7.1): who connects proves to hold a secret key
-//! and knows the listener's public key beforehand; from then on every frame is encrypted.
+//! The CURVE mechanism (RFC 25 and RFC 26, WIRE.md §7.1): the connecting side proves that it holds
+//! a secret key, and must know the listener's public key beforehand. After the handshake, every
+//! frame is encrypted.
 //!
 //! ```text
 //! client                                server
 //!   HELLO     short-term key of client →           proves to know the server's key
 //!           ← WELCOME  short-term key of server    proves to be the server
 //!   INITIATE  client's key, its type   →           proves to hold the client's secret key
-//!                                                  … the caller decides whether it may come in
+//!                                                  … the caller decides whether to accept it
 //!           ← READY    server's type               or ERROR 400
 //!   MESSAGE                           ⇄  MESSAGE
 //! ```
 //!
-//! Short-term keys live as long as the connection: who learns the long-term ones later cannot read
-//! what was recorded. Each box has a nonce of its own: in HELLO, INITIATE, READY and MESSAGE it is
-//! a prefix and a number that each side counts up, in the others a prefix and 16 random bytes.
+//! Short-term keys exist only as long as the connection: whoever steals the long-term keys later
+//! cannot decrypt recorded traffic. Each box has its own nonce: in HELLO, INITIATE, READY and
+//! MESSAGE a prefix and a number that each side counts up, in the others a prefix and 16 random
+//! bytes.
 
 #[cfg(test)]
 mod box_tests;
@@ -37,25 +39,25 @@ use zmq_sys::sodium::NONCE_SIZE;
 /// The name of the mechanism in greetings.
 pub(super) const CURVE: &str = "CURVE";
 
-/// Bytes of the cookie in WELCOME, which INITIATE repeats.
+/// Size in bytes of the cookie in WELCOME, which INITIATE repeats.
 const COOKIE_SIZE: usize = 96;
 
-/// A side of CURVE, and its keys. Cheap to clone.
+/// One side of CURVE and its keys. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Curve {
-    /// Who listens: its keys. Clients may know it by any of them, so that keys can be changed while
-    /// they are in use; each costs a multiplication on the curve when a client connects.
+    /// The listening side's keys. Clients may use any of them, so keys can be rotated without
+    /// downtime; each costs one multiplication on the curve per connecting client.
     Server(Arc<[KeyPair]>),
-    /// Who connects.
+    /// The connecting side.
     Client {
         /// Its own keys.
         keys: Arc<KeyPair>,
-        /// Who it wants to talk to.
+        /// The server's public key.
         server: PublicKey,
     },
 }
 
-/// The nonce of a box whose sender counts.
+/// The nonce of a box with a counter.
 fn counted_nonce(prefix: &[u8; 16], number: [u8; 8]) -> [u8; NONCE_SIZE] {
     let mut nonce = [0; NONCE_SIZE];
     nonce[..16].copy_from_slice(prefix);
@@ -63,7 +65,7 @@ fn counted_nonce(prefix: &[u8; 16], number: [u8; 8]) -> [u8; NONCE_SIZE] {
     nonce
 }
 
-/// The nonce of a box whose sender takes random bytes.
+/// The nonce of a box with random bytes.
 fn random_nonce(prefix: [u8; 8], random: &[u8; 16]) -> [u8; NONCE_SIZE] {
     let mut nonce = [0; NONCE_SIZE];
     nonce[..8].copy_from_slice(&prefix);
@@ -71,7 +73,7 @@ fn random_nonce(prefix: [u8; 8], random: &[u8; 16]) -> [u8; NONCE_SIZE] {
     nonce
 }
 
-/// The likely reason why a command cannot be decrypted, for people.
+/// The likely reason why a command cannot be decrypted, for messages.
 pub(super) fn hint(command: &str) -> &'static str {
     match command {
         "HELLO" => "it takes this server for one with another public key",
@@ -80,7 +82,7 @@ pub(super) fn hint(command: &str) -> &'static str {
     }
 }
 
-/// Reads fixed parts off the start of a command. Every `take` says `None` where it is too short.
+/// Splits fixed parts off the start of a command. `take` returns `None` if it is too short.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {

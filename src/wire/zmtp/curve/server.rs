@@ -1,4 +1,4 @@
-//! The server's half of the handshake: HELLO in, WELCOME out, INITIATE in, READY out.
+//! The server side of the handshake: reads HELLO, sends WELCOME, reads INITIATE, sends READY.
 
 use std::sync::Arc;
 
@@ -10,31 +10,31 @@ use super::codec::CurveCodec;
 use super::{COOKIE_SIZE, Fields, KeyPair, PublicKey, SecretKey, counted_nonce, random_nonce};
 use zmq_sys::sodium::{self, BoxKey, KEY_SIZE};
 
-/// Bytes of the only HELLO there is.
+/// Size of HELLO in bytes; it is fixed.
 const HELLO_SIZE: u64 = 200;
-/// Bytes of an INITIATE without properties.
+/// Size in bytes of an INITIATE without properties.
 const INITIATE_SIZE: u64 = 257;
 
-/// What the server waits for.
+/// The command that the server waits for.
 #[derive(Debug)]
 pub(in super::super) enum Server {
-    /// HELLO; our long-term keys.
+    /// HELLO, with our long-term keys.
     Hello(Arc<[KeyPair]>),
     /// INITIATE.
     Initiate {
-        /// Our long-term key that the client knows.
+        /// The long-term key of ours that the client uses.
         known: PublicKey,
         /// The client's short-term key.
         theirs: PublicKey,
         /// Our short-term key.
         ours: SecretKey,
-        /// What INITIATE has to repeat. RFC 26 puts the state of the handshake there, for servers
-        /// that forget it meanwhile; we keep it, and send as many random bytes instead.
+        /// Bytes that INITIATE must repeat. In RFC 26 they carry the state of the handshake, for
+        /// servers that do not keep it; we keep it, and send random bytes of the same size.
         cookie: Box<[u8; COOKIE_SIZE]>,
     },
 }
 
-/// A client that proved who it is, and has not been told whether it may come in.
+/// A client that has proved its identity and waits to be accepted.
 #[derive(Debug)]
 pub(in super::super) struct Welcomed {
     pub(in super::super) client: PublicKey,
@@ -44,7 +44,7 @@ pub(in super::super) struct Welcomed {
 }
 
 impl Server {
-    /// The command that is due, and how long it may be.
+    /// The name of the expected command, and its maximum size.
     pub(in super::super) fn expects(&self) -> (&'static str, u64) {
         match self {
             Server::Hello(_) => ("HELLO", HELLO_SIZE),
@@ -52,7 +52,7 @@ impl Server {
         }
     }
 
-    /// Takes the body of a command.
+    /// Handles the body of a command.
     pub(in super::super) fn advance(
         &mut self,
         body: &[u8],
@@ -71,13 +71,13 @@ impl Server {
     }
 }
 
-/// Reads HELLO, and appends WELCOME.
+/// Reads HELLO and appends WELCOME.
 fn welcome(keys: &[KeyPair], body: &[u8], out: &mut Vec<u8>) -> Result<Server, ZmtpError> {
     let body = body.strip_prefix(b"\x05HELLO").ok_or(ZmtpError::Expected("HELLO"))?;
     let fields = |body| {
         let mut fields = Fields(body);
         let version = fields.take::<2>()?;
-        // Which only makes the command larger than its answer.
+        // Padding that makes the command larger than the reply.
         fields.take::<72>()?;
         Some((version, *fields.take::<KEY_SIZE>()?, *fields.take::<8>()?, fields.0))
     };
@@ -89,7 +89,7 @@ fn welcome(keys: &[KeyPair], body: &[u8], out: &mut Vec<u8>) -> Result<Server, Z
         .iter()
         .filter_map(|pair| Some((*pair.public(), BoxKey::new(&theirs, pair.secret().expose())?)))
         .find(|(_, key)| {
-            // 64 zeros; that they can be read is what counts.
+            // The content is 64 zeros; it only matters that they can be decrypted.
             key.open_to_vec(&counted_nonce(b"CurveZMQHELLO---", number), sealed).is_some()
         })
         .ok_or(ZmtpError::Undecryptable("HELLO"))?;
@@ -137,8 +137,8 @@ fn initiate(
     };
     let (client, random, vouch, properties) =
         fields(&plain).ok_or(ZmtpError::Command("INITIATE"))?;
-    // The vouch: by its long-term key the client says that the short-term one is its own, and
-    // that it means us.
+    // The vouch: with its long-term key, the client confirms that the short-term key is its own and
+    // that the handshake is meant for us.
     let expected = [&theirs.as_bytes()[..], known.as_bytes()].concat();
     let vouched = BoxKey::new(&client, secret.expose())
         .and_then(|key| key.open_to_vec(&random_nonce(*b"VOUCH---", random), vouch));
@@ -150,7 +150,7 @@ fn initiate(
 }
 
 impl Welcomed {
-    /// Appends READY; from here on frames are encrypted.
+    /// Appends READY; all later frames are encrypted.
     pub(in super::super) fn ready(self, ours: SocketType, out: &mut Vec<u8>) -> CurveCodec {
         let number = 1u64;
         let mut properties = Vec::new();
