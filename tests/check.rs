@@ -130,7 +130,7 @@ fn check_ends_with_the_code_of_the_start() {
         ("zcluster-node", &["--node", "logger-1"][..], 78, "start it with zcluster-logger"),
         ("zcluster-node", &["--node", "worker-9"], 78, "'worker-9' is not a node of"),
         ("zcluster-node", &[], 64, "which node is this?"),
-        ("zcluster-broker", &["--node", "worker-1"], 64, "which is no node"),
+        ("zcluster-broker", &["--node", "worker-1"], 64, "which is not a node"),
     ] {
         let ended = check(&cluster, program, args);
         assert_eq!(ended.code, Some(code), "{program} {args:?}: {ended:?}");

@@ -69,18 +69,18 @@ pub fn run_as_proxy(args: &ProxyArgs, signals: &Signals) -> Result<(), Failure> 
 
 /// What differs by the name of the program.
 struct Program {
-    /// Its own name.
-    program: &'static str,
-    /// What the process is called unless `--node` says otherwise.
+    /// The executable.
+    executable: &'static str,
+    /// The name of the process unless `--node` gives one.
     name: &'static str,
     /// What its series start with.
     series: &'static str,
 }
 
 const BROKER: Program =
-    Program { program: "zcluster-broker", name: "broker", series: BrokerMetrics::PREFIX };
+    Program { executable: "zcluster-broker", name: "broker", series: BrokerMetrics::PREFIX };
 const PROXY: Program =
-    Program { program: "zcluster-proxy", name: "proxy", series: BrokerMetrics::FORMER_PREFIX };
+    Program { executable: "zcluster-proxy", name: "proxy", series: BrokerMetrics::FORMER_PREFIX };
 
 fn serve(args: &Args, signals: &Signals, program: &Program) -> Result<(), Failure> {
     let loaded = daemon::load_layout(&args.layout, None)?;
@@ -146,12 +146,11 @@ fn serve(args: &Args, signals: &Signals, program: &Program) -> Result<(), Failur
     }
 }
 
-/// The name that `--node` gives. The broker is no node: who names one of the layout takes this for
-/// another program.
+/// Returns the name that `--node` gives. The broker is not a node: the name of one is a mistake.
 fn not_a_node<'a>(
     name: &'a str,
     layout: &Layout,
-    Program { program, name: default, .. }: &Program,
+    Program { executable, name: default, .. }: &Program,
 ) -> Result<&'a str, Failure> {
     let Some(node) = layout.node(name) else { return Ok(name) };
     let runs = if layout.is_run_by_logger(name) { "zcluster-logger" } else { "zcluster-node" };
@@ -159,8 +158,8 @@ fn not_a_node<'a>(
     Err(Failure::new(
         ExitCode::Usage,
         format!(
-            "'{name}' is a {node_type} node of the layout, and {program} is the broker, which is no \
-             node: start the node with {runs}, or the broker without --node (its name is then \
+            "'{name}' is a {node_type} node of the layout, and {executable} is the broker, which is not \
+             a node: start the node with {runs}, or the broker without --node (its name is then \
              '{default}')"
         ),
     ))

@@ -63,7 +63,9 @@ impl ZmqEngine {
         access: &Arc<AccessCell>,
         metrics: &BrokerMetrics,
     ) -> Result<Self, Failure> {
-        shortcomings(&access.load()).iter().for_each(|text| log::warn!("{text}"));
+        for warning in shortcomings(&access.load()) {
+            log::warn!("{warning}");
+        }
         let options = &layout.zeromq;
         let context = Context::new(options.proxy_io_threads)?;
         let common = SocketOptions {
@@ -156,7 +158,9 @@ impl Engine for ZmqEngine {
                      connections that are there, nor change its own key"
                 );
             }
-            warning_of_rules(&access).iter().for_each(|text| log::warn!("{text}"));
+            if let Some(warning) = warning_of_rules(&access) {
+                log::warn!("{warning}");
+            }
         })
     }
 
