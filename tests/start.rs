@@ -287,7 +287,7 @@ fn the_zone_of_tz_is_that_of_all_times_also_without_files() {
     let mut logger = command("zcluster-logger");
     logger.args(args).env("TZ", "Asia/Kathmandu").env("TZDIR", cluster.dir.path());
     let check = run_to_end(command("zcluster-logger").args(args).arg("--check").env("TZ", ":EST5"));
-    assert!(check.stdout.contains("\nlocal time: EST5 (TZ), now "), "{}", check.stdout);
+    assert!(check.stdout.contains("\nlocal time: EST5 (from TZ), now "), "{}", check.stdout);
     let mut logger = Process::start_command("logger-1", &mut logger);
     let lines = wait_for("the log to be announced", || {
         let lines = support::log_dir::manifest(&dir);

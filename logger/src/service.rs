@@ -47,6 +47,7 @@ pub struct Args {
 /// missing directory above it (69), a log directory that cannot be created or log records that could not
 /// be written before the shutdown (74), a thread that ended unexpectedly (70).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
+    daemon::warn_if_another_is_named(args.node.as_deref());
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
     let (name, _) = loaded.local_node()?;
     let name = name.to_owned();

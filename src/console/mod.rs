@@ -1,10 +1,12 @@
 //! The program `zcluster-node`: a node that people and scripts talk to over standard input and
 //! output, in lines of JSON.
 //!
+//! - `check`: `--check`, what the configuration means on this host.
 //! - `input`: lines to publish.
 //! - `output`: lines for events and for nodes that come and go.
 //! - `demo`: a load to look at.
 
+mod check;
 mod demo;
 mod input;
 mod output;
@@ -17,7 +19,7 @@ use crossbeam_channel::{Receiver, bounded, select};
 
 use crate::daemon::{self, AccessSource, Failure, Reloader, Signal, Signals};
 use crate::exit::ExitCode;
-use crate::layout::NodeType;
+use crate::layout::{self, Layout, NodeType};
 use crate::node::Node;
 use crate::telemetry::Telemetry;
 
@@ -34,6 +36,9 @@ pub struct Args {
     /// Which node of the layout this is.
     #[arg(long, value_name = "NAME", env = "CLUSTER_NODE")]
     node: Option<String>,
+    /// Check the configuration, say what it means on this host, and exit.
+    #[arg(long)]
+    check: bool,
     /// Also subscribe to topics that start with this; may be given several times.
     #[arg(long, value_name = "PREFIX")]
     subscribe: Vec<String>,
@@ -59,22 +64,16 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// A bad layout, or keys that are missing or wrong (78), an address that is taken or log records that
 /// no logger took before the end (69), nobody who reads the events (74).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
+    daemon::warn_if_another_is_named(args.node.as_deref());
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
-    signals.keep();
     let (name, own) = loaded.local_node()?;
     let (name, own) = (name.to_owned(), own.clone());
-    if own.node_type == NodeType::Logger {
-        let text = format!("node '{name}' is a logger; start it with zcluster-logger");
-        return Err(Failure::config(text));
+    if args.check || loaded.environment.check_config {
+        signals.leave_alone();
+        return check::check(&loaded.layout, &name, &own);
     }
-    // Others send it their logs.
-    if loaded.layout.is_run_by_logger(&name) {
-        let text = format!(
-            "node '{name}' receives the cluster's logs (manager_is_logger), which this program does \
-             not write; start it with zcluster-logger, or set manager_is_logger to false"
-        );
-        return Err(Failure::config(text));
-    }
+    signals.keep();
+    is_ours(&loaded.layout, &name, &own)?;
     let layout = Arc::new(loaded.layout);
     let patience = layout.log.shutdown_timeout.max(MIN_PATIENCE);
     let telemetry = Telemetry::new(&name, &layout.telemetry.metrics_endpoint_label);
@@ -121,6 +120,23 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
             "{lost} log records lost: no logger took them before the end (shutdown_timeout)"
         );
         return Err(Failure::new(ExitCode::Unavailable, text));
+    }
+    Ok(())
+}
+
+/// Whether this program runs that node.
+fn is_ours(layout: &Layout, name: &str, own: &layout::Node) -> Result<(), Failure> {
+    if own.node_type == NodeType::Logger {
+        let text = format!("node '{name}' is a logger; start it with zcluster-logger");
+        return Err(Failure::config(text));
+    }
+    // Others send it their logs.
+    if layout.is_run_by_logger(name) {
+        let text = format!(
+            "node '{name}' receives the cluster's logs (manager_is_logger), which this program does \
+             not write; start it with zcluster-logger, or set manager_is_logger to false"
+        );
+        return Err(Failure::config(text));
     }
     Ok(())
 }

@@ -63,19 +63,13 @@ impl Fanout {
             is_per_node: layout.has_keys_per_node(),
         };
         let (mut loggers, mut out_of_reach) = (Vec::new(), Vec::new());
-        for endpoint in layout.connect_log_endpoints() {
-            let name = layout
-                .log_receivers()
-                .map(|(name, _)| name.to_owned())
-                .find(|name| layout.listen_log_endpoint(name).as_ref() == Some(&endpoint));
+        for (name, endpoint) in layout.log_routes() {
             let curve = match keys {
                 None => None,
                 Some(keys) => {
-                    let Some(server) = keys.logger(name.as_deref()) else {
-                        let (name, expected) = match &name {
-                            Some(name) => {
-                                (name.as_str(), "in the layout or in authorized_keys_dir")
-                            }
+                    let Some(server) = keys.logger(name) else {
+                        let (name, expected) = match name {
+                            Some(name) => (name, "in the layout or in authorized_keys_dir"),
                             // It is no node of the layout.
                             None => ("the logger", "servers.pub in authorized_keys_dir"),
                         };
@@ -91,6 +85,7 @@ impl Fanout {
                 }
             };
             let options = SocketOptions { curve, ..options.clone() };
+            let name = name.map(str::to_owned);
             loggers.push(LogPeer::connect(context, name, endpoint, &options, terms, waker)?);
         }
         Ok(Fanout { loggers, out_of_reach, ..Fanout::none(metrics) })

@@ -9,6 +9,8 @@
 mod switch;
 mod zmq;
 
+pub(crate) use zmq::shortcomings as zmq_shortcomings;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
