@@ -3,6 +3,7 @@
 //! Standard output carries JSON lines only, and the first is `{"ready":{…}}`; what people read
 //! goes to standard error (`RUST_LOG` says how much of it).
 
+pub mod check;
 mod lines;
 mod output;
 mod reload;
@@ -25,7 +26,8 @@ pub use signals::{Signal, Signals};
 use self::lines::SEVERAL_LINES;
 use crate::access::KeyError;
 use crate::exit::ExitCode;
-use crate::gateway::{self, Health, HttpServer};
+use crate::gateway::{self, HttpServer};
+use crate::health::Health;
 use crate::layout::{self, Endpoint, Layout, Loaded, NodeType};
 use crate::node::{Node, NodeError, Notification, Notifications};
 use crate::telemetry::Telemetry;
@@ -79,6 +81,7 @@ impl From<NodeError> for Failure {
             | NodeError::Keys(_)
             | NodeError::Refused { .. }
             | NodeError::Schema(_) => Failure::config(error),
+            NodeError::NameTaken { .. } => Failure::new(ExitCode::Unavailable, error),
             _ => Failure::new(ExitCode::Software, error),
         }
     }
@@ -206,10 +209,29 @@ pub fn readable_secrets(path: &Path) -> Option<String> {
 /// Warns of a ZeroMQ socket that other hosts can reach and that is not encrypted. `endpoint` is the
 /// one it is bound to, as the transport reports it.
 pub fn warn_if_open(endpoint: &str, is_encrypted: bool) {
-    if !is_encrypted && endpoint.parse().is_ok_and(|endpoint: Endpoint| endpoint.is_reachable()) {
-        log::warn!(
+    if let Some(warning) = open_endpoint(endpoint, is_encrypted) {
+        log::warn!("{warning}");
+    }
+}
+
+/// What is unwise about a socket that listens there.
+pub fn open_endpoint(endpoint: &str, is_encrypted: bool) -> Option<String> {
+    let is_reachable = endpoint.parse().is_ok_and(|endpoint: Endpoint| endpoint.is_reachable());
+    (is_reachable && !is_encrypted).then(|| {
+        format!(
             "{endpoint} is not encrypted: whoever reaches it can read along and speak as any node. \
              `zcluster keygen` makes keys (docs/security.md)"
+        )
+    })
+}
+
+/// Warns where the command line and the environment name different nodes. `node`: what counts, that of
+/// the command line.
+pub fn warn_if_another_is_named(node: Option<&str>) {
+    let named = env::var("CLUSTER_NODE").unwrap_or_default();
+    if let Some(node) = node.filter(|node| !named.is_empty() && *node != named) {
+        log::warn!(
+            "this is '{node}', as --node says; CLUSTER_NODE says '{named}', which is ignored"
         );
     }
 }
@@ -226,9 +248,8 @@ pub fn serve_metrics(
     health: impl Fn() -> Health + Send + Sync + 'static,
 ) -> Result<Option<HttpServer>, Failure> {
     let Some(node) = layout.node(name) else { return Ok(None) };
-    let Some(port) = node.metrics_port else { return Ok(None) };
+    let Some(address) = layout.metrics_socket(name) else { return Ok(None) };
     let services = (node.node_type == NodeType::Manager).then(|| metrics_addresses(layout));
-    let address = SocketAddr::new(layout.metrics_address(node), port);
     gateway::serve_metrics(address, telemetry, services, health)
         .map(Some)
         .map_err(|error| Failure::new(ExitCode::Unavailable, error))

@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use support::bus::{CUT_OFF, REFUSED, cut_off, refused};
 use support::keys::{PER_NODE, make_keys};
@@ -14,6 +15,7 @@ use support::load::{node_id, nodeid_topic};
 use support::watched::{Peer, client, keys};
 use support::{Cluster, Engine, NodeSpec, Process, Signal, http_get, wait_for};
 use zcluster::access::key_file::{public_path, read_secret_keys, secret_path, write_public_keys};
+use zcluster::access::revoked::Revoked;
 use zcluster::layout::CurveKeys;
 use zcluster::transport::{ConnectionEventKind, CurveOptions};
 use zcluster::wire::EventFormat;
@@ -57,9 +59,11 @@ impl PerNode {
         write_public_keys(&public_path(&self.keys_dir(), name), &keys).unwrap();
     }
 
-    /// Revokes the keys of a node.
+    /// Revokes the key of a node, whose public key stays where it is.
     fn revoke(&self, name: &str) {
-        fs::remove_file(public_path(&self.keys_dir(), name)).unwrap();
+        let mut revoked = Revoked::read(&self.keys_dir()).unwrap();
+        assert!(revoked.add(name, *self.keys_of(name).public(), SystemTime::now()));
+        revoked.write().unwrap();
     }
 
     fn publisher(&self, name: &str) -> Peer {
@@ -263,9 +267,14 @@ fn nodes_publish_and_subscribe_to_what_they_may() {
 
 #[test]
 fn without_keys_rules_apply_to_the_claimed_name() {
-    let cluster = Cluster::on(Engine::Switch, NODES, "[allow.worker]\npublish = [\"test.up.\"]\n");
+    let rules = "[allow.worker]\npublish = [\"test.up.\"]\nsubscribe = []\n";
+    let cluster = Cluster::on(Engine::Switch, NODES, rules);
     let broker = cluster.broker();
+    broker.wait_stderr("`allow` is no protection without keys per node");
+    broker.wait_stderr("`subscribe` has no effect without keys per node");
     let (publisher, subscriber) = (Peer::publisher(&broker, None), Peer::subscriber(&broker, None));
+    // Of a worker, as it says.
+    subscriber.subscribe(&nodeid_topic(&node_id("worker-1")));
     subscriber.subscribe(b"test.");
     publisher.wait_subscription(true, b"test.");
     let (worker, manager) = (node_id("worker-1"), node_id("manager"));
@@ -333,6 +342,11 @@ fn revoking_a_key_cuts_off_only_its_node() {
     // One node is cut off, and reconnects in vain.
     bus.revoke("worker-2");
     bus.reload("3 keys may connect");
+    bus.broker.wait_stderr_line(&[
+        "of worker-2 (",
+        "worker-2.pub) is revoked in",
+        "lets nobody in",
+    ]);
     for peer in [&publishers[2], &subscribers[2]] {
         peer.wait_event(ConnectionEventKind::Disconnected);
         peer.wait_event(ConnectionEventKind::HandshakeFailedAuth);

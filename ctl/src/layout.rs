@@ -85,6 +85,8 @@ fn check(file: &Path) -> Result<ExitCode, ExitCode> {
     let mut findings = Vec::new();
     if let Some(loaded) = &checked.loaded {
         findings = inspect(&loaded.layout);
+        let open = loaded.layout.open_metrics();
+        findings.extend(open.map(|message| Finding { is_error: false, message }));
         let readable = loaded.has_secrets().then(|| daemon::readable_secrets(file)).flatten();
         findings.extend(readable.map(|message| Finding { is_error: false, message }));
     }

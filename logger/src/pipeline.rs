@@ -32,7 +32,7 @@ pub(crate) struct Shares {
     /// For text being collected, in all formatters together.
     gathered: usize,
     /// For text waiting to be written.
-    to_write: usize,
+    pub(crate) to_write: usize,
 }
 
 impl Shares {

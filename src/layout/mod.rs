@@ -7,12 +7,14 @@
 //! is opened and no name resolved.
 
 mod broker;
+mod changes;
 mod curve;
 mod diagnostic;
 mod endpoint;
 mod env;
 mod load;
 mod log;
+mod metrics;
 mod node;
 mod options;
 mod secret;
@@ -29,6 +31,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use broker::{Broker, BrokerEngine, TopicOptions, WhenFull};
+pub use changes::{Role, waiting_for_restart};
 pub use curve::{Allow, CurveKeys, CurveMode};
 pub use diagnostic::{Diagnostic, LayoutErrors, Severity};
 pub use endpoint::{Endpoint, EndpointError, Host, UnixAddress};
@@ -130,6 +133,14 @@ impl Layout {
             }
         }
         endpoints
+    }
+
+    /// Where producers of logs connect, with the name of the node that is there where that is known.
+    pub fn log_routes(&self) -> impl Iterator<Item = (Option<&str>, String)> {
+        self.connect_log_endpoints().into_iter().map(|endpoint| {
+            let is_there = |name: &&str| self.listen_log_endpoint(name).as_ref() == Some(&endpoint);
+            (self.log_receivers().map(|(name, _)| name).find(is_there), endpoint)
+        })
     }
 
     /// Where a log receiver listens: the option, else its own address and port. `None` for nodes

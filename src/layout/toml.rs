@@ -17,7 +17,7 @@ use super::setting::{Raw, toml_key};
 use super::syntax::{self, Mended};
 use super::table::Table;
 use super::validate::{self, validate};
-use super::{Allow, LAYOUT_VERSION, Layout, Node, NodeType, WebSocket, ZeroMq};
+use super::{Allow, CurveKeys, LAYOUT_VERSION, Layout, Node, NodeType, WebSocket, ZeroMq};
 
 /// What `[broker]` was called before: still read, and written no more.
 const FORMER_BROKER: &str = "proxy";
@@ -365,7 +365,7 @@ impl Reader {
             let name: &str = key.get_ref();
             if !is_type(name) {
                 let types = NodeType::ALL.iter().map(|node_type| node_type.as_str());
-                let types = types.collect::<Vec<_>>().join(", ");
+                let types = types.chain([CurveKeys::OPERATOR]).collect::<Vec<_>>().join(", ");
                 self.error(
                     key,
                     format!("unknown type of node `{name}` in [allow]; expected one of {types}"),

@@ -92,6 +92,16 @@ impl Peers {
         self.all.values().filter(|peer| peer.is_open() && peer.need() > 0).count() as u64
     }
 
+    /// How many connections wait until large messages of others are complete.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Bytes of messages that have begun to arrive.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Returns whether timeouts or a pause require regular calls of [`Peers::tick`].
     pub(super) fn need_attention(&self) -> bool {
         self.greeting > 0 || self.waiting > 0 || self.accept_again.is_some()

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use bstr::BStr;
 use zcluster::access::{AccessCell, Guard};
 use zcluster::net::Stream;
 use zcluster::telemetry::{BrokerMetrics, BrokerSocket};
@@ -127,6 +128,16 @@ impl Hub {
     /// Adds a subscriber.
     pub(super) fn join_subscriber(&self, peer: &Arc<Peer>) {
         self.change().subscribers.insert(peer.id, Arc::clone(peer));
+    }
+
+    /// Name and address of another process that is connected under that node name, if there is one.
+    pub(super) fn namesake(&self, name: &BStr, id: &[u8]) -> Option<String> {
+        let directory = self.directory();
+        let mut subscribers = directory.subscribers.values();
+        subscribers.find_map(|peer| {
+            let state = peer.lock();
+            state.counts.is_namesake(name, id).then(|| state.counts.who())
+        })
     }
 
     /// Applies a subscriber's subscriptions and cancellations. New subscriptions take effect before

@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 use zcluster::access::AccessCell;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
-use zcluster::gateway::Health;
+use zcluster::health::Health;
 use zcluster::layout::Layout;
 use zcluster::net::Listener;
 use zcluster::telemetry::{BrokerMetrics, BrokerSocket};

@@ -69,6 +69,8 @@ pub(super) struct Counts {
     name: BString,
     /// Whether its key proves that name.
     is_proven: bool,
+    /// Subscribers: the id of its process, where it is a node.
+    node_id: Option<BString>,
     address: String,
     /// Subscribers: events that matched its subscriptions.
     pub(super) matched: u64,
@@ -111,6 +113,7 @@ impl Peer {
             metrics: metrics.clone(),
             name: BString::default(),
             is_proven: false,
+            node_id: None,
             address: address.clone(),
             matched: 0,
             dropped: 0,
@@ -223,6 +226,29 @@ impl Counts {
         {
             self.set_name(name, sent);
         }
+    }
+
+    /// It has subscribed to the topic of that id, and so is a node. Returns whether that is news, and
+    /// its name is known.
+    pub(super) fn becomes_node(&mut self, id: &[u8], sent: u64) -> bool {
+        if !self.is_named() {
+            self.learn_name(id, sent);
+        }
+        let is_news = self.node_id.is_none() && self.is_named();
+        if is_news {
+            self.node_id = Some(id.into());
+        }
+        is_news
+    }
+
+    /// Whether it is another process under the name of that node.
+    pub(super) fn is_namesake(&self, name: &BStr, id: &[u8]) -> bool {
+        self.name == *name && self.node_id.as_ref().is_some_and(|own| *own != id)
+    }
+
+    /// The name of its node; empty while that is not known.
+    pub(super) fn name(&self) -> &BStr {
+        self.name.as_bstr()
     }
 
     fn set_name(&mut self, name: &[u8], sent: u64) {

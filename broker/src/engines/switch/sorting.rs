@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bstr::{BStr, ByteSlice};
 use zcluster::access::{Access, Guard, Identity};
 use zcluster::telemetry::BrokerSocket;
 use zcluster::wire::EventFormat;
@@ -233,13 +234,28 @@ impl Delivery<'_> {
             if *subscribes && let Some(id) = self.hub.topics().parse_nodeid(text) {
                 let mut state = peer.lock();
                 let sent = state.outbox.sent().messages;
-                if !state.counts.is_named() {
-                    state.counts.learn_name(id.as_bytes(), sent);
+                if state.counts.becomes_node(id.as_bytes(), sent) {
+                    let (name, who) = (state.counts.name().to_owned(), state.counts.who());
+                    drop(state);
+                    self.tell_namesake(name.as_bstr(), id.as_bytes(), &who);
                 }
             }
         }
         for why in self.hub.subscribe(peer, changes.into_iter(), self.shard, self.pool) {
             refused.add(Fault::Subscription(why));
+        }
+    }
+
+    /// Warns about two processes under one node name; `who` is the one that has just connected.
+    fn tell_namesake(&mut self, name: &BStr, id: &[u8], who: &str) {
+        let Some(other) = self.hub.namesake(name, id) else { return };
+        self.hub.metrics.duplicate_names.inc();
+        let key = ("duplicate name", name.to_string());
+        if let Some(more) = self.warnings.check(&key, self.now) {
+            log::warn!(
+                "two processes under one name: {who} has connected, and {other} is still there; \
+                 only one of them should run ({more} more like this)"
+            );
         }
     }
 

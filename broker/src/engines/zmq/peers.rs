@@ -101,6 +101,7 @@ fn likely_cause(fault: HandshakeFault) -> &'static str {
         HandshakeFault::Mechanism => "one side encrypts (mechanism CURVE) and the other does not",
         HandshakeFault::Cryptographic => "it expects this server to have another public key",
         HandshakeFault::Refused | HandshakeFault::Other(_) => "it violates the protocol",
+        HandshakeFault::NoAnswer => "it does not finish its handshake",
         // The peer may notice first.
         HandshakeFault::BrokenOff => {
             "it disconnected, or does not speak ZMTP; perhaps one side encrypts (mechanism CURVE) \
