@@ -75,11 +75,12 @@ fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
         Some(port) => {
             let address = (layout.broker_metrics_address(), port).into();
             let health = engine.health();
+            let services = Some(daemon::services(&layout, &args.node));
             let server = match engine.status() {
                 Some(status) => {
-                    gateway::serve_metrics_and_status(address, &telemetry, health, status)
+                    gateway::serve_metrics_and_status(address, &telemetry, services, health, status)
                 }
-                None => gateway::serve_metrics(address, &telemetry, None, health),
+                None => gateway::serve_metrics(address, &telemetry, services, health),
             };
             Some(server.map_err(|error| Failure::new(ExitCode::Unavailable, error))?)
         }
