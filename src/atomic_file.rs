@@ -5,6 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::{Builder, NamedTempFile};
 
@@ -55,15 +56,42 @@ pub fn remove(path: &Path) -> io::Result<()> {
     sync_directory(path)
 }
 
+/// What the names begin with that nobody looks at.
+const PREFIX: &str = ".zcluster-";
+/// The characters behind that.
+const RANDOM: usize = 6;
+/// Writing takes a moment: a file that is so old was left by a process that was killed.
+const LEFT_OVER: Duration = Duration::from_secs(3600);
+
 /// Writes the content to a temporary file, which is deleted when the returned value is dropped.
 fn beside(path: &Path, mode: u32, content: &[u8]) -> io::Result<NamedTempFile> {
+    remove_leftovers(&directory(path));
     let mut new = Builder::new()
-        .prefix(".zcluster-")
+        .prefix(PREFIX)
+        .rand_bytes(RANDOM)
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(directory(path))?;
     new.write_all(content)?;
     new.as_file().sync_all()?;
     Ok(new)
+}
+
+/// Removes what killed processes left there half written: it may be a secret. What cannot be removed is in
+/// nobody's way.
+fn remove_leftovers(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let random = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let is_ours = random.is_some_and(|random| {
+            random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        });
+        // Of the entry itself, not of what it may lead to.
+        let age = entry.metadata().ok().filter(|metadata| is_ours && metadata.is_file());
+        let age = age.and_then(|metadata| metadata.modified().ok()?.elapsed().ok());
+        if age.is_some_and(|age| age > LEFT_OVER) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Syncs the directory: only then is a new or removed name on disk.
@@ -98,6 +126,25 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
         remove(&path).unwrap();
         assert_eq!(remove(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_with_the_next_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::now() - 2 * LEFT_OVER;
+        for (name, time) in [
+            (".zcluster-aB3dE6", Some(old)),
+            (".zcluster-aB3dE7", None),
+            (".zcluster-notes1.txt", Some(old)),
+            (".zcluster-ab.d-6", Some(old)),
+            ("zcluster-aB3dE6", Some(old)),
+        ] {
+            let file = File::create(dir.path().join(name)).unwrap();
+            file.set_modified(time.unwrap_or_else(std::time::SystemTime::now)).unwrap();
+        }
+        create(&dir.path().join("a"), 0o600, b"one").unwrap();
+        assert!(!dir.path().join(".zcluster-aB3dE6").exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 5, "all others, and the new one");
     }
 
     #[test]

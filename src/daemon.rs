@@ -3,6 +3,7 @@
 //! Standard output carries JSON lines only, and the first is `{"ready":{…}}`; what people read
 //! goes to standard error (`RUST_LOG` says how much of it).
 
+pub mod check;
 mod lines;
 mod log_filter;
 mod output;
@@ -12,7 +13,6 @@ mod signals;
 
 use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -29,7 +29,8 @@ pub use signals::{Signal, Signals};
 use self::lines::SEVERAL_LINES;
 use crate::access::KeyError;
 use crate::exit::ExitCode;
-use crate::gateway::{self, Health, HttpServer};
+use crate::gateway::{self, HttpServer};
+use crate::health::Health;
 use crate::layout::{self, Endpoint, Layout, Loaded, NodeType};
 use crate::node::{Node, NodeError, Notification, Notifications};
 use crate::telemetry::Telemetry;
@@ -83,6 +84,7 @@ impl From<NodeError> for Failure {
             | NodeError::Keys(_)
             | NodeError::Refused { .. }
             | NodeError::Schema(_) => Failure::config(error),
+            NodeError::NameTaken { .. } => Failure::new(ExitCode::Unavailable, error),
             _ => Failure::new(ExitCode::Software, error),
         }
     }
@@ -170,7 +172,7 @@ fn end_with_parent() -> Result<(), Failure> {
 pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
     let loaded = layout::load(path, |variable| match (variable, node) {
         ("CLUSTER_NODE", Some(node)) => Some(node.to_owned()),
-        _ => env::var(variable).ok(),
+        _ => self::variable(variable),
     })?;
     for warning in &loaded.warnings {
         log::warn!(target: SEVERAL_LINES, "{warning}");
@@ -181,27 +183,58 @@ pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
+/// An environment variable, for [`layout::load`]. What is not UTF-8 is not taken for unset: it is
+/// refused as what it looks like.
+pub fn variable(name: &str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 /// Warns of a layout file with secret keys that everybody on the host can read.
 fn warn_if_readable(path: &Path) {
+    if let Some(message) = readable_secrets(path) {
+        log::warn!("{message}");
+    }
+}
+
+/// What is wrong with the permissions of a layout file with secret keys, if anything is.
+pub fn readable_secrets(path: &Path) -> Option<String> {
     // One that is gone by now has been read before.
-    let Ok(metadata) = std::fs::metadata(path) else { return };
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o004 != 0 {
-        let path = path.display();
-        log::warn!(
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    let path = path.display();
+    (mode & 0o004 != 0).then(|| {
+        format!(
             "{path} holds secret keys and has mode {mode:04o}, so that everybody on this host can \
              read them: chmod o-r {path}"
-        );
-    }
+        )
+    })
 }
 
 /// Warns of a ZeroMQ socket that other hosts can reach and that is not encrypted. `endpoint` is the
 /// one it is bound to, as the transport reports it.
 pub fn warn_if_open(endpoint: &str, is_encrypted: bool) {
-    if !is_encrypted && endpoint.parse().is_ok_and(|endpoint: Endpoint| endpoint.is_reachable()) {
-        log::warn!(
+    if let Some(warning) = open_endpoint(endpoint, is_encrypted) {
+        log::warn!("{warning}");
+    }
+}
+
+/// What is unwise about a socket that listens there.
+pub fn open_endpoint(endpoint: &str, is_encrypted: bool) -> Option<String> {
+    let is_reachable = endpoint.parse().is_ok_and(|endpoint: Endpoint| endpoint.is_reachable());
+    (is_reachable && !is_encrypted).then(|| {
+        format!(
             "{endpoint} is not encrypted: whoever reaches it can read along and speak as any node. \
              `zcluster keygen` makes keys (docs/security.md)"
+        )
+    })
+}
+
+/// Warns where the command line and the environment name different nodes. `node`: what counts, that of
+/// the command line.
+pub fn warn_if_another_is_named(node: Option<&str>) {
+    let named = env::var("CLUSTER_NODE").unwrap_or_default();
+    if let Some(node) = node.filter(|node| !named.is_empty() && *node != named) {
+        log::warn!(
+            "this is '{node}', as --node says; CLUSTER_NODE says '{named}', which is ignored"
         );
     }
 }
@@ -218,9 +251,8 @@ pub fn serve_metrics(
     health: impl Fn() -> Health + Send + Sync + 'static,
 ) -> Result<Option<HttpServer>, Failure> {
     let Some(node) = layout.node(name) else { return Ok(None) };
-    let Some(port) = node.metrics_port else { return Ok(None) };
+    let Some(address) = layout.metrics_socket(name) else { return Ok(None) };
     let services = (node.node_type == NodeType::Manager).then(|| services(layout, BROKER));
-    let address = SocketAddr::new(layout.metrics_address(node), port);
     gateway::serve_metrics(address, telemetry, services, health)
         .map(Some)
         .map_err(|error| Failure::new(ExitCode::Unavailable, error))

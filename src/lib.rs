@@ -6,9 +6,11 @@
 //! |---|---|
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, topics and node ids |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
+//! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
 //! | [`readable`] | values and events as JSON that is easy to read and type |
+//! | [`input_lines`] | bounded reading of lines of text |
 //! | [`queue`] | bounded queues between threads |
 //! | [`transport`] | all use of libzmq |
 //! | [`net`] | stream sockets for code that speaks ZMTP without libzmq |
@@ -20,6 +22,7 @@
 //! | [`console`] | the program `zcluster-node` |
 //! | [`wire`] | pure codecs, one module per wire format |
 //! | [`gateway`] | HTTP: metrics, health and status |
+//! | [`health`] | what is wrong with a process now |
 //! | [`telemetry`], [`rate_limit`] | metrics of all binaries; rate limits of log lines |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -31,6 +34,8 @@ pub mod event;
 pub mod exit;
 pub mod file_name;
 pub mod gateway;
+pub mod health;
+pub mod input_lines;
 pub mod layout;
 pub mod membership;
 pub mod net;
@@ -50,5 +55,5 @@ mod testing;
 
 pub use event::Event;
 pub use layout::Layout;
-pub use node::Node;
+pub use node::{Node, client};
 pub use value::Value;

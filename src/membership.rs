@@ -3,6 +3,8 @@
 //! [`Membership`] is a value one feeds: what the node's XPUB and XSUB showed, and the time. It
 //! answers with [`Action`]s to carry out. It opens no socket and reads no clock.
 //!
+//! A new node greets nobody before it knows that no other process has its name (`settling`).
+//!
 //! Two things differ from Zeek, on purpose (§6.4):
 //!
 //! - A changed id is *one* transition. Zeek queues the `node_down` of the old id and may handle the
@@ -13,12 +15,15 @@
 //!   is up again without a new greeting: it never took us down, and a second greeting would only
 //!   make a Zeek peer warn.
 
+mod settling;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use bstr::{BStr, BString, ByteSlice};
 
+use self::settling::{Outcome, Settling};
 use crate::event::Event;
 use crate::topic::NodeId;
 use crate::value::Value;
@@ -34,6 +39,8 @@ pub const MAX_ID_LEN: usize = 1024;
 /// What a [`Membership`] needs to know of its own node and of the layout.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Own name.
+    pub name: String,
     /// Own id.
     pub id: NodeId,
     /// Names of all nodes of the layout.
@@ -94,6 +101,8 @@ pub enum Input {
     Disconnected,
     /// It is back, handshake done.
     Connected,
+    /// All subscriptions that there were have been shown: a probe has come back.
+    Ready,
     /// Time has passed; see [`Membership::deadline`].
     Tick,
 }
@@ -107,13 +116,15 @@ pub enum Action {
     NodeUp(String, NodeId),
     /// Tell the application.
     NodeDown(String, NodeId),
+    /// End: the process with that id has the own name, and lives.
+    NameTaken(NodeId),
     /// Write a line to `cluster.log`.
     ClusterLog(String),
     /// Warn the people who read this process's own log.
     Warn(Warning),
 }
 
-/// What deserves a person's attention. The texts are Zeek's.
+/// What deserves a person's attention. The texts are Zeek's, where Zeek has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
     /// A node greeted again without need.
@@ -122,6 +133,8 @@ pub enum Warning {
     NeverSaidGoodbye(String, NodeId, NodeId),
     /// A second hello with an id that was never introduced by a first one.
     DuplicateNode(String),
+    /// A hello from another process with our own name.
+    SameName(NodeId),
     /// A hello from a name that is not in the layout.
     UnexpectedNode(BString),
     /// An unsubscription of an id that nobody has.
@@ -141,6 +154,7 @@ impl Warning {
             Warning::HelloTwice(..) => "hello twice",
             Warning::NeverSaidGoodbye(..) => "never said goodbye",
             Warning::DuplicateNode(_) => "duplicate node",
+            Warning::SameName(_) => "same name",
             Warning::UnexpectedNode(_) => "unexpected node",
             Warning::UnknownUnsubscription(_) => "unknown unsubscription",
             Warning::ExpiredSubscription(_) => "expired subscription",
@@ -162,6 +176,11 @@ impl fmt::Display for Warning {
             Warning::DuplicateNode(name) => {
                 write!(f, "Got Cluster::hello msg from duplicate node:{name}")
             }
+            Warning::SameName(id) => write!(
+                f,
+                "another process runs under the name of this node (id:{id}): nodes know the one that \
+                 greeted last; stop one of them"
+            ),
             Warning::UnexpectedNode(name) => {
                 write!(f, "Got Cluster::hello msg from unexpected node: {name}")
             }
@@ -205,6 +224,8 @@ struct Reconcile {
 #[derive(Clone, Debug)]
 pub struct Membership {
     settings: Settings,
+    /// Set until it is known that nobody else has the own name.
+    settling: Option<Settling>,
     /// Ids by the names of nodes that are up.
     up: BTreeMap<String, NodeId>,
     /// Nodeid topics that are subscribed, as far as we know.
@@ -228,6 +249,7 @@ impl Membership {
     pub fn new(settings: Settings) -> Self {
         Membership {
             settings,
+            settling: Some(Settling::default()),
             up: BTreeMap::new(),
             seen: BTreeMap::new(),
             strangers: BTreeSet::new(),
@@ -246,7 +268,12 @@ impl Membership {
 
     /// When [`Input::Tick`] is due, or somewhat sooner; `None` when nothing waits for time to pass.
     pub fn deadline(&self) -> Option<Instant> {
-        self.next
+        self.settling.as_ref().map_or(self.next, Settling::deadline)
+    }
+
+    /// Whether the node takes part: nobody else has its name. Until then it must not publish.
+    pub fn is_settled(&self) -> bool {
+        self.settling.is_none()
     }
 
     fn schedule(&mut self, time: Instant) {
@@ -256,18 +283,41 @@ impl Membership {
     /// Takes an input in and returns what to do about it, in order.
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
-        self.pass_time(now, &mut actions);
+        let Some(settling) = &mut self.settling else {
+            self.take_in(input, now, &mut actions);
+            return actions;
+        };
+        match settling.handle(input, &self.settings, now, &mut actions) {
+            Outcome::Waits => {}
+            Outcome::Taken(id) => actions.push(Action::NameTaken(id)),
+            Outcome::Settled { inputs, greeted } => {
+                self.settling = None;
+                for input in inputs {
+                    self.take_in(input, now, &mut actions);
+                }
+                let is_second = |action: &Action| match action {
+                    Action::Greet(Hello::Backend, id) => greeted.contains(id),
+                    _ => false,
+                };
+                actions.retain(|action| !is_second(action));
+            }
+        }
+        actions
+    }
+
+    fn take_in(&mut self, input: Input, now: Instant, actions: &mut Vec<Action>) {
+        self.pass_time(now, actions);
         match input {
-            Input::Subscribed(id) => self.subscribed(id, now, &mut actions),
-            Input::Unsubscribed(id) => self.unsubscribed(&id, &mut actions),
+            Input::Subscribed(id) => self.subscribed(id, now, actions),
+            Input::Unsubscribed(id) => self.unsubscribed(&id, actions),
             // Nobody else has our id; who says so gets no answer.
             Input::Hello(_, _, id) if id == self.settings.id => {}
             Input::Hello(Hello::Backend, name, id) => {
-                self.backend_hello(&name, id, now, &mut actions);
+                self.backend_hello(&name, id, now, actions);
             }
             Input::Hello(Hello::Cluster, name, id) => {
-                self.cluster_hello(name, id.clone(), &mut actions);
-                self.answer_second_hello(id, now, &mut actions);
+                self.cluster_hello(name, id.clone(), actions);
+                self.answer_second_hello(id, now, actions);
             }
             Input::Disconnected => {
                 self.reconcile = Some(Reconcile {
@@ -282,9 +332,8 @@ impl Membership {
                     self.schedule(deadline);
                 }
             }
-            Input::Tick => {}
+            Input::Ready | Input::Tick => {}
         }
-        actions
     }
 
     fn subscribed(&mut self, id: NodeId, now: Instant, actions: &mut Vec<Action>) {
@@ -387,6 +436,12 @@ impl Membership {
             Some(old) if *old == id => {
                 actions.push(got_hello(&name, &id));
                 return;
+            }
+            _ if name == self.settings.name => {
+                actions.push(Action::Warn(Warning::SameName(id.clone())));
+                if let Some(old) = self.up.get(&name).cloned() {
+                    self.take_down(&old, actions);
+                }
             }
             Some(old) => {
                 let old = old.clone();

@@ -91,7 +91,9 @@ pub enum PoolError {
         topic: String,
     },
     /// The exclusive pools of a type require more nodes than exist.
-    #[error("exclusive pools need {demanded} nodes of type {node_type}, there are {available}")]
+    #[error(
+        "exclusive pools need {demanded} nodes of type {node_type}, but there are only {available}"
+    )]
     TooFewNodes {
         /// The type of the nodes.
         node_type: NodeType,

@@ -85,7 +85,7 @@ pub enum ReadableError {
         name: String,
     },
     /// A member that publications must have.
-    #[error("no member `{name}`")]
+    #[error("missing member `{name}`")]
     MissingMember {
         /// Its name.
         name: &'static str,
@@ -259,7 +259,7 @@ fn value(json: &Json, at: Path<'_>, depth: usize) -> Result<Value, ReadableError
             (_, Some(n), _) => Value::Integer(n),
             (_, _, Some(x)) => Value::Real(Real(x)),
             // Only possible with serde_json's `arbitrary_precision`.
-            _ => return Err(unexpected(json, at, "a number of 64 bits")),
+            _ => return Err(unexpected(json, at, "a 64-bit number")),
         },
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(_) => Value::Vector(values(json, at, depth)?),
@@ -287,10 +287,8 @@ fn typed(
     let text = || json.as_str();
     let value = match name {
         "bool" => expect(json.as_bool().map(Value::from), "true or false")?,
-        "count" => {
-            expect(json.as_u64().map(Value::from), "an integer of 64 bits that is not negative")?
-        }
-        "int" => expect(json.as_i64().map(Value::from), "an integer of 64 bits")?,
+        "count" => expect(json.as_u64().map(Value::from), "a non-negative 64-bit integer")?,
+        "int" => expect(json.as_i64().map(Value::from), "a 64-bit integer")?,
         "double" => expect(scalar::real(json), r#"a number, "inf", "-inf" or "nan""#)?,
         "string" => expect(text().map(Value::from), "a string")?,
         "bytes" => Value::String(hex(json, at)?),

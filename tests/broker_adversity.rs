@@ -52,7 +52,7 @@ fn a_long_message_may_come_in_pieces() {
 }
 
 #[test]
-fn what_a_publisher_sent_before_it_went_arrives() {
+fn events_sent_before_a_publisher_disconnects_arrive() {
     for threads in [1, 3] {
         let (broker, _cluster) = start(threads, "when_full = \"block\"\nblock_timeout = \"14s\"");
         let mut sink = Sink::connect_narrow(&broker, "worker-1", &[TOPIC]);
@@ -130,7 +130,7 @@ fn a_message_may_trickle_in() {
 }
 
 #[test]
-fn the_end_waits_for_nobody_who_goes_on_sending() {
+fn shutdown_does_not_wait_for_publishers_that_keep_sending() {
     for threads in [1, 3] {
         let (mut broker, _cluster) = start(threads, "");
         let stop = AtomicBool::new(false);

@@ -97,7 +97,7 @@ fn come_and_go(broker: &Process, n: usize) {
 }
 
 #[test]
-fn ten_thousand_that_come_and_go() {
+fn ten_thousand_peers_connect_and_disconnect() {
     const WARM_UP: usize = 2_000;
     const MANY: usize = 10_000;
     let cluster = Cluster::on(Engine::Switch, NODES, "");
@@ -170,7 +170,7 @@ const SIZE: usize = 8 << 10;
 const MANY: u64 = 1500;
 
 #[test]
-fn what_was_taken_is_sent_before_the_end() {
+fn accepted_events_are_sent_before_shutdown() {
     let options = format!(
         "linger_ms = {}\n[broker]\nmetrics_port = 0\nsubscriber_hwm = 0\nsubscriber_max_bytes = 0",
         PATIENCE.as_millis()
@@ -199,7 +199,7 @@ fn what_was_taken_is_sent_before_the_end() {
 }
 
 #[test]
-fn the_end_does_not_wait_for_who_does_not_read() {
+fn shutdown_does_not_wait_for_subscribers_that_do_not_read() {
     let options =
         "linger_ms = 300\n[broker]\nmetrics_port = 0\nsubscriber_hwm = 0\nsubscriber_max_bytes = 0";
     let cluster = Cluster::on(Engine::Switch, NODES, options);

@@ -124,7 +124,7 @@ fn events_and_subscriptions_flow(engine: Engine) {
     bus.assert_well();
 }
 
-fn that_more_follows_outside_of_the_box_means_nothing(engine: Engine) {
+fn the_unencrypted_more_flag_is_ignored(engine: Engine) {
     let mut bus = Shared::start(engine, "", "");
     let endpoint = bus.broker.endpoint("xsub");
     let mut peer = CurvePeer::connect(&endpoint, &bus.keys, SocketType::Xpub);
@@ -154,7 +154,7 @@ fn who_does_not_belong_is_refused(engine: Engine) {
     let begun = Instant::now();
     let mut bus = Shared::start(engine, "", "");
     let other = keys();
-    let unauthorized = format!("its public key {} is not one of those", other.public());
+    let unauthorized = format!("its public key {} is not authorized to connect", other.public());
     let strangers = [
         Stranger {
             curve: Some(client(&other, bus.keys.server.public())),
@@ -166,8 +166,8 @@ fn who_does_not_belong_is_refused(engine: Engine) {
         Stranger {
             curve: Some(client(&Arc::new(bus.keys.client.clone()), other.public())),
             reason: "mechanism",
-            line: "takes this server for one with another public key".into(),
-            zmq_line: "takes this server for one with another public key".into(),
+            line: "expects this server to have another public key".into(),
+            zmq_line: "expects this server to have another public key".into(),
             seen: ConnectionEventKind::HandshakeFailedNoDetail,
         },
         Stranger {
@@ -256,7 +256,7 @@ fn open_sockets_are_warned_of(engine: Engine) {
 
 on_both_engines!(
     events_and_subscriptions_flow,
-    that_more_follows_outside_of_the_box_means_nothing,
+    the_unencrypted_more_flag_is_ignored,
     who_does_not_belong_is_refused,
     an_encrypted_peer_of_a_plain_broker,
     open_sockets_are_warned_of,

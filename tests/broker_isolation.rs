@@ -281,7 +281,7 @@ fn a_burst_to_a_subscriber_that_reads_is_paced() {
 }
 
 #[test]
-fn nobody_waits_twice_for_who_does_not_read() {
+fn publishers_wait_only_once_for_a_subscriber_that_does_not_read() {
     let mut bus = Bus::start("patience = \"100ms\"");
     let mut stuck = bus.stuck("worker-2", TOPIC);
     // The broker waits for it once; on some systems a little more arrives then, so it may wait

@@ -84,7 +84,7 @@ fn properties_and_versions_that_are_accepted() {
 }
 
 #[test]
-fn who_shakes_hands_badly_is_cut_off() {
+fn peers_with_bad_handshakes_are_cut_off() {
     let mut bus = Bus::start("", "");
     let good = greeting(1, "NULL");
     let mut old = good.clone();
@@ -296,7 +296,7 @@ fn commands_inside_a_message_are_no_part_of_it() {
 }
 
 #[test]
-fn who_breaks_the_protocol_later_is_cut_off() {
+fn peers_that_break_the_protocol_later_are_cut_off() {
     let mut bus = Bus::start("max_message_size = \"1MiB\"", "");
     let huge = |flags: u8, size: u64| [&[flags | 2], size.to_be_bytes().as_slice()].concat();
     let mut endless = Vec::new();
@@ -450,7 +450,7 @@ fn heartbeats() {
 }
 
 #[test]
-fn who_says_how_long_it_may_be_silent_is_held_to_it() {
+fn the_ttl_of_a_peers_pings_is_enforced() {
     let mut bus = Bus::start("heartbeat_interval = \"0s\"", "");
     for is_frontend in [true, false] {
         let (endpoint, label) = bus.socket(is_frontend);

@@ -126,7 +126,7 @@ fn subscriptions_have_limits() {
 }
 
 #[test]
-fn nobody_takes_back_what_others_subscribe() {
+fn peers_cannot_cancel_subscriptions_of_others() {
     let mut bus = Bus::start("", "");
     let mut peer = ZmtpPeer::connect(&bus.xpub(), SocketType::Sub, 1);
     for by_command in [true, false] {

@@ -398,7 +398,7 @@ fn a_directory_of_keys_that_is_gone_cuts_nobody_off() {
 }
 
 #[test]
-fn whose_key_is_withdrawn_is_out_and_nobody_else() {
+fn revoking_a_key_disconnects_only_its_node() {
     let cluster = Cluster::new(NODES, PER_NODE);
     make_keys(cluster.dir.path(), &NAMES);
     let mut broker = cluster.broker();

@@ -4,8 +4,7 @@
 mod support;
 
 use serde_json::{Value as Json, json};
-use support::{Cluster, Engine, NodeSpec, Process, wait_for, wait_members, wait_notification};
-use zcluster::node::Notification;
+use support::{Cluster, Engine, NodeSpec, Process, wait_for, wait_members};
 
 /// No logger, which most of these tests do not need. Records that no logger takes are an error at
 /// exit.
@@ -115,38 +114,6 @@ fn bad_lines_are_told_by_number_and_passed_over(engine: Engine) {
     worker.stop();
 }
 
-fn publish_only_ends_once_its_input_is_delivered(engine: Engine) {
-    let cluster = Cluster::on(engine, NODES, IMPATIENT);
-    let _broker = cluster.broker();
-    let (manager, news) = cluster.library_node("manager");
-    wait_notification(&news, "the bus", |n| matches!(n, Notification::Connected).then_some(()));
-    for bad_lines in [0, 1, 2] {
-        let mut worker = cluster.node("worker-1", &["--publish-only"]);
-        // At once, before the node can know of any subscriber.
-        for n in 0..100 {
-            worker.write_line(&line("zeek.cluster.manager", "Test::n", &json!([n])));
-        }
-        for _ in 0..bad_lines {
-            worker.write_line("bad");
-        }
-        worker.close_stdin();
-        let status = worker.wait();
-        assert_eq!(status.code(), Some(if bad_lines == 0 { 0 } else { 65 }));
-        for n in 0..100u64 {
-            let number = wait_notification(&news, "the next event", |n| match n {
-                Notification::Event(event) => Some(event.decode().unwrap().args[0].clone()),
-                _ => None,
-            });
-            assert_eq!(number, n.into());
-        }
-        if bad_lines > 0 {
-            let what = if bad_lines == 1 { "1 line was" } else { "2 lines were" };
-            worker.wait_stderr(&format!("{what} not published"));
-        }
-    }
-    drop(manager);
-}
-
 fn quiet_prints_the_ready_line_only(engine: Engine) {
     let cluster = Cluster::on(engine, NODES, IMPATIENT);
     let _broker = cluster.broker();
@@ -224,7 +191,6 @@ fn without_stdin_nothing_is_read(engine: Engine) {
 on_both_engines!(
     what_is_typed_here_is_printed_there,
     bad_lines_are_told_by_number_and_passed_over,
-    publish_only_ends_once_its_input_is_delivered,
     quiet_prints_the_ready_line_only,
     the_demo_beats_and_logs,
     a_node_ends_when_nobody_reads_its_output,

@@ -77,10 +77,6 @@ fn wrong_command_lines() {
         command.env("CLUSTER_NODE", "").args(["--layout", cluster.layout_arg()]);
         assert_told(&run_to_end(&mut command), USAGE, &["which node is this?"]);
     }
-    for other in ["--no-stdin", "--demo", "--subscribe=x"] {
-        let ended = run_to_end(command("zcluster-node").args(["--publish-only", other]));
-        assert_told(&ended, USAGE, &["--publish-only", "cannot be used with"]);
-    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The broker under its former name, `zcluster-proxy`: units, dashboards and alerts still work.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 mod support;
 
 use support::{Cluster, Process};

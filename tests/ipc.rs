@@ -141,8 +141,8 @@ fn what_is_no_address_is_told_in_one_line() {
                 format!("ipc://@{long}"),
                 "a path of 109 bytes, of which a Unix socket has at most 107",
             ),
-            ("ipc://{dir}/none/s".into(), "there is no such directory"),
-            ("ipc://{dir}/cluster-layout.toml".into(), "there is a file that is no socket"),
+            ("ipc://{dir}/none/s".into(), "no such directory"),
+            ("ipc://{dir}/cluster-layout.toml".into(), "the file exists and is not a socket"),
         ] {
             let cluster = cluster(engine, |dir, what| match what {
                 "xsub" => endpoint.replace("{dir}", dir.to_str().unwrap()),

@@ -151,7 +151,7 @@ fn batches_of_every_size_arrive_from_producers_that_encrypt() {
 }
 
 #[test]
-fn that_more_follows_outside_of_the_box_means_nothing() {
+fn the_unencrypted_more_flag_is_ignored() {
     let keys = SharedKeys::new();
     let cluster = Cluster::new(NODES, &keys.options());
     let mut logger = cluster.logger("logger-1");
@@ -207,7 +207,7 @@ fn pieces_and_pings_are_no_different_under_curve() {
 }
 
 #[test]
-fn who_does_not_belong_to_the_cluster_is_refused_and_told_of_by_host() {
+fn unauthorized_peers_are_refused_and_reported_per_host() {
     let keys = SharedKeys::new();
     let stranger = KeyPair::generate();
     let cluster = Cluster::new(NODES, &keys.options());
@@ -216,8 +216,7 @@ fn who_does_not_belong_to_the_cluster_is_refused_and_told_of_by_host() {
     good.write("worker-1", 0);
     logger.wait_metric(WRITTEN, 1.0);
 
-    let unknown =
-        format!("its public key {} is not one of those that may connect", stranger.public());
+    let unknown = format!("its public key {} is not authorized to connect", stranger.public());
     let cases = [
         ("127.0.0.2", Some(as_client(&stranger, keys.server.public())), "unauthorized", &*unknown),
         (
@@ -319,7 +318,7 @@ impl PerNode {
 const LOADED: &str = "keys and rules loaded again";
 
 #[test]
-fn nobody_sends_logs_as_another_and_who_may_not_send_any_sends_none() {
+fn nodes_cannot_send_logs_as_another_node_or_without_permission() {
     let mut test = PerNode::start("[nodes.worker-2.allow]\nlogs = false\n");
     let (first, second) = (test.peer("worker-1"), test.peer("worker-2"));
     first.write("worker-1", 0);
@@ -342,9 +341,9 @@ fn nobody_sends_logs_as_another_and_who_may_not_send_any_sends_none() {
     }
     test.logger.wait_metric(WRITTEN, 2.0);
     for line in [
-        "rejected a log batch from 'worker-1': under the id 'zeromq_worker-2_host_1_N0' it speaks \
+        "rejected a log batch from 'worker-1': with the id 'zeromq_worker-2_host_1_N0', it speaks \
          for another node than its own",
-        "rejected a log batch from 'worker-2': under the id 'zeromq_worker-2_host_1_N0' it may \
+        "rejected a log batch from 'worker-2': with the id 'zeromq_worker-2_host_1_N0', it may \
          not send logs",
     ] {
         test.logger.wait_stderr(line);
@@ -382,7 +381,7 @@ fn rules_go_by_the_id_where_there_is_no_key_for_each_node() {
 }
 
 #[test]
-fn a_hangup_cuts_off_whose_key_is_gone_and_nobody_else() {
+fn sighup_cuts_off_only_peers_whose_key_is_gone() {
     let mut test = PerNode::start("[log]\nflush_interval = \"10s\"\n");
     let (stays, goes, other) = (test.peer("worker-1"), test.peer("worker-2"), test.peer("manager"));
     for n in 0..100 {
@@ -399,7 +398,7 @@ fn a_hangup_cuts_off_whose_key_is_gone_and_nobody_else() {
     test.hangup(LOADED);
     goes.wait_cut_off();
     other.wait_cut_off();
-    test.logger.wait_stderr("may no longer connect");
+    test.logger.wait_stderr("is no longer authorized to connect");
     assert!(test.logger.metric_with(REFUSED, "reason=\"unauthorized\"") >= 2.0);
     for n in 100..200 {
         stays.write("worker-1", n);
@@ -501,7 +500,7 @@ fn a_logger_that_lacks_its_keys_does_not_start() {
 }
 
 #[test]
-fn what_a_logger_starts_does_not_get_its_secrets() {
+fn postprocessors_do_not_get_the_loggers_secrets() {
     let keys = SharedKeys::new();
     let cluster = Cluster::new(
         NODES,

@@ -137,7 +137,7 @@ fn bad_batches_are_counted_and_good_ones_written() {
     assert_eq!(rejected("format"), 4.0);
     let errors = logger.metric("zeek_cluster_zeromq_msg_errors_total");
     assert_eq!(errors, frames.len() as f64);
-    assert!(logger.health().0);
+    assert!(logger.health_alone().0);
     drop(peer);
     logger.stop();
 
@@ -181,14 +181,14 @@ fn a_full_disk_holds_everything_back_and_loses_nothing() {
 
     let filler = disk.fill();
     let reason = wait_for("the logger to say that it is not well", || {
-        let (healthy, reason) = logger.health();
+        let (healthy, reason) = logger.health_alone();
         (!healthy).then_some(reason)
     });
     assert!(reason.contains("numbers.log: No space left on device"), "{reason}");
     assert!(logger.is_running());
 
     filler.remove();
-    wait_for("the logger to be well again", || logger.health().0.then_some(()));
+    wait_for("the logger to be well again", || logger.health_alone().0.then_some(()));
     producer.wait_more(1000);
     let written = producer.finish();
     logger.stop();
@@ -206,7 +206,7 @@ fn a_logger_that_cannot_write_ends_on_request_and_says_what_it_lost() {
     let producer = Producer::start(&cluster, "worker-1");
     // The writer retries its first piece, and others wait behind it.
     logger.wait_metric("zcluster_logger_queue_bytes", 1.0);
-    wait_for("the logger to say that it is not well", || (!logger.health().0).then_some(()));
+    wait_for("the logger to say that it is not well", || (!logger.health_alone().0).then_some(()));
     logger.signal(Signal::TERM);
     let status = logger.wait();
     let stderr = logger.stderr();

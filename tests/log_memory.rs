@@ -99,7 +99,13 @@ fn check_full_disk(keys: Option<&SharedKeys>) {
         .collect();
     let taken = || logger.metric("zcluster_logger_records_total") as u64;
     wait_for("records to be taken", || (taken() > 0).then_some(()));
-    wait_for("the logger to say that it is not well", || (!logger.health().0).then_some(()));
+    wait_for("the logger to say that it is not well", || (!logger.health_alone().0).then_some(()));
+    // The disk holds everything back, stage by stage.
+    for what in
+        ["the queue of text for the disk is near", "the queue of received log batches is near"]
+    {
+        wait_for(what, || logger.health_alone().1.contains(what).then_some(()));
+    }
     wait_until_it_stands_still(taken);
     let most = logger.metric("zcluster_logger_memory_bytes") as u64;
     let held = taken();
@@ -148,7 +154,7 @@ fn check_large_batches(options: &str, keys: Option<&SharedKeys>) -> u64 {
         send(&peer, &payload);
     }
     logger.wait_metric("zcluster_logger_records_written_total", next as f64);
-    assert!(logger.health().0);
+    assert!(logger.health_alone().0);
     assert_eq!(logger.metric("zcluster_logger_memory_bytes"), 0.0);
     let peak = logger.peak_memory() - at_start;
     drop(peer);
@@ -169,7 +175,7 @@ fn batches_as_large_as_zeek_makes_them_are_written() {
 }
 
 #[test]
-fn batches_larger_than_all_memory_are_taken_in_alone() {
+fn batches_larger_than_the_memory_limit_are_received_alone() {
     for keys in [None, Some(&SharedKeys::new())] {
         let peak = check_large_batches("[log]\nmax_memory = \"16MiB\"", keys);
         // One batch, and its formatted text or its encrypted form.

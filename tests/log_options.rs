@@ -192,7 +192,7 @@ fn more_logs_than_descriptors() {
     }
     let open = few.logger.metric("zcluster_logger_open_files");
     assert!(open <= FewDescriptors::DESCRIPTORS as f64 / 2.0, "{open} files are open");
-    assert!(few.logger.health().0, "{}", few.logger.health().1);
+    assert!(few.logger.health_alone().0, "{}", few.logger.health_alone().1);
     assert!(!few.logger.stderr().contains("cannot write"), "{}", few.logger.stderr());
     few.finish(3);
 }
@@ -260,6 +260,47 @@ fn check_has_an_exit_code_for_each_kind_of_mistake() {
     let cluster = Cluster::new(NODES, "");
     let args = ["--layout", cluster.layout_arg(), "--node", "worker-1", "--check"];
     assert_eq!(run_to_end(command("zcluster-logger").args(args)).code, Some(78));
+}
+
+#[test]
+fn a_disk_that_is_not_mounted_is_not_written_beside() {
+    for (dir, more) in
+        [("{dir}/mnt/logs", ""), ("{dir}/logs", "rotation_dir = \"{dir}/mnt/rotated\"\n")]
+    {
+        let cluster = Cluster::new(NODES, &format!("[log]\n{more}"));
+        let root = cluster.dir.path();
+        let text = fs::read_to_string(&cluster.layout).unwrap();
+        let dir = dir.replace("{dir}", root.to_str().unwrap());
+        let logs = root.join("logs");
+        let text =
+            text.replace(&format!("dir = \"{}\"\n", logs.display()), &format!("dir = \"{dir}\"\n"));
+        fs::write(&cluster.layout, &text).unwrap();
+        let missing = format!(
+            "{} is missing: mount or make that, or set `create_parents = true` in [log]",
+            root.join("mnt").display()
+        );
+        let args = ["--layout", cluster.layout_arg(), "--node", "logger-1"];
+        for ended in [check(&cluster), run_to_end(command("zcluster-logger").args(args))] {
+            assert_eq!(ended.code, Some(69), "{ended:?}");
+            assert!(ended.stderr.contains(&missing), "{ended:?}");
+        }
+        assert!(!root.join("mnt").exists());
+
+        // There it is.
+        fs::create_dir(root.join("mnt")).unwrap();
+        let mut logger = cluster.logger("logger-1");
+        assert!(Path::new(&dir).join("logger-1").is_dir());
+        logger.stop();
+        fs::remove_dir_all(root.join("mnt")).unwrap();
+        let _ = fs::remove_dir_all(&logs);
+
+        fs::write(&cluster.layout, text.replace("[log]\n", "[log]\ncreate_parents = true\n"))
+            .unwrap();
+        assert_eq!(check(&cluster).code, Some(0));
+        let mut logger = cluster.logger("logger-1");
+        assert!(root.join("mnt").is_dir() && Path::new(&dir).join("logger-1").is_dir());
+        logger.stop();
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn written(cluster: &Cluster) -> Vec<u64> {
 }
 
 #[test]
-fn who_breaks_the_protocol_is_sent_away_and_counted() {
+fn peers_that_break_the_protocol_are_disconnected_and_counted() {
     let cluster = Cluster::new(NODES, "");
     let mut logger = cluster.logger("logger-1");
     let endpoint = logger.endpoint("log");
@@ -113,7 +113,7 @@ fn who_breaks_the_protocol_is_sent_away_and_counted() {
 
     good.write_all(&message(2, b"")).unwrap();
     logger.wait_metric("zcluster_logger_records_written_total", 3.0);
-    assert!(logger.health().0);
+    assert!(logger.health_alone().0);
     drop(good);
     logger.stop();
     assert_eq!(written(&cluster), [0, 1, 2]);
@@ -242,7 +242,7 @@ fn large_messages_that_never_end_do_not_take_all_memory() {
 
 /// The sender of a batch chooses its id, which appears in log lines about its errors.
 #[test]
-fn what_peers_say_of_themselves_forges_no_line() {
+fn text_from_peers_cannot_forge_lines() {
     let cluster = Cluster::new(NODES, "");
     let mut logger = cluster.logger("logger-1");
     let mut bytes = handshake(SocketType::Push);

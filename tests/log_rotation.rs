@@ -221,7 +221,7 @@ fn a_hangup_rotates() {
 }
 
 #[test]
-fn a_log_that_was_renamed_by_hand_is_begun_anew_at_a_hangup() {
+fn a_log_renamed_by_hand_is_started_over_at_sighup() {
     // As logrotate does, without and with an empty file in its place (`create`).
     for creates in [false, true] {
         let mut single = Single::start("");
@@ -247,7 +247,7 @@ fn a_log_that_was_renamed_by_hand_is_begun_anew_at_a_hangup() {
 }
 
 #[test]
-fn a_log_that_was_removed_by_hand_is_begun_anew() {
+fn a_log_removed_by_hand_is_started_over() {
     let mut single = Single::start("");
     single.write();
     fs::remove_file(single.live()).unwrap();
@@ -267,13 +267,13 @@ fn a_log_directory_that_comes_back_is_used_again() {
     fs::remove_dir_all(&log_dir).unwrap();
     single.send();
     let reason = wait_for("the logger to say that it is not well", || {
-        let (healthy, reason) = single.logger.health();
+        let (healthy, reason) = single.logger.health_alone();
         (!healthy).then_some(reason)
     });
     assert!(reason.contains("numbers.log: No such file or directory"), "{reason}");
     fs::create_dir(&log_dir).unwrap();
     single.write();
-    wait_for("the logger to be well again", || single.logger.health().0.then_some(()));
+    wait_for("the logger to be well again", || single.logger.health_alone().0.then_some(()));
     single.rotate(1);
     single.write();
     single.logger.stop();
@@ -317,7 +317,9 @@ fn a_directory_without_permission_holds_rotation_and_records_back() {
     single.wait_announced(1);
     mode(0o555);
     single.send();
-    wait_for("the logger to say that it is not well", || (!single.logger.health().0).then_some(()));
+    wait_for("the logger to say that it is not well", || {
+        (!single.logger.health_alone().0).then_some(())
+    });
     mode(0o755);
     single.write();
     single.logger.stop();
@@ -343,9 +345,11 @@ fn check_disk_that_fills_up(options: &str) {
         let so_far = logger.metric("zcluster_logger_records_written_total");
         logger.wait_metric("zcluster_logger_records_written_total", so_far + 2000.0);
         let filler = disk.fill();
-        wait_for("the logger to say that it is not well", || (!logger.health().0).then_some(()));
+        wait_for("the logger to say that it is not well", || {
+            (!logger.health_alone().0).then_some(())
+        });
         filler.remove();
-        wait_for("the logger to be well again", || logger.health().0.then_some(()));
+        wait_for("the logger to be well again", || logger.health_alone().0.then_some(()));
     }
     let (_, written) = producer.finish();
     logger.stop();
@@ -391,7 +395,7 @@ fn rotated_files_wait_for_room_on_another_file_system() {
         wait_for("the log to be gone", || (!single.live().exists()).then_some(()));
     }
     let reason = wait_for("the logger to say that it is not well", || {
-        let (healthy, reason) = single.logger.health();
+        let (healthy, reason) = single.logger.health_alone();
         (!healthy).then_some(reason)
     });
     assert!(reason.contains("No space left on device"), "{reason}");
@@ -400,7 +404,7 @@ fn rotated_files_wait_for_room_on_another_file_system() {
     assert_eq!(log_files(&archive).len(), 0);
     filler.remove();
     single.wait_announced(2);
-    wait_for("the logger to be well again", || single.logger.health().0.then_some(()));
+    wait_for("the logger to be well again", || single.logger.health_alone().0.then_some(()));
     single.logger.stop();
     let rotated: Vec<PathBuf> =
         check_manifest(&single.cluster.log_dir("logger-1")).into_keys().collect();

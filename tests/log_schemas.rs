@@ -86,7 +86,9 @@ fn new_columns_get_a_new_file_and_producers_that_disagree_one_each() {
     producer.write("conn", 2.0, 3);
     producer.wait_announced(1);
     assert_eq!(shape(&producer.file("conn.log")), (1, 1, 3));
-    producer.logger.wait_stderr("conn: the columns changed; new c2: count; those records go to ");
+    producer.logger.wait_stderr(
+        "conn: the columns changed; added c2: count; records with the new columns go to ",
+    );
     for n in 0..100 {
         producer.send("conn", f64::from(n), 2);
         producer.send("conn", f64::from(n), 3);
@@ -164,7 +166,7 @@ fn too_many_sets_of_columns_at_a_time_are_lost_and_counted() {
         let lost = logger.metric("zcluster_logger_records_lost_total");
         (written + lost == 40.0 && lost > 0.0).then_some(())
     });
-    logger.wait_stderr("conn: too many sets of columns at a time; lost 1 records");
+    logger.wait_stderr("conn: too many sets of columns at once; lost 1 records");
     assert_eq!(log_files(&producer.dir()).len(), 17, "16 live, one rotated");
     // The path still works, and so do others.
     producer.send("conn", 1.0, 2);
@@ -190,7 +192,7 @@ fn names_of_further_files_are_nobody_elses() {
     let mut producer = Producer::start("");
     producer.send("conn.schema-2", 1.0, 2);
     producer.logger.wait_metric("zcluster_logger_batches_rejected_total", 1.0);
-    producer.logger.wait_stderr("looks like a name that is given");
+    producer.logger.wait_stderr("looks like the name of a rotated file");
 }
 
 #[test]
@@ -209,7 +211,7 @@ fn a_file_that_somebody_truncates_gets_its_header_again() {
         producer.write("conn", 8.0, 2);
         assert_eq!(header(&read_text(&file).unwrap()), before, "{options}");
         assert_eq!(producer.logger.metric("zcluster_logger_truncations_total"), 1.0);
-        producer.logger.wait_stderr("was truncated by somebody else; it is begun anew");
+        producer.logger.wait_stderr("was truncated by another process; starting a new file");
         producer.logger.signal(Signal::HUP);
         producer.wait_announced(1);
         let line = &manifest(&producer.dir())[0];

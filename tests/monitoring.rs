@@ -52,6 +52,9 @@ fn metrics() -> &'static Metrics {
         support::wait_all_see_all(&mut nodes);
         // Each node has written to cluster.log that it greeted the others.
         nodes["logger-1"].wait_metric("zcluster_logger_records_written_total", 6.0);
+        for process in nodes.values().chain([&broker]) {
+            process.wait_metric("zcluster_ready", 1.0);
+        }
         let node_type = |name: &str| NODES.iter().find(|(node, _)| *node == name).unwrap().1;
         let mut calm = vec![("broker".to_owned(), "broker", broker.metrics())];
         for (name, node) in &nodes {
@@ -306,7 +309,9 @@ type Change = (&'static [&'static str], &'static str);
 /// Each alert, what raises it, and which others that raises, too.
 const INCIDENTS: &[(&str, &[Change], &[&str])] = &[
     ("ZclusterDown", &[(&["up{", "worker-1"], "1x5 0x20")], &[]),
+    ("ZclusterNotReady", &[(&["zcluster_ready{", "manager"], "1x5 0x20")], &[]),
     ("ZclusterNotMonitored", &[], &[]),
+    ("ZclusterDuplicateName", &[(&["zcluster_broker_duplicate_names_total{"], "0x12 1x20")], &[]),
     (
         "ZclusterRestarting",
         &[(&["process_start_time_seconds{", "manager"], "1000x4 1200x4 1500x20")],

@@ -2,10 +2,12 @@
 //! publishers and events flow down to subscribers.
 //!
 //! - `engines`: the forwarding.
+//! - `check`: `--check`, what the configuration means on this host.
 //! - here: command line, HTTP, signals, shutdown.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod check;
 mod engines;
 
 use std::path::PathBuf;
@@ -15,7 +17,8 @@ use zcluster::access::{AccessCell, server_access};
 use zcluster::daemon::{self, AccessSource, Failure, Signal, Signals};
 use zcluster::exit::ExitCode;
 use zcluster::gateway;
-use zcluster::layout::CurveKeys;
+use zcluster::health::Health;
+use zcluster::layout::{CurveKeys, Layout};
 use zcluster::telemetry::{BrokerMetrics, Telemetry};
 
 use engines::{Engine, Stop};
@@ -27,22 +30,30 @@ pub struct Args {
     /// The layout of the cluster.
     #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
     layout: PathBuf,
-    /// Name of this process in metrics and in the ready line.
-    #[arg(long, value_name = "NAME", default_value = "broker")]
-    node: String,
+    /// Name of this process in metrics and in the ready line, not one of a node of the layout
+    /// [default: broker].
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Check the configuration, say what it means on this host, and exit.
+    #[arg(long)]
+    check: bool,
 }
 
 /// Runs the broker until SIGTERM or SIGINT; SIGHUP reloads keys and rules.
 ///
 /// # Errors
-/// A bad layout, endpoint or key (78), an address in use (69), an engine failure (70).
+/// A bad layout, endpoint or key (78), the name of a node (64), an address in use (69), an engine
+/// failure (70).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
-    serve(args, signals, BrokerMetrics::PREFIX)
+    serve(args, signals, &BROKER)
 }
+
+/// The help of `--node` where the program goes by its former name.
+const PROXY_NODE: &str = "Name of this process in metrics and in the ready line, not one of a node of the layout [default: proxy]";
 
 /// The command line of the broker under its former name, `zcluster-proxy`.
 #[derive(Debug, clap::Parser)]
-#[command(name = "zcluster-proxy", version, mut_arg("node", |node| node.default_value("proxy")))]
+#[command(name = "zcluster-proxy", version, mut_arg("node", |node| node.help(PROXY_NODE)))]
 pub struct ProxyArgs {
     #[command(flatten)]
     args: Args,
@@ -54,28 +65,55 @@ pub struct ProxyArgs {
 /// # Errors
 /// As [`run`].
 pub fn run_as_proxy(args: &ProxyArgs, signals: &Signals) -> Result<(), Failure> {
-    serve(&args.args, signals, BrokerMetrics::FORMER_PREFIX)
+    serve(&args.args, signals, &PROXY)
 }
 
-fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
-    let layout = daemon::load_layout(&args.layout, None)?.layout;
+/// What differs by the name of the program.
+struct Program {
+    /// The executable.
+    executable: &'static str,
+    /// The name of the process unless `--node` gives one.
+    name: &'static str,
+    /// What its series start with.
+    series: &'static str,
+}
+
+const BROKER: Program =
+    Program { executable: "zcluster-broker", name: "broker", series: BrokerMetrics::PREFIX };
+const PROXY: Program =
+    Program { executable: "zcluster-proxy", name: "proxy", series: BrokerMetrics::FORMER_PREFIX };
+
+fn serve(args: &Args, signals: &Signals, program: &Program) -> Result<(), Failure> {
+    let loaded = daemon::load_layout(&args.layout, None)?;
+    let layout = Arc::new(loaded.layout);
+    let name = match &args.node {
+        Some(name) => not_a_node(name, &layout, program)?,
+        None => program.name,
+    };
+    if args.check || loaded.environment.check_config {
+        signals.leave_alone();
+        return check::check(&layout, name);
+    }
     signals.keep();
     let label = &layout.telemetry.metrics_endpoint_label;
-    let telemetry = Telemetry::new(&args.node, label);
+    let telemetry = Telemetry::new(name, label);
     let access = server_access(&layout, CurveKeys::BROKER)?;
     let is_encrypted = access.server_keys().is_some();
     if is_encrypted {
         log::info!("encrypted: {}", access.summary());
     }
     let access = Arc::new(AccessCell::new(access));
-    let mut engine = engines::start(&layout, &access, telemetry.broker_named(series))?;
+    let mut engine = engines::start(&layout, &access, telemetry.broker_named(program.series))?;
     daemon::warn_if_open(engine.xsub_endpoint(), is_encrypted);
     daemon::warn_if_open(engine.xpub_endpoint(), is_encrypted);
-    let http = match layout.broker.metrics_port {
-        Some(port) => {
-            let address = (layout.broker_metrics_address(), port).into();
-            let health = engine.health();
-            let services = Some(daemon::services(&layout, &args.node));
+    let stop = Arc::new(Stop::new().map_err(|e| Failure::new(ExitCode::Software, e))?);
+    let http = match layout.broker_metrics_socket() {
+        Some(address) => {
+            if let Some(warning) = layout.open_metrics() {
+                log::warn!("{warning}");
+            }
+            let health = health(&*engine, Arc::clone(&stop));
+            let services = Some(daemon::services(&layout, name));
             let server = match engine.status() {
                 Some(status) => {
                     gateway::serve_metrics_and_status(address, &telemetry, services, health, status)
@@ -87,34 +125,67 @@ fn serve(args: &Args, signals: &Signals, series: &str) -> Result<(), Failure> {
         None => None,
     };
 
-    let stop = Arc::new(Stop::new().map_err(|e| Failure::new(ExitCode::Software, e))?);
     {
         let stop = Arc::clone(&stop);
-        let layout = args.layout.clone();
-        let server = Some(CurveKeys::BROKER.into());
-        let source = AccessSource { layout, node: None, server };
+        let source = AccessSource {
+            layout: args.layout.clone(),
+            node: None,
+            server: Some(CurveKeys::BROKER.into()),
+            running: Arc::clone(&layout),
+        };
         let reloader = daemon::Reloader::start(source, access, engine.on_reload())?;
         signals.handle(move |signal| match signal {
             Signal::Stop => stop.ask(),
             Signal::Hangup => reloader.ask(),
         });
     }
-    print_ready(args, &*engine, http.as_ref().map(|http| http.local_addr().to_string()));
+    print_ready(name, &*engine, http.as_ref().map(|http| http.local_addr().to_string()));
 
     let outcome = engine.watch(&stop);
     match engine.stop() {
         Err(why) => Err(Failure::new(ExitCode::Software, format!("the broker failed: {why}"))),
         Ok(()) if !stop.is_asked() && outcome.is_ok() => {
-            Err(Failure::new(ExitCode::Software, "the broker stopped by itself"))
+            Err(Failure::new(ExitCode::Software, "the broker stopped unexpectedly"))
         }
         Ok(()) => outcome,
     }
 }
 
-fn print_ready(args: &Args, engine: &dyn Engine, metrics: Option<String>) {
+/// What is wrong with the engine, and whether the process is stopping.
+fn health(engine: &dyn Engine, stop: Arc<Stop>) -> impl Fn() -> Health + Send + Sync + 'static {
+    let of_engine = engine.health();
+    move || {
+        let mut health = of_engine();
+        if stop.is_asked() {
+            health.passing("stopping");
+        }
+        health
+    }
+}
+
+/// Returns the name that `--node` gives. The broker is not a node: the name of one is a mistake.
+fn not_a_node<'a>(
+    name: &'a str,
+    layout: &Layout,
+    Program { executable, name: default, .. }: &Program,
+) -> Result<&'a str, Failure> {
+    let Some(node) = layout.node(name) else { return Ok(name) };
+    let runs = if layout.is_run_by_logger(name) { "zcluster-logger" } else { "zcluster-node" };
+    let node_type = node.node_type;
+    Err(Failure::new(
+        ExitCode::Usage,
+        format!(
+            "'{name}' is a {node_type} node of the layout, and {executable} is the broker, which is not \
+             a node: start the node with {runs}, or the broker without --node (its name is then \
+             '{default}')"
+        ),
+    ))
+}
+
+fn print_ready(name: &str, engine: &dyn Engine, metrics: Option<String>) {
     let mut ready = serde_json::Map::new();
     let mut set = |key: &str, value: &str| ready.insert(key.into(), value.into());
-    set("node", &args.node);
+    set("node", name);
     set("engine", engine.name());
     set("xsub", engine.xsub_endpoint());
     set("xpub", engine.xpub_endpoint());

@@ -7,10 +7,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use zcluster::access::inspect::{Finding, inspect};
 use zcluster::atomic_file;
-use zcluster::daemon::Failure;
+use zcluster::daemon::{self, Failure};
 use zcluster::exit::ExitCode;
-use zcluster::layout::{Diagnostic, Layout, Severity, to_toml, to_toml_with_secrets, zeek};
+use zcluster::layout::{
+    self, Diagnostic, Layout, LoadError, Severity, to_toml, to_toml_with_secrets, zeek,
+};
 use zeroize::Zeroizing;
 
 use crate::output::{self, cannot, end, say};
@@ -21,17 +24,22 @@ const LAYOUT_FILE: &str = "cluster-layout.zeek";
 /// The subcommands of `zcluster layout`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Show all errors and warnings of a layout file.
+    /// Show all errors and warnings of a layout file, of the environment as the processes of a
+    /// cluster read it, and of files of keys on this host.
     Check {
         /// The layout file.
         #[arg(default_value = "cluster-layout.toml")]
         file: PathBuf,
     },
     /// Make a layout file from Zeek script: cluster-layout.zeek, and the options of
-    /// zeekctl-config.zeek or of `export`. The layout goes to stdout; in the place of secret CURVE keys it has
-    /// comments.
+    /// zeekctl-config.zeek or of `export`. The layout goes to stdout, or with --out to a file, and
+    /// only if the scripts have no errors; in the place of secret CURVE keys it has comments.
     Import {
-        /// Print the secret keys, too: keep what is printed as safe as the scripts.
+        /// Write the layout to this file, which stays as it is if the import fails. A shell empties
+        /// the file of `> FILE` in any case.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Include the secret keys: keep the layout as safe as the scripts.
         #[arg(long)]
         secrets: bool,
         /// The scripts, in the order Zeek loads them.
@@ -57,7 +65,7 @@ pub enum Command {
 pub fn run(command: &Command) -> ExitCode {
     let done = match command {
         Command::Check { file } => check(file),
-        Command::Import { files, secrets } => import(files, *secrets),
+        Command::Import { files, secrets, out } => import(files, *secrets, out.as_deref()),
         Command::Export { file, out: None, .. } => export(file),
         Command::Export { file, out: Some(out), force } => export_to(file, out, *force),
     };
@@ -65,7 +73,37 @@ pub fn run(command: &Command) -> ExitCode {
 }
 
 fn check(file: &Path) -> Result<ExitCode, ExitCode> {
-    let layout = layout(file)?;
+    let checked = layout::check(file, daemon::variable).map_err(|error| wrong(&error))?;
+    for diagnostic in &checked.diagnostics {
+        say(&diagnostic.to_string());
+    }
+    for error in &checked.errors {
+        for line in error.to_string().lines() {
+            say(&format!("zcluster: {line}"));
+        }
+    }
+    let mut findings = Vec::new();
+    if let Some(loaded) = &checked.loaded {
+        findings = inspect(&loaded.layout);
+        let open = loaded.layout.open_metrics();
+        findings.extend(open.map(|message| Finding { is_error: false, message }));
+        let readable = loaded.has_secrets().then(|| daemon::readable_secrets(file)).flatten();
+        findings.extend(readable.map(|message| Finding { is_error: false, message }));
+    }
+    for Finding { is_error, message } in &findings {
+        say(&format!("zcluster: {}{message}", if *is_error { "" } else { "warning: " }));
+    }
+    let lines = |error: &LoadError| error.to_string().lines().count();
+    let errors = checked.errors.iter().map(lines).sum::<usize>()
+        + count(&checked.diagnostics, Severity::Error)
+        + findings.iter().filter(|finding| finding.is_error).count();
+    let warnings = count(&checked.diagnostics, Severity::Warning)
+        + findings.iter().filter(|finding| !finding.is_error).count();
+    tell_counts(errors, warnings);
+    let Some(loaded) = checked.loaded.filter(|_| errors == 0) else {
+        return Err(ExitCode::Config);
+    };
+    let layout = loaded.layout;
     let nodes = layout.nodes.len();
     let loggers = layout.log_receivers().count();
     print(&format!(
@@ -76,7 +114,7 @@ fn check(file: &Path) -> Result<ExitCode, ExitCode> {
     ))
 }
 
-fn import(files: &[PathBuf], secrets: bool) -> Result<ExitCode, ExitCode> {
+fn import(files: &[PathBuf], secrets: bool, out: Option<&Path>) -> Result<ExitCode, ExitCode> {
     let mut importer = zeek::Importer::new();
     for file in files {
         // Zeek script is bytes; what is not UTF-8 can only be in strings and comments.
@@ -89,13 +127,27 @@ fn import(files: &[PathBuf], secrets: bool) -> Result<ExitCode, ExitCode> {
     }
     let import = importer.finish();
     tell(&import.diagnostics);
-    if secrets {
-        print(&to_toml_with_secrets(&import.layout))?;
-    } else {
-        print(&to_toml(&import.layout))?;
+    if count(&import.diagnostics, Severity::Error) > 0 {
+        say("zcluster: no layout was made: mend the scripts, or leave out what they cannot know");
+        return Err(ExitCode::Data);
     }
-    let failed = import.diagnostics.iter().any(|d| d.severity == Severity::Error);
-    Ok(if failed { ExitCode::Data } else { ExitCode::Ok })
+    let text = if secrets {
+        to_toml_with_secrets(&import.layout)
+    } else {
+        Zeroizing::new(to_toml(&import.layout))
+    };
+    let Some(out) = out else { return print(&text) };
+    let mode = if secrets { 0o600 } else { 0o644 };
+    let written = atomic_file::replace(out, mode, text.as_bytes());
+    let done = end(written.map_err(|error| cannot("write", out, &error)));
+    if done == ExitCode::Ok {
+        say(&format!("zcluster: wrote {}", out.display()));
+        // A file that was there keeps its permissions.
+        if let Some(message) = secrets.then(|| daemon::readable_secrets(out)).flatten() {
+            say(&format!("zcluster: warning: {message}"));
+        }
+    }
+    Ok(done)
 }
 
 fn export(file: &Path) -> Result<ExitCode, ExitCode> {
@@ -155,20 +207,24 @@ fn export_to(file: &Path, out: &Path, force: bool) -> Result<ExitCode, ExitCode>
     Ok(done)
 }
 
-/// Reads a layout file without the environment: it is the file that is asked about.
+/// Reads a layout file without the environment: it is the file that is exported.
 fn layout(file: &Path) -> Result<Layout, ExitCode> {
-    let text = fs::read_to_string(file).map(Zeroizing::new);
-    let text = text.map_err(|error| unreadable(file, &error))?;
-    match Layout::from_toml(&text, &file.display().to_string()) {
-        Ok((layout, warnings)) => {
-            tell(&warnings);
-            Ok(layout)
+    match layout::load(file, |_| None) {
+        Ok(loaded) => {
+            tell(&loaded.warnings);
+            Ok(loaded.layout)
         }
-        Err(errors) => {
-            tell(&errors.diagnostics);
-            Err(ExitCode::Config)
-        }
+        Err(error) => Err(wrong(&error)),
     }
+}
+
+/// Says why there is no layout.
+fn wrong(error: &LoadError) -> ExitCode {
+    match error {
+        LoadError::Layout(errors) => tell(&errors.diagnostics),
+        error => say(&format!("zcluster: {error}")),
+    }
+    error.exit_code()
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> ExitCode {
@@ -176,14 +232,20 @@ fn unreadable(file: &Path, error: &io::Error) -> ExitCode {
     ExitCode::Io
 }
 
-/// Shows the diagnostics and how many there are.
+/// Shows the diagnostics, and how many there are.
 fn tell(diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
         say(&diagnostic.to_string());
     }
-    let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
+    tell_counts(count(diagnostics, Severity::Error), count(diagnostics, Severity::Warning));
+}
+
+fn count(diagnostics: &[Diagnostic], severity: Severity) -> usize {
+    diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
+}
+
+fn tell_counts(errors: usize, warnings: usize) {
     let plural = |count, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     if errors + warnings > 0 {
         say(&format!("{}, {}", plural(errors, "error"), plural(warnings, "warning")));
     }

@@ -4,11 +4,14 @@
 //! returns an [`ExitCode`], a variant of [`Command`], and an arm in [`run`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod client;
 pub mod keygen;
 pub mod keys;
 pub mod layout;
 mod output;
+pub mod publish;
 pub mod status;
+pub mod subscribe;
 pub mod up;
 
 use clap::{Parser, Subcommand};
@@ -39,13 +42,28 @@ pub enum Command {
     /// With --per-node: a key pair for each node, in files where `[curve]` of the layout says. Keys
     /// that are there are kept.
     Keygen(keygen::Args),
-    /// Show and revoke the keys of nodes, and hand one to a node of Zeek.
+    /// Show, revoke and restore the keys of nodes, and hand one to a node of Zeek.
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Show who is connected to the central broker, and who falls behind.
+    /// Show who is connected to the broker, which nodes of the layout are not, and who falls behind.
     ///
-    /// Asks the engine `switch` of a running zcluster-broker at its metrics port.
+    /// Asks the engine `switch` of a running zcluster-broker at its metrics port. Exits with 69 if a node
+    /// is down; nodes of type control and none need not be there.
     Status(status::Args),
+    /// Publish events, without being a node.
+    ///
+    /// One event, given as TOPIC EVENT ARG…; without them, a line of JSON on standard input for each,
+    /// as `zcluster-node` reads them: {"topic":"zeek.cluster.worker","event":"Demo::ping","args":[42]}.
+    /// Ends once all events have left for the broker. Says on standard error where nobody subscribes
+    /// to a topic, which is no failure.
+    #[command(name = "pub")]
+    Publish(publish::Args),
+    /// Print events as lines of JSON, without being a node, until Ctrl-C.
+    ///
+    /// Lines are as those of `zcluster-node`, and `zcluster pub` publishes them again. Standard error
+    /// has a line `subscribed to …` as soon as everything that is published arrives.
+    #[command(name = "sub")]
+    Subscribe(subscribe::Args),
     /// Start a cluster on this host, in the foreground, until Ctrl-C.
     ///
     /// Starts the central broker, then every node of the layout as a process of its own: loggers,
@@ -63,6 +81,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Keygen(args) => keygen::run(args),
         Command::Keys(command) => keys::run(command),
         Command::Status(args) => status::run(args),
+        Command::Publish(args) => publish::run(args),
+        Command::Subscribe(args) => subscribe::run(args),
         Command::Up(args) => up::run(args),
     }
 }

@@ -1,22 +1,26 @@
-//! `zcluster status`: who is connected to the central broker, how far behind, and what was lost.
+//! `zcluster status`: who is connected to the broker and who is not, how far behind, and what was lost.
 //!
 //! The broker's engine `switch` answers `/status` beside its metrics. `Status` is the shape of that
 //! answer; what it becomes on a terminal is pure.
 
+mod members;
+
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::layout::{self, Layout};
 use zcluster::telemetry::BrokerMetrics;
 
+use self::members::Members;
 use crate::output::{end, print};
 
 /// How long the broker may take to answer.
@@ -27,10 +31,11 @@ const LONGEST_ANSWER: u64 = 64 << 20;
 /// The arguments of `zcluster status`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The layout of the cluster.
-    #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
-    layout: PathBuf,
-    /// Ask here, not where the layout says that the broker offers its metrics.
+    /// The layout of the cluster: whose nodes should be connected [default: cluster-layout.toml]
+    #[arg(long, value_name = "FILE")]
+    layout: Option<PathBuf>,
+    /// Ask here, not where the layout says that the broker offers its metrics. Without --layout, any
+    /// node may be absent.
     #[arg(long, value_name = "IP:PORT")]
     address: Option<SocketAddr>,
     /// Print the answer as JSON.
@@ -38,30 +43,46 @@ pub struct Args {
     json: bool,
 }
 
-/// Shows the status. A failure is told on stderr: a wrong layout, or one without a metrics port
-/// (78), a broker that does not answer (69), an answer that is none (65).
+/// Shows the status. A failure is told on stderr: a node of the layout that is not connected, or a
+/// broker that does not answer (69), a wrong layout, or one without a metrics port (78), an answer that
+/// is none (65).
 pub fn run(args: &Args) -> ExitCode {
-    end(status(args).and_then(|text| print(&text)))
+    end(status(args))
 }
 
-fn status(args: &Args) -> Result<String, Failure> {
-    let address = if let Some(address) = args.address {
-        address
-    } else {
-        let loaded = layout::load(&args.layout, |name| std::env::var(name).ok())?;
-        metrics_address(&loaded.layout)?
+fn status(args: &Args) -> Result<(), Failure> {
+    let (address, layout) = match (args.address, &args.layout) {
+        (Some(address), None) => (address, None),
+        (address, path) => {
+            let path = path.as_deref().unwrap_or(Path::new("cluster-layout.toml"));
+            let layout = layout::load(path, |name| std::env::var(name).ok())?.layout;
+            (address.map_or_else(|| metrics_address(&layout), Ok)?, Some(layout))
+        }
     };
     let body = ask(address)?;
     let no_status = |error| {
         let message = format!("what {address} answers is not the status of a broker: {error}");
         Failure::new(ExitCode::Data, message)
     };
+    let mut answer: Value = serde_json::from_slice(&body).map_err(no_status)?;
+    let status = || serde_json::from_slice::<Status>(&body).map_err(no_status);
+    let members = match &layout {
+        Some(layout) => Members::new(layout, &status()?),
+        None => Members::default(),
+    };
     if args.json {
-        let answer: Value = serde_json::from_slice(&body).map_err(no_status)?;
-        Ok(format!("{answer}\n"))
+        if layout.is_some()
+            && let Some(answer) = answer.as_object_mut()
+        {
+            answer.insert("nodes".into(), json!(members.all));
+        }
+        print(&format!("{answer}\n"))?;
     } else {
-        let answer: Status = serde_json::from_slice(&body).map_err(no_status)?;
-        Ok(answer.table())
+        print(&status()?.table(&members))?;
+    }
+    match members.absent() {
+        None => Ok(()),
+        Some(absent) => Err(Failure::new(ExitCode::Unavailable, absent)),
     }
 }
 
@@ -174,11 +195,13 @@ const COLUMNS: [&str; 10] = [
 const NUMBERS: std::ops::Range<usize> = 2..9;
 
 impl Status {
-    /// One line per connection, those of one peer together.
-    fn table(&self) -> String {
+    /// One line per connection, those of one peer together, and one for each that should be there.
+    fn table(&self, members: &Members) -> String {
         let none = || "-".to_owned();
         let mut rows: Vec<[String; COLUMNS.len()]> = Vec::new();
+        let publishers = how_often(self.publishers.iter().map(|peer| &*peer.peer));
         for publisher in &self.publishers {
+            let state = if publisher.held { "held" } else { "ok" };
             rows.push([
                 name(&publisher.peer, &publisher.address),
                 "xsub".into(),
@@ -189,9 +212,10 @@ impl Status {
                 none(),
                 none(),
                 none(),
-                if publisher.held { "held" } else { "ok" }.into(),
+                marked(state, &publisher.peer, &publishers, members),
             ]);
         }
+        let subscribers = how_often(self.subscribers.iter().map(|peer| &*peer.peer));
         for subscriber in &self.subscribers {
             rows.push([
                 name(&subscriber.peer, &subscriber.address),
@@ -203,17 +227,28 @@ impl Status {
                 ByteSize(subscriber.queued_bytes).to_string(),
                 subscriber.sent.to_string(),
                 subscriber.dropped.to_string(),
-                printable(&subscriber.state),
+                marked(&printable(&subscriber.state), &subscriber.peer, &subscribers, members),
             ]);
+        }
+        for member in members.all.iter().filter(|member| member.state != members::State::Up) {
+            let mut row = COLUMNS.map(|_| none());
+            row[0] = printable(&member.name);
+            row[1] = member.missing().into();
+            row[COLUMNS.len() - 1] = "down".into();
+            rows.push(row);
         }
         rows.sort_by(|a, b| a[..2].cmp(&b[..2]));
         rows.insert(0, COLUMNS.map(str::to_owned));
         let mut out = aligned(&rows);
         let count =
             |count: u64, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+        let up = match members.count() {
+            (_, 0) => String::new(),
+            (up, all) => format!("; {up} of {all} nodes up"),
+        };
         let _ = writeln!(
             out,
-            "engine {}: {}, {}, {}",
+            "engine {}: {}, {}, {}{up}",
             printable(&self.engine),
             count(self.publishers.len() as u64, "publisher"),
             count(self.subscribers.len() as u64, "subscriber"),
@@ -221,6 +256,32 @@ impl Status {
         );
         out
     }
+}
+
+/// How many connections each name has.
+fn how_often<'a>(peers: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, usize> {
+    let mut counts = BTreeMap::new();
+    for peer in peers.filter(|peer| !peer.is_empty() && *peer != BrokerMetrics::UNNAMED) {
+        *counts.entry(peer).or_default() += 1;
+    }
+    counts
+}
+
+/// The state of a connection, with what is odd about the name of its peer.
+fn marked(
+    state: &str,
+    peer: &str,
+    connections: &BTreeMap<&str, usize>,
+    members: &Members,
+) -> String {
+    let mut text = state.to_owned();
+    if members.is_stranger(peer) {
+        text.push_str(", unknown");
+    }
+    if connections.get(peer).is_some_and(|count| *count > 1) {
+        text.push_str(", duplicate");
+    }
+    text
 }
 
 fn aligned<const N: usize>(rows: &[[String; N]]) -> String {

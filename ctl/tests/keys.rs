@@ -202,12 +202,12 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
         "copy keys/authorized/broker.pub to all hosts",
         "restart the nodes, loggers too, one after the other",
         "zcluster keys revoke broker --key='",
-        "take the old key out of keys/secret/broker.secret, too, on its host; SIGHUP to the central",
+        "copy keys/authorized to all hosts; SIGHUP to the broker and the loggers",
     ];
     let broker_steps = steps(&said, "broker");
     assert_eq!(broker_steps.len(), starts.len(), "{said}");
     assert!(broker_steps.iter().zip(starts).all(|(step, start)| step.starts_with(start)), "{said}");
-    assert_eq!(steps(&said, "worker-1").len(), 3, "{said}");
+    assert_eq!(steps(&said, "worker-1").len(), 4, "{said}");
 
     // What it says to do, a shell does.
     let revoke = said.lines().find_map(|line| Some(line.split_once("zcluster keys revoke w")?.1));
@@ -216,11 +216,12 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
     let revoked = ended(Command::new("sh").arg("-c").arg(script).current_dir(site.0.path()));
     assert_eq!(revoked.code, 0, "{}", revoked.stderr);
     let expected = format!(
-        "worker-1: took {} from keys/authorized/worker-1.pub\n\
-         It takes effect with a SIGHUP to the central broker and to logger-1, after the files are \
-         copied to their hosts.\n\
+        "worker-1: {} is revoked, in keys/authorized/revoked\n\
+         worker-1: removed {} from keys/authorized/worker-1.pub\n\
+         It takes effect with a SIGHUP to the broker and to logger-1, after the files, \
+         keys/authorized/revoked among them, are copied to their hosts.\n\
          Its secret key may go from keys/secret/worker-1.secret, too.\n",
-        old[0]
+        old[0], old[0]
     );
     assert_eq!(revoked.stdout, expected);
     let broker = site.broker();
@@ -376,18 +377,144 @@ fn a_key_is_revoked_wherever_it_stands() {
     assert_eq!(admitted, [true, false, true]);
 
     let said = site.ok("keys revoke worker-1");
-    assert!(said.starts_with("worker-1: took all public keys from keys/authorized/worker-1.pub\n"));
+    assert!(said.contains("worker-1: removed all public keys from keys/authorized/worker-1.pub\n"));
     assert_eq!(fs::read_to_string(site.layout_file()).unwrap(), text);
     assert!(!file.exists());
     let broker = site.broker();
     assert!(keys.iter().all(|key| broker.admit(key).is_none()));
 
-    // Its secret key would bring it back.
     site.ok("keygen --per-node --node broker");
     let said = site.ok("keys revoke broker");
-    assert!(said.contains("keys/secret/broker.secret is still on this host: remove it"), "{said}");
+    assert!(said.contains("keys/secret/broker.secret is still on this host; it may go."), "{said}");
     let fails = client_keys(&site.layout(), "logger-1").unwrap_err().to_string();
     assert!(fails.contains("no public key of the central broker"), "{fails}");
+}
+
+#[test]
+fn a_revoked_node_stays_out_until_somebody_says_otherwise() {
+    let site = Site::per_node();
+    site.ok("keygen --per-node");
+    let old = site.public("worker-1")[0];
+    let file = site.path("keys/authorized/worker-1.pub");
+    let copy = fs::read(&file).unwrap();
+    let is_in = |key: &PublicKey| site.broker().admit(key).is_some();
+    site.ok("keys revoke worker-1");
+    assert!(!is_in(&old));
+
+    // Whatever makes keys says why it does not make this one.
+    let refused = format!(
+        "worker-1: its key {old} is revoked in keys/authorized/revoked: made nothing. `zcluster keygen \
+         --per-node --node worker-1 --replace` makes a new key, `zcluster keys restore worker-1` lets \
+         this one in again\n"
+    );
+    for line in ["keygen --per-node", "keygen --per-node --node worker-1"] {
+        let said = site.ok(line);
+        assert!(said.contains(&refused) && !file.exists(), "{line}: {said}");
+    }
+    // Also where its secret key is on its own host only, and nothing else is left of it.
+    let secret = site.path("keys/secret/worker-1.secret");
+    let elsewhere = site.path("elsewhere");
+    fs::rename(&secret, &elsewhere).unwrap();
+    assert!(site.ok("keygen --per-node").contains(&refused));
+    assert!(!file.exists() && !secret.exists());
+    // A copy of the public key that comes back lets nobody in.
+    fs::write(&file, &copy).unwrap();
+    assert!(site.ok("keygen --per-node").contains(&refused));
+    assert!(!is_in(&old));
+    fs::rename(&elsewhere, &secret).unwrap();
+    let said = site.ok("keygen --per-node");
+    assert!(said.contains(&refused), "{said}");
+    let listed = site.run("keys list");
+    let line = listed.stdout.lines().find(|line| line.starts_with("worker-1")).unwrap();
+    assert!(line.contains(&format!("{old}  revoked 20")), "{line}");
+    assert!(line.ends_with("Z, keys/authorized/worker-1.pub"), "{line}");
+    let warning = format!("the key {old} of worker-1 in keys/authorized/worker-1.pub is revoked");
+    assert!(listed.stderr.contains(&warning), "{}", listed.stderr);
+    let error = site.fails("keys zeek worker-1", 78);
+    assert!(error.contains("servers would refuse it") || error.contains("common key"), "{error}");
+
+    // Once more says so, and takes it out again.
+    let said = site.ok("keys revoke worker-1");
+    assert!(said.contains(&format!("{old} is revoked already, in keys/authorized/revoked")));
+    assert!(!file.exists());
+    site.ok("keys revoke worker-1");
+
+    // A new key is another one.
+    let said = site.ok("keygen --per-node --node worker-1 --replace");
+    assert!(
+        said.contains("made a new key in keys/secret/worker-1.secret and keys/authorized"),
+        "{said}"
+    );
+    assert!(!said.contains("is valid until it is revoked"), "{said}");
+    let new = site.public("worker-1");
+    assert_eq!((new.len(), is_in(&new[0]), is_in(&old)), (1, true, false));
+    assert!(site.ok("keygen --per-node").contains("worker-1: kept keys/secret/worker-1.secret\n"));
+
+    // The old one as well, if somebody says so.
+    let said = site.ok("keys restore worker-1");
+    assert!(said.starts_with(&format!("worker-1: {old} is revoked no more\nIt takes effect")));
+    assert_eq!(site.public("worker-1"), [new[0], old]);
+    assert!(is_in(&old) && is_in(&new[0]));
+    let error = site.fails("keys restore worker-1", 78);
+    assert!(error.contains("no key of worker-1 is revoked in keys/authorized/revoked"), "{error}");
+}
+
+#[test]
+fn one_of_several_revoked_keys_is_named() {
+    let site = Site::per_node();
+    site.ok("keygen --per-node");
+    site.ok("keygen --per-node --replace --node worker-1");
+    let keys = site.public("worker-1");
+    site.ok(&format!("keys revoke worker-1 --key={}", keys[1]));
+    let said = site.ok("keygen --per-node");
+    assert!(said.contains("worker-1: kept "), "{said}");
+    site.ok("keys revoke worker-1");
+    let error = site.fails("keys restore worker-1", 64);
+    assert!(
+        error.contains("worker-1 has 2 revoked keys: expected one of them as --key"),
+        "{error}"
+    );
+    let error = site.fails(&format!("keys restore logger-1 --key={}", keys[0]), 78);
+    assert!(error.contains("that key of logger-1 is not revoked"), "{error}");
+    let json = || serde_json::from_str::<Value>(&site.ok("keys list --json")).unwrap();
+    let worker = |json: &Value| {
+        json["keys"].as_array().unwrap().iter().find(|row| row["name"] == "worker-1").cloned()
+    };
+    let listed = worker(&json()).unwrap();
+    let revoked = listed["public_keys"].as_array().unwrap();
+    assert_eq!(revoked.len(), 2);
+    assert!(
+        revoked
+            .iter()
+            .all(|key| key["revoked"].is_string() && key["where"] == Value::Array(vec![]))
+    );
+
+    site.ok(&format!("keys restore worker-1 --key={}", keys[0]));
+    let broker = site.broker();
+    assert!(broker.admit(&keys[0]).is_some() && broker.admit(&keys[1]).is_none());
+
+    // A node that is gone from the layout has its line, too.
+    let text = fs::read_to_string(site.layout_file()).unwrap();
+    fs::write(site.layout_file(), text.replace("worker-1", "worker-2")).unwrap();
+    let listed = worker(&json()).unwrap();
+    assert_eq!(
+        (&listed["type"], listed["public_keys"].as_array().unwrap().len()),
+        (&"-".into(), 1)
+    );
+}
+
+#[test]
+fn who_may_not_write_the_list_of_revoked_keys_revokes_nothing() {
+    let site = Site::per_node();
+    site.ok("keygen --per-node");
+    fs::write(site.path("keys/authorized/revoked"), "no key\n").unwrap();
+    for line in ["keys revoke worker-1", "keys restore worker-1", "keys list", "keygen --per-node"]
+    {
+        let error = site.fails(line, 78);
+        assert!(error.contains("keys/authorized/revoked, line 1: found 2 characters"), "{error}");
+    }
+    assert!(site.path("keys/authorized/worker-1.pub").exists());
+    assert!(server_access(&site.layout(), "broker").is_err(), "nobody is let in by mistake");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
 use snapbox::cmd::Command;
 use snapbox::str;
-use zcluster::gateway::{Health, HttpServer, serve_metrics, serve_metrics_and_status};
+use zcluster::gateway::{HttpServer, serve_metrics, serve_metrics_and_status};
+use zcluster::health::Health;
 use zcluster::telemetry::Telemetry;
 
 fn status() -> Command {
@@ -27,11 +28,19 @@ fn broker(answer: Value) -> HttpServer {
         .unwrap()
 }
 
-/// A directory with a layout whose broker has that line in its section.
+/// A directory with a layout of two nodes whose broker has that line in its section.
 fn layout(broker: &str) -> tempfile::TempDir {
+    layout_of(&[("manager", "manager"), ("worker-1", "worker")], broker)
+}
+
+/// The same, of nodes of those names and types.
+fn layout_of(nodes: &[(&str, &str)], broker: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let text =
-        format!("[nodes.m]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n[broker]\n{broker}");
+    let mut text = format!("[broker]\n{broker}");
+    for (name, node_type) in nodes {
+        let port = if *node_type == "logger" { "port = 1\n" } else { "" };
+        text += &format!("[nodes.{name}]\nnode_type = {node_type:?}\nip = \"127.0.0.1\"\n{port}");
+    }
     std::fs::write(dir.path().join("cluster-layout.toml"), text).unwrap();
     dir
 }
@@ -71,9 +80,82 @@ PEER            SOCKET  CONNECTED  RECEIVED  REFUSED  QUEUED    BYTES  SENT  DRO
 manager         xpub          59s         -        -       0      0 B   100        0  ok
 worker-1        xpub    1h 6m 40s         -        -   10000  3.3 MiB   100       17  stalled
 worker-1        xsub    1h 6m 40s    123456        3       -        -     -        -  held
-engine switch: 2 publishers, 2 subscribers, 12 subscriptions
+engine switch: 2 publishers, 2 subscribers, 12 subscriptions; 2 of 2 nodes up
 
 "#]]);
+}
+
+#[test]
+fn nodes_that_are_not_there_are_told_and_decide_the_exit_code() {
+    let connection = |peer: &str, port: u16| {
+        json!({"peer": peer, "address": format!("10.0.0.7:{port}"), "identity": "claimed",
+               "connected_s": 9.0, "events": 0, "refused": 0, "held": false, "subscriptions": 1,
+               "queued_messages": 0, "queued_bytes": 0, "sent": 0, "dropped": 0, "state": "ok"})
+    };
+    let all = |names: &[&str]| -> Vec<Value> {
+        (1..).zip(names).map(|(port, name)| connection(name, port)).collect()
+    };
+    let server = broker(json!({
+        "engine": "switch",
+        "publishers": all(&["manager", "worker-1", "worker-9", "logger-1"]),
+        "subscribers": all(&["manager", "worker-3", "worker-9", "logger-1", "logger-1"]),
+        "subscriptions": 2,
+    }));
+    let port = server.local_addr().port();
+    let dir = layout_of(
+        &[
+            ("manager", "manager"),
+            ("logger-1", "logger"),
+            ("worker-1", "worker"),
+            ("worker-2", "worker"),
+            ("worker-3", "worker"),
+            ("operator", "control"),
+            ("spare", "none"),
+        ],
+        &format!("metrics_port = {port}\n"),
+    );
+    let absent = "zcluster: worker-1 has no xpub connection, worker-2 is down, worker-3 has no xsub \
+                  connection\n";
+    status().current_dir(&dir).assert().code(69).stderr_eq(absent).stdout_eq(str![[r#"
+PEER      SOCKET  CONNECTED  RECEIVED  REFUSED  QUEUED  BYTES  SENT  DROPPED  STATE
+logger-1  xpub           9s         -        -       0    0 B     0        0  ok, duplicate
+logger-1  xpub           9s         -        -       0    0 B     0        0  ok, duplicate
+logger-1  xsub           9s         0        0       -      -     -        -  ok
+manager   xpub           9s         -        -       0    0 B     0        0  ok
+manager   xsub           9s         0        0       -      -     -        -  ok
+worker-1  xpub            -         -        -       -      -     -        -  down
+worker-1  xsub           9s         0        0       -      -     -        -  ok
+worker-2  -               -         -        -       -      -     -        -  down
+worker-3  xpub           9s         -        -       0    0 B     0        0  ok
+worker-3  xsub            -         -        -       -      -     -        -  down
+worker-9  xpub           9s         -        -       0    0 B     0        0  ok, unknown
+worker-9  xsub           9s         0        0       -      -     -        -  ok, unknown
+engine switch: 4 publishers, 5 subscribers, 2 subscriptions; 2 of 5 nodes up
+
+"#]]);
+
+    let output = status().current_dir(&dir).arg("--json").assert().code(69).stderr_eq(absent);
+    let answer: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    let state = |name: &str, node_type: &str, state: &str, xsub: u32, xpub: u32| json!({"name": name, "node_type": node_type, "state": state, "xsub": xsub, "xpub": xpub});
+    assert_eq!(
+        answer["nodes"],
+        json!([
+            state("logger-1", "logger", "up", 1, 2),
+            state("manager", "manager", "up", 1, 1),
+            state("worker-1", "worker", "half", 1, 0),
+            state("worker-2", "worker", "down", 0, 0),
+            state("worker-3", "worker", "half", 0, 1),
+        ])
+    );
+    assert_eq!(answer["subscriptions"], 2, "what the broker says is passed on");
+
+    // Without a layout nobody is known to be absent; with one it counts wherever the answer is from.
+    let address = format!("127.0.0.1:{port}");
+    let asked = |more: &[&str]| status().current_dir(&dir).args(["--address", &address]).args(more);
+    let output = asked(&["--json"]).assert().success().stderr_eq("");
+    let answer: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert_eq!(answer.get("nodes"), None);
+    asked(&["--layout", "cluster-layout.toml"]).assert().code(69).stderr_eq(absent);
 }
 
 #[test]

@@ -144,23 +144,7 @@ impl Setup {
     }
 
     fn up(&self, args: &[&str]) -> Up {
-        Self::spawn(&mut self.command(args))
-    }
-
-    fn spawn(command: &mut Command) -> Up {
-        let mut child = command.spawn().unwrap();
-        let (send, lines) = channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        thread::spawn(move || {
-            // Ends, and closes the pipe, when the test does not listen any more.
-            for line in stdout.lines() {
-                if send.send(line.unwrap()).is_err() {
-                    return;
-                }
-            }
-        });
-        let stderr = child.stderr.take().unwrap();
-        Up { child, lines: Some(lines), stderr, seen: Vec::new() }
+        Up::start(&mut self.command(args))
     }
 
     /// No process that noted its start is there any more.
@@ -181,6 +165,22 @@ struct Up {
 }
 
 impl Up {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let (send, lines) = channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            // Ends, and closes the pipe, when the test does not listen any more.
+            for line in stdout.lines() {
+                if send.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        let stderr = child.stderr.take().unwrap();
+        Up { child, lines: Some(lines), stderr, seen: Vec::new() }
+    }
+
     /// The first line that has `text` in it, which may have come before: what a process writes to
     /// its two outputs comes in any order.
     fn wait_for(&mut self, text: &str) -> String {
@@ -260,6 +260,19 @@ fn starts_and_stops_in_order() {
         ["worker-1", "proxy-1", "manager", "control", "logger-1", "broker"]
     );
     setup.assert_nothing_left();
+}
+
+#[test]
+fn the_node_that_the_shell_names_is_not_that_of_every_process() {
+    let tell = r#"echo "named ${CLUSTER_NODE-nobody}." >&2"#;
+    let setup = Setup::new().script("broker", tell).script("worker-1", tell);
+    let mut command = setup.command(&["worker-1", "--no-color"]);
+    command.env("CLUSTER_NODE", "manager");
+    let mut up = Up::start(&mut command);
+    up.wait_for("broker   | named nobody.");
+    up.wait_for("worker-1 | named nobody.");
+    up.signal(Signal::INT);
+    assert_eq!(up.end().0.code(), Some(0));
 }
 
 #[test]
@@ -469,7 +482,7 @@ fn a_wrong_rust_log_is_told_once_and_daemons_get_what_is_right() {
         let setup = Setup::new().script("broker", script).script("worker-1", script);
         let mut command = setup.command(&["worker-1"]);
         command.env_remove("RUST_LOG").envs(value.map(|value| ("RUST_LOG", value)));
-        let mut up = Setup::spawn(&mut command);
+        let mut up = Up::start(&mut command);
         up.wait_for("cluster is up");
         up.signal(Signal::TERM);
         let (status, stderr) = up.end();

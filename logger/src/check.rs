@@ -4,20 +4,21 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use std::{env, fs, thread};
 
-use bytesize::ByteSize;
 use rustix::fs::Access;
 use zcluster::access::{client_keys, server_access};
-use zcluster::daemon::{self, Failure};
+use zcluster::daemon::check::{Report, size};
+use zcluster::daemon::{Failure, open_endpoint};
 use zcluster::exit::ExitCode;
 use zcluster::layout::{Compress, Fsync, Layout, Loaded, Log, PathOptions};
 
 use crate::dir_lock;
+use crate::directories::{self, DirectoryError};
 use crate::zone::{LocalZone, ZoneError};
 
 /// Shell builtins and keywords: there is no program to look for.
@@ -29,28 +30,15 @@ const SHELL_WORDS: [&str; 16] = [
 /// Prints what node `name` would do as a logger; warnings and problems go to standard error.
 ///
 /// # Errors
-/// A mistake in the configuration (78), or a directory that cannot be written (74).
+/// A mistake in the configuration (78), a missing parent of a directory that would be made (69), or a
+/// directory that cannot be written (74).
 pub(crate) fn check(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     let host = Host {
         cores: thread::available_parallelism().map_or(1, usize::from),
         search_path: env::var_os("PATH"),
         local_time: LocalZone::of_process().map(|zone| zone.describe(SystemTime::now())),
     };
-    let mut report = Report::new(&loaded.layout, name, &host);
-    let text = report.found.join("\n");
-    let mut out = io::stdout();
-    let printed = writeln!(out, "{text}").and_then(|()| out.flush());
-    printed.map_err(|error| daemon::cannot_print(&error))?;
-    for warning in &report.warnings {
-        log::warn!("{warning}");
-    }
-    let code = report.exit_code();
-    // The caller reports the last problem, as its error.
-    let Some((_, last)) = report.problems.pop() else { return Ok(()) };
-    for (_, problem) in &report.problems {
-        log::error!("{problem}");
-    }
-    Err(Failure::new(code, last))
+    report(&loaded.layout, name, &host).print()
 }
 
 /// The inputs besides the layout and the file system.
@@ -62,169 +50,145 @@ struct Host {
     local_time: Result<String, ZoneError>,
 }
 
-/// The lines of the result.
-#[derive(Debug, Default)]
-struct Report {
-    found: Vec<String>,
-    warnings: Vec<String>,
-    problems: Vec<(ExitCode, String)>,
+fn report(layout: &Layout, name: &str, host: &Host) -> Report {
+    let mut report = Report::default();
+    let log = &layout.log;
+    match layout.listen_log_endpoint(name) {
+        Some(endpoint) => report.say("node", format!("{name}, receives logs at {endpoint}")),
+        None => report.problem(Failure::config(format!(
+            "node '{name}' receives no logs; expected a node of type logger with a port, or the \
+             manager with manager_is_logger"
+        ))),
+    }
+    // A logger is also a client of the broker.
+    let access = server_access(layout, name);
+    if let (Some(endpoint), Ok(access)) = (layout.listen_log_endpoint(name), &access) {
+        report.warn(open_endpoint(&endpoint, access.server_keys().is_some()));
+    }
+    report.encryption(layout, access, client_keys(layout, name).map(drop));
+    match &host.local_time {
+        Ok(zone) => report.say("local time", zone),
+        Err(error) => report.problem(Failure::config(error)),
+    }
+    directories(&mut report, log, name);
+    files(&mut report, log);
+    postprocessor(&mut report, &log.rotation_postprocessor, host);
+    report.say("memory", format!("at most {} in queues and buffers", size(log.max_memory)));
+    let threads = log.format_threads_on(host.cores);
+    report.say("format threads", format!("{threads}, on {} cores", host.cores));
+    for (path, options) in &log.path {
+        report.say(&format!("path {path}"), path_text(options));
+    }
+    report.broker(layout);
+    report.metrics(layout.metrics_socket(name));
+    report.heartbeats(&layout.zeromq);
+    report
 }
 
-impl Report {
-    fn new(layout: &Layout, name: &str, host: &Host) -> Self {
-        let mut report = Report::default();
-        let log = &layout.log;
-        match layout.listen_log_endpoint(name) {
-            Some(endpoint) => report.say("node", format!("{name}, receives logs at {endpoint}")),
-            None => report.problem(
-                ExitCode::Config,
-                format!(
-                    "node '{name}' receives no logs; expected a node of type logger with a port, \
-                     or the manager with manager_is_logger"
-                ),
-            ),
-        }
-        report.encryption(layout, name);
-        match &host.local_time {
-            Ok(zone) => report.say("local time", zone),
-            Err(error) => report.problem(ExitCode::Config, error.to_string()),
-        }
-        report.directories(log, name);
-        report.files(log);
-        report.postprocessor(&log.rotation_postprocessor, host);
-        report.say("memory", format!("at most {} in queues and buffers", size(log.max_memory)));
-        let threads = log.format_threads_on(host.cores);
-        report.say("format threads", format!("{threads}, on {} cores", host.cores));
-        for (path, options) in &log.path {
-            report.say(&format!("path {path}"), path_text(options));
-        }
-        report
+fn directories(report: &mut Report, log: &Log, name: &str) {
+    let dir = log.dir.join(name);
+    let why = directories::why_not_made(log, "log directory", &dir, Some(&log.dir));
+    let logs = directory(report, "log directory", &dir, why);
+    if let Some(owner) = dir_lock::owner_of(&dir) {
+        report.say("in use by", owner);
     }
-
-    /// Returns the exit code of the worst problem: a wrong configuration is wrong on any host.
-    fn exit_code(&self) -> ExitCode {
-        let has = |code| self.problems.iter().any(|(of, _)| *of == code);
-        if has(ExitCode::Config) { ExitCode::Config } else { ExitCode::Io }
+    let Some(rotation_dir) = &log.rotation_dir else {
+        report.say("rotated files", "stay in the log directory");
+        return;
+    };
+    let why = directories::why_not_made(log, "rotation directory", rotation_dir, None);
+    let rotated = directory(report, "rotation directory", rotation_dir, why);
+    if let (Some(logs), Some(rotated)) = (logs, rotated)
+        && logs != rotated
+    {
+        report.warnings.push(format!(
+            "the rotation directory {} is on another file system than the log directory {}: \
+             rotated files are copied, which takes time and room",
+            rotation_dir.display(),
+            dir.display()
+        ));
     }
+}
 
-    fn say(&mut self, what: &str, text: impl AsRef<str>) {
-        // A command may be several lines long.
-        let text = text.as_ref().replace(char::is_control, " ");
-        self.found.push(format!("{what}: {text}"));
-    }
-
-    fn problem(&mut self, code: ExitCode, text: String) {
-        self.problems.push((code, text));
-    }
-
-    fn encryption(&mut self, layout: &Layout, name: &str) {
-        // A logger is also a client of the broker.
-        let keys = server_access(layout, name)
-            .and_then(|access| client_keys(layout, name).map(|_| access))
-            .map_err(|error| self.problem(ExitCode::Config, error.to_string()));
-        let Ok(access) = keys else { return };
-        if access.server_keys().is_none() {
-            return self.say("encryption", "none");
+/// Reports on a directory. Returns its file system if the directory can be written.
+fn directory(
+    report: &mut Report,
+    what: &str,
+    dir: &Path,
+    why_not_made: Option<DirectoryError>,
+) -> Option<u64> {
+    let (existing, device) = match probe(dir) {
+        Ok(found) => found,
+        Err(why) => {
+            let text = format!("cannot write to the {what} {}: {why}", dir.display());
+            report.problem(Failure::new(ExitCode::Io, text));
+            return None;
         }
-        let mode = layout.curve.mode;
-        let keys = access.admitted_keys();
-        self.say("encryption", format!("CURVE, mode {mode}, keys that may connect: {keys}"));
+    };
+    if let Some(why) = why_not_made {
+        report.problem(Failure::new(why.exit_code(), why));
+        return None;
     }
-
-    fn directories(&mut self, log: &Log, name: &str) {
-        let dir = log.dir.join(name);
-        let logs = self.directory("log directory", &dir);
-        if let Some(owner) = dir_lock::owner_of(&dir) {
-            self.say("in use by", owner);
-        }
-        let Some(rotation_dir) = &log.rotation_dir else {
-            self.say("rotated files", "stay in the log directory");
-            return;
-        };
-        let rotated = self.directory("rotation directory", rotation_dir);
-        if let (Some(logs), Some(rotated)) = (logs, rotated)
-            && logs != rotated
-        {
-            self.warnings.push(format!(
-                "the rotation directory {} is on another file system than the log directory {}: \
-                 rotated files are copied, which takes time and room",
-                rotation_dir.display(),
-                dir.display()
-            ));
-        }
+    let mut text = dir.display().to_string();
+    if existing != dir {
+        let _ = write!(text, ", to be made in {}", existing.display());
     }
-
-    /// Reports on a directory. Returns its file system if the directory can be written.
-    fn directory(&mut self, what: &str, dir: &Path) -> Option<u64> {
-        let (existing, device) = match probe(dir) {
-            Ok(found) => found,
-            Err(why) => {
-                let text = format!("cannot write to the {what} {}: {why}", dir.display());
-                self.problem(ExitCode::Io, text);
-                return None;
+    match rustix::fs::statvfs(&existing) {
+        Ok(system) => {
+            let free = system.f_bavail.saturating_mul(system.f_frsize);
+            let _ = write!(text, ", {} free", size(free));
+            if free == 0 {
+                report.warnings.push(format!("no space is left for the {what}"));
             }
-        };
-        let mut text = dir.display().to_string();
-        if existing != dir {
-            let _ = write!(text, ", to be made in {}", existing.display());
         }
-        match rustix::fs::statvfs(&existing) {
-            Ok(system) => {
-                let free = system.f_bavail.saturating_mul(system.f_frsize);
-                let _ = write!(text, ", {} free", size(free));
-                if free == 0 {
-                    self.warnings.push(format!("no space is left for the {what}"));
-                }
-            }
-            Err(error) => self.warnings.push(format!("cannot tell the space left: {error}")),
-        }
-        self.say(what, text);
-        Some(device)
+        Err(error) => report.warnings.push(format!("cannot tell the space left: {error}")),
     }
+    report.say(what, text);
+    Some(device)
+}
 
-    fn files(&mut self, log: &Log) {
-        let gzip = log.gzip_extension().map(|e| format!(".{e}, gzip level {}", log.gzip_level));
-        let extension = format!("{}{}", log.suffix, gzip.unwrap_or_default());
-        self.say("format", format!("{}, extension {extension}", log.format));
+fn files(report: &mut Report, log: &Log) {
+    let gzip = log.gzip_extension().map(|e| format!(".{e}, gzip level {}", log.gzip_level));
+    let extension = format!("{}{}", log.suffix, gzip.unwrap_or_default());
+    report.say("format", format!("{}, extension {extension}", log.format));
 
-        let mut rotation = interval_text(log.rotation);
-        if !log.rotation.is_zero() {
-            rotation += &match log.rotation_base_time.as_str() {
-                "" => ", counted from 1970".to_owned(),
-                time => format!(", counted from {time} local time"),
-            };
-        }
-        self.say("rotation", format!("{rotation}, names as of {}", log.rotation_name));
-
-        let compression = match log.compress {
-            Compress::None => log.compress.to_string(),
-            _ if log.gzip_level > 0 => "none, files are gzip streams already".to_owned(),
-            _ => format!("{} level {}, after rotation", log.compress, log.compression_level()),
+    let mut rotation = interval_text(log.rotation);
+    if !log.rotation.is_zero() {
+        rotation += &match log.rotation_base_time.as_str() {
+            "" => ", counted from 1970".to_owned(),
+            time => format!(", counted from {time} local time"),
         };
-        self.say("compression", compression);
-        self.say(
-            "fsync",
-            match log.fsync {
-                Fsync::Interval => every(log.fsync_interval),
-                Fsync::Never | Fsync::Batch => log.fsync.to_string(),
-            },
-        );
     }
+    report.say("rotation", format!("{rotation}, names as of {}", log.rotation_name));
 
-    fn postprocessor(&mut self, command: &str, host: &Host) {
-        if command.trim().is_empty() {
-            return self.say("postprocessor", "none");
+    let compression = match log.compress {
+        Compress::None => log.compress.to_string(),
+        _ if log.gzip_level > 0 => "none, files are gzip streams already".to_owned(),
+        _ => format!("{} level {}, after rotation", log.compress, log.compression_level()),
+    };
+    report.say("compression", compression);
+    report.say(
+        "fsync",
+        match log.fsync {
+            Fsync::Interval => every(log.fsync_interval),
+            Fsync::Never | Fsync::Batch => log.fsync.to_string(),
+        },
+    );
+}
+
+fn postprocessor(report: &mut Report, command: &str, host: &Host) {
+    if command.trim().is_empty() {
+        return report.say("postprocessor", "none");
+    }
+    let Some(program) = program_of(command) else {
+        return report.say("postprocessor", format!("{command}, left to the shell"));
+    };
+    match find_program(program, host.search_path.as_deref()) {
+        Ok(found) => {
+            report.say("postprocessor", format!("{command}, program {}", found.display()));
         }
-        let Some(program) = program_of(command) else {
-            return self.say("postprocessor", format!("{command}, left to the shell"));
-        };
-        match find_program(program, host.search_path.as_deref()) {
-            Ok(found) => {
-                self.say("postprocessor", format!("{command}, program {}", found.display()));
-            }
-            Err(why) => {
-                self.problem(ExitCode::Config, format!("rotation_postprocessor: {program} {why}"));
-            }
+        Err(why) => {
+            report.problem(Failure::config(format!("rotation_postprocessor: {program} {why}")));
         }
     }
 }
@@ -313,10 +277,6 @@ fn interval_text(interval: Duration) -> String {
 
 fn every(interval: Duration) -> String {
     format!("every {}", humantime::format_duration(interval))
-}
-
-fn size(bytes: u64) -> impl std::fmt::Display {
-    ByteSize(bytes).display().iec()
 }
 
 #[cfg(test)]

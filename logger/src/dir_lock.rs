@@ -66,8 +66,8 @@ pub(crate) struct Owner {
 pub(crate) enum LockError {
     /// Another process owns it.
     #[error(
-        "the log directory {} is in use by {}; it was left untouched: stop that process, or give this \
-         one another `dir` or node",
+        "the log directory {} is in use by {}; nothing was changed: stop that process, or start \
+         this one with another `dir` or node",
         dir.display(),
         owner_text(owner.as_ref())
     )]
@@ -132,8 +132,8 @@ impl DirLock {
 
     fn without(path: &Path, error: &io::Error) -> Self {
         log::warn!(
-            "cannot lock {}: {error}; going on without: see to it that no other logger uses this \
-             directory",
+            "cannot lock {}: {error}; continuing without a lock: make sure that no other logger \
+             uses this directory",
             path.display()
         );
         DirLock { path: path.to_owned(), file: None }

@@ -1,6 +1,6 @@
 //! File operations that never overwrite, and the identity of files.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -111,6 +111,27 @@ pub(crate) fn replace(path: &Path, temporary: &Path, text: &[u8], sync: bool) ->
     outcome
 }
 
+/// Makes a directory. Those above it only where `parents` says so: one that is missing may be a disk that
+/// is not mounted, and what is made in its place would fill another one.
+///
+/// # Errors
+/// When it cannot be made; `NotFound` where one above it is missing.
+pub(crate) fn make_dir(dir: &Path, parents: bool) -> io::Result<()> {
+    if parents {
+        return fs::create_dir_all(dir);
+    }
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// The topmost directory above a path that is not there.
+pub(crate) fn missing_above(path: &Path) -> Option<&Path> {
+    let above = path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty());
+    above.take_while(|dir| matches!(fs::metadata(dir), Err(error) if is_absent(&error))).last()
+}
+
 /// Syncs the names in a directory to disk.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     match File::open(dir)?.sync_all() {
@@ -130,6 +151,11 @@ pub(crate) fn with_end(path: &Path, end: &str) -> PathBuf {
 /// Returns the last component of a path as bytes.
 pub(crate) fn name_of(path: &Path) -> &[u8] {
     path.file_name().unwrap_or_default().as_bytes()
+}
+
+/// The last part of a path.
+pub(crate) fn os_name(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or_default()
 }
 
 /// Returns whether an error has this system error number.
@@ -156,6 +182,23 @@ mod tests {
             assert_eq!((id.is_at(&a).unwrap(), id.is_at(&b).unwrap()), (false, true));
             fs::remove_file(&b).unwrap();
         }
+    }
+
+    #[test]
+    fn only_the_last_directory_is_made_unless_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, deep) = (dir.path().join("one"), dir.path().join("a/b/c"));
+        for _ in 0..2 {
+            make_dir(&one, false).unwrap();
+            assert_eq!(make_dir(&deep, false).unwrap_err().kind(), ErrorKind::NotFound);
+            assert_eq!(missing_above(&deep), Some(&*dir.path().join("a")));
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        make_dir(&deep, true).unwrap();
+        make_dir(&deep, false).unwrap();
+        assert_eq!((missing_above(&deep), missing_above(Path::new("logs"))), (None, None));
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(make_dir(&dir.path().join("file"), false).is_err());
     }
 
     #[test]

@@ -22,6 +22,7 @@
 //! | `dir_lock` | one owner of a log directory at a time |
 //! | `zone` | the zone of local times: `TZ` and `/etc/localtime` |
 //! | `clock` | the time as text of that zone |
+//! | `strain` | which stages are full for long, for the health check |
 //! | `trouble` | why a thread cannot work at the moment, for the health check |
 //! | `clock_watch` | detects that the wall clock was set, pure |
 //! | `end` | when and why the process shuts down |
@@ -37,6 +38,7 @@ mod check;
 mod clock;
 mod clock_watch;
 mod dir_lock;
+mod directories;
 mod end;
 mod files;
 mod formatter;
@@ -48,6 +50,7 @@ mod pipeline;
 mod plans;
 mod rotation;
 mod service;
+mod strain;
 mod trouble;
 mod writer;
 mod zone;

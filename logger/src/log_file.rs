@@ -53,7 +53,7 @@ impl fmt::Display for How {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             How::Replaced => "removed or renamed",
-            How::Truncated => "truncated by somebody else",
+            How::Truncated => "truncated by another process",
         })
     }
 }
@@ -158,7 +158,7 @@ impl LogFile {
     pub(crate) fn check_in_place(&self) -> io::Result<()> {
         let metadata = fs::metadata(&self.target)?;
         if self.identity.is_some_and(|known| known != (metadata.dev(), metadata.ino())) {
-            return Err(io::Error::new(ErrorKind::NotFound, "another file is in its place"));
+            return Err(io::Error::new(ErrorKind::NotFound, "another file has taken its place"));
         }
         Ok(())
     }
@@ -187,7 +187,7 @@ impl LogFile {
         recover: impl Fn(&Path) -> io::Result<()>,
     ) -> Result<usize, WriteError> {
         if self.is_dead {
-            return Err(io::Error::other("its stream was given up").into());
+            return Err(io::Error::other("its gzip stream was abandoned").into());
         }
         let done = if self.gzip_level > 0 { 0 } else { self.done };
         self.make_ready(recover).map_err(|error| match error {
@@ -219,7 +219,7 @@ impl LogFile {
         }
         match outcome {
             Ok(()) => {
-                if let Some(how) = self.went_meanwhile(total) {
+                if let Some(how) = self.lost_meanwhile(total) {
                     self.forget();
                     return Err(how.entirely());
                 }
@@ -382,7 +382,7 @@ impl LogFile {
 
     /// Returns how the file was lost if the bytes just written went into a file without a name, or
     /// one that was truncated before the write.
-    fn went_meanwhile(&self, written: usize) -> Option<How> {
+    fn lost_meanwhile(&self, written: usize) -> Option<How> {
         let file = self.file.as_ref()?;
         let metadata = file.metadata().ok()?;
         if metadata.nlink() == 0 {

@@ -54,10 +54,10 @@ pub(crate) enum RouteError {
     #[error(transparent)]
     Path(#[from] PathError),
     #[error(
-        "log path {0:?} looks like a name that is given by rotation, or to further files of a log"
+        "log path {0:?} looks like the name of a rotated file, or of an additional file of a log"
     )]
     Rotated(BString),
-    #[error("log path {0:?} has the file {MANIFEST}, the list of rotated files")]
+    #[error("log path {0:?} would use {MANIFEST}, the list of rotated files")]
     Manifest(BString),
     #[error("path {path}: more than {MAX_LOGS} logs")]
     TooMany { path: BString },

@@ -30,7 +30,7 @@ pub enum PathError {
     #[error("log path {0:?} starts with a dot")]
     LeadingDot(BString),
     /// The path contains a control character.
-    #[error("log path {0:?} holds a control character")]
+    #[error("log path {0:?} contains a control character")]
     Control(BString),
 }
 
@@ -207,7 +207,7 @@ mod tests {
             (&[b'x'; MAX_PATH + 1], "log path has 201 bytes in a file name, more than 200"),
             (b"./x", r#"log path "./x" leaves the log directory or names a subfolder"#),
             (b".hidden", r#"log path ".hidden" starts with a dot"#),
-            (b"new\nline", r#"log path "new\nline" holds a control character"#),
+            (b"new\nline", r#"log path "new\nline" contains a control character"#),
         ] {
             assert_eq!(LogPath::new(path).unwrap_err().to_string(), error);
         }

@@ -32,7 +32,7 @@ pub(crate) struct Shares {
     /// For text being collected, in all formatters together.
     gathered: usize,
     /// For text waiting to be written.
-    to_write: usize,
+    pub(crate) to_write: usize,
 }
 
 impl Shares {
@@ -88,7 +88,7 @@ impl Pipeline {
         let rotation = Arc::new(rotation.absolute().map_err(io("cannot rotate logs"))?);
         let troubles = [Trouble::default(), Trouble::default()];
         let finisher = Finisher::start(&rotation, metrics, &troubles[1], &tell_end)
-            .map_err(io("cannot go on with rotated logs"))?;
+            .map_err(io("cannot resume rotated logs"))?;
         let rotator = Rotator::new(rotation, metrics.clone(), finisher.waker());
         let recovered = rotation::recover(&rotator, settings.is_stopping);
         if recovered.map_err(io("cannot recover logs"))?.is_stopped {
@@ -153,7 +153,7 @@ impl Pipeline {
         let written = self.writer_thread.join();
         let left = self.finisher.stop(deadline);
         if left > 0 {
-            log::info!("{left} rotated logs are left to be finished at the next start");
+            log::info!("{left} rotated logs will be finished at the next start");
         }
         let mut lost = written.map_err(|_| "writing")?;
         for records in formatted {

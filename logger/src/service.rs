@@ -1,22 +1,24 @@
 //! The logger as a process: command line, start, signals, shutdown.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use zcluster::access::{AccessCell, client_keys, server_access};
 use zcluster::daemon::{self, AccessSource, Failure, Signal, Signals};
 use zcluster::exit::ExitCode;
-use zcluster::gateway::Health;
+use zcluster::health::Health;
 use zcluster::layout::Loaded;
 use zcluster::node::Node;
 use zcluster::telemetry::Telemetry;
 
 use crate::dir_lock::DirLock;
+use crate::directories;
 use crate::end::{Deadline, End, TellEnd};
 use crate::intake::{self, Intake, IntakeError, Sender};
 use crate::piece::ToWrite;
 use crate::pipeline::{self, Pipeline, Shares};
+use crate::strain::{Stages, Strain};
 use crate::trouble::Trouble;
 use crate::zone::LocalZone;
 
@@ -41,10 +43,11 @@ pub struct Args {
 /// Runs the logger until SIGTERM or SIGINT; SIGHUP rotates all logs and reloads the access rules.
 ///
 /// # Errors
-/// A bad layout or time zone, or missing keys (78), an address or a log directory that is in use
-/// (69), a log directory that cannot be created or log records that could not be written before the
-/// shutdown (74), a thread that ended unexpectedly (70).
+/// A bad layout or time zone, or missing keys (78), an address or a log directory that is in use, or a
+/// missing directory above it (69), a log directory that cannot be created or log records that could not
+/// be written before the shutdown (74), a thread that ended unexpectedly (70).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
+    daemon::warn_if_another_is_named(args.node.as_deref());
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
     let (name, _) = loaded.local_node()?;
     let name = name.to_owned();
@@ -64,7 +67,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let layout = Arc::new(loaded.layout);
     let dir = layout.log.dir.join(&name);
     signals.keep();
-    make_log_dir(&dir)?;
+    directories::make(&layout.log, &dir)?;
     let _lock = DirLock::take(&dir, &name)?;
     log::info!("local time: {}", zone.describe(SystemTime::now()));
 
@@ -108,8 +111,23 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         .access(Arc::clone(&access))
         .start()?;
     let troubles = pipeline.troubles.clone();
+    let strain = Strain::watch(Stages {
+        shares,
+        load: Arc::clone(&intake.load),
+        buffers: Arc::clone(&intake.buffers),
+        pieces: pipeline.pieces.clone(),
+    });
+    let strain = strain.map_err(|error| Failure::new(ExitCode::Software, error))?;
+    let (asked, is_stopping) = (node.clone(), deadline.clone());
     let health = move || {
         let mut health = Health::ok();
+        if is_stopping.get().is_some() {
+            // What it takes in and writes now needs no broker any more.
+            health.passing("stopping");
+        } else {
+            health = asked.health();
+        }
+        strain.tell(&mut health);
         troubles.iter().filter_map(Trouble::get).for_each(|line| health.problem(line));
         health
     };
@@ -119,6 +137,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         layout: args.layout.clone(),
         node: args.node.clone(),
         server: Some(name.clone()),
+        running: Arc::clone(&layout),
     };
     let waker = intake.waker();
     let reloader = daemon::Reloader::start(source, access, move || waker.wake())?;
@@ -178,18 +197,6 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Io, lost));
     }
     Ok(())
-}
-
-/// Creates the log directory. One that cannot be written is reported now, not with the first
-/// record.
-fn make_log_dir(dir: &Path) -> Result<(), Failure> {
-    let fail = |what: &str, error: std::io::Error| {
-        let text = format!("cannot {what} the log directory {}: {error}", dir.display());
-        Failure::new(ExitCode::Io, text)
-    };
-    std::fs::create_dir_all(dir).map_err(|error| fail("make", error))?;
-    rustix::fs::access(dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-        .map_err(|error| fail("write to", error.into()))
 }
 
 fn log_endpoint(loaded: &Loaded, name: &str) -> Result<String, Failure> {

@@ -23,6 +23,8 @@ const ZONE_DIRS: [&str; 4] =
     ["/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
 /// The file of the zone if `TZ` is not set.
 const LOCALTIME: &str = "/etc/localtime";
+/// The file with its name, on systems where that file is a copy and not a link.
+const TIMEZONE: &str = "/etc/timezone";
 /// Bytes of the largest file that is read: hundreds of times the size of a zone.
 const MAX_FILE: u64 = 1 << 20;
 /// Start and end of daylight saving time if a POSIX string has none: glibc's default.
@@ -73,6 +75,8 @@ struct Surroundings<'a> {
     /// `TZDIR`, the directory of zones.
     tzdir: Option<&'a OsStr>,
     localtime: &'a Path,
+    /// The file with the name of the zone of `localtime`.
+    timezone: &'a Path,
 }
 
 /// Why a file is not a zone, or `None` if it does not exist.
@@ -85,8 +89,8 @@ impl LocalZone {
     /// If the environment or the system names something that is not a zone.
     pub(crate) fn of_process() -> Result<Self, ZoneError> {
         let (tz, tzdir) = (env::var_os("TZ"), env::var_os("TZDIR"));
-        let localtime = Path::new(LOCALTIME);
-        Surroundings { tz: tz.as_deref(), tzdir: tzdir.as_deref(), localtime }.zone()
+        let (localtime, timezone) = (Path::new(LOCALTIME), Path::new(TIMEZONE));
+        Surroundings { tz: tz.as_deref(), tzdir: tzdir.as_deref(), localtime, timezone }.zone()
     }
 
     /// Returns its name, its origin, and the local time.
@@ -113,7 +117,11 @@ impl Surroundings<'_> {
             value: OsStr::from_bytes(&value.as_bytes()[..value.len().min(MAX_TOLD)]).to_owned(),
             why: why.unwrap_or_else(|| "no such time zone".into()),
         })?;
-        Ok(LocalZone { zone, source: format!("{} (TZ)", name.display()) })
+        let source = match zone_of_path(Path::new(name)) {
+            Some(zone) => format!("{} (from TZ, {})", zone.display(), name.display()),
+            None => format!("{} (from TZ)", name.display()),
+        };
+        Ok(LocalZone { zone, source })
     }
 
     /// Returns the zone for a value of `TZ`: from a file first, then as a POSIX string.
@@ -144,7 +152,6 @@ impl Surroundings<'_> {
         let path = self.localtime;
         let target = fs::read_link(path).ok();
         let name = target.as_deref().and_then(zone_of_path);
-        let shown = name.map_or_else(String::new, |name| format!("{} ", name.display()));
         let zone = match read_zone(path) {
             Ok(zone) => zone,
             Err(None) if target.is_none() => {
@@ -158,7 +165,27 @@ impl Surroundings<'_> {
             })?,
             Err(Some(why)) => return Err(ZoneError::System { path: path.to_owned(), why }),
         };
-        Ok(LocalZone { zone, source: format!("{shown}({})", path.display()) })
+        let shown = match name {
+            Some(name) => name.display().to_string(),
+            None => self.name_of_system().unwrap_or_else(|| "a zone without a name".into()),
+        };
+        Ok(LocalZone { zone, source: format!("{shown} (from {})", path.display()) })
+    }
+
+    /// Returns the name of the system's zone if its file is a copy: the name in `timezone`, if that
+    /// zone is the same, else the rule at the end of the file.
+    fn name_of_system(&self) -> Option<String> {
+        let bytes = read_file(self.localtime).ok()?;
+        let said = read_file(self.timezone).ok().and_then(|text| String::from_utf8(text).ok());
+        let said = said.as_deref().map(str::trim).filter(|name| !name.is_empty());
+        let is_same = |name: &str| {
+            let own = self.tzdir.filter(|dir| !dir.is_empty()).map(Path::new);
+            let dirs = own.into_iter().chain(ZONE_DIRS.iter().map(Path::new));
+            // What is no name of a zone is no reason to look elsewhere in the file system.
+            !name.starts_with('/')
+                && dirs.into_iter().any(|dir| read_file(&dir.join(name)).is_ok_and(|b| b == bytes))
+        };
+        said.filter(|name| is_same(name)).or_else(|| rule_of(&bytes)).map(str::to_owned)
     }
 }
 
@@ -167,6 +194,13 @@ fn zone_of_path(file: &Path) -> Option<&OsStr> {
     let mut parts = file.components();
     parts.by_ref().find(|part| part.as_os_str() == "zoneinfo")?;
     Some(parts.as_path().as_os_str()).filter(|name| !name.is_empty())
+}
+
+/// Returns the POSIX string at the end of a zone file (RFC 9636, §3.3): the rule after its last change.
+fn rule_of(file: &[u8]) -> Option<&str> {
+    let rule = file.strip_suffix(b"\n")?.rsplit(|byte| *byte == b'\n').next()?;
+    let rule = std::str::from_utf8(rule).ok()?;
+    (!rule.is_empty() && rule.bytes().all(|byte| byte.is_ascii_graphic())).then_some(rule)
 }
 
 /// Returns a zone that was compiled in. Names are case-sensitive, like file names.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use super::key_file::{KeyFileError, public_path, read_public_keys, read_secret_keys, secret_path};
+use super::revoked::Revoked;
 use super::{Access, Identity};
 use crate::layout::{CurveKeys, Layout, Secret};
 use crate::wire::zmtp::{BadKey, KeyPair, PublicKey, SecretKey};
@@ -80,6 +81,19 @@ pub enum KeyError {
         /// The key.
         key: PublicKey,
     },
+    /// A process has no key that is not revoked.
+    #[error(
+        "{keys} is revoked in {}: `zcluster keygen --per-node --node {name} --replace` makes a new key, \
+         `zcluster keys restore {name}` lets the old one in again", path.display()
+    )]
+    Revoked {
+        /// Which keys.
+        keys: String,
+        /// Whose they are.
+        name: String,
+        /// The file that says so.
+        path: PathBuf,
+    },
     /// Nobody says which key the central broker has.
     #[error(
         "no public key of the central broker: expected `broker_publickey` in [curve] of the layout, \
@@ -145,7 +159,8 @@ impl ClientKeys {
 /// A key that lets a node in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizedKey {
-    /// The node; also the broker and the common key of all servers, which let nobody in.
+    /// The node or the operator; also the broker and the common key of all servers, which let nobody
+    /// in.
     pub name: String,
     /// Its key.
     pub key: PublicKey,
@@ -178,13 +193,15 @@ impl fmt::Display for Origin {
 /// When keys are set and those of the server are not among them, or files of keys are wrong.
 pub fn server_access(layout: &Layout, server: &str) -> Result<Access, KeyError> {
     let (keys, admitted) = if layout.has_keys_per_node() {
-        let keys = own_keys(layout, server)?;
+        let revoked = Revoked::read(&layout.curve.authorized_keys_dir)?;
+        let keys = own_keys(layout, &revoked, server)?;
         let common = secret_path(&layout.curve.secret_keys_dir, CurveKeys::SERVERS);
         let common = match read_secret_keys(&common) {
             Err(error) if error.is_not_found() => Vec::new(),
             read => read?,
         };
-        ([keys, common].concat(), admitted(layout)?)
+        let common = common.into_iter().filter(|pair| !revoked.contains(pair.public()));
+        (keys.into_iter().chain(common).collect(), admitted(layout, &revoked)?)
     } else if layout.zeromq.has_curve_keys() {
         shared_server(layout)?
     } else {
@@ -205,32 +222,48 @@ pub fn client_keys(layout: &Layout, node: &str) -> Result<Option<ClientKeys>, Ke
             Ok(None)
         };
     }
-    let mut own = own_keys(layout, node)?;
     let dir = &layout.curve.authorized_keys_dir;
-    let first = |name: &str, set: Option<&PublicKey>| -> Result<Option<PublicKey>, KeyError> {
-        match set {
-            Some(key) => Ok(Some(*key)),
-            None => Ok(public_keys(layout, name)?.first().copied()),
+    let revoked = Revoked::read(dir)?;
+    let mut own = own_keys(layout, &revoked, node)?;
+    // In the layout first. Whoever has a revoked key is not who it was.
+    let first = |name: &str, in_layout: &[PublicKey]| -> Result<Option<PublicKey>, KeyError> {
+        let is_good = |key: &&PublicKey| !revoked.contains(key);
+        if let Some(key) = in_layout.iter().find(is_good) {
+            return Ok(Some(*key));
         }
+        Ok(public_keys(layout, name)?.iter().find(is_good).copied())
     };
-    let broker = first(CurveKeys::BROKER, layout.curve.broker_publickey.as_ref())?;
+    let broker = first(CurveKeys::BROKER, layout.curve.broker_publickey.as_slice())?;
     let broker =
         broker.ok_or_else(|| KeyError::NoBroker { path: public_path(dir, CurveKeys::BROKER) })?;
     let mut loggers = BTreeMap::new();
     for (name, logger) in layout.log_receivers() {
-        if let Some(key) = first(name, logger.curve_publickey.first())? {
+        if let Some(key) = first(name, &logger.curve_publickey)? {
             loggers.insert(name.to_owned(), key);
         }
     }
-    let others = first(CurveKeys::SERVERS, None)?;
+    let others = first(CurveKeys::SERVERS, &[])?;
     Ok(Some(ClientKeys { keys: Arc::new(own.swap_remove(0)), broker, loggers, others }))
 }
 
-/// All public keys that are known, and where they stand; each node's in the order of use.
+/// All public keys that are known and not revoked, and where they stand; each node's in the order of
+/// use.
 ///
 /// # Errors
 /// When a file cannot be read, two nodes have one key, or everybody may add some.
 pub fn authorized_keys(layout: &Layout) -> Result<Vec<AuthorizedKey>, KeyError> {
+    let revoked = Revoked::read(&layout.curve.authorized_keys_dir)?;
+    Ok(known_keys(layout, &revoked)?.good)
+}
+
+/// Public keys, and where they stand.
+struct KnownKeys {
+    good: Vec<AuthorizedKey>,
+    /// Those that are refused all the same.
+    revoked: Vec<AuthorizedKey>,
+}
+
+fn known_keys(layout: &Layout, revoked: &Revoked) -> Result<KnownKeys, KeyError> {
     let directory = &layout.curve.authorized_keys_dir;
     // Files are refused, too, that everybody may write to; here new ones could come.
     if let Ok(metadata) = directory.metadata() {
@@ -239,9 +272,11 @@ pub fn authorized_keys(layout: &Layout) -> Result<Vec<AuthorizedKey>, KeyError> 
             return Err(KeyError::OpenDirectory { path: directory.clone(), mode });
         }
     }
-    let mut all: Vec<AuthorizedKey> = Vec::new();
-    let special = [CurveKeys::BROKER, CurveKeys::SERVERS];
-    for name in special.into_iter().chain(layout.nodes.keys().map(String::as_str)) {
+    let mut known = KnownKeys { good: Vec::new(), revoked: Vec::new() };
+    let all = &mut known.good;
+    let operator = Some(CurveKeys::OPERATOR).filter(|name| layout.node(name).is_none());
+    let special = [CurveKeys::BROKER, CurveKeys::SERVERS].into_iter().chain(operator);
+    for name in special.chain(layout.nodes.keys().map(String::as_str)) {
         let in_layout = match layout.node(name) {
             Some(node) => node.curve_publickey.clone(),
             None if name == CurveKeys::BROKER => {
@@ -253,6 +288,10 @@ pub fn authorized_keys(layout: &Layout) -> Result<Vec<AuthorizedKey>, KeyError> 
         let in_file = public_keys(layout, name)?.into_iter();
         let origins = in_layout.into_iter().map(|key| (key, Origin::Layout));
         for (key, origin) in origins.chain(in_file.map(|key| (key, Origin::File(path.clone())))) {
+            if revoked.contains(&key) {
+                known.revoked.push(AuthorizedKey { name: name.into(), key, origin });
+                continue;
+            }
             match all.iter().find(|other| other.key == key) {
                 Some(other) if other.name != name => {
                     let first = format!("{} ({})", other.name, other.origin);
@@ -264,12 +303,17 @@ pub fn authorized_keys(layout: &Layout) -> Result<Vec<AuthorizedKey>, KeyError> 
             }
         }
     }
-    Ok(all)
+    Ok(known)
 }
 
-fn admitted(layout: &Layout) -> Result<HashMap<PublicKey, Identity>, KeyError> {
-    let nodes = authorized_keys(layout)?;
-    let nodes = nodes.into_iter().filter(|one| layout.node(&one.name).is_some());
+fn admitted(layout: &Layout, revoked: &Revoked) -> Result<HashMap<PublicKey, Identity>, KeyError> {
+    let known = known_keys(layout, revoked)?;
+    for AuthorizedKey { name, key, origin } in &known.revoked {
+        let path = revoked.path().display();
+        log::warn!("the key {key} of {name} ({origin}) is revoked in {path}: it lets nobody in");
+    }
+    let may_connect = |name: &str| layout.node(name).is_some() || layout.has_operator_key(name);
+    let nodes = known.good.into_iter().filter(|one| may_connect(&one.name));
     let admitted: HashMap<_, _> =
         nodes.map(|one| (one.key, Identity::Node(one.name.as_str().into()))).collect();
     let path = &layout.curve.authorized_keys_dir;
@@ -289,13 +333,21 @@ fn public_keys(layout: &Layout, name: &str) -> Result<Vec<PublicKey>, KeyError> 
     }
 }
 
-/// The secret keys of a node or the broker, the one in use first.
-fn own_keys(layout: &Layout, name: &str) -> Result<Vec<KeyPair>, KeyError> {
+/// The secret keys of a node or the broker that are not revoked, the one in use first.
+fn own_keys(layout: &Layout, revoked: &Revoked, name: &str) -> Result<Vec<KeyPair>, KeyError> {
     let path = secret_path(&layout.curve.secret_keys_dir, name);
-    let keys = read_secret_keys(&path)?;
+    let mut keys = read_secret_keys(&path)?;
+    keys.retain(|pair| !revoked.contains(pair.public()));
+    if keys.is_empty() {
+        return Err(KeyError::Revoked {
+            keys: format!("each key in {}", path.display()),
+            name: name.into(),
+            path: revoked.path().to_owned(),
+        });
+    }
     // Others look for the first public key that is known of it.
     let known: Vec<_> =
-        authorized_keys(layout)?.into_iter().filter(|one| one.name == name).collect();
+        known_keys(layout, revoked)?.good.into_iter().filter(|one| one.name == name).collect();
     let fits = |one: &AuthorizedKey| keys.iter().any(|pair| *pair.public() == one.key);
     match known.first() {
         Some(first) if !known.iter().any(fits) => Err(KeyError::Mismatch {

@@ -143,6 +143,7 @@ impl Guard {
             // whatever it is.
             let id = rest.strip_suffix(b".");
             let is_own = id.is_some_and(|id| access.owner(id) == Some(name));
+            let is_own = is_own && !access.is_operator(name);
             return if is_own { Ok(()) } else { Err(Denial::Impersonation) };
         }
         if let Some(rest @ [_, ..]) = prefix.strip_prefix(access.internal_prefix.as_slice()) {
@@ -202,9 +203,9 @@ impl Guard {
             // Nobody's handler has other arguments.
             return true;
         };
-        let owner = |id| self.access.owner(id).map(|owner| owner.as_bytes());
-        let own = owner(sender);
-        own == Some(name) && owner(id) == own
+        let Some(own) = self.access.owner(sender) else { return false };
+        let is_own = own.as_bytes() == name && self.access.owner(id) == Some(own);
+        is_own && !self.access.is_operator(own)
     }
 }
 

@@ -84,6 +84,17 @@ impl KeyFileError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
+
+    /// The file, or the directory it is in.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Read { path, .. }
+            | Self::Write { path, .. }
+            | Self::Mode { path, .. }
+            | Self::Line { path, .. }
+            | Self::Count { path, .. } => path,
+        }
+    }
 }
 
 /// The file of the secret keys of a node, or of the central broker, in a directory.
@@ -101,7 +112,7 @@ pub fn public_path(dir: &Path, name: &str) -> PathBuf {
 /// # Errors
 /// When it cannot be read, others may read it, or it holds something else.
 pub fn read_secret_keys(path: &Path) -> Result<Vec<KeyPair>, KeyFileError> {
-    let text = read(path, 0o077, "read or change it", ("0600", "600"))?;
+    let text = read(path, MAX_SIZE, 0o077, "read or change it", ("0600", "600"))?;
     Ok(keys::<SecretKey>(path, &text)?.into_iter().map(KeyPair::from).collect())
 }
 
@@ -110,7 +121,7 @@ pub fn read_secret_keys(path: &Path) -> Result<Vec<KeyPair>, KeyFileError> {
 /// # Errors
 /// When it cannot be read, everybody may write to it, or it holds something else.
 pub fn read_public_keys(path: &Path) -> Result<Vec<PublicKey>, KeyFileError> {
-    let text = read(path, 0o002, "change it", ("0644", "644"))?;
+    let text = read(path, MAX_SIZE, 0o002, "change it", ("0644", "644"))?;
     keys(path, &text)
 }
 
@@ -153,6 +164,12 @@ pub fn write_public_keys(path: &Path, keys: &[PublicKey]) -> io::Result<()> {
     atomic_file::replace(path, 0o644, text.as_bytes())
 }
 
+/// The public keys in a file, whatever else is in it; none where it cannot be read.
+pub fn find_public_keys(path: &Path) -> Vec<PublicKey> {
+    let text = read(path, MAX_SIZE, 0, "", ("", "")).unwrap_or_default();
+    text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+}
+
 /// Takes a key out of a file of public keys; the file goes with the last of them. Whether the key
 /// was there.
 ///
@@ -167,7 +184,7 @@ pub fn remove_public_key(path: &Path, key: &PublicKey) -> Result<bool, KeyFileEr
         atomic_file::remove(path)
     } else {
         // Comments stay: they may say whose the other keys are.
-        let text = read(path, 0, "", ("", ""))?;
+        let text = read(path, MAX_SIZE, 0, "", ("", ""))?;
         let lines = text.lines().filter(|line| line.trim().parse() != Ok(*key));
         let rest: String = lines.flat_map(|line| [line, "\n"]).collect();
         atomic_file::replace(path, 0o644, rest.as_bytes())
@@ -175,9 +192,10 @@ pub fn remove_public_key(path: &Path, key: &PublicKey) -> Result<bool, KeyFileEr
     written.map(|()| true).map_err(|source| KeyFileError::Write { path: path.into(), source })
 }
 
-/// Reads a file that has none of the permissions in `mask`.
-fn read(
+/// Reads a file of at most so many bytes that has none of the permissions in `mask`.
+pub(super) fn read(
     path: &Path,
+    max_size: u64,
     mask: u32,
     what: &'static str,
     (expected, fix): (&'static str, &'static str),
@@ -194,11 +212,11 @@ fn read(
         let path = path.into();
         return Err(KeyFileError::Mode { path, mode, what, expected, fix });
     }
-    if !metadata.is_file() || metadata.len() > MAX_SIZE {
+    if !metadata.is_file() || metadata.len() > max_size {
         return Err(fail(io::Error::other("expected a file of some lines")));
     }
     check_directory(path)?;
-    read_text(&mut file).map_err(fail)
+    read_text(&mut file, metadata.len().min(max_size)).map_err(fail)
 }
 
 /// Whether nobody but its owner and group can put other files in the place of this one.
@@ -216,10 +234,10 @@ fn check_directory(path: &Path) -> Result<(), KeyFileError> {
     Err(KeyFileError::Mode { path: dir.into(), mode, what, expected: "0755 or less", fix: "o-w" })
 }
 
-fn read_text(file: &mut File) -> io::Result<Zeroizing<String>> {
+fn read_text(file: &mut File, size: u64) -> io::Result<Zeroizing<String>> {
     // Room for all of it: growing would leave copies of secrets behind.
-    let mut text = Zeroizing::new(String::with_capacity(MAX_SIZE as usize + 1));
-    file.take(MAX_SIZE).read_to_string(&mut text)?;
+    let mut text = Zeroizing::new(String::with_capacity(size as usize + 1));
+    file.take(size).read_to_string(&mut text)?;
     Ok(text)
 }
 

@@ -1,5 +1,5 @@
 //! Who may connect, and what they may say (WIRE.md §7.1, docs/security.md). Pure, but for
-//! [`files`] and [`key_file`].
+//! [`files`], [`key_file`], [`revoked`] and [`inspect`].
 //!
 //! [`Access`] is what a process goes by, made from the layout and the keys; a [`Guard`] holds one
 //! connection against it. [`AccessCell`] is where threads find the current one: a SIGHUP replaces
@@ -9,7 +9,9 @@ mod cell;
 mod claims;
 pub mod files;
 mod guard;
+pub mod inspect;
 pub mod key_file;
+pub mod revoked;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ pub use cell::AccessCell;
 pub use files::{ClientKeys, KeyError, client_keys, server_access};
 pub use guard::{Denial, Guard};
 
-use crate::layout::{Allow, Layout};
+use crate::layout::{Allow, CurveKeys, Layout};
 use crate::topic::NodeTopics;
 use crate::wire::zmtp::{KeyPair, PublicKey};
 
@@ -39,7 +41,9 @@ pub struct Access {
     /// What servers answer to; empty without CURVE.
     keys: Arc<[KeyPair]>,
     admitted: HashMap<PublicKey, Identity>,
+    /// Nodes of the layout, and the operator where it has a key.
     nodes: BTreeMap<Arc<str>, Arc<Rules>>,
+    has_operator: bool,
     /// Bytes of the longest name of a node.
     longest_name: usize,
     has_rules: bool,
@@ -49,7 +53,7 @@ pub struct Access {
 }
 
 /// What a node may do.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Rules {
     publish: Option<Vec<String>>,
     subscribe: Option<Vec<String>>,
@@ -75,11 +79,15 @@ impl Access {
             Arc::new(Rules { publish, subscribe, logs: logs.unwrap_or(true) })
         };
         let zeromq = &layout.zeromq;
+        let operator = CurveKeys::OPERATOR.to_owned();
+        let operator = Some(operator).filter(|name| layout.has_operator_key(name));
+        let names = || layout.nodes.keys().chain(&operator);
         Access {
             keys: keys.into(),
             admitted,
-            nodes: layout.nodes.keys().map(|name| (name.as_str().into(), rules(name))).collect(),
-            longest_name: layout.nodes.keys().map(String::len).max().unwrap_or_default(),
+            nodes: names().map(|name| (name.as_str().into(), rules(name))).collect(),
+            longest_name: names().map(String::len).max().unwrap_or_default(),
+            has_operator: operator.is_some(),
             has_rules: layout.has_rules(),
             is_per_node: layout.has_keys_per_node(),
             topics: NodeTopics {
@@ -127,6 +135,16 @@ impl Access {
         if self.has_rules { "there are rules for nodes" } else { "no rules for nodes" }
     }
 
+    /// Whether it lets in the same clients as another, answers to the same keys, and has the same rules.
+    pub fn is_same(&self, other: &Access) -> bool {
+        let keys =
+            |access: &Access| access.keys.iter().map(|pair| *pair.public()).collect::<Vec<_>>();
+        keys(self) == keys(other)
+            && self.admitted == other.admitted
+            && self.nodes == other.nodes
+            && self.is_per_node == other.is_per_node
+    }
+
     /// Whether there is anything to hold connections against, beyond who may come in.
     pub fn has_rules(&self) -> bool {
         self.has_rules || self.is_per_node
@@ -140,6 +158,12 @@ impl Access {
         // too long for a name is not looked at.
         let rest = &rest[..rest.len().min(self.longest_name + 1)];
         rest.rfind_iter("_").find_map(|end| self.node(&rest[..end]))
+    }
+
+    /// Whether a name that has a key, or an id that speaks for it, is that of somebody who may
+    /// publish and subscribe, but is no node.
+    fn is_operator(&self, name: &str) -> bool {
+        self.has_operator && name == CurveKeys::OPERATOR
     }
 
     fn node(&self, name: &[u8]) -> Option<&Arc<str>> {

@@ -174,6 +174,44 @@ fn nobody_speaks_for_another() {
 }
 
 #[test]
+fn the_operator_publishes_and_subscribes_and_is_no_node() {
+    const ID: &[u8] = b"zeromq_operator_host_1_N0";
+    let rules = "[allow.operator]\npublish = [\"zeek.\"]\nsubscribe = [\"zeek.\"]\n";
+    let access = access(&format!("{LAYOUT}{rules}"));
+    let mut operator = guard(&access, "operator");
+    let format = EventFormat::BrokerBinV1;
+    let mut ping = Vec::new();
+    format.encode(&Event::new("ping", vec![]), &mut ping);
+    let hello = greeting("operator", ID.to_str().unwrap());
+    for (topic, payload, expected) in [
+        ("zeek.x", &ping, Ok(())),
+        ("other", &ping, Err(Denial::Publish)),
+        ("zeek.x", &hello, Err(Denial::Impersonation)),
+        ("zeek.cluster.nodeid.zeromq_a_host_1_N0.", &hello, Err(Denial::Impersonation)),
+    ] {
+        let name = format.name().as_bytes();
+        assert_eq!(operator.check_event(topic.as_bytes(), ID, name, payload), expected, "{topic}");
+    }
+    for (prefix, expected) in [
+        ("zeek.x", Ok(())),
+        ("other", Err(Denial::Subscribe)),
+        ("zeek.zeromq.internal.zeromq_operator_host_1_N0.1.", Ok(())),
+        ("zeek.cluster.nodeid.zeromq_operator_host_1_N0.", Err(Denial::Impersonation)),
+    ] {
+        assert_eq!(operator.check_subscription(prefix.as_bytes()), expected, "{prefix}");
+    }
+    assert_eq!(operator.check_batch(ID), Err(Denial::Logs));
+    // Where a node is called so, it is one.
+    let node = "[nodes.operator]\nnode_type = \"control\"\nip = \"127.0.0.1\"\n";
+    let access = self::access(&format!("{LAYOUT}{node}"));
+    let own = b"zeek.cluster.nodeid.zeromq_operator_host_1_N0.";
+    assert_eq!(guard(&access, "operator").check_subscription(own), Ok(()));
+    // Without keys of their own there is no operator.
+    let access = self::access("[nodes.a]\nnode_type = \"worker\"\nip = \"127.0.0.1\"\n");
+    assert_eq!(access.owner(ID), None);
+}
+
+#[test]
 fn a_node_may_do_what_is_said_of_it_or_of_its_type() {
     let access = access(LAYOUT);
     let publishes = |name: &str, topic: &str| {
@@ -249,6 +287,8 @@ fn without_keys_of_their_own_nodes_are_who_they_say() {
     assert_eq!(event("zeromq_c_h_1_N0", "zeek.x"), Err(Denial::Publish));
     assert_eq!(guard.check_batch(b"zeromq_a_b_h_1_N0"), Err(Denial::Logs));
     assert_eq!(guard.check_batch(b"zeromq_a_h_1_N0"), Ok(()));
+    // A subscription does not say whose it is.
+    assert_eq!(guard.check_subscription(b"anything"), Ok(()));
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The program `zcluster-node`: a node that people and scripts talk to over standard input and
 //! output, in lines of JSON.
 //!
+//! - `check`: `--check`, what the configuration means on this host.
 //! - `input`: lines to publish.
 //! - `output`: lines for events and for nodes that come and go.
 //! - `demo`: a load to look at.
 
+mod check;
 mod demo;
 mod input;
 mod output;
@@ -17,10 +19,9 @@ use crossbeam_channel::{Receiver, bounded, select};
 
 use crate::daemon::{self, AccessSource, Failure, Reloader, Signal, Signals};
 use crate::exit::ExitCode;
-use crate::gateway::Health;
-use crate::layout::NodeType;
+use crate::layout::{self, Layout, NodeType};
 use crate::node::Node;
-use crate::telemetry::{NodeMetrics, NodeSocket, Telemetry};
+use crate::telemetry::Telemetry;
 
 /// A node of a Zeek-compatible cluster.
 ///
@@ -35,15 +36,15 @@ pub struct Args {
     /// Which node of the layout this is.
     #[arg(long, value_name = "NAME", env = "CLUSTER_NODE")]
     node: Option<String>,
+    /// Check the configuration, say what it means on this host, and exit.
+    #[arg(long)]
+    check: bool,
     /// Also subscribe to topics that start with this; may be given several times.
     #[arg(long, value_name = "PREFIX")]
     subscribe: Vec<String>,
     /// Print the ready line only.
     #[arg(long)]
     quiet: bool,
-    /// Publish what comes in on standard input and end with it; print the ready line only.
-    #[arg(long, conflicts_with_all = ["no_stdin", "demo", "subscribe"])]
-    publish_only: bool,
     /// Do not read standard input.
     #[arg(long)]
     no_stdin: bool,
@@ -57,29 +58,22 @@ const MIN_PATIENCE: Duration = Duration::from_millis(500);
 /// How often each kind of trouble is told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Runs a node until SIGTERM or SIGINT, or the end of the input with `--publish-only`. SIGHUP loads the
-/// rules of the layout again.
+/// Runs a node until SIGTERM or SIGINT. SIGHUP loads the rules of the layout again.
 ///
 /// # Errors
 /// A bad layout, or keys that are missing or wrong (78), an address that is taken or log records that
 /// no logger took before the end (69), nobody who reads the events (74).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
+    daemon::warn_if_another_is_named(args.node.as_deref());
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
-    signals.keep();
     let (name, own) = loaded.local_node()?;
     let (name, own) = (name.to_owned(), own.clone());
-    if own.node_type == NodeType::Logger {
-        let text = format!("node '{name}' is a logger; start it with zcluster-logger");
-        return Err(Failure::config(text));
+    if args.check || loaded.environment.check_config {
+        signals.leave_alone();
+        return check::check(&loaded.layout, &name, &own);
     }
-    // Others send it their logs. One that only publishes takes nobody's place.
-    if !args.publish_only && loaded.layout.is_run_by_logger(&name) {
-        let text = format!(
-            "node '{name}' receives the cluster's logs (manager_is_logger), which this program does \
-             not write; start it with zcluster-logger, or set manager_is_logger to false"
-        );
-        return Err(Failure::config(text));
-    }
+    signals.keep();
+    is_ours(&loaded.layout, &name, &own)?;
     let layout = Arc::new(loaded.layout);
     let patience = layout.log.shutdown_timeout.max(MIN_PATIENCE);
     let telemetry = Telemetry::new(&name, &layout.telemetry.metrics_endpoint_label);
@@ -88,11 +82,15 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     for prefix in &args.subscribe {
         node.subscribe(prefix.as_str())?;
     }
-    let metrics = telemetry.node().clone();
-    let http = daemon::serve_metrics(&layout, &name, &telemetry, move || health(&metrics))?;
+    let asked = node.clone();
+    let http = daemon::serve_metrics(&layout, &name, &telemetry, move || asked.health())?;
 
-    let (layout, node_name) = (args.layout.clone(), args.node.clone());
-    let source = AccessSource { layout, node: node_name, server: None };
+    let source = AccessSource {
+        layout: args.layout.clone(),
+        node: args.node.clone(),
+        server: None,
+        running: layout,
+    };
     let reloader = Reloader::start(source, Arc::clone(node.access()), || {})?;
     let signals = stop_signals(signals, reloader);
     let mut ready = daemon::ready_members(&node);
@@ -101,25 +99,18 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     }
     daemon::print_ready(&ready);
 
-    let quiet = args.quiet || args.publish_only;
-    let output = output::start(notifications, quiet)?;
-    let input = if args.no_stdin { None } else { Some(input::start(node.clone())?) };
+    let output = output::start(notifications, args.quiet)?;
+    if !args.no_stdin {
+        input::start(node.clone())?;
+    }
     let demo = if args.demo { demo::start(&node, own.node_type)? } else { None };
 
-    let outcome = wait_for_end(&signals, &output, input.as_ref().filter(|_| args.publish_only));
+    let outcome = wait_for_end(&signals, &output);
+    drop(demo);
+    // Also of a node that has ended by itself: what it has not sent is told.
+    let unsent = node.shutdown(patience);
     if let Some(error) = node.take_failure() {
         return Err(error.into());
-    }
-    drop(demo);
-    let unsent = node.shutdown(patience);
-    let unavailable = |text| Err(Failure::new(ExitCode::Unavailable, text));
-    if args.publish_only {
-        // What it logs is only that it was there.
-        if unsent.events > 0 {
-            let text = format!("{} events not published: the broker takes none", unsent.events);
-            return unavailable(text);
-        }
-        return outcome;
     }
     outcome?;
     // That it was there is no loss.
@@ -128,19 +119,26 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         let text = format!(
             "{lost} log records lost: no logger took them before the end (shutdown_timeout)"
         );
-        return unavailable(text);
+        return Err(Failure::new(ExitCode::Unavailable, text));
     }
     Ok(())
 }
 
-/// What is wrong with a node just now.
-fn health(metrics: &NodeMetrics) -> Health {
-    let mut health = Health::ok();
-    let waiting = metrics.log_queue_messages.get();
-    if waiting > 0 && metrics.connections[NodeSocket::Push].get() == 0 {
-        health.problem(format!("{waiting} log batches wait, and no logger is connected"));
+/// Whether this program runs that node.
+fn is_ours(layout: &Layout, name: &str, own: &layout::Node) -> Result<(), Failure> {
+    if own.node_type == NodeType::Logger {
+        let text = format!("node '{name}' is a logger; start it with zcluster-logger");
+        return Err(Failure::config(text));
     }
-    health
+    // Others send it their logs.
+    if layout.is_run_by_logger(name) {
+        let text = format!(
+            "node '{name}' receives the cluster's logs (manager_is_logger), which this program does \
+             not write; start it with zcluster-logger, or set manager_is_logger to false"
+        );
+        return Err(Failure::config(text));
+    }
+    Ok(())
 }
 
 fn stop_signals(signals: &Signals, reloader: Reloader) -> Receiver<()> {
@@ -154,27 +152,13 @@ fn stop_signals(signals: &Signals, reloader: Reloader) -> Receiver<()> {
     stopped
 }
 
-/// Blocks until there is a reason to end: a signal, an output nobody reads, or, where it is given,
-/// the end of the input.
-fn wait_for_end(
-    signals: &Receiver<()>,
-    output: &Receiver<Failure>,
-    input: Option<&Receiver<input::End>>,
-) -> Result<(), Failure> {
-    let never = crossbeam_channel::never();
+/// Blocks until there is a reason to end: a signal, or an output nobody reads.
+fn wait_for_end(signals: &Receiver<()>, output: &Receiver<Failure>) -> Result<(), Failure> {
     select! {
         recv(signals) -> _ => Ok(()),
         recv(output) -> failure => match failure {
             Ok(failure) => Err(failure),
             Err(_) => Err(Failure::new(ExitCode::Software, "the node ended by itself")),
-        },
-        recv(input.unwrap_or(&never)) -> end => match end {
-            Ok(input::End { bad_lines: 0 }) => Ok(()),
-            Ok(input::End { bad_lines }) => {
-                let lines = if bad_lines == 1 { "line was" } else { "lines were" };
-                Err(Failure::new(ExitCode::Data, format!("{bad_lines} {lines} not published")))
-            }
-            Err(_) => Ok(()),
         },
     }
 }

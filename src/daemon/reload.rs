@@ -9,6 +9,7 @@ use super::lines::SEVERAL_LINES;
 use super::{Failure, load_layout};
 use crate::access::{Access, AccessCell, server_access};
 use crate::exit::ExitCode;
+use crate::layout::{CurveKeys, Layout, Role, waiting_for_restart};
 
 /// Reads the layout and the keys again when asked to, on a thread of its own: neither signals nor
 /// sockets wait for a slow disk. On any error everything stays as it was, and one line says why.
@@ -27,11 +28,22 @@ pub struct AccessSource {
     /// The name under which it has keys as a server, as for [`server_access`]; `None` for a process
     /// that only connects, which goes by rules alone.
     pub server: Option<String>,
+    /// The layout that the process was started with.
+    pub running: Arc<Layout>,
+}
+
+/// What was read again.
+#[derive(Debug)]
+struct Reloaded {
+    /// What was taken over.
+    summary: String,
+    /// The options that wait for a restart.
+    waiting: Vec<String>,
 }
 
 impl Reloader {
     /// What is read goes into the cell; `tell` tells whoever goes by it. Nothing else of the layout
-    /// has any effect.
+    /// has any effect: what of it differs from what the process runs with is named.
     ///
     /// # Errors
     /// When the system refuses the thread.
@@ -45,9 +57,12 @@ impl Reloader {
         let body = move || {
             for () in requests {
                 match source.reload(&cell) {
-                    Ok(line) => {
+                    Ok(reloaded) => {
                         tell();
-                        log::info!("{line}");
+                        log::info!("{}", reloaded.summary);
+                        if let Some(warning) = reloaded.warning() {
+                            log::warn!("{warning}");
+                        }
                     }
                     Err(failure) => log::error!(
                         target: SEVERAL_LINES,
@@ -72,14 +87,15 @@ impl Reloader {
 
 impl AccessSource {
     /// Replaces what is in the cell. Returns what to say of it.
-    fn reload(&self, cell: &AccessCell) -> Result<String, Failure> {
+    fn reload(&self, cell: &AccessCell) -> Result<Reloaded, Failure> {
         let layout = load_layout(&self.layout, self.node.as_deref())?.layout;
         let access = match &self.server {
             Some(name) => server_access(&layout, name)?,
             None => Access::of_client(&layout),
         };
         let is_encrypted = access.server_keys().is_some();
-        if cell.load().server_keys().is_some() != is_encrypted {
+        let former = cell.load();
+        if former.server_keys().is_some() != is_encrypted {
             return Err(Failure::config(
                 "CURVE cannot be switched on or off while the process runs; restart it",
             ));
@@ -88,14 +104,42 @@ impl AccessSource {
             Some(_) => access.summary(),
             None => access.rules_summary().into(),
         };
+        let waiting = waiting_for_restart(&self.running, &layout, self.role());
+        let unchanged = match (access.is_same(&former), waiting.is_empty()) {
+            (true, true) => "; nothing has changed",
+            (true, false) => "; they have not changed",
+            (false, _) => "",
+        };
         cell.replace(access);
-        Ok(format!("keys and rules loaded again: {summary}"))
+        let summary = format!("keys and rules loaded again: {summary}{unchanged}");
+        Ok(Reloaded { summary, waiting })
+    }
+
+    fn role(&self) -> Role {
+        match self.server.as_deref() {
+            Some(CurveKeys::BROKER) => Role::Broker,
+            Some(_) => Role::Logger,
+            None => Role::Node,
+        }
+    }
+}
+
+impl Reloaded {
+    /// That the process does not do as the layout says.
+    fn warning(&self) -> Option<String> {
+        let when = match self.waiting.len() {
+            0 => return None,
+            1 => "it takes effect",
+            _ => "they take effect",
+        };
+        Some(format!("{} changed: {when} at the next restart", self.waiting.join(", ")))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use super::*;
     use crate::wire::zmtp::{KeyPair, PublicKey};
@@ -111,6 +155,16 @@ mod tests {
         )
     }
 
+    /// That of a logger that was started with the file as it is now.
+    fn source(path: &Path) -> AccessSource {
+        AccessSource {
+            layout: path.to_owned(),
+            node: None,
+            server: Some("logger-1".into()),
+            running: Arc::new(load_layout(path, None).unwrap().layout),
+        }
+    }
+
     #[test]
     fn what_is_read_again_is_gone_by_and_errors_change_nothing() {
         let dir = tempfile::tempdir().unwrap();
@@ -119,8 +173,7 @@ mod tests {
         fs::write(&path, layout(&keys, first.public())).unwrap();
         let access = |path| server_access(&load_layout(path, None).unwrap().layout, "logger-1");
         let cell = AccessCell::new(access(&path).unwrap());
-        let server =
-            AccessSource { layout: path.clone(), node: None, server: Some("logger-1".into()) };
+        let server = source(&path);
         let reload = || server.reload(&cell).is_ok();
         let admits = |keys: &KeyPair| cell.load().admit(keys.public()).is_some();
 
@@ -148,12 +201,53 @@ mod tests {
         let path = dir.path().join("layout.toml");
         let cell = AccessCell::new(Access::default());
         fs::write(&path, NODES).unwrap();
-        let server =
-            AccessSource { layout: path.clone(), node: None, server: Some("logger-1".into()) };
+        let server = source(&path);
         assert!(server.reload(&cell).is_ok());
         fs::write(&path, layout(&KeyPair::generate(), KeyPair::generate().public())).unwrap();
         let error = server.reload(&cell).unwrap_err();
         assert!(error.message.contains("cannot be switched on or off"), "{}", error.message);
         assert_eq!(cell.generation(), 1);
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_named_until_it_is_as_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("layout.toml");
+        fs::write(&path, NODES).unwrap();
+        let cell = AccessCell::new(Access::default());
+        let server = source(&path);
+        let reload = || {
+            let reloaded = server.reload(&cell).unwrap();
+            (reloaded.summary.clone(), reloaded.warning())
+        };
+        let loaded = "keys and rules loaded again: nothing is encrypted, ";
+        reload();
+        let (rules, none) = ("there are rules for nodes", "no rules for nodes");
+        let nothing = (format!("{loaded}{none}; nothing has changed"), None);
+        assert_eq!(reload(), nothing);
+        for (more, summary, warning) in [
+            (
+                "[log]\nmax_memory = \"1GiB\"\n",
+                format!("{none}; they have not changed"),
+                "[log] max_memory changed: it takes effect at the next restart",
+            ),
+            (
+                "[log]\nmax_memory = \"1GiB\"\n[zeromq]\nlisten_xpub_endpoint = \"tcp://127.0.0.1:9\"\n",
+                format!("{none}; they have not changed"),
+                "[zeromq] listen_xpub_endpoint, [log] max_memory changed: they take effect at the next restart",
+            ),
+            (
+                "[log]\nsuffix = \"x\"\n[allow.worker]\nlogs = false\n[allow.logger]\nlogs = false\n",
+                rules.to_owned(),
+                "[log] suffix changed: it takes effect at the next restart",
+            ),
+        ] {
+            fs::write(&path, format!("{NODES}{more}")).unwrap();
+            let expected = (format!("{loaded}{summary}"), Some(warning.to_owned()));
+            assert_eq!(reload(), expected, "{more}");
+        }
+        fs::write(&path, NODES).unwrap();
+        assert_eq!(reload(), (format!("{loaded}{none}"), None), "the rules are gone");
+        assert_eq!(reload(), nothing);
     }
 }

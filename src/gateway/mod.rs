@@ -1,11 +1,10 @@
-//! The HTTP side of a process: `/metrics`, `/services.json` and `/healthz` (WIRE.md §7.7), and
-//! `/status` where there is more to tell than numbers.
+//! The HTTP side of a process: `/metrics`, `/services.json`, `/healthz` (WIRE.md §7.7) and `/readyz`,
+//! and `/status` where there is more to tell than numbers.
 //!
 //! The only place with a tokio runtime: one thread of its own, which the data plane never waits
 //! for. Without the cargo feature `gateway` the same functions exist, and say that HTTP is not
 //! built in.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
@@ -23,6 +22,7 @@ mod tests;
 #[cfg(feature = "gateway")]
 pub use http::HttpServer;
 
+use crate::health::Health;
 use crate::telemetry::Telemetry;
 
 /// Why HTTP is not served.
@@ -45,38 +45,6 @@ pub enum GatewayError {
     NotBuiltIn(SocketAddr),
 }
 
-/// The state of a process for whoever supervises it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health {
-    problems: Vec<String>,
-}
-
-impl Health {
-    /// Nothing is wrong.
-    pub fn ok() -> Self {
-        Health::default()
-    }
-
-    /// Adds a problem: one line for people.
-    pub fn problem(&mut self, line: impl Into<String>) {
-        self.problems.push(line.into());
-    }
-
-    /// Whether nothing is wrong.
-    pub fn is_ok(&self) -> bool {
-        self.problems.is_empty()
-    }
-}
-
-impl fmt::Display for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_ok() {
-            return writeln!(f, "ok");
-        }
-        self.problems.iter().try_for_each(|line| writeln!(f, "{}", line.replace('\n', " ")))
-    }
-}
-
 /// A process whose metrics `/services.json` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -88,7 +56,7 @@ pub struct Service {
     pub node_type: &'static str,
 }
 
-/// Serves `/metrics`, `/healthz` and, where `services` is given, `/services.json`.
+/// Serves `/metrics`, `/healthz`, `/readyz` and, where `services` is given, `/services.json`.
 ///
 /// `services` are all processes of the layout, for Prometheus to discover; the manager and the
 /// broker serve them. `health` is asked at each request on the HTTP thread and must not

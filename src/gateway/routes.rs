@@ -10,7 +10,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::{Health, Service, accept};
+use super::{Service, accept};
+use crate::health::Health;
 use crate::telemetry::Telemetry;
 
 /// One group of targets as Prometheus' HTTP service discovery reads it.
@@ -33,17 +34,19 @@ fn target_groups(services: Vec<Service>) -> Vec<TargetGroup> {
     services.into_iter().map(group).collect()
 }
 
-/// `/metrics`, `/healthz` and, with `services`, `/services.json`.
+/// `/metrics`, `/healthz`, `/readyz` and, with `services`, `/services.json`.
 pub(super) fn metrics(
     telemetry: Telemetry,
     services: Option<Vec<Service>>,
     health: impl Fn() -> Health + Send + Sync + 'static,
 ) -> Router {
     let health = Arc::new(health);
+    let (well, ready) = (Arc::clone(&health), Arc::clone(&health));
     let mut router = Router::new()
         .route(
             "/metrics",
             get(|headers: HeaderMap| async move {
+                telemetry.ready().set(i64::from(health().is_ready()));
                 let format = accept::exposition(&headers);
                 // What a cache between us and one scraper holds is not for another.
                 let answer =
@@ -51,20 +54,23 @@ pub(super) fn metrics(
                 (answer, telemetry.encode_as(format))
             }),
         )
-        .route(
-            "/healthz",
-            get(|| async move {
-                let health = health();
-                let status =
-                    if health.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                (status, health.to_string())
-            }),
-        );
+        .route("/healthz", get(|| async move { answer(well().problems()) }))
+        .route("/readyz", get(|| async move { answer(ready().obstacles()) }));
     if let Some(services) = services {
         let groups = target_groups(services);
         router = router.route("/services.json", get(|| async move { Json(groups) }));
     }
     router.fallback(|| async { (StatusCode::NOT_FOUND, "not found\n").into_response() })
+}
+
+/// 200 and `ok` where there are none, else 503 and a line each.
+fn answer<'a>(problems: impl Iterator<Item = &'a str>) -> (StatusCode, String) {
+    let lines: String = problems.flat_map(|line| [line, "\n"]).collect();
+    if lines.is_empty() {
+        (StatusCode::OK, "ok\n".into())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, lines)
+    }
 }
 
 /// Adds `/status`.

@@ -1,16 +1,7 @@
 //! Each test has a server of its own, on a port the system chose, and real sockets to it.
 
+#[cfg(not(feature = "gateway"))]
 use super::*;
-
-#[test]
-fn health_is_one_line_per_problem() {
-    let mut health = Health::ok();
-    assert_eq!(health.to_string(), "ok\n");
-    health.problem("no connection to the broker");
-    health.problem("disk\nfull");
-    assert!(!health.is_ok());
-    assert_eq!(health.to_string(), "no connection to the broker\ndisk full\n");
-}
 
 #[cfg(not(feature = "gateway"))]
 #[test]
@@ -27,8 +18,8 @@ fn without_the_feature_there_is_a_clear_error() {
 mod served {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpStream};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, Mutex};
     use std::time::{Duration, Instant};
 
     use axum::Router;
@@ -136,8 +127,10 @@ mod served {
         let rows = [
             ("HEAD", "/metrics", 200),
             ("HEAD", "/healthz", 200),
+            ("HEAD", "/readyz", 200),
             ("POST", "/metrics", 405),
             ("DELETE", "/healthz", 405),
+            ("POST", "/readyz", 405),
             ("BREW", "/metrics", 405),
             ("GET", "/", 404),
             ("GET", "/metrics/", 404),
@@ -210,22 +203,45 @@ mod served {
     }
 
     #[test]
-    fn health_turns() {
-        let ill = Arc::new(AtomicBool::new(false));
-        let state = Arc::clone(&ill);
-        let health = move || {
+    fn health_and_readiness_turn() {
+        type Row<'a> = (&'a [(&'a str, u64)], &'a str, &'a str);
+
+        let current = Arc::new(Mutex::new(Health::ok()));
+        let asked = Arc::clone(&current);
+        let health = move || asked.lock().unwrap().clone();
+        let server = serve_metrics(loopback(), &Telemetry::new("n", "node"), None, health).unwrap();
+        let set = |lines: &[(&str, u64)]| {
             let mut health = Health::ok();
-            if state.load(Ordering::Relaxed) {
-                health.problem("no connection to the broker");
+            for (line, seconds) in lines {
+                health.lasting(*line, Duration::from_secs(*seconds));
             }
-            health
+            *current.lock().unwrap() = health;
         };
-        let server = serve_metrics(loopback(), &Telemetry::new("", ""), None, health).unwrap();
-        let (status, _, body) = request(&server, "GET", "/healthz");
-        assert_eq!((status, body.as_str()), (200, "ok\n"));
-        ill.store(true, Ordering::Relaxed);
-        let (status, _, body) = request(&server, "GET", "/healthz");
-        assert_eq!((status, body.as_str()), (503, "no connection to the broker\n"));
+        let rows: [Row<'_>; 5] = [
+            (&[], "ok\n", "ok\n"),
+            (&[("no broker", 0)], "ok\n", "no broker\n"),
+            (&[("no broker", 60)], "no broker\n", "no broker\n"),
+            (&[("stopping", 0), ("disk\nfull", 60)], "disk full\n", "stopping\ndisk full\n"),
+            (&[], "ok\n", "ok\n"),
+        ];
+        for (lines, well, ready) in rows {
+            set(lines);
+            for (path, expected) in [("/healthz", well), ("/readyz", ready)] {
+                let (status, _, body) = request(&server, "GET", path);
+                let expected_status = if expected == "ok\n" { 200 } else { 503 };
+                assert_eq!(
+                    (status, body.as_str()),
+                    (expected_status, expected),
+                    "{path} {lines:?}"
+                );
+            }
+            let (_, _, metrics) = request(&server, "GET", "/metrics");
+            let is_ready = u8::from(ready == "ok\n");
+            assert!(
+                metrics.contains(&format!("zcluster_ready{{node=\"n\"}} {is_ready}\n")),
+                "{metrics}"
+            );
+        }
     }
 
     #[test]

@@ -54,6 +54,10 @@ table! {
 impl Layout {
     /// What a node may do: what is said of it alone, else what is said of its type.
     pub fn allow(&self, name: &str) -> Allow {
+        if self.has_operator_key(name) {
+            let rules = self.allow.get(name).cloned().unwrap_or_default();
+            return Allow { logs: Some(false), ..rules };
+        }
         let Some(node) = self.node(name) else { return Allow::default() };
         let own = node.allow.clone();
         let of_type = self.allow.get(node.node_type.as_str()).cloned().unwrap_or_default();
@@ -78,6 +82,11 @@ impl Layout {
         self.curve.mode == CurveMode::PerNode
     }
 
+    /// Whether a key of that name lets in somebody who is no node.
+    pub fn has_operator_key(&self, name: &str) -> bool {
+        self.has_keys_per_node() && name == CurveKeys::OPERATOR && self.node(name).is_none()
+    }
+
     /// Whether sockets are to be encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.has_keys_per_node() || self.zeromq.has_curve_keys()
@@ -90,9 +99,12 @@ impl CurveKeys {
     /// The name of a pair of keys that all servers have beside their own, for nodes of Zeek: they
     /// know one key of all servers. No node is called so.
     pub const SERVERS: &'static str = "servers";
+    /// The name of a key for people and scripts, who publish and subscribe without being a node. A
+    /// node may be called so; then it is the node's key.
+    pub const OPERATOR: &'static str = "operator";
 }
 
-/// A type of node as a key of `[allow]`.
+/// A type of node as a key of `[allow]`, or the holder of a key who is no node.
 pub(super) fn is_type(name: &str) -> bool {
-    NodeType::ALL.iter().any(|node_type| node_type.as_str() == name)
+    name == CurveKeys::OPERATOR || NodeType::ALL.iter().any(|node_type| node_type.as_str() == name)
 }

@@ -121,6 +121,10 @@ pub(super) struct Reporter {
     found: Vec<(Span, Severity, String)>,
     /// Source and line, and how many bytes of it stand before the secret.
     secret_lines: Vec<((usize, usize), usize)>,
+    /// Source and line of mistakes in the form of a text.
+    damaged_lines: BTreeSet<(usize, usize)>,
+    /// Values that could not be read, told or not.
+    unread: BTreeSet<Span>,
     failed: bool,
     dropped: usize,
 }
@@ -167,20 +171,28 @@ impl Reporter {
         self.failed
     }
 
-    /// The places of all errors so far.
+    /// The places of all errors so far, and of values that a mistake in the form of the text
+    /// damaged.
     pub(super) fn error_spans(&self) -> BTreeSet<Span> {
         let errors = self.found.iter().filter(|(_, severity, _)| *severity == Severity::Error);
-        errors.map(|(span, ..)| *span).collect()
+        errors.map(|(span, ..)| *span).chain(self.unread.iter().copied()).collect()
     }
 
-    /// Whether an error was reported on the line of that place.
-    pub(super) fn has_error_on_line(&self, span: Span) -> bool {
-        let line = self.line_start(span.source, span.start);
-        self.found.iter().any(|(at, severity, _)| {
-            *severity == Severity::Error
-                && at.source == span.source
-                && self.line_start(at.source, at.start) == line
-        })
+    /// Reports a mistake in the form of a text: what else is wrong on that line may follow from it.
+    pub(super) fn damage(&mut self, span: Span, message: impl Into<String>) {
+        let (line, _) = self.line_start(span.source, span.start);
+        self.damaged_lines.insert((span.source, line));
+        self.error(span, message);
+    }
+
+    /// Reports a value that cannot be read, unless the form of its line is wrong.
+    pub(super) fn unless_damaged(&mut self, span: Span, message: impl Into<String>) {
+        let (line, _) = self.line_start(span.source, span.start);
+        if self.damaged_lines.contains(&(span.source, line)) {
+            self.unread.insert(span);
+        } else {
+            self.error(span, message);
+        }
     }
 
     /// The number of the line a byte is on, from 1, and the byte its line starts at.

@@ -1,16 +1,20 @@
 //! [`Environment`]: the environment variables a node heeds, and what they change in a layout
 //! (WIRE.md §7.1, §7.5). Reads through a closure, never the environment itself.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use super::endpoint::Endpoint;
 use super::secret::Secret;
 use super::setting::{Raw, Scalar};
-use super::validate::{is_curve_key, is_extension};
+use super::validate::{is_curve_key, is_extension, port_taken};
 use super::{Layout, NodeType};
 
 /// Common start of the names of CURVE keys and of the ports of the central broker.
 const PREFIX: &str = "ZEEK_CLUSTER_BACKEND_ZEROMQ_";
+
+const XPUB_PORT: &str = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT";
+const XSUB_PORT: &str = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XSUB_PORT";
 
 /// The variables with secret keys. What a process starts need not know them.
 pub const SECRET_VARIABLES: [&str; 2] = [
@@ -82,6 +86,14 @@ pub enum EnvironmentError {
         /// A variable that is set.
         variable: String,
     },
+    /// A port of the broker is somebody else's.
+    #[error("environment variable {name}: {taken}; expected a port of its own")]
+    PortTaken {
+        /// The variable.
+        name: &'static str,
+        /// Who takes it.
+        taken: String,
+    },
     /// The keys of the environment enable neither clients nor servers (WIRE.md §7.1).
     #[error(
         "the CURVE keys of the environment do not suffice: clients need \
@@ -91,46 +103,56 @@ pub enum EnvironmentError {
     CurveIncomplete,
 }
 
+/// Everything that is wrong with the environment; at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentErrors(pub Vec<EnvironmentError>);
+
+impl fmt::Display for EnvironmentErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            f.write_str(if index > 0 { "\n" } else { "" })?;
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for EnvironmentErrors {}
+
+impl From<EnvironmentError> for EnvironmentErrors {
+    fn from(error: EnvironmentError) -> Self {
+        EnvironmentErrors(vec![error])
+    }
+}
+
 impl Environment {
     /// Reads every variable through `lookup`.
     ///
     /// # Errors
     ///
-    /// [`EnvironmentError::Invalid`] for a port, address or key that is none.
-    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentError> {
-        let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
-        let curve = |which: &str| {
-            let name = format!("{PREFIX}CURVE_{which}");
-            let key = Secret::new(get(&name).unwrap_or_default());
-            if key.is_empty() || is_curve_key(&key) {
-                return Ok(key);
-            }
-            let found = format!("{} characters", key.expose().chars().count());
-            let expected = "a key of 40 characters of Z85".into();
-            Err(EnvironmentError::Invalid { name, found, expected })
+    /// An [`EnvironmentError::Invalid`] for each port, address or key that is none.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
+        let mut reader = Variables { lookup, errors: Vec::new() };
+        let environment = Environment {
+            node: reader.get("CLUSTER_NODE"),
+            curve_server_publickey: reader.key("SERVER_PUBLICKEY"),
+            curve_server_secretkey: reader.key("SERVER_SECRETKEY"),
+            curve_client_publickey: reader.key("CLIENT_PUBLICKEY"),
+            curve_client_secretkey: reader.key("CLIENT_SECRETKEY"),
+            xpub_port: reader.parse(XPUB_PORT),
+            xsub_port: reader.parse(XSUB_PORT),
+            websocket_address: reader.parse("ZEEK_WEBSOCKET_LISTEN_ADDRESS"),
+            websocket_port: reader.parse("ZEEK_WEBSOCKET_LISTEN_PORT"),
+            log_suffix: reader.suffix("ZEEK_LOG_SUFFIX"),
+            default_listen_address: reader.parse("ZEEK_DEFAULT_LISTEN_ADDRESS"),
+            check_config: reader.get("ZEEKCTL_CHECK_CONFIG").is_some(),
+            disable_listen: reader.get("ZEEKCTL_DISABLE_LISTEN").is_some(),
         };
-        let log_suffix = get("ZEEK_LOG_SUFFIX");
-        if let Some(suffix) = log_suffix.as_deref().filter(|suffix| !is_extension(suffix)) {
-            let (name, found) = ("ZEEK_LOG_SUFFIX".into(), Raw::Text(suffix).to_string());
-            let expected = "a file extension".into();
-            return Err(EnvironmentError::Invalid { name, found, expected });
+        if reader.errors.is_empty() {
+            Ok(environment)
+        } else {
+            Err(EnvironmentErrors(reader.errors))
         }
-        let websocket_port: Option<u16> = parse(&get, "ZEEK_WEBSOCKET_LISTEN_PORT")?;
-        Ok(Environment {
-            node: get("CLUSTER_NODE"),
-            curve_server_publickey: curve("SERVER_PUBLICKEY")?,
-            curve_server_secretkey: curve("SERVER_SECRETKEY")?,
-            curve_client_publickey: curve("CLIENT_PUBLICKEY")?,
-            curve_client_secretkey: curve("CLIENT_SECRETKEY")?,
-            xpub_port: parse(&get, &format!("{PREFIX}XPUB_PORT"))?,
-            xsub_port: parse(&get, &format!("{PREFIX}XSUB_PORT"))?,
-            websocket_address: parse(&get, "ZEEK_WEBSOCKET_LISTEN_ADDRESS")?,
-            websocket_port,
-            log_suffix,
-            default_listen_address: parse(&get, "ZEEK_DEFAULT_LISTEN_ADDRESS")?,
-            check_config: get("ZEEKCTL_CHECK_CONFIG").is_some(),
-            disable_listen: get("ZEEKCTL_DISABLE_LISTEN").is_some(),
-        })
     }
 
     /// The keys by the name of their option.
@@ -144,18 +166,48 @@ impl Environment {
     }
 }
 
-fn parse<T: Scalar>(
-    get: &impl Fn(&str) -> Option<String>,
-    name: &str,
-) -> Result<Option<T>, EnvironmentError> {
-    let Some(text) = get(name) else { return Ok(None) };
-    match T::parse(&Raw::Text(&text)) {
-        Some(value) => Ok(Some(value)),
-        None => Err(EnvironmentError::Invalid {
-            name: name.into(),
-            found: Raw::Text(&text).to_string(),
-            expected: T::expected(),
-        }),
+/// The variables, and what is wrong with those that were read.
+struct Variables<F> {
+    lookup: F,
+    errors: Vec<EnvironmentError>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Variables<F> {
+    fn get(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|value| !value.is_empty())
+    }
+
+    fn invalid(&mut self, name: &str, found: String, expected: String) {
+        self.errors.push(EnvironmentError::Invalid { name: name.into(), found, expected });
+    }
+
+    fn parse<T: Scalar>(&mut self, name: &str) -> Option<T> {
+        let text = self.get(name)?;
+        let raw = Raw::Text(&text);
+        let value = T::parse(&raw);
+        if value.is_none() {
+            self.invalid(name, raw.to_string(), T::instead_of(&raw));
+        }
+        value
+    }
+
+    fn key(&mut self, which: &str) -> Secret {
+        let name = format!("{PREFIX}CURVE_{which}");
+        let key = Secret::new(self.get(&name).unwrap_or_default());
+        if key.is_empty() || is_curve_key(&key) {
+            return key;
+        }
+        let found = format!("{} characters", key.expose().chars().count());
+        self.invalid(&name, found, "a key of 40 characters of Z85".into());
+        Secret::default()
+    }
+
+    fn suffix(&mut self, name: &str) -> Option<String> {
+        let suffix = self.get(name)?;
+        if !is_extension(&suffix) {
+            self.invalid(name, Raw::Text(&suffix).to_string(), "a file extension".into());
+        }
+        Some(suffix)
     }
 }
 
@@ -169,7 +221,7 @@ impl Layout {
     /// # Errors
     ///
     /// CURVE keys from the environment never mix with keys of the file, and must suffice for a
-    /// client or a server; the layout is then unchanged.
+    /// client or a server. A port must not be somebody else's. The layout is then of no use.
     pub fn apply_environment(&mut self, environment: &Environment) -> Result<(), EnvironmentError> {
         self.apply_curve(environment)?;
         let zeromq = &mut self.zeromq;
@@ -193,6 +245,16 @@ impl Layout {
                 if follows {
                     connect.clone_from(listen);
                 }
+            }
+        }
+        for (port, name, key) in [
+            (environment.xpub_port, XPUB_PORT, "listen_xpub_endpoint"),
+            (environment.xsub_port, XSUB_PORT, "listen_xsub_endpoint"),
+        ] {
+            if port.is_some()
+                && let Some(taken) = port_taken(self, key)
+            {
+                return Err(EnvironmentError::PortTaken { name, taken });
             }
         }
         if let Some(suffix) = &environment.log_suffix {
@@ -248,14 +310,14 @@ mod tests {
     // The public test keys of the ZeroMQ documentation.
     const KEY: &str = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
 
-    fn read(variables: &[(&str, &str)]) -> Result<Environment, EnvironmentError> {
+    fn read(variables: &[(&str, &str)]) -> Result<Environment, EnvironmentErrors> {
         Environment::read(|name| {
             variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
         })
     }
 
     fn apply(layout: &mut Layout, variables: &[(&str, &str)]) -> Result<(), EnvironmentError> {
-        layout.apply_environment(&read(variables)?)
+        layout.apply_environment(&read(variables).unwrap())
     }
 
     #[test]
@@ -315,8 +377,17 @@ mod tests {
             ("127.0.0.1", Ok(Some("127.0.0.1"))),
             ("::1", Ok(Some("::1"))),
             ("[::1]", Ok(Some("::1"))),
-            ("localhost", Err("found \"localhost\", expected an IPv4 or IPv6 address")),
-            ("127.0.0.1:80", Err("found \"127.0.0.1:80\", expected an IPv4 or IPv6 address")),
+            (
+                "localhost",
+                Err(
+                    "found \"localhost\", expected an IPv4 or IPv6 address: that of this host alone \
+                     is \"127.0.0.1\"",
+                ),
+            ),
+            (
+                "127.0.0.1:80",
+                Err("found \"127.0.0.1:80\", expected an IPv4 or IPv6 address alone, without port"),
+            ),
         ] {
             let name = "ZEEK_DEFAULT_LISTEN_ADDRESS";
             let read = read(&[(name, value)]).map(|environment| environment.default_listen_address);
@@ -341,6 +412,62 @@ mod tests {
         let name = "ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_CLIENT_SECRETKEY";
         let error = read(&[(name, "hunter2")]).unwrap_err().to_string();
         assert!(error.contains(name) && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn every_bad_value_is_told_at_once() {
+        let (short, long) = ("x".repeat(39), "x".repeat(41));
+        let errors = read(&[
+            (XPUB_PORT, "abc"),
+            (XSUB_PORT, "65536"),
+            ("ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_SERVER_PUBLICKEY", &short),
+            ("ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_CLIENT_PUBLICKEY", &long),
+            ("ZEEK_DEFAULT_LISTEN_ADDRESS", "10.0.0.0/8"),
+            ("ZEEK_LOG_SUFFIX", "a/b"),
+        ]);
+        let port = "expected a TCP port from 0 to 65535, such as 5560 or \"5560/tcp\"";
+        let key = "ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE";
+        let expected = [
+            format!("{key}_SERVER_PUBLICKEY: found 39 characters, expected a key of 40 characters"),
+            format!("{key}_CLIENT_PUBLICKEY: found 41 characters, expected a key of 40 characters"),
+            format!("{XPUB_PORT}: found \"abc\", {port}"),
+            format!("{XSUB_PORT}: found \"65536\", {port}"),
+            "ZEEK_LOG_SUFFIX: found \"a/b\", expected a file extension".into(),
+            "ZEEK_DEFAULT_LISTEN_ADDRESS: found \"10.0.0.0/8\", expected an IPv4 or IPv6 address of \
+             one host, not a network"
+                .into(),
+        ];
+        let errors = errors.unwrap_err().to_string();
+        for (line, expected) in errors.lines().zip(&expected) {
+            assert!(line.starts_with(&format!("environment variable {expected}")), "{errors}");
+        }
+        assert_eq!(errors.lines().count(), expected.len(), "{errors}");
+    }
+
+    #[test]
+    fn a_port_of_the_broker_is_nobody_elses() {
+        let mut layout = Layout::default();
+        let mut logger = Node::new(NodeType::Logger, [127, 0, 0, 1].into());
+        logger.port = Some(5560);
+        layout.nodes.insert("l".into(), logger);
+        for (variables, taken) in [
+            (
+                vec![(XPUB_PORT, "5556")],
+                Some("the central XPUB takes tcp://127.0.0.1:5556, as does"),
+            ),
+            (
+                vec![(XSUB_PORT, "5560")],
+                Some("as does the log socket of `l`; expected a port of its"),
+            ),
+            (vec![(XPUB_PORT, "5556"), (XSUB_PORT, "5555")], None),
+            (vec![(XPUB_PORT, "0"), (XSUB_PORT, "0")], None),
+        ] {
+            let error = apply(&mut layout.clone(), &variables).err().map(|error| error.to_string());
+            match taken {
+                Some(taken) => assert!(error.is_some_and(|e| e.contains(taken)), "{variables:?}"),
+                None => assert_eq!(error, None, "{variables:?}"),
+            }
+        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Reads a layout from a file and the environment: the only part of [`layout`](super) with I/O.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use zeroize::Zeroizing;
 
 use super::diagnostic::{Diagnostic, LayoutErrors};
-use super::env::{Environment, EnvironmentError};
+use super::env::{Environment, EnvironmentErrors};
 use super::{Layout, Node};
 use crate::exit::ExitCode;
 
@@ -34,12 +35,24 @@ pub enum LoadError {
         /// What the system says.
         source: io::Error,
     },
+    /// The file is no text.
+    #[error("{}:{line}:{column}: {what}; expected UTF-8 text", path.display())]
+    NoText {
+        /// The file.
+        path: PathBuf,
+        /// The line where text ends, from 1.
+        line: usize,
+        /// The byte of that line, from 1.
+        column: usize,
+        /// What is there.
+        what: &'static str,
+    },
     /// The file is wrong; every error of it.
     #[error(transparent)]
     Layout(#[from] LayoutErrors),
-    /// An environment variable is wrong.
+    /// Environment variables are wrong; every error of them.
     #[error(transparent)]
-    Environment(#[from] EnvironmentError),
+    Environment(#[from] EnvironmentErrors),
     /// Nobody says which node this process is.
     #[error("which node is this? set CLUSTER_NODE or give --node; {} has {known}", path.display())]
     NoNode {
@@ -94,18 +107,106 @@ pub fn load(
     lookup: impl Fn(&str) -> Option<String>,
 ) -> Result<Loaded, LoadError> {
     let path = path.as_ref().to_owned();
-    let text = fs::read_to_string(&path)
-        .map(Zeroizing::new)
-        .map_err(|source| LoadError::Read { path: path.clone(), source })?;
+    let text = read_text(&path)?;
     let (mut layout, warnings) = Layout::from_toml(&text, &path.display().to_string())?;
-    // Processes of one host have one layout, but each may have a working directory of its own.
+    find_keys(&mut layout, &path);
+    let environment = Environment::read(lookup)?;
+    layout.apply_environment(&environment).map_err(EnvironmentErrors::from)?;
+    Ok(Loaded { layout, warnings, environment, path })
+}
+
+/// What is wrong with a layout file and the environment, and the layout if nothing is.
+#[derive(Debug)]
+pub struct Checked {
+    /// The layout, as processes would have it.
+    pub loaded: Option<Loaded>,
+    /// All that there is to say about the file.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What is wrong with the environment, or with both together.
+    pub errors: Vec<LoadError>,
+}
+
+/// Reads as [`load`] does and goes on behind errors, so that all are told at once. What this host
+/// has not enough memory for is told as well.
+///
+/// # Errors
+///
+/// The file cannot be read.
+pub fn check(
+    path: impl AsRef<Path>,
+    lookup: impl Fn(&str) -> Option<String>,
+) -> Result<Checked, LoadError> {
+    let path = path.as_ref().to_owned();
+    let text = read_text(&path)?;
+    let name = path.display().to_string();
+    let (layout, diagnostics) = Layout::inspect_toml(&text, &name, Some(host_memory()));
+    let mut checked = Checked { loaded: None, diagnostics, errors: Vec::new() };
+    let environment = match Environment::read(lookup) {
+        Ok(environment) => environment,
+        Err(errors) => {
+            checked.errors.push(errors.into());
+            return Ok(checked);
+        }
+    };
+    let Some(mut layout) = layout else { return Ok(checked) };
+    find_keys(&mut layout, &path);
+    if let Err(error) = layout.apply_environment(&environment) {
+        checked.errors.push(EnvironmentErrors::from(error).into());
+        return Ok(checked);
+    }
+    let loaded = Loaded { layout, warnings: Vec::new(), environment, path };
+    if loaded.environment.node.is_some()
+        && let Err(error) = loaded.local_node()
+    {
+        checked.errors.push(error);
+        return Ok(checked);
+    }
+    checked.loaded = Some(loaded);
+    Ok(checked)
+}
+
+/// Bytes of memory of this host.
+fn host_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    #[allow(clippy::useless_conversion)] // As wide as a register.
+    u64::from(info.totalram).saturating_mul(info.mem_unit.into())
+}
+
+/// More is no layout: a device, or a file by mistake.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+fn read_text(path: &Path) -> Result<Zeroizing<String>, LoadError> {
+    let fail = |source| LoadError::Read { path: path.to_owned(), source };
+    let mut bytes = Zeroizing::new(Vec::new());
+    let file = File::open(path).map_err(fail)?;
+    // Room for all of it: growing would leave copies of secrets behind.
+    let expected = file.metadata().map_err(fail)?.len().min(LARGEST);
+    bytes.reserve(usize::try_from(expected).unwrap_or(0) + 1);
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(fail(io::Error::other("it has more than 16 MiB, which no layout has")));
+    }
+    let at = match std::str::from_utf8(&bytes) {
+        Ok(text) => return Ok(Zeroizing::new(text.to_owned())),
+        Err(error) => error.valid_up_to(),
+    };
+    let before = &bytes[..at];
+    let what = match bytes[..] {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "this is UTF-16",
+        _ if bytes.contains(&0) => "this is no text",
+        _ => "this byte is no UTF-8",
+    };
+    let line = before.split(|byte| *byte == b'\n').count();
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    Err(LoadError::NoText { path: path.to_owned(), line, column, what })
+}
+
+/// Processes of one host have one layout, but each may have a working directory of its own.
+fn find_keys(layout: &mut Layout, path: &Path) {
     let beside = path.parent().unwrap_or(Path::new(""));
     for dir in [&mut layout.curve.authorized_keys_dir, &mut layout.curve.secret_keys_dir] {
         *dir = beside.join(&*dir);
     }
-    let environment = Environment::read(lookup)?;
-    layout.apply_environment(&environment)?;
-    Ok(Loaded { layout, warnings, environment, path })
 }
 
 impl Loaded {
@@ -142,7 +243,54 @@ impl Loaded {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn what_is_no_text_is_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l.toml");
+        for (bytes, expected) in [
+            (&b"[log]\nx = \xff\n"[..], ":2:5: this byte is no UTF-8; expected UTF-8 text"),
+            (b"\xff\xfe[\0l\0", ":1:1: this is UTF-16; expected UTF-8 text"),
+            (b"\x7fELF\x02\0\0\xf0", ":1:8: this is no text; expected UTF-8 text"),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let error = load(&path, |_| None).unwrap_err();
+            let text = error.to_string();
+            assert_eq!(text, format!("{}{expected}", path.display()));
+            assert_eq!(error.exit_code(), ExitCode::Config);
+        }
+        let error = load(dir.path(), |_| None).unwrap_err();
+        assert!(error.to_string().contains("Is a directory"), "{error}");
+        let error = load("/dev/zero", |_| None).unwrap_err();
+        assert!(error.to_string().contains("more than 16 MiB"), "{error}");
+    }
+
+    #[test]
+    fn a_check_tells_of_file_and_environment_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l.toml");
+        let node = "[nodes.m]\nnode_type = \"manager\"\nip = \"::1\"\nport = 1\n";
+        let variable = |name: &str, wanted: &'static str, value: &'static str| {
+            (name == wanted).then(|| value.to_owned())
+        };
+        let port = |name: &str| variable(name, "ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT", "abc");
+        fs::write(&path, format!("{node}prt = 1\n[log]\nmax_memory = \"99TiB\"\n")).unwrap();
+        let checked = check(&path, port).unwrap();
+        assert_eq!((checked.diagnostics.len(), checked.errors.len()), (2, 1));
+        let [unknown, memory] = &checked.diagnostics[..] else { panic!("two") };
+        assert!(unknown.message.contains("unknown key `prt`"), "{unknown}");
+        assert!(memory.message.starts_with("`max_memory` is 99.0 TiB, and this host has "));
+        assert!(checked.loaded.is_none());
+
+        fs::write(&path, node).unwrap();
+        assert!(check(&path, |_| None).unwrap().loaded.is_some());
+        let errors = check(&path, |name| variable(name, "CLUSTER_NODE", "x")).unwrap().errors;
+        let expected = format!("'x' is not a node of {}; it has m", path.display());
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+    }
 
     #[test]
     fn a_missing_file_is_one_clear_line() {

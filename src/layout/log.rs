@@ -96,6 +96,9 @@ table! {
     pub struct Log {
         /// Directory of the log files: a logger writes `<dir>/<node>/<path>.log`.
         dir | default_logdir: PathBuf = "logs".into(),
+        /// Whether directories above `dir` and `rotation_dir` are made where they are missing. Unless asked,
+        /// they are not: a disk may not be mounted.
+        create_parents: bool = false,
         /// Format of the files.
         format: LogFormat = LogFormat::Tsv,
         /// Extension of the files, without the dot.

@@ -7,16 +7,19 @@
 //! is opened and no name resolved.
 
 mod broker;
+mod changes;
 mod curve;
 mod diagnostic;
 mod endpoint;
 mod env;
 mod load;
 mod log;
+mod metrics;
 mod node;
 mod options;
 mod secret;
 mod setting;
+mod syntax;
 mod table;
 mod toml;
 mod toml_print;
@@ -28,11 +31,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use broker::{Broker, BrokerEngine, TopicOptions, WhenFull};
+pub use changes::{Role, waiting_for_restart};
 pub use curve::{Allow, CurveKeys, CurveMode};
 pub use diagnostic::{Diagnostic, LayoutErrors, Severity};
 pub use endpoint::{Endpoint, EndpointError, Host, UnixAddress};
-pub use env::{Environment, EnvironmentError, SECRET_VARIABLES};
-pub use load::{LoadError, Loaded, load};
+pub use env::{Environment, EnvironmentError, EnvironmentErrors, SECRET_VARIABLES};
+pub use load::{Checked, LoadError, Loaded, check, load};
 pub use log::{
     Compress, Fsync, JsonStringEscapePolicy, JsonTimestamps, Log, LogFormat, PathOptions,
     PathSettings, RotationName,
@@ -41,6 +45,10 @@ pub use node::{Node, NodeType, UnknownNodeType};
 pub use options::{Cluster, EventSerializer, LogHwmAction, Telemetry, WebSocket, ZeroMq};
 pub use secret::Secret;
 pub use toml_print::{to_toml, to_toml_with_secrets};
+
+/// The newest version of layout files that this program knows. It grows when options come whose
+/// meaning a program must know to take part.
+pub const LAYOUT_VERSION: u32 = 1;
 
 /// A cluster: its nodes and its options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +133,14 @@ impl Layout {
             }
         }
         endpoints
+    }
+
+    /// Where producers of logs connect, with the name of the node that is there where that is known.
+    pub fn log_routes(&self) -> impl Iterator<Item = (Option<&str>, String)> {
+        self.connect_log_endpoints().into_iter().map(|endpoint| {
+            let is_there = |name: &&str| self.listen_log_endpoint(name).as_ref() == Some(&endpoint);
+            (self.log_receivers().map(|(name, _)| name).find(is_there), endpoint)
+        })
     }
 
     /// Where a log receiver listens: the option, else its own address and port. `None` for nodes

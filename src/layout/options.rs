@@ -39,6 +39,9 @@ pub(super) const MIB: u64 = 1024 * 1024;
 table! {
     /// `[cluster]`: what the nodes agree on.
     pub struct Cluster {
+        /// The version of layout files that the file is written for, at most
+        /// [`LAYOUT_VERSION`](super::LAYOUT_VERSION).
+        layout_version: u32 = 1,
         /// Name of the cluster, for people: dashboards and messages.
         name: String = "zcluster".into(),
         /// Serialization of the events this cluster's nodes publish; both are understood.

@@ -73,6 +73,10 @@ pub(super) trait Scalar: Sized {
     fn expected() -> String;
     /// Reads it; `None` when it is anything else.
     fn parse(raw: &Raw<'_>) -> Option<Self>;
+    /// What a file may say instead of what it does, as in "expected …".
+    fn instead_of(_raw: &Raw<'_>) -> String {
+        Self::expected()
+    }
     /// Writes it in TOML.
     fn toml(&self) -> String;
     /// Writes it in Zeek script, where that differs.
@@ -87,7 +91,7 @@ pub(super) trait Scalar: Sized {
 
 impl<T: Scalar> Setting for T {
     fn read(&mut self, raw: &Raw<'_>) -> Result<(), String> {
-        *self = T::parse(raw).ok_or_else(T::expected)?;
+        *self = T::parse(raw).ok_or_else(|| T::instead_of(raw))?;
         Ok(())
     }
 
@@ -108,7 +112,7 @@ impl<T: Scalar> Setting for Option<T> {
     fn read(&mut self, raw: &Raw<'_>) -> Result<(), String> {
         *self = match raw {
             Raw::Text("") if T::EMPTY_IS_UNSET => None,
-            raw => Some(T::parse(raw).ok_or_else(T::expected)?),
+            raw => Some(T::parse(raw).ok_or_else(|| T::instead_of(raw))?),
         };
         Ok(())
     }
@@ -170,6 +174,18 @@ pub(super) fn zeek_string(text: &str) -> String {
     out
 }
 
+/// For a number or the like that stands in quotes.
+fn without_quotes(raw: &Raw<'_>, expected: String) -> String {
+    let plain = |text: &str| {
+        let number = text.parse::<f64>().is_ok();
+        number || matches!(&*text.to_ascii_lowercase(), "true" | "false" | "yes" | "no" | "t" | "f")
+    };
+    match raw {
+        Raw::Text(text) if plain(text) => format!("{expected}, without quotes"),
+        _ => expected,
+    }
+}
+
 impl Scalar for bool {
     fn expected() -> String {
         "`true` or `false`".into()
@@ -179,6 +195,9 @@ impl Scalar for bool {
             Raw::Bool(value) => Some(*value),
             _ => None,
         }
+    }
+    fn instead_of(raw: &Raw<'_>) -> String {
+        without_quotes(raw, Self::expected())
     }
     fn toml(&self) -> String {
         self.to_string()
@@ -198,6 +217,9 @@ impl Scalar for u32 {
             _ => None,
         }
     }
+    fn instead_of(raw: &Raw<'_>) -> String {
+        without_quotes(raw, Self::expected())
+    }
     fn toml(&self) -> String {
         self.to_string()
     }
@@ -212,6 +234,9 @@ impl Scalar for i32 {
             Raw::Integer(value) => i32::try_from(*value).ok().filter(|value| *value >= -1),
             _ => None,
         }
+    }
+    fn instead_of(raw: &Raw<'_>) -> String {
+        without_quotes(raw, Self::expected())
     }
     fn toml(&self) -> String {
         self.to_string()
@@ -246,19 +271,23 @@ impl Scalar for u16 {
     }
 }
 
-/// A number of bytes: the only option of 64 bits. Bounded by what a signed socket option holds.
+/// The largest number of bytes: what a process can address.
+const MOST_BYTES: u64 = 1 << 47;
+
+/// A number of bytes: the only option of 64 bits.
 impl Scalar for u64 {
     fn expected() -> String {
         "a number of bytes, such as 1048576 or \"64MiB\"".into()
     }
     fn parse(raw: &Raw<'_>) -> Option<Self> {
-        match raw {
-            Raw::Integer(value) => u64::try_from(*value).ok(),
-            Raw::Text(text) => {
-                let size = text.parse::<bytesize::ByteSize>().ok()?;
-                Some(size.as_u64()).filter(|size| i64::try_from(*size).is_ok())
+        bytes(raw).filter(|bytes| *bytes <= MOST_BYTES)
+    }
+    fn instead_of(raw: &Raw<'_>) -> String {
+        match (bytes(raw), raw) {
+            (Some(_), _) | (_, Raw::Other("a number beyond 64 bits")) => {
+                "at most 128TiB, as no process can have more".into()
             }
-            _ => None,
+            _ => Self::expected(),
         }
     }
     fn toml(&self) -> String {
@@ -269,6 +298,14 @@ impl Scalar for u64 {
             }
         }
         self.to_string()
+    }
+}
+
+fn bytes(raw: &Raw<'_>) -> Option<u64> {
+    match raw {
+        Raw::Integer(value) => u64::try_from(*value).ok(),
+        Raw::Text(text) => Some(text.parse::<bytesize::ByteSize>().ok()?.as_u64()),
+        _ => None,
     }
 }
 
@@ -283,6 +320,16 @@ impl Scalar for Duration {
             Raw::Text(text) => humantime::parse_duration(text).ok(),
             Raw::Interval(value) => Some(*value),
             _ => None,
+        }
+    }
+    fn instead_of(raw: &Raw<'_>) -> String {
+        let expected = Self::expected();
+        match raw {
+            Raw::Text(text) if text.trim().starts_with('-') => format!("{expected}, not below 0"),
+            Raw::Text(text) if text.parse::<f64>().is_ok() => {
+                format!("{expected}; a number of seconds stands without quotes")
+            }
+            _ => expected,
         }
     }
     fn toml(&self) -> String {
@@ -312,6 +359,32 @@ impl Scalar for IpAddr {
                 bare.unwrap_or(text).parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
             }
             _ => None,
+        }
+    }
+    fn instead_of(raw: &Raw<'_>) -> String {
+        let expected = Self::expected();
+        let Raw::Text(text) = raw else { return format!("{expected} in quotes") };
+        let is_address = |text: &str| Self::parse(&Raw::Text(text)).is_some();
+        let parts = |separator| text.rsplit_once(separator);
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-' || b == b'_';
+        let is_numeric = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        if text.contains("://") {
+            format!("{expected} alone, without transport and port")
+        } else if parts('/').is_some_and(|(address, _)| is_address(address)) {
+            format!("{expected} of one host, not a network")
+        } else if parts('%').is_some_and(|(address, _)| is_address(address)) {
+            format!("{expected}; what follows `%` is the `zone_id`")
+        } else if parts(':').is_some_and(|(address, _)| is_address(address)) {
+            format!("{expected} alone, without port")
+        } else if *text == "localhost" {
+            format!("{expected}: that of this host alone is \"127.0.0.1\"")
+        } else if !text.is_empty() && text.bytes().all(is_name) && !is_numeric {
+            format!(
+                "{expected}, not a name, which each host may look up differently; `getent hosts \
+                 {text}` shows its address"
+            )
+        } else {
+            expected
         }
     }
     fn toml(&self) -> String {
@@ -432,6 +505,14 @@ impl Scalar for Vec<String> {
         match raw {
             Raw::List(list) => list.iter().map(String::parse).collect(),
             _ => None,
+        }
+    }
+    fn instead_of(raw: &Raw<'_>) -> String {
+        match raw {
+            Raw::Text(text) if text.len() <= 60 && key_in(text).is_none() => {
+                format!("{}, such as [{}]", Self::expected(), toml_string(text))
+            }
+            _ => Self::expected(),
         }
     }
     fn toml(&self) -> String {

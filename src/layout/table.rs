@@ -3,6 +3,8 @@
 //! The TOML reader and printer, the Zeek importer and exporter and the environment all walk
 //! sections through it, so that an option is declared once.
 
+use zeroize::Zeroizing;
+
 use super::setting::Setting;
 
 /// A section whose keys are options.
@@ -14,6 +16,14 @@ pub(super) trait Table {
     fn aliases(&self) -> &'static [(&'static str, &'static str)] {
         &[]
     }
+}
+
+/// The names of the options whose values differ between two tables of one kind.
+pub(super) fn differing(one: &mut dyn Table, other: &mut dyn Table) -> Vec<&'static str> {
+    let pairs = one.options().into_iter().zip(other.options());
+    // A secret may be among the values.
+    let text = |value: &mut dyn Setting| Zeroizing::new(value.to_toml());
+    pairs.filter_map(|((name, a), (_, b))| (text(a) != text(b)).then_some(name)).collect()
 }
 
 /// Declares a section: the struct, its defaults, and its [`Table`]. An option may have a second

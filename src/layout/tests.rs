@@ -7,7 +7,9 @@ use super::*;
 
 mod broker;
 mod curve;
+mod limits;
 mod log;
+mod reach;
 
 const HEAD: &str = "[nodes.m]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\nport = 5559\n";
 
@@ -43,6 +45,8 @@ fn log_receivers_and_their_endpoints() {
     let (layout, _) = read(
         r#"
         [zeromq]
+        listen_xsub_endpoint = "tcp://10.0.0.1:5556"
+        listen_xpub_endpoint = "tcp://10.0.0.1:5555"
         connect_log_endpoints = ["tcp://10.9.9.9:1", "tcp://10.0.0.2:5560"]
         [nodes]
         m = { node_type = "MANAGER", ip = "10.0.0.1" }
@@ -148,12 +152,12 @@ fn each_rule_has_its_error() {
         ("[nodes.l]\nnode_type = \"logger\"\nip = \"::1\"\n", "1:8: logger `l` has no `port`"),
         (
             "[nodes]\na = { node_type = \"manager\", ip = \"10.0.0.1\" }\n\
-             b = { node_type = \"manager\", ip = \"10.0.0.2\" }\n",
+             b = { node_type = \"manager\", ip = \"10.0.0.1\" }\n",
             "3:19: `b` is a second manager beside `a`",
         ),
         (
             "[nodes]\na = { node_type = \"worker\", ip = \"10.0.0.1\" }\n\
-             b = { node_type = \"worker\", ip = \"10.0.0.2\", manager = \"a\" }\n",
+             b = { node_type = \"worker\", ip = \"10.0.0.1\", manager = \"a\" }\n",
             "`b` names `a` as its manager, which is of type worker",
         ),
         (
@@ -173,7 +177,7 @@ fn each_rule_has_its_error() {
         ("[zeromq]\nconnect_log_endpoints = [\"tcp://h:0\"]\n", "connect to port 0"),
         ("[zeromq]\nconnect_log_endpoints = [1]\n", "found a list, expected a list of strings"),
         ("[zeromq]\nxsub_rcvhwm = -1\n", "expected 0 (unlimited) or more"),
-        ("[zeromq]\nproxy_io_threads = 0\n", "expected at least 1"),
+        ("[zeromq]\nproxy_io_threads = 0\n", "expected a whole number from 1 to 64"),
         ("[zeromq]\nheartbeat_ttl = \"2h\"\n", "found 2h, expected at most 6553s"),
         ("[zeromq]\nnode_topic_prefix = \"\"\n", "expected a prefix of topics"),
         ("[zeromq]\ncurve_server_secretkey = \"short\"\n", "found 5 characters, expected a key"),
@@ -201,7 +205,9 @@ fn ports_are_taken_once() {
         format!("[nodes.{name}]\nnode_type = \"logger\"\nip = \"{ip}\"\n{rest}\n")
     };
     let taken = |text: &str| {
-        read(text).err().map(|e| e.errors().map(|e| e.message.clone()).collect::<Vec<_>>())
+        let errors = read(text).err().map_or_else(Vec::new, |errors| errors.diagnostics);
+        let of_ports = errors.into_iter().filter(|e| e.message.contains(" takes "));
+        Some(of_ports.map(|e| e.message).collect::<Vec<_>>()).filter(|errors| !errors.is_empty())
     };
     let a = node("a", "127.0.0.1", "port = 7000\nmetrics_port = 9000");
     for (other, collides) in [
@@ -239,13 +245,14 @@ fn what_is_legal_but_unwise_is_a_warning() {
             "beside the loggers",
         ),
         ("[nodes.m.websocket]\nlisten_addr = \"0.0.0.0\"\n", "open to whoever reaches 0.0.0.0"),
-        ("[nodes.w]\nnode_type = \"worker\"\nip = \"fe80::1\"\n", "no `zone_id`"),
         ("[log]\nset_separator = \"\\t\"\n", "are the same"),
     ] {
         let warnings = warnings(&format!("{HEAD}{extra}"));
         assert_eq!(warnings.len(), 1, "{extra}: {warnings:?}");
         assert!(warnings[0].contains(expected), "{extra}: {warnings:?}");
     }
+    let link_local = warnings(&HEAD.replace("127.0.0.1", "fe80::1"));
+    assert_eq!(link_local, ["3:6: `m` has a link-local address but no `zone_id`"]);
     let nobody = "[nodes]\nm = { node_type = \"manager\", ip = \"10.0.0.1\" }\n\
                   w = { node_type = \"worker\", ip = \"10.0.0.1\" }\n";
     assert!(warnings(nobody)[0].contains("nobody receives logs"));
@@ -255,15 +262,15 @@ fn what_is_legal_but_unwise_is_a_warning() {
 
 #[test]
 fn syntax_errors_have_places_and_hide_their_consequences() {
-    for (text, place) in [
-        ("[zeromq\nipv6 = true\n", "1:8"),
-        ("[zeromq]\nipv6 = \n[nodes]\n", "2:8"),
-        ("[zeromq]\nipv6 = tru\nlinger_ms = 1 2\n", "2:8"),
-        ("[nodes.a]\n[nodes.a]\n", "2:"),
-        ("a = \"", "1:6"),
+    for (text, expected) in [
+        ("[nodes.m\nnode_type = \"manager\"\nip = \"::1\"\n", "1:1: the header of a table has no"),
+        ("[zeromq]\nipv6 = \n[nodes]\n", "2:6: `ipv6` has no value"),
+        ("[zeromq]\nipv6 = 1 2\nlinger_ms = \"a\" 2\n", "2:8: text needs quotes"),
+        ("[nodes.a]\n[nodes.a]\n", "2:1: [nodes.a] appears twice, first at line 1"),
+        ("a = \"\"\"", "1:5: this text has no closing `\"\"\"`"),
     ] {
         let errors = errors(text);
-        assert!(errors[0].starts_with(place), "{text}: {errors:?}");
+        assert!(errors[0].starts_with(expected), "{text}: {errors:?}");
         assert!(errors.iter().all(|e| !e.contains("has no nodes")), "{text}: {errors:?}");
     }
 }

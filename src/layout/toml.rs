@@ -4,7 +4,9 @@
 //! places of the others.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
@@ -12,15 +14,19 @@ use ::toml::de::{DeTable, DeValue};
 use super::curve::is_type;
 use super::diagnostic::{Diagnostic, LayoutErrors, Places, Reporter, Span};
 use super::setting::{Raw, toml_key};
+use super::syntax::{self, Mended};
 use super::table::Table;
-use super::validate::validate;
-use super::{Allow, Layout, Node, NodeType, WebSocket, ZeroMq};
+use super::validate::{self, validate};
+use super::{Allow, CurveKeys, LAYOUT_VERSION, Layout, Node, NodeType, WebSocket, ZeroMq};
 
 /// What `[broker]` was called before: still read, and written no more.
 const FORMER_BROKER: &str = "proxy";
 /// The tables a layout file may have.
 const SECTIONS: [&str; 8] =
     ["cluster", "zeromq", "curve", "allow", "broker", "log", "telemetry", "nodes"];
+
+/// Options of nodes, which somebody may write into [nodes] itself.
+const NODE_OPTIONS: [&str; 4] = ["node_type", "ip", "port", "metrics_port"];
 
 impl Layout {
     /// Reads a layout file. `file_name` is for messages.
@@ -35,42 +41,117 @@ impl Layout {
         text: &str,
         file_name: &str,
     ) -> Result<(Layout, Vec<Diagnostic>), LayoutErrors> {
-        let mut reader = Reader::new(text, file_name);
-        let layout = reader.layout(text);
-        let failed = reader.reporter.has_errors();
-        let diagnostics = reader.reporter.finish();
-        if failed { Err(LayoutErrors { diagnostics }) } else { Ok((layout, diagnostics)) }
+        let (layout, diagnostics) = Layout::inspect_toml(text, file_name, None);
+        match layout {
+            Some(layout) => Ok((layout, diagnostics)),
+            None => Err(LayoutErrors { diagnostics }),
+        }
     }
+
+    /// The same, with the remarks on a layout that is good and on one that is not alike. For
+    /// somebody who asks what is wrong on a host with that much memory, all that cannot work is an
+    /// error.
+    pub(super) fn inspect_toml(
+        text: &str,
+        file_name: &str,
+        memory: Option<u64>,
+    ) -> (Option<Layout>, Vec<Diagnostic>) {
+        let mut reader = Reader::new(text, file_name);
+        let layout = match other_format(text) {
+            Some(message) => {
+                reader.reporter.error(Span { source: reader.source, start: 0, end: 0 }, message);
+                Layout::default()
+            }
+            None => reader.layout(text, memory),
+        };
+        let layout = (!reader.reporter.has_errors()).then_some(layout);
+        (layout, reader.reporter.finish())
+    }
+}
+
+/// What a text is that somebody took for a layout file.
+fn other_format(text: &str) -> Option<&'static str> {
+    let starts = |line: &str, words: &[&str]| {
+        let first = line.split([' ', '\t', '=', ';']).next().unwrap_or_default();
+        words.contains(&first) && line.trim() != first
+    };
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    if text.contains('\0') {
+        return Some("this is no text; expected a layout file, which is TOML");
+    }
+    let has = |words: &[&str]| text.lines().any(|line| starts(line.trim_start(), words));
+    if has(&["redef", "@load", "@if", "module"]) {
+        return Some(
+            "this is Zeek script; expected a layout file: `zcluster layout import` makes one of it",
+        );
+    }
+    if has(&["type"]) && has(&["host"]) && !has(&["node_type"]) {
+        return Some(
+            "this is node.cfg of ZeekControl; expected a layout file: `zeekctl install` makes \
+             cluster-layout.zeek of it, and `zcluster layout import` a layout file of that",
+        );
+    }
+    if lines.next().is_some_and(|line| line.starts_with('{')) {
+        return Some("this is JSON or the like; expected a layout file, which is TOML");
+    }
+    None
 }
 
 struct Reader {
     reporter: Reporter,
     places: Places,
     source: usize,
+    /// What TOML took in the place of a text whose form is wrong.
+    mended: Option<Rc<Mended>>,
+    /// Whether the text says that it is for a newer program.
+    is_newer: bool,
 }
 
 impl Reader {
     fn new(text: &str, file_name: &str) -> Self {
         let mut reporter = Reporter::default();
         let source = reporter.add_source(file_name, text);
-        Reader { reporter, places: Places::default(), source }
+        Reader { reporter, places: Places::default(), source, mended: None, is_newer: false }
     }
 
     fn span<T>(&self, part: &Spanned<T>) -> Span {
         let range = part.span();
-        Span { source: self.source, start: range.start, end: range.end }
+        let place = |at| self.mended.as_ref().map_or(at, |mended| mended.original(at));
+        let start = place(range.start);
+        Span { source: self.source, start, end: place(range.end).max(start) }
     }
 
-    fn layout(&mut self, text: &str) -> Layout {
-        let (root, syntax_errors) = DeTable::parse_recoverable(text);
-        for error in &syntax_errors {
-            let range = error.span().unwrap_or_default();
-            let span = Span { source: self.source, start: range.start, end: range.end };
-            self.reporter.error(span, error.message().trim_end().replace('\n', ", "));
+    /// Tells the mistakes in the form of the text; whether all that it says can be read.
+    fn mend(&mut self, text: &str) -> bool {
+        let Some(mended) = syntax::mend(text) else { return true };
+        let span = |at: &std::ops::Range<usize>| Span {
+            source: self.source,
+            start: at.start,
+            end: at.end,
+        };
+        for secret in &mended.secrets {
+            self.reporter.keep_secret(span(secret));
         }
+        for remark in &mended.remarks {
+            self.reporter.damage(span(&remark.at), remark.message.clone());
+        }
+        let is_whole = mended.is_whole;
+        self.mended = Some(Rc::new(mended));
+        is_whole
+    }
+
+    fn layout(&mut self, text: &str, memory: Option<u64>) -> Layout {
+        let is_whole = self.mend(text);
+        let mended = self.mended.clone();
+        let text = mended.as_ref().map_or(text, |mended| &mended.text);
+        let (root, _) = DeTable::parse_recoverable(text);
+        self.version(root.get_ref());
         let mut layout = Layout::default();
         for (key, value) in root.get_ref() {
             let name: &str = key.get_ref();
+            if syntax::is_hidden(name) {
+                continue;
+            }
             self.places.put(&[name], self.span(key));
             match name {
                 "cluster" => self.section(&[name], "[cluster]", value, &mut layout.cluster, &[]),
@@ -94,32 +175,66 @@ impl Reader {
                 "telemetry" => {
                     self.section(&[name], "[telemetry]", value, &mut layout.telemetry, &[]);
                 }
-                "nodes" => self.nodes(value, &mut layout),
+                "nodes" => self.nodes(value, &mut layout, is_whole),
                 _ => {
-                    let hint = suggestion(name, SECTIONS).map_or_else(
-                        || format!("expected one of {}", SECTIONS.join(", ")),
-                        |hint| format!("did you mean `{hint}`?"),
+                    let meant = suggestion(name, SECTIONS);
+                    let hint = meant.map_or_else(
+                        || format!("; expected one of {}", SECTIONS.join(", ")),
+                        |hint| format!("; did you mean `{hint}`?"),
                     );
-                    self.error(key, format!("unknown section `{name}`; {hint}"));
+                    self.unknown(key, format!("unknown section `{name}`"), &hint);
+                    if let Some(section) = meant {
+                        // What is said of this one need not be said of the other: that it lacks.
+                        self.places.put(&[section], self.span(key));
+                    }
                 }
             }
         }
         if !self.places.has(&["cluster", "manager_is_logger"]) {
             layout.cluster.manager_is_logger = layout.default_manager_is_logger();
         }
-        // After a syntax error parts are missing from the tree that may well be in the file.
-        if syntax_errors.is_empty() {
-            validate(&layout, &self.places, &mut self.reporter);
+        // What was left out of a damaged text may well be in the file.
+        if is_whole {
+            let checked = |memory| validate::Origin::Checked { memory };
+            let origin = memory.map_or(validate::Origin::File, checked);
+            validate(&layout, origin, &self.places, &mut self.reporter);
         }
         layout
     }
 
-    /// Reports an error, unless its line is known to be broken.
+    /// Whether the file is for this program. One for a newer program may have options that this one
+    /// does not know; what they mean is not to be guessed.
+    fn version(&mut self, root: &DeTable<'_>) {
+        let cluster = root.get("cluster").and_then(|section| section.get_ref().as_table());
+        let Some(value) = cluster.and_then(|cluster| cluster.get("layout_version")) else { return };
+        let Raw::Integer(version) = raw(value.get_ref()) else { return };
+        if version > i64::from(LAYOUT_VERSION) {
+            self.is_newer = true;
+            let message = format!(
+                "this layout is for `layout_version` {version}, and zcluster {} knows \
+                 {LAYOUT_VERSION}: upgrade zcluster on this host, or set {LAYOUT_VERSION} and leave \
+                 out what newer versions brought",
+                env!("CARGO_PKG_VERSION")
+            );
+            self.error(value, message);
+        }
+    }
+
+    /// Reports an error, unless the form of its line is wrong.
     fn error<T>(&mut self, at: &Spanned<T>, message: String) {
         let span = self.span(at);
-        if !self.reporter.has_error_on_line(span) {
-            self.reporter.error(span, message);
+        self.reporter.unless_damaged(span, message);
+    }
+
+    /// Reports a name that this program does not know.
+    fn unknown<T>(&mut self, at: &Spanned<T>, mut message: String, hint: &str) {
+        if self.is_newer {
+            // Writing to a string cannot fail.
+            let _ = write!(message, "; it may be one of a newer zcluster");
+        } else {
+            message.push_str(hint);
         }
+        self.error(at, message);
     }
 
     fn table<'t, 'i>(
@@ -130,7 +245,13 @@ impl Reader {
         let table = value.get_ref().as_table();
         if table.is_none() {
             let found = raw(value.get_ref());
-            self.error(value, format!("{label}: found {found}, expected a table"));
+            let message = match &found {
+                Raw::List(list) if matches!(list[..], [Raw::Table(_), ..]) => {
+                    format!("{label}: found a list of tables, expected one, in single brackets")
+                }
+                found => format!("{label}: found {found}, expected a table"),
+            };
+            self.error(value, message);
         }
         table
     }
@@ -177,7 +298,7 @@ impl Reader {
             let others = others.iter().copied().chain(aliases.iter().map(|(alias, _)| *alias));
             let hint = suggestion(name, names.into_iter().chain(others))
                 .map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"));
-            self.error(key, format!("unknown key `{name}` in {label}{hint}"));
+            self.unknown(key, format!("unknown key `{name}` in {label}"), &hint);
             return;
         };
         let place = [path, &[*option]].concat();
@@ -244,7 +365,7 @@ impl Reader {
             let name: &str = key.get_ref();
             if !is_type(name) {
                 let types = NodeType::ALL.iter().map(|node_type| node_type.as_str());
-                let types = types.collect::<Vec<_>>().join(", ");
+                let types = types.chain([CurveKeys::OPERATOR]).collect::<Vec<_>>().join(", ");
                 self.error(
                     key,
                     format!("unknown type of node `{name}` in [allow]; expected one of {types}"),
@@ -258,7 +379,7 @@ impl Reader {
         }
     }
 
-    fn nodes(&mut self, value: &Spanned<DeValue<'_>>, layout: &mut Layout) {
+    fn nodes(&mut self, value: &Spanned<DeValue<'_>>, layout: &mut Layout, is_whole: bool) {
         let Some(table) = self.table(value, "[nodes]") else {
             self.places.put(&["nodes"], self.span(value));
             return;
@@ -266,7 +387,7 @@ impl Reader {
         for (key, value) in table {
             let name: &str = key.get_ref();
             self.places.put(&["nodes", name], self.span(key));
-            let node = self.node(name, key, value);
+            let node = self.node(name, key, value, is_whole);
             layout.nodes.insert(name.into(), node);
         }
     }
@@ -276,9 +397,15 @@ impl Reader {
         name: &str,
         key: &Spanned<std::borrow::Cow<'_, str>>,
         value: &Spanned<DeValue<'_>>,
+        is_whole: bool,
     ) -> Node {
-        let label = format!("[nodes.{name}]");
+        let label = format!("[nodes.{}]", toml_key(name));
         let mut node = Node::new(NodeType::None, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        if !value.get_ref().is_table() && NODE_OPTIONS.contains(&name) {
+            let message = format!("`{name}` in [nodes]; expected a table of its own, [nodes.NAME]");
+            self.error(key, message);
+            return node;
+        }
         let Some(table) = self.table(value, &label) else { return node };
         for (key, value) in table {
             if key.get_ref() == "websocket" {
@@ -297,7 +424,8 @@ impl Reader {
                 self.option(&["nodes", name], &label, key, value, &mut node, &[], &others);
             }
         }
-        for required in ["node_type", "ip"] {
+        // In a damaged text it may be among what was left out.
+        for required in ["node_type", "ip"].into_iter().filter(|_| is_whole) {
             if !self.places.has(&["nodes", name, required]) {
                 let expected = match required {
                     "ip" => "the address of its host",

@@ -2,25 +2,38 @@
 //! ports. The same rules hold for every format a layout is read from. Those of keys are in
 //! [`curve`], those of `[log]` in [`log`], those of `[broker]` in [`broker`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::diagnostic::{Places, Reporter, Span};
 use super::endpoint::{Endpoint, UnixAddress};
-use super::{Host, Layout, Node, NodeType};
+use super::{CurveKeys, Host, LAYOUT_VERSION, Layout, Node, NodeType};
 
 mod broker;
 mod curve;
 mod log;
+mod reach;
 
 pub(super) use curve::is_curve_key;
 pub(super) use log::is_extension;
 
+/// What a layout was read from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Origin {
+    /// A layout file, for somebody who starts with it.
+    File,
+    /// A layout file, for somebody who asks what is wrong with it, on a host with so many bytes of
+    /// memory.
+    Checked { memory: u64 },
+    /// Scripts of Zeek.
+    Zeek,
+}
+
 /// Reports what is wrong or unwise in `layout`; `places` says where it stands.
-pub(super) fn validate(layout: &Layout, places: &Places, reporter: &mut Reporter) {
+pub(super) fn validate(layout: &Layout, origin: Origin, places: &Places, reporter: &mut Reporter) {
     let broken = reporter.error_spans();
-    let mut check = Check { layout, places, reporter, broken };
+    let mut check = Check { layout, origin, places, reporter, broken };
     check.node_names();
     check.roles();
     check.websockets();
@@ -31,10 +44,21 @@ pub(super) fn validate(layout: &Layout, places: &Places, reporter: &mut Reporter
     check.broker();
     check.log();
     check.ports();
+    check.reach();
+    check.memory();
+}
+
+/// Where a port of the broker that the environment sets is taken by somebody else.
+pub(super) fn port_taken(layout: &Layout, key: &str) -> Option<String> {
+    let listeners = layout.listeners();
+    let own = listeners.iter().find(|listener| listener.path.last() == Some(&key))?;
+    let other = listeners.iter().find(|other| other.path != own.path && other.collides(own))?;
+    Some(format!("{} takes {}, as does {}", own.what, own.address, other.what))
 }
 
 struct Check<'a> {
     layout: &'a Layout,
+    origin: Origin,
     places: &'a Places,
     reporter: &'a mut Reporter,
     /// Values that could not be read: what stands in the layout instead is nobody's fault.
@@ -45,6 +69,22 @@ struct Check<'a> {
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 /// `ZMQ_HEARTBEAT_TTL` travels as tenths of a second in 16 bits.
 const LONGEST_TTL: Duration = Duration::from_secs(6553);
+
+/// Threads that the broker of engine `zmq` may have.
+const MOST_THREADS: i64 = 64;
+/// A batch of log records of usual size fits.
+const SMALL_MESSAGE: u64 = 64 * 1024;
+
+/// What an address is that no host has; `None` for others. One can listen at all addresses, but not
+/// connect to them.
+fn no_host(ip: IpAddr, connects: bool) -> Option<&'static str> {
+    match ip {
+        ip if ip.is_unspecified() => connects.then_some("every address of a host"),
+        IpAddr::V4(ip) if ip.is_broadcast() => Some("the broadcast address"),
+        ip if ip.is_multicast() => Some("a multicast address"),
+        _ => None,
+    }
+}
 
 /// An option as messages call it.
 fn option_name(path: &[&str]) -> String {
@@ -118,6 +158,48 @@ impl Check<'_> {
             let message = format!("the node name {name:?} {problem}; it must fit topics and paths");
             self.error(&["nodes", name], message);
         }
+        self.unwise_names();
+    }
+
+    fn unwise_names(&mut self) {
+        let nodes = &self.layout.nodes;
+        let mut by_letters: BTreeMap<String, &str> = BTreeMap::new();
+        for name in nodes.keys().filter(|name| !name.is_empty()) {
+            let at = ["nodes", name.as_str()];
+            if name.chars().any(char::is_whitespace) || !name.is_ascii() {
+                let message = format!(
+                    "the node name {name:?} stands in topics, paths and commands, where spaces and \
+                     letters beyond ASCII need care; expected a plain name"
+                );
+                self.warn(&at, message);
+            }
+            if [CurveKeys::BROKER, CurveKeys::SERVERS].contains(&name.as_str())
+                && !self.layout.has_keys_per_node()
+            {
+                let message = format!(
+                    "the node name `{name}` is also what `zcluster` calls {}; expected another one",
+                    if name == CurveKeys::BROKER {
+                        "the broker"
+                    } else {
+                        "the keys of all servers"
+                    }
+                );
+                self.warn(&at, message);
+            }
+            if let Some(other) = by_letters.insert(name.to_lowercase(), name) {
+                let message = format!("the node names `{other}` and `{name}` differ in case only");
+                self.warn(&at, message);
+            }
+            // A subscription holds for all topics that begin so.
+            let mut begin = name.match_indices('.').map(|(dot, _)| &name[..dot]);
+            if let Some(other) = begin.find(|begin| nodes.contains_key(*begin)) {
+                let message = format!(
+                    "the topics of `{name}` begin with those of `{other}`, which gets all events for \
+                     it; expected a name without the dot"
+                );
+                self.warn(&at, message);
+            }
+        }
     }
 
     fn roles(&mut self) {
@@ -129,6 +211,10 @@ impl Check<'_> {
                     format!("`{name}` is a second manager beside `{first}`; expected one");
                 self.error(&["nodes", name, "node_type"], message);
             }
+        } else if !layout.nodes.is_empty() {
+            let message = "the layout has no manager; a cluster of Zeek needs one, and other nodes \
+                           find no WebSocket API and no list of services";
+            self.warn(&["nodes"], message);
         }
         for (name, node) in &layout.nodes {
             self.manager_of(name, node);
@@ -153,12 +239,40 @@ impl Check<'_> {
                     self.warn(&["nodes", name, "zone_id"], message);
                 }
             }
-            if node.ip.is_unspecified() && self.places.has(&["nodes", name, "ip"]) {
-                let message = format!("`ip` of `{name}` must be an address others can connect to");
+            let is_set = self.places.has(&["nodes", name, "ip"]);
+            if is_set && let Some(kind) = no_host(node.ip, true) {
+                let message = format!(
+                    "`ip` of `{name}` must be an address others can connect to; {} is {kind}",
+                    node.ip
+                );
                 self.error(&["nodes", name, "ip"], message);
             }
         }
+        self.listen_addresses();
         self.log_receivers();
+    }
+
+    /// Addresses that no host has.
+    fn listen_addresses(&mut self) {
+        let Layout { broker, telemetry, nodes, .. } = self.layout;
+        let websockets = nodes.iter().filter_map(|(name, node)| {
+            let listen_addr = node.websocket.as_ref()?.listen_addr;
+            Some((vec!["nodes", name, "websocket", "listen_addr"], listen_addr))
+        });
+        let metrics = [
+            (vec!["broker", "metrics_address"], broker.metrics_address),
+            (vec!["telemetry", "metrics_address"], telemetry.metrics_address),
+        ];
+        let metrics = metrics.into_iter().filter_map(|(path, address)| Some((path, address?)));
+        for (path, address) in metrics.chain(websockets) {
+            if let Some(kind) = no_host(address, false) {
+                let key = path.last().copied().unwrap_or_default();
+                let message = format!(
+                    "`{key}`: {address} is {kind}; expected an address of the host, or 0.0.0.0"
+                );
+                self.error(&path, message);
+            }
+        }
     }
 
     fn manager_of(&mut self, name: &str, node: &Node) {
@@ -210,7 +324,12 @@ impl Check<'_> {
             && layout.zeromq.connect_log_endpoints.is_empty()
             && layout.nodes.len() > 1
         {
-            self.warn(&["nodes"], "nobody receives logs: the layout has no logger and no manager");
+            let message = if layout.manager().is_some() {
+                "nobody receives logs: the layout has no logger, and `manager_is_logger` is false"
+            } else {
+                "nobody receives logs: the layout has no logger and no manager"
+            };
+            self.warn(&["nodes"], message);
         }
     }
 
@@ -239,9 +358,8 @@ impl Check<'_> {
                     "`ca_file` has no effect without `enable_peer_verification`",
                 );
             }
-            if websocket.max_event_queue_size == 0 {
-                self.error(&at("max_event_queue_size"), "found `0`, expected at least 1");
-            }
+            self.at_least_one(&at("max_event_queue_size"), websocket.max_event_queue_size.into());
+            self.at_most(&at("ping_interval"), websocket.ping_interval, LONGEST);
             if !websocket.listen_addr.is_loopback() && !websocket.enable_peer_verification {
                 self.warn(
                     &at("listen_addr"),
@@ -276,6 +394,16 @@ impl Check<'_> {
         for (key, text) in optional.chain(log_endpoints) {
             let problem = match self.endpoint(key, text) {
                 Some(Endpoint::Tcp { host, .. }) if host.is_wildcard() => "a wildcard address",
+                Some(Endpoint::Tcp { host: Host::V6(ip, None), .. })
+                    if ip.is_unicast_link_local() =>
+                {
+                    let message = format!(
+                        "`{key}`: a link-local address needs its interface, as in \
+                         `tcp://[{ip}%eth0]:port`"
+                    );
+                    self.warn(&["zeromq", key], message);
+                    continue;
+                }
                 Some(Endpoint::Tcp { port: 0, .. }) => "port 0",
                 Some(Endpoint::Ipc(UnixAddress::Any)) => "a path that is yet to be chosen",
                 _ => continue,
@@ -296,6 +424,14 @@ impl Check<'_> {
                     );
                     self.warn(&["zeromq", key], message);
                 }
+                if let Endpoint::Tcp { host, .. } = &endpoint
+                    && let Some(ip) = host.ip()
+                    && let Some(kind) = no_host(ip, false)
+                {
+                    let message = format!("`{key}`: {ip} is {kind}; expected an address of a host");
+                    self.error(&["zeromq", key], message);
+                    return None;
+                }
                 Some(endpoint)
             }
             Err(error) => {
@@ -311,8 +447,16 @@ impl Check<'_> {
 
     fn ranges(&mut self) {
         let zeromq = &self.layout.zeromq;
+        let version = self.layout.cluster.layout_version;
+        let newest = i64::from(LAYOUT_VERSION);
+        self.range(&["cluster", "layout_version"], version.into(), 1, newest);
+        self.range(
+            &["zeromq", "proxy_io_threads"],
+            zeromq.proxy_io_threads.into(),
+            1,
+            MOST_THREADS,
+        );
         for (key, value) in [
-            ("proxy_io_threads", u64::from(zeromq.proxy_io_threads)),
             ("publish_queue_bytes", zeromq.publish_queue_bytes),
             ("onloop_queue_bytes", zeromq.onloop_queue_bytes),
             ("log_queue_bytes", zeromq.log_queue_bytes),
@@ -329,6 +473,16 @@ impl Check<'_> {
             ("reconcile_grace", zeromq.reconcile_grace, LONGEST),
         ] {
             self.at_most(&["zeromq", key], value, longest);
+        }
+        if zeromq.hello_expiration.is_zero() {
+            let message =
+                "`hello_expiration`: found `0`, expected more: no node could answer in time";
+            self.error(&["zeromq", "hello_expiration"], message);
+        }
+        if (1..SMALL_MESSAGE).contains(&zeromq.max_message_size) {
+            let message = "`max_message_size` is below 64 KiB: peers with larger events or batches of \
+                           log records are disconnected";
+            self.warn(&["zeromq", "max_message_size"], message);
         }
         if !zeromq.heartbeat_interval.is_zero() {
             for (key, value) in [
@@ -381,6 +535,30 @@ impl Check<'_> {
                 self.error(&path, message);
             } else if value == 0 {
                 self.warn(&path, format!("`{key}` is 0: the queue is unlimited, watch its memory"));
+            }
+        }
+    }
+
+    /// Bounds that this host can never reach, so that its memory ends first.
+    fn memory(&mut self) {
+        let Origin::Checked { memory } = self.origin else { return };
+        let Layout { zeromq, broker, log, .. } = self.layout;
+        for (section, key, bytes) in [
+            ("zeromq", "publish_queue_bytes", zeromq.publish_queue_bytes),
+            ("zeromq", "onloop_queue_bytes", zeromq.onloop_queue_bytes),
+            ("zeromq", "log_queue_bytes", zeromq.log_queue_bytes),
+            ("zeromq", "max_message_size", zeromq.max_message_size),
+            ("broker", "subscriber_max_bytes", broker.subscriber_max_bytes),
+            ("broker", "control_max_bytes", broker.control_max_bytes),
+            ("log", "max_memory", log.max_memory),
+        ] {
+            if bytes > memory && self.places.has(&[section, key]) {
+                let message = format!(
+                    "`{key}` is {}, and this host has {} of memory",
+                    bytesize::ByteSize(bytes).display().iec(),
+                    bytesize::ByteSize(memory).display().iec()
+                );
+                self.warn(&[section, key], message);
             }
         }
     }

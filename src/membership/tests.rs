@@ -1,9 +1,10 @@
 //! Every row of WIRE.md §6.2 and the cases of §6.3 and §6.4, as scripts of inputs and the actions
 //! they must lead to.
 
-use super::Action::{ClusterLog, Greet, NodeDown, NodeUp, Warn};
+use super::Action::{ClusterLog, Greet, NameTaken, NodeDown, NodeUp, Warn};
 use super::Hello::{Backend, Cluster};
-use super::Input::{Connected, Disconnected, Subscribed, Tick, Unsubscribed};
+use super::Input::{Connected, Disconnected, Ready, Subscribed, Tick, Unsubscribed};
+use super::settling::ANSWER_PATIENCE;
 use super::*;
 
 /// One step: milliseconds since the start, an input, and exactly the actions it must lead to.
@@ -11,6 +12,7 @@ type Step = (u64, Input, Vec<Action>);
 
 fn settings() -> Settings {
     Settings {
+        name: "manager".into(),
         id: id("me"),
         nodes: ["manager", "worker-1", "worker-2"].map(String::from).into(),
         hello_expiration: Duration::from_secs(10),
@@ -48,6 +50,7 @@ fn worker_1_is_up() -> Vec<Step> {
 fn run(steps: impl IntoIterator<Item = Step>) -> (Membership, Instant) {
     let start = Instant::now();
     let mut machine = Membership::new(settings());
+    assert_eq!(machine.handle(Ready, start), []);
     for (i, (at, input, expected)) in steps.into_iter().enumerate() {
         let shown = format!("step {i} at {at} ms: {input:?}");
         assert_eq!(machine.handle(input, start + Duration::from_millis(at)), expected, "{shown}");
@@ -215,7 +218,11 @@ fn a_second_process_of_our_own_name_is_up_for_us() {
     run([
         (0, Subscribed(id("other-me")), vec![greet(Backend, "other-me")]),
         (100, hello(Backend, "manager", "other-me"), vec![greet(Cluster, "other-me")]),
-        (101, hello(Cluster, "manager", "other-me"), up("manager", "other-me")),
+        (
+            101,
+            hello(Cluster, "manager", "other-me"),
+            [vec![Warn(Warning::SameName(id("other-me")))], up("manager", "other-me")].concat(),
+        ),
         (102, Unsubscribed(id("other-me")), down("manager", "other-me")),
     ]);
 }
@@ -309,6 +316,7 @@ fn an_outage_during_the_grace_time_starts_it_anew() {
 fn strangers_cannot_fill_memory() {
     let start = Instant::now();
     let mut machine = Membership::new(settings());
+    machine.handle(Ready, start);
     for i in 0..MAX_ENTRIES {
         let stranger = id(&format!("x{i}"));
         assert_eq!(machine.handle(Subscribed(stranger.clone()), start).len(), 1);
@@ -329,10 +337,9 @@ fn strangers_cannot_fill_memory() {
     assert_eq!(machine.members().len(), 1);
     assert_eq!(machine.handle(Unsubscribed(id("w1")), later), down("worker-1", "w1"));
     let long = id(&"x".repeat(MAX_ID_LEN + 1));
-    assert_eq!(
-        Membership::new(settings()).handle(Subscribed(long.clone()), start),
-        [Warn(Warning::TooMany(long))]
-    );
+    let mut machine = Membership::new(settings());
+    machine.handle(Ready, start);
+    assert_eq!(machine.handle(Subscribed(long.clone()), start), [Warn(Warning::TooMany(long))]);
 }
 
 #[test]
@@ -351,4 +358,139 @@ fn warnings_have_zeeks_texts() {
     ] {
         assert_eq!(warning.to_string(), text);
     }
+}
+
+/// Runs a script of a node that has just been started; ids of processes with its name are `OLD`,
+/// `LOWER` and `HIGHER` than its own.
+fn run_new(steps: impl IntoIterator<Item = Step>) -> Membership {
+    let start = Instant::now();
+    let mut machine = Membership::new(Settings { id: id(ME), ..settings() });
+    for (i, (at, input, expected)) in steps.into_iter().enumerate() {
+        let shown = format!("step {i} at {at} ms: {input:?}");
+        assert_eq!(machine.handle(input, start + Duration::from_millis(at)), expected, "{shown}");
+    }
+    machine
+}
+
+const LOWER: &str = "zeromq_manager_h_1_N0";
+const ME: &str = "zeromq_manager_h_1_N1";
+const OLD: &str = "zeromq_manager_h_1_N2";
+/// When an old process must have answered that was asked at 5 ms: its delay of 100 ms, and patience.
+const ANSWER_DUE: u64 = 5 + 100 + ANSWER_PATIENCE.as_millis() as u64;
+
+#[test]
+fn a_new_node_greets_once_it_has_seen_everybody() {
+    let machine = run_new([
+        (0, Subscribed(id("w1")), vec![]),
+        (1, hello(Backend, "worker-1", "w1"), vec![]),
+        (2, Subscribed(id("gone")), vec![]),
+        (2, hello(Backend, "worker-2", "gone"), vec![]),
+        (3, Unsubscribed(id("gone")), vec![]),
+        (5, Ready, vec![greet(Backend, "w1")]),
+        (105, Tick, vec![greet(Cluster, "w1")]),
+        (106, hello(Cluster, "worker-1", "w1"), up("worker-1", "w1")),
+        // Later ones make no difference.
+        (200, Ready, vec![]),
+        (201, Subscribed(id("w2")), vec![greet(Backend, "w2")]),
+    ]);
+    assert!(machine.is_settled());
+}
+
+#[test]
+fn a_new_node_ends_where_one_of_its_name_answers() {
+    let taken = vec![NameTaken(id(OLD))];
+    let machine = run_new([
+        (0, Subscribed(id("w1")), vec![]),
+        (1, Subscribed(id(OLD)), vec![]),
+        (5, Ready, vec![greet(Backend, OLD)]),
+        (6, hello(Backend, "manager", OLD), vec![]),
+        (7, hello(Backend, "worker-1", "w1"), vec![]),
+        (106, hello(Cluster, "manager", OLD), taken.clone()),
+    ]);
+    assert!(!machine.is_settled());
+    // Its first hello may be late, or have come before we asked.
+    run_new([
+        (1, hello(Backend, "manager", OLD), vec![]),
+        (2, Subscribed(id(OLD)), vec![]),
+        (5, Ready, vec![greet(Backend, OLD)]),
+        (106, hello(Cluster, "manager", OLD), taken.clone()),
+    ]);
+    // A node of Zeek does not wait between its hellos.
+    run_new([
+        (1, Subscribed(id(OLD)), vec![]),
+        (5, Ready, vec![greet(Backend, OLD)]),
+        (6, hello(Cluster, "manager", OLD), taken),
+    ]);
+}
+
+#[test]
+fn a_new_node_takes_the_place_of_one_that_does_not_answer() {
+    for (at, end) in [
+        (6, Unsubscribed(id(OLD))),
+        (ANSWER_DUE, Tick),
+        // What looked like our name was the beginning of another.
+        (6, hello(Backend, "manager_2", OLD)),
+    ] {
+        let answers = matches!(end, Input::Hello(..));
+        let machine = run_new([
+            (0, Subscribed(id("w1")), vec![]),
+            (1, Subscribed(id(OLD)), vec![]),
+            (5, Ready, vec![greet(Backend, OLD)]),
+            (5, Tick, vec![]),
+            // Nobody gets a first hello twice.
+            (at, end, vec![greet(Backend, "w1")]),
+            (at + 100, Tick, if answers { vec![greet(Cluster, OLD)] } else { vec![] }),
+        ]);
+        assert!(machine.is_settled());
+    }
+}
+
+#[test]
+fn of_two_new_ones_one_stays() {
+    let asked = |other: &str| {
+        let greeted = hello(Backend, "manager", other);
+        [
+            (1, Subscribed(id(other)), vec![]),
+            (5, Ready, vec![greet(Backend, other)]),
+            (6, greeted, vec![]),
+            (ANSWER_DUE - 1, Tick, vec![]),
+        ]
+    };
+    let ends = (ANSWER_DUE, Tick, vec![NameTaken(id(LOWER))]);
+    run_new(asked(LOWER).into_iter().chain([ends]));
+    // The other one ends: we answer it.
+    let stays = (ANSWER_DUE, Tick, vec![]);
+    let answer = (ANSWER_DUE + 100, Tick, vec![greet(Cluster, OLD)]);
+    run_new(asked(OLD).into_iter().chain([stays, answer]));
+}
+
+#[test]
+fn a_loss_of_the_connection_asks_anew() {
+    run_new([
+        (0, Subscribed(id(OLD)), vec![]),
+        (1, hello(Backend, "worker-1", "w1"), vec![]),
+        (5, Ready, vec![greet(Backend, OLD)]),
+        (6, Disconnected, vec![]),
+        (7, Connected, vec![]),
+        (ANSWER_DUE, Tick, vec![]),
+        (ANSWER_DUE + 1, Subscribed(id("w1")), vec![]),
+        (ANSWER_DUE + 2, Ready, vec![greet(Backend, "w1")]),
+        (ANSWER_DUE + 102, Tick, vec![greet(Cluster, "w1")]),
+    ]);
+}
+
+#[test]
+fn strangers_cannot_keep_a_new_node_from_taking_part() {
+    let start = Instant::now();
+    let mut machine = Membership::new(settings());
+    let long = id(&"x".repeat(MAX_ID_LEN + 1));
+    assert_eq!(
+        machine.handle(Subscribed(long.clone()), start),
+        [Warn(Warning::TooMany(long.clone()))]
+    );
+    for i in 1..MAX_ENTRIES {
+        assert_eq!(machine.handle(Subscribed(id(&format!("x{i}"))), start), []);
+    }
+    let actions = machine.handle(Subscribed(id("x0")), start);
+    assert_eq!((actions.len(), machine.is_settled()), (MAX_ENTRIES, true));
 }

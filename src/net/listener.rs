@@ -191,7 +191,7 @@ fn resolve(name: &str, port: u16, ipv6: bool) -> io::Result<SocketAddr> {
     let mut addresses = (name, port).to_socket_addrs().map_err(|_| no_such("host", name))?;
     addresses
         .find(|address| address.is_ipv4() || ipv6)
-        .ok_or_else(|| no_such("usable address of", name))
+        .ok_or_else(|| no_such("usable address for", name))
 }
 
 fn no_such(what: &str, name: &str) -> io::Error {

@@ -97,7 +97,7 @@ pub fn make_way(address: &UnixAddress) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let directory = Path::new(path).parent().filter(|parent| *parent != Path::new(""));
             if directory.is_some_and(|directory| !directory.is_dir()) {
-                return Err(io::Error::new(ErrorKind::NotFound, "there is no such directory"));
+                return Err(io::Error::new(ErrorKind::NotFound, "no such directory"));
             }
             return Ok(());
         }
@@ -105,7 +105,7 @@ pub fn make_way(address: &UnixAddress) -> io::Result<()> {
         Ok(file) if !file.file_type().is_socket() => {
             return Err(io::Error::new(
                 ErrorKind::AlreadyExists,
-                "there is a file that is no socket",
+                "the file exists and is not a socket",
             ));
         }
         Ok(_) => {}
@@ -155,7 +155,7 @@ mod tests {
         let at = directory.path().join("s");
         fs::write(&at, "a letter").unwrap();
         let error = UnixSocket::bind(&path(&at)).unwrap_err();
-        assert_eq!(error.to_string(), "there is a file that is no socket");
+        assert_eq!(error.to_string(), "the file exists and is not a socket");
         assert_eq!(fs::read_to_string(&at).unwrap(), "a letter");
         let missing = directory.path().join("none/s");
         assert_eq!(UnixSocket::bind(&path(&missing)).unwrap_err().kind(), ErrorKind::NotFound);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use bstr::BString;
 
 use super::bus::Bus;
+use super::condition::{Bound, Condition};
 use super::fanout::Fanout;
 use super::identity::new_node_id;
 use super::io::Io;
@@ -13,7 +14,7 @@ use super::local_logs::LocalLogs;
 use super::log_stream::Streams;
 use super::{Node, NodeError, Notifications, Shared};
 use crate::access::{self, Access, AccessCell, ClientKeys};
-use crate::layout::{EventSerializer, Layout, NodeType};
+use crate::layout::{EventSerializer, Layout, NodeType, ZeroMq};
 use crate::membership::{Membership, Settings};
 use crate::pool::{PoolError, PoolSpec, Pools};
 use crate::queue::{self, Limits};
@@ -102,7 +103,8 @@ impl Builder {
     }
 
     /// Opens the sockets, starts the I/O thread and begins to greet. Does not wait for the broker
-    /// or for any other node.
+    /// or for any other node. That another process runs under the name, and lives, shows later: the
+    /// notifications end, and [`Node::take_failure`] has a [`NodeError::NameTaken`].
     ///
     /// # Errors
     /// When the layout has no such node, its keys are missing or wrong, an endpoint is malformed, or
@@ -170,6 +172,8 @@ impl Builder {
         }
         let (batches, batches_rx) =
             queue::bounded(limits(batch_limit, options.log_queue_bytes), wake(&waker));
+        let outbox_limits = limits(OUTBOX_MESSAGES, options.publish_queue_bytes);
+        let condition = Arc::new(Condition::new(bounds(options, outbox_limits), metrics.clone()));
         let streams = Arc::new(Streams::new(
             &layout.log,
             options.log_hwm_action,
@@ -182,9 +186,10 @@ impl Builder {
         let bus = Bus::connect(&context, &layout, keys.as_ref(), id.clone(), metrics.clone())?;
         let fanout = match local_logs {
             Some(_) => Fanout::none(&metrics),
-            None => Fanout::new(&context, &layout, keys.as_ref(), &metrics)?,
+            None => Fanout::new(&context, &layout, keys.as_ref(), &metrics, &waker)?,
         };
         let membership = Membership::new(Settings {
+            name: name.clone(),
             id: id.clone(),
             nodes: layout.nodes.keys().cloned().collect(),
             hello_expiration: options.hello_expiration,
@@ -211,7 +216,7 @@ impl Builder {
             local_logs,
             membership,
             outgoing: outgoing_rx,
-            outbox_limits: limits(OUTBOX_MESSAGES, options.publish_queue_bytes),
+            outbox_limits,
             batches: batches_rx,
             notify,
             members: Arc::clone(&members),
@@ -220,6 +225,7 @@ impl Builder {
             own_topics,
             access: Arc::clone(&access),
             failure: Arc::clone(&failure),
+            condition: Arc::clone(&condition),
         })?;
         let thread = std::thread::Builder::new().name(format!("{name}-io")).spawn(|| io.run())?;
         let shared = Shared {
@@ -234,11 +240,41 @@ impl Builder {
             streams,
             access,
             failure,
+            condition,
             thread: Mutex::new(Some(thread)),
         };
         let node = Node { shared: Arc::new(shared) };
         Ok((node, Notifications { queue: notifications }))
     }
+}
+
+/// The queues of a node, in the order that its condition has them.
+fn bounds(options: &ZeroMq, outbox: Limits) -> [Bound; 3] {
+    let events = Bound {
+        what: "events to publish",
+        unit: "events",
+        messages: outbox.messages,
+        messages_option: None,
+        bytes: outbox.bytes,
+        bytes_option: "publish_queue_bytes",
+    };
+    let received = Bound {
+        what: "events received",
+        messages: options.onloop_queue_hwm as usize,
+        messages_option: Some("onloop_queue_hwm"),
+        bytes: clamp(options.onloop_queue_bytes),
+        bytes_option: "onloop_queue_bytes",
+        ..events
+    };
+    let batches = Bound {
+        what: "log batches",
+        unit: "log batches",
+        messages: usize::try_from(options.log_sndhwm).unwrap_or(0),
+        messages_option: Some("log_sndhwm"),
+        bytes: clamp(options.log_queue_bytes),
+        bytes_option: "log_queue_bytes",
+    };
+    [events, received, batches]
 }
 
 fn built_in_pools(layout: &Layout, name: &str, topics: &NodeTopics) -> Result<Pools, PoolError> {

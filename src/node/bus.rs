@@ -42,7 +42,7 @@ pub(super) enum Link {
 struct LinkState {
     up: bool,
     was_up: bool,
-    /// Why its last handshake failed.
+    /// Why its last handshake failed, unless that was taken in already.
     fault: Option<HandshakeFault>,
 }
 
@@ -82,6 +82,8 @@ pub(super) struct Bus {
     known: HashSet<BString>,
     /// The connections of the XPUB and the XSUB.
     links: [LinkState; 2],
+    /// Where they lead.
+    endpoints: [String; 2],
     is_encrypted: bool,
     warnings: Warnings,
 }
@@ -107,8 +109,9 @@ impl Bus {
         let xsub = Socket::new(context, SocketKind::Xsub, &xsub_options)?;
         let xpub_monitor = Monitor::new(context, &xpub)?;
         let xsub_monitor = Monitor::new(context, &xsub)?;
-        xpub.connect(&layout.connect_xpub_endpoint())?;
-        xsub.connect(&layout.connect_xsub_endpoint())?;
+        let endpoints = [layout.connect_xpub_endpoint(), layout.connect_xsub_endpoint()];
+        xpub.connect(&endpoints[0])?;
+        xsub.connect(&endpoints[1])?;
         let limit = || RateLimit::new(WARNING_INTERVAL);
         Ok(Bus {
             id,
@@ -120,6 +123,7 @@ impl Bus {
             own: BTreeMap::new(),
             known: HashSet::new(),
             links: [LinkState::default(); 2],
+            endpoints,
             is_encrypted: curve.is_some(),
             warnings: Warnings {
                 parts: limit(),
@@ -256,6 +260,24 @@ impl Bus {
         Ok(None)
     }
 
+    /// Whether somebody, perhaps this process, has subscribed to exactly that prefix. Where there are
+    /// too many to know them all, the answer is yes.
+    pub(super) fn is_subscribed(&self, prefix: &[u8]) -> bool {
+        self.known.contains(prefix)
+            || self.known.len() >= MAX_KNOWN_PREFIXES
+            || prefix.len() > MAX_KNOWN_PREFIX_LEN
+    }
+
+    /// Whether somebody has subscribed to a prefix of that topic; as [`Bus::is_subscribed`].
+    pub(super) fn is_wanted(&self, topic: &[u8]) -> bool {
+        (0..=topic.len()).any(|end| self.is_subscribed(&topic[..end]))
+    }
+
+    /// Forgets all subscriptions: the connection is new, and shows them anew.
+    pub(super) fn forget_subscriptions(&mut self) {
+        self.known.clear();
+    }
+
     fn count_parts_error(&mut self, socket: &str, expected: usize, found: usize, now: Instant) {
         self.metrics.message_errors.inc();
         if let Some(more) = self.warnings.parts.check(now) {
@@ -267,18 +289,15 @@ impl Bus {
         }
     }
 
-    /// Whether both sockets are connected.
-    pub(super) fn is_connected(&self) -> bool {
-        self.links.iter().all(|link| link.up)
+    /// The endpoint of a connection that is missing; of both, that of the XPUB.
+    pub(super) fn missing(&self) -> Option<&str> {
+        let index = self.links.iter().position(|link| !link.up)?;
+        Some(&self.endpoints[index])
     }
 
-    /// A connection that is missing: its endpoint, and why its last handshake failed.
-    pub(super) fn missing(&self, layout: &Layout) -> Option<(String, Option<HandshakeFault>)> {
-        let [xpub, xsub] = self.links;
-        if !xpub.up {
-            return Some((layout.connect_xpub_endpoint(), xpub.fault));
-        }
-        (!xsub.up).then(|| (layout.connect_xsub_endpoint(), xsub.fault))
+    /// Why the last handshake of that connection has failed, if it has since this was last asked.
+    pub(super) fn take_fault(&mut self) -> Option<HandshakeFault> {
+        self.links.iter_mut().find(|link| !link.up)?.fault.take()
     }
 
     /// Takes in news of connections and returns those of the XPUB, in order.

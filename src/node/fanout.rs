@@ -13,14 +13,21 @@ use crate::access::ClientKeys;
 use crate::layout::{Layout, ZeroMq};
 use crate::rate_limit::RateLimit;
 use crate::telemetry::{NodeMetrics, NodeSocket};
-use crate::transport::{Context, CurveOptions, PollSet, SocketOptions, TransportError};
+use crate::transport::{Context, CurveOptions, PollSet, SocketOptions, TransportError, Waker};
 
 /// How often failed handshakes are told.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// Loggers that are named where none is there.
+const MAX_NAMED: usize = 3;
+
 /// The loggers and whose turn it is.
 pub(super) struct Fanout {
     loggers: Vec<LogPeer>,
     next: usize,
+    /// Loggers of the layout that cannot be connected to, and why not.
+    out_of_reach: Vec<String>,
+    /// Since when none of the loggers is there.
+    none_since: Option<Instant>,
     metrics: NodeMetrics,
     warning: RateLimit,
 }
@@ -46,6 +53,7 @@ impl Fanout {
         layout: &Layout,
         keys: Option<&ClientKeys>,
         metrics: &NodeMetrics,
+        waker: &Arc<Waker>,
     ) -> Result<Self, TransportError> {
         let options = push_options(&layout.zeromq, layout.needs_ipv6());
         let terms = Terms {
@@ -54,20 +62,14 @@ impl Fanout {
             is_encrypted: keys.is_some(),
             is_per_node: layout.has_keys_per_node(),
         };
-        let mut loggers = Vec::new();
-        for endpoint in layout.connect_log_endpoints() {
-            let name = layout
-                .log_receivers()
-                .map(|(name, _)| name.to_owned())
-                .find(|name| layout.listen_log_endpoint(name).as_ref() == Some(&endpoint));
+        let (mut loggers, mut out_of_reach) = (Vec::new(), Vec::new());
+        for (name, endpoint) in layout.log_routes() {
             let curve = match keys {
                 None => None,
                 Some(keys) => {
-                    let Some(server) = keys.logger(name.as_deref()) else {
-                        let (name, expected) = match &name {
-                            Some(name) => {
-                                (name.as_str(), "in the layout or in authorized_keys_dir")
-                            }
+                    let Some(server) = keys.logger(name) else {
+                        let (name, expected) = match name {
+                            Some(name) => (name, "in the layout or in authorized_keys_dir"),
                             // It is no node of the layout.
                             None => ("the logger", "servers.pub in authorized_keys_dir"),
                         };
@@ -75,15 +77,18 @@ impl Fanout {
                             "{name} at {endpoint} gets no logs from this node: its public key is \
                              not known (expected {expected})"
                         );
+                        out_of_reach
+                            .push(format!("{name} at {endpoint}: its public key is not known"));
                         continue;
                     };
                     Some(CurveOptions::Client { keys: Arc::clone(keys.keys()), server })
                 }
             };
             let options = SocketOptions { curve, ..options.clone() };
-            loggers.push(LogPeer::connect(context, name, endpoint, &options, terms)?);
+            let name = name.map(str::to_owned);
+            loggers.push(LogPeer::connect(context, name, endpoint, &options, terms, waker)?);
         }
-        Ok(Fanout { loggers, ..Fanout::none(metrics) })
+        Ok(Fanout { loggers, out_of_reach, ..Fanout::none(metrics) })
     }
 
     /// A fanout to nobody, for nodes that write logs themselves.
@@ -91,6 +96,8 @@ impl Fanout {
         Fanout {
             loggers: Vec::new(),
             next: 0,
+            out_of_reach: Vec::new(),
+            none_since: None,
             metrics: metrics.clone(),
             warning: RateLimit::new(WARNING_INTERVAL),
         }
@@ -119,6 +126,36 @@ impl Fanout {
             outcome = Sent::NoRoom;
         }
         Ok(outcome)
+    }
+
+    /// Whether the layout has no logger.
+    pub(super) fn is_empty(&self) -> bool {
+        self.loggers.is_empty() && self.out_of_reach.is_empty()
+    }
+
+    /// Looks whether any logger is there. Since when none is, although the layout has some, and a number
+    /// that changes whenever [`Fanout::why_nobody`] does.
+    pub(super) fn look(&mut self, now: Instant) -> (Option<Instant>, u64) {
+        if self.is_empty() || self.loggers.iter().any(LogPeer::is_there) {
+            self.none_since = None;
+            return (None, 0);
+        }
+        let since = *self.none_since.get_or_insert(now);
+        let mix =
+            |all: u64, logger: &LogPeer| all.wrapping_mul(1_000_003).wrapping_add(logger.changes());
+        (Some(since), self.loggers.iter().fold(0, mix))
+    }
+
+    /// Why none of the loggers is there.
+    pub(super) fn why_nobody(&self) -> String {
+        let out_of_reach = self.out_of_reach.iter().cloned();
+        let all = self.loggers.iter().map(LogPeer::why_not_there).chain(out_of_reach);
+        let mut why = all.take(MAX_NAMED).collect::<Vec<_>>().join(", ");
+        let count = self.loggers.len() + self.out_of_reach.len();
+        if count > MAX_NAMED {
+            why.push_str(&format!(", and {} more", count - MAX_NAMED));
+        }
+        why
     }
 
     /// A node came up or went down: if it is a logger, start or stop sending to it.

@@ -38,10 +38,12 @@ pub(super) fn look_at(
              is not the one that is set here (curve_server_publickey, or its own)",
             event.address
         ))),
-        HandshakeFault::BrokenOff | HandshakeFault::Other(_) => Ok(Some(format!(
-            "no handshake with {peer} at {}: {fault}; is it a socket of the cluster?",
-            event.address
-        ))),
+        HandshakeFault::BrokenOff | HandshakeFault::NoAnswer | HandshakeFault::Other(_) => {
+            Ok(Some(format!(
+                "no handshake with {peer} at {}: {fault}; is it a socket of the cluster?",
+                event.address
+            )))
+        }
     }
 }
 
@@ -62,7 +64,9 @@ mod tests {
             (Kind::HandshakeFailedAuth, 300, true, false, "status 300"),
             (Kind::HandshakeFailedProtocol, 0x1000_0001, true, false, "0x10000001"),
             (Kind::HandshakeFailedNoDetail, 32, true, false, "most likely its public key"),
-            (Kind::HandshakeFailedNoDetail, 32, false, false, "broke the handshake off"),
+            (Kind::HandshakeFailedNoDetail, 32, false, false, "disconnected during the handshake"),
+            (Kind::HandshakeFailedNoDetail, 11, false, false, "does not answer"),
+            (Kind::HandshakeFailedNoDetail, 11, true, false, "does not answer"),
         ] {
             let event = ConnectionEvent { kind, value, address: "tcp://h:1".into() };
             let outcome = look_at(&event, "the broker", is_encrypted);

@@ -13,3 +13,13 @@ pub(super) fn new_node_id(node_name: &str) -> std::io::Result<NodeId> {
     let host = uname.nodename().to_string_lossy();
     Ok(NodeId::generate(node_name, &host, std::process::id(), u128::from_ne_bytes(random)))
 }
+
+/// A new id for a process that is no node: of one that connects with the key of that name, which its
+/// id must say, or else of nobody in particular.
+pub(super) fn new_client_id(name: Option<&str>) -> std::io::Result<NodeId> {
+    if let Some(name) = name {
+        return new_node_id(name);
+    }
+    let id = new_node_id("")?.to_string();
+    Ok(NodeId::from_bytes(id.replacen("zeromq__", "zcluster_", 1)))
+}

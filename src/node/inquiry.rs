@@ -17,7 +17,17 @@ use crate::transport::Waker;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A question that is under way, in a thread of its own: names are looked up, which may take long.
-pub(super) struct Inquiry(Receiver<String>);
+#[derive(Debug)]
+pub(super) struct Inquiry(Receiver<Answer>);
+
+/// What was found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Somebody listens there, so it must be something else.
+    Listens,
+    /// It cannot be reached, for that reason.
+    Unreachable(String),
+}
 
 impl Inquiry {
     /// Asks, and wakes who waits once there is an answer.
@@ -32,18 +42,18 @@ impl Inquiry {
     }
 
     /// The answer, once it is there.
-    pub(super) fn answer(&self) -> Option<String> {
+    pub(super) fn answer(&self) -> Option<Answer> {
         self.0.try_recv().ok()
     }
 }
 
-fn why_unreachable(endpoint: &str) -> String {
+fn why_unreachable(endpoint: &str) -> Answer {
     match endpoint.parse() {
         Ok(endpoint) => match connect(&endpoint) {
-            Ok(()) => "somebody listens there, but does not answer as a broker does".into(),
-            Err(error) => error.to_string(),
+            Ok(()) => Answer::Listens,
+            Err(error) => Answer::Unreachable(error.to_string()),
         },
-        Err(error) => error.to_string(),
+        Err(error) => Answer::Unreachable(error.to_string()),
     }
 }
 
@@ -83,7 +93,7 @@ mod tests {
     fn the_cause_is_that_of_the_system() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = format!("tcp://{}", listener.local_addr().unwrap());
-        assert!(why_unreachable(&taken).contains("somebody listens there"));
+        assert_eq!(why_unreachable(&taken), Answer::Listens);
         drop(listener);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("none");
@@ -96,7 +106,9 @@ mod tests {
             ("tcp://[::1]:1", ""),
             ("udp://127.0.0.1:1", "no transport"),
         ] {
-            let why = why_unreachable(endpoint);
+            let Answer::Unreachable(why) = why_unreachable(endpoint) else {
+                panic!("{endpoint} can be reached");
+            };
             assert!(!why.is_empty() && why.contains(cause), "{endpoint}: {why}");
         }
     }
@@ -109,6 +121,6 @@ mod tests {
         let index = poll.add_waker(&waker);
         poll.wait(Some(Duration::from_secs(60))).unwrap();
         assert!(poll.is_readable(index));
-        assert_eq!(inquiry.answer().as_deref(), Some("no transport"));
+        assert_eq!(inquiry.answer(), Some(Answer::Unreachable("no transport".into())));
     }
 }

@@ -11,17 +11,18 @@ use std::time::{Duration, Instant, SystemTime};
 use bstr::{BString, ByteSlice};
 
 use super::bus::{Bus, Link, SubscriptionChange};
+use super::condition::{Condition, Lack, Reporter, Signs, Stage, State};
 use super::fanout::Fanout;
-use super::inquiry::Inquiry;
 use super::local_logs::LocalLogs;
 use super::log_pump::{Closed, LogPump};
 use super::log_stream::{CLUSTER_LOG, LogStream, Streams};
 use super::notification::{Notification, ReceivedEvent};
-use super::outage::{News, Outage};
 use super::outbox::{Greetings, Outbox, Publication};
+use super::watch::{MUTE, Watch};
 use super::{LogBatch, NodeError, Outgoing, Unsent, later, lock};
 use crate::Event;
 use crate::access::{AccessCell, Guard, Identity};
+use crate::health::Pressure;
 use crate::layout::Layout;
 use crate::membership::{Action, Hello, Input, Membership, Warning, read_hello};
 use crate::pool::Pools;
@@ -44,6 +45,9 @@ const LINGER_MARGIN: Duration = Duration::from_millis(20);
 
 /// Time between attempts to publish while the XPUB takes nothing.
 const ROOM_RETRY: Duration = Duration::from_millis(5);
+
+/// What a connection that is missing is called, …
+const NO_BROKER: &str = "no connection to the broker";
 
 /// What the builder hands over.
 pub(super) struct Parts {
@@ -69,6 +73,7 @@ pub(super) struct Parts {
     pub(super) own_topics: Vec<BString>,
     pub(super) access: Arc<AccessCell>,
     pub(super) failure: Arc<Mutex<Option<NodeError>>>,
+    pub(super) condition: Arc<Condition>,
 }
 
 /// The state of the thread.
@@ -102,11 +107,14 @@ pub(super) struct Io {
     bus_is_full: bool,
     probe: Probe,
     /// Whether the broker is there.
-    broker: Outage,
-    /// What is to be said of a broker that was never there, once it is known why.
-    inquiry: Option<(String, Inquiry)>,
+    broker: Watch,
+    /// It has said goodbye.
+    has_left: bool,
     /// Set once the node is to end.
     deadline: Option<Instant>,
+    /// Whether the queues are near their limits, in the order of [`State::near_limit`].
+    pressures: [Pressure; 3],
+    reporter: Reporter,
     /// When the gauges are next written; `None` once they stand at zero and nothing happens.
     gauges_due: Option<Instant>,
     warnings: Warnings,
@@ -151,6 +159,7 @@ impl Io {
             topics: parts.topics,
             format: parts.format,
             metrics: Arc::new(parts.metrics),
+            broker: Watch::new("broker", Arc::clone(&parts.waker), Instant::now()),
             waker: parts.waker,
             bus: parts.bus,
             logs,
@@ -169,9 +178,10 @@ impl Io {
             outbox: Outbox::new(parts.outbox_limits),
             bus_is_full: false,
             probe: Probe { count: 0, topic: None },
-            broker: Outage::expected(Instant::now()),
-            inquiry: None,
+            has_left: false,
             deadline: None,
+            pressures: [Pressure::default(); 3],
+            reporter: Reporter::new(parts.condition),
             gauges_due: None,
             warnings: Warnings {
                 onloop: limit(),
@@ -236,6 +246,7 @@ impl Io {
         let batches_left = self.logs.pump(share, self.deadline.is_some(), now)?;
         self.tell_of_broker(now);
         self.update_gauges(now);
+        self.report(now);
         Ok(subscriptions == 0 || events == 0 || commands_left || batches_left)
     }
 
@@ -331,47 +342,16 @@ impl Io {
         self.bus.subscribe(topic)
     }
 
-    /// Says that the broker is lost, and that it is back: both connections are, and the bus has
-    /// answered; and that it is missing, where it was never there. Each return is told as loudly as
-    /// what came before.
+    /// Says that the broker is lost or missing, and that it is there again: both connections are, and the
+    /// bus has answered. Each return is told as loudly as what came before.
     fn tell_of_broker(&mut self, now: Instant) {
-        let is_there = self.bus.is_connected() && self.is_ready();
-        if is_there {
-            self.inquiry = None;
-        }
-        if let Some(news) = self.broker.observe(is_there, now) {
-            let line = format!("{}: {}", self.name, news.of("the broker"));
-            match news {
-                News::Missing { .. } => self.ask_why(&line),
-                News::Lost { .. } | News::Back { .. } | News::Found { .. } => log::warn!("{line}"),
-            }
-        }
-        let Some((line, inquiry)) = &self.inquiry else { return };
-        if let Some(why) = inquiry.answer() {
-            log::warn!("{line}: {why}; it goes on trying");
-            self.inquiry = None;
+        let is_ready = self.is_ready();
+        if let Some(line) = self.broker.look_at_broker(&mut self.bus, is_ready, now) {
+            log::warn!("{}: {line}", self.name);
         }
     }
 
-    /// Says of a broker that is missing why, as far as that can be found out.
-    fn ask_why(&mut self, line: &str) {
-        let Some((endpoint, fault)) = self.bus.missing(&self.layout) else {
-            return log::warn!("{line}: its sockets are connected, but pass nothing on");
-        };
-        let line = format!("{line}: {endpoint}");
-        if let Some(fault) = fault {
-            return log::warn!("{line}: {fault}; it goes on trying");
-        }
-        // One that has no answer yet would only be asked the same again.
-        if self.inquiry.is_none() {
-            match Inquiry::begin(endpoint, Arc::clone(&self.waker)) {
-                Ok(inquiry) => self.inquiry = Some((line, inquiry)),
-                Err(error) => log::warn!("{line}; why is not known: {error}"),
-            }
-        }
-    }
-
-    fn link_changed(&mut self, link: Link, now: Instant) -> Result<(), TransportError> {
+    fn link_changed(&mut self, link: Link, now: Instant) -> Result<(), NodeError> {
         match link {
             Link::Up => {
                 log::debug!("{}: connected to the broker", self.name);
@@ -380,7 +360,7 @@ impl Io {
             Link::Down => {
                 self.notify(Notification::Disconnected, now);
                 self.feed_membership(Input::Disconnected, now)?;
-                self.send_probe()
+                Ok(self.send_probe()?)
             }
         }
     }
@@ -389,14 +369,14 @@ impl Io {
         &mut self,
         change: SubscriptionChange,
         now: Instant,
-    ) -> Result<(), TransportError> {
+    ) -> Result<(), NodeError> {
         match change {
             SubscriptionChange::Subscribed { prefix, new } => {
                 if self.probe.topic.as_ref() == Some(&prefix) {
                     self.probe.topic = None;
                     self.bus.unsubscribe(&prefix)?;
                     self.notify(Notification::Connected, now);
-                    return Ok(());
+                    return self.feed_membership(Input::Ready, now);
                 }
                 let nodeid = self.topics.parse_nodeid(&prefix);
                 if new {
@@ -418,7 +398,7 @@ impl Io {
         }
     }
 
-    fn event_received(&mut self, received: Received, now: Instant) -> Result<(), TransportError> {
+    fn event_received(&mut self, received: Received, now: Instant) -> Result<(), NodeError> {
         let bytes = received.len();
         let Some(event) = ReceivedEvent::new(received, self.format, &self.metrics) else {
             return Ok(());
@@ -503,6 +483,37 @@ impl Io {
         }
     }
 
+    /// Says how the node is, for whoever asks after its health.
+    fn report(&mut self, now: Instant) {
+        let is_stopping = self.has_left || self.deadline.is_some();
+        let missing = self.bus.missing();
+        let signs = Signs {
+            stage: if is_stopping { Stage::Stopping } else { Stage::Running },
+            broker: (self.broker.since(), missing.is_none(), self.broker.changes()),
+            loggers: self.logs.look(now),
+            near_limit: self.pressures.map(|pressure| pressure.is_near()),
+        };
+        let (broker, logs) = (&self.broker, &self.logs);
+        self.reporter.report(signs, || {
+            let no_broker = |since| {
+                let (what, details) = match (missing, broker.cause()) {
+                    (None, _) => ("the bus is not ready", MUTE.into()),
+                    (Some(endpoint), None) => (NO_BROKER, endpoint.to_owned()),
+                    (Some(endpoint), Some(cause)) => (NO_BROKER, format!("{endpoint}: {cause}")),
+                };
+                Lack { what, since, details }
+            };
+            let no_logger =
+                |since| Lack { what: "no logger takes logs", since, details: logs.why_nobody() };
+            State {
+                stage: signs.stage,
+                broker: signs.broker.0.map(no_broker),
+                loggers: signs.loggers.0.map(no_logger),
+                near_limit: signs.near_limit,
+            }
+        });
+    }
+
     // The application.
 
     /// Carries out up to `share` commands; `true` when there may be more.
@@ -517,6 +528,7 @@ impl Io {
                 Ok(Outgoing::Subscribe(prefix)) => self.bus.subscribe(prefix)?,
                 Ok(Outgoing::Unsubscribe(prefix)) => self.bus.unsubscribe(&prefix)?,
                 Ok(Outgoing::Leave) => {
+                    self.has_left = true;
                     for topic in std::mem::take(&mut self.own_topics) {
                         self.bus.unsubscribe(&topic)?;
                     }
@@ -534,7 +546,8 @@ impl Io {
         Ok(true)
     }
 
-    /// Sends greetings, then events, as far as there is room. Events wait until the bus is ready.
+    /// Sends greetings, then events, as far as there is room. Events wait until the bus is ready, and
+    /// until it is known that nobody else has the name of this node.
     fn send_publications(&mut self) -> Result<(), TransportError> {
         self.bus_is_full = false;
         while let Some((hello, to)) = self.greetings.pop() {
@@ -545,6 +558,7 @@ impl Io {
             }
         }
         while self.is_ready()
+            && self.membership.is_settled()
             && let Some(event) = self.outbox.front()
         {
             if !self.bus.try_publish(&event.topic, self.format, &event.payload)? {
@@ -558,7 +572,7 @@ impl Io {
 
     // Membership.
 
-    fn feed_membership(&mut self, input: Input, now: Instant) -> Result<(), TransportError> {
+    fn feed_membership(&mut self, input: Input, now: Instant) -> Result<(), NodeError> {
         for action in self.membership.handle(input, now) {
             match action {
                 Action::Greet(hello, id) => self.greet(hello, id)?,
@@ -573,6 +587,9 @@ impl Io {
                     self.metrics.node_down.inc();
                     self.member_changed(&name, false, now);
                     self.notify(Notification::NodeDown { name, id }, now);
+                }
+                Action::NameTaken(id) => {
+                    return Err(NodeError::NameTaken { name: self.name.clone(), id });
                 }
                 Action::ClusterLog(message) => self.write_cluster_log(&message),
                 Action::Warn(warning) => self.warn(&warning, now),
@@ -642,13 +659,16 @@ impl Io {
         let (messages, bytes) = self.outgoing.depth();
         let publish = (messages + self.outbox.len(), bytes + self.outbox.bytes());
         let depths = [publish, self.notify.depth(), self.logs.depth()];
-        for ((messages, bytes), (messages_gauge, bytes_gauge)) in depths.into_iter().zip([
+        let gauges = [
             (&metrics.publish_queue_messages, &metrics.publish_queue_bytes),
             (&metrics.onloop_queue_messages, &metrics.onloop_queue_bytes),
             (&metrics.log_queue_messages, &metrics.log_queue_bytes),
-        ]) {
-            messages_gauge.set(messages as i64);
-            bytes_gauge.set(bytes as i64);
+        ];
+        for (queue, ((messages, bytes), gauges)) in depths.into_iter().zip(gauges).enumerate() {
+            gauges.0.set(messages as i64);
+            gauges.1.set(bytes as i64);
+            let percent = self.reporter.percent(queue, (messages, bytes));
+            self.pressures[queue].observe(percent, now);
         }
         let idle = depths.iter().all(|(messages, _)| *messages == 0);
         self.gauges_due = (!idle).then(|| now + GAUGE_INTERVAL);

@@ -1,15 +1,17 @@
 //! [`LogPeer`]: one logger as a producer sees it: the socket to it, whether it is there, and what
 //! is under way to it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::outage::{News, Outage};
+use super::outage::News;
 use super::under_way::UnderWay;
+use super::watch::{Reach, Watch};
 use super::{FAREWELL_QUIET, NodeError, handshake};
 use crate::telemetry::{NodeMetrics, NodeSocket};
 use crate::transport::{
     ConnectionEventKind, Context, Interest, Monitor, PollSet, Socket, SocketKind, SocketOptions,
-    TransportError,
+    TransportError, Waker,
 };
 
 /// A logger that closes its connection that soon after it is seen down has not said goodbye, but
@@ -42,7 +44,7 @@ pub(super) struct LogPeer {
     /// When it said goodbye, or died; `None` once it greets again.
     down_since: Option<Instant>,
     under_way: UnderWay,
-    outage: Outage,
+    watch: Watch,
     /// Its last loss was one to be warned of, so that its return is told as loudly.
     was_trouble: bool,
     terms: Terms,
@@ -66,6 +68,7 @@ impl LogPeer {
         endpoint: String,
         options: &SocketOptions,
         terms: Terms,
+        waker: &Arc<Waker>,
     ) -> Result<Self, TransportError> {
         let socket = Socket::new(context, SocketKind::Push, options)?;
         let monitor = Monitor::new(context, &socket)?;
@@ -79,7 +82,7 @@ impl LogPeer {
             was_connected: false,
             down_since: None,
             under_way: UnderWay::new(terms.log_sndhwm),
-            outage: Outage::default(),
+            watch: Watch::new("logger", Arc::clone(waker), Instant::now()),
             was_trouble: false,
             terms,
         })
@@ -125,7 +128,7 @@ impl LogPeer {
 
     /// When [`LogPeer::read_connection`] has something to say although nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.outage.deadline()
+        self.watch.deadline()
     }
 
     /// Takes in news of the connection, and returns one piece of what there is to say; `None` when
@@ -154,8 +157,9 @@ impl LogPeer {
                     self.news(lost, now)
                 }
                 _ => {
-                    if event.handshake_fault().is_some() {
+                    if let Some(fault) = event.handshake_fault() {
                         metrics.handshakes_failed[NodeSocket::Push].inc();
+                        self.watch.failed(fault, now);
                     }
                     let line = match handshake::look_at(&event, self.who(), self.terms.is_encrypted)
                     {
@@ -186,20 +190,47 @@ impl LogPeer {
     }
 
     fn news(&mut self, lost: Option<u64>, now: Instant) -> Option<Remark> {
-        let news = self.outage.observe(self.connected, now)?;
-        let who = format!("{} at {}", self.who(), self.endpoint);
+        let reach = if self.connected { Reach::There } else { Reach::Away(&self.endpoint) };
+        let news = self.watch.observe(reach, now)?;
+        let who = self.who_and_where();
         let line = news.of(&who);
         let line = match (news, lost) {
+            (News::Missing { .. }, _) => {
+                let cause = self.watch.cause().unwrap_or("why is not known");
+                format!("{line}: {cause}; still trying")
+            }
             (News::Lost { .. }, None) => format!("{who} has closed the connection: it leaves"),
             (News::Lost { .. }, Some(lost)) if lost > 0 => {
                 format!("{line}; up to {lost} log records may not have arrived")
             }
             _ => line,
         };
-        if let News::Lost { .. } = news {
-            self.was_trouble = lost.is_some();
+        match news {
+            News::Lost { .. } => self.was_trouble = lost.is_some(),
+            News::Missing { .. } => self.was_trouble = true,
+            News::Back { .. } | News::Found { .. } => {}
         }
         Some(if self.was_trouble { Remark::Trouble(line) } else { Remark::Note(line) })
+    }
+
+    fn who_and_where(&self) -> String {
+        format!("{} at {}", self.who(), self.endpoint)
+    }
+
+    /// Why it takes no batches, as far as that is known.
+    pub(super) fn why_not_there(&self) -> String {
+        let why = match (self.connected, self.watch.cause()) {
+            (true, _) => "it has said goodbye, or is not on the bus",
+            (false, Some(cause)) => cause,
+            (false, None) => "not connected",
+        };
+        format!("{}: {why}", self.who_and_where())
+    }
+
+    /// Changes whenever [`LogPeer::why_not_there`] does.
+    pub(super) fn changes(&self) -> u64 {
+        let standing = u64::from(self.connected) + 2 * u64::from(self.down_since.is_some());
+        4 * self.watch.changes() + standing
     }
 
     fn who(&self) -> &str {

@@ -157,6 +157,26 @@ impl LogPump {
         [next, self.fanout.deadline()].into_iter().flatten().min()
     }
 
+    /// Since when nobody takes logs that this node has, and a number that changes whenever
+    /// [`LogPump::why_nobody`] does.
+    pub(super) fn look(&mut self, now: Instant) -> (Option<Instant>, u64) {
+        if self.local.is_some() {
+            return (None, 0);
+        }
+        match self.fanout.look(now) {
+            (None, _) if self.fanout.is_empty() => (self.streams.used_since(), 0),
+            look => look,
+        }
+    }
+
+    /// Why nobody takes logs.
+    pub(super) fn why_nobody(&self) -> String {
+        if self.fanout.is_empty() {
+            return "the layout has no logger, so that they are dropped".into();
+        }
+        self.fanout.why_nobody()
+    }
+
     /// A node came up or went down.
     pub(super) fn set_down(&mut self, name: &str, down: bool, now: Instant) {
         self.fanout.set_down(name, down, now);

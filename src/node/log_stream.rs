@@ -1,7 +1,7 @@
 //! [`LogStream`]: typed records, gathered into batches for the loggers (WIRE.md §4.6).
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bstr::ByteSlice;
@@ -72,6 +72,8 @@ pub(super) struct Streams {
     hwm_action: LogHwmAction,
     waker: Arc<Waker>,
     telemetry: Telemetry,
+    /// When the application opened its first stream.
+    used_since: OnceLock<Instant>,
     /// Set once the node has ended: nobody would send what is gathered.
     closed: AtomicBool,
 }
@@ -92,8 +94,14 @@ impl Streams {
             hwm_action,
             waker,
             telemetry,
+            used_since: OnceLock::new(),
             closed: AtomicBool::new(false),
         }
+    }
+
+    /// When the application opened its first stream; `None` if it has none so far.
+    pub(super) fn used_since(&self) -> Option<Instant> {
+        self.used_since.get().copied()
     }
 
     fn open(&self, schema: LogSchema) -> Result<Arc<Buffer>, NodeError> {
@@ -162,6 +170,11 @@ impl LogStream {
         schema: LogSchema,
     ) -> Result<Self, NodeError> {
         let buffer = streams.open(schema)?;
+        if node.is_some() {
+            streams.used_since.get_or_init(Instant::now);
+            // The I/O thread says of a node that logs whether anybody takes that.
+            streams.waker.wake();
+        }
         Ok(LogStream { buffer, streams: Arc::clone(streams), _node: node })
     }
 

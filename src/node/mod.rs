@@ -17,6 +17,9 @@
 //! missing are an error of [`Builder::start`]. That others do not take them shows later: the
 //! notifications end, and [`Node::take_failure`] has a [`NodeError::Refused`] that says who and why.
 //!
+//! [`Node::health`] says what is wrong with a node just now, if anything: `/healthz` and `/readyz` of the
+//! daemons answer with it.
+//!
 //! ```no_run
 //! use zcluster::node::{Node, Notification};
 //! use zcluster::{Event, Value};
@@ -40,6 +43,8 @@
 
 mod builder;
 mod bus;
+pub mod client;
+mod condition;
 mod fanout;
 mod handshake;
 mod identity;
@@ -53,6 +58,7 @@ mod notification;
 mod outage;
 mod outbox;
 mod under_way;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,6 +73,7 @@ pub use notification::{Notification, Notifications, ReceivedEvent};
 
 use crate::Event;
 use crate::access::{AccessCell, KeyError};
+use crate::health::Health;
 use crate::layout::Layout;
 use crate::pool::{PoolError, Pools};
 use crate::queue::{self, Rejected};
@@ -76,6 +83,7 @@ use crate::transport::TransportError;
 use crate::wire::event_format::EventFormat;
 use crate::wire::zeek_bin::{LogSchema, SchemaError};
 
+use condition::Condition;
 use log_stream::Streams;
 
 /// Why a node does not start, or an operation on it fails.
@@ -99,6 +107,17 @@ pub enum NodeError {
         peer: String,
         /// Why, most likely.
         why: &'static str,
+    },
+    /// Another process runs under the name of the node, and answers.
+    #[error(
+        "node '{name}' is up already: the process with id {id} answers under that name; stop it \
+         first, or start this one under another name"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The id of that process, with its host and its pid.
+        id: NodeId,
     },
     /// A socket could not be opened or configured.
     #[error(transparent)]
@@ -178,6 +197,7 @@ struct Shared {
     streams: Arc<Streams>,
     access: Arc<AccessCell>,
     failure: Arc<Mutex<Option<NodeError>>>,
+    condition: Arc<Condition>,
     thread: Mutex<Option<JoinHandle<Unsent>>>,
 }
 
@@ -315,6 +335,16 @@ impl Node {
     /// The nodes that are up, names to ids, without this one.
     pub fn members(&self) -> BTreeMap<String, NodeId> {
         lock(&self.shared.members).clone()
+    }
+
+    /// What is wrong with the node just now: no connection to the broker, a bus that does not answer, no
+    /// logger that takes its logs, a queue near its limit; also that it is stopping, or has ended. Does
+    /// not block.
+    ///
+    /// [`Health::is_ready`] turns true once the bus has answered for the first time and a logger is
+    /// there, where the layout has any.
+    pub fn health(&self) -> Health {
+        self.shared.condition.health(Instant::now())
     }
 
     /// What the node holds received events against; to be replaced when the layout has changed.

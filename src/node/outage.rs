@@ -4,26 +4,28 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How often losses of one peer are told.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
-/// How long a peer may take to be there for the first time before that is told, …
-const START_PATIENCE: Duration = Duration::from_secs(5);
+const LOSS_EVERY: Duration = Duration::from_secs(10);
+/// How long a peer may be away before that is told, whether it was there before or not, …
+const PATIENCE: Duration = Duration::from_secs(5);
 /// … and how often it is told from then on.
 const MISSING_EVERY: Duration = Duration::from_secs(60);
 
-/// Watches whether a peer is there.
+/// Watches whether a peer is there, which is expected from the start.
 ///
 /// Each loss that is told is followed by the news that the peer is back. One that comes and goes
-/// all the time is told of once in a while, and what was said last is true in the end. One that is
-/// [expected](Outage::expected) and was never there is told of, too: as missing, since it is not lost.
-#[derive(Debug, Default)]
+/// all the time is told of once in a while, and what was said last is true in the end. One that stays
+/// away is told of as missing, again and again.
+#[derive(Debug)]
 pub(super) struct Outage {
     /// It has been there before: who was never there is not lost.
     was_there: bool,
-    /// Since when it should be there; `None` where that is not asked.
-    expected_since: Option<Instant>,
+    /// Since when it is away.
     since: Option<Instant>,
+    /// Whether it was told that it is away.
     is_told: bool,
-    last_told: Option<Instant>,
+    last_loss: Option<Instant>,
+    /// When it was last told to be missing, since it went.
+    last_missing: Option<Instant>,
     untold: u64,
 }
 
@@ -35,66 +37,83 @@ pub(super) enum News {
     Lost { ago: Duration, untold: u64 },
     /// The peer is back, and was away for that long.
     Back { away: Duration },
-    /// The peer has not been there yet, for that long.
+    /// The peer has not been there for that long.
     Missing { waited: Duration },
-    /// The peer was told to be missing, and is there now.
+    /// The peer was never there and told to be missing, and is there now.
     Found { waited: Duration },
 }
 
 impl Outage {
     /// Of a peer that should be there from now on.
     pub(super) fn expected(now: Instant) -> Self {
-        Outage { expected_since: Some(now), ..Outage::default() }
+        Outage {
+            was_there: false,
+            since: Some(now),
+            is_told: false,
+            last_loss: None,
+            last_missing: None,
+            untold: 0,
+        }
+    }
+
+    /// Since when the peer is away; `None` while it is there.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
     }
 
     /// Takes in whether the peer is there now.
     pub(super) fn observe(&mut self, is_there: bool, now: Instant) -> Option<News> {
         if !is_there {
-            if !self.was_there {
-                return self.tell_missing(now);
+            let since = *self.since.get_or_insert(now);
+            let away = now.saturating_duration_since(since);
+            return self.tell_loss(away, now).or_else(|| self.tell_missing(since, now));
+        }
+        let away = now.saturating_duration_since(self.since.take()?);
+        let was_there = std::mem::replace(&mut self.was_there, true);
+        self.last_missing = None;
+        match (std::mem::take(&mut self.is_told), was_there) {
+            (true, true) => Some(News::Back { away }),
+            (true, false) => Some(News::Found { waited: away }),
+            (false, true) => {
+                self.untold += 1;
+                None
             }
-            self.since.get_or_insert(now);
-            return self.tell(now);
+            (false, false) => None,
         }
-        if !std::mem::replace(&mut self.was_there, true) {
-            let is_told = self.last_told.take().is_some();
-            let since = self.expected_since.filter(|_| is_told)?;
-            return Some(News::Found { waited: now.saturating_duration_since(since) });
-        }
-        let since = self.since.take()?;
-        if std::mem::take(&mut self.is_told) {
-            return Some(News::Back { away: now.saturating_duration_since(since) });
-        }
-        self.untold += 1;
-        None
     }
 
     /// When something is to be told that could not be at once: [`Outage::observe`] is due then.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        if !self.was_there {
-            let first = self.expected_since? + START_PATIENCE;
-            return Some(self.last_told.map_or(first, |last| last + MISSING_EVERY));
-        }
-        self.since.filter(|_| !self.is_told)?;
-        self.last_told.map(|last| last + TOLD_EVERY)
+        let missing = self.missing_due(self.since?);
+        Some(self.loss_due().map_or(missing, |loss| loss.min(missing)))
     }
 
-    fn tell_missing(&mut self, now: Instant) -> Option<News> {
-        let since = self.expected_since?;
-        self.deadline().filter(|due| *due <= now)?;
-        self.last_told = Some(now);
-        Some(News::Missing { waited: now.saturating_duration_since(since) })
+    fn missing_due(&self, since: Instant) -> Instant {
+        self.last_missing.map_or(since + PATIENCE, |last| last + MISSING_EVERY)
     }
 
-    fn tell(&mut self, now: Instant) -> Option<News> {
-        let since = self.since.filter(|_| !self.is_told)?;
-        if self.deadline().is_some_and(|due| now < due) {
+    /// When a loss that was not told yet may be.
+    fn loss_due(&self) -> Option<Instant> {
+        let is_untold = self.was_there && !self.is_told;
+        self.last_loss.filter(|_| is_untold).map(|last| last + LOSS_EVERY)
+    }
+
+    fn tell_loss(&mut self, ago: Duration, now: Instant) -> Option<News> {
+        if !self.was_there || self.is_told || self.loss_due().is_some_and(|due| now < due) {
             return None;
         }
         self.is_told = true;
-        self.last_told = Some(now);
-        let ago = now.saturating_duration_since(since);
+        self.last_loss = Some(now);
         Some(News::Lost { ago, untold: std::mem::take(&mut self.untold) })
+    }
+
+    fn tell_missing(&mut self, since: Instant, now: Instant) -> Option<News> {
+        if now < self.missing_due(since) {
+            return None;
+        }
+        self.is_told = true;
+        self.last_missing = Some(now);
+        Some(News::Missing { waited: now.saturating_duration_since(since) })
     }
 }
 
@@ -105,7 +124,7 @@ impl News {
             News::Back { away } => format!("{peer} is back, after {}", span(away)),
             News::Lost { ago, untold } => {
                 let mut line = format!("lost the connection to {peer}");
-                if ago >= TOLD_EVERY / 10 {
+                if ago >= LOSS_EVERY / 10 {
                     line.push_str(&format!(" {} ago", span(ago)));
                 }
                 if untold > 0 {
@@ -120,7 +139,7 @@ impl News {
 }
 
 /// Tenths of a second for short spans, whole seconds for long ones.
-fn span(span: Duration) -> impl fmt::Display {
+pub(super) fn span(span: Duration) -> impl fmt::Display {
     let unit = if span < Duration::from_secs(60) { 100 } else { 1000 };
     let whole = span.as_millis() as u64 / unit * unit;
     humantime::format_duration(Duration::from_millis(whole))
@@ -130,34 +149,27 @@ fn span(span: Duration) -> impl fmt::Display {
 mod tests {
     use super::*;
 
-    /// What is said, by the second it is said in.
+    /// What is said, by the second it is said in; the peer is expected from second 0 on.
     fn told(observations: &[(u64, bool)]) -> Vec<(u64, String)> {
         let start = Instant::now();
-        told_by(Outage::default(), start, observations)
-    }
-
-    fn told_by(
-        mut outage: Outage,
-        start: Instant,
-        observations: &[(u64, bool)],
-    ) -> Vec<(u64, String)> {
+        let mut outage = Outage::expected(start);
         let mut said = Vec::new();
         for (second, is_there) in observations {
             let now = start + Duration::from_secs(*second);
             said.extend(outage.observe(*is_there, now).map(|news| (*second, news.of("it"))));
+            assert_eq!(outage.since().is_none(), *is_there);
         }
         said
     }
 
     #[test]
-    fn who_was_never_there_is_not_lost() {
+    fn a_peer_that_is_there_before_long_is_not_told_of() {
         assert!(told(&[(0, false), (1, false), (2, true), (3, true)]).is_empty());
+        assert!(told(&[(0, false), (4, false), (6, true), (7, true)]).is_empty());
     }
 
     #[test]
-    fn who_is_expected_and_never_there_is_told_of_now_and_then() {
-        let start = Instant::now();
-        let told = |observations| told_by(Outage::expected(start), start, observations);
+    fn a_peer_that_is_missing_is_told_of_now_and_then() {
         let observations = [
             (0, false),
             (4, false),
@@ -179,26 +191,47 @@ mod tests {
                 (73, "it is back, after 2s".into()),
             ]
         );
-        assert!(told(&[(0, false), (4, false), (6, true), (7, true)]).is_empty());
     }
 
     #[test]
     fn each_loss_is_followed_by_a_return() {
         let observations =
-            [(0, true), (5, false), (6, false), (8, true), (9, true), (20, false), (3800, true)];
+            [(0, true), (5, false), (6, false), (8, true), (9, true), (20, false), (23, true)];
         assert_eq!(
             told(&observations),
             [
                 (5, "lost the connection to it".into()),
                 (8, "it is back, after 3s".into()),
                 (20, "lost the connection to it".into()),
-                (3800, "it is back, after 1h 3m".into()),
+                (23, "it is back, after 3s".into()),
             ]
         );
     }
 
     #[test]
-    fn who_comes_and_goes_is_told_of_once_in_a_while() {
+    fn a_peer_that_stays_away_is_told_of_as_missing() {
+        let observations = [
+            (0, true),
+            (10, false),
+            (14, false),
+            (15, false),
+            (74, false),
+            (75, false),
+            (3800, true),
+        ];
+        assert_eq!(
+            told(&observations),
+            [
+                (10, "lost the connection to it".into()),
+                (15, "no connection to it for 5s".into()),
+                (75, "no connection to it for 1m 5s".into()),
+                (3800, "it is back, after 1h 3m 10s".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_peer_that_comes_and_goes_is_told_of_once_in_a_while() {
         let observations = [
             (0, true),
             (1, false),
@@ -225,33 +258,41 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_that_could_not_be_told_has_a_deadline() {
-        let start = Instant::now();
-        let at = |second| start + Duration::from_secs(second);
-        let mut outage = Outage::default();
-        for (second, is_there, deadline) in [
-            (0, true, None),
-            (1, false, None),
-            (2, true, None),
-            (3, false, Some(11)),
-            (11, false, None),
-            (12, true, None),
-        ] {
-            outage.observe(is_there, at(second));
-            assert_eq!(outage.deadline(), deadline.map(at), "{second}");
-        }
+    fn a_loss_that_could_not_be_told_is_told_as_missing() {
+        let observations =
+            [(0, true), (1, false), (2, true), (3, false), (8, false), (11, false), (12, true)];
+        assert_eq!(
+            told(&observations),
+            [
+                (1, "lost the connection to it".into()),
+                (2, "it is back, after 1s".into()),
+                (8, "no connection to it for 5s".into()),
+                (12, "it is back, after 9s".into()),
+            ]
+        );
     }
 
     #[test]
-    fn who_is_missing_has_a_deadline() {
+    fn what_is_to_be_told_has_a_deadline() {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
-        let mut outage = Outage::expected(start);
-        for (second, is_there, deadline) in
-            [(0, false, Some(5)), (5, false, Some(65)), (65, false, Some(125)), (66, true, None)]
-        {
-            outage.observe(is_there, at(second));
-            assert_eq!(outage.deadline(), deadline.map(at), "{second}");
+        let never_there: &[(u64, bool, Option<u64>)] =
+            &[(0, false, Some(5)), (5, false, Some(65)), (65, false, Some(125)), (66, true, None)];
+        let lost: &[(u64, bool, Option<u64>)] = &[
+            (0, true, None),
+            (1, false, Some(6)),
+            (2, true, None),
+            (7, false, Some(11)),
+            (11, false, Some(12)),
+            (12, false, Some(72)),
+            (13, true, None),
+        ];
+        for observations in [never_there, lost] {
+            let mut outage = Outage::expected(start);
+            for (second, is_there, deadline) in observations {
+                outage.observe(*is_there, at(*second));
+                assert_eq!(outage.deadline(), deadline.map(at), "{second}");
+            }
         }
     }
 

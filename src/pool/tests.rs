@@ -117,7 +117,7 @@ fn what_cannot_be_fulfilled_is_an_error() {
         (vec![no_maximum], "pool `a` is exclusive and needs `max_nodes`"),
         (
             vec![limited("a", 1, true), limited("b", u32::MAX, true)],
-            "exclusive pools need 4294967296 nodes of type worker, there are 2",
+            "exclusive pools need 4294967296 nodes of type worker, but there are only 2",
         ),
     ] {
         assert_eq!(try_distribute(specs, &NODES).unwrap_err().to_string(), error);

@@ -141,8 +141,8 @@ fn errors_say_where_what_and_what_instead() {
             "expected an object with one member, named after a type, found an object of int, count",
         ),
         (r#"[{"integer":1}]"#, r#"[0]: expected the name of a type, found "integer""#),
-        (r#"{"int":1.5}"#, "int: expected an integer of 64 bits, found 1.5"),
-        (r#"{"count":-1}"#, "count: expected an integer of 64 bits that is not negative, found -1"),
+        (r#"{"int":1.5}"#, "int: expected a 64-bit integer, found 1.5"),
+        (r#"{"count":-1}"#, "count: expected a non-negative 64-bit integer, found -1"),
         (r#"{"bool":0}"#, "bool: expected true or false, found 0"),
         (
             r#"{"double":"Inf"}"#,
@@ -168,7 +168,7 @@ fn errors_say_where_what_and_what_instead() {
         ),
         (
             r#"{"table":[["a",{"int":""}]]}"#,
-            r#"table[0][1].int: expected an integer of 64 bits, found """#,
+            r#"table[0][1].int: expected a 64-bit integer, found """#,
         ),
         (
             r#"{"interval":"0123456789012345678901234567890123456789012"}"#,
@@ -309,8 +309,8 @@ fn errors_of_publications() {
         ("", "not JSON: EOF while parsing a value at line 1 column 0"),
         (r#"{"topic":"t"} x"#, "not JSON: trailing characters at line 1 column 15"),
         ("7", "expected an object with the members topic, event and args, found 7"),
-        ("{}", "no member `topic`"),
-        (r#"{"topic":"t"}"#, "no member `event`"),
+        ("{}", "missing member `topic`"),
+        (r#"{"topic":"t"}"#, "missing member `event`"),
         (
             r#"{"topic":"t","event":"e","arguments":[]}"#,
             "unknown member `arguments`; expected topic, event, args or metadata",

@@ -146,6 +146,9 @@ pub struct BrokerMetrics {
     pub events_sent: Counter,
     /// `zcluster_broker_events_unrouted_total`: events that nobody has subscribed.
     pub events_unrouted: Counter,
+    /// `zcluster_broker_duplicate_names_total`: processes that connected under the name of a node that
+    /// another process had.
+    pub duplicate_names: Counter,
     /// `zcluster_broker_held_total`: how often a publisher was held back for want of room.
     pub held: Counter,
     /// `zcluster_broker_queue_messages`: events waiting in the queues of subscribers.
@@ -219,6 +222,10 @@ impl BrokerMetrics {
             ),
             events_unrouted: telemetry
                 .register(&name("events_unrouted"), "Events that nobody has subscribed"),
+            duplicate_names: telemetry.register(
+                &name("duplicate_names"),
+                "Processes that connected under the name of a node that another process had",
+            ),
             held: telemetry.register(
                 &name("held"),
                 "How often a publisher was held back because subscribers had no room",
@@ -396,6 +403,7 @@ mod tests {
         broker.events_received.inc_by(1);
         broker.events_sent.inc_by(2);
         broker.events_unrouted.inc_by(3);
+        broker.duplicate_names.inc_by(30);
         broker.held.inc_by(4);
         broker.queue_messages.set(5);
         broker.queue_bytes.set(6);
@@ -419,6 +427,7 @@ mod tests {
             ("events_received_total", "", "1"),
             ("events_sent_total", "", "2"),
             ("events_unrouted_total", "", "3"),
+            ("duplicate_names_total", "", "30"),
             ("held_total", "", "4"),
             ("queue_messages", "", "5"),
             ("queue_bytes", "", "6"),

@@ -59,6 +59,7 @@ struct Shared {
     registry: Mutex<Registry>,
     // Each group registers its families when first asked for, and once: a family that is
     // registered twice would be exposed twice, which scrapers reject.
+    ready: OnceLock<Gauge>,
     message_errors: OnceLock<Counter>,
     writer_writes: OnceLock<LabelledFamily<Counter, 5>>,
     node: OnceLock<NodeMetrics>,
@@ -83,6 +84,7 @@ impl Telemetry {
         Telemetry {
             shared: Arc::new(Shared {
                 registry: Mutex::new(registry),
+                ready: OnceLock::new(),
                 message_errors: OnceLock::new(),
                 writer_writes: OnceLock::new(),
                 node: OnceLock::new(),
@@ -107,6 +109,18 @@ impl Telemetry {
             Exposition::OpenMetrics => text,
             Exposition::Text => exposition::classic(&text),
         }
+    }
+
+    /// `zcluster_ready`: 1 while the process is ready for its work, as `/readyz` says, else 0. Brought up
+    /// to date when somebody asks for `/metrics`.
+    pub fn ready(&self) -> &Gauge {
+        let register = || {
+            self.register(
+                "zcluster_ready",
+                "Whether the process is ready for its work, as /readyz says",
+            )
+        };
+        self.shared.ready.get_or_init(register)
     }
 
     /// What a node of the bus counts. Every call hands out the same counters.

@@ -61,7 +61,7 @@ impl Context {
     /// are closed. Blocks.
     pub fn terminate(mut self) {
         if let Err(error) = self.raw.destroy() {
-            log::debug!("terminating the ZeroMQ context: {error}");
+            log::debug!("cannot terminate the ZeroMQ context: {error}");
         }
     }
 }

@@ -61,6 +61,8 @@ pub enum HandshakeFault {
     Refused,
     /// The peer closed the connection without an explanation.
     BrokenOff,
+    /// The peer sent nothing, or not all of its part, in the time a handshake may take.
+    NoAnswer,
     /// Anything else: another ZAP status, or a protocol error of libzmq.
     Other(u32),
 }
@@ -69,9 +71,10 @@ impl std::fmt::Display for HandshakeFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Mechanism => f.write_str("one side encrypts and the other does not"),
-            Self::Cryptographic => f.write_str("the keys do not fit"),
-            Self::Refused => f.write_str("the key is refused"),
-            Self::BrokenOff => f.write_str("the other side broke the handshake off"),
+            Self::Cryptographic => f.write_str("the keys do not match"),
+            Self::Refused => f.write_str("the key was refused"),
+            Self::BrokenOff => f.write_str("the other side disconnected during the handshake"),
+            Self::NoAnswer => f.write_str("the other side does not answer"),
             Self::Other(status @ ..600) => write!(f, "status {status}"),
             Self::Other(error) => write!(f, "protocol error {error:#x}"),
         }
@@ -79,6 +82,9 @@ impl std::fmt::Display for HandshakeFault {
 }
 
 impl ConnectionEvent {
+    /// The value of a handshake that timed out: EAGAIN, of the last read.
+    const TIMED_OUT: u32 = rustix::io::Errno::AGAIN.raw_os_error() as u32;
+
     /// Why a handshake failed; `None` for other events.
     pub fn handshake_fault(&self) -> Option<HandshakeFault> {
         use ConnectionEventKind as Kind;
@@ -92,6 +98,7 @@ impl ConnectionEvent {
                 Fault::Cryptographic
             }
             (Kind::HandshakeFailedAuth, 400) => Fault::Refused,
+            (Kind::HandshakeFailedNoDetail, Self::TIMED_OUT) => Fault::NoAnswer,
             (Kind::HandshakeFailedNoDetail, _) => Fault::BrokenOff,
             (Kind::HandshakeFailedProtocol | Kind::HandshakeFailedAuth, value) => {
                 Fault::Other(value)

@@ -126,7 +126,7 @@ impl CurveOptions {
                 socket.set_curve_serverkey(server.as_bytes()).and_then(|()| set(keys))
             }
         }
-        .map_err(|error| TransportError::new("set the keys of CURVE", error))
+        .map_err(|error| TransportError::new("set the CURVE keys", error))
     }
 }
 

@@ -68,7 +68,7 @@ impl ZapHandler {
                 move || {
                     if let Err(error) = serve(&socket, &stop, &mut allow) {
                         // The servers end at the same time.
-                        log::debug!("the ZAP handler ends: {error}");
+                        log::debug!("the ZAP handler stopped: {error}");
                     }
                 }
             })

@@ -490,8 +490,8 @@ impl<'a> Decoder<'a> {
         self.constant("version 1", VERSION)?;
         self.constant("message type 1 (event)", TYPE_EVENT)?;
         let parts =
-            self.envelope_vector("a vector of name, arguments and perhaps metadata", 2..=3)?;
-        self.element("the name of the event as string", tag::STRING)?;
+            self.envelope_vector("a vector of name, arguments and optional metadata", 2..=3)?;
+        self.element("the name of the event as a string", tag::STRING)?;
         let name = self.slice()?;
         self.element("a vector of arguments", tag::VECTOR)?;
         Ok(EventHead { name, has_metadata: parts == 3 })
@@ -545,7 +545,7 @@ impl<'a> Decoder<'a> {
     /// Enters an entry and reads up to its value. Returns the entry's id.
     fn metadata_entry_head(&mut self) -> Result<u64, DecodeError> {
         self.envelope_vector("a metadata entry of id and value", 2..=2)?;
-        self.element("the id of a metadata entry as count", tag::COUNT)?;
+        self.element("the id of a metadata entry as a count", tag::COUNT)?;
         self.count()
     }
 

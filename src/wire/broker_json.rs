@@ -296,8 +296,8 @@ fn value(node: &Node<'_>) -> Result<Value, DecodeError> {
             Json::Bool(b) => Value::Boolean(b),
             _ => return Err(unexpected(data, "true or false")),
         },
-        b"count" => Value::Count(integer(data, "a non-negative integer of 64 bits")?),
-        b"integer" => Value::Integer(integer(data, "an integer of 64 bits")?),
+        b"count" => Value::Count(integer(data, "a non-negative 64-bit integer")?),
+        b"integer" => Value::Integer(integer(data, "a 64-bit integer")?),
         b"real" => Value::Real(real(data)?),
         b"string" => Value::String(string(data)?),
         b"enum-value" => Value::Enum(string(data)?),
@@ -399,7 +399,7 @@ fn event(envelope: Value) -> Result<Event, DecodeError> {
         return Err(no_event("message type 1 (event)", &message_type));
     }
     let has_metadata = matches!(&content, Value::Vector(parts) if parts.len() == 3);
-    let expected = "a vector of name, arguments and perhaps metadata";
+    let expected = "a vector of name, arguments and optional metadata";
     let (name, args, metadata) = if has_metadata {
         let [name, args, metadata] = elements(content, expected)?;
         (name, args, Some(metadata))
@@ -408,7 +408,7 @@ fn event(envelope: Value) -> Result<Event, DecodeError> {
         (name, args, None)
     };
     let Value::String(name) = name else {
-        return Err(no_event("the name of the event as string", &name));
+        return Err(no_event("the name of the event as a string", &name));
     };
     let Value::Vector(args) = args else {
         return Err(no_event("a vector of arguments", &args));
@@ -427,7 +427,7 @@ fn metadata_entry(entry: Value) -> Result<(u64, Value), DecodeError> {
     let [id, value] = elements(entry, "a metadata entry of id and value")?;
     match id {
         Value::Count(id) => Ok((id, value)),
-        other => Err(no_event("the id of a metadata entry as count", &other)),
+        other => Err(no_event("the id of a metadata entry as a count", &other)),
     }
 }
 

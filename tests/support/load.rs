@@ -169,7 +169,7 @@ impl Sink {
 
     /// Connects a subscriber with a small receive buffer.
     pub fn connect_narrow(broker: &Process, name: &str, prefixes: &[&[u8]]) -> Self {
-        Self::new(ZmtpPeer::narrow_subscriber(&broker.endpoint("xpub")), name, prefixes)
+        Self::new(ZmtpPeer::narrow_subscriber(&broker.endpoint("xpub"), 1), name, prefixes)
     }
 
     fn new(mut peer: ZmtpPeer, name: &str, prefixes: &[&[u8]]) -> Self {

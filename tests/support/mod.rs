@@ -425,6 +425,21 @@ impl Process {
         (status == 200, body)
     }
 
+    /// Whether it is well apart from having no broker, and the other problems.
+    pub fn health_alone(&self) -> (bool, String) {
+        let lines = self.problems_at("/healthz");
+        let others = lines.iter().filter(|line| !line.starts_with("no connection to the broker"));
+        let others: Vec<&str> = others.map(String::as_str).collect();
+        (others.is_empty(), others.join("\n"))
+    }
+
+    /// The problems it reports at `/healthz` or `/readyz`, a line each.
+    pub fn problems_at(&self, path: &str) -> Vec<String> {
+        let (status, body) = http(&self.endpoint("metrics"), path);
+        assert_eq!(status == 200, body == "ok\n", "{status}: {body}");
+        if status == 200 { Vec::new() } else { body.lines().map(str::to_owned).collect() }
+    }
+
     /// Waits until a metric (the sum over its series) is at least that value.
     pub fn wait_metric(&self, name: &str, at_least: f64) {
         wait_for(&format!("{name} >= {at_least} at {}", self.name), || {

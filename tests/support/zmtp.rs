@@ -128,16 +128,16 @@ impl ZmtpPeer {
         Self::silent(endpoint).shake_hands(socket_type, minor)
     }
 
-    /// Connects a subscriber with a small receive buffer, so that the broker soon notices when it
-    /// does not read.
-    pub fn narrow_subscriber(endpoint: &str) -> Self {
+    /// Connects a subscriber of that minor version with a small receive buffer, so that the broker soon
+    /// notices when it does not read.
+    pub fn narrow_subscriber(endpoint: &str, minor: u8) -> Self {
         let flags = SocketFlags::CLOEXEC;
         let socket =
             rustix::net::socket_with(AddressFamily::INET, Kind::STREAM, flags, None).unwrap();
         sockopt::set_socket_recv_buffer_size(&socket, 16 << 10).unwrap();
         let address: SocketAddrV4 = address(endpoint).parse().unwrap();
         rustix::net::connect(&socket, &address).unwrap();
-        Self::new(TcpStream::from(socket)).shake_hands(SocketType::Sub, 1)
+        Self::new(TcpStream::from(socket)).shake_hands(SocketType::Sub, minor)
     }
 
     fn shake_hands(mut self, socket_type: SocketType, minor: u8) -> Self {

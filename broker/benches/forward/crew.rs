@@ -77,7 +77,7 @@ impl Crew {
     pub(crate) fn wait_for_first(&self) {
         let deadline = Instant::now() + PATIENCE;
         while self.counters.iter().any(|counter| counter.get() == 0) {
-            assert!(Instant::now() < deadline, "a client gets nothing: {:?}", self.counts());
+            assert!(Instant::now() < deadline, "a client receives nothing: {:?}", self.counts());
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -88,7 +88,7 @@ impl Crew {
         let deadline = Instant::now() + PATIENCE;
         let mut last = (self.total(), Instant::now());
         while last.0 < expected && last.1.elapsed() < QUIET {
-            assert!(Instant::now() < deadline, "events come without end");
+            assert!(Instant::now() < deadline, "events keep arriving");
             std::thread::sleep(Duration::from_millis(1));
             let now = self.total();
             if now != last.0 {

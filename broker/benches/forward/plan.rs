@@ -17,27 +17,27 @@ const LATENCY_RATES: [u32; 3] = [1_000, 10_000, 50_000];
 
 /// The command line.
 #[derive(Debug, clap::Parser)]
-#[command(name = "forward", about = "Forwarding events: both engines of zcluster-broker in turn")]
+#[command(name = "forward", about = "Benchmarks both engines of zcluster-broker")]
 pub(crate) struct Args {
-    /// Scenarios whose names contain this, such as `4→1`, `4-1`, `latency`; may be repeated.
+    /// Run only scenarios whose names contain this (`4→1`, `4-1`, `latency`); may be repeated.
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
-    /// Bytes of the payload frame, 48 or more; may be repeated.
+    /// Size of the payload frame in bytes, 48 or more; may be repeated.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(48..))]
     size: Vec<u32>,
-    /// Only these clients; may be repeated.
+    /// Run only these clients; may be repeated.
     #[arg(long)]
     client: Vec<Client>,
-    /// Only these engines; may be repeated.
+    /// Run only these engines; may be repeated.
     #[arg(long)]
     engine: Vec<Engine>,
     /// Number of rounds; figures are medians.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Length of a measuring window.
+    /// Length of the measurement window.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
     seconds: f64,
-    /// One short round at 256 bytes: whether it works, not how fast.
+    /// Run one short round at 256 bytes, to see that it works and not how fast.
     #[arg(long)]
     quick: bool,
     /// Print JSON with every measurement instead of tables.

@@ -142,7 +142,7 @@ fn receive(
     let mut received = vec![size as u64; connections.len()];
     let mut poller = Poller::new().unwrap();
     for (i, connection) in connections.iter_mut().enumerate() {
-        assert!(connection.read(&mut first), "a subscriber gets nothing");
+        assert!(connection.read(&mut first), "a subscriber receives nothing");
         assert!(
             events.contains(&first),
             "this is not what was sent: {:?}",

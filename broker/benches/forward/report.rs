@@ -112,7 +112,7 @@ impl Results {
         self.print_latency();
         let summary = self.summary();
         if !summary.is_empty() {
-            println!("\nsummary, switch beside zmq");
+            println!("\nsummary, switch compared to zmq");
         }
         for line in summary {
             println!("{:<58} {:>6.2}   {}", line.what, line.value, line.goal);
@@ -123,9 +123,7 @@ impl Results {
         if self.flows.is_empty() {
             return;
         }
-        println!(
-            "\nthroughput: events delivered per second, CPU seconds of the broker per million"
-        );
+        println!("\nthroughput: events delivered per second, broker CPU seconds per million");
         println!(
             "{:<38} {:>11} {:>7} {:>6} {:>11} {:>7} {:>6} {:>7} {:>7}",
             "", "zmq ev/s", "CPU", "lost", "switch ev/s", "CPU", "lost", "ev/s", "CPU"
@@ -150,11 +148,11 @@ impl Results {
             return;
         }
         println!(
-            "\nisolation: events per second of a healthy subscriber, before and beside one in trouble"
+            "\nisolation: events/s of a healthy subscriber, before and while another is in trouble"
         );
         println!(
             "{:<38} {:>11} {:>11} {:>6} {:>13} {:>13} {:>6}",
-            "", "zmq before", "beside", "kept", "switch before", "beside", "kept"
+            "", "zmq before", "during", "kept", "switch before", "during", "kept"
         );
         for row in &self.isolation {
             print!("{}", label(&row.cell));
@@ -175,22 +173,21 @@ impl Results {
         if self.latency.is_empty() {
             return;
         }
-        println!(
-            "\nlatency in µs, CPU seconds of the broker per million; * not all arrived in time"
-        );
+        println!("\nlatency in µs, broker CPU seconds per million; * not all arrived in time");
         println!(
             "{:<38} {:>15} {:>23} {:>23} {:>13} {:>13}",
             "", "direct p50/p99", "zmq p50/p99 CPU", "switch p50/p99 CPU", "added p50", "added p99"
         );
         for row in &self.latency {
             print!("{}", label(&row.cell));
-            for (side, has_proxy) in [(&row.direct, false), (&row.zmq, true), (&row.switch, true)] {
+            for (side, has_broker) in [(&row.direct, false), (&row.zmq, true), (&row.switch, true)]
+            {
                 let of = |figure: fn(&Latency) -> f64| median(side.iter().map(figure));
                 let (p50, p99) = (of(|one| one.p50), of(|one| one.p99));
                 let late = row.cell.scenario.rate().zip(of(|one| one.rate));
                 let mark = if late.is_some_and(|(rate, had)| had < rate * 0.98) { "*" } else { "" };
                 let both = format!("{mark}{}/{}", number(p50, 0), number(p99, 0));
-                if has_proxy {
+                if has_broker {
                     print!(" {both:>15} {:>7}", number(of(|one| one.cpu), 2));
                 } else {
                     print!(" {both:>15}");
@@ -255,7 +252,7 @@ impl Results {
                 Some(rate(row)? / rate(plain)?)
             };
             let ratios = flows(Client::Curve, &[]).filter_map(ratio);
-            let what = format!("{}: encrypted beside plain, median: throughput ×", engine.word());
+            let what = format!("{}: encrypted vs. plain, median: throughput ×", engine.word());
             add(what, median(ratios), "");
         }
         let curve = flows(Client::Curve, &[]);
@@ -266,7 +263,7 @@ impl Results {
         );
         for row in &self.isolation {
             let kept = median(row.switch.iter().map(Isolation::kept));
-            add(format!("beside a {}: kept", row.cell.scenario), kept, "goal ≥ 0.9");
+            add(format!("healthy beside a {}: kept", row.cell.scenario), kept, "goal ≥ 0.9");
         }
         for row in &self.latency {
             let ratio = row.added_ratio(|one| one.p50);

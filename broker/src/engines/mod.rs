@@ -9,13 +9,15 @@
 mod switch;
 mod zmq;
 
+pub(crate) use zmq::shortcomings as zmq_shortcomings;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use zcluster::access::AccessCell;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
-use zcluster::gateway::Health;
+use zcluster::health::Health;
 use zcluster::layout::{BrokerEngine, Layout};
 use zcluster::net::BindError;
 use zcluster::telemetry::BrokerMetrics;

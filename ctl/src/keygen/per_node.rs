@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use zcluster::access::key_file::{
     MAX_KEYS, replace_secret_keys, write_public_keys, write_secret_key,
 };
+use zcluster::access::revoked::{Revoked, RevokedKey};
 use zcluster::daemon::Failure;
 use zcluster::layout::{BrokerEngine, CurveKeys, Layout};
 use zcluster::wire::zmtp::{KeyPair, PublicKey};
@@ -29,7 +30,8 @@ pub(super) struct PerNodeArgs {
     /// The layout of the cluster.
     #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml", requires = "per_node")]
     layout: PathBuf,
-    /// For this node only, or the `broker`, or `servers`. May be given several times.
+    /// For this node only, or the `broker`, or `servers`, or the `operator`, whose key `zcluster pub`
+    /// and `zcluster sub` use. May be given several times.
     #[arg(long = "node", value_name = "NAME", requires = "per_node")]
     nodes: Vec<String>,
     /// Also the common key of all servers, by which nodes of Zeek know them.
@@ -68,17 +70,18 @@ fn make_all(args: &PerNodeArgs, layout: &Layout, report: &mut String) -> Result<
         }
     }
     make_directories(layout)?;
+    let revoked = Revoked::read(&layout.curve.authorized_keys_dir).map_err(wrong_file)?;
     let (mut new, mut failed) = (Vec::new(), None);
     for holder in &holders {
-        let outcome = match make(holder, args.replace) {
+        let outcome = match make(holder, &revoked, args.replace) {
             Ok(outcome) => outcome,
             Err(failure) => {
                 failed = Some(failure);
                 break;
             }
         };
-        tell(report, holder, &outcome);
-        if matches!(outcome, Outcome::Made | Outcome::Replaced { .. }) {
+        tell(report, holder, &outcome, &revoked);
+        if matches!(outcome, Outcome::Made | Outcome::Anew | Outcome::Replaced { .. }) {
             new.push((holder, outcome));
         }
     }
@@ -121,6 +124,8 @@ fn make_directories(layout: &Layout) -> Result<(), Failure> {
 /// What became of a holder's keys.
 enum Outcome {
     Made,
+    /// In the place of ones that are revoked.
+    Anew,
     /// Beside old ones.
     Replaced {
         old: Vec<PublicKey>,
@@ -134,18 +139,27 @@ enum Outcome {
     Unknown,
     /// Its secret key is on another host.
     Elsewhere,
+    /// It was shut out by this key.
+    Revoked(RevokedKey),
 }
 
-fn make(holder: &Holder<'_>, replace: bool) -> Result<Outcome, Failure> {
+fn make(holder: &Holder<'_>, revoked: &Revoked, replace: bool) -> Result<Outcome, Failure> {
     let secret = holder.secret().map_err(wrong_file)?;
     let in_file = holder.in_file().map_err(wrong_file)?;
+    if !replace
+        && let Some(key) = shut_out_by(holder, secret.as_deref(), in_file.as_deref(), revoked)
+    {
+        return Ok(Outcome::Revoked(key));
+    }
     let write_public = |keys: &[PublicKey]| {
         write_public_keys(&holder.public, keys)
             .map_err(|error| cannot("write", &holder.public, &error))
     };
     match (secret, in_file) {
         (Some(pairs), in_file) if !replace => {
-            let current = *pairs[0].public();
+            // One of them is not revoked.
+            let good = pairs.iter().find(|pair| !revoked.contains(pair.public()));
+            let current = *good.unwrap_or(&pairs[0]).public();
             match in_file {
                 _ if holder.in_layout.contains(&current) => Ok(Outcome::Kept),
                 Some(known) if known.contains(&current) => Ok(Outcome::Kept),
@@ -163,7 +177,8 @@ fn make(holder: &Holder<'_>, replace: bool) -> Result<Outcome, Failure> {
             write_public(&[*new.public()]).map(|()| Outcome::Made)
         }
         (pairs, in_file) => {
-            let old = old_keys(holder, pairs.as_deref(), in_file);
+            let mut old = old_keys(holder, pairs.as_deref(), in_file);
+            old.retain(|key| !revoked.contains(key));
             let mut pairs = pairs.unwrap_or_default();
             let has_old_secret = pairs.iter().any(|pair| old.contains(pair.public()));
             if old.len().max(pairs.len()) >= MAX_KEYS {
@@ -179,9 +194,34 @@ fn make(holder: &Holder<'_>, replace: bool) -> Result<Outcome, Failure> {
             replace_secret_keys(&holder.secret, &pairs)
                 .map_err(|error| cannot("write", &holder.secret, &error))?;
             write_public(&[&[*pairs[0].public()], &old[..]].concat())?;
+            if old.is_empty() {
+                return Ok(Outcome::Anew);
+            }
             Ok(Outcome::Replaced { old, has_old_secret })
         }
     }
+}
+
+/// The revoked key of a holder that has no other: it is not let in again by the way.
+fn shut_out_by(
+    holder: &Holder<'_>,
+    pairs: Option<&[KeyPair]>,
+    in_file: Option<&[PublicKey]>,
+    revoked: &Revoked,
+) -> Option<RevokedKey> {
+    let secret = pairs.unwrap_or_default().iter().map(KeyPair::public);
+    // A public key says nothing of a secret one that is here.
+    let public = holder.in_layout.iter().chain(in_file.unwrap_or_default());
+    let public = public.filter(|_| pairs.is_none());
+    let mut known = secret.chain(public).peekable();
+    if known.peek().is_none() {
+        return revoked.of(holder.name).last().cloned();
+    }
+    let mut last = None;
+    for key in known {
+        last = Some(revoked.get(key)?);
+    }
+    last.cloned()
 }
 
 /// The public keys that stay valid beside a new one.
@@ -197,12 +237,18 @@ fn old_keys(
     }
 }
 
-fn tell(report: &mut String, holder: &Holder<'_>, outcome: &Outcome) {
+fn tell(report: &mut String, holder: &Holder<'_>, outcome: &Outcome, revoked: &Revoked) {
     let (public, secret) = (holder.public.display(), holder.secret.display());
     // Writing to a string cannot fail.
     let _ = write!(report, "{}: ", holder.name);
     let _ = match outcome {
         Outcome::Made => writeln!(report, "made {secret} and {public}"),
+        Outcome::Anew => {
+            writeln!(
+                report,
+                "made a new key in {secret} and {public}, in the place of revoked ones"
+            )
+        }
         Outcome::Replaced { .. } => {
             writeln!(report, "made a new key in {secret}; {public} has it and the old one")
         }
@@ -219,6 +265,16 @@ fn tell(report: &mut String, holder: &Holder<'_>, outcome: &Outcome) {
             "has a public key already, with its secret key on another host: made nothing; \
              --replace makes a new one"
         ),
+        Outcome::Revoked(key) => {
+            let (name, path) = (holder.name, revoked.path().display());
+            writeln!(
+                report,
+                "its key {} is revoked in {path}: made nothing. `zcluster keygen --per-node --node \
+                 {name} --replace` makes a new key, `zcluster keys restore {name}` lets this one in \
+                 again",
+                key.key
+            )
+        }
     };
 }
 
@@ -232,6 +288,9 @@ fn where_to<'a>(
         let host = match (holder.kind, layout.node(holder.name)) {
             (Kind::Node { .. }, Some(node)) => node.ip.to_string(),
             (Kind::Servers, _) => "the hosts of the central broker and the loggers".into(),
+            (Kind::Operator, _) => {
+                "the hosts where `zcluster pub` and `zcluster sub` are used".into()
+            }
             _ => "the host of the central broker".into(),
         };
         by_host.entry(host).or_default().push(holder.secret.display().to_string());
@@ -258,7 +317,7 @@ fn next_steps(
     let (name, public, secret) = (holder.name, holder.public.display(), holder.secret.display());
     let answers_to_one = holder.kind == Kind::Broker && layout.broker.engine == BrokerEngine::Zmq;
     let mut steps = match holder.kind {
-        Kind::Node { receives_logs: false, .. } => vec![
+        Kind::Operator | Kind::Node { receives_logs: false, .. } => vec![
             format!(
                 "copy {public} to all hosts; SIGHUP to the central broker and the loggers, which \
                  then accept both keys"
@@ -295,10 +354,8 @@ fn next_steps(
         ],
     };
     steps.extend(old.iter().map(|key| format!("zcluster keys revoke {name} --key='{key}'")));
-    if holder.kind.is_server() && has_old_secret {
-        let who = holder.kind.servers(name);
-        steps.push(format!("take the old key out of {secret}, too, on its host; SIGHUP to {who}"));
-    }
+    let dir = layout.curve.authorized_keys_dir.display();
+    steps.push(format!("copy {dir} to all hosts; SIGHUP to the broker and the loggers"));
     let _ = writeln!(report, "\nThe old key of {name} is valid until it is revoked. Next:");
     for (number, step) in steps.iter().enumerate() {
         let _ = writeln!(report, "  {}. {step}", number + 1);

@@ -10,7 +10,7 @@ use zcluster::daemon::Failure;
 use zcluster::layout::{self, CurveKeys, Layout};
 use zcluster::wire::zmtp::{KeyPair, PublicKey};
 
-/// A node, the central broker, or all servers together.
+/// A node, the central broker, all servers together, or the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Holder<'a> {
     pub(crate) name: &'a str,
@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Broker,
     /// The common key of all servers, which nodes of Zeek know.
     Servers,
+    /// Whoever publishes and subscribes from a shell, and is no node.
+    Operator,
     Node {
         node_type: layout::NodeType,
         /// Whether others connect to it.
@@ -35,18 +37,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Who answers to its secret key, if its name is that; for messages.
-    pub(crate) fn servers(self, name: &str) -> &str {
-        match self {
-            Kind::Broker => "the central broker",
-            Kind::Servers => "the central broker and the loggers",
-            Kind::Node { .. } => name,
-        }
-    }
-
     /// Whether its public key tells others whom they have connected to.
     pub(crate) fn is_server(self) -> bool {
-        !matches!(self, Kind::Node { receives_logs: false, .. })
+        !matches!(self, Kind::Operator | Kind::Node { receives_logs: false, .. })
     }
 }
 
@@ -55,6 +48,7 @@ impl fmt::Display for Kind {
         f.pad(match self {
             Kind::Broker => CurveKeys::BROKER,
             Kind::Servers => CurveKeys::SERVERS,
+            Kind::Operator => CurveKeys::OPERATOR,
             Kind::Node { node_type, .. } => node_type.as_str(),
         })
     }
@@ -93,6 +87,13 @@ impl<'a> Holder<'a> {
         Holder::new(layout, CurveKeys::SERVERS, Kind::Servers, Vec::new())
     }
 
+    /// The operator, unless a node is called so.
+    fn operator(layout: &Layout) -> Option<Self> {
+        let name = CurveKeys::OPERATOR;
+        let holder = || Holder::new(layout, name, Kind::Operator, Vec::new());
+        layout.node(name).is_none().then(holder)
+    }
+
     /// The nodes by name.
     pub(crate) fn nodes(layout: &'a Layout) -> impl Iterator<Item = Holder<'a>> {
         layout.nodes.iter().map(|(name, node)| {
@@ -102,21 +103,26 @@ impl<'a> Holder<'a> {
         })
     }
 
-    /// The broker, all servers, and the nodes.
+    /// The broker, all servers, the operator where it has a key, and the nodes.
     pub(crate) fn all(layout: &'a Layout) -> impl Iterator<Item = Holder<'a>> {
-        [Holder::broker(layout), Holder::servers(layout)].into_iter().chain(Holder::nodes(layout))
+        let operator = Holder::operator(layout);
+        let operator = operator.filter(|one| one.public.exists() || one.secret.exists());
+        let special = [Holder::broker(layout), Holder::servers(layout)].into_iter().chain(operator);
+        special.chain(Holder::nodes(layout))
     }
 
     /// The one of that name; `path` is that of the layout, for messages.
     pub(crate) fn find(layout: &'a Layout, path: &Path, name: &str) -> Result<Self, Failure> {
-        Holder::all(layout).find(|holder| holder.name == name).ok_or_else(|| {
+        let operator = Holder::operator(layout).into_iter();
+        operator.chain(Holder::all(layout)).find(|holder| holder.name == name).ok_or_else(|| {
             let known: Vec<_> = layout.nodes.keys().map(String::as_str).collect();
             Failure::config(format!(
-                "'{name}' is not a node of {}; it has {}, beside {} and {}",
+                "'{name}' is not a node of {}; it has {}, beside {}, {} and {}",
                 path.display(),
                 known.join(", "),
                 CurveKeys::BROKER,
                 CurveKeys::SERVERS,
+                CurveKeys::OPERATOR,
             ))
         })
     }

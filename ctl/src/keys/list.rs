@@ -1,18 +1,19 @@
 //! `zcluster keys list`: who has which key, and where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use zcluster::access::revoked::Revoked;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::layout::Layout;
 use zcluster::wire::zmtp::PublicKey;
 
-use super::holder::{Holder, Kind, load};
+use super::holder::{Holder, Kind, load, wrong_file};
 use crate::output::{cannot, print, say};
 
 /// What is printed as JSON.
@@ -28,15 +29,18 @@ struct List {
 struct Row {
     name: String,
     r#type: String,
-    public_keys: Vec<Key>,
+    public_keys: Vec<Entry>,
     secret_key: Secret,
 }
 
 #[derive(Debug, Serialize)]
-struct Key {
+struct Entry {
     key: String,
     /// The layout, or a file.
     r#where: Vec<String>,
+    /// Since when it is let in no more; empty where nobody says when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<String>,
 }
 
 /// Whether the secret key is on this host.
@@ -68,12 +72,20 @@ fn list(layout: &Layout) -> Result<List, Failure> {
     if !layout.has_keys_per_node() {
         warnings.push("these keys have no effect without `mode = \"per-node\"` in [curve]".into());
     }
+    let revoked = Revoked::read(&layout.curve.authorized_keys_dir).map_err(wrong_file)?;
     let mut owners: BTreeMap<PublicKey, &str> = BTreeMap::new();
     let holders: Vec<Holder<'_>> = Holder::all(layout).collect();
     let mut keys = Vec::new();
     for holder in &holders {
         let known = public_keys(holder, &mut warnings);
-        for (key, _) in &known {
+        for (key, places) in &known {
+            if revoked.contains(key) {
+                let (name, places) = (holder.name, places.join(" and "));
+                warnings.push(format!(
+                    "the key {key} of {name} in {places} is revoked: it lets nobody in"
+                ));
+                continue;
+            }
             let owner = *owners.entry(*key).or_insert(holder.name);
             if owner != holder.name {
                 let name = holder.name;
@@ -83,17 +95,47 @@ fn list(layout: &Layout) -> Result<List, Failure> {
         keys.push(Row {
             name: holder.name.into(),
             r#type: holder.kind.to_string(),
-            secret_key: secret_key(holder, &known, &mut warnings),
-            public_keys: known
-                .into_iter()
-                .map(|(key, places)| Key { key: key.to_string(), r#where: places })
-                .collect(),
+            secret_key: secret_key(holder, &known, &revoked, &mut warnings),
+            public_keys: with_revoked(holder.name, known, &revoked),
         });
     }
+    keys.extend(revoked_strangers(&holders, &revoked));
     for file in strangers(&layout.curve.authorized_keys_dir, &holders)? {
         warnings.push(format!("{} is of no node of the layout: it lets nobody in", file.display()));
     }
     Ok(List { keys, warnings })
+}
+
+/// The keys of a holder, and those that it had until they were revoked.
+fn with_revoked(
+    name: &str,
+    mut known: Vec<(PublicKey, Vec<String>)>,
+    revoked: &Revoked,
+) -> Vec<Entry> {
+    for former in revoked.of(name) {
+        if known.iter().all(|(key, _)| *key != former.key) {
+            known.push((former.key, Vec::new()));
+        }
+    }
+    let key = |(key, places): (PublicKey, Vec<String>)| Entry {
+        key: key.to_string(),
+        r#where: places,
+        revoked: revoked.get(&key).map(|revoked| revoked.since.clone()),
+    };
+    known.into_iter().map(key).collect()
+}
+
+/// Revoked keys of names that are in the layout no more, or of none.
+fn revoked_strangers(holders: &[Holder<'_>], revoked: &Revoked) -> Vec<Row> {
+    let is_stranger = |name: &str| holders.iter().all(|holder| holder.name != name);
+    let names: BTreeSet<&str> = revoked.all().iter().map(|revoked| revoked.name.as_str()).collect();
+    let row = |name: &str| Row {
+        name: if name.is_empty() { "-".into() } else { name.into() },
+        r#type: "-".into(),
+        public_keys: with_revoked(name, Vec::new(), revoked),
+        secret_key: Secret::Elsewhere,
+    };
+    names.into_iter().filter(|name| is_stranger(name)).map(row).collect()
 }
 
 /// Each once, with all places where it stands, in the order in which others look for them.
@@ -119,13 +161,17 @@ fn public_keys(holder: &Holder<'_>, warnings: &mut Vec<String>) -> Vec<(PublicKe
 fn secret_key(
     holder: &Holder<'_>,
     known: &[(PublicKey, Vec<String>)],
+    revoked: &Revoked,
     warnings: &mut Vec<String>,
 ) -> Secret {
     match holder.secret() {
         Ok(None) => Secret::Elsewhere,
         Ok(Some(pairs)) => {
             let current = pairs[0].public();
-            if !known.iter().any(|(key, _)| key == current) {
+            if revoked.contains(current) {
+                let secret = holder.secret.display();
+                warnings.push(format!("{current} of {secret} is revoked"));
+            } else if !known.iter().any(|(key, _)| key == current) {
                 let (name, secret) = (holder.name, holder.secret.display());
                 warnings.push(format!("{current} of {secret} is no public key of {name}"));
             }
@@ -173,7 +219,10 @@ fn table(rows: &[Row]) -> String {
         }
         for (number, key) in row.public_keys.iter().enumerate() {
             let [name, kind, secret] = if number == 0 { head.clone() } else { Default::default() };
-            lines.push([name, kind, secret, key.key.clone(), key.r#where.join(", ")]);
+            let revoked =
+                key.revoked.iter().map(|since| format!("revoked {since}").trim_end().to_owned());
+            let places: Vec<_> = revoked.chain(key.r#where.iter().cloned()).collect();
+            lines.push([name, kind, secret, key.key.clone(), places.join(", ")]);
         }
     }
     let widths: [usize; 5] = std::array::from_fn(|column| {

@@ -1,12 +1,15 @@
 //! `zcluster keys`: the keys of nodes, where each has its own.
 //!
 //! - `holder`: who may have keys, and where they are.
-//! - `list`, `revoke`, `zeek`: the subcommands.
+//! - `list`, `revoke`, `restore`, `zeek`: the subcommands.
+//! - `effect`: who must hear of a change.
 //! - `edit`: a layout file without some public keys.
 
 mod edit;
+mod effect;
 pub(crate) mod holder;
 mod list;
+mod restore;
 mod revoke;
 mod zeek;
 
@@ -19,7 +22,8 @@ use crate::output::end;
 /// The subcommands of `zcluster keys`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Show who has which public key, where it stands, and whose secret key is on this host.
+    /// Show who has which public key, where it stands, whose secret key is on this host, and which keys are
+    /// revoked.
     List {
         /// The layout of the cluster.
         #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
@@ -28,13 +32,25 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Take the public key of a node away, from the directory of authorized keys and from the
-    /// layout file: it is then let in no more.
+    /// Revoke the public keys of a node: they are refused from then on, wherever they stand, and removed
+    /// from the directory of authorized keys and from the layout file.
     Revoke {
         /// The node; or `broker`, or `servers`, which clients then trust no more.
         #[arg(value_name = "NAME")]
         name: String,
         /// This public key only, such as the old one after a rotation.
+        #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+        key: Option<String>,
+        /// The layout of the cluster.
+        #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
+        layout: PathBuf,
+    },
+    /// Let a revoked key in again.
+    Restore {
+        /// The node; or `broker`, or `servers`.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// This public key; needed where several of the node are revoked.
         #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
         key: Option<String>,
         /// The layout of the cluster.
@@ -66,6 +82,7 @@ pub fn run(command: &Command) -> ExitCode {
     end(match command {
         Command::List { layout, json } => list::run(layout, *json),
         Command::Revoke { name, key, layout } => revoke::run(name, key.as_deref(), layout),
+        Command::Restore { name, key, layout } => restore::run(name, key.as_deref(), layout),
         Command::Zeek { name, out, show, layout } => zeek::run(name, out.as_deref(), *show, layout),
     })
 }

@@ -1,27 +1,28 @@
-//! `zcluster keys revoke`: a public key goes, from the directory and from the layout file.
+//! `zcluster keys revoke`: a public key is refused from now on, and goes from the directory and from the
+//! layout file.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::SystemTime;
 
-use zcluster::access::key_file::remove_public_key;
+use zcluster::access::key_file::{find_public_keys, remove_public_key};
+use zcluster::access::revoked::Revoked;
 use zcluster::atomic_file;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
-use zcluster::layout::{BrokerEngine, Layout};
+use zcluster::layout::Layout;
 use zcluster::wire::zmtp::PublicKey;
 use zeroize::Zeroizing;
 
 use super::edit::without_keys;
+use super::effect;
 use super::holder::{Holder, Kind, load, wrong_file};
 use crate::output::{cannot, print};
 
 pub(super) fn run(name: &str, key: Option<&str>, path: &Path) -> Result<(), Failure> {
-    // Not shown where it is wrong: somebody may have taken a secret key for it.
-    let only: Option<PublicKey> = key.map(str::parse).transpose().map_err(|error| {
-        Failure::new(ExitCode::Usage, format!("--key: {error}, as `zcluster keys list` shows them"))
-    })?;
+    let only = key_argument(key)?;
     let layout = load(path)?;
     let holder = Holder::find(&layout, path, name)?;
     let mut report = String::new();
@@ -31,6 +32,14 @@ pub(super) fn run(name: &str, key: Option<&str>, path: &Path) -> Result<(), Fail
     revoked
 }
 
+/// The public key that `--key` gives. It is not shown where it is wrong: somebody may have taken a secret
+/// key for it.
+pub(super) fn key_argument(key: Option<&str>) -> Result<Option<PublicKey>, Failure> {
+    key.map(str::parse).transpose().map_err(|error| {
+        Failure::new(ExitCode::Usage, format!("--key: {error}, as `zcluster keys list` shows them"))
+    })
+}
+
 fn revoke(
     holder: &Holder<'_>,
     only: Option<PublicKey>,
@@ -38,13 +47,30 @@ fn revoke(
     path: &Path,
     report: &mut String,
 ) -> Result<(), Failure> {
-    let what = only.map_or_else(|| "all public keys".into(), |key| key.to_string());
+    let directory = &layout.curve.authorized_keys_dir;
+    let mut revoked = Revoked::read(directory).map_err(wrong_file)?;
+    let keys = keys_of(holder, only, &revoked);
+    if keys.is_empty() && (only.is_some() || !holder.public.exists()) {
+        return Err(Failure::config(not_there(holder, only, path)));
+    }
+    // First of all: what is taken from its places later is refused by now.
+    fs::create_dir_all(directory).map_err(|error| cannot("make", directory, &error))?;
+    let now = SystemTime::now();
+    let new: Vec<_> = keys.iter().filter(|key| revoked.add(holder.name, **key, now)).collect();
+    if !new.is_empty() {
+        revoked.write().map_err(wrong_file)?;
+    }
     // Writing to a string cannot fail.
+    for key in &keys {
+        let already = if new.contains(&key) { "" } else { " already" };
+        let place = revoked.path().display();
+        let _ = writeln!(report, "{}: {key} is revoked{already}, in {place}", holder.name);
+    }
+    let what = only.map_or_else(|| "all public keys".into(), |key| key.to_string());
     let mut told = |place: &Path| {
-        let _ = writeln!(report, "{}: took {what} from {}", holder.name, place.display());
+        let _ = writeln!(report, "{}: removed {what} from {}", holder.name, place.display());
     };
-    let from_file = take_from_file(holder, only)?;
-    if from_file {
+    if take_from_file(holder, only)? {
         told(&holder.public);
     }
     let mut in_layout = holder.in_layout.clone();
@@ -52,12 +78,28 @@ fn revoke(
     if !in_layout.is_empty() {
         take_from_layout(holder, &in_layout, layout, path)?;
         told(path);
-    } else if !from_file {
-        return Err(Failure::config(not_there(holder, only, path)));
     }
-    effect(report, holder, layout);
+    effect::tell(report, holder, layout, &revoked);
     secrets_left(report, holder, only);
     Ok(())
+}
+
+/// The keys that are meant: wherever they stand, and those that their secret keys on this host would
+/// bring back.
+fn keys_of(holder: &Holder<'_>, only: Option<PublicKey>, revoked: &Revoked) -> Vec<PublicKey> {
+    let in_file = find_public_keys(&holder.public);
+    // A file that is refused has been told of by whoever has to read it.
+    let secret = holder.secret().ok().flatten().unwrap_or_default();
+    let secret = secret.iter().map(|pair| *pair.public());
+    let former = revoked.of(holder.name).map(|revoked| revoked.key);
+    let all = holder.in_layout.iter().copied().chain(in_file).chain(secret).chain(former);
+    let mut keys = Vec::new();
+    for key in all.filter(|key| only.is_none_or(|only| only == *key)) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
 }
 
 /// Whether there was anything to take.
@@ -122,67 +164,20 @@ fn take_from_layout(
         .map_err(|error| cannot("write", path, &error))
 }
 
-/// Who must hear of it, and what that does.
-fn effect(report: &mut String, holder: &Holder<'_>, layout: &Layout) {
-    let loggers: Vec<_> = layout.log_receivers().map(|(name, _)| name).collect();
-    let servers = match loggers.as_slice() {
-        [] => "the central broker".to_owned(),
-        names => format!("the central broker and to {}", names.join(", ")),
-    };
-    if let Kind::Node { .. } = holder.kind {
-        let _ = writeln!(
-            report,
-            "It takes effect with a SIGHUP to {servers}, after the files are copied to their hosts."
-        );
-        if layout.broker.engine == BrokerEngine::Zmq {
-            report.push_str(
-                "With `engine = \"zmq\"` the central broker lets it in no more, but does not cut its \
-                 connection: restart the broker for that.\n",
-            );
-        }
-    }
-    if holder.kind.is_server() {
-        let _ = writeln!(
-            report,
-            "Nodes that have connected to {} by that key know it until they restart.",
-            holder.name
-        );
-    }
-}
-
-/// A secret key whose public key is gone would bring it back.
+/// What is left of the secret keys.
 fn secrets_left(report: &mut String, holder: &Holder<'_>, only: Option<PublicKey>) {
     // A file that is refused has been told of by whoever has to read it.
     let Ok(Some(pairs)) = holder.secret() else { return };
     let secret = holder.secret.display();
-    match only {
-        None => {
-            let _ = writeln!(
-                report,
-                "{secret} is still on this host: remove it, or `zcluster keygen --per-node` writes \
-                 its public key again."
-            );
-        }
-        Some(key) => match pairs.iter().position(|pair| *pair.public() == key) {
-            Some(0) => {
-                let _ = writeln!(
-                    report,
-                    "It is the key in use of {secret}: {} cannot connect any more.",
-                    holder.name
-                );
-            }
-            Some(_) if holder.kind.is_server() => {
-                let who = holder.kind.servers(holder.name);
-                let _ = writeln!(
-                    report,
-                    "Take its secret key out of {secret}, too, and SIGHUP to {who}: until then it \
-                     still counts."
-                );
-            }
-            Some(_) => {
-                let _ = writeln!(report, "Its secret key may go from {secret}, too.");
-            }
-            None => {}
-        },
-    }
+    // Writing to a string cannot fail.
+    let _ = match only.map(|key| pairs.iter().position(|pair| *pair.public() == key)) {
+        None => writeln!(report, "{secret} is still on this host; it may go."),
+        Some(Some(0)) => writeln!(
+            report,
+            "It is the key in use of {secret}: {} cannot connect by it any more.",
+            holder.name
+        ),
+        Some(Some(_)) => writeln!(report, "Its secret key may go from {secret}, too."),
+        Some(None) => Ok(()),
+    };
 }

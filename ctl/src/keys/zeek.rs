@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
+use zcluster::access::revoked::Revoked;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::layout::BrokerEngine;
@@ -24,9 +25,12 @@ pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Re
         return Err(Failure::new(ExitCode::Usage, message));
     }
     let servers = Holder::servers(&layout);
-    let server = servers.in_file().map_err(wrong_file)?.ok_or_else(|| {
+    let revoked = Revoked::read(&layout.curve.authorized_keys_dir).map_err(wrong_file)?;
+    let mut server = servers.in_file().map_err(wrong_file)?.unwrap_or_default();
+    server.retain(|key| !revoked.contains(key));
+    let server = server.first().ok_or_else(|| {
         Failure::config(format!(
-            "there is no {}, the common key of all servers that Zeek needs: make one with \
+            "there is no key in {}, the common key of all servers that Zeek needs: make one with \
              `zcluster keygen --per-node --servers`",
             servers.public.display()
         ))
@@ -34,7 +38,13 @@ pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Re
     let pairs = holder.secret().map_err(wrong_file)?.ok_or_else(|| {
         Failure::config(format!("{} is not on this host", holder.secret.display()))
     })?;
-    check_is_known(&holder, &pairs[0])?;
+    let pair = pairs.iter().find(|pair| !revoked.contains(pair.public())).ok_or_else(|| {
+        Failure::config(format!(
+            "the key of {name} is revoked in {}: servers would refuse it",
+            revoked.path().display()
+        ))
+    })?;
+    check_is_known(&holder, pair)?;
     if holder.kind.is_server() {
         say(&format!(
             "zcluster: warning: {name} receives logs, but a Zeek process lets in one key only, which \
@@ -47,7 +57,7 @@ pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Re
              common key of all servers: {name} cannot connect to it"
         ));
     }
-    let text = environment(&server[0], &pairs[0]);
+    let text = environment(server, pair);
     match out {
         Some(path) => write_secret(path, &text),
         None => print_secret(&text),

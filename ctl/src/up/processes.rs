@@ -93,6 +93,8 @@ impl Processes {
             .args(&job.args)
             .env(daemon::PARENT_PID, process::id().to_string())
             .env("RUST_LOG", self.log_filter.as_str())
+            // That of the shell names one node at most, and each process is told which one it is.
+            .env_remove("CLUSTER_NODE")
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

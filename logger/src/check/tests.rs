@@ -19,7 +19,7 @@ fn host() -> Host {
 }
 
 fn report_of(text: &str) -> Report {
-    Report::new(&layout(text), "logger-1", &host())
+    report(&layout(text), "logger-1", &host())
 }
 
 /// Counts the entries of a directory, to check that nothing was added.
@@ -50,6 +50,9 @@ fn a_plain_logger() {
             "postprocessor: none",
             "memory: at most 256.0 MiB in queues and buffers",
             "format threads: 2, on 4 cores",
+            "broker: publishes to tcp://127.0.0.1:5556, gets events from tcp://127.0.0.1:5555",
+            "metrics: not served (no metrics_port)",
+            "heartbeats: every 5s, cut off after 15s without an answer",
         ]
     );
     assert_eq!(entries(dir.path()), 0);
@@ -94,7 +97,7 @@ fn a_logger_with_everything() {
             .starts_with(&format!("rotation directory: {path}/rotated, to be made in {path}, "))
     );
     assert_eq!(
-        report.found[5..],
+        report.found[5..report.found.len() - 3],
         [
             "format: json, extension log",
             "rotation: every 1h, counted from 0:00 local time, names as of archiver",
@@ -110,6 +113,35 @@ fn a_logger_with_everything() {
             "path weird: thrown away",
         ]
     );
+}
+
+#[test]
+fn directories_above_are_made_only_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display();
+    for (options, missing) in [
+        ("dir = \"{dir}/logs\"", None),
+        ("dir = \"{dir}/mnt/logs\"", Some("mnt")),
+        ("dir = \"{dir}/mnt/a/b\"", Some("mnt")),
+        ("dir = \"{dir}/mnt/a/b\"\ncreate_parents = true", None),
+        ("dir = \"{dir}\"\nrotation_dir = \"{dir}/rotated\"", None),
+        ("dir = \"{dir}\"\nrotation_dir = \"{dir}/mnt/rotated\"", Some("mnt")),
+        ("dir = \"{dir}\"\nrotation_dir = \"{dir}/mnt/rotated\"\ncreate_parents = true", None),
+    ] {
+        let report = report_of(&format!("[log]\n{}", options.replace("{dir}", &path.to_string())));
+        let Some(missing) = missing else {
+            assert_eq!(report.problems, [], "{options}");
+            continue;
+        };
+        let (code, text) = &report.problems[0];
+        assert_eq!((report.problems.len(), *code), (1, ExitCode::Unavailable), "{options}");
+        let expected = format!(
+            "not made, as {path}/{missing} is missing: mount or make that, or set `create_parents"
+        );
+        assert!(text.contains(&expected), "{text}");
+        assert_eq!(report.exit_code(), ExitCode::Unavailable);
+    }
+    assert_eq!(entries(dir.path()), 0);
 }
 
 #[test]
@@ -199,7 +231,7 @@ fn another_file_system() {
 #[test]
 fn nodes_that_receive_no_logs() {
     let layout = layout("[nodes.w]\nnode_type = \"worker\"\nip = \"127.0.0.1\"\n");
-    let report = Report::new(&layout, "w", &host());
+    let report = report(&layout, "w", &host());
     assert_eq!(report.problems[0].0, ExitCode::Config);
     assert!(report.problems[0].1.starts_with("node 'w' receives no logs"));
 }

@@ -62,8 +62,7 @@ impl Buffers {
     }
 
     /// Bytes in flight.
-    #[cfg(test)]
-    fn under_way(&self) -> usize {
+    pub(crate) fn under_way(&self) -> usize {
         self.under_way.load(Ordering::Relaxed)
     }
 

@@ -136,11 +136,13 @@ impl Gone {
 impl Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Gone::Closed => f.write_str("it has gone"),
-            Gone::Torn => f.write_str("it went in the middle of a log batch"),
+            Gone::Closed => f.write_str("it disconnected"),
+            Gone::Torn => f.write_str("it disconnected in the middle of a log batch"),
             Gone::Io(error) => error.fmt(f),
             Gone::Protocol(error) => error.fmt(f),
-            Gone::Revoked(key) => write!(f, "its public key {key} may no longer connect"),
+            Gone::Revoked(key) => {
+                write!(f, "its public key {key} is no longer authorized to connect")
+            }
         }
     }
 }
@@ -236,7 +238,7 @@ impl Connection {
     }
 
     /// Tells the peer to stop sending; bytes it has sent still arrive.
-    pub(super) fn say_farewell(&mut self) {
+    pub(super) fn say_goodbye(&mut self) {
         self.is_mute = true;
         let _ = self.channel.stream().end_writing();
     }
@@ -275,7 +277,7 @@ impl Connection {
             Ok(false) => buffer.truncate(base),
             Ok(true) => {
                 self.unfinished.clear();
-                let start = self.take_apart(buffer, base, sink)?;
+                let start = self.read_items(buffer, base, sink)?;
                 // With exact capacity: many connections may hold the start of a message.
                 self.unfinished = buffer[start..].to_vec();
                 buffer.truncate(start);
@@ -307,13 +309,18 @@ impl Connection {
             self.unfinished = buffer;
             return outcome.map(|_| None);
         }
-        let start = self.take_apart(&mut buffer, 0, sink)?;
+        let start = self.read_items(&mut buffer, 0, sink)?;
         if start == 0 {
             self.unfinished = buffer;
             return Ok(None);
         }
         self.unfinished = buffer[start..].to_vec();
         Ok(Some(buffer))
+    }
+
+    /// Says whether what was read last ended before something wrong.
+    pub(super) fn check(&mut self) -> Result<(), Gone> {
+        self.channel.fault().map_or(Ok(()), |fault| Err(Gone::Protocol(fault)))
     }
 
     /// Reads once and returns whether bytes arrived.
@@ -367,7 +374,7 @@ impl Connection {
 
     /// Passes on the complete messages in `buffer` from `base`, where this connection's bytes
     /// begin. Returns where the unfinished message starts.
-    fn take_apart(
+    fn read_items(
         &mut self,
         buffer: &mut Vec<u8>,
         base: usize,
@@ -422,7 +429,7 @@ impl Connection {
         if let Some(guard) = &mut self.guard
             && let Err(denial) = guard.check_batch(id)
         {
-            let what = format_args!("under the id '{}' {denial}", start_of(id));
+            let what = format_args!("with the id '{}', {denial}", start_of(id));
             sink.rejected(sender, fault_of(denial), &what);
             return;
         }

@@ -12,6 +12,7 @@ mod buffers;
 mod connection;
 mod dispatch;
 mod inbox;
+mod load;
 mod peers;
 
 use std::io;
@@ -28,11 +29,12 @@ use zcluster::transport::Waker;
 
 use crate::end::{Deadline, TellEnd};
 use buffers::BUFFER;
-use buffers::Buffers;
+pub(crate) use buffers::Buffers;
 pub(crate) use connection::Sender;
 pub(crate) use dispatch::{Burst, Formatters, OwnBatches};
 use inbox::Inbox;
 pub(crate) use inbox::Rejections;
+pub(crate) use load::Load;
 use peers::Peers;
 
 /// A buffer with at most this many bytes is copied, so that small batches that arrive one by one do
@@ -64,6 +66,7 @@ pub(crate) struct Limits {
 pub(crate) struct Intake {
     pub(crate) endpoint: String,
     pub(crate) buffers: Arc<Buffers>,
+    pub(crate) load: Arc<Load>,
     thread: JoinHandle<io::Result<u64>>,
     waker: Arc<Waker>,
 }
@@ -109,6 +112,7 @@ impl Intake {
         let is_encrypted = access.load().server_keys().is_some();
         let memory = metrics.memory_bytes.clone();
         let buffers = Buffers::new(limits.under_way, is_encrypted, Arc::clone(&waker), memory);
+        let load = Arc::new(Load::default());
         let receiver = Receiver {
             poller,
             idle,
@@ -125,6 +129,7 @@ impl Intake {
             buffer: buffers.take(),
             buffers: Arc::clone(&buffers),
             inbox: Inbox::new(formatters, metrics),
+            load: Arc::clone(&load),
             deadline,
             waker: Arc::clone(&waker),
         };
@@ -133,7 +138,7 @@ impl Intake {
             receiver.run()
         };
         let thread = std::thread::Builder::new().name("intake".into()).spawn(body)?;
-        Ok(Intake { endpoint, buffers, thread, waker })
+        Ok(Intake { endpoint, buffers, load, thread, waker })
     }
 
     /// Returns a handle for sending this process's own batches.
@@ -177,6 +182,7 @@ struct Receiver {
     buffer: Vec<u8>,
     buffers: Arc<Buffers>,
     inbox: Inbox,
+    load: Arc<Load>,
     deadline: Deadline,
     waker: Arc<Waker>,
 }
@@ -208,7 +214,11 @@ impl Receiver {
             };
             let poller = if may_read { &mut self.poller } else { &mut self.idle };
             events.clear();
+            let held_since = (!may_read).then(Instant::now);
             events.extend(poller.wait(timeout)?);
+            if let Some(since) = held_since {
+                self.load.add_held(since.elapsed());
+            }
             for event in &events {
                 match event.key {
                     WAKER => self.waker.reset(),
@@ -222,6 +232,7 @@ impl Receiver {
                 self.peers.resume_accepting(listener, &self.poller);
             }
             self.peers.tick(&self.poller, may_read);
+            self.load.set_arriving(self.peers.waiting(), self.peers.held());
             if let Some(Ending::Quietening { last_batch }) = &mut ending
                 && (std::mem::take(&mut self.inbox.took_any) || !may_read)
             {
@@ -245,7 +256,7 @@ impl Receiver {
             }
             Some(Ending::Quietening { last_batch }) => {
                 if now >= *last_batch + QUIET || now + FAREWELL >= deadline {
-                    self.peers.say_farewell();
+                    self.peers.say_goodbye();
                     *ending = Some(Ending::Farewell);
                 }
             }
@@ -255,7 +266,8 @@ impl Receiver {
                 }
                 if now >= deadline + LAST_LOOK {
                     log::warn!(
-                        "log batches still arrive; those on their way are lost (shutdown_timeout)"
+                        "log batches are still arriving; those in transit are lost \
+                         (shutdown_timeout)"
                     );
                     self.inbox.lost += self.peers.unfinished();
                     return true;
@@ -303,7 +315,8 @@ impl Receiver {
         }
         let Some(peer) = self.peers.get(key) else { return Ok(()) };
         if room.is_some() {
-            return peer.read_shared(&mut self.buffer, &mut self.scratch, &mut self.inbox);
+            peer.read_shared(&mut self.buffer, &mut self.scratch, &mut self.inbox)?;
+            return peer.check();
         }
         match peer.read_own(&mut self.scratch, &mut self.inbox) {
             Ok(Some(buffer)) => self.inbox.send(self.buffers.send(buffer)),
@@ -313,7 +326,7 @@ impl Receiver {
                 return Err(gone);
             }
         }
-        Ok(())
+        self.peers.get(key).map_or(Ok(()), connection::Connection::check)
     }
 
     /// Sends the buffer and its batches to the formatters.

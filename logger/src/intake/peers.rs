@@ -92,6 +92,16 @@ impl Peers {
         self.all.values().filter(|peer| peer.is_open() && peer.need() > 0).count() as u64
     }
 
+    /// How many connections wait until large messages of others are complete.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Bytes of messages that have begun to arrive.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Returns whether timeouts or a pause require regular calls of [`Peers::tick`].
     pub(super) fn need_attention(&self) -> bool {
         self.greeting > 0 || self.waiting > 0 || self.accept_again.is_some()
@@ -274,7 +284,7 @@ impl Peers {
         }
         match self.turn {
             Some(turn) if self.waiting > 0 && now >= turn.since + TURN_TIMEOUT => {
-                late.push((turn.key, "a message that others wait for took too long"));
+                late.push((turn.key, "its message took too long while other peers waited"));
             }
             None if self.waiting > 0 => self.pass_turn(poller),
             _ => {}
@@ -290,7 +300,7 @@ impl Peers {
 
     /// Tells all peers to stop sending. libzmq then closes the connection after the messages it has
     /// sent, and keeps the others.
-    pub(super) fn say_farewell(&mut self) {
-        self.all.values_mut().for_each(Connection::say_farewell);
+    pub(super) fn say_goodbye(&mut self) {
+        self.all.values_mut().for_each(Connection::say_goodbye);
     }
 }

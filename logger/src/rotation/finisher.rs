@@ -16,6 +16,7 @@ use zcluster::telemetry::LoggerMetrics;
 use super::RotationSettings;
 use super::compress::{self, Compression, Passed, Source, Unfinished};
 use super::job::{Finished, Job, JobDir, JobId, Stage};
+use super::leftovers;
 use super::manifest::Manifest;
 use super::name::NameRules;
 use super::postprocess::{Arguments, Outcome};
@@ -62,6 +63,7 @@ impl Finisher {
         let waker = Waker::default();
         let finisher = Finisher { jobs: settings.jobs(), waker: waker.clone() };
         finisher.jobs.settle()?;
+        leftovers::settle(settings, &finisher.jobs);
         for (name, stage) in [("finisher", Stage::Rotated), ("postprocessor", Stage::Announced)] {
             let worker = Worker {
                 settings: Arc::clone(settings),
@@ -234,8 +236,10 @@ impl Worker {
                 Err(Unfinished::Io(error)) => return Err(of_source(error)),
             },
         };
+        // Left by a run that compressed otherwise, or was killed between a link and an unlink.
+        files::remove_if_there(&dir_of(job.file_path()).join(id.temporary_name()))?;
         let Some(finished) = finished else {
-            log::warn!("{} is gone before it was announced", source.display());
+            log::warn!("{} disappeared before it was announced", source.display());
             self.jobs.remove(id, Stage::Rotated)?;
             return Ok(Step::Done);
         };
@@ -280,11 +284,12 @@ impl Worker {
             return Ok(Some(finished));
         }
         let target_dir = dir_of(job.file_path()).to_owned();
-        std::fs::create_dir_all(&target_dir)?;
+        files::make_dir(&target_dir, false)?;
         let temporary = target_dir.join(id.temporary_name());
         files::remove_if_there(&temporary)?;
         let mut make = || {
             let to = files::create_new(&temporary)?;
+            leftovers::mark_in_use(&to);
             let passed = compress::pass(&from, how, compression, Some(&to), &is_over)?;
             to.set_modified(metadata.modified()?)?;
             to.sync_all()?;
@@ -339,7 +344,7 @@ impl Worker {
     fn result(&self, job: &Job, file: &Path, id: FileId, passed: Passed) -> Finished {
         if let Some(damage) = &passed.damage {
             let source = self.jobs.source_path(job);
-            log::warn!("{} is no whole gzip stream: {damage}", source.display());
+            log::warn!("{} is not a complete gzip stream: {damage}", source.display());
         }
         let figures = passed.figures;
         Finished {
@@ -363,7 +368,7 @@ impl Worker {
         };
         let file = finished.file_path();
         if files::look_at(file)?.is_none() {
-            log::warn!("{} is gone before its postprocessor has run", file.display());
+            log::warn!("{} disappeared before its postprocessor ran", file.display());
             self.jobs.remove(id, Stage::Announced)?;
             return Ok(Step::Done);
         }
@@ -384,7 +389,8 @@ impl Worker {
                 self.fail(Stage::Announced, &format!("postprocessor of {}: {why}", file.display()));
             }
             Outcome::LeftAlone => {
-                log::warn!("the postprocessor of {} runs on by itself", file.display());
+                let file = file.display();
+                log::warn!("the postprocessor of {file} is still running; not waiting for it");
                 return Ok(Step::Stopped);
             }
         }

@@ -22,6 +22,10 @@ use crate::files::{self, FileId};
 
 /// The name of the directory in the log directory.
 pub(crate) const JOB_DIR: &str = ".rotated";
+/// What names of temporary files beside rotated ones begin with; the job follows.
+const TEMPORARY: &str = ".tmp.";
+/// The end of the names of files that wait in the job directory.
+const HELD: &str = ".held";
 /// Real job files are far smaller: the paths in them are file names.
 const MAX_JOB: u64 = 64 << 10;
 
@@ -94,7 +98,27 @@ impl JobId {
 
     /// Returns the name of the temporary file next to the rotated one.
     pub(crate) fn temporary_name(&self) -> String {
-        format!(".tmp.{}", self.0)
+        format!("{TEMPORARY}{}", self.0)
+    }
+
+    /// The name under which its file waits in the job directory.
+    pub(crate) fn held_name(&self) -> String {
+        format!("{}{HELD}", self.0)
+    }
+
+    /// The job that a temporary file of that name is of, if it is one.
+    pub(crate) fn of_temporary(name: &str) -> Option<Self> {
+        Self::parse(name.strip_prefix(TEMPORARY)?)
+    }
+
+    /// A name that [`new`](Self::new) makes.
+    fn parse(text: &str) -> Option<Self> {
+        let (time, random) = text.split_once('-')?;
+        let is_id = time.len() >= 17
+            && random.len() == 12
+            && time.bytes().all(|b| b.is_ascii_digit())
+            && random.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        is_id.then(|| JobId(text.to_owned()))
     }
 }
 
@@ -254,14 +278,14 @@ impl JobDir {
     pub(crate) fn load(&self, id: &JobId, stage: Stage) -> io::Result<Job> {
         let file = self.file(id, stage);
         if fs::metadata(&file)?.len() > MAX_JOB {
-            return Err(io::Error::new(ErrorKind::InvalidData, "too large for a job"));
+            return Err(io::Error::new(ErrorKind::InvalidData, "too large for a rotation job"));
         }
         let job: Job = serde_json::from_slice(&fs::read(&file)?)
             .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         let is_name = |name: &[u8]| !name.contains(&b'/') && name != b".." && !name.is_empty();
         let held_is_name = job.held.as_ref().is_none_or(|name| is_name(name.as_bytes()));
         if !is_name(&job.live) || !held_is_name || !job.file_path().is_absolute() {
-            return Err(io::Error::new(ErrorKind::InvalidData, "names files elsewhere"));
+            return Err(io::Error::new(ErrorKind::InvalidData, "contains an invalid file name"));
         }
         Ok(job)
     }
@@ -298,6 +322,31 @@ impl JobDir {
             Ok(())
         })?;
         Ok(count)
+    }
+
+    /// The files that wait here, and the jobs that they are of.
+    pub(crate) fn held(&self) -> io::Result<Vec<(JobId, PathBuf)>> {
+        let mut found = Vec::new();
+        self.for_each_name(|name| {
+            if let Some(id) = name.strip_suffix(HELD).and_then(JobId::parse) {
+                found.push((id, self.dir.join(name)));
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Whether there is a job of that name that can be read.
+    pub(crate) fn is_known(&self, id: &JobId) -> io::Result<bool> {
+        for stage in [Stage::Intent, Stage::Rotated, Stage::Announced] {
+            match self.load(id, stage) {
+                Ok(_) => return Ok(true),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     fn for_each_name(&self, mut f: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
@@ -449,6 +498,24 @@ pub(crate) mod tests {
             fs::write(path.join("1-b.tmp"), text).unwrap();
             jobs.settle().unwrap();
             assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_temporary_files_are_exact() {
+        let id = JobId::new();
+        assert_eq!(JobId::of_temporary(&id.temporary_name()), Some(id));
+        for name in [
+            ".tmp.",
+            ".tmp.x",
+            ".tmp.shadow.conn.log",
+            ".tmp.00000000000000001-00000000000",
+            ".tmp.00000000000000001-00000000000g",
+            ".tmp.0000000000000001-000000000000",
+            ".tmp.00000000000000001-000000000000.x",
+            "tmp.00000000000000001-000000000000",
+        ] {
+            assert_eq!(JobId::of_temporary(name), None, "{name}");
         }
     }
 

@@ -72,7 +72,7 @@ impl Manifest {
         let whole = tail.rfind_byte(b'\n').map_or(0, |end| end + 1);
         if whole < tail.len() {
             let torn = tail.len() - whole;
-            log::warn!("cut {torn} bytes of a torn line off {}", self.file.display());
+            log::warn!("removed {torn} bytes of an incomplete line from {}", self.file.display());
             length -= torn as u64;
             file.set_len(length)?;
             tail.truncate(whole);
@@ -96,7 +96,7 @@ fn append(file: &mut File, length: u64, line: &[u8]) -> io::Result<()> {
         return Ok(());
     }
     file.set_len(length)?;
-    outcome.and(Err(io::Error::new(ErrorKind::StorageFull, "a line was written in part only")))
+    outcome.and(Err(io::Error::new(ErrorKind::StorageFull, "a line was written only in part")))
 }
 
 /// Returns the line with its end. It is the same each time for one job.

@@ -25,7 +25,8 @@
 //! | `manifest`, `location` | `rotated.ndjson`, one line for each finished file; where that is |
 //! | `postprocess` | the postprocessor command |
 //! | `finisher` | the threads, and the order of their steps |
-//! | `recovery`, `repair`, `shadow` | files left by a previous process, including Zeek |
+//! | `recovery`, `repair`, `shadow` | logs left by a previous process, including Zeek |
+//! | `leftovers` | temporary files, and files without a job |
 //! | `json_bytes`, `tsv_head` | bytes as JSON text, for jobs; meta lines |
 //! | `signal` | wake-ups and the stop request |
 
@@ -34,6 +35,7 @@ mod figures;
 mod finisher;
 mod job;
 mod json_bytes;
+mod leftovers;
 mod location;
 mod manifest;
 mod name;

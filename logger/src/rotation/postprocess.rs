@@ -202,7 +202,7 @@ fn drain(output: &mut io::PipeReader, kept: &mut Vec<u8>) -> io::Result<bool> {
 fn kill(child: &mut Child) -> io::Result<()> {
     // The child has not been waited for, so its process id is still valid.
     if let Err(error) = kill_process_group(Pid::from_child(child), Signal::KILL) {
-        log::debug!("killing a postprocessor: {error}");
+        log::debug!("cannot kill a postprocessor: {error}");
     }
     child.wait().map(|_| ())
 }

@@ -27,15 +27,13 @@ const PIECE: usize = 64 << 10;
 const FRONT: usize = 16 << 10;
 /// Bytes kept of the last line, enough for its key.
 const LINE_FRONT: usize = 256;
-/// A gzip stream without any text is not longer than this.
-const EMPTY_GZIP: u64 = 64;
 
 /// The result of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Repaired {
     /// The file is whole now. Has the time when it was opened, from its header.
     Whole(Option<SystemTime>),
-    /// The file has no text.
+    /// The file has no text: no byte, or a whole gzip stream of none.
     Empty,
     /// The file cannot be repaired and is unchanged. Has the reason.
     Hopeless(String),
@@ -114,7 +112,8 @@ pub(crate) fn repair_gzip(
         Err(error) => return Err(error),
     };
     if scan.whole == 0 {
-        let is_empty = scan.length == 0 && length <= EMPTY_GZIP;
+        // Only a whole stream says that there is nothing in it. A few bytes may be anything.
+        let is_empty = scan.length == 0 && !is_torn;
         let why = || Repaired::Hopeless("it has no complete line".into());
         return Ok(if is_empty { Repaired::Empty } else { why() });
     }
@@ -374,8 +373,17 @@ mod tests {
         assert_eq!(repair(b"", false).0, Repaired::Empty);
         assert_eq!(repair(b"", true).0, Repaired::Empty);
         assert_eq!(repair(&gzip(b""), true).0, Repaired::Empty);
-        let (repaired, _) = repair(&[b"no stream".as_slice(); 20].concat(), true);
-        assert!(matches!(repaired, Repaired::Hopeless(_)), "{repaired:?}");
+        // Junk of any length, and the beginning of a stream.
+        let (junk, stream) = ([b"no stream".as_slice(); 20].concat(), gzip(b"torn"));
+        for bytes in [&junk, &stream, &gzip(b"")] {
+            for length in (1..bytes.len()).filter(|length| *length < 40 || *length % 7 == 0) {
+                let (repaired, after) = repair(&bytes[..length], true);
+                assert!(matches!(repaired, Repaired::Hopeless(_)), "{length}: {repaired:?}");
+                assert_eq!(after, bytes[..length]);
+            }
+        }
+        let behind = [gzip(b""), b"x".to_vec()].concat();
+        assert!(matches!(repair(&behind, true).0, Repaired::Hopeless(_)));
     }
 
     #[test]

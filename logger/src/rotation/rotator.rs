@@ -157,15 +157,16 @@ impl Rotator {
         let file = job.file_path().to_owned();
         // The log is renamed, and the writer must not repeat that; the next start settles the job.
         if let Err(error) = self.jobs.promote(&id, Stage::Intent, Stage::Rotated) {
-            log::error!("{} is left as it is until the next start: {error}", file.display());
+            log::error!("{} cannot be finished before the next start: {error}", file.display());
         }
         self.waker.wake();
         Ok(file)
     }
 
+    /// Not those above it: that is for the start.
     fn make_target_dir(&self) -> io::Result<()> {
         let dir = self.settings.target_dir();
-        if files::look_at(dir)?.is_none() { fs::create_dir_all(dir) } else { Ok(()) }
+        if files::look_at(dir)?.is_none() { files::make_dir(dir, false) } else { Ok(()) }
     }
 
     fn rename(&self, live: &Path, id: &JobId, job: &mut Job) -> io::Result<()> {
@@ -179,7 +180,7 @@ impl Rotator {
             match files::rename_new(live, job.file_path()) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) if files::is(&error, Errno::XDEV) => {
-                    job.held = Some(format!("{id}.held"));
+                    job.held = Some(id.held_name());
                     self.jobs.write(id, Stage::Intent, job)?;
                     return files::rename_new(live, &self.jobs.source_path(job));
                 }

@@ -39,7 +39,7 @@ impl Shadow {
         opened.take(MAX_SHADOW).read_to_end(&mut text)?;
         let shadow = Shadow::parse(&text, changed(&metadata));
         if shadow.extension.is_none() {
-            log::warn!("{} is not two lines; going by the defaults", file.display());
+            log::warn!("{} does not have two lines; using the defaults", file.display());
         }
         Ok(Some(shadow))
     }

@@ -174,7 +174,7 @@ impl Writer {
             log.counters.lose(records);
             if let Some(more) = self.schema_loss.check(Instant::now()) {
                 log::error!(
-                    "{}: too many sets of columns at a time; lost {records} records ({more} more \
+                    "{}: too many sets of columns at once; lost {records} records ({more} more \
                      like this)",
                     log.path.as_bstr()
                 );
@@ -232,7 +232,7 @@ impl Writer {
             Place::Full => return None,
         };
         if is_change {
-            self.tell_of_change(log, before.as_ref(), plan, number);
+            self.report_change(log, before.as_ref(), plan, number);
         }
         let key = Key { log: log.id, number };
         if self.table.get(key).is_none() {
@@ -244,13 +244,13 @@ impl Writer {
     }
 
     /// Warns about columns that no file of the log has.
-    fn tell_of_change(&mut self, log: &Arc<Log>, before: Option<&Plan>, plan: &Plan, number: u32) {
+    fn report_change(&mut self, log: &Arc<Log>, before: Option<&Plan>, plan: &Plan, number: u32) {
         log.counters.schema_changes.inc();
         let Some(more) = self.schema_change.check(Instant::now()) else { return };
         let difference = before.map_or_else(String::new, |before| difference(before, plan));
         log::warn!(
-            "{}: the columns changed{difference}; those records go to {} ({more} more messages \
-             about columns)",
+            "{}: the columns changed{difference}; records with the new columns go to {} ({more} \
+             more messages about columns)",
             log.path.as_bstr(),
             log.file(number).display()
         );
@@ -294,7 +294,7 @@ impl Writer {
         };
         if let Some((which, size)) = seen.step() {
             let size = humantime::format_duration(size);
-            log::warn!("the clock was set {which} by {size}; rotations go by the new time");
+            log::warn!("the clock was set {which} by {size}; rotations follow the new time");
         }
         for open in self.table.iter_mut() {
             open.clock_was_set(now.wall, back);
@@ -331,7 +331,7 @@ impl Writer {
                     return false;
                 }
                 Err(WriteError::Gone(gone)) => {
-                    gone_meanwhile(open, gone.how);
+                    replace_lost_file(open, gone.how);
                     let Some(plan) = plan else { return true };
                     if gone.complete > 0 {
                         // Some records of this text are in the other file.
@@ -428,7 +428,7 @@ impl Writer {
                     return;
                 }
                 Err(WriteError::Gone(gone)) => {
-                    gone_meanwhile(open, gone.how);
+                    replace_lost_file(open, gone.how);
                     return;
                 }
                 Err(WriteError::Io(error) | WriteError::BadName(error)) => error,
@@ -512,7 +512,7 @@ impl Writer {
             match open.file.end_stream() {
                 Ok(()) => return true,
                 Err(WriteError::Gone(gone)) => {
-                    gone_meanwhile(open, gone.how);
+                    replace_lost_file(open, gone.how);
                     return false;
                 }
                 Err(WriteError::Io(error) | WriteError::BadName(error)) => {
@@ -549,7 +549,7 @@ impl Writer {
             if open.file.is_begun() {
                 return false;
             }
-            open.begin_anew();
+            open.start_over();
             self.free_name(key);
             return true;
         };
@@ -572,7 +572,7 @@ impl Writer {
             Err(error) => {
                 if let Err(error) = open.file.shorten(length) {
                     log::warn!(
-                        "{} goes on below its footer: {error}",
+                        "{}: continuing below its footer: {error}",
                         open.file.target().display()
                     );
                 }
@@ -581,7 +581,7 @@ impl Writer {
             }
         }
         open.file.forget();
-        open.begin_anew();
+        open.start_over();
         self.free_name(key);
         true
     }
@@ -616,11 +616,11 @@ impl Writer {
 
 /// Starts a new file after the old one was replaced or truncated. Its unsynced records count as
 /// written if the file was renamed, and as lost if it was truncated.
-fn gone_meanwhile(open: &mut Open, how: How) {
+fn replace_lost_file(open: &mut Open, how: How) {
     let file = open.file.target();
     let counters = &open.log.counters;
     let records = open.unsynced_records;
-    log::warn!("{} was {how}; it is begun anew", file.display());
+    log::warn!("{} was {how}; starting a new file", file.display());
     if records > 0 {
         log::warn!("{} was {how} before {records} records in it were synced", file.display());
     }
@@ -633,7 +633,7 @@ fn gone_meanwhile(open: &mut Open, how: How) {
             counters.lose(records);
         }
     }
-    open.begin_anew();
+    open.start_over();
 }
 
 fn release(open: &mut Open, metrics: &LoggerMetrics) {
@@ -658,9 +658,9 @@ fn difference(before: &Plan, after: &Plan) -> String {
         1..=MAX_TOLD => format!("; {what} {}", some.join(", ")),
         many => format!("; {what} {many} columns"),
     };
-    let new = after.difference(&before).map(String::as_str).collect();
-    let gone = before.difference(&after).map(String::as_str).collect();
-    list("new", new) + &list("gone", gone)
+    let added = after.difference(&before).map(String::as_str).collect();
+    let removed = before.difference(&after).map(String::as_str).collect();
+    list("added", added) + &list("removed", removed)
 }
 
 /// Returns half of the process's descriptors: peers and metrics clients need the others.

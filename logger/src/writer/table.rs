@@ -73,7 +73,7 @@ impl Open {
     }
 
     /// Resets the state because the file is empty or a new one: it starts with a header.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn start_over(&mut self) {
         self.plan = None;
         self.opened = SystemTime::now();
         self.unsynced_records = 0;

@@ -46,7 +46,14 @@ fn text(zone: &TimeZone, second: i64) -> String {
 
 fn zone_of(tz: &str, tzdir: Option<&Path>) -> Result<LocalZone, ZoneError> {
     let (tz, localtime) = (Some(OsStr::new(tz)), Path::new("/no/such/localtime"));
-    Surroundings { tz, tzdir: tzdir.map(Path::as_os_str), localtime }.zone()
+    let timezone = Path::new("/no/such/timezone");
+    Surroundings { tz, tzdir: tzdir.map(Path::as_os_str), localtime, timezone }.zone()
+}
+
+/// A zone as it is told.
+fn name_of(zone: &LocalZone) -> String {
+    let told = zone.describe(SystemTime::now());
+    told.split_once(", now ").unwrap_or_else(|| panic!("{told}")).0.to_owned()
 }
 
 fn check_forms(tzdir: Option<&Path>) {
@@ -165,7 +172,9 @@ fn what_is_no_zone_is_an_error_that_says_so() {
     }
     let value = OsStr::from_bytes(b"\xff\xfe");
     let localtime = Path::new("/no/such/localtime");
-    let error = Surroundings { tz: Some(value), tzdir: None, localtime }.zone().unwrap_err();
+    let timezone = Path::new("/no/such/timezone");
+    let surroundings = Surroundings { tz: Some(value), tzdir: None, localtime, timezone };
+    let error = surroundings.zone().unwrap_err();
     assert!(error.to_string().contains("\\xFF\\xFE"), "{error}");
 }
 
@@ -173,7 +182,10 @@ fn what_is_no_zone_is_an_error_that_says_so() {
 fn without_tz_it_is_the_zone_of_the_system() {
     let dir = tempfile::tempdir().unwrap();
     let localtime = dir.path().join("localtime");
-    let zone = |tz: Option<&OsStr>| Surroundings { tz, tzdir: None, localtime: &localtime }.zone();
+    let timezone = dir.path().join("timezone");
+    let zone = |tz: Option<&OsStr>| {
+        Surroundings { tz, tzdir: None, localtime: &localtime, timezone: &timezone }.zone()
+    };
     let time = |zone: &LocalZone| text(&zone.zone, SUMMER);
 
     for tz in [None, Some(localtime.as_os_str())] {
@@ -192,10 +204,51 @@ fn without_tz_it_is_the_zone_of_the_system() {
     symlink("../no/share/zoneinfo/Asia/Tokyo", &localtime).unwrap();
     let found = zone(None).unwrap();
     assert_eq!(time(&found), "2026-07-01 09:00:00");
-    let expected = format!("Asia/Tokyo ({}), now ", localtime.display());
-    assert!(found.describe(SystemTime::now()).starts_with(&expected));
+    assert_eq!(name_of(&found), format!("Asia/Tokyo (from {})", localtime.display()));
     fs::remove_file(&localtime).unwrap();
     symlink("no/such/file", &localtime).unwrap();
     let error = zone(None).unwrap_err().to_string();
     assert!(error.contains("localtime: a link to nothing; expected"), "{error}");
+}
+
+#[test]
+fn a_zone_is_told_by_its_name_wherever_it_comes_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let zones = dir.path().join("zoneinfo");
+    fs::create_dir_all(zones.join("Own")).unwrap();
+    fs::write(zones.join("Own/Zone"), zone_file(0)).unwrap();
+    let path = zones.join("Own/Zone").display().to_string();
+    for (tz, expected) in [
+        ("America/New_York", "America/New_York (from TZ)".to_owned()),
+        (":Own/Zone", "Own/Zone (from TZ)".into()),
+        ("EST5EDT,M3.2.0,M11.1.0", "EST5EDT,M3.2.0,M11.1.0 (from TZ)".into()),
+        (&path, format!("Own/Zone (from TZ, {path})")),
+        ("", "UTC (TZ is empty)".into()),
+    ] {
+        assert_eq!(name_of(&zone_of(tz, Some(&zones)).unwrap()), expected, "TZ={tz}");
+    }
+    // A copy has no name of its own; the system may say it elsewhere.
+    let (localtime, timezone) = (dir.path().join("localtime"), dir.path().join("timezone"));
+    fs::write(&localtime, zone_file(0)).unwrap();
+    let mut different = zone_file(0);
+    different.splice(different.len() - 6.., *b"TWO-2\n");
+    fs::write(zones.join("Own/Other"), different).unwrap();
+    for (said, expected) in [
+        (None, "ONE-1"),
+        (Some("Own/Zone\n"), "Own/Zone"),
+        (Some("Own/Other\n"), "ONE-1"),
+        (Some("Own/Gone"), "ONE-1"),
+        (Some(&*path), "ONE-1"),
+        (Some("\n"), "ONE-1"),
+    ] {
+        match said {
+            Some(said) => fs::write(&timezone, said).unwrap(),
+            None => assert!(!timezone.exists()),
+        }
+        let tzdir = Some(zones.as_os_str());
+        let surroundings =
+            Surroundings { tz: None, tzdir, localtime: &localtime, timezone: &timezone };
+        let found = name_of(&surroundings.zone().unwrap());
+        assert_eq!(found, format!("{expected} (from {})", localtime.display()), "{said:?}");
+    }
 }

@@ -218,3 +218,68 @@ fn a_directory_that_is_gone_shuts_nobody_out() {
     layout.nodes.get_mut("worker-1").unwrap().curve_publickey.clear();
     assert_eq!(server_access(&layout, CurveKeys::BROKER).unwrap().admitted_keys(), 0);
 }
+
+#[test]
+fn a_revoked_key_is_refused_wherever_it_stands() {
+    let folder = Folder::new(&["broker", "logger-1", "worker-1", "servers"]);
+    let [worker, logger] = ["worker-1", "logger-1"].map(|name| folder.public(name));
+    let new = KeyPair::generate();
+    let revoke = |keys: &[PublicKey]| {
+        let mut revoked = Revoked::read(folder.dir.path()).unwrap();
+        for key in keys {
+            revoked.add("worker-1", *key, std::time::SystemTime::UNIX_EPOCH);
+        }
+        revoked.write().unwrap();
+    };
+    // In its file, and in the layout.
+    let layout =
+        folder.layout(&format!("curve_publickey = [\"{worker}\", \"{}\"]\n", new.public()));
+    let broker = || server_access(&layout, CurveKeys::BROKER);
+    assert_eq!(broker().unwrap().admitted_keys(), 3);
+    revoke(&[worker]);
+    let access = broker().unwrap();
+    assert!(access.admit(&worker).is_none() && access.admit(new.public()).is_some());
+    assert!(authorized_keys(&layout).unwrap().iter().all(|one| one.key != worker));
+    // Under another name it is refused as well, and no contradiction.
+    write_public_keys(&public_path(folder.dir.path(), "logger-1"), &[logger, worker]).unwrap();
+    assert!(broker().unwrap().admit(&worker).is_none());
+    // Its own process says why it cannot start.
+    let error = client_keys(&layout, "worker-1").unwrap_err().to_string();
+    assert!(error.contains("worker-1.secret is revoked in "), "{error}");
+    assert!(error.contains("keygen --per-node --node worker-1 --replace"), "{error}");
+}
+
+#[test]
+fn servers_with_a_revoked_key_are_not_believed_and_do_not_answer_to_it() {
+    let folder = Folder::new(&["broker", "logger-1", "worker-1", "servers"]);
+    let layout = folder.layout("");
+    let mut revoked = Revoked::read(folder.dir.path()).unwrap();
+    let mut revoke = |name: &str| {
+        revoked.add(name, folder.public(name), std::time::SystemTime::UNIX_EPOCH);
+        revoked.write().unwrap();
+    };
+    let keys = || client_keys(&layout, "worker-1").map(Option::unwrap);
+    assert_eq!(keys().unwrap().logger(Some("logger-1")), Some(folder.public("logger-1")));
+    revoke("servers");
+    let access = server_access(&layout, CurveKeys::BROKER).unwrap();
+    assert_eq!(access.server_keys().unwrap().len(), 1, "not to the common key");
+    assert_eq!(keys().unwrap().logger(Some("elsewhere")), None);
+    revoke("logger-1");
+    assert_eq!(keys().unwrap().logger(Some("logger-1")), None);
+    assert!(matches!(server_access(&layout, "logger-1"), Err(KeyError::Revoked { .. })));
+
+    // The next key in its files takes its place.
+    let new = KeyPair::generate();
+    let old = folder.keys["broker"].clone();
+    let dir = folder.dir.path();
+    let both = [*old.public(), *new.public()];
+    write_public_keys(&public_path(dir, "broker"), &both).unwrap();
+    super::super::key_file::replace_secret_keys(&secret_path(dir, "broker"), &[old, new]).unwrap();
+    assert_eq!(keys().unwrap().broker(), both[0]);
+    revoke("broker");
+    assert_eq!(keys().unwrap().broker(), both[1]);
+    let access = server_access(&layout, CurveKeys::BROKER).unwrap();
+    let answers_to: Vec<_> =
+        access.server_keys().unwrap().iter().map(|pair| *pair.public()).collect();
+    assert_eq!(answers_to, both[1..]);
+}

@@ -77,7 +77,7 @@ fn each_rule_has_its_error() {
         ("disconnect_after = \"30days\"", "`disconnect_after`: found 30days"),
         ("handshake_timeout = 0", "6:21: `handshake_timeout`: found `0`, expected more"),
         ("max_subscriptions = 0", "`max_subscriptions`: found `0`, expected at least 1"),
-        ("max_subscription_length = 0", "`max_subscription_length`: found `0`, expected at least"),
+        ("max_subscription_length = 0", "`max_subscription_length`: found `0`, expected a whole"),
         ("control_prefixes = [\"a\", \"\"]", "6:20: `control_prefixes`: found \"\""),
         ("topc = 3", "6:1: unknown key `topc` in [broker]; did you mean `topic`?"),
         ("topic = 3", "6:9: [broker.topic]: found `3`, expected a table"),

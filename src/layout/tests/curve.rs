@@ -122,11 +122,22 @@ fn what_is_legal_but_unwise_is_a_warning() {
         ("curve.secret_keys_dir = \"/k\"", vec!["`secret_keys_dir` has no effect"]),
         ("curve.broker_publickey = \"KEY\"", vec!["`broker_publickey` has no effect"]),
         (WORKERS, vec!["10:19: `curve_publickey` of `a` has no effect"]),
-        ("allow.worker.logs = false", vec!["6:7: `allow`: nodes could call themselves otherwise"]),
+        ("allow.worker.logs = false", vec!["6:7: `allow` is no protection without keys per node"]),
         (
             // Once is enough.
             "allow.worker.logs = false\nnodes.m.allow.publish = []",
-            vec!["6:7: `allow`: nodes could call themselves otherwise"],
+            vec!["6:7: `allow` is no protection without keys per node"],
+        ),
+        (
+            "allow.worker.subscribe = []\nnodes.m.allow.subscribe = []",
+            vec!["6:26: `subscribe` has no effect without keys per node"],
+        ),
+        (
+            "allow.worker.subscribe = []\nallow.manager.publish = []",
+            vec![
+                "`subscribe` has no effect without keys per node",
+                "`allow` is no protection without keys per node",
+            ],
         ),
         (
             "curve.mode = \"per-node\"\nallow.worker.publish = [\"a\", \"\"]",

@@ -9,6 +9,8 @@ use super::{Check, LONGEST};
 
 /// Topics of nodes have names of up to 200 bytes in them.
 const SHORT_SUBSCRIPTION: u32 = 256;
+/// Longer ones are no topics.
+const LONGEST_SUBSCRIPTION: i64 = 1024 * 1024;
 /// Options that every engine heeds.
 const OF_ALL_ENGINES: [&str; 3] = ["metrics_port", "metrics_address", "engine"];
 
@@ -24,12 +26,9 @@ impl Check<'_> {
     fn proxy_ranges(&mut self) {
         let broker = &self.layout.broker;
         self.range(&["broker", "io_threads"], broker.io_threads.into(), 1, MAX_IO_THREADS.into());
-        for (key, value) in [
-            ("max_subscriptions", broker.max_subscriptions),
-            ("max_subscription_length", broker.max_subscription_length),
-        ] {
-            self.at_least_one(&["broker", key], value.into());
-        }
+        self.at_least_one(&["broker", "max_subscriptions"], broker.max_subscriptions.into());
+        let length = broker.max_subscription_length.into();
+        self.range(&["broker", "max_subscription_length"], length, 1, LONGEST_SUBSCRIPTION);
         for (key, value) in [
             ("patience", broker.patience),
             ("disconnect_after", broker.disconnect_after),

@@ -150,7 +150,7 @@ impl Check<'_> {
         let of_nodes = layout.nodes.iter();
         let of_nodes = of_nodes.map(|(name, node)| (vec!["nodes", name, "allow"], &node.allow));
         let rules = of_types.chain(of_nodes).filter(|(_, allow)| **allow != Allow::default());
-        let mut first = true;
+        let (mut is_first, mut is_first_subscribe) = (true, true);
         for (path, allow) in rules {
             for (key, prefixes) in [("publish", &allow.publish), ("subscribe", &allow.subscribe)] {
                 if prefixes.iter().flatten().any(String::is_empty) {
@@ -158,11 +158,19 @@ impl Check<'_> {
                     self.warn(&[&path[..], &[key]].concat(), message);
                 }
             }
-            if std::mem::take(&mut first) && !layout.has_keys_per_node() {
-                let message = "`allow`: nodes could call themselves otherwise: without keys of \
-                               their own (`mode = \"per-node\"` in [curve]) they are who they say, \
-                               and `subscribe` is not enforced";
+            if layout.has_keys_per_node() {
+                continue;
+            }
+            if (allow.publish.is_some() || allow.logs.is_some()) && std::mem::take(&mut is_first) {
+                let message = "`allow` is no protection without keys per node (`mode = \
+                               \"per-node\"` in [curve]): `publish` and `logs` hold for the name \
+                               that a process gives itself, and it may give itself another";
                 self.warn(&path, message);
+            }
+            if allow.subscribe.is_some() && std::mem::take(&mut is_first_subscribe) {
+                let message = "`subscribe` has no effect without keys per node (`mode = \
+                               \"per-node\"` in [curve]): a subscription does not say whose it is";
+                self.warn(&[&path[..], &["subscribe"]].concat(), message);
             }
         }
     }

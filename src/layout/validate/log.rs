@@ -16,6 +16,8 @@ const LONGEST_ROTATION: Duration = Duration::from_secs(366 * 24 * 3600);
 const SHORTEST_SCHEMA: Duration = Duration::from_secs(1);
 /// Below, a batch of usual size may be all that fits.
 const LITTLE_MEMORY: u64 = 16 * MIB;
+/// Records of a batch: with more, it would be larger than any message should be.
+const MOST_RECORDS: i64 = 10_000_000;
 /// Bytes of a path in a file name: room is left for the extensions and times of one of 255.
 const LONGEST_PATH: usize = 200;
 
@@ -55,12 +57,9 @@ impl Check<'_> {
 
     fn log_sizes_and_times(&mut self) {
         let log = &self.layout.log;
-        for (key, value) in [
-            ("write_buffer_size", u64::from(log.write_buffer_size)),
-            ("max_memory", log.max_memory),
-        ] {
-            self.at_least_one(&["log", key], value);
-        }
+        let records = log.write_buffer_size.into();
+        self.range(&["log", "write_buffer_size"], records, 1, MOST_RECORDS);
+        self.at_least_one(&["log", "max_memory"], log.max_memory);
         if (1..LITTLE_MEMORY).contains(&log.max_memory) {
             let message = "`max_memory` is below 16 MiB: loggers wait often, and a batch that is \
                            larger takes what it needs all the same";

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::super::setting::{Scalar, zeek_string};
-use super::super::table::Table;
+use super::super::table::{Table, differing};
 use super::super::{
     EventSerializer, Layout, Log, LogFormat, Node, NodeType, RotationName, Telemetry, WebSocket,
     ZeroMq,
@@ -46,35 +46,26 @@ pub fn export(layout: &Layout) -> Exported {
 
 fn left_out(layout: &Layout) -> Vec<String> {
     let (mut layout, mut defaults) = (layout.clone(), Layout::default());
-    let mut names = differing("zeromq", &mut layout.zeromq, &mut defaults.zeromq);
-    names.retain(|(_, name)| ZeroMq::OWN.contains(name));
+    let mut zeromq = differing(&mut layout.zeromq, &mut defaults.zeromq);
+    zeromq.retain(|name| ZeroMq::OWN.contains(name));
     let aliases = layout.log.aliases();
-    let mut log = differing("log", &mut layout.log, &mut defaults.log);
-    log.retain(|(_, name)| {
+    let mut log = differing(&mut layout.log, &mut defaults.log);
+    log.retain(|name| {
         let has_alias = aliases.iter().any(|(_, option)| option == name);
         let is_word = matches!(*name, "format" | "rotation_name");
         !has_alias && !is_word && !LOG_ASCII.contains(name) && !LOG.contains(name)
     });
-    names.extend(log);
-    names.extend(differing("broker", &mut layout.broker, &mut defaults.broker));
-    let mut telemetry = differing("telemetry", &mut layout.telemetry, &mut defaults.telemetry);
-    telemetry.retain(|(_, name)| !matches!(*name, "metrics_address" | "metrics_endpoint_label"));
-    names.extend(telemetry);
-    let mut names: Vec<_> =
-        names.into_iter().map(|(section, name)| format!("[{section}] {name}")).collect();
+    let broker = differing(&mut layout.broker, &mut defaults.broker);
+    let mut telemetry = differing(&mut layout.telemetry, &mut defaults.telemetry);
+    telemetry.retain(|name| !matches!(*name, "metrics_address" | "metrics_endpoint_label"));
+    let mut names = Vec::new();
+    for (section, options) in
+        [("zeromq", zeromq), ("log", log), ("broker", broker), ("telemetry", telemetry)]
+    {
+        names.extend(options.iter().map(|name| format!("[{section}] {name}")));
+    }
     names.extend(layout.allow.keys().map(|node_type| format!("[allow.{node_type}]")));
     names
-}
-
-/// The options of a section that differ from their defaults.
-fn differing(
-    section: &'static str,
-    table: &mut dyn Table,
-    defaults: &mut dyn Table,
-) -> Vec<(&'static str, &'static str)> {
-    let pairs = table.options().into_iter().zip(defaults.options());
-    let differing = pairs.filter(|((_, value), (_, default))| value.to_toml() != default.to_toml());
-    differing.map(|((name, _), _)| (section, name)).collect()
 }
 
 fn nodes(layout: &Layout) -> String {

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::super::diagnostic::{Diagnostic, Places, Reporter, Span};
 use super::super::table::Table;
 use super::super::toml::suggestion;
-use super::super::validate::validate;
+use super::super::validate::{Origin, validate};
 use super::super::{Layout, Node, NodeType, WebSocket, ZeroMq};
 use super::condition::Condition;
 use super::cursor::Cursor;
@@ -110,7 +110,8 @@ impl Importer {
         for api in std::mem::take(&mut self.websockets) {
             self.place_websocket(api);
         }
-        validate(&self.layout, &self.places, &mut self.reporter);
+        self.commands_of_zeek();
+        validate(&self.layout, Origin::Zeek, &self.places, &mut self.reporter);
         Import { layout: self.layout, diagnostics: self.reporter.finish() }
     }
 
@@ -146,6 +147,30 @@ impl Importer {
         }
     }
 
+    /// A command that is found by its name under ZeekControl only would fail for each rotated file.
+    fn commands_of_zeek(&mut self) {
+        let path = ["log", "rotation_postprocessor"];
+        let at = self.places.find(&path);
+        let Some(command) = of_zeekctl(&self.layout.log.rotation_postprocessor) else { return };
+        if command.contains('/') {
+            let message = format!(
+                "`{command}` is part of ZeekControl: it must be there on the hosts of the loggers"
+            );
+            self.reporter.note(at, message);
+            return;
+        }
+        let message = format!(
+            "`Log::default_rotation_postprocessor_cmd` is left out: loggers of zcluster do not find \
+             `{command}`, which is part of ZeekControl; `rotation_dir`, `rotation_name` and `compress` \
+             of [log] do its work"
+        );
+        self.reporter.note(at, message);
+        self.layout.log.rotation_postprocessor.clear();
+        self.layout.log.rotation_postprocessor_env.clear();
+        self.places.forget(&path);
+        self.places.forget(&["log", "rotation_postprocessor_env"]);
+    }
+
     fn place_websocket(&mut self, api: Api) {
         let Api { node, websocket, scope, at } = api;
         let names: Vec<String> = match &node {
@@ -174,6 +199,33 @@ impl Importer {
             }
         }
     }
+}
+
+/// Scripts of ZeekControl, which are in the search path of its processes only.
+const OF_ZEEKCTL: [&str; 16] = [
+    "archive-log",
+    "check-config",
+    "crash-diag",
+    "create-link-for-log",
+    "delete-log",
+    "expire-crash",
+    "expire-logs",
+    "get-prof-log",
+    "make-archive-name",
+    "make-crash-reports",
+    "post-terminate",
+    "post-terminate-standalone",
+    "run-zeek",
+    "send-mail",
+    "set-zeek-path",
+    "stats-to-csv",
+];
+
+/// The command of ZeekControl that a line of shell runs, if it runs one.
+fn of_zeekctl(line: &str) -> Option<&str> {
+    let words = line.split([' ', '\t', ';', '|', '&', '(', ')', '"', '\'']);
+    let mut commands = words.filter(|word| !word.is_empty());
+    commands.find(|word| OF_ZEEKCTL.contains(word) || word.contains("/zeekctl/scripts/"))
 }
 
 /// Where nodes connect stays unsaid as long as it is where the broker listens: then the layout

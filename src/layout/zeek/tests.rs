@@ -195,7 +195,7 @@ fn options_of_logs() {
         redef Log::default_rotation_interval = 1hr;
         redef Log::default_rotation_dir = "rotated";
         redef log_rotate_base_time = "6:00";
-        redef Log::default_rotation_postprocessor_cmd = "archive-log";
+        redef Log::default_rotation_postprocessor_cmd = "ship-log";
         redef Log::default_rotation_postprocessor_cmd_env = { ["A"] = "1", ["B"] = "2" };
         redef Log::default_rotation_postprocessor_cmd_env += table(["B"] = "3");
         redef LogAscii::gzip_level = 6;
@@ -208,7 +208,7 @@ fn options_of_logs() {
         rotation: Duration::from_secs(3600),
         rotation_dir: Some("rotated".into()),
         rotation_base_time: "6:00".into(),
-        rotation_postprocessor: "archive-log".into(),
+        rotation_postprocessor: "ship-log".into(),
         rotation_postprocessor_env: [pair("A", "1"), pair("B", "3")].into(),
         gzip_level: 6,
         gzip_file_extension: "gzip".into(),
@@ -385,9 +385,9 @@ fn layouts() -> impl Strategy<Value = Layout> {
             }
             layout.zeromq.ipv6 = flags.2;
             layout.zeromq.xpub_sndhwm = numbers.0;
-            layout.zeromq.proxy_io_threads = numbers.1;
+            layout.zeromq.proxy_io_threads = numbers.1 % 64 + 1;
             layout.zeromq.log_rcvbuf = numbers.2;
-            layout.zeromq.hello_expiration = Duration::from_micros(numbers.3);
+            layout.zeromq.hello_expiration = Duration::from_micros(numbers.3 + 1);
             if flags.3 {
                 layout.zeromq.connect_xpub_endpoint = "tcp://broker.example:1".into();
             }
@@ -442,11 +442,13 @@ proptest! {
     #[test]
     fn toml_round_trip(
         mut layout in layouts(),
-        size in 1u64..1 << 50,
+        size in 1u64..=1 << 47,
         name in "\\PC*",
         paths in prop::collection::btree_map("[a-zA-Z0-9_é \"-]{1,5}", path_options(), 0..4),
     ) {
         layout.zeromq.max_message_size = size;
+        layout.zeromq.listen_xpub_endpoint = "tcp://10.0.0.9:4000".into();
+        layout.zeromq.listen_xsub_endpoint = "tcp://10.0.0.9:4001".into();
         layout.cluster.name = name;
         layout.log.path = paths;
         layout.log.compress = Compress::Zstd;
@@ -808,7 +810,12 @@ fn what_the_layout_generator_writes() {
 
 #[test]
 fn scripts_that_are_loaded() {
-    let notes = |texts: &[&str]| messages(&import_all(texts), Severity::Note).join("\n");
+    let notes = |texts: &[&str]| {
+        let mut notes = messages(&import_all(texts), Severity::Note);
+        // That no script says where the broker is.
+        notes.retain(|note| !note.contains("cannot reach"));
+        notes.join("\n")
+    };
     let rotation = "redef Log::default_rotation_interval = 0 secs;";
     assert_eq!(
         notes(&[
@@ -830,6 +837,55 @@ fn scripts_that_are_loaded() {
     assert_eq!(import.layout.connect_xpub_endpoint(), "tcp://10.0.0.1:5556");
     let import = import_all(&[NODES, "@load policy/frameworks/cluster/websocket/server.zeek"]);
     assert!(import.layout.node("manager").unwrap().websocket.is_some());
+}
+
+#[test]
+fn commands_that_only_zeek_has_are_left_out_with_a_note() {
+    let env = "redef Log::default_rotation_postprocessor_cmd_env = { [\"A\"] = \"b\" };\n";
+    let scripts = "/opt/zeek/share/zeekctl/scripts/archive-log";
+    for (command, name) in [
+        ("archive-log", Some("archive-log")),
+        ("nice archive-log -v", Some("archive-log")),
+        ("true && (make-archive-name)", Some("make-archive-name")),
+        (scripts, None),
+        ("/usr/local/bin/archive-log", None),
+        ("gzip", None),
+        ("my-archive-log", None),
+        ("", None),
+    ] {
+        let option = "Log::default_rotation_postprocessor_cmd";
+        let env = if command.is_empty() { "" } else { env };
+        let text = format!("{NODES}redef {option} = {command:?};\n{env}");
+        let imported = import(&text, "l");
+        assert_eq!(messages(&imported, Severity::Error), [""; 0]);
+        assert_eq!(messages(&imported, Severity::Warning), [""; 0]);
+        let notes = messages(&imported, Severity::Note);
+        let notes: Vec<_> = notes.iter().filter(|note| note.contains("ZeekControl")).collect();
+        let log = &imported.layout.log;
+        let place = format!("{}:", NODES.lines().count() + 1);
+        if let Some(name) = name {
+            let expected = format!(
+                "`{option}` is left out: loggers of zcluster do not find `{name}`, which is part of \
+                 ZeekControl;"
+            );
+            assert!(notes[0].starts_with(&place) && notes[0].contains(&expected), "{notes:?}");
+            assert!(log.rotation_postprocessor.is_empty(), "{command}");
+            assert!(log.rotation_postprocessor_env.is_empty(), "{command}");
+        } else {
+            assert_eq!(notes.len(), usize::from(command == scripts), "{notes:?}");
+            assert_eq!(log.rotation_postprocessor, command);
+            assert_eq!(log.rotation_postprocessor_env.is_empty(), command.is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_no_script_says_of_the_broker_is_a_note() {
+    let notes = messages(&import(NODES, "l"), Severity::Note);
+    assert!(
+        notes.iter().any(|note| note.contains("write listen_xpub_endpoint = \"tcp://")),
+        "{notes:?}"
+    );
 }
 
 #[test]

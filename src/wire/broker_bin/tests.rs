@@ -292,15 +292,17 @@ fn what_is_no_event_is_rejected() {
         ),
         (
             event(one.clone(), one.clone(), vec!["name".into()]),
-            "byte 20: expected a vector of name, arguments and perhaps metadata, found a vector of 1",
+            "byte 20: expected a vector of name, arguments and optional metadata, \
+             found a vector of 1",
         ),
         (
             event(one.clone(), one.clone(), vec![Value::None; 4]),
-            "byte 20: expected a vector of name, arguments and perhaps metadata, found a vector of 4",
+            "byte 20: expected a vector of name, arguments and optional metadata, \
+             found a vector of 4",
         ),
         (
             event(one.clone(), one.clone(), vec![one.clone(), Value::Vector(vec![])]),
-            "byte 22: expected the name of the event as string, found a value with tag 02",
+            "byte 22: expected the name of the event as a string, found a value with tag 02",
         ),
         (
             event(one.clone(), one.clone(), vec!["name".into(), Value::None]),

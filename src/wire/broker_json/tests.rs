@@ -153,18 +153,13 @@ fn what_is_accepted() {
 fn what_is_rejected() {
     for (data_type, data, expected, found) in [
         ("boolean", "1", "true or false", "1"),
-        ("count", "-1", "a non-negative integer of 64 bits", "-1"),
-        (
-            "count",
-            "18446744073709551616",
-            "a non-negative integer of 64 bits",
-            "18446744073709551616",
-        ),
-        ("count", "1.0", "a non-negative integer of 64 bits", "1.0"),
-        ("count", "1e3", "a non-negative integer of 64 bits", "1e3"),
-        ("count", "\"1\"", "a non-negative integer of 64 bits", "\"1\""),
-        ("count", "08", "a non-negative integer of 64 bits", "08"),
-        ("integer", "9223372036854775808", "an integer of 64 bits", "9223372036854775808"),
+        ("count", "-1", "a non-negative 64-bit integer", "-1"),
+        ("count", "18446744073709551616", "a non-negative 64-bit integer", "18446744073709551616"),
+        ("count", "1.0", "a non-negative 64-bit integer", "1.0"),
+        ("count", "1e3", "a non-negative 64-bit integer", "1e3"),
+        ("count", "\"1\"", "a non-negative 64-bit integer", "\"1\""),
+        ("count", "08", "a non-negative 64-bit integer", "08"),
+        ("integer", "9223372036854775808", "a 64-bit integer", "9223372036854775808"),
         ("real", "5", "a number with a point or an exponent", "5"),
         ("real", "-0", "a number with a point or an exponent", "-0"),
         ("real", "\"1.5\"", "a number with a point or an exponent", "\"1.5\""),
@@ -234,15 +229,15 @@ fn what_is_no_event_is_rejected() {
         ),
         (
             envelope(vec!["name".into()]),
-            "expected a vector of name, arguments and perhaps metadata, found a vector of 1",
+            "expected a vector of name, arguments and optional metadata, found a vector of 1",
         ),
         (
             envelope(vec![Value::None; 4]),
-            "expected a vector of name, arguments and perhaps metadata, found a vector of 4",
+            "expected a vector of name, arguments and optional metadata, found a vector of 4",
         ),
         (
             envelope(vec![true.into(), empty()]),
-            "expected the name of the event as string, found boolean",
+            "expected the name of the event as a string, found boolean",
         ),
         (
             envelope(vec!["name".into(), true.into()]),

@@ -20,7 +20,7 @@ mod socket_type;
 pub use command::{Command, put_error, put_ping, put_pong, put_ready, put_subscription};
 #[cfg(test)]
 pub(crate) use curve::codecs;
-pub use curve::{BadKey, Curve, CurveCodec, KeyPair, Progress, PublicKey, SecretKey};
+pub use curve::{BadKey, CodecScratch, Curve, CurveCodec, KeyPair, Progress, PublicKey, SecretKey};
 pub use frame::{FrameHeader, MAX_HEADER, put_frame};
 pub use handshake::{GREETING_SIZE, Handshake, Peer};
 pub use opening::{Open, Opening, Step};
@@ -44,7 +44,7 @@ pub enum ZmtpError {
         ours: &'static str,
     },
     /// The peer's socket type does not match ours.
-    #[error("a peer of socket type {0:?}")]
+    #[error("incompatible socket type {0:?}")]
     SocketType(String),
     /// The peer refused the connection, with this reason.
     #[error("the peer refused the connection: {0:?}")]
@@ -53,7 +53,7 @@ pub enum ZmtpError {
     #[error("no {0} command")]
     Expected(&'static str),
     /// The flags of a frame violate the protocol.
-    #[error("frame with flags {0:#04x}")]
+    #[error("frame with invalid flags {0:#04x}")]
     Flags(u8),
     /// A frame or message is larger than the limit.
     #[error("message of {size} bytes, more than {limit}")]
@@ -79,7 +79,7 @@ pub enum ZmtpError {
         last: u64,
     },
     /// The client's key is not allowed to connect.
-    #[error("its public key {0} is not one of those that may connect")]
+    #[error("its public key {0} is not authorized to connect")]
     Unauthorized(PublicKey),
 }
 
@@ -87,14 +87,14 @@ pub enum ZmtpError {
 fn other_mechanism(theirs: &str, ours: &str) -> String {
     match (theirs, ours) {
         ("CURVE", "NULL") => {
-            "it encrypts (mechanism CURVE) and this side does not: keys of CURVE are set there, not \
-             here"
+            "it encrypts (mechanism CURVE) and this side does not: CURVE keys are set there, \
+             but not here"
         }
         ("NULL", "CURVE") => {
-            "it does not encrypt (mechanism NULL) and this side does: keys of CURVE are set here, \
-             not there"
+            "it does not encrypt (mechanism NULL) and this side does: CURVE keys are set here, \
+             but not there"
         }
-        _ => return format!("it wants the mechanism {theirs:?}, this side {ours}"),
+        _ => return format!("it uses mechanism {theirs:?}, this side {ours}"),
     }
     .into()
 }

@@ -89,7 +89,7 @@ impl Gone {
         let cut_off = match self {
             // `TCP_USER_TIMEOUT`: data stayed unacknowledged, or the peer's window stayed closed.
             Gone::Io(error) if error.kind() == ErrorKind::TimedOut => {
-                return Some((CutOff::Heartbeat, "takes nothing (heartbeat_timeout)".into()));
+                return Some((CutOff::Heartbeat, "does not read (heartbeat_timeout)".into()));
             }
             Gone::Closed | Gone::Io(_) => return None,
             Gone::CutOff(reason, why) => return Some((*reason, (*why).into())),
@@ -123,7 +123,7 @@ impl From<ChannelError> for Gone {
 }
 
 /// The result of a read that returned data.
-fn something(outcome: Result<Read, ChannelError>) -> Result<Option<usize>, Gone> {
+fn unless_blocked(outcome: Result<Read, ChannelError>) -> Result<Option<usize>, Gone> {
     match outcome {
         Ok(Read::Bytes(read)) => Ok(Some(read)),
         Ok(Read::End) => Err(Gone::Closed),
@@ -193,7 +193,7 @@ impl Connection {
         // The bytes have no other reader.
         let Some(bytes) = Arc::get_mut(&mut chunk) else { return Ok(None) };
         bytes.extend_from_slice(&self.unfinished);
-        let read = something(self.channel.read_to(bytes, scratch))?;
+        let read = unless_blocked(self.channel.read_to(bytes, scratch))?;
         if let Some(read) = read {
             self.heard(now);
             // Otherwise every piece would copy everything received so far.
@@ -215,7 +215,7 @@ impl Connection {
             let more = bytes.len().max(CHUNK).min(self.need - bytes.len());
             bytes.reserve_exact(more);
         }
-        if something(self.channel.read_to(bytes, scratch))?.is_none() {
+        if unless_blocked(self.channel.read_to(bytes, scratch))?.is_none() {
             return Ok(None);
         }
         self.heard(now);
@@ -224,6 +224,11 @@ impl Connection {
         }
         self.trickles = false;
         Ok(Some(Arc::new(std::mem::take(&mut self.unfinished))))
+    }
+
+    /// Says whether what was read last ended before something wrong.
+    pub(super) fn check(&mut self) -> Result<(), Gone> {
+        self.channel.fault().map_or(Ok(()), |fault| Err(Gone::Protocol(fault)))
     }
 
     /// Keeps the unprocessed rest of a read. `need`: how many bytes, from

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use bstr::BStr;
 use zcluster::access::{AccessCell, Guard};
 use zcluster::net::Stream;
 use zcluster::telemetry::{BrokerMetrics, BrokerSocket};
@@ -120,13 +121,23 @@ impl Hub {
         directory.subscriptions.all().for_each(|text| saying.say(true, text));
         let owed = 2 * directory.subscriptions.bytes();
         let publisher = Publisher { peer: Arc::clone(peer), minor };
-        self.tell(&publisher, &saying, owed, from, pool);
+        self.notify(&publisher, &saying, owed, from, pool);
         directory.publishers.insert(peer.id, publisher);
     }
 
     /// Adds a subscriber.
     pub(super) fn join_subscriber(&self, peer: &Arc<Peer>) {
         self.change().subscribers.insert(peer.id, Arc::clone(peer));
+    }
+
+    /// Name and address of another process that is connected under that node name, if there is one.
+    pub(super) fn namesake(&self, name: &BStr, id: &[u8]) -> Option<String> {
+        let directory = self.directory();
+        let mut subscribers = directory.subscribers.values();
+        subscribers.find_map(|peer| {
+            let state = peer.lock();
+            state.counts.is_namesake(name, id).then(|| state.counts.who())
+        })
     }
 
     /// Applies a subscriber's subscriptions and cancellations. New subscriptions take effect before
@@ -156,7 +167,7 @@ impl Hub {
             }
         }
         self.generation.fetch_add(1, Ordering::Release);
-        self.tell_all(&directory, &saying, owed, from, pool);
+        self.notify_all(&directory, &saying, owed, from, pool);
         refused
     }
 
@@ -178,7 +189,7 @@ impl Hub {
             saying.say(false, text);
         }
         self.generation.fetch_add(1, Ordering::Release);
-        self.tell_all(&directory, &saying, owed, from, pool);
+        self.notify_all(&directory, &saying, owed, from, pool);
         lost
     }
 
@@ -195,10 +206,10 @@ impl Hub {
             saying.say(false, &text);
         }
         self.generation.fetch_add(1, Ordering::Release);
-        self.tell_all(&directory, &saying, owed, from, pool);
+        self.notify_all(&directory, &saying, owed, from, pool);
     }
 
-    fn tell_all(
+    fn notify_all(
         &self,
         directory: &Directory,
         saying: &Saying,
@@ -209,13 +220,13 @@ impl Hub {
         self.metrics.subscriptions.set(directory.subscriptions.len() as i64);
         if saying.count > 0 {
             for publisher in directory.publishers.values() {
-                self.tell(publisher, saying, owed, from, pool);
+                self.notify(publisher, saying, owed, from, pool);
             }
         }
     }
 
     /// The directory is locked meanwhile, so that all publishers hear the same order.
-    fn tell(
+    fn notify(
         &self,
         publisher: &Publisher,
         saying: &Saying,
@@ -248,7 +259,7 @@ impl Hub {
     }
 
     /// Tells a bit set of threads that a recipient has room.
-    pub(super) fn tell_room(&self, threads: u64, from: usize) {
+    pub(super) fn notify_room(&self, threads: u64, from: usize) {
         for thread in 0..self.mailboxes.len() {
             if threads & (1 << thread) != 0 {
                 self.send(thread, Mail::Room, from);

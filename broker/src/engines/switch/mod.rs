@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 use zcluster::access::AccessCell;
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
-use zcluster::gateway::Health;
+use zcluster::health::Health;
 use zcluster::layout::Layout;
 use zcluster::net::Listener;
 use zcluster::telemetry::{BrokerMetrics, BrokerSocket};
@@ -63,7 +63,7 @@ const STATISTICS_INTERVAL: Duration = Duration::from_millis(250);
 /// Stack size of a thread, in bytes: nothing recurses.
 const STACK: usize = 512 << 10;
 /// Far enough in the future to mean never.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The engine's threads, and how to stop them.
 pub(crate) struct SwitchEngine {
@@ -99,7 +99,7 @@ impl SwitchEngine {
             let listeners = if index == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
             let hub = Arc::clone(&hub);
             let body = move || {
-                let _quiet = QuietAtTheEnd { hub: &hub, thread: index };
+                let _quiet = QuietOnDrop { hub: &hub, thread: index };
                 Shard::new(&hub, index, listeners)?.run()
             };
             let thread = std::thread::Builder::new()
@@ -114,12 +114,12 @@ impl SwitchEngine {
 }
 
 /// However a thread ends, the others must not wait for it to stop reading.
-struct QuietAtTheEnd<'a> {
+struct QuietOnDrop<'a> {
     hub: &'a Hub,
     thread: usize,
 }
 
-impl Drop for QuietAtTheEnd<'_> {
+impl Drop for QuietOnDrop<'_> {
     fn drop(&mut self) {
         self.hub.fall_quiet(self.thread);
     }
@@ -167,7 +167,7 @@ impl Engine for SwitchEngine {
     }
 
     fn stop(self: Box<Self>) -> Result<(), String> {
-        let linger = self.hub.settings.linger.unwrap_or(FOR_EVER);
+        let linger = self.hub.settings.linger.unwrap_or(FOREVER);
         self.hub.end_at(Instant::now() + linger);
         let mut lost = 0;
         let mut outcome = Ok(());
@@ -175,7 +175,7 @@ impl Engine for SwitchEngine {
             match thread.join() {
                 Ok(Ok(unsent)) => lost += unsent,
                 Ok(Err(error)) => outcome = Err(error.to_string()),
-                Err(_) => outcome = Err("a thread of the engine panicked".into()),
+                Err(_) => outcome = Err("an engine thread panicked".into()),
             }
         }
         status::publish(&self.hub);

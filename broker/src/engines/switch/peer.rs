@@ -70,6 +70,8 @@ pub(super) struct Counts {
     name: BString,
     /// Whether its key proves that name.
     is_proven: bool,
+    /// Subscribers: the id of its process, where it is a node.
+    node_id: Option<BString>,
     address: String,
     /// Subscribers: events that matched its subscriptions.
     pub(super) matched: u64,
@@ -85,7 +87,7 @@ pub(super) struct Counts {
     told: Told,
     drops: AHashMap<(Text, EventDrop), Counter>,
     drop_warning: RateLimit,
-    drops_to_tell: u64,
+    unreported_drops: u64,
     refusal_warning: RateLimit,
     refusals_to_tell: u64,
 }
@@ -113,6 +115,7 @@ impl Peer {
             metrics: metrics.clone(),
             name: BString::default(),
             is_proven: false,
+            node_id: None,
             address: address.clone(),
             matched: 0,
             dropped: 0,
@@ -123,7 +126,7 @@ impl Peer {
             told: Told::default(),
             drops: AHashMap::new(),
             drop_warning: RateLimit::new(WARNING_INTERVAL),
-            drops_to_tell: 0,
+            unreported_drops: 0,
             refusal_warning: RateLimit::new(WARNING_INTERVAL),
             refusals_to_tell: 0,
         };
@@ -160,12 +163,12 @@ impl Peer {
 impl State {
     /// Since when it has drained too little to count as reading, counted from the first call.
     pub(super) fn idle_since(&mut self, now: Instant) -> Instant {
-        self.look_whether_it_reads();
+        self.check_whether_it_reads();
         self.idle.get_or_insert((now, self.outbox.freed())).0
     }
 
     /// Restarts that time if it has drained enough.
-    pub(super) fn look_whether_it_reads(&mut self) {
+    pub(super) fn check_whether_it_reads(&mut self) {
         if self.idle.is_some_and(|(_, before)| self.outbox.has_made_room_since(before)) {
             self.idle = None;
         }
@@ -191,7 +194,7 @@ impl Counts {
 
     /// The key for limiting warnings: the node it has proved to be, or its host. The port is left
     /// out, because it differs at each connection.
-    pub(super) fn whom(&self) -> &str {
+    pub(super) fn warning_key(&self) -> &str {
         if self.is_proven {
             return self.label();
         }
@@ -228,6 +231,29 @@ impl Counts {
         }
     }
 
+    /// It has subscribed to the topic of that id, and so is a node. Returns whether that is news, and
+    /// its name is known.
+    pub(super) fn becomes_node(&mut self, id: &[u8], sent: u64) -> bool {
+        if !self.is_named() {
+            self.learn_name(id, sent);
+        }
+        let is_news = self.node_id.is_none() && self.is_named();
+        if is_news {
+            self.node_id = Some(id.into());
+        }
+        is_news
+    }
+
+    /// Whether it is another process under the name of that node.
+    pub(super) fn is_namesake(&self, name: &BStr, id: &[u8]) -> bool {
+        self.name == *name && self.node_id.as_ref().is_some_and(|own| *own != id)
+    }
+
+    /// The name of its node; empty while that is not known.
+    pub(super) fn name(&self) -> &BStr {
+        self.name.as_bstr()
+    }
+
     fn set_name(&mut self, name: &[u8], sent: u64) {
         self.publish(sent);
         self.name = name.into();
@@ -259,14 +285,14 @@ impl Counts {
             counter.inc_by(count);
             self.drops.insert(key, counter);
         }
-        self.drops_to_tell += count;
+        self.unreported_drops += count;
         if self.drop_warning.check(Instant::now()).is_some() {
-            let count = std::mem::take(&mut self.drops_to_tell);
+            let count = std::mem::take(&mut self.unreported_drops);
             let (who, prefix) = (self.who(), BStr::new(&**prefix));
             let reason = reason.as_str();
             log::warn!(
-                "subscriber {who} loses events ({reason}): {count} since this was last said, the \
-                 last for {prefix:?}"
+                "subscriber {who} loses events ({reason}): {count} since the last warning, most \
+                 recently for {prefix:?}"
             );
         }
     }

@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::subscriptions::Refused;
 
 /// Bytes of a topic or id that a warning quotes.
-const TOLD: usize = 128;
+const MAX_QUOTED: usize = 128;
 
 /// How often each kind of fault is reported per node, or per host for peers without a proved name.
 pub(super) type Warnings = KeyedRateLimit<(&'static str, String)>;
@@ -23,7 +23,7 @@ pub(super) enum Fault {
     FrameCount(usize),
     #[error("{0}")]
     MalformedEvent(String),
-    #[error("a message from a subscriber, which goes nowhere")]
+    #[error("a message from a subscriber; only publishers may send messages")]
     UserMessage,
     #[error(transparent)]
     Subscription(Refused),
@@ -66,7 +66,7 @@ impl Refusals {
 
     /// `text`: the topic or prefix; `id`: of the event's sender.
     pub(super) fn deny(&mut self, denial: Denial, text: &[u8], id: Option<&[u8]>) {
-        let short = |text: &[u8]| format!("{:?}", BStr::new(&text[..text.len().min(TOLD)]));
+        let short = |text: &[u8]| format!("{:?}", BStr::new(&text[..text.len().min(MAX_QUOTED)]));
         self.add_as(refusal_of(denial), || {
             let id = id.map_or_else(String::new, |id| format!(", sender {}", short(id)));
             Fault::Denied { denial, what: format!("{}{id}", short(text)) }
@@ -82,12 +82,12 @@ impl Refusals {
     }
 
     /// Reconnecting does not reset the limit.
-    pub(super) fn tell(self, connection: &Connection, warnings: &mut Warnings, now: Instant) {
+    pub(super) fn report(self, connection: &Connection, warnings: &mut Warnings, now: Instant) {
         for (fault, count) in self.0 {
             let refusal = fault.refusal();
             let counts = &mut connection.peer.lock().counts;
             let Some(more) = counts.refuse(refusal, count) else { continue };
-            let key = (refusal.as_str(), counts.whom().to_owned());
+            let key = (refusal.as_str(), counts.warning_key().to_owned());
             if let Some(before) = warnings.check(&key, now) {
                 let more = more.saturating_add(before);
                 log::warn!("refused from {}: {fault} ({more} more like this)", counts.who());

@@ -203,7 +203,7 @@ impl Shard {
             let outcome = delivery!(self).sort(connection, &chunk);
             let read = chunk.len();
             self.pool.give_chunk(chunk);
-            outcome.map(|()| read)
+            outcome.and_then(|()| connection.check()).map(|()| read)
         });
         if connection.held.is_some() {
             self.held.push_back(key);
@@ -294,14 +294,14 @@ impl Shard {
         if written > 0 || !is_behind {
             state.last_taken = self.now;
         }
-        state.look_whether_it_reads();
+        state.check_whether_it_reads();
         if state.outbox.is_below(1, 2) {
             state.is_slow = false;
             state.full_since = None;
         }
         if state.awaited_by != 0 && state.outbox.has_room() {
             let threads = std::mem::take(&mut state.awaited_by);
-            self.hub.tell_room(threads, self.index);
+            self.hub.notify_room(threads, self.index);
         }
         let after = state.outbox.sent();
         let is_done = state.outbox.is_empty();
@@ -412,7 +412,7 @@ impl Shard {
         if peer.socket == BrokerSocket::Backend {
             delivery!(self).account(peer, EventDrop::Disconnected, lost);
         }
-        self.hub.tell_room(threads, self.index);
+        self.hub.notify_room(threads, self.index);
         let mut state = peer.lock();
         let sent = state.outbox.sent().messages;
         state.counts.publish(sent);
@@ -421,9 +421,9 @@ impl Shard {
 
     fn tell_end(&mut self, connection: &Connection, gone: &Gone) {
         let peer = &connection.peer;
-        let (who, whom) = {
+        let (who, warning_key) = {
             let counts = &peer.lock().counts;
-            (counts.who(), counts.whom().to_owned())
+            (counts.who(), counts.warning_key().to_owned())
         };
         let metrics = &self.hub.metrics;
         if !connection.is_open() {
@@ -432,7 +432,7 @@ impl Shard {
         let Some((reason, why)) = gone.fault() else {
             match gone {
                 Gone::Io(error) => log::debug!("{who}: {error}"),
-                _ => log::debug!("{who} has gone"),
+                _ => log::debug!("{who} disconnected"),
             }
             return;
         };
@@ -442,7 +442,7 @@ impl Shard {
             Gone::Protocol(ZmtpError::Undecryptable(command)) => command,
             _ => reason.as_str(),
         };
-        if let Some(more) = self.warnings.check(&(kind, whom), self.now) {
+        if let Some(more) = self.warnings.check(&(kind, warning_key), self.now) {
             log::warn!("cut off {who}: {why} ({more} more like this)");
         }
     }
@@ -458,11 +458,11 @@ impl Shard {
                 None => &Identity::Unproven,
                 Some(Some(identity)) if identity == connection.guard.identity() => identity,
                 Some(Some(_)) => {
-                    ended.push((*key, "its key has become that of another node"));
+                    ended.push((*key, "its key now belongs to another node"));
                     continue;
                 }
                 Some(None) => {
-                    ended.push((*key, "its key was withdrawn"));
+                    ended.push((*key, "its key was revoked"));
                     continue;
                 }
             };

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bstr::{BStr, ByteSlice};
 use zcluster::access::{Access, Guard, Identity};
 use zcluster::telemetry::BrokerSocket;
 use zcluster::wire::EventFormat;
@@ -145,7 +146,7 @@ impl Delivery<'_> {
                 Err(error) => break Err(Gone::Protocol(error)),
             }
         };
-        refused.tell(connection, self.warnings, self.now);
+        refused.report(connection, self.warnings, self.now);
         let metrics = &self.hub.metrics;
         metrics.frontend.messages_received.inc_by(runs.frames);
         metrics.frontend.bytes_received.inc_by(runs.body);
@@ -205,7 +206,7 @@ impl Delivery<'_> {
         if !changes.is_empty() {
             self.take_changes(connection, changes, &mut refused);
         }
-        refused.tell(connection, self.warnings, self.now);
+        refused.report(connection, self.warnings, self.now);
         outcome
     }
 
@@ -233,13 +234,28 @@ impl Delivery<'_> {
             if *subscribes && let Some(id) = self.hub.topics().parse_nodeid(text) {
                 let mut state = peer.lock();
                 let sent = state.outbox.sent().messages;
-                if !state.counts.is_named() {
-                    state.counts.learn_name(id.as_bytes(), sent);
+                if state.counts.becomes_node(id.as_bytes(), sent) {
+                    let (name, who) = (state.counts.name().to_owned(), state.counts.who());
+                    drop(state);
+                    self.tell_namesake(name.as_bstr(), id.as_bytes(), &who);
                 }
             }
         }
         for why in self.hub.subscribe(peer, changes.into_iter(), self.shard, self.pool) {
             refused.add(Fault::Subscription(why));
+        }
+    }
+
+    /// Warns about two processes under one node name; `who` is the one that has just connected.
+    fn tell_namesake(&mut self, name: &BStr, id: &[u8], who: &str) {
+        let Some(other) = self.hub.namesake(name, id) else { return };
+        self.hub.metrics.duplicate_names.inc();
+        let key = ("duplicate name", name.to_string());
+        if let Some(more) = self.warnings.check(&key, self.now) {
+            log::warn!(
+                "two processes under one name: {who} has connected, and {other} is still there; \
+                 only one of them should run ({more} more like this)"
+            );
         }
     }
 
@@ -255,7 +271,7 @@ impl Delivery<'_> {
                 refused.deny(denial, &text, None);
             }
         }
-        refused.tell(connection, self.warnings, self.now);
+        refused.report(connection, self.warnings, self.now);
     }
 
     /// Commands that either side may send.
@@ -302,10 +318,7 @@ fn advance(
 /// Whether a payload is well-formed in its event format.
 fn check_event(format: &[u8], payload: &[u8]) -> Result<(), String> {
     let format = EventFormat::from_name(format).ok_or_else(|| {
-        format!(
-            "an event of the unknown format {:?}",
-            bstr::BStr::new(&format[..format.len().min(32)])
-        )
+        format!("an event of unknown format {:?}", bstr::BStr::new(&format[..format.len().min(32)]))
     })?;
     format.check(payload).map_err(|error| format!("a malformed event: {error}"))
 }

@@ -41,7 +41,7 @@ pub(super) enum Refused {
     Length(usize),
     #[error("more than {0} prefixes (max_subscriptions)")]
     Count(usize),
-    #[error("cancels a prefix that it has not subscribed")]
+    #[error("cancels a prefix that it has not subscribed to")]
     Unknown,
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use zcluster::access::{Access, AccessCell, Identity};
 use zcluster::daemon::Failure;
-use zcluster::gateway::Health;
+use zcluster::health::Health;
 use zcluster::layout::{Layout, ZeroMq};
 use zcluster::rate_limit::KeyedRateLimit;
 use zcluster::telemetry::{BrokerMetrics, SocketTraffic};
@@ -63,7 +63,9 @@ impl ZmqEngine {
         access: &Arc<AccessCell>,
         metrics: &BrokerMetrics,
     ) -> Result<Self, Failure> {
-        warn_of_rules(&access.load());
+        for warning in shortcomings(&access.load()) {
+            log::warn!("{warning}");
+        }
         let options = &layout.zeromq;
         let context = Context::new(options.proxy_io_threads)?;
         let common = SocketOptions {
@@ -135,7 +137,9 @@ impl Engine for ZmqEngine {
         Box::new(move || {
             let mut health = Health::ok();
             if is_stalled.load(Ordering::Relaxed) {
-                health.problem("a subscriber that does not read stalls the bus");
+                health.problem(
+                    "the bus is stalled: a subscriber does not read, and every publisher waits",
+                );
             }
             health
         })
@@ -152,11 +156,13 @@ impl Engine for ZmqEngine {
             let access = access.load();
             if access.server_keys().is_some() {
                 log::warn!(
-                    "engine zmq heeds the keys of who connects from now on; it cannot end \
-                     connections that are there, nor change its own key"
+                    "engine zmq applies new keys to new connections only; it cannot close existing \
+                     connections or change its own key"
                 );
             }
-            warn_of_rules(&access);
+            if let Some(warning) = warning_of_rules(&access) {
+                log::warn!("{warning}");
+            }
         })
     }
 
@@ -196,7 +202,7 @@ impl Engine for ZmqEngine {
         match self.thread.join() {
             Ok(Err(error)) if !error.is_terminated() => Err(error.to_string()),
             Ok(_) => Ok(()),
-            Err(_) => Err("its thread panicked".into()),
+            Err(_) => Err("the engine's thread panicked".into()),
         }
     }
 }
@@ -205,16 +211,9 @@ impl Engine for ZmqEngine {
 /// moment. `None` without encryption.
 fn curve(cell: &Arc<AccessCell>, context: &Context) -> Result<Option<CurveOptions>, Failure> {
     let access = cell.load();
-    let Some([keys, others @ ..]) = access.server_keys().map(|keys| &**keys) else {
+    let Some([keys, ..]) = access.server_keys().map(|keys| &**keys) else {
         return Ok(None);
     };
-    if !others.is_empty() {
-        log::warn!(
-            "engine zmq answers to one key only, {}; engine switch answers to all {}",
-            keys.public(),
-            1 + others.len()
-        );
-    }
     let cell = Arc::clone(cell);
     let mut warnings = KeyedRateLimit::<String>::new(WARNING_INTERVAL, MAX_WARNINGS);
     let allow = move |request: &ZapRequest| match cell.load().admit(&request.key) {
@@ -223,8 +222,8 @@ fn curve(cell: &Arc<AccessCell>, context: &Context) -> Result<Option<CurveOption
         None => {
             if let Some(more) = warnings.check(&request.address, Instant::now()) {
                 log::warn!(
-                    "refused {}: its public key {} is not one of those that may connect ({more} \
-                     more like this)",
+                    "refused {}: its public key {} is not authorized to connect ({more} more \
+                     like this)",
                     request.address,
                     request.key
                 );
@@ -236,14 +235,25 @@ fn curve(cell: &Arc<AccessCell>, context: &Context) -> Result<Option<CurveOption
     Ok(Some(CurveOptions::Server { keys: Arc::new(keys.clone()), zap }))
 }
 
-/// Warns about settings that this engine cannot enforce.
-fn warn_of_rules(access: &Access) {
-    if access.has_rules() {
-        log::warn!(
-            "engine zmq cannot enforce what nodes may publish and subscribe to (allow), nor that \
-             each speaks under its own name; engine switch does"
-        );
-    }
+/// Settings that this engine cannot enforce.
+pub(crate) fn shortcomings(access: &Access) -> Vec<String> {
+    let one_key = match access.server_keys().map(|keys| &**keys) {
+        Some([keys, others @ ..]) if !others.is_empty() => Some(format!(
+            "engine zmq uses only one server key, {}; engine switch accepts all {}",
+            keys.public(),
+            1 + others.len()
+        )),
+        _ => None,
+    };
+    warning_of_rules(access).into_iter().chain(one_key).collect()
+}
+
+fn warning_of_rules(access: &Access) -> Option<String> {
+    access.has_rules().then(|| {
+        "engine zmq cannot enforce what nodes may publish and subscribe to (allow), nor that each \
+         speaks under its own name; engine switch does"
+            .into()
+    })
 }
 
 fn socket_options(options: &ZeroMq, ipv6: bool) -> SocketOptions {

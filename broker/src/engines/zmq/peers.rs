@@ -65,7 +65,7 @@ impl Peers {
                 match event.handshake_fault() {
                     // The ZAP handler has already reported the peer and the reason.
                     None | Some(HandshakeFault::Refused) => {}
-                    Some(fault) => self.tell(event, socket, fault),
+                    Some(fault) => self.report(event, socket, fault),
                 }
             }
             Kind::AcceptFailed => {
@@ -82,12 +82,12 @@ impl Peers {
         }
     }
 
-    fn tell(&mut self, event: &ConnectionEvent, socket: BrokerSocket, fault: HandshakeFault) {
+    fn report(&mut self, event: &ConnectionEvent, socket: BrokerSocket, fault: HandshakeFault) {
         let why = likely_cause(fault);
         if let Some(more) = self.handshake_warnings.check(why, Instant::now()) {
             log::warn!(
                 "{socket:?} at {}: a peer failed the handshake: {why} (value {:#x}; libzmq does \
-                 not tell its address; {more} more like this)",
+                 not report its address; {more} more like this)",
                 event.address,
                 event.value,
             );
@@ -99,12 +99,13 @@ impl Peers {
 fn likely_cause(fault: HandshakeFault) -> &'static str {
     match fault {
         HandshakeFault::Mechanism => "one side encrypts (mechanism CURVE) and the other does not",
-        HandshakeFault::Cryptographic => "it takes this server for one with another public key",
-        HandshakeFault::Refused | HandshakeFault::Other(_) => "it breaks the protocol",
+        HandshakeFault::Cryptographic => "it expects this server to have another public key",
+        HandshakeFault::Refused | HandshakeFault::Other(_) => "it violates the protocol",
+        HandshakeFault::NoAnswer => "it does not finish its handshake",
         // The peer may notice first.
         HandshakeFault::BrokenOff => {
-            "it broke off, or does not speak ZMTP; perhaps one side encrypts (mechanism CURVE) and \
-             the other does not"
+            "it disconnected, or does not speak ZMTP; perhaps one side encrypts (mechanism CURVE) \
+             and the other does not"
         }
     }
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use zcluster::file_name::unescape;
 use zcluster::telemetry::{LoggerMetrics, Telemetry};
 
-use super::job::{Job, JobDir, Stage};
+use super::job::{Job, JobDir, JobId, Stage};
 use super::manifest::MANIFEST;
 use super::*;
 use crate::end::{End, TellEnd};
@@ -222,7 +222,7 @@ fn from_the_live_log_to_the_announcement() {
                 continue;
             }
             fixture.settings.rotation_dir =
-                other.as_ref().map(|dir| dir.path().join("made/for it"));
+                other.as_ref().map(|dir| dir.path().join("made for it"));
             let target = fixture.settings.target_dir().to_owned();
             let bytes = if packed { gzip(text().as_bytes()) } else { text().into_bytes() };
             let live = fixture.write(live, &bytes);
@@ -524,6 +524,72 @@ fn crash_points(compress: Compression, abroad: bool) {
     jobs.write(&id, Stage::Rotated, &with_source).unwrap();
     fs::remove_file(fixture.path(MANIFEST)).unwrap();
     check("about to be named");
+}
+
+#[test]
+fn what_an_aborted_step_left_is_gone_or_kept_after_the_next_start() {
+    let mut fixture = Fixture::new();
+    let rotated = tempfile::tempdir().unwrap();
+    fixture.settings.rotation_dir = Some(rotated.path().to_owned());
+    let [lost, busy, held, broken] = [(); 4].map(|()| JobId::new());
+    // Compressed half, by a run whose job is gone; also where compression was switched off since.
+    let in_logs = fixture.write(&lost.temporary_name(), b"half");
+    let in_rotated = rotated.path().join(lost.temporary_name());
+    fs::write(&in_rotated, "half").unwrap();
+    // Another logger is at this one.
+    let in_use = rotated.path().join(busy.temporary_name());
+    let writer = fs::File::create(&in_use).unwrap();
+    leftovers::mark_in_use(&writer);
+    // Not ours, whatever their names are like.
+    let others = [".tmp.notes", ".tmp.1-2", &format!("{}.old", lost.temporary_name())];
+    for other in others {
+        fixture.write(other, b"mine");
+        fs::write(rotated.path().join(other), "mine").unwrap();
+    }
+    // On the way to another file system, when a power cut took the jobs, or what is in them.
+    let jobs = fixture.jobs();
+    jobs.make().unwrap();
+    fs::write(jobs.path().join(held.held_name()), "1\n").unwrap();
+    fs::write(jobs.path().join(broken.held_name()), "2\n").unwrap();
+    fs::write(jobs.path().join(format!("{broken}.json")), "").unwrap();
+    fs::write(jobs.path().join(format!("{lost}.tmp")), "{").unwrap();
+
+    fixture.start().finish();
+    assert!(!in_logs.exists() && !in_rotated.exists());
+    assert!(in_use.exists(), "it is written just now");
+    for other in others {
+        assert!(fixture.path(other).exists() && rotated.path().join(other).exists(), "{other}");
+    }
+    for (id, text) in [(held, "1\n"), (broken, "2\n")] {
+        let kept = fixture.path(&format!("{}.damaged", id.held_name()));
+        assert_eq!(fs::read_to_string(kept).unwrap(), text);
+    }
+    assert_eq!(names_of_jobs(&jobs), [] as [String; 0]);
+    drop(writer);
+    fixture.start().finish();
+    assert!(!in_use.exists(), "whoever wrote it is gone");
+}
+
+#[test]
+fn half_a_file_goes_with_its_job_wherever_that_points() {
+    let mut fixture = Fixture::new();
+    let former = tempfile::tempdir().unwrap();
+    fixture.settings.rotation_dir = Some(former.path().to_owned());
+    for is_gone in [false, true] {
+        let live = fixture.write("x.log", text().as_bytes());
+        let file = fixture.rotator().rotate(&live, &info(b"x")).unwrap();
+        let id = fixture.jobs().list(Stage::Rotated, None, 1).unwrap().remove(0);
+        fs::write(former.path().join(id.temporary_name()), "half").unwrap();
+        if is_gone {
+            fs::remove_file(&file).unwrap();
+        }
+        // Neither this directory nor the compression is set any more.
+        let settings = RotationSettings { rotation_dir: None, ..fixture.settings.clone() };
+        let now = Fixture { settings, ..Fixture::new() };
+        now.start().finish();
+        assert_eq!(names(former.path()).len(), usize::from(!is_gone));
+        let _ = fs::remove_file(&file);
+    }
 }
 
 fn finished_of(fixture: &Fixture, target: &Path) -> job::Finished {

@@ -237,3 +237,27 @@ fn a_recovery_that_is_told_to_stop_leaves_the_rest_as_it_was() {
     }
     assert_eq!((rotated, fixture.lines().len()), (live.len(), live.len()));
 }
+
+#[test]
+fn junk_that_looks_like_a_compressed_log_is_kept() {
+    let fixture = Fixture::new();
+    let stream = gzip(b"{\"ts\":1.5}\n");
+    let junk: [(&str, &[u8]); 4] = [
+        ("two.log.gz", b"ok"),
+        ("six.log.gz", b"notes\n"),
+        ("start.log.gz", &stream[..2]),
+        ("head.log.gz", &stream[..10]),
+    ];
+    for (name, bytes) in junk {
+        fixture.write(name, bytes);
+    }
+    fixture.write("empty.log.gz", &gzip(b""));
+    let running = fixture.start();
+    let recovered = recover(&running.rotator, &|| false).unwrap();
+    assert_eq!(recovered, Recovered { set_aside: 4, empty: 1, ..Recovered::default() });
+    running.finish();
+    assert_eq!(fixture.names().len(), junk.len());
+    for (name, bytes) in junk {
+        assert_eq!(fs::read(fixture.path(&format!("{name}.damaged"))).unwrap(), bytes, "{name}");
+    }
+}

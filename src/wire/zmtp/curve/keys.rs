@@ -21,7 +21,7 @@ pub enum BadKey {
     #[error("found {0} characters, expected a key of 40 characters of Z85")]
     Length(usize),
     /// A group of five characters does not encode four bytes.
-    #[error("no key of Z85: characters {} to {} make no number", .0 + 1, .0 + 5)]
+    #[error("not a Z85 key: characters {} to {} are invalid", .0 + 1, .0 + 5)]
     Group(usize),
 }
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 #[cfg(test)]
 pub(crate) use codec::tests::pair as codecs;
-pub use codec::{CurveCodec, Progress};
+pub use codec::{CodecScratch, CurveCodec, Progress};
 pub use keys::{BadKey, KeyPair, PublicKey, SecretKey};
 
 pub(super) use client::Client;
@@ -76,9 +76,9 @@ fn random_nonce(prefix: [u8; 8], random: &[u8; 16]) -> [u8; NONCE_SIZE] {
 /// The likely reason why a command cannot be decrypted, for messages.
 pub(super) fn hint(command: &str) -> &'static str {
     match command {
-        "HELLO" => "it takes this server for one with another public key",
-        "WELCOME" => "the server has another public key than is set here",
-        _ => "it was changed on its way, or never was what it should be",
+        "HELLO" => "it expects this server to have another public key",
+        "WELCOME" => "the server's public key is not the one set here",
+        _ => "it was altered in transit, or is not valid",
     }
 }
 

@@ -1,0 +1,43 @@
+//! What follows from a change of keys: who must hear of it.
+
+use std::fmt::Write as _;
+
+use zcluster::access::revoked::Revoked;
+use zcluster::layout::{BrokerEngine, Layout};
+
+use super::holder::{Holder, Kind};
+
+/// Adds who must get a SIGHUP, and what that does not do.
+pub(super) fn tell(report: &mut String, holder: &Holder<'_>, layout: &Layout, revoked: &Revoked) {
+    let loggers: Vec<_> = layout.log_receivers().map(|(name, _)| name).collect();
+    let servers = match (holder.kind, loggers.as_slice()) {
+        (Kind::Broker, _) | (_, []) => "the broker".to_owned(),
+        (_, names) => format!("the broker and to {}", names.join(", ")),
+    };
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        report,
+        "It takes effect with a SIGHUP to {servers}, after the files, {} among them, are copied to \
+         their hosts.",
+        revoked.path().display()
+    );
+    if layout.broker.engine == BrokerEngine::Zmq {
+        report.push_str(match holder.kind {
+            Kind::Operator | Kind::Node { .. } => {
+                "With `engine = \"zmq\"` the broker refuses a revoked key, but does not cut a \
+                 connection that is there: restart the broker for that.\n"
+            }
+            Kind::Broker => {
+                "With `engine = \"zmq\"` the broker changes its key with a restart only.\n"
+            }
+            Kind::Servers => "",
+        });
+    }
+    if holder.kind.is_server() {
+        let _ = writeln!(
+            report,
+            "Nodes that have connected to {} by that key know it until they restart.",
+            holder.name
+        );
+    }
+}

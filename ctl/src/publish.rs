@@ -1,0 +1,188 @@
+//! `zcluster pub`: publishes events from a shell.
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bstr::BString;
+use serde_json::{Value as Json, json};
+use zcluster::client::{Publisher, Reach};
+use zcluster::daemon::Failure;
+use zcluster::exit::ExitCode;
+use zcluster::{Event, input_lines, readable};
+
+use crate::client::{ClientArgs, duration, failure, tell, tell_warnings};
+use crate::output::end;
+
+/// Topics without a subscriber that are told of one by one; beyond, only events are counted.
+const MAX_TOLD: usize = 100;
+
+/// The arguments of `zcluster pub`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The topic, for example zeek.cluster.worker.
+    #[arg(value_name = "TOPIC", requires = "event")]
+    topic: Option<String>,
+    /// The name of the event, for example Demo::ping.
+    #[arg(value_name = "EVENT")]
+    event: Option<String>,
+    /// Its arguments, each as JSON: 42 is a count, {"addr":"192.0.2.1"} an address. A word that is no
+    /// JSON is a string; so is '"42"'.
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    args: Vec<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+    /// How long the broker may take to answer, and to take each event: seconds, or with a unit.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    timeout: Duration,
+}
+
+/// Publishes. A failure is told on stderr: arguments or lines that are no event (65), a broker that
+/// does not answer or may not have got all events (69), input that cannot be read (74), a wrong layout
+/// or key, or a topic that the layout forbids (78).
+pub fn run(args: &Args) -> ExitCode {
+    tell_warnings();
+    end(publish(args))
+}
+
+fn publish(args: &Args) -> Result<(), Failure> {
+    let single = single(args)?;
+    if single.is_none() && io::stdin().is_terminal() {
+        tell("reading events from the terminal, one line of JSON each, until Ctrl-D");
+    }
+    let publisher = args.client.client()?.publisher().map_err(failure)?;
+    let mut sender =
+        Sender { publisher, patience: args.timeout, unheard: 0, told: BTreeSet::new() };
+    // An input that is slow, or empty, is no reason to learn late that there is no broker.
+    sender.publisher.wait_until_ready(args.timeout).map_err(failure)?;
+    let outcome = match single {
+        Some((topic, event)) => sender.send(&topic, &event),
+        None => sender.send_lines(),
+    };
+    sender.finish(outcome)
+}
+
+/// The event on the command line, if there is one there.
+fn single(args: &Args) -> Result<Option<(BString, Event)>, Failure> {
+    let (Some(topic), Some(event)) = (&args.topic, &args.event) else { return Ok(None) };
+    let wrong = |error: String| Failure::new(ExitCode::Data, error);
+    let words = args.args.iter().enumerate();
+    let values = words.map(|(index, word)| argument(index, word)).collect::<Result<Vec<_>, _>>();
+    let line = json!({ "topic": topic, "event": event, "args": values.map_err(wrong)? });
+    readable::publication_from_json(&line.to_string())
+        .map(Some)
+        .map_err(|error| wrong(error.to_string()))
+}
+
+/// An argument: JSON, or a plain word. What begins as no word does is meant as JSON.
+fn argument(index: usize, word: &str) -> Result<Json, String> {
+    match serde_json::from_str(word) {
+        Ok(json) => Ok(json),
+        Err(error) if word.trim_start().starts_with(['{', '[', '"']) => {
+            Err(format!("args[{index}]: not JSON: {error}"))
+        }
+        Err(_) => Ok(word.into()),
+    }
+}
+
+/// Publishes, and keeps count of what nobody hears.
+struct Sender {
+    publisher: Publisher,
+    patience: Duration,
+    /// Events that nobody subscribes to.
+    unheard: u64,
+    told: BTreeSet<BString>,
+}
+
+impl Sender {
+    fn send(&mut self, topic: &BString, event: &Event) -> Result<(), Failure> {
+        let reach = self.publisher.publish(topic, event, self.patience).map_err(failure)?;
+        if reach == Reach::Nobody {
+            self.unheard += 1;
+            if self.told.len() < MAX_TOLD && self.told.insert(topic.clone()) {
+                tell(format!("nobody subscribes to '{topic}': the event reaches nobody"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the lines of standard input. Lines that are no event are told of and passed over.
+    fn send_lines(&mut self) -> Result<(), Failure> {
+        let mut bad = 0u64;
+        let mut failed = None;
+        let read = input_lines::for_each(io::stdin().lock(), |number, line| {
+            let publication = line.and_then(|line| {
+                readable::publication_from_json(line).map_err(|error| error.to_string())
+            });
+            match publication {
+                Ok((topic, event)) => {
+                    if let Err(failure) = self.send(&topic, &event) {
+                        let message = format!("stdin line {number}: {}", failure.message);
+                        failed = Some(Failure { message, ..failure });
+                        return ControlFlow::Break(());
+                    }
+                }
+                Err(error) => {
+                    bad += 1;
+                    tell(format!("stdin line {number}: {error}"));
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        read.map_err(|error| Failure::new(ExitCode::Io, format!("cannot read stdin: {error}")))?;
+        match bad {
+            0 => Ok(()),
+            1 => Err(Failure::new(ExitCode::Data, "1 line was not published")),
+            _ => Err(Failure::new(ExitCode::Data, format!("{bad} lines were not published"))),
+        }
+    }
+
+    /// Ends, once everything has left. Of two failures, that of the connection is the one that loses
+    /// what was published.
+    fn finish(self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        let sent = self.publisher.sent();
+        if self.unheard > 1 {
+            tell(format!("{} of {sent} events reached nobody", self.unheard));
+        }
+        let finished = self.publisher.finish(self.patience).map_err(failure);
+        match (outcome, finished) {
+            (Err(failure), Err(lost)) => {
+                tell(failure.message);
+                Err(lost)
+            }
+            (outcome, finished) => finished.and(outcome),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_json_or_words() {
+        for (word, json) in [
+            ("hello", json!("hello")),
+            ("two words", json!("two words")),
+            ("", json!("")),
+            ("42", json!(42)),
+            ("-1", json!(-1)),
+            ("1.5", json!(1.5)),
+            ("true", json!(true)),
+            ("null", json!(null)),
+            ("\"42\"", json!("42")),
+            ("192.0.2.1", json!("192.0.2.1")),
+            ("{\"addr\":\"192.0.2.1\"}", json!({"addr": "192.0.2.1"})),
+            ("[1,2]", json!([1, 2])),
+        ] {
+            assert_eq!(argument(0, word), Ok(json), "{word}");
+        }
+        for word in ["{\"addr\":", "[1,", "\"open"] {
+            assert!(argument(1, word).unwrap_err().starts_with("args[1]: not JSON: "), "{word}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! [`Publisher`]: events out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::ClientError;
+use super::connection::Connection;
+use crate::Event;
+use crate::access::{Access, Denial, Guard, Identity};
+use crate::layout::Layout;
+use crate::topic::NodeId;
+
+/// Time between attempts to publish while libzmq takes nothing.
+const ROOM_RETRY: Duration = Duration::from_millis(5);
+
+/// Whether an event reaches anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Somebody subscribes to its topic.
+    Somebody,
+    /// Nobody does: it went nowhere.
+    Nobody,
+}
+
+/// Publishes events. Made by [`Client::publisher`](super::Client::publisher).
+#[derive(Debug)]
+pub struct Publisher {
+    connection: Connection,
+    /// What the layout lets the key's name publish, where the key has one.
+    guard: Option<(String, Guard)>,
+    sent: u64,
+    /// Losses of the connection when the first event was sent.
+    losses_before: u64,
+}
+
+impl Publisher {
+    pub(super) fn new(connection: Connection, layout: &Layout, name: Option<String>) -> Self {
+        let guard = name.map(|name| {
+            let identity = Identity::Node(name.as_str().into());
+            let guard = Guard::new(Arc::new(Access::of_client(layout)), identity);
+            (name, guard)
+        });
+        Publisher { connection, guard, sent: 0, losses_before: 0 }
+    }
+
+    /// What its events say they are from.
+    pub fn id(&self) -> &NodeId {
+        self.connection.id()
+    }
+
+    /// Waits until the broker has answered, so that who subscribes to what is known. Blocks for
+    /// `patience` at most. [`Publisher::publish`] does so by itself.
+    ///
+    /// # Errors
+    /// That the broker has not answered in time, or never will.
+    pub fn wait_until_ready(&mut self, patience: Duration) -> Result<(), ClientError> {
+        self.connection.wait_until_ready(Instant::now(), patience)
+    }
+
+    /// Publishes an event, once it is known who subscribes to what. Blocks for `patience` at most.
+    ///
+    /// # Errors
+    /// As [`Publisher::wait_until_ready`], and when there is no room for the event in time, or the
+    /// layout does not let the client publish it: it is not published then.
+    pub fn publish(
+        &mut self,
+        topic: impl AsRef<[u8]>,
+        event: &Event,
+        patience: Duration,
+    ) -> Result<Reach, ClientError> {
+        let topic = topic.as_ref();
+        let mut payload = Vec::with_capacity(256);
+        self.connection.format().encode(event, &mut payload);
+        self.check(topic, &payload)?;
+        let since = Instant::now();
+        loop {
+            let left = patience.saturating_sub(since.elapsed());
+            self.connection.wait_until_ready(since, patience)?;
+            if self.sent == 0 {
+                self.losses_before = self.connection.losses();
+            }
+            if self.connection.try_publish(topic, &payload)? {
+                self.sent += 1;
+                let is_wanted = self.connection.is_wanted(topic);
+                return Ok(if is_wanted { Reach::Somebody } else { Reach::Nobody });
+            }
+            if left.is_zero() {
+                let endpoint = self.connection.publish_endpoint();
+                return Err(ClientError::Full { endpoint, waited: patience });
+            }
+            self.connection.wait(left.min(ROOM_RETRY))?;
+        }
+    }
+
+    /// The broker would refuse what the rules forbid, and tell nobody but its own log.
+    fn check(&mut self, topic: &[u8], payload: &[u8]) -> Result<(), ClientError> {
+        let Some((name, guard)) = &mut self.guard else { return Ok(()) };
+        let format = self.connection.format().name().as_bytes();
+        match guard.check_event(topic, self.connection.id().as_bytes(), format, payload) {
+            Ok(()) => Ok(()),
+            Err(Denial::Impersonation) => Err(ClientError::Impersonation { who: name.clone() }),
+            Err(_) => Err(ClientError::PublishDenied { who: name.clone(), topic: topic.into() }),
+        }
+    }
+
+    /// How many events were published.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Lets all events leave for the broker, and disconnects. Blocks for `patience` at most. A
+    /// publisher that is dropped instead does so, too, for `linger_ms`, and says nothing of what is
+    /// lost.
+    ///
+    /// # Errors
+    /// When some may not have reached the broker: it took them too slowly, or the connection was lost
+    /// in between.
+    pub fn finish(mut self, patience: Duration) -> Result<(), ClientError> {
+        let outcome = self.connection.turn(Instant::now());
+        let (sent, endpoint) = (self.sent, self.connection.publish_endpoint());
+        let losses = self.connection.losses() - self.losses_before;
+        let has_left = self.connection.close(patience)?;
+        outcome?;
+        if sent == 0 {
+            return Ok(());
+        }
+        let why = if losses > 0 {
+            format!("the connection to {endpoint} was lost in between")
+        } else if has_left {
+            return Ok(());
+        } else {
+            let patience = humantime::format_duration(patience);
+            format!("{endpoint} did not take all of them within {patience}")
+        };
+        Err(ClientError::Unsure { sent, why })
+    }
+}

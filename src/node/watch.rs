@@ -1,0 +1,305 @@
+//! [`Watch`]: a peer that should be there: since when it is not, why, and when that is told.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::bus::Bus;
+use super::inquiry::{Answer, Inquiry};
+use super::outage::{News, Outage, span};
+use crate::transport::{HandshakeFault, Waker};
+
+/// How long a connection may take before anybody asks why it does not come.
+const ASK_AFTER: Duration = Duration::from_secs(1);
+/// How often that is asked again.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+/// What is wrong with a broker that is connected and has not answered a probe.
+pub(super) const MUTE: &str = "both connections to the broker are up, but nothing comes through";
+/// Why a broker cannot be reached at an address that takes connections, as far as can be told.
+pub(super) const NO_ANSWER: &str = "somebody listens there, but does not answer as a broker does";
+/// How long a failed handshake explains why there is no connection: libzmq gives each of them half a
+/// minute.
+const FAULT_COUNTS: Duration = Duration::from_secs(40);
+
+/// Watches one peer, and finds out why it cannot be reached.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// `broker` or `logger`.
+    role: &'static str,
+    waker: Arc<Waker>,
+    outage: Outage,
+    /// Where there is no connection.
+    endpoint: Option<String>,
+    fault: Option<(HandshakeFault, Instant)>,
+    /// Why, as far as that is known.
+    cause: Option<String>,
+    inquiry: Option<Inquiry>,
+    next_inquiry: Option<Instant>,
+    /// News of a peer that is missing, to be told once it is known why.
+    held: Option<News>,
+    /// How often the cause has changed.
+    changes: u64,
+}
+
+/// How a peer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach<'a> {
+    /// It is there.
+    There,
+    /// It is connected, and still does not do what it is for.
+    Mute,
+    /// It is not connected at that endpoint.
+    Away(&'a str),
+}
+
+impl Watch {
+    /// Of a peer that should be there from now on. `waker` is woken when there is something to look at.
+    pub(super) fn new(role: &'static str, waker: Arc<Waker>, now: Instant) -> Self {
+        Watch {
+            role,
+            waker,
+            outage: Outage::expected(now),
+            endpoint: None,
+            fault: None,
+            cause: None,
+            inquiry: None,
+            next_inquiry: None,
+            held: None,
+            changes: 0,
+        }
+    }
+
+    /// Since when the peer is not there; `None` while it is.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.outage.since()
+    }
+
+    /// Why it is not connected, as far as that is known.
+    pub(super) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// Changes whenever the cause does.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// A handshake with the peer has failed.
+    pub(super) fn failed(&mut self, fault: HandshakeFault, now: Instant) {
+        self.fault = Some((fault, now));
+        self.set_cause(Some(self.describe(fault)));
+        self.next_inquiry = Some(now + ASK_EVERY);
+    }
+
+    /// Takes in how the peer stands, and returns what there is to say of it.
+    pub(super) fn observe(&mut self, reach: Reach<'_>, now: Instant) -> Option<News> {
+        let endpoint = match reach {
+            Reach::Away(endpoint) => Some(endpoint),
+            Reach::There | Reach::Mute => None,
+        };
+        if self.endpoint.as_deref() != endpoint {
+            self.endpoint = endpoint.map(str::to_owned);
+            self.fault = None;
+            self.inquiry = None;
+            self.next_inquiry = endpoint.map(|_| now + ASK_AFTER);
+            self.set_cause(None);
+        }
+        self.inquire(now);
+        let news = self.outage.observe(reach == Reach::There, now);
+        match news {
+            Some(News::Missing { .. }) => self.held = news,
+            // What came since says more.
+            Some(_) => {
+                self.held = None;
+                return news;
+            }
+            None => {}
+        }
+        if reach == Reach::There {
+            self.held = None;
+        }
+        let is_known = endpoint.is_none() || self.cause.is_some();
+        self.held.take_if(|_| is_known)
+    }
+
+    /// Observes how the broker stands, and returns the line to log about it. `is_ready`: whether it has
+    /// answered a probe.
+    pub(super) fn look_at_broker(
+        &mut self,
+        bus: &mut Bus,
+        is_ready: bool,
+        now: Instant,
+    ) -> Option<String> {
+        if let Some(fault) = bus.take_fault() {
+            self.failed(fault, now);
+        }
+        let reach = match bus.missing() {
+            Some(endpoint) => Reach::Away(endpoint),
+            None if is_ready => Reach::There,
+            None => Reach::Mute,
+        };
+        let news = self.observe(reach, now)?;
+        Some(match (news, reach) {
+            (News::Missing { waited }, Reach::Mute) => {
+                format!("the bus is not ready for {}: {MUTE}", span(waited))
+            }
+            (News::Missing { .. }, Reach::Away(endpoint)) => {
+                let cause = self.cause().unwrap_or("the cause is not known");
+                format!("{}: {endpoint}: {cause}; still trying", news.of("the broker"))
+            }
+            _ => news.of("the broker"),
+        })
+    }
+
+    /// Asks why the peer cannot be reached, and takes in the answer.
+    fn inquire(&mut self, now: Instant) {
+        if let Some(answer) = self.inquiry.as_ref().and_then(Inquiry::answer) {
+            self.inquiry = None;
+            let cause = match answer {
+                Answer::Unreachable(why) => why,
+                Answer::Listens => self.why_no_answer(now),
+            };
+            self.set_cause(Some(cause));
+        }
+        let Some(endpoint) = &self.endpoint else { return };
+        if self.inquiry.is_some() || self.next_inquiry.is_none_or(|at| now < at) {
+            return;
+        }
+        self.next_inquiry = Some(now + ASK_EVERY);
+        match Inquiry::begin(endpoint.clone(), Arc::clone(&self.waker)) {
+            Ok(inquiry) => self.inquiry = Some(inquiry),
+            Err(error) => self.set_cause(Some(format!("why is not known: {error}"))),
+        }
+    }
+
+    fn why_no_answer(&self, now: Instant) -> String {
+        let fault = self.fault.filter(|(_, at)| now.saturating_duration_since(*at) < FAULT_COUNTS);
+        match fault {
+            Some((fault, _)) => self.describe(fault),
+            None => self.describe(HandshakeFault::NoAnswer),
+        }
+    }
+
+    fn describe(&self, fault: HandshakeFault) -> String {
+        match fault {
+            HandshakeFault::NoAnswer => {
+                format!("somebody listens there, but does not answer as a {} does", self.role)
+            }
+            fault => fault.to_string(),
+        }
+    }
+
+    fn set_cause(&mut self, cause: Option<String>) {
+        if self.cause != cause {
+            self.cause = cause;
+            self.changes += 1;
+        }
+    }
+
+    /// When [`Watch::observe`] is due although nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let inquiry = self.next_inquiry.filter(|_| self.inquiry.is_none());
+        [inquiry, self.outage.deadline()].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::PollSet;
+    use std::net::TcpListener;
+
+    const AWAY: Reach<'static> = Reach::Away("udp://nowhere");
+
+    fn watch(now: Instant) -> Watch {
+        Watch::new("broker", Arc::new(Waker::new().unwrap()), now)
+    }
+
+    /// Waits for the answer to what is asked.
+    fn wait(watch: &Watch) {
+        let waker = Arc::clone(&watch.waker);
+        let mut poll = PollSet::new();
+        let index = poll.add_waker(&waker);
+        poll.wait(Some(Duration::from_secs(60))).unwrap();
+        assert!(poll.is_readable(index));
+        waker.reset();
+    }
+
+    #[test]
+    fn the_cause_is_known_before_it_is_told() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut watch = watch(start);
+        assert_eq!(watch.observe(AWAY, at(0)), None);
+        assert_eq!((watch.since(), watch.cause()), (Some(start), None));
+        assert_eq!(watch.deadline(), Some(at(1000)));
+        assert_eq!(watch.observe(AWAY, at(1000)), None);
+        wait(&watch);
+        assert_eq!(watch.observe(AWAY, at(1001)), None);
+        assert_eq!(watch.cause(), Some("no transport"));
+        assert_eq!(watch.deadline(), Some(at(5000)));
+        let waited = Duration::from_secs(5);
+        assert_eq!(watch.observe(AWAY, at(5000)), Some(News::Missing { waited }));
+        // It is asked again, and the last answer holds until there is another.
+        assert_eq!(watch.deadline(), Some(at(11_000)));
+        let changes = watch.changes();
+        assert_eq!(watch.observe(AWAY, at(11_000)), None);
+        wait(&watch);
+        assert_eq!(watch.observe(AWAY, at(11_001)), None);
+        assert_eq!((watch.cause(), watch.changes()), (Some("no transport"), changes));
+        let waited = Duration::from_secs(12);
+        assert_eq!(watch.observe(Reach::There, at(12_000)), Some(News::Found { waited }));
+        assert_eq!((watch.since(), watch.cause(), watch.deadline()), (None, None, None));
+    }
+
+    #[test]
+    fn what_is_told_waits_for_the_cause() {
+        let start = Instant::now();
+        let mut watch = watch(start);
+        watch.observe(AWAY, start);
+        let late = start + Duration::from_secs(5);
+        assert_eq!(watch.observe(AWAY, late), None, "nobody knows why");
+        wait(&watch);
+        let told = watch.observe(AWAY, late + Duration::from_secs(1));
+        assert_eq!(told, Some(News::Missing { waited: Duration::from_secs(5) }));
+    }
+
+    #[test]
+    fn a_peer_that_is_mute_is_told_of_at_once() {
+        let start = Instant::now();
+        let mut watch = watch(start);
+        watch.observe(Reach::Mute, start);
+        let waited = Duration::from_secs(5);
+        assert_eq!(watch.observe(Reach::Mute, start + waited), Some(News::Missing { waited }));
+        assert_eq!(watch.cause(), None);
+    }
+
+    #[test]
+    fn a_failed_handshake_is_a_cause_until_another_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+        let away = Reach::Away(&endpoint);
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut watch = watch(start);
+        watch.observe(away, at(0));
+        watch.failed(HandshakeFault::Other(300), at(1));
+        assert_eq!(watch.cause(), Some("status 300"));
+        assert_eq!(watch.deadline(), Some(at(5)), "nobody asks while handshakes fail");
+        for (second, cause) in [
+            (11, "status 300"),
+            (60, "somebody listens there, but does not answer as a broker does"),
+        ] {
+            watch.observe(away, at(second));
+            wait(&watch);
+            watch.observe(away, at(second));
+            assert_eq!(watch.cause(), Some(cause), "{second}");
+        }
+        drop(listener);
+        watch.observe(away, at(80));
+        wait(&watch);
+        watch.observe(away, at(80));
+        assert!(watch.cause().unwrap().contains("refused"), "{:?}", watch.cause());
+        watch.observe(Reach::Away("tcp://127.0.0.1:1"), at(81));
+        assert_eq!(watch.cause(), None, "it is another endpoint");
+    }
+}
