@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 /// Bytes of a block.
 const BLOCK: usize = 16;
 const MASK: u64 = (1 << 26) - 1;
+/// What lanes without a message read.
+const NOTHING: [u8; BLOCK] = [0; BLOCK];
 /// The bit above the 16 bytes of a full block, in the highest limb.
 const ABOVE: u64 = 1 << 24;
 
@@ -256,7 +258,6 @@ unsafe fn lanes_of<V: Limbs>(h: [V; 5]) -> [[u64; 5]; WIDEST] {
 #[inline(always)]
 pub(crate) unsafe fn tags<V: Limbs>(jobs: &mut [Job<'_>]) {
     assert!(jobs.len() <= V::LANES);
-    const NOTHING: [u8; BLOCK] = [0; BLOCK];
     let mut multipliers = Zeroizing::new([[0; 5]; WIDEST]);
     let mut full = [0; WIDEST];
     let mut last = [None; WIDEST];

@@ -1,9 +1,12 @@
 //! Vectors of 256 bits.
 
+// Half of the module's lines would be names of instructions.
+#[allow(clippy::wildcard_imports)]
 use std::arch::x86_64::*;
 
-use super::auth::{self, Job, Limbs};
-use super::stream::{self, Inputs, Word, Words};
+use super::auth::{self, Job};
+use super::stream::{self, Inputs, Words};
+use super::vector::{limbs, word, words};
 
 /// Eight words.
 #[derive(Clone, Copy)]
@@ -52,143 +55,48 @@ pub(crate) unsafe fn store_blocks(x: &[__m256i; 16], to: *mut u8) {
     }
 }
 
-// SAFETY: the methods are only called where the machine has AVX2.
-unsafe impl Word for Words8 {
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Words8(_mm256_add_epi32(self.0, other.0)) }
-    }
+word!(
+    Words8,
+    add _mm256_add_epi32,
+    xor _mm256_xor_si256,
+    rotate |words, BY| _mm256_or_si256(
+        _mm256_sll_epi32(words, _mm_cvtsi32_si128(BY)),
+        _mm256_srl_epi32(words, _mm_cvtsi32_si128(32 - BY)),
+    )
+);
 
-    #[inline(always)]
-    unsafe fn xor(self, other: Self) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Words8(_mm256_xor_si256(self.0, other.0)) }
-    }
-
-    #[inline(always)]
-    unsafe fn rotate<const BY: i32>(self) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe {
-            let left = _mm256_sll_epi32(self.0, _mm_cvtsi32_si128(BY));
-            let right = _mm256_srl_epi32(self.0, _mm_cvtsi32_si128(32 - BY));
-            Words8(_mm256_or_si256(left, right))
-        }
-    }
-}
-
-// SAFETY: the methods are only called where the machine has AVX2.
-unsafe impl Words for Words8 {
-    const LANES: usize = 8;
-
-    #[inline(always)]
-    unsafe fn splat(word: u32) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Words8(_mm256_set1_epi32(word.cast_signed())) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const u32) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Words8(_mm256_loadu_si256(from.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_blocks(x: &[Self; 16], to: *mut u8) {
-        // SAFETY: promised by the caller.
-        // A vector and its words are the same bytes.
-        unsafe { store_blocks(&*std::ptr::from_ref(x).cast(), to) }
-    }
-}
+words!(
+    Words8,
+    lanes 8,
+    splat _mm256_set1_epi32,
+    load _mm256_loadu_si256,
+    store_blocks |x, to| store_blocks(&*std::ptr::from_ref(x).cast(), to)
+);
 
 /// Four limbs, or products of limbs.
 #[derive(Clone, Copy)]
 pub(crate) struct Limbs4(__m256i);
 
-// SAFETY: the methods are only called where the machine has AVX2.
-unsafe impl Limbs for Limbs4 {
-    const LANES: usize = 4;
-    const ORDER: &'static [usize] = &[0, 2, 1, 3];
-
-    #[inline(always)]
-    unsafe fn splat(limb: u64) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Limbs4(_mm256_set1_epi64x(limb.cast_signed())) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const u64) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Limbs4(_mm256_loadu_si256(from.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, to: *mut u64) {
-        // SAFETY: promised by the caller.
-        unsafe { _mm256_storeu_si256(to.cast(), self.0) }
-    }
-
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Limbs4(_mm256_add_epi64(self.0, other.0)) }
-    }
-
-    #[inline(always)]
-    unsafe fn multiply(self, other: Self) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Limbs4(_mm256_mul_epu32(self.0, other.0)) }
-    }
-
-    #[inline(always)]
-    unsafe fn and(self, other: Self) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Limbs4(_mm256_and_si256(self.0, other.0)) }
-    }
-
-    #[inline(always)]
-    unsafe fn or(self, other: Self) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Limbs4(_mm256_or_si256(self.0, other.0)) }
-    }
-
-    #[inline(always)]
-    unsafe fn flip(self) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Limbs4(_mm256_xor_si256(self.0, _mm256_set1_epi64x(-1))) }
-    }
-
-    #[inline(always)]
-    unsafe fn right<const BY: u32>(self) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Limbs4(_mm256_srl_epi64(self.0, _mm_cvtsi32_si128(BY.cast_signed()))) }
-    }
-
-    #[inline(always)]
-    unsafe fn left<const BY: u32>(self) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe { Limbs4(_mm256_sll_epi64(self.0, _mm_cvtsi32_si128(BY.cast_signed()))) }
-    }
-
-    #[inline(always)]
-    unsafe fn gather(from: &[*const u8]) -> [Self; 2] {
-        // SAFETY: promised by the caller.
-        unsafe {
-            let (a, b) = (pair(from[0], from[2]), pair(from[1], from[3]));
-            [Limbs4(_mm256_unpacklo_epi64(a, b)), Limbs4(_mm256_unpackhi_epi64(a, b))]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn load_blocks(from: *const u8) -> [Self; 2] {
-        // SAFETY: promised by the caller.
-        unsafe {
-            let a = _mm256_loadu_si256(from.cast());
-            let b = _mm256_loadu_si256(from.add(32).cast());
-            [Limbs4(_mm256_unpacklo_epi64(a, b)), Limbs4(_mm256_unpackhi_epi64(a, b))]
-        }
-    }
-}
+limbs!(
+    Limbs4,
+    lanes 4,
+    order [0, 2, 1, 3],
+    ones _mm256_set1_epi64x(-1),
+    splat _mm256_set1_epi64x,
+    load _mm256_loadu_si256,
+    store _mm256_storeu_si256,
+    add _mm256_add_epi64,
+    multiply _mm256_mul_epu32,
+    and _mm256_and_si256,
+    or _mm256_or_si256,
+    xor _mm256_xor_si256,
+    right |limbs, BY| _mm256_srl_epi64(limbs, _mm_cvtsi32_si128(BY.cast_signed())),
+    left |limbs, BY| _mm256_sll_epi64(limbs, _mm_cvtsi32_si128(BY.cast_signed())),
+    low _mm256_unpacklo_epi64,
+    high _mm256_unpackhi_epi64,
+    gather |from| [pair(from[0], from[2]), pair(from[1], from[3])],
+    blocks |from| [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())]
+);
 
 /// Two blocks in one vector.
 ///

@@ -13,7 +13,7 @@
 //! - `key`: the subkey.
 //! - `run`: a run of boxes, from the keystream to the tags.
 //! - `stream`: Salsa20 blocks in lanes of vectors; `auth`: Poly1305 in lanes.
-//! - `avx2`, `avx512`: the vectors. `portable`: libsodium, box by box, for other machines.
+//! - `avx2`, `avx512`: the vectors, by way of `vector`. `portable`: libsodium, box by box, for other machines.
 //!
 //! No branch and no address depends on a secret; only lengths and numbers of boxes do, which anybody
 //! sees on the wire. Keys and keystreams are wiped.
@@ -29,6 +29,8 @@ mod key;
 mod portable;
 mod run;
 mod stream;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
 use std::sync::OnceLock;
 

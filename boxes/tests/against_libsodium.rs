@@ -1,5 +1,7 @@
 //! Every engine that this machine has makes the boxes that libsodium makes.
 
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use zcluster_boxes::{Engine, Slot, StreamKey, Workspace};
 use zmq_sys::sodium::{BoxKey, public_key, random};

@@ -114,9 +114,9 @@ impl CurveCodec {
     ///
     /// # Errors
     /// When a piece is anything but whole frames; then nothing is appended.
-    pub fn seal_pieces<'a>(
+    pub fn seal_pieces(
         &mut self,
-        pieces: &mut dyn Iterator<Item = &'a [u8]>,
+        pieces: &mut dyn Iterator<Item = &[u8]>,
         sealed: &mut Vec<u8>,
         scratch: &mut CodecScratch,
     ) -> Result<usize, ZmtpError> {
@@ -132,9 +132,9 @@ impl CurveCodec {
         Ok(taken)
     }
 
-    fn seal_all<'a>(
+    fn seal_all(
         &mut self,
-        pieces: &mut dyn Iterator<Item = &'a [u8]>,
+        pieces: &mut dyn Iterator<Item = &[u8]>,
         sealed: &mut Vec<u8>,
         scratch: &mut CodecScratch,
         mut each: impl FnMut(Progress),
