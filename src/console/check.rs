@@ -1,6 +1,6 @@
 //! `--check`: what the program `zcluster-node` would do with its configuration on this host.
 //!
-//! Opens no socket, so that it can run beside the node itself.
+//! Opens no socket, so that it can run beside the node.
 
 use crate::access::{Access, ClientKeys, client_keys};
 use crate::daemon::Failure;
@@ -12,7 +12,7 @@ use super::is_ours;
 /// Prints what node `name` would do; warnings and problems go to standard error.
 ///
 /// # Errors
-/// What would end it at start, with the code it would end with.
+/// What would stop it at start, with the exit code it would have.
 pub(super) fn check(layout: &Layout, name: &str, own: &Node) -> Result<(), Failure> {
     report(layout, name, own).print()
 }
@@ -47,7 +47,7 @@ fn report(layout: &Layout, name: &str, own: &Node) -> Report {
     report
 }
 
-/// Who gets the node's log records, and who does not for want of a key.
+/// Which loggers get the node's log records, and which do not because a key is missing.
 fn loggers(report: &mut Report, layout: &Layout, keys: Option<&ClientKeys>) {
     let mut served = Vec::new();
     for (name, endpoint) in layout.log_routes() {

@@ -1,15 +1,15 @@
-//! What a failed handshake says of this node: that it is wrongly configured, or only that the other
-//! side is not as expected just now (WIRE.md §7.3).
+//! What a failed handshake says about this node: that its configuration is wrong, or only that the
+//! peer is not as expected just now (WIRE.md §7.3).
 
 use super::NodeError;
 use crate::transport::{ConnectionEvent, HandshakeFault};
 
-/// Looks at an event of a connection to `peer`. `None` for anything but a failed handshake; else a
-/// line for people.
+/// Examines an event of a connection to `peer`. Returns `None` for anything but a failed handshake,
+/// and a readable line for one.
 ///
 /// # Errors
-/// [`NodeError::Refused`] where the handshake itself proves that the keys of this node are not those
-/// of the peer. libzmq would try again for ever.
+/// [`NodeError::Refused`] if the handshake itself proves that the keys of this node and of the peer
+/// do not match. libzmq would retry forever.
 pub(super) fn look_at(
     event: &ConnectionEvent,
     peer: &str,
