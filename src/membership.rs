@@ -179,8 +179,8 @@ impl fmt::Display for Warning {
             }
             Warning::SameName(id) => write!(
                 f,
-                "another process runs under the name of this node (id:{id}): nodes know the one that \
-                 greeted last; stop one of them"
+                "another process runs under the name of this node (id:{id}): nodes see only the one \
+                 that greeted last; stop one of them"
             ),
             Warning::UnexpectedNode(name) => {
                 write!(f, "Got Cluster::hello msg from unexpected node: {name}")

@@ -39,16 +39,16 @@ pub struct Args {
     /// Check the configuration, say what it means on this host, and exit.
     #[arg(long)]
     check: bool,
-    /// Also subscribe to topics that start with this; may be given several times.
+    /// Also subscribe to topics that start with PREFIX; may be given several times.
     #[arg(long, value_name = "PREFIX")]
     subscribe: Vec<String>,
-    /// Print the ready line only.
+    /// Print only the ready line.
     #[arg(long)]
     quiet: bool,
     /// Do not read standard input.
     #[arg(long)]
     no_stdin: bool,
-    /// Make a load to look at: workers publish a heartbeat each second and write a log.
+    /// Generate demo traffic: each worker publishes a heartbeat once a second and writes a log.
     #[arg(long)]
     demo: bool,
 }
@@ -116,9 +116,8 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     // Losing the node's own records of who was up is no failure.
     let lost = unsent.records - unsent.own_records;
     if lost > 0 {
-        let text = format!(
-            "{lost} log records lost: no logger took them before the end (shutdown_timeout)"
-        );
+        let text =
+            format!("{lost} log records lost: no logger accepted them in time (shutdown_timeout)");
         return Err(Failure::new(ExitCode::Unavailable, text));
     }
     Ok(())

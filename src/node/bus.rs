@@ -184,7 +184,7 @@ impl Bus {
         self.metrics.xpub_drops.inc();
         if let Some(more) = self.warnings.xpub_drop.check(now) {
             log::warn!(
-                "dropped an event: the connection to the broker takes no more \
+                "dropped an event: the connection to the broker has no room \
                  (xpub_sndhwm; {more} more like this)"
             );
         }

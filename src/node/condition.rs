@@ -253,7 +253,7 @@ mod tests {
         let lack = |what| Lack { what, since: now, details: "tcp://h:1: refused".into() };
         let state = State {
             broker: Some(lack("no connection to the broker")),
-            loggers: Some(lack("no logger takes logs")),
+            loggers: Some(lack("no logger has been available")),
             near_limit: [true; 3],
             ..running()
         };
@@ -268,7 +268,8 @@ mod tests {
                     "no connection to the broker for {span}: tcp://h:1: refused; events waiting: 95"
                 ),
                 format!(
-                    "no logger takes logs for {span}: tcp://h:1: refused; log batches waiting: 10"
+                    "no logger has been available for {span}: tcp://h:1: refused; \
+                     log batches waiting: 10"
                 ),
                 "the queue of events to publish is near its limit: 95 of 100 events, \
                  512.0 KiB of 1.0 MiB (publish_queue_bytes)"

@@ -22,20 +22,20 @@ pub(super) fn look_at(
     };
     match fault {
         HandshakeFault::Mechanism if is_encrypted => refused(
-            "it does not encrypt and this node does: keys of CURVE are set here, and not there",
+            "it does not encrypt and this node does: CURVE keys are set here, but not there",
         ),
         HandshakeFault::Mechanism => {
-            refused("it encrypts and this node does not: keys of CURVE are set there, and not here")
+            refused("it encrypts and this node does not: CURVE keys are set there, but not here")
         }
         HandshakeFault::Cryptographic => refused(
-            "its public key is not the one that is set here (curve_server_publickey, or its own)",
+            "its public key is not the one configured here (curve_server_publickey, or its own)",
         ),
         HandshakeFault::Refused => refused(
             "it does not accept the key of this node (curve_client_publickey, or the node's own)",
         ),
         HandshakeFault::BrokenOff if is_encrypted => Ok(Some(format!(
             "no handshake with {peer} at {}: it closed the connection; most likely its public key \
-             is not the one that is set here (curve_server_publickey, or its own)",
+             is not the one configured here (curve_server_publickey, or its own)",
             event.address
         ))),
         HandshakeFault::BrokenOff | HandshakeFault::NoAnswer | HandshakeFault::Other(_) => {

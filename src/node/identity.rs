@@ -7,7 +7,7 @@ pub(super) fn new_node_id(node_name: &str) -> std::io::Result<NodeId> {
     let mut random = [0; 16];
     let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
     if filled < 12 {
-        return Err(std::io::Error::other("the system gave too few random bytes"));
+        return Err(std::io::Error::other("the system returned too few random bytes"));
     }
     let uname = rustix::system::uname();
     let host = uname.nodename().to_string_lossy();

@@ -437,7 +437,7 @@ impl Io {
                 self.metrics.onloop_drops.inc();
                 if let Some(more) = self.warnings.onloop.check(now) {
                     log::warn!(
-                        "dropped an event: the application does not take them fast enough \
+                        "dropped an event: the application reads events too slowly \
                          (onloop_queue_hwm; {more} more like this)"
                     );
                 }
@@ -479,7 +479,8 @@ impl Io {
             && let Some(more) = self.warnings.notify.check(now)
         {
             log::warn!(
-                "the application takes no notifications; lost {lost:?} ({more} more like this)"
+                "the application does not read its notifications; dropped {lost:?} \
+                 ({more} more like this)"
             );
         }
     }
@@ -498,14 +499,17 @@ impl Io {
         self.reporter.report(signs, || {
             let no_broker = |since| {
                 let (what, details) = match (missing, broker.cause()) {
-                    (None, _) => ("the bus is not ready", MUTE.into()),
+                    (None, _) => ("the bus has not been ready", MUTE.into()),
                     (Some(endpoint), None) => (NO_BROKER, endpoint.to_owned()),
                     (Some(endpoint), Some(cause)) => (NO_BROKER, format!("{endpoint}: {cause}")),
                 };
                 Lack { what, since, details }
             };
-            let no_logger =
-                |since| Lack { what: "no logger takes logs", since, details: logs.why_nobody() };
+            let no_logger = |since| Lack {
+                what: "no logger has been available",
+                since,
+                details: logs.why_nobody(),
+            };
             State {
                 stage: signs.stage,
                 broker: signs.broker.0.map(no_broker),
@@ -647,7 +651,7 @@ impl Io {
         let ts = Timestamp::from(SystemTime::now()).as_secs_f64();
         let record = [LogValue::Time(ts), self.name.as_str().into(), message.into()];
         if let Err(error) = self.cluster_log.write_unblocking(&record) {
-            log::warn!("{}: line for cluster.log lost: {error}", self.name);
+            log::warn!("{}: cluster.log line lost: {error}", self.name);
         }
     }
 

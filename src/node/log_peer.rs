@@ -196,10 +196,10 @@ impl LogPeer {
         let line = news.of(&who);
         let line = match (news, lost) {
             (News::Missing { .. }, _) => {
-                let cause = self.watch.cause().unwrap_or("why is not known");
+                let cause = self.watch.cause().unwrap_or("cause unknown");
                 format!("{line}: {cause}; still trying")
             }
-            (News::Lost { .. }, None) => format!("{who} has closed the connection: it leaves"),
+            (News::Lost { .. }, None) => format!("{who} closed the connection: it is leaving"),
             (News::Lost { .. }, Some(lost)) if lost > 0 => {
                 format!("{line}; up to {lost} log records may not have arrived")
             }

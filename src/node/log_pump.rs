@@ -171,7 +171,7 @@ impl LogPump {
     /// Why no logger accepts logs.
     pub(super) fn why_nobody(&self) -> String {
         if self.fanout.is_empty() {
-            return "the layout has no logger, so that they are dropped".into();
+            return "the layout has no logger, so records are dropped".into();
         }
         self.fanout.why_nobody()
     }

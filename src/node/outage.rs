@@ -129,12 +129,12 @@ impl News {
                     line.push_str(&format!(" {} ago", span(ago)));
                 }
                 if untold > 0 {
-                    line.push_str(&format!("; it had come and gone {untold} more times"));
+                    line.push_str(&format!("; earlier losses not logged: {untold}"));
                 }
                 line
             }
             News::Missing { waited } => format!("no connection to {peer} for {}", span(waited)),
-            News::Found { waited } => format!("{peer} is there, after {}", span(waited)),
+            News::Found { waited } => format!("{peer} is available, after {}", span(waited)),
         }
     }
 }
@@ -187,7 +187,7 @@ mod tests {
             [
                 (5, "no connection to it for 5s".into()),
                 (65, "no connection to it for 1m 5s".into()),
-                (70, "it is there, after 1m 10s".into()),
+                (70, "it is available, after 1m 10s".into()),
                 (71, "lost the connection to it".into()),
                 (73, "it is back, after 2s".into()),
             ]
@@ -252,7 +252,7 @@ mod tests {
             [
                 (1, "lost the connection to it".into()),
                 (2, "it is back, after 1s".into()),
-                (11, "lost the connection to it 4s ago; it had come and gone 2 more times".into()),
+                (11, "lost the connection to it 4s ago; earlier losses not logged: 2".into()),
                 (12, "it is back, after 5s".into()),
             ]
         );

@@ -15,7 +15,7 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 /// What is wrong if the broker is connected but has not answered a probe.
 pub(super) const MUTE: &str = "both connections to the broker are up, but nothing comes through";
 /// The likely cause if a broker's address accepts connections but the handshake does not complete.
-pub(super) const NO_ANSWER: &str = "somebody listens there, but does not answer as a broker does";
+pub(super) const NO_ANSWER: &str = "a process listens there, but does not answer like a broker";
 /// How long a failed handshake explains a missing connection: libzmq allows each handshake half a
 /// minute.
 const FAULT_COUNTS: Duration = Duration::from_secs(40);
@@ -141,10 +141,10 @@ impl Watch {
         let news = self.observe(reach, now)?;
         Some(match (news, reach) {
             (News::Missing { waited }, Reach::Mute) => {
-                format!("the bus is not ready for {}: {MUTE}", span(waited))
+                format!("the bus has not been ready for {}: {MUTE}", span(waited))
             }
             (News::Missing { .. }, Reach::Away(endpoint)) => {
-                let cause = self.cause().unwrap_or("the cause is not known");
+                let cause = self.cause().unwrap_or("cause unknown");
                 format!("{}: {endpoint}: {cause}; still trying", news.of("the broker"))
             }
             _ => news.of("the broker"),
@@ -168,7 +168,7 @@ impl Watch {
         self.next_inquiry = Some(now + ASK_EVERY);
         match Inquiry::begin(endpoint.clone(), Arc::clone(&self.waker)) {
             Ok(inquiry) => self.inquiry = Some(inquiry),
-            Err(error) => self.set_cause(Some(format!("why is not known: {error}"))),
+            Err(error) => self.set_cause(Some(format!("cause unknown: {error}"))),
         }
     }
 
@@ -183,7 +183,7 @@ impl Watch {
     fn describe(&self, fault: HandshakeFault) -> String {
         match fault {
             HandshakeFault::NoAnswer => {
-                format!("somebody listens there, but does not answer as a {} does", self.role)
+                format!("a process listens there, but does not answer like a {}", self.role)
             }
             fault => fault.to_string(),
         }
@@ -286,10 +286,9 @@ mod tests {
         watch.failed(HandshakeFault::Other(300), at(1));
         assert_eq!(watch.cause(), Some("status 300"));
         assert_eq!(watch.deadline(), Some(at(5)), "nobody asks while handshakes fail");
-        for (second, cause) in [
-            (11, "status 300"),
-            (60, "somebody listens there, but does not answer as a broker does"),
-        ] {
+        for (second, cause) in
+            [(11, "status 300"), (60, "a process listens there, but does not answer like a broker")]
+        {
             watch.observe(away, at(second));
             wait(&watch);
             watch.observe(away, at(second));

@@ -56,7 +56,7 @@ pub enum ClientError {
     #[error(transparent)]
     Keys(#[from] KeyError),
     /// A key name was given, but all clients share one key.
-    #[error("'{0}' names a key of its own, and the layout does not have `mode = \"per-node\"`")]
+    #[error("'{0}' names a key, but the layout does not set `mode = \"per-node\"`")]
     NoKeyOfItsOwn(String),
     /// No key of that name is accepted.
     #[error("'{0}' has no key: it is neither a node of the layout nor '{operator}'", operator = CurveKeys::OPERATOR)]
@@ -86,7 +86,10 @@ pub enum ClientError {
         why: String,
     },
     /// The broker accepted no event in time.
-    #[error("the broker at {endpoint} took no event for {}", humantime::format_duration(*waited))]
+    #[error(
+        "the broker at {endpoint} accepted no event for {}",
+        humantime::format_duration(*waited)
+    )]
     Full {
         /// Its endpoint.
         endpoint: String,
@@ -102,7 +105,7 @@ pub enum ClientError {
         topic: BString,
     },
     /// The event makes a statement about a node that only that node may make.
-    #[error("the event speaks for a node, and '{who}' is not the key of that node")]
+    #[error("the event speaks for a node, but '{who}' is not the key of that node")]
     Impersonation {
         /// The name of the key.
         who: String,
@@ -110,7 +113,7 @@ pub enum ClientError {
     /// The broker did not accept a subscription.
     #[error(
         "the broker refuses the subscription to '{prefix}': the layout does not allow it, or there \
-         are too many"
+         are too many subscriptions"
     )]
     SubscriptionDenied {
         /// The topic prefix.

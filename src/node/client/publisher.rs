@@ -124,12 +124,12 @@ impl Publisher {
             return Ok(());
         }
         let why = if losses > 0 {
-            format!("the connection to {endpoint} was lost in between")
+            format!("the connection to {endpoint} was lost meanwhile")
         } else if has_left {
             return Ok(());
         } else {
             let patience = humantime::format_duration(patience);
-            format!("{endpoint} did not take all of them within {patience}")
+            format!("{endpoint} did not read all of them within {patience}")
         };
         Err(ClientError::Unsure { sent, why })
     }
