@@ -552,7 +552,7 @@ impl Io {
     }
 
     /// Sends greetings, then events, while there is room. Events wait until the bus is ready, and
-    /// until no other process is known to have this node's name.
+    /// until it is known that no other process has this node's name.
     fn send_publications(&mut self) -> Result<(), TransportError> {
         self.bus_is_full = false;
         while let Some((hello, to)) = self.greetings.pop() {

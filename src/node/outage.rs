@@ -14,8 +14,8 @@ const MISSING_EVERY: Duration = Duration::from_secs(60);
 /// Watches whether a peer is there, which is expected from the start.
 ///
 /// Each reported loss is followed by a report that the peer is back. A peer that keeps coming and
-/// going is reported from time to time, and the last report is always true. A peer that stays away
-/// is reported missing, repeatedly.
+/// going is reported from time to time; once it settles, the last report is true. A peer that stays
+/// away is reported missing, repeatedly.
 #[derive(Debug)]
 pub(super) struct Outage {
     /// It has been there before: a peer that was never there cannot be lost.
@@ -33,8 +33,8 @@ pub(super) struct Outage {
 /// What to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// The peer was lost `ago`; it came back and was lost `untold` more times since the last
-    /// report.
+    /// The peer was lost `ago`; since the last report, it had been lost and come back `untold`
+    /// times before that.
     Lost { ago: Duration, untold: u64 },
     /// The peer is back after that time.
     Back { away: Duration },
