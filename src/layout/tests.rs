@@ -1,4 +1,4 @@
-//! The layout as its users see it: reading, answering, printing.
+//! The layout as its users see it: parsing, answering, printing.
 
 use std::net::IpAddr;
 use std::time::Duration;

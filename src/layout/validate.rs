@@ -1,6 +1,6 @@
-//! Whether the parts of a [`Layout`] fit together: ranges, references between nodes, endpoints and
-//! ports. The same rules hold for every format a layout is read from. Those of keys are in
-//! [`curve`], those of `[log]` in [`log`], those of `[broker]` in [`broker`].
+//! Checks that the parts of a [`Layout`] fit together: ranges, references between nodes, endpoints
+//! and ports. The same rules apply to every format a layout is read from. Rules for keys are in
+//! [`curve`], for `[log]` in [`log`], for `[broker]` in [`broker`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,16 +21,15 @@ pub(super) use log::is_extension;
 /// What a layout was read from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Origin {
-    /// A layout file, for somebody who starts with it.
+    /// A layout file, for a process that starts with it.
     File,
-    /// A layout file, for somebody who asks what is wrong with it, on a host with so many bytes of
-    /// memory.
+    /// A layout file, for a check, on a host with that many bytes of memory.
     Checked { memory: u64 },
-    /// Scripts of Zeek.
+    /// Zeek scripts.
     Zeek,
 }
 
-/// Reports what is wrong or unwise in `layout`; `places` says where it stands.
+/// Reports what is wrong or unwise in `layout`; `places` says where each part is.
 pub(super) fn validate(layout: &Layout, origin: Origin, places: &Places, reporter: &mut Reporter) {
     let broken = reporter.error_spans();
     let mut check = Check { layout, origin, places, reporter, broken };
@@ -48,7 +47,7 @@ pub(super) fn validate(layout: &Layout, origin: Origin, places: &Places, reporte
     check.memory();
 }
 
-/// Where a port of the broker that the environment sets is taken by somebody else.
+/// The conflict, if a port of the broker that the environment sets is already in use.
 pub(super) fn port_taken(layout: &Layout, key: &str) -> Option<String> {
     let listeners = layout.listeners();
     let own = listeners.iter().find(|listener| listener.path.last() == Some(&key))?;
@@ -61,7 +60,8 @@ struct Check<'a> {
     origin: Origin,
     places: &'a Places,
     reporter: &'a mut Reporter,
-    /// Values that could not be read: what stands in the layout instead is nobody's fault.
+    /// Values that could not be read: the layout has a default in their place, not the user's
+    /// value.
     broken: BTreeSet<Span>,
 }
 
@@ -70,13 +70,13 @@ const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 /// `ZMQ_HEARTBEAT_TTL` travels as tenths of a second in 16 bits.
 const LONGEST_TTL: Duration = Duration::from_secs(6553);
 
-/// Threads that the broker of engine `zmq` may have.
+/// Maximum number of broker threads with engine `zmq`.
 const MOST_THREADS: i64 = 64;
-/// A batch of log records of usual size fits.
+/// Fits a log batch of the usual size.
 const SMALL_MESSAGE: u64 = 64 * 1024;
 
-/// What an address is that no host has; `None` for others. One can listen at all addresses, but not
-/// connect to them.
+/// Describes an address that no host can have; `None` for others. A socket can listen at all
+/// addresses, but not connect to them.
 fn no_host(ip: IpAddr, connects: bool) -> Option<&'static str> {
     match ip {
         ip if ip.is_unspecified() => connects.then_some("every address of a host"),
@@ -86,7 +86,7 @@ fn no_host(ip: IpAddr, connects: bool) -> Option<&'static str> {
     }
 }
 
-/// An option as messages call it.
+/// An option as named in messages.
 fn option_name(path: &[&str]) -> String {
     match path {
         ["log", "path", name, key] => format!("`{key}` of the path `{name}`"),
@@ -136,7 +136,7 @@ impl Check<'_> {
         }
     }
 
-    /// Names stand in topics and in paths of log files.
+    /// Names are part of topics and of log file paths.
     fn node_names(&mut self) {
         if self.layout.nodes.is_empty() {
             self.error(&["nodes"], "the layout has no nodes; expected at least one [nodes.NAME]");
@@ -190,7 +190,7 @@ impl Check<'_> {
                 let message = format!("the node names `{other}` and `{name}` differ in case only");
                 self.warn(&at, message);
             }
-            // A subscription holds for all topics that begin so.
+            // A subscription matches all topics that start with it.
             let mut begin = name.match_indices('.').map(|(dot, _)| &name[..dot]);
             if let Some(other) = begin.find(|begin| nodes.contains_key(*begin)) {
                 let message = format!(
@@ -252,7 +252,7 @@ impl Check<'_> {
         self.log_receivers();
     }
 
-    /// Addresses that no host has.
+    /// Addresses that no host can have.
     fn listen_addresses(&mut self) {
         let Layout { broker, telemetry, nodes, .. } = self.layout;
         let websockets = nodes.iter().filter_map(|(name, node)| {
@@ -539,7 +539,7 @@ impl Check<'_> {
         }
     }
 
-    /// Bounds that this host can never reach, so that its memory ends first.
+    /// Bounds larger than this host's memory, which would run out first.
     fn memory(&mut self) {
         let Origin::Checked { memory } = self.origin else { return };
         let Layout { zeromq, broker, log, .. } = self.layout;
@@ -563,7 +563,7 @@ impl Check<'_> {
         }
     }
 
-    /// No two sockets may listen at one port of one address.
+    /// No two sockets may listen at the same port and address.
     fn ports(&mut self) {
         let mut taken: Vec<Listener<'_>> = Vec::new();
         for listener in self.layout.listeners() {
@@ -585,7 +585,7 @@ impl Check<'_> {
 struct Listener<'a> {
     what: String,
     path: Vec<&'a str>,
-    /// The host it is on, as far as the layout tells: the address of its node.
+    /// Its host, if the layout says so: the address of its node.
     host: Option<IpAddr>,
     address: Endpoint,
 }
@@ -616,7 +616,7 @@ impl Listener<'_> {
 }
 
 impl Layout {
-    /// Every socket that would listen at an address the layout knows.
+    /// Every socket that would listen at an address known from the layout.
     fn listeners(&self) -> Vec<Listener<'_>> {
         let mut listeners = Vec::new();
         for (what, key, endpoint) in [

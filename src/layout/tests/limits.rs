@@ -1,4 +1,4 @@
-//! Bounds: of every option, what is too much and too little; and versions of layouts.
+//! Bounds: for every option, values that are too large or too small; and layout versions.
 
 use super::super::setting::Setting;
 use super::super::table::Table;
@@ -17,12 +17,12 @@ fn sections() -> Vec<(&'static str, Box<dyn Table>)> {
     ]
 }
 
-/// What an option takes, by what it asks for when it gets something else.
+/// What an option accepts, by what it expects when given something else.
 fn kind(setting: &mut dyn Setting) -> String {
     setting.read(&super::super::setting::Raw::Other("nothing")).unwrap_err()
 }
 
-/// Whole numbers of which any is a choice somebody may make.
+/// Whole numbers, any of which may be intended.
 const ANY_NUMBER: [&str; 10] = [
     // It has a message of its own.
     "layout_version",
@@ -77,7 +77,8 @@ fn every_option_has_an_end() {
 
 #[test]
 fn zero_is_taken_where_it_means_something() {
-    // What 0 means where it is taken stands with the option; these are silent or warned of.
+    // The options that reject 0. The others accept it, silently or with a warning; their
+    // documentation says what it means.
     let refused = [
         "layout_version",
         "proxy_io_threads",

@@ -1,4 +1,4 @@
-//! `[log]` and `[log.path.NAME]`: what is read, refused and warned of.
+//! `[log]` and `[log.path.NAME]`: what is accepted, rejected and warned about.
 
 use super::*;
 
@@ -69,7 +69,7 @@ fn names_of_zeek_stand_for_ours() {
     };
     assert_eq!(zeek, ours);
     assert_eq!(zeek.rotation_base(), None);
-    // They are printed under our names.
+    // They are printed under zcluster's names.
     let layout = Layout { log: zeek, ..read(HEAD).unwrap().0 };
     let text = to_toml(&layout);
     assert!(text.contains("\nrotation = \"1day\"\n") && !text.contains("default_"), "{text}");
@@ -159,7 +159,7 @@ fn each_rule_has_its_error() {
     }
     let long = format!("{HEAD}[log.path.conn]\nrename = \"{}\"\n", "x".repeat(201));
     assert!(errors(&long)[0].contains("is longer than 200 bytes"));
-    // Each is three characters of a file name.
+    // Each takes three characters in a file name.
     let escaped = format!("{HEAD}[log.path.conn]\nrename = '{}'\n", r"\".repeat(67));
     assert!(errors(&escaped)[0].contains("is longer than 200 bytes"));
 }
@@ -176,7 +176,7 @@ fn what_is_legal_but_unwise_is_a_warning() {
         assert_eq!(warnings.len(), 1, "{text}: {warnings:?}");
         assert!(warnings[0].contains(expected), "{text}: {warnings:?}");
     }
-    // Renamed to its own name, or to a name whose path was renamed away by nobody: fine.
+    // A path may be renamed to its own name.
     assert_eq!(log("[log.path.a]\nrename = \"a\"\n").for_path(b"a").name, "a");
 }
 

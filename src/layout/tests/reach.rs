@@ -1,4 +1,5 @@
-//! Whether nodes can reach the broker and the loggers: what is refused, warned of, and left alone.
+//! Whether nodes can reach the broker and the loggers: what is rejected, warned about, and left
+//! alone.
 
 use super::*;
 
@@ -18,7 +19,7 @@ const FAR: [(&str, &str, &str); 3] =
 const LOOPBACK: [(&str, &str, &str); 3] =
     [("m", "manager", "127.0.0.1"), ("l", "logger", "127.0.0.1"), ("w", "worker", "10.0.0.2")];
 
-/// All that is said of a layout, warnings with `W`.
+/// All messages about a layout, warnings with `W`.
 fn said(text: &str) -> Vec<String> {
     let (_, diagnostics) = Layout::inspect_toml(text, "l.toml", Some(u64::MAX));
     let shown = |d: Diagnostic| {
@@ -53,7 +54,7 @@ fn layouts_of_one_host_may_use_loopback() {
         );
         assert_eq!(said(&format!("{options}{far}")), [""; 0], "{options}");
     }
-    // The broker is somebody else's.
+    // The broker belongs to another cluster.
     let connect =
         "[zeromq]\nconnect_xpub_endpoint = \"tcp://b:1\"\nconnect_xsub_endpoint = \"tcp://b:2\"\n";
     assert_eq!(said(&format!("{connect}{far}")), [""; 0]);
@@ -62,7 +63,7 @@ fn layouts_of_one_host_may_use_loopback() {
 #[test]
 fn a_broker_on_loopback_is_refused_with_what_to_write() {
     let far = nodes(&FAR);
-    // The defaults: where the node stands that cannot reach them.
+    // The defaults: the place is the node that cannot reach them.
     assert_eq!(
         said(&far),
         [
@@ -95,7 +96,7 @@ fn a_broker_on_loopback_is_refused_with_what_to_write() {
             .contains("write listen_xsub_endpoint = \"tcp://10.0.0.1:PORT\"")
     );
 
-    // Nodes at loopback beside others: no address of the broker's host is known.
+    // Nodes at loopback beside others: the broker's host has no known address.
     let said_of = said(&nodes(&LOOPBACK));
     assert_eq!(said_of.len(), 3, "{said_of:?}");
     assert_eq!(
@@ -107,7 +108,7 @@ fn a_broker_on_loopback_is_refused_with_what_to_write() {
         said_of[2].ends_with("write listen_xpub_endpoint = \"tcp://ADDRESS:5555\""),
         "{said_of:?}"
     );
-    // Where the manager is, nodes look for a broker that listens everywhere.
+    // Nodes expect a broker that listens everywhere on the manager's host.
     let any =
         "[zeromq]\nlisten_xsub_endpoint = \"tcp://*:1\"\nlisten_xpub_endpoint = \"tcp://*:2\"\n";
     let said_of = said(&format!("{any}{}", nodes(&LOOPBACK)));

@@ -1,5 +1,5 @@
-//! What must hold of keys and of what nodes may say: `curve_*` of `[zeromq]`, `[curve]`,
-//! `curve_publickey` and `allow`.
+//! Rules for keys and for what nodes may do: `curve_*` of `[zeromq]`, `[curve]`, `curve_publickey`
+//! and `allow`.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use super::super::{Allow, CurveKeys, Layout, Secret};
 use super::Check;
 use crate::wire::zmtp::PublicKey;
 
-/// Options of `[curve]` that only `mode = "per-node"` heeds.
+/// Options of `[curve]` that only `mode = "per-node"` uses.
 const PER_NODE: [&str; 3] = ["authorized_keys_dir", "secret_keys_dir", "broker_publickey"];
 
 impl Check<'_> {
@@ -23,7 +23,8 @@ impl Check<'_> {
         self.allow();
     }
 
-    /// Half a set of keys would leave a cluster open that its operator takes for encrypted.
+    /// An incomplete set of keys would leave a cluster unencrypted that its operator believes
+    /// encrypted.
     fn shared_keys(&mut self) {
         let zeromq = &self.layout.zeromq;
         let keys = [
@@ -61,7 +62,7 @@ impl Check<'_> {
         }
     }
 
-    /// An old key is one beside a new one.
+    /// An old key is only valid beside a new one.
     fn old_keys(&mut self) {
         let Layout { zeromq, curve, .. } = self.layout;
         self.is_key(&["curve", "old_server_secretkey"], &curve.old_server_secretkey);
@@ -108,7 +109,7 @@ impl Check<'_> {
         }
     }
 
-    /// Who sets an option of keys per node expects them to be asked for.
+    /// A user who sets a per-node key option expects per-node keys to be checked.
     fn without_keys_per_node(&mut self) {
         let options = PER_NODE.map(|name| vec!["curve", name]);
         let nodes = self.layout.nodes.keys().map(|name| vec!["nodes", name, "curve_publickey"]);
@@ -122,7 +123,7 @@ impl Check<'_> {
         }
     }
 
-    /// A key that two have says of neither who it is.
+    /// A key shared by two nodes identifies neither.
     fn keys_are_one_nodes(&mut self) {
         let Layout { curve, nodes, .. } = self.layout;
         let broker = curve.broker_publickey.iter();

@@ -1,5 +1,5 @@
-//! What must hold of `[log]`: ranges, names that become names of files, and options that need or
-//! exclude each other.
+//! Rules for `[log]`: ranges, names that become file names, and options that require or exclude
+//! each other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::super::{Compress, PathOptions};
 use super::{Check, LONGEST, option_name};
 use crate::file_name::escape;
 
-/// Rotations further apart are a mistake; and times that far ahead can still be computed.
+/// Longer rotation intervals are a mistake; and times that far ahead can still be computed.
 const LONGEST_ROTATION: Duration = Duration::from_secs(366 * 24 * 3600);
-/// Shorter ones would have producers that take turns rotate all the time.
+/// With a shorter one, producers that alternate would cause constant rotation.
 const SHORTEST_SCHEMA: Duration = Duration::from_secs(1);
-/// Below, a batch of usual size may be all that fits.
+/// Below this, a single batch of the usual size may be all that fits.
 const LITTLE_MEMORY: u64 = 16 * MIB;
-/// Records of a batch: with more, it would be larger than any message should be.
+/// Records per batch: more would exceed any reasonable message size.
 const MOST_RECORDS: i64 = 10_000_000;
-/// Bytes of a path in a file name: room is left for the extensions and times of one of 255.
+/// Bytes of a path in a file name: leaves room for extensions and times within 255.
 const LONGEST_PATH: usize = 200;
 
 impl Check<'_> {
@@ -190,7 +190,7 @@ impl Check<'_> {
         }
     }
 
-    /// No two paths may end up in one file.
+    /// No two paths may write to the same file.
     fn log_path_names(&mut self) {
         let paths = &self.layout.log.path;
         let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
@@ -213,13 +213,13 @@ impl Check<'_> {
     }
 }
 
-/// Whether a text may be the extension of a file, or several with dots between them.
+/// Whether a text is a valid file extension, or several separated by dots.
 pub(in super::super) fn is_extension(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c == '/' || c.is_ascii_control())
 }
 
-/// What keeps a text from being the name of a log file, without its extension: loggers refuse
-/// paths of producers for the same reasons.
+/// Why a text cannot be the name of a log file, without its extension: loggers refuse producers'
+/// paths for the same reasons.
 fn problem_with_path(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("is empty")
