@@ -272,7 +272,7 @@ impl Reporter {
     }
 }
 
-/// The bytes of a line that may be shown, as far as it tells: those before anything that looks like
+/// How many bytes of a line may be shown, judging by its text alone: those before anything that looks like
 /// a key; and if there is the name of one, up to it and its `=`, or to another `=` before it.
 fn before_key(line: &str) -> usize {
     key_in(line).unwrap_or(line.len()).min(before_value_of_key(line))
