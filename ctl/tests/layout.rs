@@ -104,8 +104,8 @@ fn the_environment_is_checked_as_the_processes_read_it() {
         (
             vec![(xsub, "1")],
             format!(
-                "environment variable {xsub}: the central XSUB takes tcp://127.0.0.1:1, as does the log \
-                 socket of `m`; expected a port of its own"
+                "environment variable {xsub}: the broker's XSUB uses tcp://127.0.0.1:1, as does \
+                 the log socket of `m`; expected a separate port"
             ),
         ),
         (
@@ -195,7 +195,7 @@ fn keys_are_checked_as_far_as_this_host_sees_them() {
 fn files_that_are_no_layout_are_one_line() {
     let zeek = layout().args(["check", "cluster-layout.zeek"]).assert().code(78);
     zeek.stdout_eq("").stderr_eq(str![[r#"
-cluster-layout.zeek:1:1: this is Zeek script; expected a layout file: `zcluster layout import` makes one of it
+cluster-layout.zeek:1:1: this is Zeek script; expected a layout file: `zcluster layout import` converts it to one
 1 | redef Cluster::manager_is_logger = F;
   | ^
 1 error, 0 warnings
@@ -213,7 +213,11 @@ zcluster: cannot read the layout file .: Is a directory (os error 21)
             78,
             "zcluster: [..]/l.toml:1:1: this is UTF-16; expected UTF-8 text\n",
         ),
-        (b"\x7fELF\0\xff", 78, "zcluster: [..]/l.toml:1:6: this is no text; expected UTF-8 text\n"),
+        (
+            b"\x7fELF\0\xff",
+            78,
+            "zcluster: [..]/l.toml:1:6: this is not text; expected UTF-8 text\n",
+        ),
     ] {
         fs::write(&path, bytes).unwrap();
         layout().arg("check").arg(&path).assert().code(code).stdout_eq("").stderr_eq(expected);

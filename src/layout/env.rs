@@ -87,7 +87,7 @@ pub enum EnvironmentError {
         variable: String,
     },
     /// A port of the broker is already in use by another socket of the layout.
-    #[error("environment variable {name}: {taken}; expected a port of its own")]
+    #[error("environment variable {name}: {taken}; expected a separate port")]
     PortTaken {
         /// The variable.
         name: &'static str,
@@ -96,7 +96,7 @@ pub enum EnvironmentError {
     },
     /// The keys in the environment are enough for neither clients nor servers (WIRE.md §7.1).
     #[error(
-        "the CURVE keys of the environment do not suffice: clients need \
+        "the CURVE keys in the environment are not enough: clients need \
          {PREFIX}CURVE_SERVER_PUBLICKEY, …_CLIENT_PUBLICKEY and …_CLIENT_SECRETKEY, servers \
          …_SERVER_SECRETKEY and …_CLIENT_PUBLICKEY"
     )]
@@ -380,10 +380,8 @@ mod tests {
             ("[::1]", Ok(Some("::1"))),
             (
                 "localhost",
-                Err(
-                    "found \"localhost\", expected an IPv4 or IPv6 address: that of this host alone \
-                     is \"127.0.0.1\"",
-                ),
+                Err("found \"localhost\", expected an IPv4 or IPv6 address: this host's loopback \
+                     address is \"127.0.0.1\""),
             ),
             (
                 "127.0.0.1:80",
@@ -454,11 +452,11 @@ mod tests {
         for (variables, taken) in [
             (
                 vec![(XPUB_PORT, "5556")],
-                Some("the central XPUB takes tcp://127.0.0.1:5556, as does"),
+                Some("the broker's XPUB uses tcp://127.0.0.1:5556, as does"),
             ),
             (
                 vec![(XSUB_PORT, "5560")],
-                Some("as does the log socket of `l`; expected a port of its"),
+                Some("as does the log socket of `l`; expected a separate port"),
             ),
             (vec![(XPUB_PORT, "5556"), (XSUB_PORT, "5555")], None),
             (vec![(XPUB_PORT, "0"), (XSUB_PORT, "0")], None),

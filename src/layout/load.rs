@@ -184,7 +184,7 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, LoadError> {
     bytes.reserve(usize::try_from(expected).unwrap_or(0) + 1);
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(fail(io::Error::other("it has more than 16 MiB, which no layout has")));
+        return Err(fail(io::Error::other("it is larger than 16 MiB, too large for a layout")));
     }
     let at = match std::str::from_utf8(&bytes) {
         Ok(text) => return Ok(Zeroizing::new(text.to_owned())),
@@ -193,8 +193,8 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, LoadError> {
     let before = &bytes[..at];
     let what = match bytes[..] {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "this is UTF-16",
-        _ if bytes.contains(&0) => "this is no text",
-        _ => "this byte is no UTF-8",
+        _ if bytes.contains(&0) => "this is not text",
+        _ => "this byte is not UTF-8",
     };
     let line = before.split(|byte| *byte == b'\n').count();
     let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
@@ -252,9 +252,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l.toml");
         for (bytes, expected) in [
-            (&b"[log]\nx = \xff\n"[..], ":2:5: this byte is no UTF-8; expected UTF-8 text"),
+            (&b"[log]\nx = \xff\n"[..], ":2:5: this byte is not UTF-8; expected UTF-8 text"),
             (b"\xff\xfe[\0l\0", ":1:1: this is UTF-16; expected UTF-8 text"),
-            (b"\x7fELF\x02\0\0\xf0", ":1:8: this is no text; expected UTF-8 text"),
+            (b"\x7fELF\x02\0\0\xf0", ":1:8: this is not text; expected UTF-8 text"),
         ] {
             fs::write(&path, bytes).unwrap();
             let error = load(&path, |_| None).unwrap_err();
@@ -265,7 +265,7 @@ mod tests {
         let error = load(dir.path(), |_| None).unwrap_err();
         assert!(error.to_string().contains("Is a directory"), "{error}");
         let error = load("/dev/zero", |_| None).unwrap_err();
-        assert!(error.to_string().contains("more than 16 MiB"), "{error}");
+        assert!(error.to_string().contains("larger than 16 MiB"), "{error}");
     }
 
     #[test]

@@ -28,9 +28,9 @@ impl Layout {
         };
         Some(format!(
             "metrics and status are served at {socket}, every address of this host, as \
-             `listen_xpub_endpoint` is: whoever reaches this host can read them. Set \
-             `metrics_address = \"{loopback}\"` or another address in [broker]; \"{}\" keeps it so \
-             without this warning",
+             `listen_xpub_endpoint` is: any client that reaches this host can read them. Set \
+             `metrics_address = \"{loopback}\"` or another address in [broker]; \"{}\" keeps this \
+             address without the warning",
             socket.ip()
         ))
     }

@@ -327,7 +327,7 @@ impl Scalar for Duration {
         match raw {
             Raw::Text(text) if text.trim().starts_with('-') => format!("{expected}, not below 0"),
             Raw::Text(text) if text.parse::<f64>().is_ok() => {
-                format!("{expected}; a number of seconds stands without quotes")
+                format!("{expected}; a number of seconds has no quotes")
             }
             _ => expected,
         }
@@ -377,7 +377,7 @@ impl Scalar for IpAddr {
         } else if parts(':').is_some_and(|(address, _)| is_address(address)) {
             format!("{expected} alone, without port")
         } else if *text == "localhost" {
-            format!("{expected}: that of this host alone is \"127.0.0.1\"")
+            format!("{expected}: this host's loopback address is \"127.0.0.1\"")
         } else if !text.is_empty() && text.bytes().all(is_name) && !is_numeric {
             format!(
                 "{expected}, not a name, which each host may look up differently; `getent hosts \
@@ -462,7 +462,7 @@ impl Scalar for PublicKey {
     const EMPTY_IS_UNSET: bool = true;
 
     fn expected() -> String {
-        "a public key of CURVE, 40 characters of Z85".into()
+        "a CURVE public key, 40 characters of Z85".into()
     }
     fn parse(raw: &Raw<'_>) -> Option<Self> {
         match raw {
@@ -480,7 +480,7 @@ impl Scalar for Vec<PublicKey> {
     const SECRET: bool = true;
 
     fn expected() -> String {
-        "a public key of CURVE, 40 characters of Z85, or a list of them".into()
+        "a CURVE public key, 40 characters of Z85, or a list of them".into()
     }
     fn parse(raw: &Raw<'_>) -> Option<Self> {
         match raw {

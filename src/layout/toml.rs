@@ -76,18 +76,20 @@ fn other_format(text: &str) -> Option<&'static str> {
     };
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     if text.contains('\0') {
-        return Some("this is no text; expected a layout file, which is TOML");
+        return Some("this is not text; expected a layout file, which is TOML");
     }
     let has = |words: &[&str]| text.lines().any(|line| starts(line.trim_start(), words));
     if has(&["redef", "@load", "@if", "module"]) {
         return Some(
-            "this is Zeek script; expected a layout file: `zcluster layout import` makes one of it",
+            "this is Zeek script; expected a layout file: `zcluster layout import` converts it to \
+             one",
         );
     }
     if has(&["type"]) && has(&["host"]) && !has(&["node_type"]) {
         return Some(
-            "this is node.cfg of ZeekControl; expected a layout file: `zeekctl install` makes \
-             cluster-layout.zeek of it, and `zcluster layout import` a layout file of that",
+            "this is node.cfg of ZeekControl; expected a layout file: `zeekctl install` converts \
+             it to cluster-layout.zeek, and `zcluster layout import` converts that to a layout \
+             file",
         );
     }
     if lines.next().is_some_and(|line| line.starts_with('{')) {
@@ -211,8 +213,8 @@ impl Reader {
             self.is_newer = true;
             let message = format!(
                 "this layout is for `layout_version` {version}, and zcluster {} knows \
-                 {LAYOUT_VERSION}: upgrade zcluster on this host, or set {LAYOUT_VERSION} and leave \
-                 out what newer versions brought",
+                 {LAYOUT_VERSION}: upgrade zcluster on this host, or set {LAYOUT_VERSION} and \
+                 remove what newer versions added",
                 env!("CARGO_PKG_VERSION")
             );
             self.error(value, message);
@@ -229,7 +231,7 @@ impl Reader {
     fn unknown<T>(&mut self, at: &Spanned<T>, mut message: String, hint: &str) {
         if self.is_newer {
             // Writing to a string cannot fail.
-            let _ = write!(message, "; it may be one of a newer zcluster");
+            let _ = write!(message, "; a newer zcluster may know it");
         } else {
             message.push_str(hint);
         }

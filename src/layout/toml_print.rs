@@ -58,7 +58,7 @@ fn print(out: &mut String, layout: &Layout, secrets: bool) {
         section(out, &format!("[allow.{name}]"), "", &changed(allow, secrets));
     }
     let lines = changed(&layout.broker, secrets);
-    section(out, "[broker]", "The central broker.", &lines);
+    section(out, "[broker]", "The broker.", &lines);
     named_sections(out, "broker.topic", &layout.broker.topic);
     section(out, "[log]", "", &changed(&layout.log, secrets));
     named_sections(out, "log.path", &layout.log.path);

@@ -52,7 +52,7 @@ pub(super) fn port_taken(layout: &Layout, key: &str) -> Option<String> {
     let listeners = layout.listeners();
     let own = listeners.iter().find(|listener| listener.path.last() == Some(&key))?;
     let other = listeners.iter().find(|other| other.path != own.path && other.collides(own))?;
-    Some(format!("{} takes {}, as does {}", own.what, own.address, other.what))
+    Some(format!("{} uses {}, as does {}", own.what, own.address, other.what))
 }
 
 struct Check<'a> {
@@ -145,7 +145,7 @@ impl Check<'_> {
             let problem = if name.is_empty() {
                 "is empty"
             } else if name == "." || name == ".." {
-                "is no name of a directory"
+                "is not a valid directory name"
             } else if name.contains('/') {
                 "contains `/`"
             } else if name.chars().any(char::is_control) {
@@ -155,7 +155,8 @@ impl Check<'_> {
             } else {
                 continue;
             };
-            let message = format!("the node name {name:?} {problem}; it must fit topics and paths");
+            let message =
+                format!("the node name {name:?} {problem}; it must be usable in topics and paths");
             self.error(&["nodes", name], message);
         }
         self.unwise_names();
@@ -168,8 +169,8 @@ impl Check<'_> {
             let at = ["nodes", name.as_str()];
             if name.chars().any(char::is_whitespace) || !name.is_ascii() {
                 let message = format!(
-                    "the node name {name:?} stands in topics, paths and commands, where spaces and \
-                     letters beyond ASCII need care; expected a plain name"
+                    "the node name {name:?} is used in topics, paths and commands, where spaces \
+                     and letters beyond ASCII need care; expected a plain name"
                 );
                 self.warn(&at, message);
             }
@@ -219,7 +220,8 @@ impl Check<'_> {
         for (name, node) in &layout.nodes {
             self.manager_of(name, node);
             if node.node_type == NodeType::None && self.places.has(&["nodes", name, "node_type"]) {
-                self.warn(&["nodes", name, "node_type"], format!("`{name}` has no part to play"));
+                let message = format!("`{name}` takes no part in the cluster");
+                self.warn(&["nodes", name, "node_type"], message);
             }
             let link_local = matches!(node.ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
             if link_local && node.zone_id.is_none() {
@@ -306,7 +308,7 @@ impl Check<'_> {
                 self.error(&["nodes", name], message);
             } else if layout.nodes.len() > 1 {
                 let message = format!(
-                    "nobody receives logs: there is no logger, and manager `{name}` has no `port`"
+                    "no node receives logs: there is no logger, and manager `{name}` has no `port`"
                 );
                 self.warn(&["nodes", name], message);
             }
@@ -325,9 +327,9 @@ impl Check<'_> {
             && layout.nodes.len() > 1
         {
             let message = if layout.manager().is_some() {
-                "nobody receives logs: the layout has no logger, and `manager_is_logger` is false"
+                "no node receives logs: the layout has no logger, and `manager_is_logger` is false"
             } else {
-                "nobody receives logs: the layout has no logger and no manager"
+                "no node receives logs: the layout has no logger and no manager"
             };
             self.warn(&["nodes"], message);
         }
@@ -364,8 +366,8 @@ impl Check<'_> {
                 self.warn(
                     &at("listen_addr"),
                     format!(
-                        "the WebSocket API of `{name}` is open to whoever reaches {}: clients are \
-                         not verified",
+                        "the WebSocket API of `{name}` is open to any client that reaches {}: \
+                         clients are not verified",
                         websocket.listen_addr
                     ),
                 );
@@ -408,7 +410,7 @@ impl Check<'_> {
                 Some(Endpoint::Ipc(UnixAddress::Any)) => "a path that is yet to be chosen",
                 _ => continue,
             };
-            self.error(&["zeromq", key], format!("`{key}`: one cannot connect to {problem}"));
+            self.error(&["zeromq", key], format!("`{key}`: cannot connect to {problem}"));
         }
     }
 
@@ -570,7 +572,7 @@ impl Check<'_> {
             match taken.iter().find(|other| other.collides(&listener)) {
                 Some(other) => {
                     let message = format!(
-                        "{} takes {}, as does {}; expected a port of its own",
+                        "{} uses {}, as does {}; expected a separate port",
                         listener.what, listener.address, other.what
                     );
                     self.error(&listener.path, message);
@@ -620,8 +622,8 @@ impl Layout {
     fn listeners(&self) -> Vec<Listener<'_>> {
         let mut listeners = Vec::new();
         for (what, key, endpoint) in [
-            ("the central XSUB", "listen_xsub_endpoint", &self.zeromq.listen_xsub_endpoint),
-            ("the central XPUB", "listen_xpub_endpoint", &self.zeromq.listen_xpub_endpoint),
+            ("the broker's XSUB", "listen_xsub_endpoint", &self.zeromq.listen_xsub_endpoint),
+            ("the broker's XPUB", "listen_xpub_endpoint", &self.zeromq.listen_xpub_endpoint),
         ] {
             let Ok(address) = endpoint.parse() else { continue };
             let host = match &address {
@@ -634,7 +636,7 @@ impl Layout {
         if let Some(port) = self.broker.metrics_port {
             let ip = self.broker_metrics_address();
             listeners.push(Listener {
-                what: "the metrics of the central broker".into(),
+                what: "the metrics of the broker".into(),
                 path: vec!["broker", "metrics_port"],
                 host: listeners.last().and_then(|xpub| xpub.host),
                 address: tcp(ip, port),

@@ -509,7 +509,7 @@ impl Walker<'_> {
         let message = if rest.matches('"').count() % 2 == 1 {
             QUOTES
         } else {
-            "expected the end of the line behind the value"
+            "expected the end of the line after the value"
         };
         self.remark(at, message);
         Err(Damaged)
@@ -548,7 +548,7 @@ impl Walker<'_> {
                 let end = self.end_of_last();
                 self.remark(
                     end.saturating_sub(1)..end,
-                    format!("`{name}` has no value; expected one behind `=`"),
+                    format!("`{name}` has no value; expected one after `=`"),
                 );
                 Err(Damaged)
             }

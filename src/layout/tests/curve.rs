@@ -95,11 +95,11 @@ fn each_rule_has_its_error() {
         ),
         (
             format!("curve.broker_publickey = \"KEY\"\n{PER_NODE}{WORKERS}"),
-            "12:19: a and the central broker have the same public key",
+            "12:19: a and the broker have the same public key",
         ),
         (
             per_node(&WORKERS.replace("nodes.b", "nodes.servers")),
-            "12:8: `servers` is the name of keys that are no node's",
+            "12:8: `servers` is the name of keys that belong to no node",
         ),
         (
             per_node(&WORKERS.replace("nodes.a", "nodes.broker")),

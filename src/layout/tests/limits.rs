@@ -123,7 +123,7 @@ fn values_in_the_wrong_form_say_what_is_right() {
         ("[zeromq]\nipv6 = \"true\"\n", "expected `true` or `false`, without quotes"),
         ("[zeromq]\nlinger_ms = \"500\"\n", "2147483647, without quotes"),
         ("[zeromq]\nproxy_io_threads = \"2\"\n", "4294967295, without quotes"),
-        ("[zeromq]\nhello_delay = \"5\"\n", "a number of seconds stands without quotes"),
+        ("[zeromq]\nhello_delay = \"5\"\n", "a number of seconds has no quotes"),
         ("[zeromq]\nhello_delay = \"-1s\"\n", "not below 0"),
         (
             "[zeromq]\nconnect_log_endpoints = \"tcp://h:1\"\n",
@@ -183,13 +183,13 @@ fn a_layout_for_a_newer_program_says_so() {
         errors(&text),
         [
             format!(
-                "6:18: this layout is for `layout_version` 2, and zcluster {} knows 1: upgrade zcluster \
-                 on this host, or set 1 and leave out what newer versions brought",
+                "6:18: this layout is for `layout_version` 2, and zcluster {} knows 1: upgrade \
+                 zcluster on this host, or set 1 and remove what newer versions added",
                 env!("CARGO_PKG_VERSION")
             ),
-            "7:1: unknown key `shards` in [cluster]; it may be one of a newer zcluster".into(),
-            "8:2: unknown section `futures`; it may be one of a newer zcluster".into(),
-            "10:1: unknown key `wait_for` in [log]; it may be one of a newer zcluster".into(),
+            "7:1: unknown key `shards` in [cluster]; a newer zcluster may know it".into(),
+            "8:2: unknown section `futures`; a newer zcluster may know it".into(),
+            "10:1: unknown key `wait_for` in [log]; a newer zcluster may know it".into(),
         ]
     );
     let (layout, warnings) = read(&format!("{HEAD}[cluster]\nlayout_version = 1\n")).unwrap();

@@ -103,7 +103,7 @@ fn each_rule_has_its_error() {
         ),
         ("rotation_dir = 3", "`rotation_dir` in [log]: found `3`, expected a path"),
         ("rotation_name = \"zeek\"", "expected one of \"ascii\", \"generic\", \"archiver\""),
-        ("rotation_postprocessor = \"a\\u0000\"", "`rotation_postprocessor` holds a NUL"),
+        ("rotation_postprocessor = \"a\\u0000\"", "`rotation_postprocessor` contains a NUL"),
         ("rotation_postprocessor_env = \"A=b\"", "found \"A=b\", expected a table of strings"),
         ("rotation_postprocessor_env = { A = 1 }", "found a table, expected a table of strings"),
         (
@@ -112,7 +112,7 @@ fn each_rule_has_its_error() {
         ),
         ("rotation_postprocessor_env = { 1A = \"\" }", "found the name \"1A\", expected letters"),
         ("rotation_postprocessor_env = { \"\" = \"\" }", "found the name \"\", expected letters"),
-        ("rotation_postprocessor_env = { A = \"\\u0000\" }", "the value of `A` holds a NUL"),
+        ("rotation_postprocessor_env = { A = \"\\u0000\" }", "the value of `A` contains a NUL"),
         ("compress = \"xz\"", "expected one of \"none\", \"zstd\", \"gzip\""),
         (
             "compress = \"zstd\"\ncompress_level = 23",
@@ -146,7 +146,7 @@ fn each_rule_has_its_error() {
         ("path.a.rename = \"x\"\npath.b.rename = \"x\"", "7:17: `b` is renamed to `x`, as is `a`;"),
         (
             "path.a.rename = \"b\"\npath.b.disabled = true",
-            "6:17: `a` is renamed to `b`, which is a path of its own",
+            "6:17: `a` is renamed to `b`, which is another path",
         ),
         (
             "path.a = { include = [\"x\", \"y\"], exclude = [\"z\", \"y\"] }",

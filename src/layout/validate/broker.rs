@@ -38,7 +38,7 @@ impl Check<'_> {
             self.at_most(&["broker", key], value, LONGEST);
         }
         if broker.handshake_timeout.is_zero() {
-            let message = "`handshake_timeout`: found `0`, expected more: nobody could connect";
+            let message = "`handshake_timeout`: found `0`, expected more: no peer could connect";
             self.error(&["broker", "handshake_timeout"], message);
         }
         if broker.control_prefixes.iter().any(String::is_empty) {
@@ -56,7 +56,7 @@ impl Check<'_> {
         ] {
             if bytes == 0 {
                 let message =
-                    format!("`{key}` is 0: a peer that does not read may take all memory");
+                    format!("`{key}` is 0: a peer that does not read may use up all memory");
                 self.warn(&["broker", key], message);
             }
         }

@@ -101,8 +101,8 @@ impl Check<'_> {
         for name in [CurveKeys::BROKER, CurveKeys::SERVERS] {
             if self.layout.node(name).is_some() {
                 let message = format!(
-                    "`{name}` is the name of keys that are no node's; with `mode = \"per-node\"` \
-                     expected another name"
+                    "`{name}` is the name of keys that belong to no node; with `mode = \
+                     \"per-node\"` expected another name"
                 );
                 self.error(&["nodes", name], message);
             }
@@ -127,8 +127,7 @@ impl Check<'_> {
     fn keys_are_one_nodes(&mut self) {
         let Layout { curve, nodes, .. } = self.layout;
         let broker = curve.broker_publickey.iter();
-        let broker =
-            broker.map(|key| (key, "the central broker", vec!["curve", "broker_publickey"]));
+        let broker = broker.map(|key| (key, "the broker", vec!["curve", "broker_publickey"]));
         let nodes = nodes.iter().flat_map(|(name, node)| {
             let path = vec!["nodes", name.as_str(), "curve_publickey"];
             node.curve_publickey.iter().map(move |key| (key, name.as_str(), path.clone()))

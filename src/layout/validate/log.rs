@@ -107,7 +107,7 @@ impl Check<'_> {
             self.error(&["log", "rotation_base_time"], message);
         }
         if log.rotation_postprocessor.contains('\0') {
-            let message = "`rotation_postprocessor` holds a NUL; expected a shell command";
+            let message = "`rotation_postprocessor` contains a NUL; expected a shell command";
             self.error(&["log", "rotation_postprocessor"], message);
         }
         let at_env = ["log", "rotation_postprocessor_env"];
@@ -122,7 +122,8 @@ impl Check<'_> {
                 self.error(&at_env, message);
             } else if value.contains('\0') {
                 let message = format!(
-                    "`rotation_postprocessor_env`: the value of `{name}` holds a NUL; expected text"
+                    "`rotation_postprocessor_env`: the value of `{name}` contains a NUL; expected \
+                     text"
                 );
                 self.error(&at_env, message);
             }
@@ -201,7 +202,7 @@ impl Check<'_> {
             let problem = if let Some(other) = taken.insert(rename, path) {
                 format!("as is `{other}`")
             } else if paths.contains_key(rename) {
-                "which is a path of its own".to_owned()
+                "which is another path".to_owned()
             } else {
                 continue;
             };

@@ -172,17 +172,17 @@ impl Check<'_> {
                     if !was_told {
                         let message = format!(
                             "nodes look for the broker at the `ip` of `{name}`, {ip}, which is \
-                             each host itself: {away} cannot reach it; expected the address of its \
-                             host, or `connect_xpub_endpoint` and `connect_xsub_endpoint`"
+                             local to each host: {away} cannot reach it; expected the address of \
+                             its host, or `connect_xpub_endpoint` and `connect_xsub_endpoint`"
                         );
                         self.unreachable(&["nodes", name, "ip"], message);
                     }
                 }
                 None if listens_everywhere => {
                     let message = format!(
-                        "nothing says on which host the broker's {server} is, so that nodes look \
-                         for it at 127.0.0.1; expected `{connect_key} = \"tcp://ADDRESS:{port}\"`, \
-                         too"
+                        "the layout does not say on which host the broker's {server} is, so that \
+                         nodes look for it at 127.0.0.1; expected `{connect_key} = \
+                         \"tcp://ADDRESS:{port}\"`, too"
                     );
                     self.unreachable(&["zeromq", listen_key], message);
                 }
@@ -203,16 +203,16 @@ impl Check<'_> {
         let Ok(connect) = side.connect.parse::<Endpoint>() else { return };
         if is_own_host(&connect) {
             let message = format!(
-                "`{connect_key}` is {}, which is each host itself: {} cannot reach the broker so, \
-                 unless something there passes it on",
+                "`{connect_key}` is {}, which is local to each host: {} cannot reach the broker \
+                 that way, unless something there forwards it",
                 side.resolved,
                 hosts.away_from_broker()
             );
             self.unusual(&["zeromq", connect_key], message);
         } else if is_own_host(&listen) && self.places.has(&["zeromq", listen_key]) {
             let message = format!(
-                "the broker's {server} listens at {}, but nodes connect to {}: they cannot reach it, \
-                 unless something there passes it on",
+                "the broker's {server} listens at {}, but nodes connect to {}: they cannot reach \
+                 it, unless something there forwards it",
                 side.listen, side.resolved
             );
             self.unusual(&["zeromq", listen_key], message);
@@ -241,8 +241,8 @@ impl Check<'_> {
                 continue;
             }
             let message = format!(
-                "`{name}` receives logs at {}, which is each host itself: {away} cannot reach it; \
-                 expected the `ip` of its host",
+                "`{name}` receives logs at {}, which is local to each host: {away} cannot reach \
+                 it; expected the `ip` of its host",
                 node.endpoint(port)
             );
             let path = ["nodes", name, "ip"];
@@ -251,8 +251,8 @@ impl Check<'_> {
         let own = zeromq.connect_log_endpoints.iter();
         for endpoint in own.filter(|text| text.parse().is_ok_and(|e: Endpoint| is_own_host(&e))) {
             let message = format!(
-                "`connect_log_endpoints` has {endpoint}, which is each host itself: there must be a \
-                 logger on each"
+                "`connect_log_endpoints` has {endpoint}, which is local to each host: there must \
+                 be a logger on each"
             );
             self.unusual(&["zeromq", "connect_log_endpoints"], message);
         }

@@ -128,7 +128,7 @@ impl<'t> Cursor<'t> {
             self.eat(")");
             if word == "ifndef" { condition.not() } else { condition }
         } else {
-            Condition::unknown("what is no condition")
+            Condition::unknown("something that is not a condition")
         };
         self.in_condition = false;
         self.last_end = end_before;
@@ -140,7 +140,7 @@ impl<'t> Cursor<'t> {
 
     fn is_defined(&mut self) -> Condition {
         let Some(Kind::Ident(name)) = self.bump() else {
-            return Condition::unknown("what is no name");
+            return Condition::unknown("something that is not a name");
         };
         let name = self.qualified(name);
         if self.constants.contains_key(&name) || names::is_known(&name) {

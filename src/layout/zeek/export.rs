@@ -137,7 +137,7 @@ fn options(layout: &Layout) -> String {
         "{FIRST_LINE}\n\
          # Load it in local.zeek or name it on the command line; cluster-layout.zeek comes too early.\n\n\
          @load frameworks/cluster/backend/zeromq\n\n\
-         # The central broker is a process of its own, zcluster-broker.\n\
+         # The broker is a separate process, zcluster-broker.\n\
          redef {ZEROMQ}run_proxy_thread = F;\n"
     );
     if layout.cluster.event_serializer == EventSerializer::BrokerJsonV1 {

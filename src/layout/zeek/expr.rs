@@ -37,7 +37,7 @@ impl<'t> Cursor<'t> {
     fn nested(&mut self, depth: usize) -> Value {
         if depth > MAX_DEPTH {
             self.skip_to(&[",", ";"]);
-            return Value::unknown("an expression nested too deep");
+            return Value::unknown("an expression nested too deeply");
         }
         let mut value = self.binary(depth, 1);
         if self.eat("?") {
@@ -87,7 +87,7 @@ impl<'t> Cursor<'t> {
     fn unary(&mut self, depth: usize) -> Value {
         if depth > MAX_DEPTH {
             self.skip_to(&[",", ";"]);
-            return Value::unknown("an expression nested too deep");
+            return Value::unknown("an expression nested too deeply");
         }
         if self.eat("!") {
             let value = self.unary(depth + 1);
@@ -111,7 +111,7 @@ impl<'t> Cursor<'t> {
                     (Value::Nodes, Some(Value::OwnName)) => Value::OwnNode,
                     (Value::Table(entries), Some(key)) => element(&entries, &key),
                     (unknown @ Value::Unknown(_), _) => unknown,
-                    _ => Value::unknown("an element of something that is no table"),
+                    _ => Value::unknown("an element of something that is not a table"),
                 };
             } else if self.at_ident("as") {
                 // `as vector of addr`: the type does not change the known value.
@@ -212,7 +212,7 @@ impl<'t> Cursor<'t> {
         }
         match self.constant(name) {
             Some(value) if value.is_scalar() || value.is_constant() => return value.clone(),
-            Some(_) => return Value::unknown("a constant that is no single value"),
+            Some(_) => return Value::unknown("a constant that is not a single value"),
             None => {}
         }
         // Options that no script has set yet have Zeek's default.
@@ -338,7 +338,7 @@ fn member(value: Value, name: &str) -> Value {
             _ => Value::unknown("what differs from node to node"),
         },
         unknown @ Value::Unknown(_) => unknown,
-        _ => Value::unknown("a field of something that is no record"),
+        _ => Value::unknown("a field of something that is not a record"),
     }
 }
 

@@ -133,8 +133,8 @@ impl Importer {
         self.layout.zeromq.connect_xpub_endpoint = xsub;
         self.layout.zeromq.connect_xsub_endpoint = xpub;
         self.layout.zeromq.ipv6 = manager.ip.is_ipv6();
-        let message = "the ports of the central broker are taken to be 5555 and 5556; the \
-                       environment may say otherwise";
+        let message = "the ports of the broker are assumed to be 5555 and 5556; the environment \
+                       may override them";
         self.reporter.note(span, message);
     }
 
@@ -298,7 +298,7 @@ impl Script<'_, '_> {
         let Some(path) = path.map(str::trim) else {
             self.importer
                 .reporter
-                .note(at, format!("`@{line}` is left out: it says nothing of a layout"));
+                .note(at, format!("`@{line}` is left out: it does not affect a layout"));
             return;
         };
         match meaning(path) {
@@ -359,7 +359,7 @@ impl Script<'_, '_> {
         let span = |(start, end)| Span { source: self.source, start, end };
         match touched {
             Some((name, at)) if name == "Cluster::nodes" => {
-                let message = "statements are not carried out; expected `redef Cluster::nodes`";
+                let message = "statements are not executed; expected `redef Cluster::nodes`";
                 reporter.error(span(at), message);
             }
             Some((name, at)) => {
@@ -405,7 +405,7 @@ impl Script<'_, '_> {
                 Some(Kind::Ident(of)) => format!("{name} {of}"),
                 _ => name.to_owned(),
             };
-            let message = format!("`redef {what}` is left out: it says nothing of a layout");
+            let message = format!("`redef {what}` is left out: it does not affect a layout");
             let at = self.span((start, name_at.1));
             self.importer.reporter.note(at, message);
             return self.skip_statement();
@@ -517,7 +517,7 @@ impl Script<'_, '_> {
             ("Cluster::backend" | "Cluster::log_serializer" | "Log::default_writer", _) => {
                 let message = format!("`{name}` is left out: zcluster knows only Zeek's default");
                 let message = if name == "Cluster::backend" {
-                    "`Cluster::backend` is left out: zcluster speaks to the ZeroMQ backend only"
+                    "`Cluster::backend` is left out: zcluster supports only the ZeroMQ backend"
                         .into()
                 } else {
                     message
@@ -526,7 +526,7 @@ impl Script<'_, '_> {
             }
             ("Cluster::Backend::ZeroMQ::run_proxy_thread", _) => reporter.note(
                 at,
-                "`run_proxy_thread` is left out: the central broker is a process of its own, \
+                "`run_proxy_thread` is left out: the broker is a separate process, \
                  zcluster-broker, and nodes of Zeek need `F`",
             ),
             ("Log::enable_local_logging" | "Log::enable_remote_logging", _) => {
@@ -575,7 +575,7 @@ impl Script<'_, '_> {
         let known = scope.as_known();
         if known.is_none() {
             let message = format!(
-                "cannot tell whether {what} in the layout: it depends on {}",
+                "cannot determine whether {what} in the layout: it depends on {}",
                 scope.asks_for()
             );
             self.importer.reporter.error(at, message);
@@ -597,7 +597,7 @@ impl Script<'_, '_> {
         let entries = match value {
             Value::Table(entries) => entries,
             Value::Unknown(what) => {
-                let message = format!("cannot tell the nodes from {what}; expected a table");
+                let message = format!("cannot determine the nodes from {what}; expected a table");
                 self.importer.reporter.error(at.value_at, message);
                 return;
             }
@@ -696,7 +696,7 @@ impl Script<'_, '_> {
         // A function has no effect until it is called.
         if kind != "function" && self.importer.websockets.len() == apis {
             let message =
-                format!("`{kind} {name}` is left out: of code only `listen_websocket` is read");
+                format!("`{kind} {name}` is left out: only `listen_websocket` is read from code");
             self.importer.reporter.note(at, message);
         }
     }
@@ -731,7 +731,8 @@ impl Script<'_, '_> {
 
     fn websocket(&mut self, node: Option<String>, value: &Value, scope: Condition, at: Span) {
         let Value::Record(fields) = value else {
-            let message = "cannot tell where the WebSocket API listens; expected [$listen_addr=…]";
+            let message = "cannot determine where the WebSocket API listens; expected \
+                           [$listen_addr=…]";
             self.importer.reporter.warn(at, message);
             return;
         };

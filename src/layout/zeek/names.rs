@@ -64,8 +64,8 @@ impl Heeds {
             Heeds::All => "all nodes",
             Heeds::LogFiles => "loggers",
             Heeds::Producers => "nodes that send logs",
-            Heeds::Broker => "the central broker",
-            Heeds::Servers => "the central broker and loggers",
+            Heeds::Broker => "the broker",
+            Heeds::Servers => "the broker and loggers",
         }
     }
 }

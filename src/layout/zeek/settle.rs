@@ -95,7 +95,7 @@ fn applies(said: &Said, layout: &Layout, reporter: &mut Reporter) -> bool {
     }
     if holds.iter().all(|(holds, _)| !*holds) {
         let message = format!(
-            "`{name}` is left out: it is set for no node that heeds `{}` of zcluster ({who})",
+            "`{name}` is left out: it is set for no node that uses zcluster's `{}` ({who})",
             known.option
         );
         reporter.note(at.name_at, message);
@@ -177,11 +177,11 @@ fn set(said: Said, layout: &mut Layout, places: &mut Places, reporter: &mut Repo
     drop(options);
     match known.option {
         "dir" => {
-            let message = "loggers write to a folder of their own in there, named after the node";
+            let message = "loggers write to a separate directory in there, named after the node";
             reporter.note(at.value_at, message);
         }
         "rotation_dir" if layout.log.rotation_dir.as_ref().is_some_and(|dir| dir.is_relative()) => {
-            let message = "loggers find `rotation_dir` from the directory they are started in";
+            let message = "loggers resolve `rotation_dir` from the directory they are started in";
             reporter.note(at.value_at, message);
         }
         "connect_log_endpoints" if adds => {

@@ -256,7 +256,7 @@ fn what_cannot_be_read_is_reported_with_its_place() {
             Severity::Error,
             "`$node_type` of `m`: found the name `Cluster::BOSS`, expected one of",
         ),
-        ("redef Cluster::nodes = f();".into(), Severity::Error, "cannot tell the nodes from"),
+        ("redef Cluster::nodes = f();".into(), Severity::Error, "cannot determine the nodes from"),
         ("redef Cluster::nodes += 7;".into(), Severity::Error, "found `7`, expected a table"),
         (String::new(), Severity::Error, "1:1: the layout has no nodes"),
         (
@@ -700,7 +700,7 @@ fn what_is_set_for_some_nodes_counts_for_those_who_heed_it() {
         (
             format!("@if ( {} )\n{rotation}\n@endif", logger.replace("==", "!=")),
             Duration::ZERO,
-            "2:7: `Log::default_rotation_interval` is left out: it is set for no node that heeds",
+            "2:7: `Log::default_rotation_interval` is left out: it is set for no node that uses",
         ),
         (
             format!("@if ( Cluster::node == \"logger-1\" )\n{rotation}\n@endif"),
@@ -717,7 +717,7 @@ fn what_is_set_for_some_nodes_counts_for_those_who_heed_it() {
         (
             format!("redef Log::default_rotation_interval =\n{logger} ? 1 hr : 24 hrs;"),
             hour,
-            "1:7: `Log::default_rotation_interval` is left out: it is set for no node that heeds",
+            "1:7: `Log::default_rotation_interval` is left out: it is set for no node that uses",
         ),
         (
             format!(
@@ -951,7 +951,7 @@ fn what_does_not_end_hides_nothing() {
 
 #[test]
 fn statements_are_not_carried_out_and_told() {
-    let nodes = "statements are not carried out; expected `redef Cluster::nodes`";
+    let nodes = "statements are not executed; expected `redef Cluster::nodes`";
     let table = "`Cluster::nodes`: expected `=` or `+=` and a table";
     for (text, error) in [
         ("Cluster::nodes[\"w\"] = [$node_type=Cluster::WORKER, $ip=1.1.1.1];", nodes),

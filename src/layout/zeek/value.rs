@@ -153,7 +153,7 @@ impl Value {
             Value::Name(name) => Condition::unknown(format!("`{name}`")),
             other => match other.why_unknown() {
                 Some(what) => Condition::unknown(what),
-                None => Condition::unknown("what is no condition"),
+                None => Condition::unknown("something that is not a condition"),
             },
         }
     }
