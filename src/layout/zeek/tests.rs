@@ -217,7 +217,7 @@ fn options_of_logs() {
     assert_eq!(log, expected);
     let notes = messages(&import(text, "l"), Severity::Note);
     assert_eq!(notes.len(), 2, "{notes:?}");
-    assert!(notes[0].contains("a folder of their own"), "{notes:?}");
+    assert!(notes[0].contains("a separate directory"), "{notes:?}");
     assert!(notes[1].contains("from the directory they are started in"), "{notes:?}");
 }
 
