@@ -88,7 +88,7 @@ pub enum EndpointError {
     #[error("bad path")]
     Path,
     /// A path or name too long for a Unix socket.
-    #[error("a path of {0} bytes, of which a Unix socket has at most 107,")]
+    #[error("a path of {0} bytes, more than the 107 that a Unix socket allows,")]
     LongPath(usize),
 }
 

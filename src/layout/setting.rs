@@ -373,7 +373,7 @@ impl Scalar for IpAddr {
         } else if parts('/').is_some_and(|(address, _)| is_address(address)) {
             format!("{expected} of one host, not a network")
         } else if parts('%').is_some_and(|(address, _)| is_address(address)) {
-            format!("{expected}; what follows `%` is the `zone_id`")
+            format!("{expected}; the part after `%` belongs in `zone_id`")
         } else if parts(':').is_some_and(|(address, _)| is_address(address)) {
             format!("{expected} alone, without port")
         } else if *text == "localhost" {

@@ -150,7 +150,7 @@ fn each_rule_has_its_error() {
         ),
         (
             "path.a = { include = [\"x\", \"y\"], exclude = [\"z\", \"y\"] }",
-            "the column `y` of the path `a` stands in `include` and in `exclude`",
+            "the column `y` of the path `a` is in `include` and in `exclude`",
         ),
     ] {
         let errors = errors(&format!("{HEAD}[log]\n{text}\n"));

@@ -283,7 +283,7 @@ fn an_address_that_is_none_says_why() {
         ("\"10.0.0.1:5555\"", " alone, without port"),
         ("\"tcp://10.0.0.1:5555\"", " alone, without transport and port"),
         ("\"10.0.0.0/8\"", " of one host, not a network"),
-        ("\"fe80::1%eth0\"", "; what follows `%` is the `zone_id`"),
+        ("\"fe80::1%eth0\"", "; the part after `%` belongs in `zone_id`"),
         ("\"\"", ""),
         ("\"10.0.0.256\"", ""),
         ("10.5", " in quotes"),

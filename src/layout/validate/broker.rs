@@ -42,8 +42,8 @@ impl Check<'_> {
             self.error(&["broker", "handshake_timeout"], message);
         }
         if broker.control_prefixes.iter().any(String::is_empty) {
-            let message = "`control_prefixes`: found \"\", with which every event would be one of \
-                           control; expected prefixes of topics";
+            let message = "`control_prefixes`: found \"\", which would make every event a control \
+                           event; expected topic prefixes";
             self.error(&["broker", "control_prefixes"], message);
         }
     }
@@ -75,7 +75,7 @@ impl Check<'_> {
             if value >= zeromq.heartbeat_timeout && !zeromq.heartbeat_interval.is_zero() {
                 let message = format!(
                     "`{key}` is not below `heartbeat_timeout`: publishers that are held back may \
-                     take the broker for dead"
+                     consider the broker dead"
                 );
                 self.warn(&["broker", key], message);
             }

@@ -85,8 +85,8 @@ impl Check<'_> {
             }
             if self.layout.has_keys_per_node() {
                 let message = format!(
-                    "`{old}` is for `mode = \"shared\"`; with keys per node, old keys are further \
-                     lines in the files of keys"
+                    "`{old}` is for `mode = \"shared\"`; with keys per node, old keys are \
+                     additional lines in the key files"
                 );
                 self.error(&["curve", old], message);
             } else if !new_is_set {
@@ -163,13 +163,14 @@ impl Check<'_> {
             }
             if (allow.publish.is_some() || allow.logs.is_some()) && std::mem::take(&mut is_first) {
                 let message = "`allow` is no protection without keys per node (`mode = \
-                               \"per-node\"` in [curve]): `publish` and `logs` hold for the name \
-                               that a process gives itself, and it may give itself another";
+                               \"per-node\"` in [curve]): `publish` and `logs` apply to the name \
+                               that a process gives itself, which it can change";
                 self.warn(&path, message);
             }
             if allow.subscribe.is_some() && std::mem::take(&mut is_first_subscribe) {
                 let message = "`subscribe` has no effect without keys per node (`mode = \
-                               \"per-node\"` in [curve]): a subscription does not say whose it is";
+                               \"per-node\"` in [curve]): a subscription does not identify its \
+                               sender";
                 self.warn(&[&path[..], &["subscribe"]].concat(), message);
             }
         }

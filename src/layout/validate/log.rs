@@ -61,8 +61,8 @@ impl Check<'_> {
         self.range(&["log", "write_buffer_size"], records, 1, MOST_RECORDS);
         self.at_least_one(&["log", "max_memory"], log.max_memory);
         if (1..LITTLE_MEMORY).contains(&log.max_memory) {
-            let message = "`max_memory` is below 16 MiB: loggers wait often, and a batch that is \
-                           larger takes what it needs all the same";
+            let message = "`max_memory` is below 16 MiB: loggers pause often, and a larger batch \
+                           still uses what it needs";
             self.warn(&["log", "max_memory"], message);
         }
         for (key, value) in [
@@ -75,15 +75,15 @@ impl Check<'_> {
         }
         if log.schema_timeout < SHORTEST_SCHEMA {
             let message = format!(
-                "`schema_timeout`: found {}, expected at least 1s; producers that take turns would make \
-                 a file for each batch",
+                "`schema_timeout`: found {}, expected at least 1s; producers that alternate would \
+                 create a file for each batch",
                 humantime::format_duration(log.schema_timeout)
             );
             self.error(&["log", "schema_timeout"], message);
         }
         if log.fsync_interval.is_zero() {
-            let message = "`fsync_interval`: found `0`, expected more; `fsync = \"batch\"` waits for \
-                           no time";
+            let message = "`fsync_interval`: found `0`, expected more; `fsync = \"batch\"` syncs \
+                           without delay";
             self.error(&["log", "fsync_interval"], message);
         }
         self.range(
@@ -183,8 +183,8 @@ impl Check<'_> {
         for column in &options.exclude {
             if options.include.contains(column) {
                 let message = format!(
-                    "the column `{column}` of the path `{name}` stands in `include` and in \
-                     `exclude`; expected one of them"
+                    "the column `{column}` of the path `{name}` is in `include` and in `exclude`; \
+                     expected one of them"
                 );
                 self.error(&at("exclude"), message);
             }

@@ -155,7 +155,7 @@ fn options(layout: &Layout) -> String {
     }
     if layout.has_keys_per_node() {
         out.push_str(
-            "\n# Each node has CURVE keys of its own. Set them in its environment, which\n\
+            "\n# Each node has its own CURVE keys. Set them in its environment, which\n\
              # `zcluster keys zeek NAME` prints.\n",
         );
     } else if layout.zeromq.has_curve_keys() {

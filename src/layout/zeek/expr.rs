@@ -335,7 +335,7 @@ fn member(value: Value, name: &str) -> Value {
             "ip" => Value::OwnAddress,
             "node_type" => Value::OwnType,
             "metrics_port" => Value::OwnMetricsPort,
-            _ => Value::unknown("what differs from node to node"),
+            _ => Value::unknown("a value that differs from node to node"),
         },
         unknown @ Value::Unknown(_) => unknown,
         _ => Value::unknown("a field of something that is not a record"),
@@ -346,7 +346,9 @@ fn element(entries: &[Entry], key: &Value) -> Value {
     // The last of equal keys wins.
     match entries.iter().rev().find(|entry| entry.key == *key) {
         Some(entry) if entry.scope.as_known() == Some(true) => entry.value.clone(),
-        Some(entry) => Value::unknown(format!("what depends on {}", entry.scope.asks_for())),
+        Some(entry) => {
+            Value::unknown(format!("something that depends on {}", entry.scope.asks_for()))
+        }
         None => Value::unknown(format!("an element that is not defined: {}", key.raw())),
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn call(name: &str, mut arguments: Vec<Value>) -> Value {
 }
 
 fn unknown(name: &str) -> Value {
-    Value::unknown(format!("what `{name}()` returns"))
+    Value::unknown(format!("the result of `{name}()`"))
 }
 
 fn is_bracketed(name: &str, arguments: &[Value]) -> bool {

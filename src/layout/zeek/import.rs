@@ -95,7 +95,7 @@ impl Importer {
     pub fn finish(mut self) -> Import {
         for (stem, path, span) in std::mem::take(&mut self.loaded) {
             if !self.given.contains(&stem) {
-                let message = format!("`{path}` is not read: give it as well if it sets options");
+                let message = format!("`{path}` is not read: pass it too if it sets options");
                 self.reporter.note(span, message);
             }
         }
@@ -142,8 +142,8 @@ impl Importer {
     fn rotation_of_zeek(&mut self) {
         let set = self.places.has(&["log", "rotation"]);
         if !set && self.layout.log_receivers().next().is_some() && self.places.has(&["nodes"]) {
-            let message = "no script sets Log::default_rotation_interval: loggers of Zeek then \
-                           rotate every hour, those of zcluster where `rotation` of [log] says so";
+            let message = "no script sets Log::default_rotation_interval: Zeek's loggers then \
+                           rotate every hour, zcluster's only if `rotation` of [log] is set";
             self.reporter.note(self.places.find(&["nodes"]), message);
         }
     }
@@ -154,16 +154,15 @@ impl Importer {
         let at = self.places.find(&path);
         let Some(command) = of_zeekctl(&self.layout.log.rotation_postprocessor) else { return };
         if command.contains('/') {
-            let message = format!(
-                "`{command}` is part of ZeekControl: it must be there on the hosts of the loggers"
-            );
+            let message =
+                format!("`{command}` is part of ZeekControl: it must exist on the loggers' hosts");
             self.reporter.note(at, message);
             return;
         }
         let message = format!(
-            "`Log::default_rotation_postprocessor_cmd` is left out: loggers of zcluster do not find \
-             `{command}`, which is part of ZeekControl; `rotation_dir`, `rotation_name` and `compress` \
-             of [log] do its work"
+            "`Log::default_rotation_postprocessor_cmd` is left out: zcluster's loggers do not find \
+             `{command}`, which is part of ZeekControl; `rotation_dir`, `rotation_name` and \
+             `compress` of [log] replace it"
         );
         self.reporter.note(at, message);
         self.layout.log.rotation_postprocessor.clear();
@@ -527,7 +526,7 @@ impl Script<'_, '_> {
             ("Cluster::Backend::ZeroMQ::run_proxy_thread", _) => reporter.note(
                 at,
                 "`run_proxy_thread` is left out: the broker is a separate process, \
-                 zcluster-broker, and nodes of Zeek need `F`",
+                 zcluster-broker, and Zeek nodes need `F`",
             ),
             ("Log::enable_local_logging" | "Log::enable_remote_logging", _) => {
                 let message = format!(
@@ -537,7 +536,7 @@ impl Script<'_, '_> {
             }
             ("LogAscii::enable_leftover_log_rotation", _) => {
                 let message = format!(
-                    "`{name}` is left out: zcluster rotates what it finds at start in any case"
+                    "`{name}` is left out: zcluster always rotates files left over at startup"
                 );
                 reporter.note(at, message);
             }
@@ -563,7 +562,7 @@ impl Script<'_, '_> {
         };
         let value = match scope.as_known() {
             Some(true) => value,
-            _ => Value::unknown(format!("what depends on {}", scope.asks_for())),
+            _ => Value::unknown(format!("something that depends on {}", scope.asks_for())),
         };
         if value.is_constant() {
             constants.insert(name.into(), value);

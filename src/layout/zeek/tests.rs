@@ -865,7 +865,7 @@ fn commands_that_only_zeek_has_are_left_out_with_a_note() {
         let place = format!("{}:", NODES.lines().count() + 1);
         if let Some(name) = name {
             let expected = format!(
-                "`{option}` is left out: loggers of zcluster do not find `{name}`, which is part of \
+                "`{option}` is left out: zcluster's loggers do not find `{name}`, which is part of \
                  ZeekControl;"
             );
             assert!(notes[0].starts_with(&place) && notes[0].contains(&expected), "{notes:?}");

@@ -116,13 +116,13 @@ impl Value {
         match self {
             Value::Unknown(what) => Some(Rc::clone(what)),
             Value::Condition(condition) | Value::Choice(condition, _) => {
-                Some(format!("what depends on {}", condition.asks_for()).into())
+                Some(format!("something that depends on {}", condition.asks_for()).into())
             }
             Value::OwnNode
             | Value::OwnName
             | Value::OwnType
             | Value::OwnAddress
-            | Value::OwnMetricsPort => Some("what differs from node to node".into()),
+            | Value::OwnMetricsPort => Some("a value that differs from node to node".into()),
             Value::Hidden => Some("a key".into()),
             Value::List(list) => list.iter().find_map(Value::why_unknown),
             Value::Table(entries) => entries.iter().find_map(|entry| entry.value.why_unknown()),
