@@ -1,4 +1,4 @@
-//! User errors: each gives one clear line on standard error and has its exit code.
+//! User errors: each prints one clear line on standard error and has a specific exit code.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -17,8 +17,8 @@ const UNAVAILABLE: i32 = 69;
 const IO: i32 = 74;
 const CONFIG: i32 = 78;
 
-/// Fails unless a program ended with that code, printed nothing on standard output, and printed
-/// exactly one line with all these texts on standard error.
+/// Asserts that a program exited with that code, printed nothing on standard output, and exactly
+/// one line containing all these texts on standard error.
 fn assert_told(ended: &Ended, code: i32, texts: &[&str]) {
     assert_eq!(ended.code, Some(code), "{}", ended.stderr);
     assert_eq!(ended.stdout, "");
@@ -28,7 +28,7 @@ fn assert_told(ended: &Ended, code: i32, texts: &[&str]) {
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }
 
-/// Arguments with which a daemon starts without errors.
+/// Arguments with which a daemon starts successfully.
 fn good_args<'a>(daemon: &str, cluster: &'a Cluster) -> Vec<&'a str> {
     let node = match daemon {
         "zcluster-node" => "worker-1",

@@ -135,11 +135,11 @@ fn what_is_no_address_is_told_in_one_line() {
             ("ipc://".into(), "bad path in \"ipc://\""),
             (
                 format!("ipc:///{long}"),
-                "a path of 109 bytes, of which a Unix socket has at most 107",
+                "a path of 109 bytes, more than the 107 that a Unix socket allows",
             ),
             (
                 format!("ipc://@{long}"),
-                "a path of 109 bytes, of which a Unix socket has at most 107",
+                "a path of 109 bytes, more than the 107 that a Unix socket allows",
             ),
             ("ipc://{dir}/none/s".into(), "no such directory"),
             ("ipc://{dir}/cluster-layout.toml".into(), "the file exists and is not a socket"),

@@ -1,6 +1,6 @@
-//! `zcluster layout` as its users see it: what it prints, and how it exits.
+//! `zcluster layout` as its users see it: its output and exit codes.
 #![allow(clippy::unwrap_used, missing_docs)]
-// snapbox writes its snapshots so.
+// snapbox writes its snapshots like this.
 #![allow(clippy::needless_raw_string_hashes)]
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use snapbox::cmd::Command;
 use snapbox::{file, str};
 
-/// The command, started where the files of these tests are.
+/// The command, started in the directory of these tests' files.
 fn layout() -> Command {
     Command::new(snapbox::cmd::cargo_bin!("zcluster"))
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/layout"))
@@ -56,7 +56,8 @@ fn a_missing_file_is_one_line() {
     }
 }
 
-/// Checks a layout file of that text, with those variables; its exit code and standard error.
+/// Checks a layout file with that text and those variables; returns the exit code and standard
+/// error.
 fn check(text: &str, variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("l.toml");
@@ -103,8 +104,8 @@ fn the_environment_is_checked_as_the_processes_read_it() {
         (
             vec![(xsub, "1")],
             format!(
-                "environment variable {xsub}: the central XSUB takes tcp://127.0.0.1:1, as does the log \
-                 socket of `m`; expected a port of its own"
+                "environment variable {xsub}: the broker's XSUB uses tcp://127.0.0.1:1, as does \
+                 the log socket of `m`; expected a separate port"
             ),
         ),
         (
@@ -129,7 +130,7 @@ fn the_environment_is_checked_as_the_processes_read_it() {
     }
     let good = [(xpub, "7001"), ("CLUSTER_NODE", "m"), ("ZEEK_LOG_SUFFIX", "")];
     assert_eq!(check(MANAGER, &good), (Some(0), String::new()));
-    // With the mistakes of the file, not instead of them.
+    // Reported together with the mistakes in the file, not instead of them.
     let (code, told) = check(&MANAGER.replace("port", "prt"), &[(xpub, "abc"), (xsub, "abd")]);
     assert_eq!(code, Some(78));
     assert!(
@@ -194,7 +195,7 @@ fn keys_are_checked_as_far_as_this_host_sees_them() {
 fn files_that_are_no_layout_are_one_line() {
     let zeek = layout().args(["check", "cluster-layout.zeek"]).assert().code(78);
     zeek.stdout_eq("").stderr_eq(str![[r#"
-cluster-layout.zeek:1:1: this is Zeek script; expected a layout file: `zcluster layout import` makes one of it
+cluster-layout.zeek:1:1: this is Zeek script; expected a layout file: `zcluster layout import` converts it to one
 1 | redef Cluster::manager_is_logger = F;
   | ^
 1 error, 0 warnings
@@ -212,7 +213,11 @@ zcluster: cannot read the layout file .: Is a directory (os error 21)
             78,
             "zcluster: [..]/l.toml:1:1: this is UTF-16; expected UTF-8 text\n",
         ),
-        (b"\x7fELF\0\xff", 78, "zcluster: [..]/l.toml:1:6: this is no text; expected UTF-8 text\n"),
+        (
+            b"\x7fELF\0\xff",
+            78,
+            "zcluster: [..]/l.toml:1:6: this is not text; expected UTF-8 text\n",
+        ),
     ] {
         fs::write(&path, bytes).unwrap();
         layout().arg("check").arg(&path).assert().code(code).stdout_eq("").stderr_eq(expected);
@@ -349,13 +354,13 @@ zcluster: left out, as Zeek has no such options: [broker] metrics_port
     snapbox::assert_data_eq!(read("cluster-layout.zeek"), file!["layout/exported.zeek"].raw());
     snapbox::assert_data_eq!(read("zcluster.zeek"), file!["layout/exported-options.zeek"].raw());
 
-    // Again in its own place, whose permissions stay.
+    // Again to the same place, whose permissions stay.
     let path = out.join("zcluster.zeek");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     export().assert().success();
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
 
-    // Not in the place of what somebody else has written, and then neither of the two.
+    // Does not overwrite a file that a user wrote, and then writes neither of the two.
     fs::write(&path, "# mine\n").unwrap();
     fs::write(out.join("cluster-layout.zeek"), "# Written by `zcluster layout export`.\n").unwrap();
     export().assert().code(74).stdout_eq("").stderr_eq(str![[r#"
@@ -367,7 +372,7 @@ zcluster: [..]/zcluster.zeek is there and was not written by `zcluster layout ex
     export().arg("--force").assert().success();
     snapbox::assert_data_eq!(read("zcluster.zeek"), file!["layout/exported-options.zeek"].raw());
 
-    // What comes back is the same cluster.
+    // Importing gives the same cluster.
     let imported = layout()
         .arg("import")
         .args([out.join("cluster-layout.zeek"), path])

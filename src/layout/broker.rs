@@ -1,5 +1,5 @@
-//! `[broker]`: the central broker, how its own engine treats subscribers that fall behind, and what
-//! differs for some topics.
+//! `[broker]`: the broker, how its `switch` engine treats subscribers that fall behind, and
+//! overrides for some topics.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,9 +11,10 @@ use super::table::table;
 use super::words::words;
 
 words! {
-    /// What forwards events.
+    /// The engine that forwards events.
     pub enum BrokerEngine {
-        /// zcluster's own: a queue per subscriber, so that one who stops reading stops nobody.
+        /// zcluster's own: a queue per subscriber, so a subscriber that stops reading does not stop
+        /// the others.
         #[default]
         Switch = "switch",
         /// libzmq's `zmq_proxy`, as inside a Zeek manager.
@@ -22,12 +23,12 @@ words! {
 }
 
 words! {
-    /// What becomes of an event for a subscriber whose queue is full.
+    /// What happens to an event for a subscriber whose queue is full.
     pub enum WhenFull {
         /// The subscriber misses it.
         #[default]
         DropNewest = "drop-newest",
-        /// The subscriber misses the oldest of its queue instead.
+        /// The subscriber misses the oldest events in its queue instead.
         DropOldest = "drop-oldest",
         /// The subscriber misses it, and is disconnected once its queue has been full for
         /// `disconnect_after`.
@@ -38,15 +39,15 @@ words! {
 }
 
 table! {
-    /// `[broker]`: the central broker. All but `engine` and the metrics are options of the engine
-    /// `switch`, without effect on the other.
+    /// `[broker]`: the broker. All options except `engine` and the metrics configure the engine
+    /// `switch` and have no effect on the other.
     pub struct Broker {
-        /// Port of its metrics; unset means none, 0 that the system chooses.
+        /// Metrics port; unset means none, 0 lets the system choose.
         metrics_port: Option<u16> = None,
-        /// Address of its metrics. Read it through
+        /// Metrics address. Read it through
         /// [`Layout::broker_metrics_address`](super::Layout::broker_metrics_address).
         metrics_address: Option<IpAddr> = None,
-        /// What forwards events.
+        /// The engine that forwards events.
         engine: BrokerEngine = BrokerEngine::Switch,
         /// Threads that forward, 1 to 64.
         io_threads: u32 = 1,
@@ -56,15 +57,15 @@ table! {
         subscriber_max_bytes: u64 = 64 * MIB,
         /// What happens at these bounds. Read it through [`Broker::when_full`].
         when_full: WhenFull = WhenFull::DropNewest,
-        /// How long a publisher is held back whose event no subscriber has room for; 0 means not
-        /// at all.
+        /// How long a publisher waits when no subscriber has room for its event; 0 means not at
+        /// all.
         patience: Duration = Duration::from_millis(100),
         /// How long a queue may be full with `when_full = "disconnect"`.
         disconnect_after: Duration = Duration::from_secs(10),
         /// How long a publisher waits for room with `when_full = "block"`.
         block_timeout: Duration = Duration::from_secs(5),
-        /// Prefixes of the topics whose events have a queue of their own, sent before all others;
-        /// empty means those of nodes by id. Read them through [`Broker::control_prefixes`].
+        /// Topic prefixes whose events have a separate queue, sent before all others; empty means
+        /// the prefix of nodes by id. Read them through [`Broker::control_prefixes`].
         control_prefixes: Vec<String> = Vec::new(),
         /// Bound of that queue, per subscriber, in events; 0 means unlimited.
         control_hwm: u32 = 10_000,
@@ -72,33 +73,32 @@ table! {
         control_max_bytes: u64 = 8 * MIB,
         /// Whether events whose payload is not well-formed `broker-bin-v1` are dropped.
         validate_events: bool = false,
-        /// The most subscriptions of one peer.
+        /// Maximum number of subscriptions per peer.
         max_subscriptions: u32 = 250_000,
-        /// The longest prefix a peer may subscribe, in bytes.
+        /// The longest prefix a peer may subscribe to, in bytes.
         max_subscription_length: u32 = 1024,
         /// How long a peer may take to finish the ZMTP handshake.
         handshake_timeout: Duration = Duration::from_secs(10),
     }
     beside {
-        /// `[broker.topic."PREFIX"]`: what differs for the events of some topics. Read it through
+        /// `[broker.topic."PREFIX"]`: overrides for the events of some topics. Read it through
         /// [`Broker::when_full`].
         topic: BTreeMap<String, TopicOptions>,
     }
 }
 
 table! {
-    /// `[broker.topic."PREFIX"]`: what happens otherwise with events whose topic begins so. What is
-    /// unset is as for the next shorter prefix, and at last as in `[broker]`.
+    /// `[broker.topic."PREFIX"]`: overrides for events whose topic starts with the prefix. Unset
+    /// options inherit from the next shorter prefix, and finally from `[broker]`.
     pub struct TopicOptions {
-        /// What becomes of such an event for a subscriber whose queue is full.
+        /// What happens to such an event for a subscriber whose queue is full.
         when_full: Option<WhenFull> = None,
     }
 }
 
 impl Broker {
-    /// What becomes of an event of that topic for a subscriber whose queue is full: what the
-    /// longest prefix of the topic says. Looks at each prefix; keep the answer where it is asked
-    /// for often.
+    /// What happens to an event of that topic for a subscriber whose queue is full, by the longest
+    /// matching prefix. Looks at each prefix: cache the answer where it is needed often.
     pub fn when_full(&self, topic: &[u8]) -> WhenFull {
         self.topic
             .iter()
@@ -108,8 +108,8 @@ impl Broker {
             .map_or(self.when_full, |(_, when_full)| when_full)
     }
 
-    /// Prefixes of the topics whose events have a queue of their own: the option, else the topics
-    /// of nodes by id, which hellos are sent to.
+    /// Topic prefixes whose events have a separate queue: the option, or by default the topics of
+    /// nodes by id, which hellos are sent to.
     pub fn control_prefixes(&self, zeromq: &ZeroMq) -> Vec<String> {
         if self.control_prefixes.is_empty() {
             vec![format!("{}.", zeromq.nodeid_topic_prefix)]
@@ -119,7 +119,7 @@ impl Broker {
     }
 }
 
-/// The most threads that forward.
+/// The maximum number of forwarding threads.
 pub(super) const MAX_IO_THREADS: u32 = 64;
 
 #[cfg(test)]

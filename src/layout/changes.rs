@@ -1,6 +1,6 @@
-//! [`waiting_for_restart`]: what a process would do otherwise if it read its layout again. Pure.
+//! [`waiting_for_restart`]: the options that a process would apply only after a restart. Pure.
 //!
-//! Keys and rules are not among it: a running process takes them over at SIGHUP
+//! Keys and rules are not included: a running process reloads them at SIGHUP
 //! ([`Reloader`](crate::daemon::Reloader)).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use super::setting::toml_key;
 use super::table::{Table, differing};
 use super::{Layout, WebSocket};
 
-/// What a process is in a cluster, as far as options concern it.
+/// The role of a process in a cluster, as far as it decides which options apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The broker.
@@ -20,9 +20,9 @@ pub enum Role {
     Node,
 }
 
-/// The options by name, as `[section] option`, that differ between the layout a process runs with and
-/// another, and that a process of that role heeds only at its start. Nodes that are new or gone have
-/// their section alone. Values are never among it.
+/// The options, as `[section] option`, that differ between the layout a process runs with and
+/// another layout, and that a process of that role reads only at startup. Added and removed nodes
+/// are named by their section alone. Values are never included.
 pub fn waiting_for_restart(running: &Layout, other: &Layout, role: Role) -> Vec<String> {
     let (mut running, mut other) = (running.clone(), other.clone());
     let mut changes = Changes { role, names: Vec::new() };
@@ -40,7 +40,7 @@ pub fn waiting_for_restart(running: &Layout, other: &Layout, role: Role) -> Vec<
     };
     let (before, after) = (websockets(&running), websockets(&other));
     changes.tables("nodes", &mut running.nodes, &mut other.nodes);
-    // Of nodes that are new or gone the section says enough.
+    // For added and removed nodes the section is enough.
     for name in running.nodes.keys().filter(|name| other.nodes.contains_key(*name)) {
         if before.get(name) != after.get(name) {
             changes.name("nodes", Some(name), "websocket");
@@ -61,7 +61,8 @@ impl Changes {
         }
     }
 
-    /// Sections that people name: what is in one of two only is told by its name.
+    /// Sections named by the user: one that is in only one of the two layouts is reported by its
+    /// name.
     fn tables<T: Table>(
         &mut self,
         section: &str,
@@ -90,8 +91,8 @@ impl Changes {
     }
 }
 
-/// Whether a process of that role heeds the option, and only at its start. What is not known to be of
-/// no concern is told.
+/// Whether a process of that role uses the option, and reads it only at startup. Options that are
+/// not known to be irrelevant are reported.
 fn waits(role: Role, section: &str, option: &str) -> bool {
     match role {
         Role::Broker => match section {
@@ -100,7 +101,7 @@ fn waits(role: Role, section: &str, option: &str) -> bool {
                 !OF_NODES.iter().any(|prefix| option.starts_with(prefix))
                     && !RELOADED_BY_SERVERS.contains(&option)
             }
-            // Its keys and the nodes are loaded again.
+            // Its keys and the nodes are reloaded.
             _ => false,
         },
         Role::Logger => match section {
@@ -120,11 +121,11 @@ fn waits(role: Role, section: &str, option: &str) -> bool {
     }
 }
 
-/// What the options of `[zeromq]` begin with that are of no concern to the broker.
+/// Prefixes of the `[zeromq]` options that the broker does not use.
 const OF_NODES: [&str; 12] = [
     "connect_",
     "curve_client_secretkey",
-    // The broker only looks whether it is that of its secret key.
+    // The broker only checks that it matches its secret key.
     "curve_server_publickey",
     "hello_",
     "listen_log_",
@@ -137,10 +138,10 @@ const OF_NODES: [&str; 12] = [
     "xsub_",
 ];
 
-/// What of `[zeromq]` and `[curve]` is of no concern to nodes.
+/// The options of `[zeromq]` and `[curve]` that nodes do not use.
 const OF_THE_BROKER: [&str; 2] = ["proxy_io_threads", "listen_xpub_nodrop"];
 
-/// What of `[zeromq]` and `[curve]` servers take over at SIGHUP.
+/// The options of `[zeromq]` and `[curve]` that servers reload at SIGHUP.
 const RELOADED_BY_SERVERS: [&str; 4] = [
     "curve_server_secretkey",
     "curve_client_publickey",
@@ -148,11 +149,11 @@ const RELOADED_BY_SERVERS: [&str; 4] = [
     "old_client_publickey",
 ];
 
-/// What of `[zeromq]` and `[curve]` only servers heed.
+/// The options of `[zeromq]` and `[curve]` that only servers use.
 const OF_SERVERS: [&str; 3] =
     ["curve_server_secretkey", "old_server_secretkey", "old_client_publickey"];
 
-/// What of `[log]` nodes heed that send logs and write none.
+/// The options of `[log]` used by nodes that send logs and write none.
 const OF_PRODUCERS: [&str; 3] = ["write_buffer_size", "flush_interval", "shutdown_timeout"];
 
 #[cfg(test)]
@@ -165,7 +166,7 @@ mod tests {
         Layout::from_toml(&format!("{NODES}{more}"), "l.toml").unwrap().0
     }
 
-    /// What waits in the broker, a logger, another node.
+    /// What waits for a restart in the broker, a logger, another node.
     fn all(one: &Layout, other: &Layout) -> [String; 3] {
         [Role::Broker, Role::Logger, Role::Node].map(|role| {
             let names = waiting_for_restart(one, other, role);
@@ -210,7 +211,7 @@ mod tests {
                 "[cluster] name, [telemetry] metrics_address",
             ),
             ("[nodes.w]\nnode_type = \"worker\"\nip = \"::1\"", "", "[nodes.w]", "[nodes.w]"),
-            // Rules are loaded by everybody.
+            // Every process reloads the rules.
             ("[allow.worker]\nlogs = false", "", "", ""),
             (
                 "[curve]\nsecret_keys_dir = \"x\"\nmode = \"per-node\"",

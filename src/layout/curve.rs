@@ -1,4 +1,5 @@
-//! `[curve]`: whose keys let whom in; `[allow.TYPE]` and `[nodes.NAME.allow]`: what a node may say.
+//! `[curve]`: whose keys are accepted; `[allow.TYPE]` and `[nodes.NAME.allow]`: what a node may
+//! publish, subscribe to and log.
 
 use std::path::PathBuf;
 
@@ -8,33 +9,32 @@ use super::{Layout, NodeType, Secret};
 use crate::wire::zmtp::PublicKey;
 
 words! {
-    /// Who has keys of CURVE.
+    /// Which processes have CURVE keys.
     pub enum CurveMode {
-        /// All servers have one pair of keys and all clients another, as in Zeek (WIRE.md §7.1).
+        /// All servers share one key pair and all clients another, as in Zeek (WIRE.md §7.1).
         #[default]
         Shared = "shared",
-        /// Each node has its own, which says who it is.
+        /// Each node has its own keys, which identify it.
         PerNode = "per-node",
     }
 }
 
 table! {
-    /// `[curve]`: encryption beyond the four options of Zeek in `[zeromq]`.
+    /// `[curve]`: encryption options beyond Zeek's four in `[zeromq]`.
     pub struct CurveKeys {
-        /// Who has keys.
+        /// Which processes have keys.
         mode: CurveMode = CurveMode::Shared,
-        /// Mode `per-node`: the directory of public keys, `NAME.pub` for the node `NAME`; whose
-        /// key is there may come in. Found from where the layout file is.
+        /// Mode `per-node`: the directory of public keys, `NAME.pub` for the node `NAME`; a key in
+        /// it is accepted. Relative to the layout file.
         authorized_keys_dir: PathBuf = "keys/authorized".into(),
         /// Mode `per-node`: the directory of the secret keys of this host's processes,
-        /// `NAME.secret`, which nobody else may be able to read. Found from where the layout file
-        /// is.
+        /// `NAME.secret`, readable by no other user. Relative to the layout file.
         secret_keys_dir: PathBuf = "keys/secret".into(),
-        /// Mode `per-node`: the public key of the central broker, unless it is in the directory.
+        /// Mode `per-node`: the public key of the broker, unless it is in the directory.
         broker_publickey: Option<PublicKey> = None,
-        /// Mode `shared`, while keys are changed: a secret key that servers answer to as well.
+        /// Mode `shared`, during key rotation: a further secret key that servers answer to.
         old_server_secretkey: Secret = Secret::default(),
-        /// Mode `shared`, while keys are changed: a client key that servers accept as well.
+        /// Mode `shared`, during key rotation: a further client key that servers accept.
         old_client_publickey: Option<PublicKey> = None,
     }
 }
@@ -52,7 +52,7 @@ table! {
 }
 
 impl Layout {
-    /// What a node may do: what is said of it alone, else what is said of its type.
+    /// What a node may do: its own rules, or else those of its type.
     pub fn allow(&self, name: &str) -> Allow {
         if self.has_operator_key(name) {
             let rules = self.allow.get(name).cloned().unwrap_or_default();
@@ -68,7 +68,7 @@ impl Layout {
         }
     }
 
-    /// Whether anything at all is said of what nodes may do.
+    /// Whether there are any rules about what nodes may do.
     pub fn has_rules(&self) -> bool {
         let default = Allow::default();
         self.allow
@@ -77,34 +77,34 @@ impl Layout {
             .any(|a| *a != default)
     }
 
-    /// Whether every node has keys of its own.
+    /// Whether every node has its own keys.
     pub fn has_keys_per_node(&self) -> bool {
         self.curve.mode == CurveMode::PerNode
     }
 
-    /// Whether a key of that name lets in somebody who is no node.
+    /// Whether a key of that name admits a peer that is not a node.
     pub fn has_operator_key(&self, name: &str) -> bool {
         self.has_keys_per_node() && name == CurveKeys::OPERATOR && self.node(name).is_none()
     }
 
-    /// Whether sockets are to be encrypted.
+    /// Whether sockets should be encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.has_keys_per_node() || self.zeromq.has_curve_keys()
     }
 }
 
 impl CurveKeys {
-    /// The name under which the central broker has keys. No node is called so.
+    /// The name under which the broker has keys. No node may have this name.
     pub const BROKER: &'static str = "broker";
-    /// The name of a pair of keys that all servers have beside their own, for nodes of Zeek: they
-    /// know one key of all servers. No node is called so.
+    /// The name of a key pair that all servers hold in addition to their own, for Zeek nodes, which
+    /// know one key for all servers. No node may have this name.
     pub const SERVERS: &'static str = "servers";
-    /// The name of a key for people and scripts, who publish and subscribe without being a node. A
-    /// node may be called so; then it is the node's key.
+    /// The name of a key for people and scripts that publish and subscribe without being a node. A
+    /// node may have this name; then it is the node's key.
     pub const OPERATOR: &'static str = "operator";
 }
 
-/// A type of node as a key of `[allow]`, or the holder of a key who is no node.
+/// A node type as a key of `[allow]`, or the name of a key that is not a node's.
 pub(super) fn is_type(name: &str) -> bool {
     name == CurveKeys::OPERATOR || NodeType::ALL.iter().any(|node_type| node_type.as_str() == name)
 }

@@ -1,14 +1,14 @@
-//! [`Diagnostic`]: what is wrong in a file, where, and how it is shown to people.
+//! [`Diagnostic`]: what is wrong in a file, where, and how it is displayed.
 //!
-//! Readers collect diagnostics in a [`Reporter`], so that all errors of a file are told at once.
-//! Lines that hold secrets are never shown beyond the name of the option and its `=`.
+//! Readers collect diagnostics in a [`Reporter`], so that all errors of a file are reported at
+//! once. Lines that hold secrets are never shown beyond the name of the option and its `=`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
 use super::secret::{Secret, key_in};
 
-/// How bad it is.
+/// The severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// Worth knowing; nothing is lost.
@@ -19,20 +19,20 @@ pub enum Severity {
     Error,
 }
 
-/// One remark about one place of a file.
+/// One message about one place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// The name of the file, as it was given.
+    /// The name of the file, as given.
     pub file: String,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// How many characters of the line it speaks of; at least 1.
+    /// How many characters of the line are marked; at least 1.
     pub width: usize,
-    /// The text of the line, cut around the place where it is long, without what must stay secret.
+    /// The text of the line without secrets, cut around the marked place if it is long.
     pub source: String,
     /// The column of the first character of `source`, from 1.
     pub source_column: usize,
@@ -40,10 +40,10 @@ pub struct Diagnostic {
     pub message: String,
 }
 
-/// How many diagnostics are kept: each holds a line of the file, so there must be some end.
+/// How many diagnostics are kept: each holds a line of the file, so the number must be bounded.
 const KEPT: usize = 500;
 
-/// Columns of a source line that are shown: longer lines are cut around the place in question.
+/// Columns of a source line that are shown: longer lines are cut around the marked place.
 const SHOWN: usize = 120;
 
 impl fmt::Display for Diagnostic {
@@ -55,7 +55,7 @@ impl fmt::Display for Diagnostic {
         };
         writeln!(f, "{}:{}:{}: {severity}{}", self.file, self.line, self.column, self.message)?;
         let gutter = self.line.to_string();
-        // Tabs stay tabs so that the caret stands below its character.
+        // Tabs stay tabs so that the caret is below its character.
         let indent: String = self
             .source
             .chars()
@@ -69,8 +69,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Everything that is wrong with a layout: at least one error, and the warnings beside it, in the
-/// order of the file.
+/// Everything that is wrong with a layout: at least one error, and any warnings, in the order of
+/// the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayoutErrors {
     /// Errors, warnings and notes.
@@ -98,7 +98,7 @@ impl fmt::Display for LayoutErrors {
 
 impl std::error::Error for LayoutErrors {}
 
-/// A range of bytes of one of the texts a [`Reporter`] knows.
+/// A byte range in one of the texts that a [`Reporter`] knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Span {
     pub(super) source: usize,
@@ -106,7 +106,7 @@ pub(super) struct Span {
     pub(super) end: usize,
 }
 
-/// A text, and the bytes its lines start at.
+/// A text, and the offset at which each of its lines starts.
 #[derive(Debug)]
 struct Source {
     file: String,
@@ -119,18 +119,18 @@ struct Source {
 pub(super) struct Reporter {
     sources: Vec<Source>,
     found: Vec<(Span, Severity, String)>,
-    /// Source and line, and how many bytes of it stand before the secret.
+    /// Source and line, and how many bytes of the line precede the secret.
     secret_lines: Vec<((usize, usize), usize)>,
-    /// Source and line of mistakes in the form of a text.
+    /// Source and line of syntax errors.
     damaged_lines: BTreeSet<(usize, usize)>,
-    /// Values that could not be read, told or not.
+    /// Values that could not be read, whether reported or not.
     unread: BTreeSet<Span>,
     failed: bool,
     dropped: usize,
 }
 
 impl Reporter {
-    /// Adds a text; spans of it carry the number returned.
+    /// Adds a text; spans in it carry the returned number.
     pub(super) fn add_source(&mut self, file: &str, text: &str) -> usize {
         let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(starts).collect();
@@ -159,7 +159,7 @@ impl Reporter {
         self.report(Severity::Note, span, message);
     }
 
-    /// Never shows what stands there, nor what follows in its last line.
+    /// Never shows the text at this place, nor the rest of its last line.
     pub(super) fn keep_secret(&mut self, span: Span) {
         let (first, start) = self.line_start(span.source, span.start);
         let (last, _) = self.line_start(span.source, span.end);
@@ -171,21 +171,20 @@ impl Reporter {
         self.failed
     }
 
-    /// The places of all errors so far, and of values that a mistake in the form of the text
-    /// damaged.
+    /// The places of all errors so far, and of values damaged by a syntax error.
     pub(super) fn error_spans(&self) -> BTreeSet<Span> {
         let errors = self.found.iter().filter(|(_, severity, _)| *severity == Severity::Error);
         errors.map(|(span, ..)| *span).chain(self.unread.iter().copied()).collect()
     }
 
-    /// Reports a mistake in the form of a text: what else is wrong on that line may follow from it.
+    /// Reports a syntax error: other errors on that line may follow from it.
     pub(super) fn damage(&mut self, span: Span, message: impl Into<String>) {
         let (line, _) = self.line_start(span.source, span.start);
         self.damaged_lines.insert((span.source, line));
         self.error(span, message);
     }
 
-    /// Reports a value that cannot be read, unless the form of its line is wrong.
+    /// Reports a value that cannot be read, unless its line has a syntax error.
     pub(super) fn unless_damaged(&mut self, span: Span, message: impl Into<String>) {
         let (line, _) = self.line_start(span.source, span.start);
         if self.damaged_lines.contains(&(span.source, line)) {
@@ -195,7 +194,8 @@ impl Reporter {
         }
     }
 
-    /// The number of the line a byte is on, from 1, and the byte its line starts at.
+    /// The number of the line that contains a byte, from 1, and the offset at which the line
+    /// starts.
     fn line_start(&self, source: usize, byte: usize) -> (usize, usize) {
         let Some(Source { lines, .. }) = self.sources.get(source) else { return (1, 0) };
         let line = lines.partition_point(|start| *start <= byte);
@@ -213,7 +213,7 @@ impl Reporter {
             let _ = write!(message, " (and {} more)", self.dropped);
         }
         let mut diagnostics = Vec::with_capacity(found.len());
-        // Diagnostics of one line follow each other, and a line may be the whole file.
+        // Diagnostics of one line are adjacent, and a line may be the whole file.
         let mut visible = ((usize::MAX, 0), 0);
         for (span, severity, message) in found {
             let line = (span.source, self.line_start(span.source, span.start).0);
@@ -225,7 +225,7 @@ impl Reporter {
         diagnostics
     }
 
-    /// The line of a place, without its end, and the byte it starts at.
+    /// The line at a place, without its line end, and the offset at which it starts.
     fn line_text(&self, span: Span) -> (&str, usize) {
         let (_, start) = self.line_start(span.source, span.start);
         let text = self.sources.get(span.source).map_or("", |source| source.text.expose());
@@ -233,8 +233,8 @@ impl Reporter {
         (rest.lines().next().unwrap_or_default(), start)
     }
 
-    /// How many bytes of the line of a place may be shown. A misspelt name of a key must not give
-    /// the key away, so anything that looks like a key ends at its `=`.
+    /// How many bytes of the line at a place may be shown. A misspelt key name must not reveal the
+    /// key, so the line is cut after the `=` before anything that looks like a key.
     fn visible(&self, span: Span) -> usize {
         let (line, _) = self.line_text(span);
         let number = self.line_start(span.source, span.start).0;
@@ -257,7 +257,7 @@ impl Reporter {
         let column = characters(&line_text.as_bytes()[..from]) + 1;
         let skipped = (column + 20).saturating_sub(SHOWN);
         let shown = line_text[..visible].chars().skip(skipped).take(SHOWN);
-        // Nothing moves the cursor of a terminal.
+        // Keeps control characters from moving the terminal's cursor.
         let safe = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
         Diagnostic {
             severity,
@@ -272,7 +272,7 @@ impl Reporter {
     }
 }
 
-/// The bytes of a line that may be shown, as far as it tells: those before anything that looks like
+/// How many bytes of a line may be shown, judging by its text alone: those before anything that looks like
 /// a key; and if there is the name of one, up to it and its `=`, or to another `=` before it.
 fn before_key(line: &str) -> usize {
     key_in(line).unwrap_or(line.len()).min(before_value_of_key(line))
@@ -285,13 +285,13 @@ fn before_value_of_key(line: &str) -> usize {
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
     let end = name + lower.bytes().skip(name).take_while(is_word).count();
     match line.find('=') {
-        // Digits of Z85 have `=`, too: it is an assignment only where no value stands before it.
+        // Z85 digits include `=`: it is an assignment only if no value precedes it.
         Some(at) if at < end || line[end..at].trim().is_empty() => at + 1,
         _ => end,
     }
 }
 
-/// Where the parts of a layout stand in their files.
+/// Where the parts of a layout are in their files.
 #[derive(Debug, Default)]
 pub(super) struct Places(BTreeMap<Vec<String>, Span>);
 
@@ -300,7 +300,7 @@ impl Places {
         self.0.insert(path.iter().map(|part| (*part).to_owned()).collect(), span);
     }
 
-    /// Forgets a part and all below it.
+    /// Forgets a part and everything below it.
     pub(super) fn forget(&mut self, path: &[&str]) {
         let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
         let below = self.0.range(path.clone()..).map(|(key, _)| key);
@@ -310,7 +310,7 @@ impl Places {
         }
     }
 
-    /// Whether a file says anything about it.
+    /// Whether a file sets it.
     pub(super) fn has(&self, path: &[&str]) -> bool {
         self.get(path).is_some()
     }
@@ -320,7 +320,7 @@ impl Places {
         self.0.get(&path).copied()
     }
 
-    /// Where it stands; else where the nearest part that encloses it stands; else the start.
+    /// Its place, or that of the nearest enclosing part, or the start of the file.
     pub(super) fn find(&self, path: &[&str]) -> Span {
         (0..=path.len()).rev().find_map(|end| self.get(&path[..end])).unwrap_or_default()
     }
@@ -341,7 +341,7 @@ mod tests {
     fn carets_stand_below_their_characters() {
         assert_eq!(show("a\nbc = 1\n", 2, 4), "f:2:1: bad\n2 | bc = 1\n  | ^^");
         assert_eq!(show("\tcafé = 1", 9, 10), "f:1:9: bad\n1 | \tcafé = 1\n  | \t       ^");
-        // Beyond the end of a line, and of the text.
+        // Past the end of a line, and of the text.
         assert_eq!(show("a\nb", 1, 9), "f:1:2: bad\n1 | a\n  |  ^");
         assert_eq!(show("a\n", 2, 2), "f:2:1: bad\n2 | \n  | ^");
         assert_eq!(show("", 7, 9), "f:1:1: bad\n1 | \n  | ^");

@@ -1,4 +1,4 @@
-//! [`Endpoint`]: the ZeroMQ endpoints a layout may name, and what is wrong with the others.
+//! [`Endpoint`]: the ZeroMQ endpoints a layout may name, and why others are rejected.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// Where a ZeroMQ socket listens or connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// `tcp://host:port`. Port 0, also written `*`, means that the system chooses.
+    /// `tcp://host:port`. Port 0, also written `*`, lets the system choose.
     Tcp {
         /// The host.
         host: Host,
@@ -18,20 +18,20 @@ pub enum Endpoint {
     Ipc(UnixAddress),
 }
 
-/// Where a Unix socket is, as libzmq has it.
+/// The address of a Unix socket, as in libzmq.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnixAddress {
-    /// A file. A relative path is found from the working directory of each process.
+    /// A file. A relative path is resolved from the working directory of each process.
     Path(String),
-    /// `@name`, without the `@`: a name of Linux without a file. Whoever shares the network namespace
-    /// can connect, as there are no permissions.
+    /// `@name`, without the `@`: a Linux abstract name, without a file. It has no permissions: any
+    /// process in the same network namespace can connect.
     Abstract(String),
-    /// `*`: a file in a directory that is made for it.
+    /// `*`: a file in a newly created directory.
     Any,
 }
 
-/// The longest path or name of a Unix socket, in bytes: `sun_path` has 108, one of which is a NUL at
-/// the end of a path, or before a name.
+/// The longest path or name of a Unix socket, in bytes: `sun_path` has 108, one of which is a NUL
+/// after a path or before a name.
 const LONGEST_UNIX: usize = 107;
 
 /// The host of an [`Endpoint::Tcp`].
@@ -41,9 +41,9 @@ pub enum Host {
     Any,
     /// An IPv4 address.
     V4(Ipv4Addr),
-    /// An IPv6 address in brackets, with its scope after `%`.
+    /// An IPv6 address in brackets, its scope after `%`.
     V6(Ipv6Addr, Option<String>),
-    /// A host name, or for listening the name of an interface.
+    /// A host name, or when listening the name of an interface.
     Name(String),
 }
 
@@ -57,7 +57,7 @@ impl Host {
         }
     }
 
-    /// Whether it stands for every address of the host: one can listen there, not connect.
+    /// Whether it means every address of the host: valid for listening, not for connecting.
     pub fn is_wildcard(&self) -> bool {
         match self {
             Host::Any => true,
@@ -68,7 +68,7 @@ impl Host {
     }
 }
 
-/// Why a text is no endpoint.
+/// Why a text is not an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// It starts with neither `tcp://` nor `ipc://`.
@@ -77,24 +77,24 @@ pub enum EndpointError {
     /// Nothing after the last colon, or no colon.
     #[error("no port")]
     NoPort,
-    /// The port is no number from 0 to 65535, nor `*`.
+    /// The port is neither a number from 0 to 65535 nor `*`.
     #[error("bad port `{0}`")]
     Port(String),
     /// The host is neither a name nor an address; IPv6 needs brackets.
     #[error("bad host `{0}`")]
     Host(String),
-    /// An `ipc://` endpoint without a path or name, with a NUL in it, or with more than the wildcard
-    /// `*` alone.
+    /// An `ipc://` endpoint without a path or name, with a NUL in it, or with text beside the
+    /// wildcard `*`.
     #[error("bad path")]
     Path,
-    /// A path or name that no Unix socket can have.
-    #[error("a path of {0} bytes, of which a Unix socket has at most 107,")]
+    /// A path or name too long for a Unix socket.
+    #[error("a path of {0} bytes, more than the 107 that a Unix socket allows,")]
     LongPath(usize),
 }
 
 impl Endpoint {
-    /// Whether other hosts may reach who listens there. What a name stands for is not known here: it
-    /// counts as reachable.
+    /// Whether other hosts may reach a socket that listens there. Names are not resolved: they
+    /// count as reachable.
     pub fn is_reachable(&self) -> bool {
         match self {
             Endpoint::Tcp { host, .. } => {
@@ -131,7 +131,7 @@ impl FromStr for Endpoint {
 impl FromStr for UnixAddress {
     type Err = EndpointError;
 
-    /// Reads what follows `ipc://`.
+    /// Parses the part after `ipc://`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.len() > LONGEST_UNIX {
             return Err(EndpointError::LongPath(text.len()));
@@ -141,7 +141,7 @@ impl FromStr for UnixAddress {
             (Some(""), _) | (_, "") => Err(EndpointError::Path),
             (Some(name), _) => Ok(UnixAddress::Abstract(name.into())),
             (_, "*") => Ok(UnixAddress::Any),
-            // libzmq takes it for the wildcard.
+            // libzmq treats it as the wildcard.
             (_, path) if path.starts_with('*') => Err(EndpointError::Path),
             (_, path) => Ok(UnixAddress::Path(path.into())),
         }
@@ -179,7 +179,7 @@ impl FromStr for Host {
             return Ok(Host::V4(ip));
         }
         let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-        // Digits and dots alone are an address with a slip, not a name.
+        // Digits and dots alone are a mistyped address, not a name.
         let numeric = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         if text.bytes().all(name) && !numeric { Ok(Host::Name(text.into())) } else { Err(bad()) }
     }

@@ -1,5 +1,5 @@
-//! [`Environment`]: the environment variables a node heeds, and what they change in a layout
-//! (WIRE.md §7.1, §7.5). Reads through a closure, never the environment itself.
+//! [`Environment`]: the environment variables that a node reads, and how they change a layout
+//! (WIRE.md §7.1, §7.5). Reads them through a closure, never from the environment itself.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,19 +10,19 @@ use super::setting::{Raw, Scalar};
 use super::validate::{is_curve_key, is_extension, port_taken};
 use super::{Layout, NodeType};
 
-/// Common start of the names of CURVE keys and of the ports of the central broker.
+/// Common prefix of the variables for CURVE keys and for the broker's ports.
 const PREFIX: &str = "ZEEK_CLUSTER_BACKEND_ZEROMQ_";
 
 const XPUB_PORT: &str = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT";
 const XSUB_PORT: &str = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XSUB_PORT";
 
-/// The variables with secret keys. What a process starts need not know them.
+/// The variables with secret keys. Child processes do not need them.
 pub const SECRET_VARIABLES: [&str; 2] = [
     "ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_SERVER_SECRETKEY",
     "ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_CLIENT_SECRETKEY",
 ];
 
-/// What the environment says. An empty variable counts as unset, as in Zeek.
+/// The values from the environment. An empty variable counts as unset, as in Zeek.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     /// `CLUSTER_NODE`: which node this process is.
@@ -35,9 +35,9 @@ pub struct Environment {
     pub curve_client_publickey: Secret,
     /// `ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_CLIENT_SECRETKEY`.
     pub curve_client_secretkey: Secret,
-    /// `ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT`: port of the central XPUB.
+    /// `ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT`: port of the broker's XPUB.
     pub xpub_port: Option<u16>,
-    /// `ZEEK_CLUSTER_BACKEND_ZEROMQ_XSUB_PORT`: port of the central XSUB.
+    /// `ZEEK_CLUSTER_BACKEND_ZEROMQ_XSUB_PORT`: port of the broker's XSUB.
     pub xsub_port: Option<u16>,
     /// `ZEEK_WEBSOCKET_LISTEN_ADDRESS`.
     pub websocket_address: Option<IpAddr>,
@@ -45,7 +45,7 @@ pub struct Environment {
     pub websocket_port: Option<u16>,
     /// `ZEEK_LOG_SUFFIX`: extension of log files.
     pub log_suffix: Option<String>,
-    /// `ZEEK_DEFAULT_LISTEN_ADDRESS`: address of metrics.
+    /// `ZEEK_DEFAULT_LISTEN_ADDRESS`: metrics address.
     pub default_listen_address: Option<IpAddr>,
     /// `ZEEKCTL_CHECK_CONFIG` is set: check and exit, open no socket.
     pub check_config: bool,
@@ -56,17 +56,17 @@ pub struct Environment {
 /// What is wrong with the environment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvironmentError {
-    /// A variable holds something else than it should.
+    /// A variable with an invalid value.
     #[error("environment variable {name}: found {found}, expected {expected}")]
     Invalid {
         /// The variable.
         name: String,
-        /// Its value, or for secrets its length.
+        /// Its value; for secrets, its length.
         found: String,
-        /// What it should hold.
+        /// What was expected.
         expected: String,
     },
-    /// CURVE keys come from the environment and from the file: nobody could say which count.
+    /// CURVE keys are set both in the environment and in the file: it would be unclear which apply.
     #[error(
         "CURVE keys are set in the environment ({variable}) and in the layout file ({option}); \
          expected one of them only"
@@ -77,7 +77,7 @@ pub enum EnvironmentError {
         /// An option that is set.
         option: &'static str,
     },
-    /// The environment has the keys that all nodes share, the file wants keys per node.
+    /// The environment has keys shared by all nodes, the file asks for keys per node.
     #[error(
         "CURVE keys that all nodes share are set in the environment ({variable}), but the layout \
          file has `mode = \"per-node\"` in [curve]; expected one of them only"
@@ -86,17 +86,17 @@ pub enum EnvironmentError {
         /// A variable that is set.
         variable: String,
     },
-    /// A port of the broker is somebody else's.
-    #[error("environment variable {name}: {taken}; expected a port of its own")]
+    /// A port of the broker is already in use by another socket of the layout.
+    #[error("environment variable {name}: {taken}; expected a separate port")]
     PortTaken {
         /// The variable.
         name: &'static str,
-        /// Who takes it.
+        /// The sockets that conflict.
         taken: String,
     },
-    /// The keys of the environment enable neither clients nor servers (WIRE.md §7.1).
+    /// The keys in the environment are enough for neither clients nor servers (WIRE.md §7.1).
     #[error(
-        "the CURVE keys of the environment do not suffice: clients need \
+        "the CURVE keys in the environment are not enough: clients need \
          {PREFIX}CURVE_SERVER_PUBLICKEY, …_CLIENT_PUBLICKEY and …_CLIENT_SECRETKEY, servers \
          …_SERVER_SECRETKEY and …_CLIENT_PUBLICKEY"
     )]
@@ -130,7 +130,7 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// An [`EnvironmentError::Invalid`] for each port, address or key that is none.
+    /// An [`EnvironmentError::Invalid`] for each port, address or key that is invalid.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentErrors> {
         let mut reader = Variables { lookup, errors: Vec::new() };
         let environment = Environment {
@@ -155,7 +155,7 @@ impl Environment {
         }
     }
 
-    /// The keys by the name of their option.
+    /// The keys by option name.
     fn curve_keys(&self) -> [(&'static str, &Secret); 4] {
         [
             ("curve_server_publickey", &self.curve_server_publickey),
@@ -166,7 +166,7 @@ impl Environment {
     }
 }
 
-/// The variables, and what is wrong with those that were read.
+/// The variables, and the errors in them.
 struct Variables<F> {
     lookup: F,
     errors: Vec<EnvironmentError>,
@@ -212,16 +212,17 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
 }
 
 impl Layout {
-    /// Overrides what the environment says otherwise.
+    /// Applies the environment, which overrides the layout.
     ///
-    /// The ports of the central broker change where it listens, and where nodes connect as long
-    /// as they follow it. The WebSocket variables change the API of the node this process is (of
-    /// the manager where that is not known), if it offers one.
+    /// The broker's ports change where it listens, and where nodes connect if they follow the
+    /// broker. The WebSocket variables change the API of the node that this process is (of the
+    /// manager if that is unknown), if it offers one.
     ///
     /// # Errors
     ///
-    /// CURVE keys from the environment never mix with keys of the file, and must suffice for a
-    /// client or a server. A port must not be somebody else's. The layout is then of no use.
+    /// CURVE keys from the environment never mix with keys from the file, and must be enough for a
+    /// client or a server. A port must not be taken by another socket. After an error, discard the
+    /// layout.
     pub fn apply_environment(&mut self, environment: &Environment) -> Result<(), EnvironmentError> {
         self.apply_curve(environment)?;
         let zeromq = &mut self.zeromq;
@@ -238,7 +239,7 @@ impl Layout {
             ),
         ] {
             let Some(port) = port else { continue };
-            // An endpoint elsewhere belongs to another broker, which has its own port.
+            // An endpoint elsewhere belongs to another broker, whose port is unaffected.
             let follows = connect == listen;
             if let Ok(Endpoint::Tcp { host, .. }) = listen.parse() {
                 *listen = Endpoint::Tcp { host, port }.to_string();
@@ -379,10 +380,8 @@ mod tests {
             ("[::1]", Ok(Some("::1"))),
             (
                 "localhost",
-                Err(
-                    "found \"localhost\", expected an IPv4 or IPv6 address: that of this host alone \
-                     is \"127.0.0.1\"",
-                ),
+                Err("found \"localhost\", expected an IPv4 or IPv6 address: this host's loopback \
+                     address is \"127.0.0.1\""),
             ),
             (
                 "127.0.0.1:80",
@@ -453,11 +452,11 @@ mod tests {
         for (variables, taken) in [
             (
                 vec![(XPUB_PORT, "5556")],
-                Some("the central XPUB takes tcp://127.0.0.1:5556, as does"),
+                Some("the broker's XPUB uses tcp://127.0.0.1:5556, as does"),
             ),
             (
                 vec![(XSUB_PORT, "5560")],
-                Some("as does the log socket of `l`; expected a port of its"),
+                Some("as does the log socket of `l`; expected a separate port"),
             ),
             (vec![(XPUB_PORT, "5556"), (XSUB_PORT, "5555")], None),
             (vec![(XPUB_PORT, "0"), (XSUB_PORT, "0")], None),

@@ -11,20 +11,20 @@ use super::env::{Environment, EnvironmentErrors};
 use super::{Layout, Node};
 use crate::exit::ExitCode;
 
-/// A layout that is ready for use.
+/// A layout ready for use.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The layout, the environment applied.
+    /// The layout, with the environment applied.
     pub layout: Layout,
-    /// What is legal but unwise in the file.
+    /// Warnings about the file: legal but unwise.
     pub warnings: Vec<Diagnostic>,
-    /// What the environment says.
+    /// The values from the environment.
     pub environment: Environment,
-    /// Where the file is, for messages.
+    /// The path of the file, for messages.
     path: PathBuf,
 }
 
-/// Why there is no layout.
+/// Why a layout could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -32,33 +32,33 @@ pub enum LoadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the system.
         source: io::Error,
     },
-    /// The file is no text.
+    /// The file is not text.
     #[error("{}:{line}:{column}: {what}; expected UTF-8 text", path.display())]
     NoText {
         /// The file.
         path: PathBuf,
-        /// The line where text ends, from 1.
+        /// The line where the text ends, from 1.
         line: usize,
-        /// The byte of that line, from 1.
+        /// The byte in that line, from 1.
         column: usize,
-        /// What is there.
+        /// What was found there.
         what: &'static str,
     },
-    /// The file is wrong; every error of it.
+    /// The file is wrong; all of its errors.
     #[error(transparent)]
     Layout(#[from] LayoutErrors),
-    /// Environment variables are wrong; every error of them.
+    /// Environment variables are wrong; all of their errors.
     #[error(transparent)]
     Environment(#[from] EnvironmentErrors),
-    /// Nobody says which node this process is.
+    /// Nothing names the node that this process is.
     #[error("which node is this? set CLUSTER_NODE or give --node; {} has {known}", path.display())]
     NoNode {
         /// The layout file.
         path: PathBuf,
-        /// The nodes it has.
+        /// The nodes in it.
         known: String,
     },
     /// The node is not in the layout.
@@ -68,13 +68,13 @@ pub enum LoadError {
         name: String,
         /// The layout file.
         path: PathBuf,
-        /// The nodes it has.
+        /// The nodes in it.
         known: String,
     },
 }
 
 impl LoadError {
-    /// The exit code of a process that fails by it.
+    /// The exit code of a process that fails with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             LoadError::Read { .. } => ExitCode::Io,
@@ -84,10 +84,10 @@ impl LoadError {
     }
 }
 
-/// Reads the layout file at `path`, finds the directories of keys that it names from where it is, and
-/// applies the environment, which `lookup` answers for.
+/// Reads the layout file at `path`, resolves the key directories that it names relative to it, and
+/// applies the environment, read through `lookup`.
 ///
-/// A `--node` of the command line is passed as the answer to `CLUSTER_NODE`:
+/// Pass a `--node` from the command line as the answer to `CLUSTER_NODE`:
 ///
 /// ```no_run
 /// # fn f(node: Option<String>) -> Result<(), zcluster::layout::LoadError> {
@@ -115,19 +115,19 @@ pub fn load(
     Ok(Loaded { layout, warnings, environment, path })
 }
 
-/// What is wrong with a layout file and the environment, and the layout if nothing is.
+/// The errors in a layout file and the environment, and the layout if there are none.
 #[derive(Debug)]
 pub struct Checked {
-    /// The layout, as processes would have it.
+    /// The layout, as processes would use it.
     pub loaded: Option<Loaded>,
-    /// All that there is to say about the file.
+    /// All messages about the file.
     pub diagnostics: Vec<Diagnostic>,
-    /// What is wrong with the environment, or with both together.
+    /// The errors in the environment, or in the combination of both.
     pub errors: Vec<LoadError>,
 }
 
-/// Reads as [`load`] does and goes on behind errors, so that all are told at once. What this host
-/// has not enough memory for is told as well.
+/// Reads as [`load`] does but continues after errors, to report all of them at once. Also reports
+/// bounds that exceed this host's memory.
 ///
 /// # Errors
 ///
@@ -165,26 +165,26 @@ pub fn check(
     Ok(checked)
 }
 
-/// Bytes of memory of this host.
+/// This host's memory in bytes.
 fn host_memory() -> u64 {
     let info = rustix::system::sysinfo();
     #[allow(clippy::useless_conversion)] // As wide as a register.
     u64::from(info.totalram).saturating_mul(info.mem_unit.into())
 }
 
-/// More is no layout: a device, or a file by mistake.
+/// A larger file is not a layout: a device, or the wrong file.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
 fn read_text(path: &Path) -> Result<Zeroizing<String>, LoadError> {
     let fail = |source| LoadError::Read { path: path.to_owned(), source };
     let mut bytes = Zeroizing::new(Vec::new());
     let file = File::open(path).map_err(fail)?;
-    // Room for all of it: growing would leave copies of secrets behind.
+    // Allocates once: growing would leave copies of secrets behind.
     let expected = file.metadata().map_err(fail)?.len().min(LARGEST);
     bytes.reserve(usize::try_from(expected).unwrap_or(0) + 1);
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(fail(io::Error::other("it has more than 16 MiB, which no layout has")));
+        return Err(fail(io::Error::other("it is larger than 16 MiB, too large for a layout")));
     }
     let at = match std::str::from_utf8(&bytes) {
         Ok(text) => return Ok(Zeroizing::new(text.to_owned())),
@@ -193,15 +193,15 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, LoadError> {
     let before = &bytes[..at];
     let what = match bytes[..] {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "this is UTF-16",
-        _ if bytes.contains(&0) => "this is no text",
-        _ => "this byte is no UTF-8",
+        _ if bytes.contains(&0) => "this is not text",
+        _ => "this byte is not UTF-8",
     };
     let line = before.split(|byte| *byte == b'\n').count();
     let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
     Err(LoadError::NoText { path: path.to_owned(), line, column, what })
 }
 
-/// Processes of one host have one layout, but each may have a working directory of its own.
+/// Processes of one host share the layout, but may have different working directories.
 fn find_keys(layout: &mut Layout, path: &Path) {
     let beside = path.parent().unwrap_or(Path::new(""));
     for dir in [&mut layout.curve.authorized_keys_dir, &mut layout.curve.secret_keys_dir] {
@@ -210,7 +210,7 @@ fn find_keys(layout: &mut Layout, path: &Path) {
 }
 
 impl Loaded {
-    /// Whether the file, rather than the environment, has secret keys in it.
+    /// Whether the file, rather than the environment, contains secret keys.
     pub fn has_secrets(&self) -> bool {
         let (zeromq, environment) = (&self.layout.zeromq, &self.environment);
         let both = [
@@ -221,7 +221,7 @@ impl Loaded {
             || both.iter().any(|(key, given)| !key.is_empty() && given.is_empty())
     }
 
-    /// Which node of the layout this process is, by the environment.
+    /// The node of the layout that this process is, by the environment.
     ///
     /// # Errors
     ///
@@ -252,9 +252,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l.toml");
         for (bytes, expected) in [
-            (&b"[log]\nx = \xff\n"[..], ":2:5: this byte is no UTF-8; expected UTF-8 text"),
+            (&b"[log]\nx = \xff\n"[..], ":2:5: this byte is not UTF-8; expected UTF-8 text"),
             (b"\xff\xfe[\0l\0", ":1:1: this is UTF-16; expected UTF-8 text"),
-            (b"\x7fELF\x02\0\0\xf0", ":1:8: this is no text; expected UTF-8 text"),
+            (b"\x7fELF\x02\0\0\xf0", ":1:8: this is not text; expected UTF-8 text"),
         ] {
             fs::write(&path, bytes).unwrap();
             let error = load(&path, |_| None).unwrap_err();
@@ -265,7 +265,7 @@ mod tests {
         let error = load(dir.path(), |_| None).unwrap_err();
         assert!(error.to_string().contains("Is a directory"), "{error}");
         let error = load("/dev/zero", |_| None).unwrap_err();
-        assert!(error.to_string().contains("more than 16 MiB"), "{error}");
+        assert!(error.to_string().contains("larger than 16 MiB"), "{error}");
     }
 
     #[test]

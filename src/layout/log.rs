@@ -1,5 +1,5 @@
-//! `[log]`: how log records are gathered, how loggers write files, and what differs for some paths
-//! (WIRE.md §4.6, §5.6 to §5.8, whose names and defaults the options have).
+//! `[log]`: how log records are batched, how loggers write files, and overrides for some paths
+//! (WIRE.md §4.6, §5.6 to §5.8, which define the names and defaults of the options).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ words! {
         /// Tab-separated values with a header (WIRE.md §5.1).
         #[default]
         Tsv = "tsv",
-        /// One JSON object a line (WIRE.md §5.5).
+        /// One JSON object per line (WIRE.md §5.5).
         Json = "json",
     }
 }
@@ -44,9 +44,9 @@ words! {
         /// Bytes that are not text become `\xNN`; ambiguous by design.
         #[default]
         Hex = "JSON::STRING_ESCAPE_POLICY_HEX",
-        /// As TSV logs escape, backslashes doubled.
+        /// Escaped as in TSV logs, backslashes doubled.
         Tsv = "JSON::STRING_ESCAPE_POLICY_TSV",
-        /// Bytes that are not text become code points of a private use area: nothing is lost.
+        /// Bytes that are not text become code points of a private use area: lossless.
         Pua = "JSON::STRING_ESCAPE_POLICY_PUA",
     }
     may_omit "JSON::"
@@ -55,7 +55,7 @@ words! {
 words! {
     /// How rotated files are named (WIRE.md §5.8).
     pub enum RotationName {
-        /// `conn.2026-01-01-00-00-00.log`, after the time the file was begun.
+        /// `conn.2026-01-01-00-00-00.log`, after the time the file was opened.
         #[default]
         Ascii = "ascii",
         /// `conn-26-01-01_00.00.00.log`.
@@ -79,9 +79,9 @@ words! {
 }
 
 words! {
-    /// When what was written to a log file is made to survive a power cut.
+    /// When written log data is synced to disk, to survive a power failure.
     pub enum Fsync {
-        /// When the system sees fit.
+        /// When the operating system decides.
         #[default]
         Never = "never",
         /// Every `fsync_interval`.
@@ -92,59 +92,59 @@ words! {
 }
 
 table! {
-    /// `[log]`: how log records are gathered, and how loggers write files.
+    /// `[log]`: how log records are batched, and how loggers write files.
     pub struct Log {
         /// Directory of the log files: a logger writes `<dir>/<node>/<path>.log`.
         dir | default_logdir: PathBuf = "logs".into(),
-        /// Whether directories above `dir` and `rotation_dir` are made where they are missing. Unless asked,
-        /// they are not: a disk may not be mounted.
+        /// Whether missing parent directories of `dir` and `rotation_dir` are created. Off by
+        /// default: a disk may not be mounted.
         create_parents: bool = false,
         /// Format of the files.
         format: LogFormat = LogFormat::Tsv,
         /// Extension of the files, without the dot.
         suffix: String = "log".into(),
-        /// Records a producer gathers before it sends a batch.
+        /// Records that a producer collects before it sends a batch.
         write_buffer_size: u32 = 1000,
-        /// How long a producer keeps records back at most; 0 means until the batch is full.
+        /// The longest time a producer holds records back; 0 means until the batch is full.
         flush_interval: Duration = Duration::from_secs(1),
-        /// Bound of what a logger holds in all its queues and buffers, in bytes. When it is reached
-        /// the socket is not read. A single batch that is larger is taken in alone.
+        /// Bound of all of a logger's queues and buffers, in bytes. When it is reached the logger
+        /// stops reading its socket. A single larger batch is accepted alone.
         max_memory: u64 = 256 * MIB,
-        /// How long a logger may take to write what it holds when it is told to stop.
+        /// How long a logger may take at shutdown to write what it holds.
         shutdown_timeout: Duration = Duration::from_secs(5),
-        /// Threads of a logger that turn batches into text, at most 64; 0 means half as many as
-        /// there are cores. Read it through [`Log::format_threads_on`].
+        /// Threads of a logger that turn batches into text, at most 64; 0 means half the number of
+        /// cores. Read it through [`Log::format_threads_on`].
         format_threads: u32 = 0,
         /// How often files are rotated; 0 means never.
         rotation | default_rotation_interval: Duration = Duration::ZERO,
-        /// The time of day rotations are counted from, `H:MM` of local time; empty means from 1970.
-        /// Read it through [`Log::rotation_base`].
+        /// The time of day that rotations are counted from, `H:MM` local time; empty means from
+        /// 1970. Read it through [`Log::rotation_base`].
         rotation_base_time | log_rotate_base_time: String = "0:00".into(),
-        /// Where rotated files go; unset means that they stay in the directory of the logs.
+        /// Directory for rotated files; unset leaves them in the log directory.
         rotation_dir | default_rotation_dir: Option<PathBuf> = None,
         /// How rotated files are named.
         rotation_name: RotationName = RotationName::Ascii,
-        /// Shell command to run on each rotated file; empty means none.
+        /// Shell command run on each rotated file; empty means none.
         rotation_postprocessor | default_rotation_postprocessor_cmd: String = String::new(),
-        /// Environment variables of that command, beside those of the logger.
+        /// Environment variables of that command, in addition to the logger's.
         rotation_postprocessor_env | default_rotation_postprocessor_cmd_env:
             BTreeMap<String, String> = BTreeMap::new(),
         /// How rotated files are compressed.
         compress: Compress = Compress::None,
-        /// How hard: 1 to 22 for Zstandard (3 unless set), 1 to 9 for gzip (6 unless set). Read it
-        /// through [`Log::compression_level`].
+        /// The compression level: 1 to 22 for Zstandard (default 3), 1 to 9 for gzip (default 6).
+        /// Read it through [`Log::compression_level`].
         compress_level: Option<i32> = None,
-        /// Whether files are gzip streams from their first byte, 1 to 9; 0 means that they are not.
+        /// Level at which files are written as gzip streams, 1 to 9; 0 means plain files.
         gzip_level: u32 = 0,
-        /// Extension of such files behind `suffix`; empty means `gz`. Read it through
+        /// Extension of such files after `suffix`; empty means `gz`. Read it through
         /// [`Log::gzip_extension`].
         gzip_file_extension: String = "gz".into(),
-        /// When files are made to survive a power cut.
+        /// When files are synced to disk.
         fsync: Fsync = Fsync::Never,
-        /// How often that happens with `fsync = "interval"`.
+        /// How often they are synced with `fsync = "interval"`.
         fsync_interval: Duration = Duration::from_secs(5),
-        /// How long a set of columns of a log is unused until its file is complete, where producers
-        /// use others at the same time.
+        /// How long a log's set of columns stays unused before its file is completed, when
+        /// producers use different sets at the same time.
         schema_timeout: Duration = Duration::from_secs(300),
         /// TSV: whether valid UTF-8 stays as it is.
         enable_utf_8: bool = true,
@@ -158,37 +158,36 @@ table! {
         include_meta: bool = true,
         /// TSV: what header and footer lines start with.
         meta_prefix: String = "#".into(),
-        /// TSV: between fields; not empty.
+        /// TSV: the separator between fields; not empty.
         separator: String = "\t".into(),
-        /// TSV: between the elements of a set or vector; not empty.
+        /// TSV: the separator between elements of a set or vector; not empty.
         set_separator: String = ",".into(),
         /// TSV: an empty string, set or vector.
         empty_field: String = "(empty)".into(),
-        /// TSV: a field that is not set.
+        /// TSV: an unset field.
         unset_field: String = "-".into(),
         /// TSV: plain tab-separated values with the field names as the only header.
         tsv: bool = false,
     }
     beside {
-        /// `[log.path.NAME]`: what differs for the logs of one path. Read it through
+        /// `[log.path.NAME]`: overrides for the logs of one path. Read it through
         /// [`Log::for_path`].
         path: BTreeMap<String, PathOptions>,
     }
 }
 
 table! {
-    /// `[log.path.NAME]`: what loggers do otherwise with the logs of one path. What is unset is as
-    /// in `[log]`.
+    /// `[log.path.NAME]`: overrides for the logs of one path. Unset options inherit from `[log]`.
     pub struct PathOptions {
         /// Format of the file.
         format: Option<LogFormat> = None,
         /// How often it is rotated; 0 means never.
         rotation: Option<Duration> = None,
-        /// When it is made to survive a power cut.
+        /// When it is synced to disk.
         fsync: Option<Fsync> = None,
-        /// Whether its records are thrown away.
+        /// Whether its records are discarded.
         disabled: bool = false,
-        /// The path to write it under: the name of the file without extensions.
+        /// The path to write it under: the file name without extensions.
         rename: Option<String> = None,
         /// The columns to write; empty means all.
         include: Vec<String> = Vec::new(),
@@ -197,7 +196,7 @@ table! {
     }
 }
 
-/// How a logger treats the logs of one path: `[log]` with what `[log.path]` says otherwise.
+/// How a logger treats the logs of one path: `[log]` with the overrides of `[log.path]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathSettings<'a> {
     /// The path to write it under.
@@ -206,21 +205,21 @@ pub struct PathSettings<'a> {
     pub format: LogFormat,
     /// How often it is rotated; zero means never.
     pub rotation: Duration,
-    /// When it is made to survive a power cut.
+    /// When it is synced to disk.
     pub fsync: Fsync,
-    /// Whether its records are thrown away.
+    /// Whether its records are discarded.
     pub disabled: bool,
-    /// The columns to write; empty means all but those of `exclude`.
+    /// The columns to write; empty means all except those in `exclude`.
     pub include: &'a [String],
     /// The columns to leave out.
     pub exclude: &'a [String],
 }
 
 impl Log {
-    /// How to treat the logs of a path, as producers name it. One look-up; allocates nothing.
+    /// How to treat the logs of a path, as producers name it. One lookup; does not allocate.
     ///
-    /// Two paths can have the same `name`: one that is renamed to what another producer calls its
-    /// own. They are one log then.
+    /// Two paths can have the same `name` if one is renamed to a path of another producer. They
+    /// then become one log.
     pub fn for_path<'a>(&'a self, path: &'a [u8]) -> PathSettings<'a> {
         let options = std::str::from_utf8(path).ok().and_then(|path| self.path.get(path));
         let rename = options.and_then(|options| options.rename.as_deref());
@@ -235,7 +234,7 @@ impl Log {
         }
     }
 
-    /// How many threads turn batches into text on a host of that many cores.
+    /// The number of threads that turn batches into text on a host with that many cores.
     pub fn format_threads_on(&self, cores: usize) -> usize {
         match self.format_threads {
             0 => (cores / 2).clamp(1, 8),
@@ -243,13 +242,13 @@ impl Log {
         }
     }
 
-    /// The time of day rotations are counted from, as time since midnight; `None` where they are
+    /// The time of day that rotations are counted from, as time since midnight; `None` if they are
     /// counted from 1970.
     pub fn rotation_base(&self) -> Option<Duration> {
         time_of_day(&self.rotation_base_time)
     }
 
-    /// The level rotated files are compressed with.
+    /// The compression level of rotated files.
     pub fn compression_level(&self) -> i32 {
         self.compress_level.unwrap_or(match self.compress {
             Compress::None => 0,
@@ -258,7 +257,7 @@ impl Log {
         })
     }
 
-    /// The extension files have behind `suffix`; `None` where they are no gzip streams.
+    /// The extension of files after `suffix`; `None` unless they are gzip streams.
     pub fn gzip_extension(&self) -> Option<&str> {
         let extension =
             if self.gzip_file_extension.is_empty() { "gz" } else { &self.gzip_file_extension };
@@ -266,7 +265,7 @@ impl Log {
     }
 }
 
-/// The most threads that turn batches into text: beyond, nobody has the cores.
+/// The maximum number of threads that turn batches into text: no host has cores for more.
 pub(super) const MAX_FORMAT_THREADS: usize = 64;
 
 /// Reads `H:MM`.

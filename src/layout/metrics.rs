@@ -1,4 +1,4 @@
-//! Where processes serve their metrics, as a layout says, and what is unwise about that.
+//! Where processes serve their metrics according to a layout, and warnings about that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -16,8 +16,8 @@ impl Layout {
         Some(SocketAddr::new(self.broker_metrics_address(), self.broker.metrics_port?))
     }
 
-    /// What is unwise about where the broker serves its metrics: at every address of its host because its
-    /// sockets listen there, and not because anybody said so. Nodes have no such address.
+    /// Warns if the broker serves its metrics at every address of its host because its sockets
+    /// listen there, and not because the layout asks for it. Nodes have no such address.
     pub fn open_metrics(&self) -> Option<String> {
         let is_set = self.broker.metrics_address.or(self.telemetry.metrics_address).is_some();
         let socket = self.broker_metrics_socket().filter(|_| !is_set)?;
@@ -28,9 +28,9 @@ impl Layout {
         };
         Some(format!(
             "metrics and status are served at {socket}, every address of this host, as \
-             `listen_xpub_endpoint` is: whoever reaches this host can read them. Set \
-             `metrics_address = \"{loopback}\"` or another address in [broker]; \"{}\" keeps it so \
-             without this warning",
+             `listen_xpub_endpoint` is: any client that reaches this host can read them. Set \
+             `metrics_address = \"{loopback}\"` or another address in [broker]; \"{}\" keeps this \
+             address without the warning",
             socket.ip()
         ))
     }
@@ -53,7 +53,7 @@ mod tests {
             ("tcp://[::]:5555", "[broker]\nmetrics_port = 9910", Some("\"::1\"")),
             ("tcp://0.0.0.0:5555", "", None),
             ("tcp://10.0.0.1:5555", "[broker]\nmetrics_port = 9910", None),
-            // Nothing but the port is taken from there.
+            // `*` is not an address: metrics then use the default.
             ("tcp://*:5555", "[broker]\nmetrics_port = 9910", None),
             (
                 "tcp://0.0.0.0:5555",

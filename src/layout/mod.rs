@@ -1,10 +1,10 @@
-//! [`Layout`]: which nodes a cluster has, where they listen, and every option they agree on.
+//! [`Layout`]: the nodes of a cluster, where they listen, and every option they agree on.
 //!
-//! One file, `cluster-layout.toml`, is read by every process; Zeek's `cluster-layout.zeek` can be
+//! Every process reads the same file, `cluster-layout.toml`; Zeek's `cluster-layout.zeek` can be
 //! imported and exported (WIRE.md §8.1). Names are Zeek's names.
 //!
-//! Reading takes text and gives a checked [`Layout`] or all errors of the text at once; no socket
-//! is opened and no name resolved.
+//! Parsing turns text into a checked [`Layout`] or returns all errors of the text at once; it opens
+//! no socket and resolves no name.
 
 mod broker;
 mod changes;
@@ -46,8 +46,8 @@ pub use options::{Cluster, EventSerializer, LogHwmAction, Telemetry, WebSocket, 
 pub use secret::Secret;
 pub use toml_print::{to_toml, to_toml_with_secrets};
 
-/// The newest version of layout files that this program knows. It grows when options come whose
-/// meaning a program must know to take part.
+/// The newest version of layout files that this program knows. It increases when a new option must
+/// be understood by every program in the cluster.
 pub const LAYOUT_VERSION: u32 = 1;
 
 /// A cluster: its nodes and its options.
@@ -57,12 +57,11 @@ pub struct Layout {
     pub cluster: Cluster,
     /// Sockets, endpoints and queues.
     pub zeromq: ZeroMq,
-    /// Keys beyond those of Zeek.
+    /// Keys beyond Zeek's.
     pub curve: CurveKeys,
-    /// What the nodes of a type may do, by the word for the type. Read it through
-    /// [`Layout::allow`].
+    /// What the nodes of a type may do, by the name of the type. Read it through [`Layout::allow`].
     pub allow: BTreeMap<String, Allow>,
-    /// The central broker.
+    /// The broker.
     pub broker: Broker,
     /// Logs and log files.
     pub log: Log,
@@ -89,26 +88,26 @@ impl Layout {
         self.nodes_of_type(NodeType::Logger)
     }
 
-    /// The manager, if there is one.
+    /// The manager, if any.
     pub fn manager(&self) -> Option<(&str, &Node)> {
         self.nodes_of_type(NodeType::Manager).next()
     }
 
-    /// Who receives logs: the loggers, and the manager if it is one; sorted by name.
+    /// The nodes that receive logs: the loggers, and the manager if it is one; sorted by name.
     pub fn log_receivers(&self) -> impl Iterator<Item = (&str, &Node)> {
         let all = self.nodes.iter().map(|(name, node)| (name.as_str(), node));
         all.filter(|(_, node)| self.receives_logs(node))
     }
 
-    /// Whether a node receives logs and has an address for them, and so is a node that
-    /// `zcluster-logger` runs: every logger, and the manager with `manager_is_logger`.
+    /// Whether a node receives logs and has an address for them, and is therefore run by
+    /// `zcluster-logger`: every logger, and the manager with `manager_is_logger`.
     pub fn is_run_by_logger(&self, name: &str) -> bool {
         let is_logger = self.node(name).is_some_and(|node| node.node_type == NodeType::Logger);
         is_logger || self.listen_log_endpoint(name).is_some()
     }
 
-    /// Whether logs are shared out over more than one receiver, so that files of one path and time
-    /// may come from several.
+    /// Whether logs are distributed over more than one receiver, so that several files may have the
+    /// same path and time.
     pub fn several_loggers(&self) -> bool {
         self.log_receivers().nth(1).is_some()
     }
@@ -121,8 +120,8 @@ impl Layout {
         }
     }
 
-    /// Where producers of logs connect: the endpoints of the option, then every log receiver whose
-    /// port is known beforehand, each once.
+    /// Where log producers connect: the endpoints of the option, then every log receiver with a
+    /// fixed port, without duplicates.
     pub fn connect_log_endpoints(&self) -> Vec<String> {
         let mut endpoints = self.zeromq.connect_log_endpoints.clone();
         for (_, node) in self.log_receivers() {
@@ -135,7 +134,7 @@ impl Layout {
         endpoints
     }
 
-    /// Where producers of logs connect, with the name of the node that is there where that is known.
+    /// Where log producers connect, with the name of the node there if known.
     pub fn log_routes(&self) -> impl Iterator<Item = (Option<&str>, String)> {
         self.connect_log_endpoints().into_iter().map(|endpoint| {
             let is_there = |name: &&str| self.listen_log_endpoint(name).as_ref() == Some(&endpoint);
@@ -143,7 +142,7 @@ impl Layout {
         })
     }
 
-    /// Where a log receiver listens: the option, else its own address and port. `None` for nodes
+    /// Where a log receiver listens: the option, or else its own address and port. `None` for nodes
     /// that receive no logs or have no port.
     pub fn listen_log_endpoint(&self, name: &str) -> Option<String> {
         let node = self.node(name).filter(|node| self.receives_logs(node))?;
@@ -154,18 +153,18 @@ impl Layout {
         }
     }
 
-    /// Where a node's XPUB connects: the option, else the central XSUB.
+    /// Where a node's XPUB connects: the option, or else the broker's XSUB.
     pub fn connect_xpub_endpoint(&self) -> String {
         self.connect_endpoint(&self.zeromq.connect_xpub_endpoint, &self.zeromq.listen_xsub_endpoint)
     }
 
-    /// Where a node's XSUB connects: the option, else the central XPUB.
+    /// Where a node's XSUB connects: the option, or else the broker's XPUB.
     pub fn connect_xsub_endpoint(&self) -> String {
         self.connect_endpoint(&self.zeromq.connect_xsub_endpoint, &self.zeromq.listen_xpub_endpoint)
     }
 
-    /// One cannot connect to a wildcard: the broker is then looked for where the manager is, as
-    /// Zeek's multi-host helper does, or on this host.
+    /// A wildcard cannot be connected to: the broker is then expected on the manager's host, as in
+    /// Zeek's multi-host helper, or on this host.
     fn connect_endpoint(&self, connect: &str, listen: &str) -> String {
         if !connect.is_empty() {
             return connect.into();
@@ -179,13 +178,13 @@ impl Layout {
         }
     }
 
-    /// The address at which a node offers its metrics.
+    /// The address at which a node serves its metrics.
     pub fn metrics_address(&self, node: &Node) -> IpAddr {
         self.telemetry.metrics_address.unwrap_or(node.ip)
     }
 
-    /// The address at which the central broker offers its metrics: the option, else that of
-    /// `[telemetry]`, else where its XPUB listens.
+    /// The address at which the broker serves its metrics: the option, or else that of
+    /// `[telemetry]`, or else where its XPUB listens.
     pub fn broker_metrics_address(&self) -> IpAddr {
         let listens = || match self.zeromq.listen_xpub_endpoint.parse() {
             Ok(Endpoint::Tcp { host, .. }) => host.ip(),
@@ -195,7 +194,7 @@ impl Layout {
         set.or_else(listens).unwrap_or(Ipv4Addr::LOCALHOST.into())
     }
 
-    /// Whether sockets must be allowed IPv6: the option, or any address of the layout is IPv6.
+    /// Whether sockets must enable IPv6: the option, or any IPv6 address in the layout.
     pub fn needs_ipv6(&self) -> bool {
         let is_v6 = |endpoint: &String| {
             matches!(endpoint.parse(), Ok(Endpoint::Tcp { host: Host::V6(..), .. }))
@@ -213,7 +212,7 @@ impl Layout {
             || endpoints.into_iter().chain(&zeromq.connect_log_endpoints).any(is_v6)
     }
 
-    /// What `manager_is_logger` is where the file does not say.
+    /// The value of `manager_is_logger` if the file does not set it.
     fn default_manager_is_logger(&self) -> bool {
         self.manager().is_some() && self.loggers().next().is_none()
     }

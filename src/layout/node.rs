@@ -13,31 +13,31 @@ use crate::wire::zmtp::PublicKey;
 /// One node, `Cluster::Node` of Zeek (WIRE.md §8.1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// What it does.
+    /// Its role.
     pub node_type: NodeType,
     /// The address of its host.
     pub ip: IpAddr,
     /// Scope of a link-local IPv6 address: the name of an interface.
     pub zone_id: Option<String>,
-    /// Where a log receiver takes log batches; 0 means that the system chooses. Without meaning
-    /// for other nodes.
+    /// Where a log receiver listens for log batches; 0 lets the system choose. Unused by other
+    /// nodes.
     pub port: Option<u16>,
     /// Name of its manager.
     pub manager: Option<String>,
-    /// Port of its metrics; unset means none, 0 that the system chooses.
+    /// Metrics port; unset means none, 0 lets the system choose.
     pub metrics_port: Option<u16>,
     /// The WebSocket API it offers, if any.
     pub websocket: Option<WebSocket>,
-    /// Its public keys, where nodes have keys of their own: the first is the one it is known by as
-    /// a server, all of them let it in.
+    /// Its public keys, where each node has its own: the first identifies it as a server, any of
+    /// them admits it.
     pub curve_publickey: Vec<PublicKey>,
-    /// What it may do, where that differs from the other nodes of its type. Read it through
+    /// What it may do, if different from the other nodes of its type. Read it through
     /// [`Layout::allow`](super::Layout::allow).
     pub allow: Allow,
 }
 
 impl Node {
-    /// A node of that type at that address, everything else unset.
+    /// A node of that type at that address, with everything else unset.
     pub fn new(node_type: NodeType, ip: IpAddr) -> Self {
         Node {
             node_type,
@@ -52,7 +52,7 @@ impl Node {
         }
     }
 
-    /// Its host as an endpoint names it: with brackets and scope where it is IPv6.
+    /// Its host as written in an endpoint: an IPv6 address has brackets and its scope.
     pub(super) fn endpoint(&self, port: u16) -> String {
         match (self.ip, &self.zone_id) {
             (IpAddr::V6(ip), Some(zone)) if ip.is_unicast_link_local() => {
@@ -67,16 +67,16 @@ impl Node {
 names! {
     /// The type of a node, `Cluster::NodeType` of Zeek.
     pub enum NodeType {
-        /// No part of a cluster.
+        /// Not part of a cluster.
         #[default]
         None = "none",
         /// Speaks to nodes for an operator.
         Control = "control",
         /// Receives logs.
         Logger = "logger",
-        /// Coordinates; at most one.
+        /// Coordinates the cluster; at most one.
         Manager = "manager",
-        /// Takes work off the others. Not the central broker.
+        /// Offloads work from the others. Not the broker.
         Proxy = "proxy",
         /// Analyses traffic.
         Worker = "worker",
@@ -97,7 +97,7 @@ impl NodeType {
     }
 }
 
-/// A text that names no [`NodeType`].
+/// A text that is not the name of a [`NodeType`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown node type `{0}`; expected none, control, logger, manager, proxy or worker")]
 pub struct UnknownNodeType(pub String);
@@ -105,7 +105,7 @@ pub struct UnknownNodeType(pub String);
 impl FromStr for NodeType {
     type Err = UnknownNodeType;
 
-    /// Reads `worker`, `WORKER` and `Cluster::WORKER`.
+    /// Parses `worker`, `WORKER` and `Cluster::WORKER`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bare = text.strip_prefix("Cluster::").unwrap_or(text);
         let known = NodeType::ALL.iter().find(|t| t.as_str().eq_ignore_ascii_case(bare));

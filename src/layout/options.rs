@@ -1,6 +1,6 @@
-//! The sections of a layout that are tables of options: their names, types and defaults, once.
+//! The sections of a layout that are tables of options, with their names, types and defaults.
 //!
-//! A new option is one line here ([`table`](super::table)). Names and defaults of the `[zeromq]`
+//! A new option is one line here ([`table`](super::table)). Names and defaults in the `[zeromq]`
 //! section are those of WIRE.md §7.4. `[log]` is in [`log`](super::log), `[broker]` in
 //! [`broker`](super::broker).
 
@@ -26,7 +26,8 @@ words! {
 words! {
     /// What a log producer does when every logger is at its high-water mark.
     pub enum LogHwmAction {
-        /// The producer waits: nothing is lost, and overload reaches whoever writes logs.
+        /// The producer waits: nothing is lost, and overload propagates back to the code that
+        /// writes logs.
         #[default]
         Block = "block",
         /// The batch is dropped and counted, as Zeek does.
@@ -39,45 +40,45 @@ pub(super) const MIB: u64 = 1024 * 1024;
 table! {
     /// `[cluster]`: what the nodes agree on.
     pub struct Cluster {
-        /// The version of layout files that the file is written for, at most
+        /// The layout file version that the file is written for, at most
         /// [`LAYOUT_VERSION`](super::LAYOUT_VERSION).
         layout_version: u32 = 1,
-        /// Name of the cluster, for people: dashboards and messages.
+        /// Name of the cluster, shown in dashboards and messages.
         name: String = "zcluster".into(),
-        /// Serialization of the events this cluster's nodes publish; both are understood.
+        /// Serialization of the events that this cluster's nodes publish; they understand both.
         event_serializer: EventSerializer = EventSerializer::BrokerBinV1,
-        /// Whether the manager receives logs. Where the file does not say: if and only if there
-        /// is a manager and no logger.
+        /// Whether the manager receives logs. Default: only if the layout has a manager and no
+        /// logger.
         manager_is_logger: bool = false,
     }
 }
 
 table! {
-    /// `[zeromq]`: the options of Zeek's ZeroMQ backend under Zeek's names (WIRE.md §7.4), and
-    /// after them our own.
+    /// `[zeromq]`: the options of Zeek's ZeroMQ backend under Zeek's names (WIRE.md §7.4), followed
+    /// by zcluster's own.
     ///
     /// High-water marks are in messages and 0 means unlimited; buffers are in bytes and -1 means
     /// the kernel's default.
     pub struct ZeroMq {
-        /// Where a node's XPUB connects; empty means where the central XSUB listens. Read it
+        /// Where a node's XPUB connects; empty means where the broker's XSUB listens. Read it
         /// through [`Layout::connect_xpub_endpoint`](super::Layout::connect_xpub_endpoint).
         connect_xpub_endpoint: String = String::new(),
-        /// Where a node's XSUB connects; empty means where the central XPUB listens. Read it
+        /// Where a node's XSUB connects; empty means where the broker's XPUB listens. Read it
         /// through [`Layout::connect_xsub_endpoint`](super::Layout::connect_xsub_endpoint).
         connect_xsub_endpoint: String = String::new(),
-        /// Log receivers beside those of the layout. Read them through
+        /// Log receivers in addition to those of the layout. Read them through
         /// [`Layout::connect_log_endpoints`](super::Layout::connect_log_endpoints).
         connect_log_endpoints: Vec<String> = Vec::new(),
-        /// Threads for I/O of the central broker.
+        /// I/O threads of the broker.
         proxy_io_threads: u32 = 2,
-        /// Where the central XSUB listens.
+        /// Where the broker's XSUB listens.
         listen_xsub_endpoint: String = "tcp://127.0.0.1:5556".into(),
-        /// Where the central XPUB listens.
+        /// Where the broker's XPUB listens.
         listen_xpub_endpoint: String = "tcp://127.0.0.1:5555".into(),
         /// Where log receivers listen; empty means at their `ip` and `port`. Read it through
         /// [`Layout::listen_log_endpoint`](super::Layout::listen_log_endpoint).
         listen_log_endpoint: String = String::new(),
-        /// How long closing sockets may still send, in milliseconds; -1 means for ever.
+        /// How long closing sockets may still send, in milliseconds; -1 means forever.
         linger_ms: i32 = 500,
         /// Send high-water mark of a node's XPUB.
         xpub_sndhwm: i32 = 1000,
@@ -89,11 +90,12 @@ table! {
         xsub_rcvbuf: i32 = -1,
         /// Bound of the queue of received events, in messages.
         onloop_queue_hwm: u32 = 10_000,
-        /// Whether log batches wait for connected loggers only (`ZMQ_IMMEDIATE`).
+        /// Whether log batches are queued for connected loggers only (`ZMQ_IMMEDIATE`).
         log_immediate: bool = false,
         /// Send high-water mark of a log producer, per logger.
         log_sndhwm: i32 = 1000,
-        /// Receive high-water mark of a logger, per producer. Loggers of zcluster go by `max_memory` instead.
+        /// Receive high-water mark of a logger, per producer. zcluster's loggers use `max_memory`
+        /// instead.
         log_rcvhwm: i32 = 1000,
         /// Send buffer of a log producer.
         log_sndbuf: i32 = -1,
@@ -104,36 +106,36 @@ table! {
         ipv6: bool = false,
         /// Whether a node's XPUB reports a full peer rather than dropping silently.
         connect_xpub_nodrop: bool = true,
-        /// Whether the central XPUB holds publishers back rather than dropping silently.
+        /// Whether the broker's XPUB holds publishers back rather than dropping silently.
         listen_xpub_nodrop: bool = true,
-        /// Messages taken from one socket before the next gets its turn.
+        /// Messages read from one socket before switching to the next.
         poll_max_messages: u32 = 100,
-        /// CURVE public key of the servers, 40 characters of Z85; empty means no CURVE.
+        /// CURVE public key of the servers, 40 Z85 characters; empty means no CURVE.
         curve_server_publickey: Secret = Secret::default(),
         /// CURVE secret key of the servers.
         curve_server_secretkey: Secret = Secret::default(),
-        /// CURVE public key all clients share.
+        /// CURVE public key shared by all clients.
         curve_client_publickey: Secret = Secret::default(),
-        /// CURVE secret key all clients share.
+        /// CURVE secret key shared by all clients.
         curve_client_secretkey: Secret = Secret::default(),
         /// Prefix of the topics of nodes by name.
         node_topic_prefix: String = "zeek.cluster.node".into(),
         /// Prefix of the topics of processes by id.
         nodeid_topic_prefix: String = "zeek.cluster.nodeid".into(),
-        /// How long a node waits for the hello of a peer it said hello to.
+        /// How long a node waits for a peer to answer its hello.
         hello_expiration: Duration = Duration::from_secs(10),
-        /// Prefix of the probes that tell a node its subscriptions have arrived.
+        /// Prefix of the probes by which a node detects that its subscriptions have arrived.
         internal_topic_prefix: String = "zeek.zeromq.internal.".into(),
 
         /// How often ZMTP pings a silent connection (`ZMQ_HEARTBEAT_IVL`); 0 means never.
         heartbeat_interval: Duration = Duration::from_secs(5),
-        /// How long a ping may stay unanswered before the connection is closed
+        /// How long a ping may go unanswered before the connection is closed
         /// (`ZMQ_HEARTBEAT_TIMEOUT`).
         heartbeat_timeout: Duration = Duration::from_secs(15),
-        /// How long the peer may hear nothing before it closes its end (`ZMQ_HEARTBEAT_TTL`); 0
-        /// means it is not told. Tenths of a second, at most 6553 s.
+        /// How long the peer may receive nothing before it closes its end (`ZMQ_HEARTBEAT_TTL`); 0
+        /// means it gets no such limit. Tenths of a second, at most 6553 s.
         heartbeat_ttl: Duration = Duration::from_secs(15),
-        /// What producers of logs do at `log_sndhwm`.
+        /// What log producers do at `log_sndhwm`.
         log_hwm_action: LogHwmAction = LogHwmAction::Block,
         /// Bound of a node's queue of events to publish, in bytes.
         publish_queue_bytes: u64 = 64 * MIB,
@@ -143,15 +145,15 @@ table! {
         log_queue_bytes: u64 = 64 * MIB,
         /// The largest message accepted from a peer, in bytes (`ZMQ_MAXMSGSIZE`).
         max_message_size: u64 = 128 * MIB,
-        /// How long a node that went silent may take to come back before it counts as down.
+        /// How long a silent node may take to return before it counts as down.
         reconcile_grace: Duration = Duration::from_secs(3),
-        /// How long a node waits after a peer's subscription before it says hello.
+        /// How long a node waits after a peer's subscription before it sends a hello.
         hello_delay: Duration = Duration::from_millis(100),
     }
 }
 
 impl ZeroMq {
-    /// Whether there is any CURVE key: whoever set it expects encryption.
+    /// Whether any CURVE key is set, so that encryption is expected.
     pub fn has_curve_keys(&self) -> bool {
         [
             &self.curve_server_publickey,
@@ -175,7 +177,7 @@ impl ZeroMq {
         !self.curve_server_secretkey.is_empty() && !self.curve_client_publickey.is_empty()
     }
 
-    /// Options Zeek does not have: the exporter leaves them out.
+    /// Options that Zeek does not have: the exporter leaves them out.
     pub(super) const OWN: [&'static str; 10] = [
         "heartbeat_interval",
         "heartbeat_timeout",
@@ -188,17 +190,17 @@ impl ZeroMq {
         "reconcile_grace",
         "hello_delay",
     ];
-    /// Options of Zeek that speak of threads inside Zeek: accepted, without effect.
+    /// Options for threads inside Zeek: accepted, without effect.
     pub(super) const IGNORED: [&'static str; 2] = ["run_proxy_thread", "debug_flags"];
 }
 
 table! {
     /// `[telemetry]`: Prometheus metrics.
     pub struct Telemetry {
-        /// Address of every node's metrics; unset means the node's own `ip`. Read it through
+        /// Metrics address of every node; unset means the node's own `ip`. Read it through
         /// [`Layout::metrics_address`](super::Layout::metrics_address).
         metrics_address: Option<IpAddr> = None,
-        /// Name of the label that carries the node's name.
+        /// Name of the label that holds the node's name.
         metrics_endpoint_label: String = "node".into(),
     }
 }
@@ -208,9 +210,9 @@ table! {
     pub struct WebSocket {
         /// Address to listen on.
         listen_addr: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-        /// Port to listen on; 0 means that the system chooses.
+        /// Port to listen on; 0 lets the system choose.
         listen_port: u16 = 27759,
-        /// Bound of the inbound queue all clients share, in messages.
+        /// Bound of the inbound queue shared by all clients, in messages.
         max_event_queue_size: u32 = 32,
         /// How often clients are pinged, in whole seconds; 0 means never.
         ping_interval: Duration = Duration::from_secs(5),
@@ -218,9 +220,10 @@ table! {
         cert_file: Option<PathBuf> = None,
         /// TLS private key, a PEM file.
         key_file: Option<PathBuf> = None,
-        /// Whether clients must show a certificate. Needs `cert_file`.
+        /// Whether clients must present a certificate. Requires `cert_file`.
         enable_peer_verification: bool = false,
-        /// Who may sign the certificates of clients, a PEM file; unset means the system's own list.
+        /// The authorities that may sign client certificates, a PEM file; unset means the system's
+        /// list.
         ca_file: Option<PathBuf> = None,
     }
 }

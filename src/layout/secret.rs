@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// Characters of a key that has lost some of its 40.
+/// Minimum length of text that may be a key, a few short of its 40 characters.
 const MOST_OF_A_KEY: usize = 32;
 
 /// A secret text, wiped when it is dropped; empty means unset. [`fmt::Debug`] and [`fmt::Display`]
@@ -18,7 +18,7 @@ impl Secret {
         Secret(Zeroizing::new(text.into()))
     }
 
-    /// The text itself. Whoever calls this answers for where it goes.
+    /// The text itself. The caller is responsible for where it goes.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -29,8 +29,8 @@ impl Secret {
     }
 }
 
-/// Where something begins in a text that may be a key, whatever its place: a run of Z85 as long as
-/// most of one, and no path, topic or name.
+/// Where a text first contains something that may be a key: a run of Z85 digits nearly as long as
+/// one that is not a path, topic or name.
 pub(super) fn key_in(text: &str) -> Option<usize> {
     let is_digit = |c: char| c.is_ascii_alphanumeric() || ".-:+=^!/*?&<>()[]{}@%$#".contains(c);
     let is_rare = |c: char| is_digit(c) && !c.is_ascii_alphanumeric() && !".-:/".contains(c);

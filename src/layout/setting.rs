@@ -1,7 +1,7 @@
-//! How each type of option is read from a file and written back: to TOML and to Zeek script.
+//! How each type of option is parsed from a file and written back: to TOML and to Zeek script.
 //!
-//! Reading is strict about types and says what it would have accepted. Nothing here knows which
-//! option it reads.
+//! Parsing is strict about types and errors say what would be accepted. Nothing here knows which
+//! option it parses.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::secret::{Secret, key_in};
 use crate::wire::zmtp::PublicKey;
 
-/// A value as a file spells it, before its option gives it a type.
+/// A value as written in a file, before its option gives it a type.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Raw<'a> {
     Bool(bool),
@@ -20,26 +20,26 @@ pub(super) enum Raw<'a> {
     Float(f64),
     /// A string; in Zeek script also an address or a port.
     Text(&'a str),
-    /// A name in Zeek script: that of an enum value, or of what is not known here.
+    /// A name in Zeek script: an enum value, or something not known here.
     Word(&'a str),
     /// An interval of Zeek script.
     Interval(Duration),
     List(Vec<Raw<'a>>),
-    /// A table by the text of its keys.
+    /// A table, by the text of its keys.
     Table(Vec<(&'a str, Raw<'a>)>),
-    /// Anything no option takes; the words name it.
+    /// Anything that no option accepts; the text describes it.
     Other(&'static str),
 }
 
 impl fmt::Display for Raw<'_> {
-    /// Names the value as in "found …".
+    /// Describes the value, as in "found …".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Raw::Bool(value) => write!(f, "`{value}`"),
             Raw::Integer(value) => write!(f, "`{value}`"),
             Raw::Float(value) => write!(f, "`{value}`"),
             Raw::Text(text) if key_in(text).is_some() => f.write_str("what looks like a key"),
-            // What a person typed may be long or a whole file by a missing quote.
+            // Typed text may be long, or a whole file if a quote is missing.
             Raw::Text(text) if text.chars().count() > 60 => {
                 write!(f, "text of {} characters", text.chars().count())
             }
@@ -53,15 +53,15 @@ impl fmt::Display for Raw<'_> {
     }
 }
 
-/// One option of a section, seen without its type.
+/// One option of a section, without its type.
 pub(super) trait Setting {
-    /// Takes the value over; the error says what would have been right ("a port …").
+    /// Sets the value; the error says what is expected ("a port …").
     fn read(&mut self, raw: &Raw<'_>) -> Result<(), String>;
-    /// The value in TOML; `None` where it is unset.
+    /// The value in TOML; `None` if it is unset.
     fn to_toml(&self) -> Option<String>;
-    /// The value in Zeek script; `None` where it is unset.
+    /// The value in Zeek script; `None` if it is unset.
     fn to_zeek(&self) -> Option<String>;
-    /// Whether messages must not show what the file says.
+    /// Whether messages must not show the value from the file.
     fn is_secret(&self) -> bool {
         false
     }
@@ -69,23 +69,23 @@ pub(super) trait Setting {
 
 /// A type of option.
 pub(super) trait Scalar: Sized {
-    /// What a file may say, as in "expected …".
+    /// What is accepted, as in "expected …".
     fn expected() -> String;
-    /// Reads it; `None` when it is anything else.
+    /// Parses it; `None` for anything else.
     fn parse(raw: &Raw<'_>) -> Option<Self>;
-    /// What a file may say instead of what it does, as in "expected …".
+    /// What is expected instead of this value, as in "expected …".
     fn instead_of(_raw: &Raw<'_>) -> String {
         Self::expected()
     }
     /// Writes it in TOML.
     fn toml(&self) -> String;
-    /// Writes it in Zeek script, where that differs.
+    /// Writes it in Zeek script, if that differs.
     fn zeek(&self) -> String {
         self.toml()
     }
-    /// Whether messages must not show what the file says.
+    /// Whether messages must not show the value from the file.
     const SECRET: bool = false;
-    /// Whether an optional value may be unset by an empty string, as Zeek does.
+    /// Whether an empty string unsets an optional value, as in Zeek.
     const EMPTY_IS_UNSET: bool = false;
 }
 
@@ -130,7 +130,7 @@ impl<T: Scalar> Setting for Option<T> {
     }
 }
 
-/// A string of TOML, on one line.
+/// A TOML string, on one line.
 pub(super) fn toml_string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -149,13 +149,13 @@ pub(super) fn toml_string(text: &str) -> String {
     out
 }
 
-/// A key of TOML, bare where that is allowed.
+/// A TOML key, bare if possible.
 pub(super) fn toml_key(name: &str) -> String {
     let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if !name.is_empty() && name.bytes().all(bare) { name.into() } else { toml_string(name) }
 }
 
-/// A string of Zeek script. Bytes beyond ASCII stand for themselves in Zeek source files.
+/// A Zeek script string. Bytes beyond ASCII need no escape in Zeek source files.
 pub(super) fn zeek_string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -174,7 +174,7 @@ pub(super) fn zeek_string(text: &str) -> String {
     out
 }
 
-/// For a number or the like that stands in quotes.
+/// For a number or the like written in quotes.
 fn without_quotes(raw: &Raw<'_>, expected: String) -> String {
     let plain = |text: &str| {
         let number = text.parse::<f64>().is_ok();
@@ -243,7 +243,7 @@ impl Scalar for i32 {
     }
 }
 
-/// A port: the only option of 16 bits.
+/// A port: `u16` is used for no other option.
 impl Scalar for u16 {
     fn expected() -> String {
         "a TCP port from 0 to 65535, such as 5560 or \"5560/tcp\"".into()
@@ -256,7 +256,7 @@ impl Scalar for u16 {
                     .iter()
                     .find_map(|protocol| text.strip_suffix(protocol))
                     .unwrap_or(text);
-                // `parse` alone would take "+1" too.
+                // `parse` alone would also accept "+1".
                 let plain = digits.bytes().all(|b| b.is_ascii_digit());
                 digits.parse().ok().filter(|_| plain)
             }
@@ -274,7 +274,7 @@ impl Scalar for u16 {
 /// The largest number of bytes: what a process can address.
 const MOST_BYTES: u64 = 1 << 47;
 
-/// A number of bytes: the only option of 64 bits.
+/// A number of bytes: `u64` is used for no other option.
 impl Scalar for u64 {
     fn expected() -> String {
         "a number of bytes, such as 1048576 or \"64MiB\"".into()
@@ -292,7 +292,7 @@ impl Scalar for u64 {
     }
     fn toml(&self) -> String {
         for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
-            // Larger counts would pass through a float when they are read back.
+            // Larger counts would be parsed back as floats.
             if *self > 0 && self.is_multiple_of(unit) && *self / unit < 10_000 {
                 return format!("\"{}{name}\"", self / unit);
             }
@@ -327,7 +327,7 @@ impl Scalar for Duration {
         match raw {
             Raw::Text(text) if text.trim().starts_with('-') => format!("{expected}, not below 0"),
             Raw::Text(text) if text.parse::<f64>().is_ok() => {
-                format!("{expected}; a number of seconds stands without quotes")
+                format!("{expected}; a number of seconds has no quotes")
             }
             _ => expected,
         }
@@ -355,7 +355,7 @@ impl Scalar for IpAddr {
         match raw {
             Raw::Text(text) => {
                 let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-                // Zeek takes IPv4-mapped addresses for IPv4 (WIRE.md §5.4).
+                // Zeek treats IPv4-mapped addresses as IPv4 (WIRE.md §5.4).
                 bare.unwrap_or(text).parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
             }
             _ => None,
@@ -373,11 +373,11 @@ impl Scalar for IpAddr {
         } else if parts('/').is_some_and(|(address, _)| is_address(address)) {
             format!("{expected} of one host, not a network")
         } else if parts('%').is_some_and(|(address, _)| is_address(address)) {
-            format!("{expected}; what follows `%` is the `zone_id`")
+            format!("{expected}; the part after `%` belongs in `zone_id`")
         } else if parts(':').is_some_and(|(address, _)| is_address(address)) {
             format!("{expected} alone, without port")
         } else if *text == "localhost" {
-            format!("{expected}: that of this host alone is \"127.0.0.1\"")
+            format!("{expected}: this host's loopback address is \"127.0.0.1\"")
         } else if !text.is_empty() && text.bytes().all(is_name) && !is_numeric {
             format!(
                 "{expected}, not a name, which each host may look up differently; `getent hosts \
@@ -457,12 +457,12 @@ impl Scalar for Secret {
 }
 
 impl Scalar for PublicKey {
-    /// What is no public key may well be a secret one, or most of it.
+    /// Text that is not a public key may well be a secret key, or most of one.
     const SECRET: bool = true;
     const EMPTY_IS_UNSET: bool = true;
 
     fn expected() -> String {
-        "a public key of CURVE, 40 characters of Z85".into()
+        "a CURVE public key, 40 characters of Z85".into()
     }
     fn parse(raw: &Raw<'_>) -> Option<Self> {
         match raw {
@@ -480,7 +480,7 @@ impl Scalar for Vec<PublicKey> {
     const SECRET: bool = true;
 
     fn expected() -> String {
-        "a public key of CURVE, 40 characters of Z85, or a list of them".into()
+        "a CURVE public key, 40 characters of Z85, or a list of them".into()
     }
     fn parse(raw: &Raw<'_>) -> Option<Self> {
         match raw {

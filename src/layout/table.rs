@@ -1,6 +1,6 @@
-//! [`Table`]: a section of a layout as a list of options, and the macro that declares one.
+//! [`Table`]: a layout section as a list of options, and the macro that declares one.
 //!
-//! The TOML reader and printer, the Zeek importer and exporter and the environment all walk
+//! The TOML reader and printer, the Zeek importer and exporter and the environment all iterate over
 //! sections through it, so that an option is declared once.
 
 use zeroize::Zeroizing;
@@ -9,25 +9,25 @@ use super::setting::Setting;
 
 /// A section whose keys are options.
 pub(super) trait Table {
-    /// Every option by name, in the order of declaration.
+    /// Every option with its name, in order of declaration.
     fn options(&mut self) -> Vec<(&'static str, &mut dyn Setting)>;
 
-    /// Other names a file may use, each with the name of its option.
+    /// Other names that a file may use, each with the name of its option.
     fn aliases(&self) -> &'static [(&'static str, &'static str)] {
         &[]
     }
 }
 
-/// The names of the options whose values differ between two tables of one kind.
+/// The names of the options whose values differ between two tables of the same section.
 pub(super) fn differing(one: &mut dyn Table, other: &mut dyn Table) -> Vec<&'static str> {
     let pairs = one.options().into_iter().zip(other.options());
-    // A secret may be among the values.
+    // The values may include a secret.
     let text = |value: &mut dyn Setting| Zeroizing::new(value.to_toml());
     pairs.filter_map(|((name, a), (_, b))| (text(a) != text(b)).then_some(name)).collect()
 }
 
 /// Declares a section: the struct, its defaults, and its [`Table`]. An option may have a second
-/// name, `option | alias: …`; members in `beside` are no options and start empty.
+/// name, `option | alias: …`; members in `beside` are not options and start empty.
 macro_rules! table {
     (
         $(#[$meta:meta])*

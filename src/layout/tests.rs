@@ -1,4 +1,4 @@
-//! The layout as its users see it: reading, answering, printing.
+//! The layout as its users see it: parsing, answering, printing.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -206,7 +206,7 @@ fn ports_are_taken_once() {
     };
     let taken = |text: &str| {
         let errors = read(text).err().map_or_else(Vec::new, |errors| errors.diagnostics);
-        let of_ports = errors.into_iter().filter(|e| e.message.contains(" takes "));
+        let of_ports = errors.into_iter().filter(|e| e.message.contains(" uses "));
         Some(of_ports.map(|e| e.message).collect::<Vec<_>>()).filter(|errors| !errors.is_empty())
     };
     let a = node("a", "127.0.0.1", "port = 7000\nmetrics_port = 9000");
@@ -227,7 +227,7 @@ fn ports_are_taken_once() {
         let text = format!("{a}{other}");
         let found = taken(&text);
         assert_eq!(found.is_some(), collides, "{text}\n{found:?}");
-        assert!(found.is_none_or(|f| f.len() == 1 && f[0].contains(" takes tcp://")), "{text}");
+        assert!(found.is_none_or(|f| f.len() == 1 && f[0].contains(" uses tcp://")), "{text}");
     }
 }
 
@@ -244,7 +244,10 @@ fn what_is_legal_but_unwise_is_a_warning() {
             "[nodes.l]\nnode_type = \"logger\"\nip = \"::1\"\nport = 1\n[cluster]\nmanager_is_logger = true\n",
             "beside the loggers",
         ),
-        ("[nodes.m.websocket]\nlisten_addr = \"0.0.0.0\"\n", "open to whoever reaches 0.0.0.0"),
+        (
+            "[nodes.m.websocket]\nlisten_addr = \"0.0.0.0\"\n",
+            "open to any client that reaches 0.0.0.0",
+        ),
         ("[log]\nset_separator = \"\\t\"\n", "are the same"),
     ] {
         let warnings = warnings(&format!("{HEAD}{extra}"));
@@ -255,7 +258,7 @@ fn what_is_legal_but_unwise_is_a_warning() {
     assert_eq!(link_local, ["3:6: `m` has a link-local address but no `zone_id`"]);
     let nobody = "[nodes]\nm = { node_type = \"manager\", ip = \"10.0.0.1\" }\n\
                   w = { node_type = \"worker\", ip = \"10.0.0.1\" }\n";
-    assert!(warnings(nobody)[0].contains("nobody receives logs"));
+    assert!(warnings(nobody)[0].contains("no node receives logs"));
     let alone = "[nodes.m]\nnode_type = \"manager\"\nip = \"10.0.0.1\"\n";
     assert_eq!(warnings(alone), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! `cluster-layout.toml` to [`Layout`], with every error of the file at once.
+//! Parses `cluster-layout.toml` into a [`Layout`], reporting every error of the file at once.
 //!
 //! The tree of the parsed file is walked by hand: serde would stop at the first error and lose the
 //! places of the others.
@@ -19,24 +19,24 @@ use super::table::Table;
 use super::validate::{self, validate};
 use super::{Allow, CurveKeys, LAYOUT_VERSION, Layout, Node, NodeType, WebSocket, ZeroMq};
 
-/// What `[broker]` was called before: still read, and written no more.
+/// The former name of `[broker]`: still read, no longer written.
 const FORMER_BROKER: &str = "proxy";
 /// The tables a layout file may have.
 const SECTIONS: [&str; 8] =
     ["cluster", "zeromq", "curve", "allow", "broker", "log", "telemetry", "nodes"];
 
-/// Options of nodes, which somebody may write into [nodes] itself.
+/// Options of nodes, which users may write into [nodes] itself by mistake.
 const NODE_OPTIONS: [&str; 4] = ["node_type", "ip", "port", "metrics_port"];
 
 impl Layout {
-    /// Reads a layout file. `file_name` is for messages.
+    /// Parses a layout file. `file_name` is for messages.
     ///
-    /// The second part of the result are the warnings: what is legal but unwise.
+    /// Also returns the warnings: what is legal but unwise.
     ///
     /// # Errors
     ///
-    /// Whatever makes the file unusable, each with its place: syntax errors, unknown keys, wrong
-    /// types, values out of range, and parts that contradict each other.
+    /// Everything that makes the file unusable, each with its place: syntax errors, unknown keys,
+    /// wrong types, values out of range, and parts that contradict each other.
     pub fn from_toml(
         text: &str,
         file_name: &str,
@@ -48,9 +48,8 @@ impl Layout {
         }
     }
 
-    /// The same, with the remarks on a layout that is good and on one that is not alike. For
-    /// somebody who asks what is wrong on a host with that much memory, all that cannot work is an
-    /// error.
+    /// The same, but returns the messages in the same form whether or not the layout is good. For a
+    /// check on a host with that much memory: everything that cannot work is an error.
     pub(super) fn inspect_toml(
         text: &str,
         file_name: &str,
@@ -69,7 +68,7 @@ impl Layout {
     }
 }
 
-/// What a text is that somebody took for a layout file.
+/// What a text is that was mistaken for a layout file.
 fn other_format(text: &str) -> Option<&'static str> {
     let starts = |line: &str, words: &[&str]| {
         let first = line.split([' ', '\t', '=', ';']).next().unwrap_or_default();
@@ -77,18 +76,20 @@ fn other_format(text: &str) -> Option<&'static str> {
     };
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     if text.contains('\0') {
-        return Some("this is no text; expected a layout file, which is TOML");
+        return Some("this is not text; expected a layout file, which is TOML");
     }
     let has = |words: &[&str]| text.lines().any(|line| starts(line.trim_start(), words));
     if has(&["redef", "@load", "@if", "module"]) {
         return Some(
-            "this is Zeek script; expected a layout file: `zcluster layout import` makes one of it",
+            "this is Zeek script; expected a layout file: `zcluster layout import` converts it to \
+             one",
         );
     }
     if has(&["type"]) && has(&["host"]) && !has(&["node_type"]) {
         return Some(
-            "this is node.cfg of ZeekControl; expected a layout file: `zeekctl install` makes \
-             cluster-layout.zeek of it, and `zcluster layout import` a layout file of that",
+            "this is node.cfg of ZeekControl; expected a layout file: `zeekctl install` converts \
+             it to cluster-layout.zeek, and `zcluster layout import` converts that to a layout \
+             file",
         );
     }
     if lines.next().is_some_and(|line| line.starts_with('{')) {
@@ -101,9 +102,9 @@ struct Reader {
     reporter: Reporter,
     places: Places,
     source: usize,
-    /// What TOML took in the place of a text whose form is wrong.
+    /// The valid TOML used in place of a text with syntax errors.
     mended: Option<Rc<Mended>>,
-    /// Whether the text says that it is for a newer program.
+    /// Whether the text declares that it is for a newer program.
     is_newer: bool,
 }
 
@@ -121,7 +122,7 @@ impl Reader {
         Span { source: self.source, start, end: place(range.end).max(start) }
     }
 
-    /// Tells the mistakes in the form of the text; whether all that it says can be read.
+    /// Reports the syntax errors of the text; returns whether all of its content can be read.
     fn mend(&mut self, text: &str) -> bool {
         let Some(mended) = syntax::mend(text) else { return true };
         let span = |at: &std::ops::Range<usize>| Span {
@@ -184,7 +185,7 @@ impl Reader {
                     );
                     self.unknown(key, format!("unknown section `{name}`"), &hint);
                     if let Some(section) = meant {
-                        // What is said of this one need not be said of the other: that it lacks.
+                        // A section reported as misspelt is not also reported as missing.
                         self.places.put(&[section], self.span(key));
                     }
                 }
@@ -193,7 +194,7 @@ impl Reader {
         if !self.places.has(&["cluster", "manager_is_logger"]) {
             layout.cluster.manager_is_logger = layout.default_manager_is_logger();
         }
-        // What was left out of a damaged text may well be in the file.
+        // Parts left out of a damaged text may well be in the file.
         if is_whole {
             let checked = |memory| validate::Origin::Checked { memory };
             let origin = memory.map_or(validate::Origin::File, checked);
@@ -202,8 +203,8 @@ impl Reader {
         layout
     }
 
-    /// Whether the file is for this program. One for a newer program may have options that this one
-    /// does not know; what they mean is not to be guessed.
+    /// Whether the file is for this program. A file for a newer program may have unknown options,
+    /// whose meaning must not be guessed.
     fn version(&mut self, root: &DeTable<'_>) {
         let cluster = root.get("cluster").and_then(|section| section.get_ref().as_table());
         let Some(value) = cluster.and_then(|cluster| cluster.get("layout_version")) else { return };
@@ -212,15 +213,15 @@ impl Reader {
             self.is_newer = true;
             let message = format!(
                 "this layout is for `layout_version` {version}, and zcluster {} knows \
-                 {LAYOUT_VERSION}: upgrade zcluster on this host, or set {LAYOUT_VERSION} and leave \
-                 out what newer versions brought",
+                 {LAYOUT_VERSION}: upgrade zcluster on this host, or set {LAYOUT_VERSION} and \
+                 remove what newer versions added",
                 env!("CARGO_PKG_VERSION")
             );
             self.error(value, message);
         }
     }
 
-    /// Reports an error, unless the form of its line is wrong.
+    /// Reports an error, unless its line has a syntax error.
     fn error<T>(&mut self, at: &Spanned<T>, message: String) {
         let span = self.span(at);
         self.reporter.unless_damaged(span, message);
@@ -230,7 +231,7 @@ impl Reader {
     fn unknown<T>(&mut self, at: &Spanned<T>, mut message: String, hint: &str) {
         if self.is_newer {
             // Writing to a string cannot fail.
-            let _ = write!(message, "; it may be one of a newer zcluster");
+            let _ = write!(message, "; a newer zcluster may know it");
         } else {
             message.push_str(hint);
         }
@@ -271,7 +272,7 @@ impl Reader {
         }
     }
 
-    /// Reads one option. `others` are keys the caller reads itself: for suggestions only.
+    /// Reads one option. `others` are keys that the caller reads itself, used for suggestions only.
     #[allow(clippy::too_many_arguments)]
     fn option(
         &mut self,
@@ -320,7 +321,7 @@ impl Reader {
         }
     }
 
-    /// Reads a table of options that has tables by name beside them, `[section.beside.NAME]`.
+    /// Reads a table of options that also has named tables, `[section.beside.NAME]`.
     fn section_with<T: Table, B: Table + Default>(
         &mut self,
         section: &'static str,
@@ -424,7 +425,7 @@ impl Reader {
                 self.option(&["nodes", name], &label, key, value, &mut node, &[], &others);
             }
         }
-        // In a damaged text it may be among what was left out.
+        // In a damaged text it may be in a part that was left out.
         for required in ["node_type", "ip"].into_iter().filter(|_| is_whole) {
             if !self.places.has(&["nodes", name, required]) {
                 let expected = match required {
@@ -460,12 +461,12 @@ fn raw<'t>(value: &'t DeValue<'_>) -> Raw<'t> {
     }
 }
 
-/// The known name nearest to what was typed, if any is near.
+/// The known name nearest to the one typed, if any is close.
 pub(super) fn suggestion(
     typed: &str,
     known: impl IntoIterator<Item = &'static str>,
 ) -> Option<&'static str> {
-    // Long nonsense resembles nothing, and the measure is quadratic.
+    // Long nonsense is similar to nothing, and the distance takes quadratic time.
     if typed.len() > 64 {
         return None;
     }

@@ -1,5 +1,5 @@
-//! [`Layout`] to `cluster-layout.toml`: only what differs from its default, in the order people
-//! look for it. Reading the text back gives the same layout.
+//! Prints a [`Layout`] as `cluster-layout.toml`: only what differs from its default, in the order
+//! readers look for it. Parsing the text gives the same layout.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use super::setting::toml_key;
 use super::table::Table;
 use super::{Layout, Node, NodeType, WebSocket};
 
-/// Writes a layout file. In the place of secret keys it has comments that name them.
+/// Writes a layout file. Secret keys are replaced by comments that name them.
 pub fn to_toml(layout: &Layout) -> String {
     let mut out = String::new();
     print(&mut out, layout, false);
@@ -19,17 +19,18 @@ pub fn to_toml(layout: &Layout) -> String {
 
 /// Writes a layout file, secret keys included: keep the text as safe as the keys.
 pub fn to_toml_with_secrets(layout: &Layout) -> Zeroizing<String> {
-    // Comments are longer than keys: it never grows, which would leave copies behind.
+    // Comments are longer than keys: the buffer never grows, which would leave copies of secrets
+    // behind.
     let mut out = Zeroizing::new(String::with_capacity(to_toml(layout).len()));
     print(&mut out, layout, true);
     out
 }
 
-/// `name = value`, or what stands in the place of a secret.
+/// `name = value`, or the comment that replaces a secret.
 type Line = Zeroizing<String>;
 
 fn line(name: &str, value: &str) -> Line {
-    // At its full length at once, as it may be a secret.
+    // Allocates once, as it may be a secret.
     let mut line = Zeroizing::new(String::with_capacity(name.len() + 3 + value.len()));
     line.extend([name, " = ", value]);
     line
@@ -57,13 +58,13 @@ fn print(out: &mut String, layout: &Layout, secrets: bool) {
         section(out, &format!("[allow.{name}]"), "", &changed(allow, secrets));
     }
     let lines = changed(&layout.broker, secrets);
-    section(out, "[broker]", "The central broker.", &lines);
+    section(out, "[broker]", "The broker.", &lines);
     named_sections(out, "broker.topic", &layout.broker.topic);
     section(out, "[log]", "", &changed(&layout.log, secrets));
     named_sections(out, "log.path", &layout.log.path);
     section(out, "[telemetry]", "", &changed(&layout.telemetry, secrets));
 
-    // As zeekctl orders them; within a type by name.
+    // In zeekctl's order; within a type by name.
     for node_type in [
         NodeType::Control,
         NodeType::Manager,
@@ -97,7 +98,7 @@ fn node_lines(node: &Node) -> Vec<Line> {
             .options()
             .into_iter()
             .zip(defaults)
-            // Where it listens is worth a word even where it is the default.
+            // Where it listens is worth showing even if it is the default.
             .filter(|((name, value), (_, default))| {
                 name.starts_with("listen_") || value.to_toml() != default.to_toml()
             })
@@ -128,8 +129,8 @@ fn changed<T: Table + Clone + Default>(table: &T, secrets: bool) -> Vec<Line> {
         .collect()
 }
 
-/// Whether the option holds a secret. Public keys go without saying so in messages, but are needed
-/// where they are printed.
+/// Whether the option holds a secret. Public keys are hidden in messages too, but must be printed
+/// in a layout.
 fn is_secret_key(name: &str) -> bool {
     name.ends_with("_secretkey")
 }
@@ -148,7 +149,7 @@ fn section(out: &mut String, title: &str, comment: &str, lines: &[Line]) {
     assignments(out, lines);
 }
 
-/// Tables by name, those without content too: somebody wrote them down.
+/// Named tables, including empty ones: the user wrote them.
 fn named_sections<T: Table + Clone + Default>(
     out: &mut String,
     title: &str,

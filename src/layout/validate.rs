@@ -1,6 +1,6 @@
-//! Whether the parts of a [`Layout`] fit together: ranges, references between nodes, endpoints and
-//! ports. The same rules hold for every format a layout is read from. Those of keys are in
-//! [`curve`], those of `[log]` in [`log`], those of `[broker]` in [`broker`].
+//! Checks that the parts of a [`Layout`] fit together: ranges, references between nodes, endpoints
+//! and ports. The same rules apply to every format a layout is read from. Rules for keys are in
+//! [`curve`], for `[log]` in [`log`], for `[broker]` in [`broker`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,16 +21,15 @@ pub(super) use log::is_extension;
 /// What a layout was read from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Origin {
-    /// A layout file, for somebody who starts with it.
+    /// A layout file, for a process that starts with it.
     File,
-    /// A layout file, for somebody who asks what is wrong with it, on a host with so many bytes of
-    /// memory.
+    /// A layout file, for a check, on a host with that many bytes of memory.
     Checked { memory: u64 },
-    /// Scripts of Zeek.
+    /// Zeek scripts.
     Zeek,
 }
 
-/// Reports what is wrong or unwise in `layout`; `places` says where it stands.
+/// Reports what is wrong or unwise in `layout`; `places` says where each part is.
 pub(super) fn validate(layout: &Layout, origin: Origin, places: &Places, reporter: &mut Reporter) {
     let broken = reporter.error_spans();
     let mut check = Check { layout, origin, places, reporter, broken };
@@ -48,12 +47,12 @@ pub(super) fn validate(layout: &Layout, origin: Origin, places: &Places, reporte
     check.memory();
 }
 
-/// Where a port of the broker that the environment sets is taken by somebody else.
+/// The conflict, if a port of the broker that the environment sets is already in use.
 pub(super) fn port_taken(layout: &Layout, key: &str) -> Option<String> {
     let listeners = layout.listeners();
     let own = listeners.iter().find(|listener| listener.path.last() == Some(&key))?;
     let other = listeners.iter().find(|other| other.path != own.path && other.collides(own))?;
-    Some(format!("{} takes {}, as does {}", own.what, own.address, other.what))
+    Some(format!("{} uses {}, as does {}", own.what, own.address, other.what))
 }
 
 struct Check<'a> {
@@ -61,7 +60,8 @@ struct Check<'a> {
     origin: Origin,
     places: &'a Places,
     reporter: &'a mut Reporter,
-    /// Values that could not be read: what stands in the layout instead is nobody's fault.
+    /// Values that could not be read: the layout has a default in their place, not the user's
+    /// value.
     broken: BTreeSet<Span>,
 }
 
@@ -70,13 +70,13 @@ const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 /// `ZMQ_HEARTBEAT_TTL` travels as tenths of a second in 16 bits.
 const LONGEST_TTL: Duration = Duration::from_secs(6553);
 
-/// Threads that the broker of engine `zmq` may have.
+/// Maximum number of broker threads with engine `zmq`.
 const MOST_THREADS: i64 = 64;
-/// A batch of log records of usual size fits.
+/// Fits a log batch of the usual size.
 const SMALL_MESSAGE: u64 = 64 * 1024;
 
-/// What an address is that no host has; `None` for others. One can listen at all addresses, but not
-/// connect to them.
+/// Describes an address that no host can have; `None` for others. A socket can listen at all
+/// addresses, but not connect to them.
 fn no_host(ip: IpAddr, connects: bool) -> Option<&'static str> {
     match ip {
         ip if ip.is_unspecified() => connects.then_some("every address of a host"),
@@ -86,7 +86,7 @@ fn no_host(ip: IpAddr, connects: bool) -> Option<&'static str> {
     }
 }
 
-/// An option as messages call it.
+/// An option as named in messages.
 fn option_name(path: &[&str]) -> String {
     match path {
         ["log", "path", name, key] => format!("`{key}` of the path `{name}`"),
@@ -136,7 +136,7 @@ impl Check<'_> {
         }
     }
 
-    /// Names stand in topics and in paths of log files.
+    /// Names are part of topics and of log file paths.
     fn node_names(&mut self) {
         if self.layout.nodes.is_empty() {
             self.error(&["nodes"], "the layout has no nodes; expected at least one [nodes.NAME]");
@@ -145,7 +145,7 @@ impl Check<'_> {
             let problem = if name.is_empty() {
                 "is empty"
             } else if name == "." || name == ".." {
-                "is no name of a directory"
+                "is not a valid directory name"
             } else if name.contains('/') {
                 "contains `/`"
             } else if name.chars().any(char::is_control) {
@@ -155,7 +155,8 @@ impl Check<'_> {
             } else {
                 continue;
             };
-            let message = format!("the node name {name:?} {problem}; it must fit topics and paths");
+            let message =
+                format!("the node name {name:?} {problem}; it must be usable in topics and paths");
             self.error(&["nodes", name], message);
         }
         self.unwise_names();
@@ -168,8 +169,8 @@ impl Check<'_> {
             let at = ["nodes", name.as_str()];
             if name.chars().any(char::is_whitespace) || !name.is_ascii() {
                 let message = format!(
-                    "the node name {name:?} stands in topics, paths and commands, where spaces and \
-                     letters beyond ASCII need care; expected a plain name"
+                    "the node name {name:?} is used in topics, paths and commands, where spaces \
+                     and letters beyond ASCII need care; expected a plain name"
                 );
                 self.warn(&at, message);
             }
@@ -190,7 +191,7 @@ impl Check<'_> {
                 let message = format!("the node names `{other}` and `{name}` differ in case only");
                 self.warn(&at, message);
             }
-            // A subscription holds for all topics that begin so.
+            // A subscription matches all topics that start with it.
             let mut begin = name.match_indices('.').map(|(dot, _)| &name[..dot]);
             if let Some(other) = begin.find(|begin| nodes.contains_key(*begin)) {
                 let message = format!(
@@ -219,7 +220,8 @@ impl Check<'_> {
         for (name, node) in &layout.nodes {
             self.manager_of(name, node);
             if node.node_type == NodeType::None && self.places.has(&["nodes", name, "node_type"]) {
-                self.warn(&["nodes", name, "node_type"], format!("`{name}` has no part to play"));
+                let message = format!("`{name}` takes no part in the cluster");
+                self.warn(&["nodes", name, "node_type"], message);
             }
             let link_local = matches!(node.ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
             if link_local && node.zone_id.is_none() {
@@ -252,7 +254,7 @@ impl Check<'_> {
         self.log_receivers();
     }
 
-    /// Addresses that no host has.
+    /// Addresses that no host can have.
     fn listen_addresses(&mut self) {
         let Layout { broker, telemetry, nodes, .. } = self.layout;
         let websockets = nodes.iter().filter_map(|(name, node)| {
@@ -306,7 +308,7 @@ impl Check<'_> {
                 self.error(&["nodes", name], message);
             } else if layout.nodes.len() > 1 {
                 let message = format!(
-                    "nobody receives logs: there is no logger, and manager `{name}` has no `port`"
+                    "no node receives logs: there is no logger, and manager `{name}` has no `port`"
                 );
                 self.warn(&["nodes", name], message);
             }
@@ -325,9 +327,9 @@ impl Check<'_> {
             && layout.nodes.len() > 1
         {
             let message = if layout.manager().is_some() {
-                "nobody receives logs: the layout has no logger, and `manager_is_logger` is false"
+                "no node receives logs: the layout has no logger, and `manager_is_logger` is false"
             } else {
-                "nobody receives logs: the layout has no logger and no manager"
+                "no node receives logs: the layout has no logger and no manager"
             };
             self.warn(&["nodes"], message);
         }
@@ -364,8 +366,8 @@ impl Check<'_> {
                 self.warn(
                     &at("listen_addr"),
                     format!(
-                        "the WebSocket API of `{name}` is open to whoever reaches {}: clients are \
-                         not verified",
+                        "the WebSocket API of `{name}` is open to any client that reaches {}: \
+                         clients are not verified",
                         websocket.listen_addr
                     ),
                 );
@@ -408,7 +410,7 @@ impl Check<'_> {
                 Some(Endpoint::Ipc(UnixAddress::Any)) => "a path that is yet to be chosen",
                 _ => continue,
             };
-            self.error(&["zeromq", key], format!("`{key}`: one cannot connect to {problem}"));
+            self.error(&["zeromq", key], format!("`{key}`: cannot connect to {problem}"));
         }
     }
 
@@ -539,7 +541,7 @@ impl Check<'_> {
         }
     }
 
-    /// Bounds that this host can never reach, so that its memory ends first.
+    /// Bounds larger than this host's memory, which would run out first.
     fn memory(&mut self) {
         let Origin::Checked { memory } = self.origin else { return };
         let Layout { zeromq, broker, log, .. } = self.layout;
@@ -563,14 +565,14 @@ impl Check<'_> {
         }
     }
 
-    /// No two sockets may listen at one port of one address.
+    /// No two sockets may listen at the same port and address.
     fn ports(&mut self) {
         let mut taken: Vec<Listener<'_>> = Vec::new();
         for listener in self.layout.listeners() {
             match taken.iter().find(|other| other.collides(&listener)) {
                 Some(other) => {
                     let message = format!(
-                        "{} takes {}, as does {}; expected a port of its own",
+                        "{} uses {}, as does {}; expected a separate port",
                         listener.what, listener.address, other.what
                     );
                     self.error(&listener.path, message);
@@ -585,7 +587,7 @@ impl Check<'_> {
 struct Listener<'a> {
     what: String,
     path: Vec<&'a str>,
-    /// The host it is on, as far as the layout tells: the address of its node.
+    /// Its host, if the layout says so: the address of its node.
     host: Option<IpAddr>,
     address: Endpoint,
 }
@@ -616,12 +618,12 @@ impl Listener<'_> {
 }
 
 impl Layout {
-    /// Every socket that would listen at an address the layout knows.
+    /// Every socket that would listen at an address known from the layout.
     fn listeners(&self) -> Vec<Listener<'_>> {
         let mut listeners = Vec::new();
         for (what, key, endpoint) in [
-            ("the central XSUB", "listen_xsub_endpoint", &self.zeromq.listen_xsub_endpoint),
-            ("the central XPUB", "listen_xpub_endpoint", &self.zeromq.listen_xpub_endpoint),
+            ("the broker's XSUB", "listen_xsub_endpoint", &self.zeromq.listen_xsub_endpoint),
+            ("the broker's XPUB", "listen_xpub_endpoint", &self.zeromq.listen_xpub_endpoint),
         ] {
             let Ok(address) = endpoint.parse() else { continue };
             let host = match &address {
@@ -634,7 +636,7 @@ impl Layout {
         if let Some(port) = self.broker.metrics_port {
             let ip = self.broker_metrics_address();
             listeners.push(Listener {
-                what: "the metrics of the central broker".into(),
+                what: "the metrics of the broker".into(),
                 path: vec!["broker", "metrics_port"],
                 host: listeners.last().and_then(|xpub| xpub.host),
                 address: tcp(ip, port),

@@ -1,4 +1,4 @@
-//! Closed sets of words as the values of options: an enum for each, declared with its spellings.
+//! Options with a closed set of values: an enum for each, declared with its spellings.
 
 use std::fmt::Display;
 
@@ -8,8 +8,9 @@ pub(super) fn one_of(words: &[impl Display]) -> String {
     format!("one of {}", words.join(", "))
 }
 
-/// Declares a closed set of words: the enum, its spellings, and how a file says one of them. With
-/// `may_omit "PREFIX"`, a file may leave that out; an enum of `names` says itself how it is read.
+/// Declares a closed set of words: the enum, its spellings, and how a file spells them. With
+/// `may_omit "PREFIX"`, a file may omit the prefix; an enum declared with `names` defines its own
+/// parsing.
 macro_rules! words {
     (
         $(#[$meta:meta])*
@@ -50,7 +51,7 @@ macro_rules! words {
 }
 pub(super) use words;
 
-/// Declares an enum of words, which may be anything else besides.
+/// Declares an enum of words without a parser for files.
 macro_rules! names {
     (
         $(#[$meta:meta])*
@@ -65,7 +66,7 @@ macro_rules! names {
         }
 
         impl $name {
-            /// Every variant, in the order of declaration.
+            /// Every variant, in order of declaration.
             pub const ALL: &'static [Self] = &[$($name::$variant,)*];
 
             /// The word as a layout file spells it.

@@ -61,8 +61,8 @@ pub(crate) fn load(path: &Path) -> Result<Layout, Failure> {
     for name in [CurveKeys::BROKER, CurveKeys::SERVERS] {
         if layout.node(name).is_some() {
             return Err(Failure::config(format!(
-                "{}: `{name}` is the name of keys that are no node's; expected another name of the \
-                 node",
+                "{}: `{name}` is the name of keys that belong to no node; expected another name \
+                 for the node",
                 path.display()
             )));
         }

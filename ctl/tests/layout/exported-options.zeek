@@ -3,7 +3,7 @@
 
 @load frameworks/cluster/backend/zeromq
 
-# The central broker is a process of its own, zcluster-broker.
+# The broker is a separate process, zcluster-broker.
 redef Cluster::Backend::ZeroMQ::run_proxy_thread = F;
 redef Log::default_rotation_interval = 0 sec;
 

@@ -1,9 +1,9 @@
-//! What is wrong with the form of a layout file: one remark for each mistake, at its place, and the
-//! text as it was meant, so that the rest of the file can be read.
+//! Syntax errors of a layout file: one message for each mistake, at its place, and a corrected
+//! text, so that the rest of the file can be read.
 //!
-//! The TOML parser goes on behind an error and reports what follows from it as more errors. Here
-//! the lines of a file that it refuses are walked ([`walk`]), mistakes that people make are named
-//! and mended, and what the parser still refuses is told once for each line and left out.
+//! The TOML parser continues after an error and reports its consequences as more errors. Here the
+//! lines of a rejected file are walked ([`walk`]), common mistakes are named and corrected, and
+//! what the parser still rejects is reported once per line and left out.
 
 mod value;
 mod walk;
@@ -15,27 +15,27 @@ use zeroize::Zeroizing;
 
 use walk::{Kind, Script, Statement};
 
-/// What is wrong at one place.
+/// A mistake at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Remark {
     pub(super) at: Range<usize>,
     pub(super) message: String,
 }
 
-/// A file that TOML refuses, as it was meant.
+/// A file that is not valid TOML, corrected.
 pub(super) struct Mended {
-    /// The text, which TOML takes.
+    /// The corrected text, which is valid TOML.
     pub(super) text: Zeroizing<String>,
     /// The mistakes.
     pub(super) remarks: Vec<Remark>,
     /// Parts of the original text that messages must not show.
     pub(super) secrets: Vec<Range<usize>>,
-    /// Whether the text still has all that the original says.
+    /// Whether the text still contains everything in the original.
     pub(super) is_whole: bool,
     edits: Vec<Edit>,
 }
 
-/// A change of the text.
+/// A change to the text.
 struct Edit {
     at: Range<usize>,
     text: Zeroizing<String>,
@@ -47,15 +47,15 @@ impl Edit {
     }
 }
 
-/// What the names of tables begin with that stand in the place of damaged ones.
+/// Prefix of the names of tables that replace damaged ones.
 const HIDDEN: char = '\0';
 
-/// Whether a table stands in the place of one whose header is damaged or that was there before.
+/// Whether a table replaces one whose header is damaged or repeated.
 pub(super) fn is_hidden(name: &str) -> bool {
     name.starts_with(HIDDEN)
 }
 
-/// Names the mistakes in the form of a text; `None` where there are none.
+/// Finds the syntax errors of a text; `None` if it has none.
 pub(super) fn mend(text: &str) -> Option<Mended> {
     DeTable::parse(text).err()?;
     let Script { statements, mut remarks, mut edits, mut is_whole } = walk::script(text);
@@ -72,7 +72,7 @@ pub(super) fn mend(text: &str) -> Option<Mended> {
         let index = statements.partition_point(|statement| statement.at.start <= at);
         let damaged = index.checked_sub(1).filter(|index| !blank[*index]);
         let Some(index) = damaged else {
-            // Nothing more can be left out: what there is to say is said.
+            // Nothing more can be left out: every mistake is reported.
             if remarks.is_empty() {
                 remarks.push(Remark { at: at..end, message: message_of(error) });
             }
@@ -95,7 +95,8 @@ pub(super) fn mend(text: &str) -> Option<Mended> {
     Some(Mended { text: mended, remarks, secrets, is_whole, edits })
 }
 
-/// Takes a statement out of the text; for a header, what follows then belongs to no table.
+/// Removes a statement from the text; after a header, the lines that follow then belong to no
+/// table.
 fn leave_out(edits: &mut Vec<Edit>, statement: &Statement, index: usize) {
     edits.retain(|edit| edit.at.start < statement.at.start || edit.at.end > statement.at.end);
     let text = match statement.kind {
@@ -105,7 +106,7 @@ fn leave_out(edits: &mut Vec<Edit>, statement: &Statement, index: usize) {
     edits.push(Edit::new(statement.at.clone(), text));
 }
 
-/// Of a name that is there twice, the remark that says where the first one is.
+/// For a duplicate name, the message that says where the first one is.
 fn duplicate(text: &str, statements: &[Statement], index: usize, message: &str) -> Option<Remark> {
     if !message.starts_with("duplicate key") {
         return None;
@@ -123,7 +124,7 @@ fn message_of(error: &::toml::de::Error) -> String {
     error.message().trim_end().replace('\n', ", ")
 }
 
-/// The lines behind the first one of a statement that may hold a secret: nothing on them says so.
+/// The later lines of a statement that may hold a secret: nothing on them marks them as secret.
 fn further_lines(text: &str, statement: &Statement) -> Option<Range<usize>> {
     let of_statement = &text[statement.at.clone()];
     let lines = of_statement.find('\n')?;
@@ -132,7 +133,7 @@ fn further_lines(text: &str, statement: &Statement) -> Option<Range<usize>> {
 }
 
 fn applied(text: &str, edits: &[Edit]) -> Zeroizing<String> {
-    // At its full length at once: growing would leave copies of secrets behind.
+    // Allocates once: growing would leave copies of secrets behind.
     let added: usize = edits.iter().map(|edit| edit.text.len()).sum();
     let mut mended = Zeroizing::new(String::with_capacity(text.len() + added));
     let mut from = 0;
@@ -145,7 +146,7 @@ fn applied(text: &str, edits: &[Edit]) -> Zeroizing<String> {
     mended
 }
 
-/// Where a byte of the mended text stands in the original one.
+/// Maps a byte of the corrected text to the original one.
 fn original(edits: &[Edit], offset: usize) -> usize {
     let (mut from, mut to) = (0, 0);
     for edit in edits {
@@ -165,7 +166,7 @@ fn original(edits: &[Edit], offset: usize) -> usize {
 }
 
 impl Mended {
-    /// Where a byte of the text stands in the original one.
+    /// Maps a byte of the text to the original one.
     pub(super) fn original(&self, offset: usize) -> usize {
         original(&self.edits, offset)
     }

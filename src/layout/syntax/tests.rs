@@ -1,4 +1,4 @@
-//! Mistakes in the form of a layout file: each is told once, on its line, with what was meant.
+//! Syntax errors of a layout file: each is reported once, on its line, with what was meant.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ fn errors(text: &str) -> Vec<String> {
     errors.errors().map(|e| format!("{}:{}: {}", e.line, e.column, e.message)).collect()
 }
 
-/// A manager in the first four lines, and further lines.
+/// A manager in the first four lines, followed by more lines.
 fn node(lines: &str) -> String {
     format!("[nodes.m]\nnode_type = \"manager\"\nport = 1\nmetrics_port = 2\n{lines}\n")
 }
@@ -112,9 +112,9 @@ fn signs_that_are_missing_or_others_are_told_where_they_belong() {
         ("ip := \"::1\"", "5:4: expected `ip = …`"),
         ("ip\"::1\"", "5:3: `ip` has no `=`; expected `ip = …`"),
         ("ip += \"::1\"", "5:4: expected `ip = …`: a layout file has no `+=`"),
-        ("ip =", "5:4: `ip` has no value; expected one behind `=`"),
+        ("ip =", "5:4: `ip` has no value; expected one after `=`"),
         ("ip", "5:1: `ip` has no value; expected `ip = …`"),
-        ("ip = \"::1\" \"x\"", "5:12: expected the end of the line behind the value"),
+        ("ip = \"::1\" \"x\"", "5:12: expected the end of the line after the value"),
         ("ip = \"::1\"\"", "5:11: the quotes on this line do not match"),
         ("ip = \"::1\"\n[log", "6:1: the header of a table has no `]`: write [log]"),
         ("ip = \"::1\"\nlog] # here", "6:1: the header of a table has no `[`: write [log]"),
@@ -216,7 +216,7 @@ fn other_mistakes_of_the_file_are_told_with_them() {
             "10:19: an address is text: write metrics_address = \"1.2.3.4\"",
         ]
     );
-    // What parts have to do with each other is checked as well where nothing was left out.
+    // References between parts are also checked if nothing was left out.
     let text = "[nodes.m]\nnode_type = manager\nip = \"::1\"\nmanager = \"x\"\n";
     let errors = errors(text);
     assert_eq!(errors.len(), 2, "{errors:?}");
@@ -233,7 +233,7 @@ fn a_text_that_is_no_layout_is_told_in_a_few_lines() {
         ("# mine\n@load base/frameworks\n", "1:1: this is Zeek script;"),
         ("[manager]\ntype=manager\nhost=localhost\n", "1:1: this is node.cfg of ZeekControl;"),
         ("{ \"nodes\": {} }\n", "1:1: this is JSON or the like;"),
-        ("a\0b", "1:1: this is no text;"),
+        ("a\0b", "1:1: this is not text;"),
         ("\u{feff}", "1:1: the layout has no nodes"),
         ("# nothing\n", "1:1: the layout has no nodes"),
     ] {
@@ -247,7 +247,7 @@ fn a_text_that_is_no_layout_is_told_in_a_few_lines() {
     assert!(errors[MOST_TOLD - 1].ends_with("more mistakes follow, which are not shown"));
 }
 
-/// Twenty, and that there are more.
+/// Twenty, and one that says that more follow.
 const MOST_TOLD: usize = 21;
 
 #[test]
@@ -259,7 +259,7 @@ fn line_ends_and_a_byte_order_mark_are_no_mistakes() {
     }
 }
 
-/// Takes each of the characters out of the shipped layout, one at a time.
+/// Removes each of the characters from the shipped layout, one at a time.
 #[test]
 fn one_character_less_is_a_line_or_two_the_first_of_them_right() {
     let mut wrong = String::new();
@@ -285,7 +285,7 @@ fn one_character_less_is_a_line_or_two_the_first_of_them_right() {
 
 #[test]
 fn one_line_less_of_a_table_is_told_of_that_table() {
-    // A header that is missing as a whole: its entries are those of the table above.
+    // A header that is missing entirely: its entries belong to the table above.
     let text = SHIPPED.replacen("[nodes.logger-2]\n", "", 1);
     let errors = errors(&text);
     assert_eq!(errors.len(), 4, "{errors:#?}");
@@ -321,7 +321,8 @@ fn deep_nesting_ends() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is done to a layout: it is told in places of the file, and mended to what TOML takes.
+    /// However a layout is damaged, its mistakes are reported at places in the file, and the
+    /// corrected text is valid TOML.
     #[test]
     fn any_change_is_survived(
         changes in prop::collection::vec((any::<prop::sample::Index>(), "[\\[\\]{}\"'=,.:#\n\r a0\\\\]{0,3}"), 1..6)

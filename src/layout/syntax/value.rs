@@ -1,4 +1,4 @@
-//! Values that stand without quotes where TOML wants some: what they were meant to be.
+//! Unquoted values that TOML does not accept: what they were meant to be.
 
 use std::net::IpAddr;
 
@@ -12,17 +12,17 @@ const LONGEST_SHOWN: usize = 60;
 
 pub(super) const QUOTES: &str = "the quotes on this line do not match: one is missing or too many";
 
-/// What a value without quotes is.
+/// What an unquoted value is.
 pub(super) enum Bare {
     /// A number or the like.
     Fine,
-    /// Something else that can be told: what to say of it, and how TOML has it.
+    /// Something else that is recognized: what to say about it, and how TOML writes it.
     Meant { message: String, text: String },
-    /// It cannot be told; why.
+    /// It is not recognized; why.
     Damaged(&'static str),
 }
 
-/// Whether a text names something that may be secret: messages then do not repeat values.
+/// Whether an option of that name may be secret: messages then do not repeat its value.
 pub(super) fn may_be_secret(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     ["curve", "secret", "publickey"].iter().any(|name| lower.contains(name))
@@ -34,12 +34,12 @@ pub(super) fn is_bare_key(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(bare)
 }
 
-/// A name as messages show it: what looks like a key, or is no name at all, is not repeated.
+/// A name as messages show it: text that looks like a key, or is not a name, is not repeated.
 pub(super) fn name(name: &str) -> &str {
     if key_in(name).is_some() || name.chars().count() > LONGEST_SHOWN { "NAME" } else { name }
 }
 
-/// `name = "text"`, without the text where it may be secret or is long.
+/// `name = "text"`, without the text if it may be secret or is long.
 pub(super) fn assigned(name: &str, text: &str) -> String {
     let hides = may_be_secret(name) || key_in(text).is_some();
     if hides || text.chars().count() > LONGEST_SHOWN {
@@ -49,17 +49,17 @@ pub(super) fn assigned(name: &str, text: &str) -> String {
     }
 }
 
-/// What to write, as in "this text has no end: write …".
+/// What to write, as in "this text has no closing `\"`: write …".
 pub(super) fn shown(name: &str, text: &str) -> String {
     format!("write {}", assigned(name, text))
 }
 
-/// Whether TOML takes it.
+/// Whether it is valid TOML.
 pub(super) fn is_value(raw: &str) -> bool {
     DeValue::parse(raw).is_ok()
 }
 
-/// Looks at the value of `name`; `is_inside` a list or table.
+/// Classifies the value of `name`; `is_inside` a list or table.
 pub(super) fn bare(name: &str, raw: &str, is_inside: bool) -> Bare {
     if is_value(raw) {
         return Bare::Fine;
@@ -112,7 +112,7 @@ pub(super) fn bare(name: &str, raw: &str, is_inside: bool) -> Bare {
     meant(format!("{what}: write {meant_as}"), toml_string(raw))
 }
 
-/// What a text without quotes seems to be; nothing in particular is empty.
+/// What an unquoted text seems to be; empty if nothing in particular.
 fn kind(raw: &str) -> &'static str {
     let address = raw.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(raw);
     if address.parse::<IpAddr>().is_ok() {

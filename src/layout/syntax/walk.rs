@@ -1,5 +1,5 @@
-//! The statements of a layout file that TOML refuses, one after the other: headers of tables, and
-//! names with values. Mistakes of form are remarked on and mended; any text is read to its end.
+//! Walks the statements of a layout file that is not valid TOML: table headers, and names with
+//! values. Syntax errors are reported and corrected; any text is read to its end.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,13 +11,13 @@ use super::super::setting::{toml_key, toml_string};
 use super::value::{self, Bare, QUOTES};
 use super::{Edit, Remark};
 
-/// A text that is no layout at all has a mistake on each line: nobody reads on.
+/// A text that is not a layout has a mistake on each line: nobody reads that many.
 const MOST: usize = 20;
 
-/// No option has lists in lists in lists.
+/// No option nests lists and tables this deep.
 const DEEPEST: usize = 16;
 
-/// What a text consists of, and what is wrong with it.
+/// The statements of a text, and its mistakes.
 #[derive(Default)]
 pub(super) struct Script {
     pub(super) statements: Vec<Statement>,
@@ -32,11 +32,11 @@ pub(super) struct Script {
 pub(super) struct Statement {
     pub(super) at: Range<usize>,
     pub(super) kind: Kind,
-    /// The names down to it; empty where they cannot be told.
+    /// The names that lead to it; empty if unknown.
     pub(super) path: Vec<String>,
-    /// How many of them are the header's.
+    /// How many of them come from the header.
     header: usize,
-    /// Whether a mistake of it was told.
+    /// Whether a mistake in it was reported.
     pub(super) is_told: bool,
 }
 
@@ -66,7 +66,7 @@ pub(super) fn script(text: &str) -> Script {
     walker.script
 }
 
-/// The remark on a statement whose name another one has.
+/// The message about a statement whose name is already used.
 pub(super) fn twice(text: &str, first: &Statement, again: &Statement) -> Remark {
     let line = text[..first.at.start].matches('\n').count() + 1;
     let is_shown = again.path.iter().all(|name| value::name(name) == name);
@@ -96,14 +96,14 @@ struct Walker<'t> {
     tokens: Vec<(TokenKind, Range<usize>)>,
     /// The next token.
     at: usize,
-    /// The names of the header above.
+    /// The names in the header above.
     header: Vec<String>,
     script: Script,
-    /// Whether a mistake of the statement at hand was told.
+    /// Whether a mistake in the current statement was reported.
     is_told: bool,
     /// The first statement of each name.
     seen: HashMap<Vec<String>, usize>,
-    /// Lists and tables around the value at hand.
+    /// Depth of lists and tables around the current value.
     depth: usize,
 }
 
@@ -144,7 +144,7 @@ impl Walker<'_> {
         matches!(self.kind(), TokenKind::Newline | TokenKind::Comment | TokenKind::Eof)
     }
 
-    /// The end of the last token before the next one that is neither space nor comment.
+    /// The end of the last token before the next one that is neither whitespace nor a comment.
     fn end_of_last(&self) -> usize {
         let last = self.tokens[..self.at.min(self.tokens.len())].iter().rev().find(|(kind, _)| {
             !matches!(kind, TokenKind::Whitespace | TokenKind::Newline | TokenKind::Comment)
@@ -152,7 +152,7 @@ impl Walker<'_> {
         last.map_or(0, |(_, span)| span.end)
     }
 
-    /// Says what is wrong; of one statement only once, as the rest may follow from it.
+    /// Reports a mistake, one per statement, as others may follow from it.
     fn remark(&mut self, at: Range<usize>, message: impl Into<String>) {
         if !std::mem::replace(&mut self.is_told, true) {
             self.script.remarks.push(Remark { at, message: message.into() });
@@ -225,7 +225,7 @@ impl Walker<'_> {
         self.script.statements.push(Statement { at, kind, path, header, is_told });
     }
 
-    /// The same, for one that is left out.
+    /// The same, for a statement that is left out.
     fn damaged(&mut self, begin: usize, kind: Kind, path: Vec<String>) {
         self.script.is_whole = false;
         self.skip_line();
@@ -235,7 +235,7 @@ impl Walker<'_> {
         super::leave_out(&mut self.script.edits, &statement, index);
     }
 
-    /// The names of a key, each alone or in quotes, with dots between.
+    /// The names of a key, each bare or quoted, separated by dots.
     fn keys(&mut self) -> Vec<String> {
         let mut path = Vec::new();
         loop {
@@ -259,7 +259,7 @@ impl Walker<'_> {
         }
     }
 
-    /// Whether the string at hand has its end.
+    /// Whether the current string is closed.
     fn is_closed(&self) -> bool {
         let text = self.slice();
         let (quote, escapes) = match self.kind() {
@@ -315,7 +315,7 @@ impl Walker<'_> {
         self.begin_table(begin, path, opening.max(closing) < 2);
     }
 
-    /// A header with more on its line than it should have.
+    /// A header with extra text on its line.
     fn unusual_header(&mut self, begin: usize, closing: usize, path: Vec<String>) {
         let start = self.span_at(begin).start;
         self.header.clone_from(&path);
@@ -342,7 +342,7 @@ impl Walker<'_> {
         self.done(begin, Kind::Header, path);
     }
 
-    /// What follows belongs to that table, unless it was there before.
+    /// The lines that follow belong to that table, unless it is a duplicate.
     fn begin_table(&mut self, begin: usize, path: Vec<String>, is_single: bool) {
         self.header.clone_from(&path);
         let first = self.seen.get(&path).copied().filter(|_| is_single);
@@ -351,7 +351,7 @@ impl Walker<'_> {
             return self.done(begin, Kind::Header, path);
         };
         self.twice(first, begin, Kind::Header, path);
-        // Its content is of no table then: no name in it is there for the second time.
+        // Its content then belongs to no table: no name in it is a duplicate.
         self.header = vec![format!("{}{}", super::HIDDEN, self.script.statements.len())];
     }
 
@@ -406,7 +406,7 @@ impl Walker<'_> {
         self.done(begin, Kind::Entry, path);
     }
 
-    /// The `=` behind a name, or what stands in its place.
+    /// The `=` after a name, or what was written instead.
     fn assignment(&mut self, begin: usize, name: &str) -> Read {
         let last = self.span_at(self.at.saturating_sub(1));
         let key = self.span_at(begin).start..last.end;
@@ -478,7 +478,7 @@ impl Walker<'_> {
         matches!(self.kind_at(index), TokenKind::BasicString | TokenKind::LiteralString)
     }
 
-    /// Goes behind the colon that the token at hand begins with.
+    /// Moves past the colon that the current token starts with.
     fn colon_of_value(&mut self) {
         if let Some((_, span)) = self.tokens.get_mut(self.at) {
             span.start += 1;
@@ -488,7 +488,7 @@ impl Walker<'_> {
         }
     }
 
-    /// Nothing may follow on the line of an entry.
+    /// Nothing may follow an entry on its line.
     fn end_of_entry(&mut self) -> Read {
         self.skip_space();
         if self.is_line_end() {
@@ -509,7 +509,7 @@ impl Walker<'_> {
         let message = if rest.matches('"').count() % 2 == 1 {
             QUOTES
         } else {
-            "expected the end of the line behind the value"
+            "expected the end of the line after the value"
         };
         self.remark(at, message);
         Err(Damaged)
@@ -548,7 +548,7 @@ impl Walker<'_> {
                 let end = self.end_of_last();
                 self.remark(
                     end.saturating_sub(1)..end,
-                    format!("`{name}` has no value; expected one behind `=`"),
+                    format!("`{name}` has no value; expected one after `=`"),
                 );
                 Err(Damaged)
             }
@@ -559,7 +559,7 @@ impl Walker<'_> {
         }
     }
 
-    /// A string without its end.
+    /// An unclosed string.
     fn unclosed(&mut self, name: &str, is_inside: bool) -> Read {
         let at = self.span();
         let text = self.slice();
@@ -578,12 +578,12 @@ impl Walker<'_> {
         }
         let meant = value::shown(name, body);
         self.remark(at.start..end, format!("this text has no closing `{quote}`: {meant}"));
-        // What stands behind it was a comment.
+        // The text after it was a comment.
         self.edit(end..at.end, format!("{quote}{}", &self.text[end..at.end]));
         Ok(())
     }
 
-    /// Whether a new statement seems to begin here, at the start of a line.
+    /// Whether a new statement seems to start here, at the start of a line.
     fn at_statement(&mut self, with_entries: bool) -> bool {
         let begin = self.at;
         self.skip_space();
@@ -653,7 +653,7 @@ impl Walker<'_> {
     fn missing_comma(&mut self, of: &str) -> Read {
         let end = self.end_of_last();
         if self.span().start == end {
-            // What seems to be two values is text with a quote too few.
+            // What looks like two values is text with a missing quote.
             self.remark(self.span(), QUOTES);
             return Err(Damaged);
         }
@@ -662,7 +662,7 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Whether what begins on the next line belongs to no list or table around this place.
+    /// Whether the next line starts something outside of every list and table around this place.
     fn ends_here(&mut self, with_entries: bool) -> bool {
         let begin = self.at;
         self.at += 1;
@@ -671,7 +671,7 @@ impl Walker<'_> {
         ends
     }
 
-    /// `[::1]`, which is how Zeek has addresses.
+    /// `[::1]`, as Zeek writes addresses.
     fn bracketed_address(&mut self, name: &str) -> bool {
         let rest = &self.text[self.span().start..];
         let Some(end) = rest.find(']') else { return false };
@@ -749,13 +749,13 @@ impl Walker<'_> {
         self.remark(open, "the table that begins here has no `}`");
         let end = self.end_of_last();
         self.insert(end, " }");
-        // The next statement begins behind the end of the line.
+        // The next statement starts after the end of the line.
         while self.at > 0 && self.span_at(self.at - 1).end > end {
             self.at -= 1;
         }
     }
 
-    /// A value without quotes: a number or the like, or text that lacks them.
+    /// An unquoted value: a number or the like, or text that needs quotes.
     fn bare(&mut self, name: &str, is_inside: bool) -> Read {
         let start = self.span().start;
         let mut depth = 0usize;
@@ -764,7 +764,7 @@ impl Walker<'_> {
                 TokenKind::Newline | TokenKind::Comment | TokenKind::Eof => break,
                 TokenKind::Comma | TokenKind::RightCurlyBracket if is_inside => break,
                 TokenKind::RightSquareBracket if is_inside && depth == 0 => break,
-                // What follows a number is no part of it.
+                // Text after a number is not part of it.
                 TokenKind::Whitespace
                     if is_inside && value::is_value(&self.text[start..self.end_of_last()]) =>
                 {
@@ -792,13 +792,13 @@ impl Walker<'_> {
     }
 }
 
-/// The header to write, as far as it may be shown.
+/// The header to write, if it may be shown.
 fn write_header(meant: &str) -> String {
     let is_shown = value::name(meant) == meant;
     if is_shown { format!(": write {meant}") } else { String::new() }
 }
 
-/// Names as a file has them.
+/// Names as written in a file.
 fn joined(path: &[String]) -> String {
     path.iter().map(|name| toml_key(name)).collect::<Vec<_>>().join(".")
 }

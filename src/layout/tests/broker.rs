@@ -1,4 +1,4 @@
-//! `[broker]` and `[broker.topic."PREFIX"]`: what is read, refused and warned of.
+//! `[broker]` and `[broker.topic."PREFIX"]`: what is accepted, rejected and warned about.
 
 use super::*;
 
@@ -114,7 +114,8 @@ fn what_is_legal_but_unwise_is_a_warning() {
         assert_eq!(warnings.len(), 1, "{text}: {warnings:?}");
         assert!(warnings[0].contains(expected), "{text}: {warnings:?}");
     }
-    // Without heartbeats nobody takes the broker for dead, and who never blocks needs no timeout.
+    // Without heartbeats no peer considers the broker dead, and without blocking no timeout is
+    // needed.
     for text in [
         "[zeromq]\nheartbeat_interval = 0\n[broker]\nengine = \"switch\"\npatience = \"1min\"",
         "[broker]\nengine = \"switch\"\nblock_timeout = \"1min\"",

@@ -1,4 +1,5 @@
-//! Keys, `[curve]` and `allow`: what is read, refused and warned of, and that secrets stay so.
+//! Keys, `[curve]` and `allow`: what is accepted, rejected and warned about, and that secrets stay
+//! secret.
 
 use super::*;
 
@@ -68,7 +69,7 @@ fn each_rule_has_its_error() {
         ),
         ("allow.wrker.logs = true".into(), "6:7: unknown type of node `wrker` in [allow]"),
         ("nodes.m.allow.publish = \"a\"".into(), "found \"a\", expected a list of strings"),
-        // Of both sources, one.
+        // Only one of the two sources.
         (per_node(of_zeek), "7:33: `curve_server_secretkey` is for `mode = \"shared\"` in [curve]"),
         ("zeromq.curve_client_publickey = \"OTHER\"".into(), "6:33: CURVE stays off: clients need"),
         (
@@ -94,11 +95,11 @@ fn each_rule_has_its_error() {
         ),
         (
             format!("curve.broker_publickey = \"KEY\"\n{PER_NODE}{WORKERS}"),
-            "12:19: a and the central broker have the same public key",
+            "12:19: a and the broker have the same public key",
         ),
         (
             per_node(&WORKERS.replace("nodes.b", "nodes.servers")),
-            "12:8: `servers` is the name of keys that are no node's",
+            "12:8: `servers` is the name of keys that belong to no node",
         ),
         (
             per_node(&WORKERS.replace("nodes.a", "nodes.broker")),
@@ -148,7 +149,7 @@ fn what_is_legal_but_unwise_is_a_warning() {
             vec!["7:27: `subscribe`: every topic begins with \"\""],
         ),
         ("curve.mode = \"per-node\"\nallow.worker.publish = []", vec![]),
-        // What says nothing needs nothing.
+        // An `allow` without rules needs nothing.
         ("[allow.worker]", vec![]),
         ("curve.mode = \"shared\"", vec![]),
         (
@@ -182,7 +183,7 @@ fn secrets_are_printed_only_where_they_are_asked_for() {
         assert!(printed.contains(&comment), "{printed}");
     }
     assert!(printed.contains(KEY) && printed.contains(OTHER), "{printed}");
-    // Without its secrets the file is refused, rather than taken for one of an open cluster.
+    // Without its secrets the file is rejected, rather than read as that of an unencrypted cluster.
     assert!(errors(&printed)[0].contains("CURVE stays off"));
     let whole = to_toml_with_secrets(&layout);
     assert!(whole.len() <= printed.len());
@@ -195,7 +196,7 @@ fn whatever_is_wrong_with_a_secret_it_is_not_shown() {
         ("zeromq", "curve_server_secretkey"),
         ("zeromq", "curve_client_secretkey"),
         ("curve", "old_server_secretkey"),
-        // Somebody may mistake one key for the other.
+        // A user may mistake one key for the other.
         ("curve", "broker_publickey"),
         ("curve", "old_client_publickey"),
         ("nodes.m", "curve_publickey"),
@@ -224,12 +225,12 @@ fn whatever_is_wrong_with_a_secret_it_is_not_shown() {
             assert!(!format!("{errors} {errors:?}").contains("hunter2"), "{text}\n{errors}");
         }
     }
-    // Even where nothing says that it is one.
+    // Even if nothing marks it as one.
     for text in ["[curve]\nold_server = \"KEY\"", "[log]\n\"KEY\"", "[log]\nformat = \"KEY\""] {
         let errors = read(&text.replace("KEY", KEY)).unwrap_err();
         assert!(!format!("{errors} {errors:?}").contains(&KEY[1..20]), "{errors}");
     }
-    // What stands before it is.
+    // The text before it is shown.
     let text = "nodes = { m = { curve_publickey = \"hunter2\", node_type = \"manager\" } }";
     let shown = read(text).unwrap_err().to_string();
     assert!(shown.contains("1 | nodes =\n") && !shown.contains("hunter2"), "{shown}");

@@ -1,4 +1,4 @@
-//! Bounds: of every option, what is too much and too little; and versions of layouts.
+//! Bounds: for every option, values that are too large or too small; and layout versions.
 
 use super::super::setting::Setting;
 use super::super::table::Table;
@@ -17,12 +17,12 @@ fn sections() -> Vec<(&'static str, Box<dyn Table>)> {
     ]
 }
 
-/// What an option takes, by what it asks for when it gets something else.
+/// What an option accepts, by what it expects when given something else.
 fn kind(setting: &mut dyn Setting) -> String {
     setting.read(&super::super::setting::Raw::Other("nothing")).unwrap_err()
 }
 
-/// Whole numbers of which any is a choice somebody may make.
+/// Whole numbers, any of which may be intended.
 const ANY_NUMBER: [&str; 10] = [
     // It has a message of its own.
     "layout_version",
@@ -77,7 +77,8 @@ fn every_option_has_an_end() {
 
 #[test]
 fn zero_is_taken_where_it_means_something() {
-    // What 0 means where it is taken stands with the option; these are silent or warned of.
+    // The options that reject 0. The others accept it, silently or with a warning; their
+    // documentation says what it means.
     let refused = [
         "layout_version",
         "proxy_io_threads",
@@ -122,7 +123,7 @@ fn values_in_the_wrong_form_say_what_is_right() {
         ("[zeromq]\nipv6 = \"true\"\n", "expected `true` or `false`, without quotes"),
         ("[zeromq]\nlinger_ms = \"500\"\n", "2147483647, without quotes"),
         ("[zeromq]\nproxy_io_threads = \"2\"\n", "4294967295, without quotes"),
-        ("[zeromq]\nhello_delay = \"5\"\n", "a number of seconds stands without quotes"),
+        ("[zeromq]\nhello_delay = \"5\"\n", "a number of seconds has no quotes"),
         ("[zeromq]\nhello_delay = \"-1s\"\n", "not below 0"),
         (
             "[zeromq]\nconnect_log_endpoints = \"tcp://h:1\"\n",
@@ -182,13 +183,13 @@ fn a_layout_for_a_newer_program_says_so() {
         errors(&text),
         [
             format!(
-                "6:18: this layout is for `layout_version` 2, and zcluster {} knows 1: upgrade zcluster \
-                 on this host, or set 1 and leave out what newer versions brought",
+                "6:18: this layout is for `layout_version` 2, and zcluster {} knows 1: upgrade \
+                 zcluster on this host, or set 1 and remove what newer versions added",
                 env!("CARGO_PKG_VERSION")
             ),
-            "7:1: unknown key `shards` in [cluster]; it may be one of a newer zcluster".into(),
-            "8:2: unknown section `futures`; it may be one of a newer zcluster".into(),
-            "10:1: unknown key `wait_for` in [log]; it may be one of a newer zcluster".into(),
+            "7:1: unknown key `shards` in [cluster]; a newer zcluster may know it".into(),
+            "8:2: unknown section `futures`; a newer zcluster may know it".into(),
+            "10:1: unknown key `wait_for` in [log]; a newer zcluster may know it".into(),
         ]
     );
     let (layout, warnings) = read(&format!("{HEAD}[cluster]\nlayout_version = 1\n")).unwrap();

@@ -1,4 +1,4 @@
-//! `[log]` and `[log.path.NAME]`: what is read, refused and warned of.
+//! `[log]` and `[log.path.NAME]`: what is accepted, rejected and warned about.
 
 use super::*;
 
@@ -69,7 +69,7 @@ fn names_of_zeek_stand_for_ours() {
     };
     assert_eq!(zeek, ours);
     assert_eq!(zeek.rotation_base(), None);
-    // They are printed under our names.
+    // They are printed under zcluster's names.
     let layout = Layout { log: zeek, ..read(HEAD).unwrap().0 };
     let text = to_toml(&layout);
     assert!(text.contains("\nrotation = \"1day\"\n") && !text.contains("default_"), "{text}");
@@ -103,7 +103,7 @@ fn each_rule_has_its_error() {
         ),
         ("rotation_dir = 3", "`rotation_dir` in [log]: found `3`, expected a path"),
         ("rotation_name = \"zeek\"", "expected one of \"ascii\", \"generic\", \"archiver\""),
-        ("rotation_postprocessor = \"a\\u0000\"", "`rotation_postprocessor` holds a NUL"),
+        ("rotation_postprocessor = \"a\\u0000\"", "`rotation_postprocessor` contains a NUL"),
         ("rotation_postprocessor_env = \"A=b\"", "found \"A=b\", expected a table of strings"),
         ("rotation_postprocessor_env = { A = 1 }", "found a table, expected a table of strings"),
         (
@@ -112,7 +112,7 @@ fn each_rule_has_its_error() {
         ),
         ("rotation_postprocessor_env = { 1A = \"\" }", "found the name \"1A\", expected letters"),
         ("rotation_postprocessor_env = { \"\" = \"\" }", "found the name \"\", expected letters"),
-        ("rotation_postprocessor_env = { A = \"\\u0000\" }", "the value of `A` holds a NUL"),
+        ("rotation_postprocessor_env = { A = \"\\u0000\" }", "the value of `A` contains a NUL"),
         ("compress = \"xz\"", "expected one of \"none\", \"zstd\", \"gzip\""),
         (
             "compress = \"zstd\"\ncompress_level = 23",
@@ -146,11 +146,11 @@ fn each_rule_has_its_error() {
         ("path.a.rename = \"x\"\npath.b.rename = \"x\"", "7:17: `b` is renamed to `x`, as is `a`;"),
         (
             "path.a.rename = \"b\"\npath.b.disabled = true",
-            "6:17: `a` is renamed to `b`, which is a path of its own",
+            "6:17: `a` is renamed to `b`, which is another path",
         ),
         (
             "path.a = { include = [\"x\", \"y\"], exclude = [\"z\", \"y\"] }",
-            "the column `y` of the path `a` stands in `include` and in `exclude`",
+            "the column `y` of the path `a` is in `include` and in `exclude`",
         ),
     ] {
         let errors = errors(&format!("{HEAD}[log]\n{text}\n"));
@@ -159,7 +159,7 @@ fn each_rule_has_its_error() {
     }
     let long = format!("{HEAD}[log.path.conn]\nrename = \"{}\"\n", "x".repeat(201));
     assert!(errors(&long)[0].contains("is longer than 200 bytes"));
-    // Each is three characters of a file name.
+    // Each takes three characters in a file name.
     let escaped = format!("{HEAD}[log.path.conn]\nrename = '{}'\n", r"\".repeat(67));
     assert!(errors(&escaped)[0].contains("is longer than 200 bytes"));
 }
@@ -176,7 +176,7 @@ fn what_is_legal_but_unwise_is_a_warning() {
         assert_eq!(warnings.len(), 1, "{text}: {warnings:?}");
         assert!(warnings[0].contains(expected), "{text}: {warnings:?}");
     }
-    // Renamed to its own name, or to a name whose path was renamed away by nobody: fine.
+    // A path may be renamed to its own name.
     assert_eq!(log("[log.path.a]\nrename = \"a\"\n").for_path(b"a").name, "a");
 }
 

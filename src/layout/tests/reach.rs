@@ -1,4 +1,5 @@
-//! Whether nodes can reach the broker and the loggers: what is refused, warned of, and left alone.
+//! Whether nodes can reach the broker and the loggers: what is rejected, warned about, and left
+//! alone.
 
 use super::*;
 
@@ -18,7 +19,7 @@ const FAR: [(&str, &str, &str); 3] =
 const LOOPBACK: [(&str, &str, &str); 3] =
     [("m", "manager", "127.0.0.1"), ("l", "logger", "127.0.0.1"), ("w", "worker", "10.0.0.2")];
 
-/// All that is said of a layout, warnings with `W`.
+/// All messages about a layout, warnings with `W`.
 fn said(text: &str) -> Vec<String> {
     let (_, diagnostics) = Layout::inspect_toml(text, "l.toml", Some(u64::MAX));
     let shown = |d: Diagnostic| {
@@ -53,7 +54,7 @@ fn layouts_of_one_host_may_use_loopback() {
         );
         assert_eq!(said(&format!("{options}{far}")), [""; 0], "{options}");
     }
-    // The broker is somebody else's.
+    // The broker belongs to another cluster.
     let connect =
         "[zeromq]\nconnect_xpub_endpoint = \"tcp://b:1\"\nconnect_xsub_endpoint = \"tcp://b:2\"\n";
     assert_eq!(said(&format!("{connect}{far}")), [""; 0]);
@@ -62,7 +63,7 @@ fn layouts_of_one_host_may_use_loopback() {
 #[test]
 fn a_broker_on_loopback_is_refused_with_what_to_write() {
     let far = nodes(&FAR);
-    // The defaults: where the node stands that cannot reach them.
+    // The defaults: the place is the node that cannot reach them.
     assert_eq!(
         said(&far),
         [
@@ -95,19 +96,19 @@ fn a_broker_on_loopback_is_refused_with_what_to_write() {
             .contains("write listen_xsub_endpoint = \"tcp://10.0.0.1:PORT\"")
     );
 
-    // Nodes at loopback beside others: no address of the broker's host is known.
+    // Nodes at loopback beside others: the broker's host has no known address.
     let said_of = said(&nodes(&LOOPBACK));
     assert_eq!(said_of.len(), 3, "{said_of:?}");
     assert_eq!(
         said_of[0],
-        "6:6: `l` receives logs at tcp://127.0.0.1:7, which is each host itself: `w` (10.0.0.2) cannot \
-         reach it; expected the `ip` of its host"
+        "6:6: `l` receives logs at tcp://127.0.0.1:7, which is local to each host: `w` (10.0.0.2) \
+         cannot reach it; expected the `ip` of its host"
     );
     assert!(
         said_of[2].ends_with("write listen_xpub_endpoint = \"tcp://ADDRESS:5555\""),
         "{said_of:?}"
     );
-    // Where the manager is, nodes look for a broker that listens everywhere.
+    // Nodes expect a broker that listens everywhere on the manager's host.
     let any =
         "[zeromq]\nlisten_xsub_endpoint = \"tcp://*:1\"\nlisten_xpub_endpoint = \"tcp://*:2\"\n";
     let said_of = said(&format!("{any}{}", nodes(&LOOPBACK)));
@@ -115,11 +116,9 @@ fn a_broker_on_loopback_is_refused_with_what_to_write() {
     assert!(said_of[0].starts_with("6:6: nodes look for the broker at the `ip` of `m`, 127.0.0.1"));
     let no_manager = [("a", "worker", "10.0.0.1"), ("b", "worker", "10.0.0.2")];
     let said_of = said(&format!("{any}{}", nodes(&no_manager)));
-    assert!(
-        said_of
-            .iter()
-            .any(|e| e.starts_with("2:24: nothing says on which host the broker's XSUB is"))
-    );
+    assert!(said_of.iter().any(|e| {
+        e.starts_with("2:24: the layout does not say on which host the broker's XSUB is")
+    }));
     assert!(
         said_of
             .iter()
@@ -146,12 +145,12 @@ fn what_somebody_set_may_be_meant() {
     for (options, expected) in [
         (
             "connect_xpub_endpoint = \"tcp://127.0.0.1:1\"\n",
-            "W 4:25: `connect_xpub_endpoint` is tcp://127.0.0.1:1, which is each host itself: `w` \
-             (10.0.0.2) cannot reach the broker so, unless something there passes it on",
+            "W 4:25: `connect_xpub_endpoint` is tcp://127.0.0.1:1, which is local to each host: \
+             `w` (10.0.0.2) cannot reach the broker that way, unless something there forwards it",
         ),
         (
             "connect_log_endpoints = [\"tcp://localhost:1\"]\n",
-            "W 4:25: `connect_log_endpoints` has tcp://localhost:1, which is each host itself",
+            "W 4:25: `connect_log_endpoints` has tcp://localhost:1, which is local to each host",
         ),
         (
             "listen_log_endpoint = \"tcp://127.0.0.1:1\"\n",
@@ -237,14 +236,14 @@ fn names_and_addresses_that_make_trouble() {
         format!("[nodes.\"{name}\"]\nnode_type = \"worker\"\nip = \"{ip}\"\n")
     };
     for (name, expected) in [
-        ("a b", "W 5:8: the node name \"a b\" stands in topics, paths and commands"),
-        ("bröker", "W 5:8: the node name \"bröker\" stands in topics"),
+        ("a b", "W 5:8: the node name \"a b\" is used in topics, paths and commands"),
+        ("bröker", "W 5:8: the node name \"bröker\" is used in topics"),
         ("broker", "W 5:8: the node name `broker` is also what `zcluster` calls the broker"),
         ("servers", "W 5:8: the node name `servers` is also what `zcluster` calls the keys of all"),
         ("M", "W 5:8: the node names `M` and `m` differ in case only"),
         ("m.x", "W 5:8: the topics of `m.x` begin with those of `m`, which gets all events for it"),
         ("a/b", "5:8: the node name \"a/b\" contains `/`"),
-        ("..", "5:8: the node name \"..\" is no name of a directory"),
+        ("..", "5:8: the node name \"..\" is not a valid directory name"),
     ] {
         let said = said(&format!("{HEAD}{}", worker(name, "127.0.0.1")));
         assert_eq!(said.len(), 1, "{name}: {said:?}");
@@ -280,11 +279,11 @@ fn an_address_that_is_none_says_why() {
     let known = "expected an IPv4 or IPv6 address";
     for (ip, expected) in [
         ("\"manager.example\"", ", not a name, which each host may look up differently;"),
-        ("\"localhost\"", ": that of this host alone is \"127.0.0.1\""),
+        ("\"localhost\"", ": this host's loopback address is \"127.0.0.1\""),
         ("\"10.0.0.1:5555\"", " alone, without port"),
         ("\"tcp://10.0.0.1:5555\"", " alone, without transport and port"),
         ("\"10.0.0.0/8\"", " of one host, not a network"),
-        ("\"fe80::1%eth0\"", "; what follows `%` is the `zone_id`"),
+        ("\"fe80::1%eth0\"", "; the part after `%` belongs in `zone_id`"),
         ("\"\"", ""),
         ("\"10.0.0.256\"", ""),
         ("10.5", " in quotes"),

@@ -1,4 +1,4 @@
-//! What must hold of `[broker]`: ranges, and options of its own engine that another one ignores.
+//! Rules for `[broker]`: ranges, and options of the engine `switch` that another engine ignores.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use super::super::table::Table;
 use super::super::{Broker, BrokerEngine, WhenFull};
 use super::{Check, LONGEST};
 
-/// Topics of nodes have names of up to 200 bytes in them.
+/// Topics of nodes contain names of up to 200 bytes.
 const SHORT_SUBSCRIPTION: u32 = 256;
-/// Longer ones are no topics.
+/// Anything longer is not a topic.
 const LONGEST_SUBSCRIPTION: i64 = 1024 * 1024;
-/// Options that every engine heeds.
+/// Options that every engine uses.
 const OF_ALL_ENGINES: [&str; 3] = ["metrics_port", "metrics_address", "engine"];
 
 impl Check<'_> {
@@ -38,12 +38,12 @@ impl Check<'_> {
             self.at_most(&["broker", key], value, LONGEST);
         }
         if broker.handshake_timeout.is_zero() {
-            let message = "`handshake_timeout`: found `0`, expected more: nobody could connect";
+            let message = "`handshake_timeout`: found `0`, expected more: no peer could connect";
             self.error(&["broker", "handshake_timeout"], message);
         }
         if broker.control_prefixes.iter().any(String::is_empty) {
-            let message = "`control_prefixes`: found \"\", with which every event would be one of \
-                           control; expected prefixes of topics";
+            let message = "`control_prefixes`: found \"\", which would make every event a control \
+                           event; expected topic prefixes";
             self.error(&["broker", "control_prefixes"], message);
         }
     }
@@ -56,7 +56,7 @@ impl Check<'_> {
         ] {
             if bytes == 0 {
                 let message =
-                    format!("`{key}` is 0: a peer that does not read may take all memory");
+                    format!("`{key}` is 0: a peer that does not read may use up all memory");
                 self.warn(&["broker", key], message);
             }
         }
@@ -70,19 +70,19 @@ impl Check<'_> {
         let mut policies = broker.topic.values().filter_map(|topic| topic.when_full);
         let blocks = broker.when_full == WhenFull::Block || policies.any(|p| p == WhenFull::Block);
         let block_timeout = if blocks { broker.block_timeout } else { Duration::ZERO };
-        // A publisher that is not read gets no answer to its pings either.
+        // While the broker does not read from a publisher, it does not answer its pings either.
         for (key, value) in [("patience", broker.patience), ("block_timeout", block_timeout)] {
             if value >= zeromq.heartbeat_timeout && !zeromq.heartbeat_interval.is_zero() {
                 let message = format!(
                     "`{key}` is not below `heartbeat_timeout`: publishers that are held back may \
-                     take the broker for dead"
+                     consider the broker dead"
                 );
                 self.warn(&["broker", key], message);
             }
         }
     }
 
-    /// Who sets an option of an engine expects that engine.
+    /// A user who sets an option of an engine expects that engine.
     fn without_effect(&mut self) {
         for (name, _) in Broker::default().options() {
             if self.places.has(&["broker", name]) && !OF_ALL_ENGINES.contains(&name) {

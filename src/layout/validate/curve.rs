@@ -1,5 +1,5 @@
-//! What must hold of keys and of what nodes may say: `curve_*` of `[zeromq]`, `[curve]`,
-//! `curve_publickey` and `allow`.
+//! Rules for keys and for what nodes may do: `curve_*` of `[zeromq]`, `[curve]`, `curve_publickey`
+//! and `allow`.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use super::super::{Allow, CurveKeys, Layout, Secret};
 use super::Check;
 use crate::wire::zmtp::PublicKey;
 
-/// Options of `[curve]` that only `mode = "per-node"` heeds.
+/// Options of `[curve]` that only `mode = "per-node"` uses.
 const PER_NODE: [&str; 3] = ["authorized_keys_dir", "secret_keys_dir", "broker_publickey"];
 
 impl Check<'_> {
@@ -23,7 +23,8 @@ impl Check<'_> {
         self.allow();
     }
 
-    /// Half a set of keys would leave a cluster open that its operator takes for encrypted.
+    /// An incomplete set of keys would leave a cluster unencrypted that its operator believes
+    /// encrypted.
     fn shared_keys(&mut self) {
         let zeromq = &self.layout.zeromq;
         let keys = [
@@ -61,7 +62,7 @@ impl Check<'_> {
         }
     }
 
-    /// An old key is one beside a new one.
+    /// An old key is only valid beside a new one.
     fn old_keys(&mut self) {
         let Layout { zeromq, curve, .. } = self.layout;
         self.is_key(&["curve", "old_server_secretkey"], &curve.old_server_secretkey);
@@ -84,8 +85,8 @@ impl Check<'_> {
             }
             if self.layout.has_keys_per_node() {
                 let message = format!(
-                    "`{old}` is for `mode = \"shared\"`; with keys per node, old keys are further \
-                     lines in the files of keys"
+                    "`{old}` is for `mode = \"shared\"`; with keys per node, old keys are \
+                     additional lines in the key files"
                 );
                 self.error(&["curve", old], message);
             } else if !new_is_set {
@@ -100,15 +101,15 @@ impl Check<'_> {
         for name in [CurveKeys::BROKER, CurveKeys::SERVERS] {
             if self.layout.node(name).is_some() {
                 let message = format!(
-                    "`{name}` is the name of keys that are no node's; with `mode = \"per-node\"` \
-                     expected another name"
+                    "`{name}` is the name of keys that belong to no node; with `mode = \
+                     \"per-node\"` expected another name"
                 );
                 self.error(&["nodes", name], message);
             }
         }
     }
 
-    /// Who sets an option of keys per node expects them to be asked for.
+    /// A user who sets a per-node key option expects per-node keys to be checked.
     fn without_keys_per_node(&mut self) {
         let options = PER_NODE.map(|name| vec!["curve", name]);
         let nodes = self.layout.nodes.keys().map(|name| vec!["nodes", name, "curve_publickey"]);
@@ -122,12 +123,11 @@ impl Check<'_> {
         }
     }
 
-    /// A key that two have says of neither who it is.
+    /// A key shared by two nodes identifies neither.
     fn keys_are_one_nodes(&mut self) {
         let Layout { curve, nodes, .. } = self.layout;
         let broker = curve.broker_publickey.iter();
-        let broker =
-            broker.map(|key| (key, "the central broker", vec!["curve", "broker_publickey"]));
+        let broker = broker.map(|key| (key, "the broker", vec!["curve", "broker_publickey"]));
         let nodes = nodes.iter().flat_map(|(name, node)| {
             let path = vec!["nodes", name.as_str(), "curve_publickey"];
             node.curve_publickey.iter().map(move |key| (key, name.as_str(), path.clone()))
@@ -163,13 +163,14 @@ impl Check<'_> {
             }
             if (allow.publish.is_some() || allow.logs.is_some()) && std::mem::take(&mut is_first) {
                 let message = "`allow` is no protection without keys per node (`mode = \
-                               \"per-node\"` in [curve]): `publish` and `logs` hold for the name \
-                               that a process gives itself, and it may give itself another";
+                               \"per-node\"` in [curve]): `publish` and `logs` apply to the name \
+                               that a process gives itself, which it can change";
                 self.warn(&path, message);
             }
             if allow.subscribe.is_some() && std::mem::take(&mut is_first_subscribe) {
                 let message = "`subscribe` has no effect without keys per node (`mode = \
-                               \"per-node\"` in [curve]): a subscription does not say whose it is";
+                               \"per-node\"` in [curve]): a subscription does not identify its \
+                               sender";
                 self.warn(&[&path[..], &["subscribe"]].concat(), message);
             }
         }

@@ -1,5 +1,5 @@
-//! What must hold of `[log]`: ranges, names that become names of files, and options that need or
-//! exclude each other.
+//! Rules for `[log]`: ranges, names that become file names, and options that require or exclude
+//! each other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::super::{Compress, PathOptions};
 use super::{Check, LONGEST, option_name};
 use crate::file_name::escape;
 
-/// Rotations further apart are a mistake; and times that far ahead can still be computed.
+/// Longer rotation intervals are a mistake; and times that far ahead can still be computed.
 const LONGEST_ROTATION: Duration = Duration::from_secs(366 * 24 * 3600);
-/// Shorter ones would have producers that take turns rotate all the time.
+/// With a shorter one, producers that alternate would cause constant rotation.
 const SHORTEST_SCHEMA: Duration = Duration::from_secs(1);
-/// Below, a batch of usual size may be all that fits.
+/// Below this, a single batch of the usual size may be all that fits.
 const LITTLE_MEMORY: u64 = 16 * MIB;
-/// Records of a batch: with more, it would be larger than any message should be.
+/// Records per batch: more would exceed any reasonable message size.
 const MOST_RECORDS: i64 = 10_000_000;
-/// Bytes of a path in a file name: room is left for the extensions and times of one of 255.
+/// Bytes of a path in a file name: leaves room for extensions and times within 255.
 const LONGEST_PATH: usize = 200;
 
 impl Check<'_> {
@@ -61,8 +61,8 @@ impl Check<'_> {
         self.range(&["log", "write_buffer_size"], records, 1, MOST_RECORDS);
         self.at_least_one(&["log", "max_memory"], log.max_memory);
         if (1..LITTLE_MEMORY).contains(&log.max_memory) {
-            let message = "`max_memory` is below 16 MiB: loggers wait often, and a batch that is \
-                           larger takes what it needs all the same";
+            let message = "`max_memory` is below 16 MiB: loggers pause often, and a larger batch \
+                           still uses what it needs";
             self.warn(&["log", "max_memory"], message);
         }
         for (key, value) in [
@@ -75,15 +75,15 @@ impl Check<'_> {
         }
         if log.schema_timeout < SHORTEST_SCHEMA {
             let message = format!(
-                "`schema_timeout`: found {}, expected at least 1s; producers that take turns would make \
-                 a file for each batch",
+                "`schema_timeout`: found {}, expected at least 1s; producers that alternate would \
+                 create a file for each batch",
                 humantime::format_duration(log.schema_timeout)
             );
             self.error(&["log", "schema_timeout"], message);
         }
         if log.fsync_interval.is_zero() {
-            let message = "`fsync_interval`: found `0`, expected more; `fsync = \"batch\"` waits for \
-                           no time";
+            let message = "`fsync_interval`: found `0`, expected more; `fsync = \"batch\"` syncs \
+                           without delay";
             self.error(&["log", "fsync_interval"], message);
         }
         self.range(
@@ -107,7 +107,7 @@ impl Check<'_> {
             self.error(&["log", "rotation_base_time"], message);
         }
         if log.rotation_postprocessor.contains('\0') {
-            let message = "`rotation_postprocessor` holds a NUL; expected a shell command";
+            let message = "`rotation_postprocessor` contains a NUL; expected a shell command";
             self.error(&["log", "rotation_postprocessor"], message);
         }
         let at_env = ["log", "rotation_postprocessor_env"];
@@ -122,7 +122,8 @@ impl Check<'_> {
                 self.error(&at_env, message);
             } else if value.contains('\0') {
                 let message = format!(
-                    "`rotation_postprocessor_env`: the value of `{name}` holds a NUL; expected text"
+                    "`rotation_postprocessor_env`: the value of `{name}` contains a NUL; expected \
+                     text"
                 );
                 self.error(&at_env, message);
             }
@@ -182,15 +183,15 @@ impl Check<'_> {
         for column in &options.exclude {
             if options.include.contains(column) {
                 let message = format!(
-                    "the column `{column}` of the path `{name}` stands in `include` and in \
-                     `exclude`; expected one of them"
+                    "the column `{column}` of the path `{name}` is in `include` and in `exclude`; \
+                     expected one of them"
                 );
                 self.error(&at("exclude"), message);
             }
         }
     }
 
-    /// No two paths may end up in one file.
+    /// No two paths may write to the same file.
     fn log_path_names(&mut self) {
         let paths = &self.layout.log.path;
         let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
@@ -201,7 +202,7 @@ impl Check<'_> {
             let problem = if let Some(other) = taken.insert(rename, path) {
                 format!("as is `{other}`")
             } else if paths.contains_key(rename) {
-                "which is a path of its own".to_owned()
+                "which is another path".to_owned()
             } else {
                 continue;
             };
@@ -213,13 +214,13 @@ impl Check<'_> {
     }
 }
 
-/// Whether a text may be the extension of a file, or several with dots between them.
+/// Whether a text is a valid file extension, or several separated by dots.
 pub(in super::super) fn is_extension(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c == '/' || c.is_ascii_control())
 }
 
-/// What keeps a text from being the name of a log file, without its extension: loggers refuse
-/// paths of producers for the same reasons.
+/// Why a text cannot be the name of a log file, without its extension: loggers refuse producers'
+/// paths for the same reasons.
 fn problem_with_path(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("is empty")

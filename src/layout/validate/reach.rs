@@ -1,9 +1,9 @@
-//! Whether nodes can reach the broker and those who receive logs, as far as addresses tell.
+//! Whether nodes can reach the broker and the log receivers, judging by addresses.
 //!
 //! A layout whose nodes are all on one host may use loopback for anything. With nodes on several
-//! hosts, what follows from the defaults and cannot work is an error for who asks; daemons start
-//! all the same, as one host may have several addresses. Where somebody has set an option of whose
-//! value that may well be meant, a tunnel say, it is a warning.
+//! hosts, defaults that cannot work are an error in a check; daemons still start, as one host may
+//! have several addresses. An explicitly set option whose value may be intended, for example for a
+//! tunnel, is a warning.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,21 +11,21 @@ use std::net::IpAddr;
 use super::super::{Endpoint, Host, Layout, Node};
 use super::{Check, Origin};
 
-/// Names of the host itself.
+/// Names that mean the host itself.
 const OWN_NAMES: [&str; 5] =
     ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "lo"];
 
-/// One of the two sockets of the broker, and the options of those who connect to it.
+/// One of the broker's two sockets, and the options of the sockets that connect to it.
 struct Side<'a> {
     /// The broker's socket.
     server: &'static str,
-    /// The socket of nodes.
+    /// The node's socket.
     client: &'static str,
     listen_key: &'static str,
     listen: &'a str,
     connect_key: &'static str,
     connect: &'a str,
-    /// Where nodes connect in the end.
+    /// Where nodes effectively connect.
     resolved: String,
 }
 
@@ -44,8 +44,8 @@ impl Check<'_> {
         }
     }
 
-    /// What cannot work, unless addresses are of one host. Scripts of Zeek are often half of a
-    /// cluster's options: there it is no reason to give up.
+    /// Reports what cannot work, unless the addresses belong to one host. Zeek scripts often hold
+    /// only part of a cluster's options: they get a note.
     fn unreachable(&mut self, path: &[&str], message: String) {
         match self.origin {
             Origin::Checked { .. } => self.error(path, message),
@@ -54,7 +54,7 @@ impl Check<'_> {
         }
     }
 
-    /// What may be meant.
+    /// Reports what may be intended.
     fn unusual(&mut self, path: &[&str], message: String) {
         match self.origin {
             Origin::File | Origin::Checked { .. } => self.warn(path, message),
@@ -62,7 +62,8 @@ impl Check<'_> {
         }
     }
 
-    /// Where an endpoint of the broker is said; else where what makes it a mistake is said.
+    /// Where an endpoint of the broker is set, or else where the setting is that makes it a
+    /// mistake.
     fn endpoint_or_node<'p>(&self, key: &'p str, node: Option<&'p str>) -> Vec<&'p str> {
         match node {
             Some(node) if !self.places.has(&["zeromq"]) => vec!["nodes", node, "ip"],
@@ -70,7 +71,7 @@ impl Check<'_> {
         }
     }
 
-    /// Where each socket of a node connects to the other socket of the broker.
+    /// Reports if each socket of a node connects to the wrong socket of the broker.
     fn swapped(&mut self) {
         let [xpub, xsub] = sides(self.layout);
         for (side, other) in [(&xpub, &xsub), (&xsub, &xpub)] {
@@ -102,7 +103,7 @@ impl Check<'_> {
         }
     }
 
-    /// A port that the system chooses is known to nobody else.
+    /// Other processes do not know a port that the system chooses.
     fn ports_to_know(&mut self) {
         let layout = self.layout;
         if layout.nodes.is_empty() {
@@ -134,7 +135,7 @@ impl Check<'_> {
         }
     }
 
-    /// One listens at an interface by its name, but does not connect to one.
+    /// A socket can listen at an interface by name, but not connect to one.
     fn interfaces(&mut self) {
         for side in sides(self.layout) {
             let Ok(Endpoint::Tcp { host: Host::Name(name), port }) = side.listen.parse() else {
@@ -151,7 +152,7 @@ impl Check<'_> {
         }
     }
 
-    /// `is_told` is whether the address of the manager was found fault with for the other side.
+    /// `is_told`: whether the manager's address was already reported for the other side.
     fn broker_reach(&mut self, hosts: &Hosts<'_>, side: &Side<'_>, is_told: &mut bool) {
         let Side { server, listen_key, connect_key, .. } = *side;
         let Ok(listen) = side.listen.parse::<Endpoint>() else { return };
@@ -166,22 +167,22 @@ impl Check<'_> {
             let away = hosts.away_from_broker();
             match manager {
                 Some((name, ip)) if listens_everywhere && ip.is_loopback() => {
-                    // For both endpoints together, once.
+                    // Once for both endpoints.
                     let was_told = std::mem::replace(is_told, true);
                     if !was_told {
                         let message = format!(
                             "nodes look for the broker at the `ip` of `{name}`, {ip}, which is \
-                             each host itself: {away} cannot reach it; expected the address of its \
-                             host, or `connect_xpub_endpoint` and `connect_xsub_endpoint`"
+                             local to each host: {away} cannot reach it; expected the address of \
+                             its host, or `connect_xpub_endpoint` and `connect_xsub_endpoint`"
                         );
                         self.unreachable(&["nodes", name, "ip"], message);
                     }
                 }
                 None if listens_everywhere => {
                     let message = format!(
-                        "nothing says on which host the broker's {server} is, so that nodes look \
-                         for it at 127.0.0.1; expected `{connect_key} = \"tcp://ADDRESS:{port}\"`, \
-                         too"
+                        "the layout does not say on which host the broker's {server} is, so that \
+                         nodes look for it at 127.0.0.1; expected `{connect_key} = \
+                         \"tcp://ADDRESS:{port}\"`, too"
                     );
                     self.unreachable(&["zeromq", listen_key], message);
                 }
@@ -202,16 +203,16 @@ impl Check<'_> {
         let Ok(connect) = side.connect.parse::<Endpoint>() else { return };
         if is_own_host(&connect) {
             let message = format!(
-                "`{connect_key}` is {}, which is each host itself: {} cannot reach the broker so, \
-                 unless something there passes it on",
+                "`{connect_key}` is {}, which is local to each host: {} cannot reach the broker \
+                 that way, unless something there forwards it",
                 side.resolved,
                 hosts.away_from_broker()
             );
             self.unusual(&["zeromq", connect_key], message);
         } else if is_own_host(&listen) && self.places.has(&["zeromq", listen_key]) {
             let message = format!(
-                "the broker's {server} listens at {}, but nodes connect to {}: they cannot reach it, \
-                 unless something there passes it on",
+                "the broker's {server} listens at {}, but nodes connect to {}: they cannot reach \
+                 it, unless something there forwards it",
                 side.listen, side.resolved
             );
             self.unusual(&["zeromq", listen_key], message);
@@ -240,8 +241,8 @@ impl Check<'_> {
                 continue;
             }
             let message = format!(
-                "`{name}` receives logs at {}, which is each host itself: {away} cannot reach it; \
-                 expected the `ip` of its host",
+                "`{name}` receives logs at {}, which is local to each host: {away} cannot reach \
+                 it; expected the `ip` of its host",
                 node.endpoint(port)
             );
             let path = ["nodes", name, "ip"];
@@ -250,8 +251,8 @@ impl Check<'_> {
         let own = zeromq.connect_log_endpoints.iter();
         for endpoint in own.filter(|text| text.parse().is_ok_and(|e: Endpoint| is_own_host(&e))) {
             let message = format!(
-                "`connect_log_endpoints` has {endpoint}, which is each host itself: there must be a \
-                 logger on each"
+                "`connect_log_endpoints` has {endpoint}, which is local to each host: there must \
+                 be a logger on each"
             );
             self.unusual(&["zeromq", "connect_log_endpoints"], message);
         }
@@ -282,13 +283,13 @@ fn sides(layout: &Layout) -> [Side<'_>; 2] {
     ]
 }
 
-/// Who sends logs: the nodes that receive none.
+/// Log senders: the nodes that receive no logs.
 fn senders(layout: &Layout) -> impl Iterator<Item = (&str, &Node)> {
     let nodes = layout.nodes.iter().map(|(name, node)| (name.as_str(), node));
     nodes.filter(|(name, _)| layout.log_receivers().all(|(receiver, _)| receiver != *name))
 }
 
-/// Whether an endpoint stands for another place on each host.
+/// Whether an endpoint refers to a different place on each host.
 fn is_own_host(endpoint: &Endpoint) -> bool {
     match endpoint {
         Endpoint::Ipc(_) => true,
@@ -307,10 +308,10 @@ fn is_interface(name: &str) -> bool {
     !name.contains('.') && kinds.iter().any(|kind| name.strip_prefix(kind).is_some_and(has_number))
 }
 
-/// The hosts that nodes are on, by their addresses.
+/// The hosts of the nodes, by address.
 struct Hosts<'a> {
     layout: &'a Layout,
-    /// Whether some are where everybody is.
+    /// Whether some nodes have a loopback address.
     has_loopback: bool,
     others: BTreeSet<IpAddr>,
 }
@@ -318,7 +319,7 @@ struct Hosts<'a> {
 impl<'a> Hosts<'a> {
     fn of(layout: &'a Layout) -> Self {
         let addresses = || layout.nodes.values().map(|node| node.ip);
-        // One that is not known says nothing.
+        // Unknown addresses are skipped.
         let known = addresses().filter(|ip| !ip.is_unspecified());
         Hosts {
             layout,
@@ -331,8 +332,8 @@ impl<'a> Hosts<'a> {
         self.others.len() + usize::from(self.has_loopback) > 1
     }
 
-    /// The address of the broker's host, as far as anything tells it: that of the manager, where
-    /// the broker is in a cluster of Zeek.
+    /// The address of the broker's host, if known: that of the manager, where the broker runs in a
+    /// Zeek cluster.
     fn address_of_broker(&self) -> String {
         match self.layout.manager() {
             Some((_, node)) if !node.ip.is_loopback() && !node.ip.is_unspecified() => {
@@ -363,7 +364,7 @@ impl<'a> Hosts<'a> {
     }
 }
 
-/// The nodes with their addresses, some of them where there are many.
+/// The nodes with their addresses, shortened if there are many.
 fn named<'n>(nodes: impl Iterator<Item = (&'n str, &'n Node)>) -> String {
     let nodes = nodes.filter(|(_, node)| !node.ip.is_unspecified());
     let all: Vec<_> = nodes.map(|(name, node)| format!("`{name}` ({})", node.ip)).collect();

@@ -1,35 +1,35 @@
-//! [`Condition`]: for which nodes a part of a script counts.
+//! [`Condition`]: for which nodes a part of a script applies.
 //!
 //! Scripts ask which node reads them (`Cluster::local_node_type()`, `Cluster::node`). That stays
-//! open until all nodes are known; what else they ask for and cannot be known here stays open for
-//! good, with the reason.
+//! open until all nodes are known; other conditions that cannot be evaluated here remain unknown,
+//! with the reason.
 
 use std::rc::Rc;
 
 use super::super::NodeType;
 
-/// How many parts a condition may have: constants may hold conditions, so that they could double
-/// with each line.
+/// Maximum number of parts of a condition: constants may hold conditions, so size could double with
+/// each line.
 const MAX_PARTS: usize = 64;
 
-/// A truth that may differ from node to node, or be unknown.
+/// A truth value that may differ from node to node, or be unknown.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Condition {
     part: Rc<Part>,
-    /// How many parts it has, counted each time they occur.
+    /// The number of parts, counting each occurrence.
     parts: usize,
 }
 
 #[derive(Debug, PartialEq)]
 enum Part {
     Known(bool),
-    /// Not to be known here; the text says what it asks for.
+    /// Cannot be known here; the text names what it depends on.
     Unknown(Rc<str>),
-    /// The node is of that type.
+    /// The node has that type.
     Type(NodeType),
-    /// The node is called so.
+    /// The node has that name.
     Name(Rc<str>),
-    /// The name of the node contains that.
+    /// The name of the node contains that text.
     NameHas(Rc<str>),
     Not(Condition),
     Both(Condition, Condition),
@@ -63,7 +63,7 @@ impl Condition {
     }
 
     pub(super) fn is_name(name: &str) -> Self {
-        // Whoever reads a layout has a name.
+        // Every process that reads a layout has a name.
         if name.is_empty() { Self::known(false) } else { Self::new(Part::Name(name.into())) }
     }
 
@@ -96,7 +96,7 @@ impl Condition {
         }
     }
 
-    /// What it is where it is the same for all nodes.
+    /// Its value, if it is the same for all nodes.
     pub(super) fn as_known(&self) -> Option<bool> {
         match *self.part {
             Part::Known(value) => Some(value),
@@ -104,8 +104,7 @@ impl Condition {
         }
     }
 
-    /// Whether it holds for a node of that type and, where it is known, that name; `None` where
-    /// that cannot be known.
+    /// Whether it holds for a node of that type and, if known, that name; `None` if unknown.
     pub(super) fn holds_for(&self, node_type: NodeType, name: Option<&str>) -> Option<bool> {
         let holds = |part: &Self| part.holds_for(node_type, name);
         match &*self.part {
@@ -128,7 +127,7 @@ impl Condition {
         }
     }
 
-    /// What it asks for, as in "it depends on …".
+    /// What it depends on, as in "it depends on …".
     pub(super) fn asks_for(&self) -> &str {
         match &*self.part {
             Part::Unknown(what) => what,

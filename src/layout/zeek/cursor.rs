@@ -1,8 +1,8 @@
-//! [`Cursor`]: the tokens of a script in order, with `@if` and what follows from it.
+//! [`Cursor`]: the tokens of a script in order, with `@if` and its consequences.
 //!
-//! Directives may stand anywhere, also between the entries of a table. The cursor therefore goes
-//! over them by itself: whoever reads tokens sees only those that count for some node, and
-//! [`Cursor::scope`] says for which.
+//! Directives may appear anywhere, even between the entries of a table. The cursor therefore
+//! processes them itself: the parser sees only tokens that apply to some node, and
+//! [`Cursor::scope`] says to which.
 
 use std::collections::HashMap;
 
@@ -11,39 +11,39 @@ use super::names;
 use super::token::{Kind, Token};
 use super::value::Value;
 
-/// The tokens of a file and how far they are read, with the constants known so far.
+/// The tokens of a file and the position in them, with the constants known so far.
 pub(super) struct Cursor<'t> {
     tokens: Vec<Token<'t>>,
     pub(super) at: usize,
-    /// Length of the text: where the end is reported.
+    /// Length of the text: the place for errors at the end.
     end: usize,
     /// Where the last token ended.
     last_end: usize,
     /// By qualified name.
     pub(super) constants: HashMap<String, Value>,
-    /// The module names are declared in; empty for the global one.
+    /// The module of declared names; empty for the global one.
     pub(super) module: String,
     scope: Condition,
     /// The conditions that are open.
     open: Vec<Open>,
-    /// In the middle of a condition, where no other can begin.
+    /// Inside a condition, where no other can start.
     in_condition: bool,
-    /// Directives that belong to no `@if`.
+    /// Directives without an `@if`.
     stray: Vec<((usize, usize), &'static str)>,
 }
 
 /// An open `@if`.
 struct Open {
     at: (usize, usize),
-    /// For whom the lines around it count.
+    /// To which nodes the surrounding lines apply.
     around: Condition,
     condition: Condition,
-    /// Whether its `@else` was there.
+    /// Whether its `@else` was read.
     turned: bool,
 }
 
 impl<'t> Cursor<'t> {
-    /// `constants`: what scripts before this one have set.
+    /// `constants`: values set by earlier scripts.
     pub(super) fn new(
         tokens: Vec<Token<'t>>,
         end: usize,
@@ -65,7 +65,7 @@ impl<'t> Cursor<'t> {
         cursor
     }
 
-    /// For which nodes the next token counts.
+    /// To which nodes the next token applies.
     pub(super) fn scope(&self) -> Condition {
         self.scope.clone()
     }
@@ -80,7 +80,7 @@ impl<'t> Cursor<'t> {
         Some(kind)
     }
 
-    /// Goes to the next token that counts.
+    /// Moves to the next token that applies.
     pub(super) fn advance(&mut self) {
         if let Some(token) = self.tokens.get(self.at) {
             self.last_end = token.end;
@@ -89,7 +89,7 @@ impl<'t> Cursor<'t> {
         }
     }
 
-    /// Goes over the directives that come next.
+    /// Processes the directives that come next.
     fn directives(&mut self) {
         while !self.in_condition
             && let Some(Kind::Directive(word)) = self.peek()
@@ -128,7 +128,7 @@ impl<'t> Cursor<'t> {
             self.eat(")");
             if word == "ifndef" { condition.not() } else { condition }
         } else {
-            Condition::unknown("what is no condition")
+            Condition::unknown("something that is not a condition")
         };
         self.in_condition = false;
         self.last_end = end_before;
@@ -140,7 +140,7 @@ impl<'t> Cursor<'t> {
 
     fn is_defined(&mut self) -> Condition {
         let Some(Kind::Ident(name)) = self.bump() else {
-            return Condition::unknown("what is no name");
+            return Condition::unknown("something that is not a name");
         };
         let name = self.qualified(name);
         if self.constants.contains_key(&name) || names::is_known(&name) {
@@ -160,13 +160,13 @@ impl<'t> Cursor<'t> {
         }
     }
 
-    /// Once all is read: directives without the others that they need.
+    /// At the end: directives whose counterparts are missing.
     pub(super) fn unpaired(&mut self) -> Vec<((usize, usize), &'static str)> {
         let open = self.open.drain(..).map(|open| (open.at, "no `@endif` follows"));
         self.stray.drain(..).chain(open).collect()
     }
 
-    /// Skips to the directive that ends a part which counts for nobody.
+    /// Skips to the directive that ends a part which applies to no node.
     fn skip_what_never_counts(&mut self) {
         if self.scope.as_known() != Some(false) {
             return;
@@ -190,7 +190,7 @@ impl<'t> Cursor<'t> {
         } else if name.contains("::") {
             name.into()
         } else if matches!(name, "nodes" | "hosts" | "manager_is_logger") {
-            // As inside `module Cluster`, which snippets tend to leave out.
+            // As inside `module Cluster`, which snippets often omit.
             format!("Cluster::{name}")
         } else if self.module.is_empty() || name == names::LOG_ROTATE_BASE_TIME {
             name.into()
@@ -208,7 +208,7 @@ impl<'t> Cursor<'t> {
         self.tokens.get(self.at).map_or((self.end, self.end), |token| (token.start, token.end))
     }
 
-    /// From `start` to the token read last.
+    /// From `start` to the last token read.
     pub(super) fn since(&self, start: usize) -> (usize, usize) {
         (start, self.last_end.max(start))
     }
@@ -221,7 +221,7 @@ impl<'t> Cursor<'t> {
         matches!(self.peek(), Some(Kind::Ident(i)) if *i == name)
     }
 
-    /// At the `redef` that begins a statement, rather than the attribute `&redef`.
+    /// At the `redef` that starts a statement, rather than the attribute `&redef`.
     pub(super) fn at_redef(&self) -> bool {
         let before = self.at.checked_sub(1).and_then(|before| self.tokens.get(before));
         self.at_ident("redef") && before.is_none_or(|token| token.kind != Kind::Punct("&"))
@@ -240,9 +240,9 @@ impl<'t> Cursor<'t> {
         matches!(self.tokens.get(self.at + 1), Some(Token { kind: Kind::Ident("in"), .. }))
     }
 
-    /// Skips to one of `stops` outside all brackets that open on the way, or to a bracket that
-    /// closes more than was opened; reads neither. A condition ends at any directive, and everything
-    /// at `redef`, which can only begin a statement: one that is not ended must not hide the next.
+    /// Skips to one of `stops` outside all brackets opened on the way, or to an unmatched closing
+    /// bracket; consumes neither. A condition ends at any directive, and everything at `redef`,
+    /// which can only start a statement: an unfinished statement must not hide the next.
     pub(super) fn skip_to(&mut self, stops: &[&str]) {
         let mut depth = 0usize;
         while let Some(kind) = self.peek() {
@@ -273,7 +273,7 @@ mod tests {
     use super::super::token::tokens;
     use super::*;
 
-    /// The names that are read, each with the types of nodes it counts for.
+    /// The names read, each with the types of nodes it applies to.
     fn read(text: &str) -> Vec<String> {
         let mut cursor = Cursor::new(tokens(text), text.len(), HashMap::new());
         let mut read = Vec::new();

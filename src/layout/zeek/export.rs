@@ -1,5 +1,5 @@
-//! [`Layout`] to the Zeek scripts of the same meaning: `cluster-layout.zeek`, and one for whatever
-//! Zeek cannot have there, since it loads that file before its own frameworks.
+//! Writes a [`Layout`] as equivalent Zeek scripts: `cluster-layout.zeek`, and one for everything
+//! that Zeek does not accept in that file, since it loads it before its own frameworks.
 
 use std::fmt::Write;
 
@@ -11,19 +11,19 @@ use super::super::{
 };
 use super::names::{LOG, LOG_ASCII, ZEROMQ, log_name};
 
-/// The name of the script that has what cannot stand in `cluster-layout.zeek`.
+/// The name of the script for everything that `cluster-layout.zeek` cannot contain.
 pub const OPTIONS_FILE: &str = "zcluster.zeek";
 
-/// A layout as two scripts of Zeek.
+/// A layout as two Zeek scripts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
-    /// `cluster-layout.zeek`: the nodes, and nothing else. Zeek loads it before everything that it
-    /// could name.
+    /// `cluster-layout.zeek`: the nodes, and nothing else. Zeek loads it before everything it could
+    /// refer to.
     pub layout: String,
-    /// [`OPTIONS_FILE`]: endpoints and options, which nodes load themselves.
+    /// [`OPTIONS_FILE`]: endpoints and options, which nodes load explicitly.
     pub options: String,
-    /// What the layout sets and Zeek has no like of, as `[section] option`. CURVE keys are not
-    /// among it.
+    /// Options set in the layout that Zeek does not have, as `[section] option`. CURVE keys are not
+    /// included.
     pub left_out: Vec<String>,
 }
 
@@ -31,15 +31,15 @@ pub struct Exported {
 const FIRST_LINE: &str = "# Written by `zcluster layout export`.";
 
 impl Exported {
-    /// Whether a file was written by [`export`], and may be written again.
+    /// Whether a file was written by [`export`], and may be overwritten.
     pub fn is_ours(text: &[u8]) -> bool {
         text.starts_with(FIRST_LINE.as_bytes())
     }
 }
 
-/// Writes the layout as Zeek script, CURVE keys left out.
+/// Writes the layout as Zeek script, without CURVE keys.
 ///
-/// Options Zeek does not have are left out too, and so are ports the system chooses.
+/// Also leaves out options that Zeek does not have, and ports chosen by the system.
 pub fn export(layout: &Layout) -> Exported {
     Exported { layout: nodes(layout), options: options(layout), left_out: left_out(layout) }
 }
@@ -73,7 +73,7 @@ fn nodes(layout: &Layout) -> String {
     let flag = layout.cluster.manager_is_logger.zeek();
     let _ = writeln!(out, "redef Cluster::manager_is_logger = {flag};\n");
     out.push_str("redef Cluster::nodes = {\n");
-    // As zeekctl orders them; within a type by name.
+    // In zeekctl's order; within a type by name.
     for node_type in [
         NodeType::Control,
         NodeType::Manager,
@@ -92,7 +92,7 @@ fn nodes(layout: &Layout) -> String {
 
 fn fields(node: &Node) -> String {
     let mut node = node.clone();
-    // 0 means "none" to Zeek, not "any".
+    // 0 means "none" in Zeek, not "any".
     node.port = node.port.filter(|port| *port != 0);
     node.metrics_port = node.metrics_port.filter(|port| *port != 0);
     let options = node.options().into_iter().filter(|(name, _)| *name != "curve_publickey");
@@ -137,7 +137,7 @@ fn options(layout: &Layout) -> String {
         "{FIRST_LINE}\n\
          # Load it in local.zeek or name it on the command line; cluster-layout.zeek comes too early.\n\n\
          @load frameworks/cluster/backend/zeromq\n\n\
-         # The central broker is a process of its own, zcluster-broker.\n\
+         # The broker is a separate process, zcluster-broker.\n\
          redef {ZEROMQ}run_proxy_thread = F;\n"
     );
     if layout.cluster.event_serializer == EventSerializer::BrokerJsonV1 {
@@ -155,7 +155,7 @@ fn options(layout: &Layout) -> String {
     }
     if layout.has_keys_per_node() {
         out.push_str(
-            "\n# Each node has CURVE keys of its own. Set them in its environment, which\n\
+            "\n# Each node has its own CURVE keys. Set them in its environment, which\n\
              # `zcluster keys zeek NAME` prints.\n",
         );
     } else if layout.zeromq.has_curve_keys() {
@@ -169,10 +169,10 @@ fn options(layout: &Layout) -> String {
 
 fn zeromq_options(out: &mut String, layout: &Layout) {
     let (mut zeromq, mut defaults) = (layout.zeromq.clone(), ZeroMq::default());
-    // Here they follow where the broker listens; Zeek has to be told.
+    // In zcluster they follow where the broker listens; Zeek needs them set.
     zeromq.connect_xpub_endpoint = layout.connect_xpub_endpoint();
     zeromq.connect_xsub_endpoint = layout.connect_xsub_endpoint();
-    // Here it follows from the addresses.
+    // In zcluster it follows from the addresses.
     zeromq.ipv6 = layout.needs_ipv6();
     defaults.connect_xpub_endpoint.clone_from(&defaults.listen_xsub_endpoint);
     defaults.connect_xsub_endpoint.clone_from(&defaults.listen_xpub_endpoint);
@@ -205,7 +205,7 @@ fn log_options(out: &mut String, layout: &Layout) {
             None => continue,
         };
         let Some(text) = value.to_zeek() else { continue };
-        // Zeek's loggers rotate hourly unless told otherwise.
+        // Zeek's loggers rotate hourly by default.
         if name == "rotation" || Some(&text) != default.to_zeek().as_ref() {
             let _ = writeln!(out, "redef {zeek_name} = {text};");
         }
@@ -215,7 +215,7 @@ fn log_options(out: &mut String, layout: &Layout) {
 fn telemetry_options(out: &mut String, layout: &Layout) {
     let telemetry = &layout.telemetry;
     if let Some(address) = telemetry.metrics_address {
-        // A string in Zeek, of an address as a URL has it.
+        // A Zeek string, for an address written as in a URL.
         let text = zeek_string(&address.zeek());
         let _ = writeln!(out, "redef Telemetry::metrics_address = {text};");
     }

@@ -1,5 +1,5 @@
-//! Expressions of Zeek script that a layout may use for its values: literals, records, tables,
-//! operators, constants of the same scripts, and the few functions real layouts call (WIRE.md
+//! Zeek script expressions that a layout may use for its values: literals, records, tables,
+//! operators, constants of the same scripts, and the few functions that real layouts call (WIRE.md
 //! §8.1.4).
 //!
 //! Anything else becomes [`Value::Unknown`] with the reason; it is reported where it is needed,
@@ -13,10 +13,10 @@ use super::names;
 use super::token::{Kind, tokens};
 use super::value::{Entry, Field, Value, interval, operate};
 
-/// How deep expressions may nest.
+/// How deeply expressions may nest.
 const MAX_DEPTH: usize = 32;
 
-/// The levels of operators between two values; higher ones bind tighter.
+/// The precedence of binary operators; higher ones bind tighter.
 fn level(operator: &str) -> Option<u8> {
     Some(match operator {
         "||" => 1,
@@ -29,7 +29,7 @@ fn level(operator: &str) -> Option<u8> {
 }
 
 impl<'t> Cursor<'t> {
-    /// Reads one expression and what it stands for.
+    /// Reads one expression and evaluates it.
     pub(super) fn expr(&mut self) -> Value {
         self.nested(0)
     }
@@ -37,7 +37,7 @@ impl<'t> Cursor<'t> {
     fn nested(&mut self, depth: usize) -> Value {
         if depth > MAX_DEPTH {
             self.skip_to(&[",", ";"]);
-            return Value::unknown("an expression nested too deep");
+            return Value::unknown("an expression nested too deeply");
         }
         let mut value = self.binary(depth, 1);
         if self.eat("?") {
@@ -59,7 +59,7 @@ impl<'t> Cursor<'t> {
         Value::unknown("an expression with operators")
     }
 
-    /// Values with operators of that level and above between them.
+    /// Operands joined by operators of that precedence or higher.
     fn binary(&mut self, depth: usize, lowest: u8) -> Value {
         let mut left = self.unary(depth);
         while let Some((operator, level)) = self.operator(lowest) {
@@ -73,7 +73,7 @@ impl<'t> Cursor<'t> {
         left
     }
 
-    /// The operator that comes next, if it is of that level or above.
+    /// The next operator, if it has that precedence or higher.
     fn operator(&self, lowest: u8) -> Option<(&'t str, u8)> {
         let operator = match self.peek()? {
             Kind::Punct("!") if self.follows_in() => "!in",
@@ -87,7 +87,7 @@ impl<'t> Cursor<'t> {
     fn unary(&mut self, depth: usize) -> Value {
         if depth > MAX_DEPTH {
             self.skip_to(&[",", ";"]);
-            return Value::unknown("an expression nested too deep");
+            return Value::unknown("an expression nested too deeply");
         }
         if self.eat("!") {
             let value = self.unary(depth + 1);
@@ -111,10 +111,10 @@ impl<'t> Cursor<'t> {
                     (Value::Nodes, Some(Value::OwnName)) => Value::OwnNode,
                     (Value::Table(entries), Some(key)) => element(&entries, &key),
                     (unknown @ Value::Unknown(_), _) => unknown,
-                    _ => Value::unknown("an element of something that is no table"),
+                    _ => Value::unknown("an element of something that is not a table"),
                 };
             } else if self.at_ident("as") {
-                // `as vector of addr`: the type does not change what is known.
+                // `as vector of addr`: the type does not change the known value.
                 self.advance();
                 while let Some(Kind::Ident(_)) = self.peek() {
                     self.advance();
@@ -212,10 +212,10 @@ impl<'t> Cursor<'t> {
         }
         match self.constant(name) {
             Some(value) if value.is_scalar() || value.is_constant() => return value.clone(),
-            Some(_) => return Value::unknown("a constant that is no single value"),
+            Some(_) => return Value::unknown("a constant that is not a single value"),
             None => {}
         }
-        // What no script has set yet is as Zeek has it.
+        // Options that no script has set yet have Zeek's default.
         match names::default_of(&self.qualified(name)) {
             Some(text) => Cursor::new(tokens(&text), text.len(), HashMap::new()).nested(depth + 1),
             None => Value::Name(name.into()),
@@ -246,7 +246,7 @@ impl<'t> Cursor<'t> {
         call(name, arguments)
     }
 
-    /// `a, b, …` up to `close`, which is read.
+    /// `a, b, …` up to and including `close`.
     fn list(&mut self, depth: usize, close: &str) -> Vec<Value> {
         let mut list = Vec::new();
         while !self.eat(close) {
@@ -259,7 +259,7 @@ impl<'t> Cursor<'t> {
         list
     }
 
-    /// `$name=value, …` up to `close`, which is read.
+    /// `$name=value, …` up to and including `close`.
     fn fields(&mut self, depth: usize, close: &str) -> Vec<Field> {
         let mut fields = Vec::new();
         while !self.eat(close) {
@@ -282,7 +282,7 @@ impl<'t> Cursor<'t> {
         fields
     }
 
-    /// A table or a list up to `close`, which is read.
+    /// A table or a list up to and including `close`.
     fn braces(&mut self, depth: usize, close: &str) -> Value {
         let mut entries = Vec::new();
         let mut list = Vec::new();
@@ -316,8 +316,8 @@ impl<'t> Cursor<'t> {
         }
     }
 
-    /// After an element that neither a comma nor the end follows: skips to one of them. Whether
-    /// there is none, or nothing was read since `before`.
+    /// After an element followed by neither a comma nor the end: skips to one of them. Returns
+    /// whether neither was found, or nothing was read since `before`.
     fn lost(&mut self, before: usize, close: &str) -> bool {
         self.skip_to(&[",", ";"]);
         let resumed = self.eat(",") || self.at_punct(close);
@@ -335,18 +335,20 @@ fn member(value: Value, name: &str) -> Value {
             "ip" => Value::OwnAddress,
             "node_type" => Value::OwnType,
             "metrics_port" => Value::OwnMetricsPort,
-            _ => Value::unknown("what differs from node to node"),
+            _ => Value::unknown("a value that differs from node to node"),
         },
         unknown @ Value::Unknown(_) => unknown,
-        _ => Value::unknown("a field of something that is no record"),
+        _ => Value::unknown("a field of something that is not a record"),
     }
 }
 
 fn element(entries: &[Entry], key: &Value) -> Value {
-    // The last of equal keys is the one that counts.
+    // The last of equal keys wins.
     match entries.iter().rev().find(|entry| entry.key == *key) {
         Some(entry) if entry.scope.as_known() == Some(true) => entry.value.clone(),
-        Some(entry) => Value::unknown(format!("what depends on {}", entry.scope.asks_for())),
+        Some(entry) => {
+            Value::unknown(format!("something that depends on {}", entry.scope.asks_for()))
+        }
         None => Value::unknown(format!("an element that is not defined: {}", key.raw())),
     }
 }

@@ -1,14 +1,14 @@
-//! Functions of Zeek that real layouts call, as far as their results can be known here.
+//! Zeek functions that real layouts call, where their results can be known here.
 
 use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::value::{MAX_TEXT, Value, interval};
 
-/// How messages begin to name what comes from the environment.
+/// How messages start to describe a value from the environment.
 pub(super) const ENVIRONMENT: &str = "the environment variable";
 
-/// What `name(arguments)` returns.
+/// The result of `name(arguments)`.
 pub(super) fn call(name: &str, mut arguments: Vec<Value>) -> Value {
     let bare = name.strip_prefix("GLOBAL::").unwrap_or(name);
     match (bare, arguments.as_slice()) {
@@ -60,7 +60,7 @@ pub(super) fn call(name: &str, mut arguments: Vec<Value>) -> Value {
 }
 
 fn unknown(name: &str) -> Value {
-    Value::unknown(format!("what `{name}()` returns"))
+    Value::unknown(format!("the result of `{name}()`"))
 }
 
 fn is_bracketed(name: &str, arguments: &[Value]) -> bool {
@@ -91,7 +91,7 @@ fn fmt(format: &str, values: &[Value]) -> Value {
         if std::mem::take(&mut literal) {
             text += part;
         } else if part.is_empty() {
-            // `%%`: what stands before the next one follows as it is.
+            // `%%`: the text up to the next one is literal.
             text.push('%');
             literal = true;
         } else if let Some(rest) = part.strip_prefix(['s', 'd']) {

@@ -1,9 +1,10 @@
-//! Zeek script to [`Layout`]: `cluster-layout.zeek` of zeekctl, of zeek-cluster-layout-generator
-//! and by hand, and the options of zeekctl's generated configuration (WIRE.md §8.1).
+//! Imports Zeek script as a [`Layout`]: `cluster-layout.zeek` from zeekctl,
+//! zeek-cluster-layout-generator or written by hand, and the options in zeekctl's generated
+//! configuration (WIRE.md §8.1).
 //!
-//! It reads declarations, not programs: what depends on the running Zeek is reported with its
-//! place and never guessed, and so is whatever sets something that zcluster has no like of. Any text
-//! is read to its end in one pass.
+//! It reads declarations, not programs: anything that depends on the running Zeek is reported with
+//! its place and never guessed, and so is every statement that sets something zcluster does not
+//! have. Any text is read to its end in one pass.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,23 +22,23 @@ use super::settle::{Assignment, Said, read, read_as, settle};
 use super::token::{Kind, tokens};
 use super::value::{Entry, Field, Value};
 
-/// What scripts say, and what was to be said about them.
+/// The layout read from scripts, and the messages about them.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// The layout as far as it is known. An address that is not known is `0.0.0.0`.
+    /// The layout, as far as known. An unknown address is `0.0.0.0`.
     pub layout: Layout,
-    /// Errors, warnings and notes in the order of the files. With errors the layout needs work.
+    /// Errors, warnings and notes in the order of the files. With errors, the layout is incomplete.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Reads one script. `file_name` is for messages.
+/// Imports one script. `file_name` is for messages.
 pub fn import(text: &str, file_name: &str) -> Import {
     let mut importer = Importer::new();
     importer.file(text, file_name);
     importer.finish()
 }
 
-/// Reads the scripts of a deployment one after the other, as Zeek would load them.
+/// Imports the scripts of a deployment one after the other, as Zeek would load them.
 #[derive(Debug, Default)]
 pub struct Importer {
     reporter: Reporter,
@@ -45,24 +46,24 @@ pub struct Importer {
     layout: Layout,
     /// Options in the order in which they were set.
     said: Vec<Said>,
-    /// What names stand for, from one script to the next.
+    /// The values of names, carried from one script to the next.
     constants: HashMap<String, Value>,
-    /// Constants that the scripts declare themselves.
+    /// Constants declared by the scripts themselves.
     declared: BTreeSet<String>,
     /// WebSocket APIs.
     websockets: Vec<Api>,
-    /// Scripts that were loaded but not given, by the stems of their names.
+    /// Scripts that are loaded but were not given, by the stems of their names.
     loaded: Vec<(String, String, Span)>,
-    /// The stems of the names of the scripts that were given.
+    /// The stems of the names of the given scripts.
     given: BTreeSet<String>,
-    /// Where the helper for several hosts is loaded, and for whom.
+    /// Where the multi-host helper is loaded, and for which nodes.
     multi_host: Option<(Condition, Span)>,
 }
 
 /// A WebSocket API that a script starts.
 #[derive(Debug)]
 struct Api {
-    /// The node it is meant for, where the script says.
+    /// The node it is meant for, if the script says so.
     node: Option<String>,
     websocket: WebSocket,
     scope: Condition,
@@ -90,16 +91,16 @@ impl Importer {
         self.constants = std::mem::take(&mut script.cursor.constants);
     }
 
-    /// Checks what the scripts say together.
+    /// Checks all scripts together.
     pub fn finish(mut self) -> Import {
         for (stem, path, span) in std::mem::take(&mut self.loaded) {
             if !self.given.contains(&stem) {
-                let message = format!("`{path}` is not read: give it as well if it sets options");
+                let message = format!("`{path}` is not read: pass it too if it sets options");
                 self.reporter.note(span, message);
             }
         }
         let layout = &mut self.layout;
-        // Zeek's default is true, and means nothing where there is no manager.
+        // Zeek's default is true, which has no meaning without a manager.
         layout.cluster.manager_is_logger = layout.manager().is_some();
         self.multi_host();
         let said = std::mem::take(&mut self.said);
@@ -115,8 +116,8 @@ impl Importer {
         Import { layout: self.layout, diagnostics: self.reporter.finish() }
     }
 
-    /// `misc/zeromq-multi-host-auto-setup`: the broker is where the node `manager` is. Options that
-    /// scripts set count before it.
+    /// `misc/zeromq-multi-host-auto-setup`: the broker is on the host of the node `manager`.
+    /// Options set by scripts take precedence.
     fn multi_host(&mut self) {
         let Some((scope, span)) = self.multi_host.take() else { return };
         let manager = self.layout.node("manager").filter(|_| scope.as_known() == Some(true));
@@ -132,37 +133,36 @@ impl Importer {
         self.layout.zeromq.connect_xpub_endpoint = xsub;
         self.layout.zeromq.connect_xsub_endpoint = xpub;
         self.layout.zeromq.ipv6 = manager.ip.is_ipv6();
-        let message = "the ports of the central broker are taken to be 5555 and 5556; the \
-                       environment may say otherwise";
+        let message = "the ports of the broker are assumed to be 5555 and 5556; the environment \
+                       may override them";
         self.reporter.note(span, message);
     }
 
-    /// Zeek's loggers rotate hourly unless told otherwise, ours do not.
+    /// Zeek's loggers rotate hourly by default, zcluster's do not.
     fn rotation_of_zeek(&mut self) {
         let set = self.places.has(&["log", "rotation"]);
         if !set && self.layout.log_receivers().next().is_some() && self.places.has(&["nodes"]) {
-            let message = "no script sets Log::default_rotation_interval: loggers of Zeek then \
-                           rotate every hour, those of zcluster where `rotation` of [log] says so";
+            let message = "no script sets Log::default_rotation_interval: Zeek's loggers then \
+                           rotate every hour, zcluster's only if `rotation` of [log] is set";
             self.reporter.note(self.places.find(&["nodes"]), message);
         }
     }
 
-    /// A command that is found by its name under ZeekControl only would fail for each rotated file.
+    /// A command that only ZeekControl's search path contains would fail for each rotated file.
     fn commands_of_zeek(&mut self) {
         let path = ["log", "rotation_postprocessor"];
         let at = self.places.find(&path);
         let Some(command) = of_zeekctl(&self.layout.log.rotation_postprocessor) else { return };
         if command.contains('/') {
-            let message = format!(
-                "`{command}` is part of ZeekControl: it must be there on the hosts of the loggers"
-            );
+            let message =
+                format!("`{command}` is part of ZeekControl: it must exist on the loggers' hosts");
             self.reporter.note(at, message);
             return;
         }
         let message = format!(
-            "`Log::default_rotation_postprocessor_cmd` is left out: loggers of zcluster do not find \
-             `{command}`, which is part of ZeekControl; `rotation_dir`, `rotation_name` and `compress` \
-             of [log] do its work"
+            "`Log::default_rotation_postprocessor_cmd` is left out: zcluster's loggers do not find \
+             `{command}`, which is part of ZeekControl; `rotation_dir`, `rotation_name` and \
+             `compress` of [log] replace it"
         );
         self.reporter.note(at, message);
         self.layout.log.rotation_postprocessor.clear();
@@ -201,7 +201,7 @@ impl Importer {
     }
 }
 
-/// Scripts of ZeekControl, which are in the search path of its processes only.
+/// Scripts of ZeekControl, which are only in the search path of its processes.
 const OF_ZEEKCTL: [&str; 16] = [
     "archive-log",
     "check-config",
@@ -221,15 +221,15 @@ const OF_ZEEKCTL: [&str; 16] = [
     "stats-to-csv",
 ];
 
-/// The command of ZeekControl that a line of shell runs, if it runs one.
+/// The ZeekControl command that a shell command line runs, if any.
 fn of_zeekctl(line: &str) -> Option<&str> {
     let words = line.split([' ', '\t', ';', '|', '&', '(', ')', '"', '\'']);
     let mut commands = words.filter(|word| !word.is_empty());
     commands.find(|word| OF_ZEEKCTL.contains(word) || word.contains("/zeekctl/scripts/"))
 }
 
-/// Where nodes connect stays unsaid as long as it is where the broker listens: then the layout
-/// says it once. What no script says is Zeek's default.
+/// Leaves unset where nodes connect if it is where the broker listens, so that the layout says it
+/// once. Endpoints that no script sets have Zeek's default.
 fn follow_broker(layout: &mut Layout) {
     let defaults = ZeroMq::default();
     let effective = |said: String, default| if said.is_empty() { default } else { said };
@@ -246,7 +246,7 @@ fn follow_broker(layout: &mut Layout) {
     }
 }
 
-/// One script on its way into an [`Importer`].
+/// One script being read into an [`Importer`].
 struct Script<'t, 'i> {
     importer: &'i mut Importer,
     cursor: Cursor<'t>,
@@ -273,7 +273,7 @@ impl Script<'_, '_> {
                     }
                     self.skip_statement();
                 }
-                // Its members are read as if they stood outside.
+                // Its members are read as if they were outside.
                 Kind::Ident("export") => {
                     self.cursor.advance();
                     self.cursor.eat("{");
@@ -289,7 +289,7 @@ impl Script<'_, '_> {
         }
     }
 
-    /// `@load` and the like; conditions are the cursor's.
+    /// `@load` and the like; the cursor processes conditions.
     fn directive(&mut self, line: &str) {
         let at = self.span(self.cursor.place());
         let scope = self.cursor.scope();
@@ -297,7 +297,7 @@ impl Script<'_, '_> {
         let Some(path) = path.map(str::trim) else {
             self.importer
                 .reporter
-                .note(at, format!("`@{line}` is left out: it says nothing of a layout"));
+                .note(at, format!("`@{line}` is left out: it does not affect a layout"));
             return;
         };
         match meaning(path) {
@@ -324,7 +324,7 @@ impl Script<'_, '_> {
         }
     }
 
-    /// A statement outside any function: Zeek carries it out, we do not.
+    /// A statement outside of any function: Zeek executes it, the importer does not.
     fn statement(&mut self) {
         let begin = self.cursor.place();
         let mut touched = None;
@@ -358,7 +358,7 @@ impl Script<'_, '_> {
         let span = |(start, end)| Span { source: self.source, start, end };
         match touched {
             Some((name, at)) if name == "Cluster::nodes" => {
-                let message = "statements are not carried out; expected `redef Cluster::nodes`";
+                let message = "statements are not executed; expected `redef Cluster::nodes`";
                 reporter.error(span(at), message);
             }
             Some((name, at)) => {
@@ -380,7 +380,8 @@ impl Script<'_, '_> {
                 self.importer.reporter.error(self.span((end, end)), message);
                 return;
             }
-            // A bracket too many is no end of the statement, unless it ends what holds it.
+            // An unmatched closing bracket does not end the statement, unless it ends the enclosing
+            // block.
             match self.cursor.bump() {
                 Some(Kind::Punct(")" | "]")) => {}
                 _ => return,
@@ -403,7 +404,7 @@ impl Script<'_, '_> {
                 Some(Kind::Ident(of)) => format!("{name} {of}"),
                 _ => name.to_owned(),
             };
-            let message = format!("`redef {what}` is left out: it says nothing of a layout");
+            let message = format!("`redef {what}` is left out: it does not affect a layout");
             let at = self.span((start, name_at.1));
             self.importer.reporter.note(at, message);
             return self.skip_statement();
@@ -490,7 +491,7 @@ impl Script<'_, '_> {
         self.importer.said.push(said);
     }
 
-    /// Says of a redef what becomes of it: zcluster has no such option.
+    /// Reports a redef of an option that zcluster does not have.
     fn left_out(&mut self, name: &str, value: &Value, at: Span) {
         let reporter = &mut self.importer.reporter;
         let last_word = match value {
@@ -515,7 +516,7 @@ impl Script<'_, '_> {
             ("Cluster::backend" | "Cluster::log_serializer" | "Log::default_writer", _) => {
                 let message = format!("`{name}` is left out: zcluster knows only Zeek's default");
                 let message = if name == "Cluster::backend" {
-                    "`Cluster::backend` is left out: zcluster speaks to the ZeroMQ backend only"
+                    "`Cluster::backend` is left out: zcluster supports only the ZeroMQ backend"
                         .into()
                 } else {
                     message
@@ -524,8 +525,8 @@ impl Script<'_, '_> {
             }
             ("Cluster::Backend::ZeroMQ::run_proxy_thread", _) => reporter.note(
                 at,
-                "`run_proxy_thread` is left out: the central broker is a process of its own, \
-                 zcluster-broker, and nodes of Zeek need `F`",
+                "`run_proxy_thread` is left out: the broker is a separate process, \
+                 zcluster-broker, and Zeek nodes need `F`",
             ),
             ("Log::enable_local_logging" | "Log::enable_remote_logging", _) => {
                 let message = format!(
@@ -535,7 +536,7 @@ impl Script<'_, '_> {
             }
             ("LogAscii::enable_leftover_log_rotation", _) => {
                 let message = format!(
-                    "`{name}` is left out: zcluster rotates what it finds at start in any case"
+                    "`{name}` is left out: zcluster always rotates files left over at startup"
                 );
                 reporter.note(at, message);
             }
@@ -547,7 +548,7 @@ impl Script<'_, '_> {
         }
     }
 
-    /// Keeps a value for expressions below.
+    /// Keeps a value for later expressions.
     fn constant(&mut self, name: &str, replaces: bool, value: Value, scope: &Condition) {
         let constants = &mut self.cursor.constants;
         let value = match (constants.remove(name), value) {
@@ -561,19 +562,19 @@ impl Script<'_, '_> {
         };
         let value = match scope.as_known() {
             Some(true) => value,
-            _ => Value::unknown(format!("what depends on {}", scope.asks_for())),
+            _ => Value::unknown(format!("something that depends on {}", scope.asks_for())),
         };
         if value.is_constant() {
             constants.insert(name.into(), value);
         }
     }
 
-    /// Nodes are the same to all nodes.
+    /// All nodes must see the same nodes.
     fn holds_for_all(&mut self, what: &str, scope: &Condition, at: Span) -> bool {
         let known = scope.as_known();
         if known.is_none() {
             let message = format!(
-                "cannot tell whether {what} in the layout: it depends on {}",
+                "cannot determine whether {what} in the layout: it depends on {}",
                 scope.asks_for()
             );
             self.importer.reporter.error(at, message);
@@ -595,7 +596,7 @@ impl Script<'_, '_> {
         let entries = match value {
             Value::Table(entries) => entries,
             Value::Unknown(what) => {
-                let message = format!("cannot tell the nodes from {what}; expected a table");
+                let message = format!("cannot determine the nodes from {what}; expected a table");
                 self.importer.reporter.error(at.value_at, message);
                 return;
             }
@@ -639,7 +640,7 @@ impl Script<'_, '_> {
         for field in fields {
             self.field(&name, &mut node, field);
         }
-        // The defaults of Zeek's record mean the same as no value.
+        // The defaults of Zeek's record mean the same as an unset field.
         node.zone_id = node.zone_id.filter(|zone| !zone.is_empty());
         node.port = node.port.filter(|port| *port != 0);
         node.metrics_port = node.metrics_port.filter(|port| *port != 0);
@@ -679,7 +680,8 @@ impl Script<'_, '_> {
         read_as(reporter, &what, *setting, &field.value, value_at);
     }
 
-    /// A function: searched for the WebSocket API it starts, and for the node it does so on.
+    /// A function: searched for the WebSocket API that it starts, and for the node on which it does
+    /// so.
     fn body(&mut self, kind: &str) {
         let begin = self.cursor.place();
         let apis = self.importer.websockets.len();
@@ -690,10 +692,10 @@ impl Script<'_, '_> {
         };
         let at = self.span(self.cursor.since(begin.0));
         self.statements();
-        // Functions do nothing by themselves.
+        // A function has no effect until it is called.
         if kind != "function" && self.importer.websockets.len() == apis {
             let message =
-                format!("`{kind} {name}` is left out: of code only `listen_websocket` is read");
+                format!("`{kind} {name}` is left out: only `listen_websocket` is read from code");
             self.importer.reporter.note(at, message);
         }
     }
@@ -728,7 +730,8 @@ impl Script<'_, '_> {
 
     fn websocket(&mut self, node: Option<String>, value: &Value, scope: Condition, at: Span) {
         let Value::Record(fields) = value else {
-            let message = "cannot tell where the WebSocket API listens; expected [$listen_addr=…]";
+            let message = "cannot determine where the WebSocket API listens; expected \
+                           [$listen_addr=…]";
             self.importer.reporter.warn(at, message);
             return;
         };

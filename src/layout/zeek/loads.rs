@@ -1,20 +1,20 @@
-//! What an `@load` of a script that comes with Zeek sets.
+//! The options set by an `@load` of a script that comes with Zeek.
 
 use super::super::NodeType;
 use super::value::Value;
 
-/// What it means to a layout that a script is loaded.
+/// What loading a script means for a layout.
 #[derive(Debug, PartialEq)]
 pub(super) enum Meaning {
-    /// Nothing that a layout does not say anyway.
+    /// Nothing beyond what a layout says anyway.
     Nothing,
     /// Options that it sets, on nodes of that type or on all.
     Sets(&'static [(&'static str, Set)], Option<NodeType>),
-    /// The broker is found where the node `manager` is.
+    /// The broker is on the host of the node `manager`.
     MultiHost,
     /// The WebSocket API.
     WebSocket,
-    /// The script itself, which may have been given or not.
+    /// A script to read, which may have been given or not.
     Script,
 }
 
@@ -42,7 +42,7 @@ impl Set {
 pub(super) fn meaning(path: &str) -> Meaning {
     match bare(path) {
         "tuning/json-logs" => Meaning::Sets(&[("LogAscii::use_json", Set::True)], None),
-        // An interval of its own it has not: it is that of Zeek's loggers.
+        // It sets no rotation interval: the hour is the default of Zeek's loggers.
         "misc/systemd-generator" => Meaning::Sets(
             &[
                 ("Log::default_rotation_interval", Set::Hour),
@@ -64,7 +64,7 @@ pub(super) fn meaning(path: &str) -> Meaning {
     }
 }
 
-/// A path of a script as Zeek's documents name it.
+/// The path of a script as named in Zeek's documentation.
 fn bare(path: &str) -> &str {
     let path = path.trim().trim_matches('"');
     let path = path.strip_prefix("policy/").unwrap_or(path);
@@ -72,7 +72,7 @@ fn bare(path: &str) -> &str {
     path.strip_suffix("/__load__").unwrap_or(path)
 }
 
-/// The name of the file that is loaded, without folders and extension.
+/// The name of the loaded file, without directories and extension.
 pub(super) fn file_stem(path: &str) -> &str {
     let path = bare(path);
     path.rsplit('/').next().unwrap_or(path)

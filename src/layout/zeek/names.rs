@@ -1,12 +1,12 @@
-//! Which options of Zeek zcluster has, under which name, and which nodes heed them. Importer and
-//! exporter both go by it.
+//! Which Zeek options zcluster has, under which name, and which nodes use them. Shared by importer
+//! and exporter.
 
 use super::super::table::Table;
 use super::super::{Layout, ZeroMq};
 
-/// What the names of the ZeroMQ backend's options start with.
+/// Prefix of the names of the ZeroMQ backend's options.
 pub(super) const ZEROMQ: &str = "Cluster::Backend::ZeroMQ::";
-/// The one option of `[log]` that Zeek has outside any module.
+/// The one option of `[log]` that is outside any module in Zeek.
 pub(super) const LOG_ROTATE_BASE_TIME: &str = "log_rotate_base_time";
 /// The options of `[log]` that Zeek has under the same name in its module `LogAscii`.
 pub(super) const LOG_ASCII: [&str; 12] = [
@@ -23,8 +23,8 @@ pub(super) const LOG_ASCII: [&str; 12] = [
     "gzip_level",
     "gzip_file_extension",
 ];
-/// The options of `[log]` that Zeek has under the same name in its module `Log`. Those that it has
-/// in `LogAscii` as well count where these do not say otherwise.
+/// The options of `[log]` that Zeek has under the same name in its module `Log`. Those also in
+/// `LogAscii` apply unless the latter is set.
 pub(super) const LOG: [&str; 6] = [
     "flush_interval",
     "write_buffer_size",
@@ -43,34 +43,34 @@ pub(super) enum Section {
     Telemetry,
 }
 
-/// The nodes that heed an option.
+/// The nodes that use an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heeds {
     All,
-    /// Who writes log files.
+    /// Nodes that write log files.
     LogFiles,
-    /// Who sends log batches.
+    /// Nodes that send log batches.
     Producers,
-    /// Who has the central broker in Zeek: the manager.
+    /// The node that runs the broker in Zeek: the manager.
     Broker,
-    /// Who others connect to: the broker, and who receives logs.
+    /// Nodes that others connect to: the broker, and log receivers.
     Servers,
 }
 
 impl Heeds {
-    /// As in "no node that heeds it (…)".
+    /// As in "no node that uses it (…)".
     pub(super) fn who(self) -> &'static str {
         match self {
             Heeds::All => "all nodes",
             Heeds::LogFiles => "loggers",
             Heeds::Producers => "nodes that send logs",
-            Heeds::Broker => "the central broker",
-            Heeds::Servers => "the central broker and loggers",
+            Heeds::Broker => "the broker",
+            Heeds::Servers => "the broker and loggers",
         }
     }
 }
 
-/// An option that both have.
+/// An option that Zeek and zcluster both have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) section: Section,
@@ -78,7 +78,7 @@ pub(super) struct Known {
     pub(super) heeds: Heeds,
 }
 
-/// The option of zcluster for that one of Zeek.
+/// The zcluster option for that Zeek option.
 pub(super) fn known(name: &str) -> Option<Known> {
     use Heeds::{All, Broker, LogFiles, Producers, Servers};
     let of = |section, option, heeds| Some(Known { section, option, heeds });
@@ -135,21 +135,21 @@ pub(super) fn zeromq_options() -> Vec<&'static str> {
     names.filter(|name| !ZeroMq::OWN.contains(name)).collect()
 }
 
-/// The name in Zeek script of an option of `[log]` that has the second name `alias`.
+/// The Zeek script name of a `[log]` option with the second name `alias`.
 pub(super) fn log_name(alias: &str) -> String {
     if alias == LOG_ROTATE_BASE_TIME { alias.into() } else { format!("Log::{alias}") }
 }
 
-/// Whether Zeek has an option of that name.
+/// Whether Zeek has an option with that name.
 pub(super) fn is_known(name: &str) -> bool {
     matches!(name, "Cluster::nodes" | "Cluster::node") || known(name).is_some()
 }
 
-/// The value an option has in Zeek where no script sets it, as script.
+/// The default of an option in Zeek, as script.
 pub(super) fn default_of(name: &str) -> Option<String> {
     let known = known(name)?;
     let mut layout = Layout::default();
-    // Here they follow from where the broker listens, and from who is there.
+    // In zcluster they follow from where the broker listens, and from which nodes exist.
     match known.option {
         "connect_xpub_endpoint" => return Some("\"tcp://127.0.0.1:5556\"".into()),
         "connect_xsub_endpoint" => return Some("\"tcp://127.0.0.1:5555\"".into()),
@@ -167,7 +167,7 @@ pub(super) fn default_of(name: &str) -> Option<String> {
         .map(|(_, value)| value.to_zeek().unwrap_or_else(|| "\"\"".into()))
 }
 
-/// The options of that section.
+/// The options in that section.
 pub(super) fn section(layout: &mut Layout, section: Section) -> &mut dyn Table {
     match section {
         Section::Cluster => &mut layout.cluster,

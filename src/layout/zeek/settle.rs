@@ -1,8 +1,9 @@
-//! Options that scripts set, for all nodes or under conditions, on their way into a [`Layout`] once
-//! all nodes are known.
+//! Options set by scripts, for all nodes or conditionally, and how they enter a [`Layout`] once all
+//! nodes are known.
 //!
-//! A layout has one value of an option for whoever heeds it. What a script sets for some of those
-//! only, or under a condition that cannot be answered, is told with its place and left out.
+//! A layout has one value of an option for all nodes that use it. A value that a script sets for
+//! only some of them, or under a condition that cannot be evaluated, is reported with its place and
+//! left out.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -36,7 +37,7 @@ pub(super) struct Said {
     pub(super) at: Assignment,
 }
 
-/// Sets everything that was said, in order; of two names of one option, that of the writer counts.
+/// Applies all assignments, in order; of two names for one option, the one in `LogAscii` wins.
 pub(super) fn settle(
     said: Vec<Said>,
     layout: &mut Layout,
@@ -45,8 +46,8 @@ pub(super) fn settle(
 ) {
     let mut rounds: BTreeMap<u8, Vec<Said>> = BTreeMap::new();
     for one in said {
-        // Who receives logs depends on it; and `LogAscii::separator` counts before
-        // `Log::separator`, wherever they stand.
+        // Which nodes receive logs depends on it; and `LogAscii::separator` overrides
+        // `Log::separator`, whatever their order.
         let round = match &*one.name {
             "Cluster::manager_is_logger" => 0,
             name if name.starts_with("LogAscii::") => 2,
@@ -61,7 +62,7 @@ pub(super) fn settle(
     }
 }
 
-/// Whether it holds for all who heed it.
+/// Whether it applies to all nodes that use the option.
 fn applies(said: &Said, layout: &Layout, reporter: &mut Reporter) -> bool {
     if said.scope.as_known() == Some(true) {
         return true;
@@ -77,9 +78,9 @@ fn applies(said: &Said, layout: &Layout, reporter: &mut Reporter) -> bool {
                 let asks_for = scope.asks_for();
                 let message = format!("`{name}` is left out: it depends on {asks_for}");
                 match &said.value {
-                    // What a layout means without it.
+                    // The meaning of a layout without it.
                     Value::OwnAddress => {}
-                    // Generated scripts leave it to the environment of the day.
+                    // Generated scripts leave it to the environment at startup.
                     Value::Unknown(what) if what.contains(ENVIRONMENT) => {
                         reporter.note(at.name_at, message);
                     }
@@ -94,7 +95,7 @@ fn applies(said: &Said, layout: &Layout, reporter: &mut Reporter) -> bool {
     }
     if holds.iter().all(|(holds, _)| !*holds) {
         let message = format!(
-            "`{name}` is left out: it is set for no node that heeds `{}` of zcluster ({who})",
+            "`{name}` is left out: it is set for no node that uses zcluster's `{}` ({who})",
             known.option
         );
         reporter.note(at.name_at, message);
@@ -117,10 +118,10 @@ fn shortened(names: &[&str]) -> String {
     if shown.is_empty() { "some nodes".into() } else { format!("{}{rest}", shown.join(", ")) }
 }
 
-/// A node that heeds an option: its type and name.
+/// A node that uses an option: its type and name.
 type Heeding<'l> = (NodeType, Option<&'l str>);
 
-/// The nodes that heed an option. Where the layout has none, any of their types stands for them.
+/// The nodes that use an option. If the layout has none, each of their types represents them.
 fn heeding(heeds: Heeds, layout: &Layout) -> Vec<Heeding<'_>> {
     use NodeType::{Logger, Manager, Proxy, Worker};
     match heeds {
@@ -176,11 +177,11 @@ fn set(said: Said, layout: &mut Layout, places: &mut Places, reporter: &mut Repo
     drop(options);
     match known.option {
         "dir" => {
-            let message = "loggers write to a folder of their own in there, named after the node";
+            let message = "loggers write to a separate directory in there, named after the node";
             reporter.note(at.value_at, message);
         }
         "rotation_dir" if layout.log.rotation_dir.as_ref().is_some_and(|dir| dir.is_relative()) => {
-            let message = "loggers find `rotation_dir` from the directory they are started in";
+            let message = "loggers resolve `rotation_dir` from the directory they are started in";
             reporter.note(at.value_at, message);
         }
         "connect_log_endpoints" if adds => {
@@ -197,7 +198,7 @@ fn set(said: Said, layout: &mut Layout, places: &mut Places, reporter: &mut Repo
     }
 }
 
-/// A value as the option of zcluster takes it.
+/// A value as the zcluster option accepts it.
 fn translated(name: &str, value: Value) -> Value {
     let word = |word: &str| Value::Name(word.into());
     match (name, &value) {
@@ -257,7 +258,7 @@ pub(super) fn read_as(
 }
 
 impl Said {
-    /// Whether anything of it must stay secret.
+    /// Whether any part of it must stay secret.
     pub(super) fn is_secret(&self) -> bool {
         let mut layout = Layout::default();
         let mut options = section(&mut layout, self.known.section).options();

@@ -13,7 +13,7 @@ fn messages(import: &Import, severity: Severity) -> Vec<String> {
     of_severity.map(|d| format!("{}:{}: {}", d.line, d.column, d.message)).collect()
 }
 
-/// Imports a text that must be without errors and warnings.
+/// Imports a text that must give no errors or warnings.
 fn clean(text: &str) -> Layout {
     let import = import(text, "l.zeek");
     assert_eq!(messages(&import, Severity::Error), [""; 0]);
@@ -30,7 +30,7 @@ fn import_all(texts: &[&str]) -> Import {
     importer.finish()
 }
 
-/// Imports what an export has made.
+/// Imports the result of an export.
 fn import_again(layout: &Layout) -> Import {
     let exported = export(layout);
     import_all(&[&exported.layout, &exported.options])
@@ -217,7 +217,7 @@ fn options_of_logs() {
     assert_eq!(log, expected);
     let notes = messages(&import(text, "l"), Severity::Note);
     assert_eq!(notes.len(), 2, "{notes:?}");
-    assert!(notes[0].contains("a folder of their own"), "{notes:?}");
+    assert!(notes[0].contains("a separate directory"), "{notes:?}");
     assert!(notes[1].contains("from the directory they are started in"), "{notes:?}");
 }
 
@@ -256,7 +256,7 @@ fn what_cannot_be_read_is_reported_with_its_place() {
             Severity::Error,
             "`$node_type` of `m`: found the name `Cluster::BOSS`, expected one of",
         ),
-        ("redef Cluster::nodes = f();".into(), Severity::Error, "cannot tell the nodes from"),
+        ("redef Cluster::nodes = f();".into(), Severity::Error, "cannot determine the nodes from"),
         ("redef Cluster::nodes += 7;".into(), Severity::Error, "found `7`, expected a table"),
         (String::new(), Severity::Error, "1:1: the layout has no nodes"),
         (
@@ -323,7 +323,7 @@ fn the_shipped_layout_survives_both_ways() {
     let import = import_again(&layout);
     assert_eq!(import.diagnostics, []);
     let mut imported = import.layout;
-    // What Zeek has no name for.
+    // Zeek has no name for these.
     imported.cluster.name.clone_from(&layout.cluster.name);
     imported.broker.clone_from(&layout.broker);
     assert_eq!(imported, layout);
@@ -464,7 +464,7 @@ proptest! {
     fn zeek_round_trip(mut layout in layouts()) {
         // Zeek has no name for it.
         layout.log.max_memory = Log::default().max_memory;
-        // Zeek has to be told what follows from the addresses here.
+        // Zeek needs values set that zcluster derives from the addresses.
         layout.zeromq.ipv6 = layout.needs_ipv6();
         let exported = export(&layout);
         prop_assert_eq!(not_allowed_in_a_layout(&exported.layout), None::<String>);
@@ -531,7 +531,7 @@ fn deep_nesting_and_long_files_end() {
     assert!(import(&text, "l").diagnostics.len() <= 500);
 }
 
-/// The first statement that Zeek might refuse so early: all but those of the nodes.
+/// The first statement that Zeek might reject so early: any statement not about the nodes.
 fn not_allowed_in_a_layout(script: &str) -> Option<String> {
     use super::token::{Kind, tokens};
     let tokens = tokens(script);
@@ -548,7 +548,7 @@ fn not_allowed_in_a_layout(script: &str) -> Option<String> {
         if let Some(directive) = rest.iter().find(|t| matches!(t.kind, Kind::Directive(_))) {
             return Some(script[directive.start..].to_owned());
         }
-        // Strings are tokens of their own, so that this is the end of the statement.
+        // Strings are separate tokens, so this is the end of the statement.
         let end = rest.iter().position(|token| token.kind == Kind::Punct(";"));
         rest = end.map_or(&[], |end| &rest[end + 1..]);
     }
@@ -580,8 +580,8 @@ const NODES: &str = r#"
     };
 "#;
 
-/// Every option of Zeek that WIRE.md §5.6, §5.8, §7.4 and §7.7 name, with a value that is not its
-/// default, and the option of ours that takes it over, if there is one.
+/// Every Zeek option named in WIRE.md §5.6, §5.8, §7.4 and §7.7, with a value that is not its
+/// default, and the corresponding zcluster option, if any.
 const OPTIONS: &[(&str, &str, &str)] = &[
     ("Cluster::event_serializer", "Cluster::EVENT_SERIALIZER_BROKER_JSON_V1", "event_serializer"),
     ("Cluster::log_serializer", "Cluster::LOG_SERIALIZER_OTHER", ""),
@@ -644,7 +644,7 @@ const OPTIONS: &[(&str, &str, &str)] = &[
     ("global_hash_seed", "\"eade6381\"", ""),
 ];
 
-/// What a layout file says of a layout.
+/// The layout file for a layout.
 fn said_of(layout: &Layout) -> String {
     to_toml_with_secrets(layout).to_string()
 }
@@ -700,7 +700,7 @@ fn what_is_set_for_some_nodes_counts_for_those_who_heed_it() {
         (
             format!("@if ( {} )\n{rotation}\n@endif", logger.replace("==", "!=")),
             Duration::ZERO,
-            "2:7: `Log::default_rotation_interval` is left out: it is set for no node that heeds",
+            "2:7: `Log::default_rotation_interval` is left out: it is set for no node that uses",
         ),
         (
             format!("@if ( Cluster::node == \"logger-1\" )\n{rotation}\n@endif"),
@@ -717,7 +717,7 @@ fn what_is_set_for_some_nodes_counts_for_those_who_heed_it() {
         (
             format!("redef Log::default_rotation_interval =\n{logger} ? 1 hr : 24 hrs;"),
             hour,
-            "1:7: `Log::default_rotation_interval` is left out: it is set for no node that heeds",
+            "1:7: `Log::default_rotation_interval` is left out: it is set for no node that uses",
         ),
         (
             format!(
@@ -728,7 +728,7 @@ fn what_is_set_for_some_nodes_counts_for_those_who_heed_it() {
             "",
         ),
     ] {
-        // In either order: who is a logger may be known only later.
+        // In either order: which nodes are loggers may become known later.
         for texts in [[NODES, &script], [&script, NODES]] {
             let import = import_all(&texts);
             assert_eq!(messages(&import, Severity::Error), [""; 0], "{script}");
@@ -812,7 +812,7 @@ fn what_the_layout_generator_writes() {
 fn scripts_that_are_loaded() {
     let notes = |texts: &[&str]| {
         let mut notes = messages(&import_all(texts), Severity::Note);
-        // That no script says where the broker is.
+        // A note that no script says where the broker is.
         notes.retain(|note| !note.contains("cannot reach"));
         notes.join("\n")
     };
@@ -865,7 +865,7 @@ fn commands_that_only_zeek_has_are_left_out_with_a_note() {
         let place = format!("{}:", NODES.lines().count() + 1);
         if let Some(name) = name {
             let expected = format!(
-                "`{option}` is left out: loggers of zcluster do not find `{name}`, which is part of \
+                "`{option}` is left out: zcluster's loggers do not find `{name}`, which is part of \
                  ZeekControl;"
             );
             assert!(notes[0].starts_with(&place) && notes[0].contains(&expected), "{notes:?}");
@@ -919,10 +919,10 @@ fn values_as_people_write_them() {
         let zeromq = clean(&format!("{NODES}{text}")).zeromq;
         assert_eq!(zeromq.listen_xpub_endpoint, expected, "{value}");
     }
-    // The writer's own name of an option counts, wherever it stands.
+    // The name in `LogAscii` wins, whatever the order.
     let both = "redef LogAscii::unset_field = \"a\";\nredef Log::unset_field = \"b\";";
     assert_eq!(clean(&format!("{NODES}{both}")).log.unset_field, "a");
-    // A pattern is no string and no bracket.
+    // A pattern is neither a string nor a bracket.
     let pattern = "redef Site::x = /\\(\"[/;\nredef LogAscii::use_json = T;";
     assert_eq!(clean(&format!("{NODES}{pattern}")).log.format, LogFormat::Json);
 }
@@ -941,7 +941,7 @@ fn what_does_not_end_hides_nothing() {
         (format!("@endif\n{redef}"), "11:1: `@endif` ends no `@if`".into()),
         (format!("@else\n{redef}"), "11:1: `@else` belongs to no `@if`".into()),
     ] {
-        // The nodes, then line 11.
+        // The nodes, followed by line 11.
         let lines = "\n".repeat(10 - NODES.matches('\n').count());
         let import = import(&format!("{NODES}{lines}{text}"), "l.zeek");
         assert_eq!(messages(&import, Severity::Error), [error], "{text}");
@@ -951,7 +951,7 @@ fn what_does_not_end_hides_nothing() {
 
 #[test]
 fn statements_are_not_carried_out_and_told() {
-    let nodes = "statements are not carried out; expected `redef Cluster::nodes`";
+    let nodes = "statements are not executed; expected `redef Cluster::nodes`";
     let table = "`Cluster::nodes`: expected `=` or `+=` and a table";
     for (text, error) in [
         ("Cluster::nodes[\"w\"] = [$node_type=Cluster::WORKER, $ip=1.1.1.1];", nodes),

@@ -1,11 +1,11 @@
 //! Splits Zeek script into tokens, as far as layouts need it (WIRE.md §8.1.5).
 //!
-//! Any text gives tokens: what is no token of the language becomes [`Kind::Punct`], and the parser
-//! skips it.
+//! Any text can be tokenized: text that is not a token of the language becomes [`Kind::Punct`], and
+//! the parser skips it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A token and the bytes it stands at.
+/// A token and its byte range.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Token<'t> {
     pub(super) kind: Kind<'t>,
@@ -24,18 +24,18 @@ pub(super) enum Kind<'t> {
     /// `5560/tcp`, as written.
     Port(&'t str),
     Address(IpAddr),
-    /// `@if`, `@ifdef`, `@else` and the like without the `@`, their conditions being tokens of their
-    /// own; other lines that start with `@` as a whole, without the comment at their end.
+    /// `@if`, `@ifdef`, `@else` and the like without the `@`, their conditions being separate
+    /// tokens; other lines that start with `@` as a whole, without a trailing comment.
     Directive(&'t str),
-    /// `/…/`, which no option takes.
+    /// `/…/`, which no option accepts.
     Pattern,
-    /// An operator of two characters, else one character.
+    /// A two-character operator, or else one character.
     Punct(&'t str),
 }
 
-/// Directives that stand for themselves, whatever follows in the line.
+/// Directives that are separate tokens, whatever follows on the line.
 const WORDS: [&str; 7] = ["ifdef", "ifndef", "if", "else", "endif", "DIR", "FILENAME"];
-/// Operators of two characters.
+/// Two-character operators.
 const PAIRS: [&str; 8] = ["+=", "-=", "==", "!=", "<=", ">=", "&&", "||"];
 
 /// The tokens of `text`, in order.
@@ -89,8 +89,8 @@ fn token(rest: &str, first: char) -> (Kind<'_>, usize) {
     }
 }
 
-/// Length of the pattern that `rest` starts with; `None` where it starts with anything else, also
-/// with a division. What is in a pattern must not be taken for brackets and quotes.
+/// Length of the pattern that `rest` starts with; `None` if it starts with anything else, including
+/// a division. Brackets and quotes inside a pattern must not count as such.
 fn pattern(rest: &str, before: Option<&Token<'_>>) -> Option<usize> {
     let body = rest.strip_prefix('/')?;
     let operand = match before.map(|token| &token.kind) {
@@ -118,7 +118,7 @@ fn pattern(rest: &str, before: Option<&Token<'_>>) -> Option<usize> {
     None
 }
 
-/// Length of the name, with its `::` where a name follows.
+/// Length of the name, including its `::` if a name follows.
 fn ident(rest: &str) -> usize {
     let word = |from: usize| {
         let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
@@ -135,8 +135,8 @@ fn ident(rest: &str) -> usize {
     end
 }
 
-/// Escapes of strings: `\n`, `\t`, `\xNN`, and the character itself for any other. A string ends
-/// at its quote, or where its line ends: a quote that is missing must not swallow the file.
+/// String escapes: `\n`, `\t`, `\xNN`, and the character itself for any other. A string ends at its
+/// quote, or at the end of its line: a missing quote must not swallow the file.
 fn string(rest: &str) -> (Kind<'_>, usize) {
     let mut bytes = Vec::new();
     let mut chars = rest.char_indices().skip(1).peekable();
@@ -175,7 +175,7 @@ fn string(rest: &str) -> (Kind<'_>, usize) {
     (Kind::Text(String::from_utf8_lossy(&bytes).into_owned()), end)
 }
 
-/// `[2001:db8::1]`, told from an index or a record by what is inside.
+/// `[2001:db8::1]`, distinguished from an index or a record by its content.
 fn ipv6(rest: &str) -> Option<(Kind<'_>, usize)> {
     // No address is longer; a search to the end of the file would make this quadratic.
     let window = &rest.as_bytes()[..rest.len().min(48)];
@@ -185,7 +185,7 @@ fn ipv6(rest: &str) -> Option<(Kind<'_>, usize)> {
     Some((Kind::Address(IpAddr::V6(ip).to_canonical()), close + 1))
 }
 
-/// An IPv4 address, a port, a real or a whole number.
+/// An IPv4 address, a port, a real or an integer.
 fn number(rest: &str) -> (Kind<'_>, usize) {
     let bytes = rest.as_bytes();
     let length = bytes.iter().take_while(|b| b.is_ascii_digit() || **b == b'.').count();

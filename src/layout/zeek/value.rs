@@ -1,7 +1,7 @@
-//! [`Value`]: what an expression of a script stands for, and what operators make of values.
+//! [`Value`]: the value of an expression in a script, and what operators do with values.
 //!
-//! What cannot be known here is [`Value::Unknown`] with the reason, and so is whatever is made of
-//! it. Values are kept flat and small, so that no file can make them grow.
+//! A value that cannot be known here is [`Value::Unknown`] with the reason, and so is everything
+//! computed from it. Values are kept flat and small, so that no file can make them grow.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::super::NodeType;
 use super::super::setting::Raw;
 use super::condition::Condition;
 
-/// The longest string an expression may make.
+/// The longest string an expression may produce.
 pub(super) const MAX_TEXT: usize = 4096;
 
-/// What an expression stands for.
+/// The value of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Bool(bool),
@@ -22,20 +22,20 @@ pub(super) enum Value {
     Interval(Duration),
     /// A string, port or address: as [`Raw::Text`].
     Text(Rc<str>),
-    /// A name that no script given says anything of: that of an enum value, of a function, or of
-    /// what is defined elsewhere.
+    /// A name that no given script defines: an enum value, a function, or something defined
+    /// elsewhere.
     Name(Rc<str>),
     Record(Vec<Field>),
     List(Vec<Value>),
     Table(Vec<Entry>),
-    /// A truth that differs from node to node.
+    /// A truth value that differs from node to node.
     Condition(Condition),
-    /// The first value for nodes for which that holds, the second for others.
+    /// The first value for nodes for which the condition holds, the second for others.
     Choice(Condition, Box<(Value, Value)>),
     /// `Cluster::nodes`.
     Nodes,
-    /// The entry of the node that reads the script, its name, its type, its address, and the port
-    /// of its metrics.
+    /// The entry of the node that reads the script, its name, its type, its address, and its
+    /// metrics port.
     OwnNode,
     OwnName,
     OwnType,
@@ -43,7 +43,7 @@ pub(super) enum Value {
     OwnMetricsPort,
     /// A key that is set and must not be shown.
     Hidden,
-    /// Not to be known here; the text says what it is.
+    /// Cannot be known here; the text says what it is.
     Unknown(Rc<str>),
 }
 
@@ -88,7 +88,7 @@ impl Value {
         }
     }
 
-    /// As an option takes it.
+    /// As an option accepts it.
     pub(super) fn raw(&self) -> Raw<'_> {
         match self {
             Value::Bool(value) => Raw::Bool(*value),
@@ -111,18 +111,18 @@ impl Value {
         }
     }
 
-    /// What it is, where it cannot be known here.
+    /// What it is, if it cannot be known here.
     pub(super) fn why_unknown(&self) -> Option<Rc<str>> {
         match self {
             Value::Unknown(what) => Some(Rc::clone(what)),
             Value::Condition(condition) | Value::Choice(condition, _) => {
-                Some(format!("what depends on {}", condition.asks_for()).into())
+                Some(format!("something that depends on {}", condition.asks_for()).into())
             }
             Value::OwnNode
             | Value::OwnName
             | Value::OwnType
             | Value::OwnAddress
-            | Value::OwnMetricsPort => Some("what differs from node to node".into()),
+            | Value::OwnMetricsPort => Some("a value that differs from node to node".into()),
             Value::Hidden => Some("a key".into()),
             Value::List(list) => list.iter().find_map(Value::why_unknown),
             Value::Table(entries) => entries.iter().find_map(|entry| entry.value.why_unknown()),
@@ -153,7 +153,7 @@ impl Value {
             Value::Name(name) => Condition::unknown(format!("`{name}`")),
             other => match other.why_unknown() {
                 Some(what) => Condition::unknown(what),
-                None => Condition::unknown("what is no condition"),
+                None => Condition::unknown("something that is not a condition"),
             },
         }
     }
@@ -182,7 +182,7 @@ impl Value {
             Value::Text(text) => count(text.chars().count()),
             Value::List(list) => count(list.len()),
             Value::Table(entries) => count(entries.len()),
-            // All that can be told; who asks wants to know whether there is any.
+            // All that is known; scripts ask only whether it is empty.
             Value::Hidden | Value::OwnName => Value::Integer(1),
             Value::Integer(number) => {
                 number.checked_abs().map_or(Value::unknown("a number"), Value::Integer)
@@ -206,7 +206,7 @@ impl Value {
         }
     }
 
-    /// The text that `cat` and `%s` make of it.
+    /// The text that `cat` and `%s` produce.
     pub(super) fn shown(&self) -> Option<String> {
         match self {
             Value::Bool(value) => Some(if *value { "T" } else { "F" }.into()),
@@ -217,7 +217,7 @@ impl Value {
     }
 }
 
-/// What an operator between two values makes of them.
+/// The result of an operator applied to two values.
 pub(super) fn operate(operator: &str, left: &Value, right: &Value) -> Value {
     match operator {
         "&&" => Value::condition(left.truth().and(&right.truth())),
@@ -252,7 +252,7 @@ fn equals(left: &Value, right: &Value) -> Condition {
         (Value::OwnType, Value::Name(name)) | (Value::Name(name), Value::OwnType) => {
             match type_named(name) {
                 Some(node_type) => Condition::is_type(node_type),
-                // Obsolete: nobody is one.
+                // Obsolete: no node has this type.
                 None if name.ends_with("TIME_MACHINE") => Condition::known(false),
                 None => Condition::unknown(format!("`{name}`")),
             }
@@ -261,7 +261,7 @@ fn equals(left: &Value, right: &Value) -> Condition {
             Condition::is_name(name)
         }
         (Value::Name(a), Value::Name(b)) if a == b => Condition::known(true),
-        // Two words of one enum.
+        // Two values of one enum.
         (Value::Name(a), Value::Name(b)) if type_named(a).is_some() && type_named(b).is_some() => {
             Condition::known(type_named(a) == type_named(b))
         }
@@ -354,9 +354,9 @@ fn calculate(operator: &str, left: &Value, right: &Value) -> Value {
     }
 }
 
-/// So many units of so many seconds.
+/// A number of units of that many seconds.
 pub(super) fn interval(number: f64, unit: f64) -> Value {
-    // Microseconds are what Zeek keeps of an interval; rounding undoes the product's error.
+    // Zeek keeps intervals to the microsecond; rounding removes the product's error.
     let micros = (number * unit * 1e6).round();
     if (0.0..1e18).contains(&micros) {
         Value::Interval(Duration::from_micros(micros as u64))
