@@ -21,7 +21,7 @@ use crate::dir_lock;
 use crate::directories::{self, DirectoryError};
 use crate::zone::{LocalZone, ZoneError};
 
-/// Shell builtins and keywords: there is no program to look for.
+/// Shell builtins and keywords: no program to look for.
 const SHELL_WORDS: [&str; 16] = [
     ".", ":", "[", "case", "cd", "command", "eval", "exec", "export", "for", "if", "set", "test",
     "umask", "until", "while",
@@ -30,7 +30,7 @@ const SHELL_WORDS: [&str; 16] = [
 /// Prints what node `name` would do as a logger; warnings and problems go to standard error.
 ///
 /// # Errors
-/// A mistake in the configuration (78), a missing parent of a directory that would be made (69), or a
+/// A mistake in the configuration (78), a missing parent of a directory to be created (69), or a
 /// directory that cannot be written (74).
 pub(crate) fn check(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     let host = Host {

@@ -25,7 +25,7 @@ use crate::zone::LocalZone;
 /// Longest shutdown: long enough for any use, and safe to add to a clock reading.
 const LONGEST_STOP: Duration = Duration::from_secs(24 * 3600);
 
-/// A logger of a Zeek-compatible cluster: takes log batches and writes log files.
+/// A logger of a Zeek-compatible cluster: receives log batches and writes log files.
 #[derive(Debug, clap::Parser)]
 #[command(name = "zcluster-logger", version)]
 pub struct Args {
@@ -35,7 +35,7 @@ pub struct Args {
     /// Which node of the layout this is.
     #[arg(long, value_name = "NAME", env = "CLUSTER_NODE")]
     node: Option<String>,
-    /// Check the configuration and the directories, say what is found, and exit.
+    /// Check the configuration and the directories, report the result, and exit.
     #[arg(long)]
     check: bool,
 }
@@ -121,7 +121,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let health = move || {
         let mut health = Health::ok();
         if is_stopping.get().is_some() {
-            // What it takes in and writes now needs no broker any more.
+            // From here on, receiving and writing need no broker.
             health.passing("stopping");
         } else {
             health = asked.health();

@@ -112,7 +112,7 @@ pub(crate) fn repair_gzip(
         Err(error) => return Err(error),
     };
     if scan.whole == 0 {
-        // Only a whole stream says that there is nothing in it. A few bytes may be anything.
+        // Only a whole stream proves that it is empty; a few bytes may be anything.
         let is_empty = scan.length == 0 && !is_torn;
         let why = || Repaired::Hopeless("it has no complete line".into());
         return Ok(if is_empty { Repaired::Empty } else { why() });
