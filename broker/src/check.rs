@@ -43,7 +43,8 @@ fn report(layout: &Layout, name: &str, cores: usize) -> Report {
         BrokerEngine::Switch => queues(&mut report, layout, cores),
         BrokerEngine::Zmq => {
             let nodrop = options.listen_xpub_nodrop;
-            let then = if nodrop { "everybody waits for it" } else { "it loses events, uncounted" };
+            let then =
+                if nodrop { "all publishers wait for it" } else { "it loses events, uncounted" };
             report.say("a subscriber that does not read", then);
             report.say("I/O threads", format!("{}, on {cores} cores", options.proxy_io_threads));
         }
@@ -86,7 +87,7 @@ fn queues(report: &mut Report, layout: &Layout, cores: usize) {
     report.say("memory of a subscriber", largest);
     let (count, length) = (broker.max_subscriptions, broker.max_subscription_length);
     report.say("subscriptions of a peer", format!("at most {count}, of {length} bytes each"));
-    let validated = if broker.validate_events { "checked" } else { "passed on as they are" };
+    let validated = if broker.validate_events { "checked" } else { "not checked" };
     report.say("payloads of events", validated);
     report.say("threads", format!("{}, on {cores} cores", broker.io_threads));
 }

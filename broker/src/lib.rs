@@ -49,7 +49,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
 }
 
 /// The help of `--node` under the former program name.
-const PROXY_NODE: &str = "Name of this process in metrics and in the ready line, not one of a node of the layout [default: proxy]";
+const PROXY_NODE: &str = "Name of this process in metrics and in the ready line; must not be the name of a node of the layout [default: proxy]";
 
 /// The command line of the broker under its former name, `zcluster-proxy`.
 #[derive(Debug, clap::Parser)]

@@ -20,7 +20,7 @@ use crate::files;
 pub(crate) enum DirectoryError {
     /// A parent is missing, so it was not created.
     #[error(
-        "the {what} {} is not there and not made, as {} is missing: mount or make that, or set \
+        "the {what} {} does not exist, and neither does {}: mount or create that, or set \
          `create_parents = true` in [log]",
         dir.display(), missing.display()
     )]

@@ -84,9 +84,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         is_stopping: &|| signals.is_stopping(),
     };
     let Some(pipeline) = Pipeline::start(&settings, &metrics, &deadline, tell_end)? else {
-        log::info!(
-            "stopped before it was ready: the next start goes on with the logs that are left"
-        );
+        log::info!("stopped before it was ready: the next start continues with the remaining logs");
         return Ok(());
     };
     let Pipeline { formatters, .. } = &pipeline;
@@ -164,7 +162,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
 
     // `recv` never fails: the signal handler holds a sender forever.
     let end = ended.recv().unwrap_or(End::Requested);
-    log::info!("stopping: saying goodbye, taking in what is on its way");
+    log::info!("stopping: saying goodbye, receiving what is in flight");
     let stop_by = Instant::now() + layout.log.shutdown_timeout.min(LONGEST_STOP);
     deadline.set(stop_by);
     if let Err(error) = node.leave() {
@@ -186,7 +184,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         (Ok(batches), Ok(records)) => (batches, records + unsent.records),
     };
     if let End::Thread(thread) = end {
-        return fail(format!("the {thread} thread ended by itself"));
+        return fail(format!("the {thread} thread ended unexpectedly"));
     }
     if batches_lost + records_lost > 0 {
         let lost = format!(

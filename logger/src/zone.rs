@@ -57,7 +57,7 @@ pub(crate) enum ZoneError {
     },
     /// The system's zone file is broken.
     #[error(
-        "{}: {why}; expected a time zone file, or a link to one (set TZ to go by another)",
+        "{}: {why}; expected a time zone file, or a link to one (set TZ to use another)",
         path.display()
     )]
     System {

@@ -219,7 +219,9 @@ async fn serve(
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     if let Some(more) = refusals.check(std::time::Instant::now()) {
-                        log::warn!("HTTP: cannot accept connections: {error} ({more} times more)");
+                        log::warn!(
+                            "HTTP: cannot accept connections: {error} ({more} more like this)"
+                        );
                     }
                     sleep(ACCEPT_PAUSE).await;
                     continue;
@@ -301,7 +303,9 @@ impl Connections {
             if timeout_at(*since + self.limits.guaranteed, self.tasks.join_next()).await.is_err() {
                 if let Some(more) = self.crowded.check(std::time::Instant::now()) {
                     let max = self.limits.connections;
-                    log::warn!("HTTP: over {max} connections: closed the oldest ({more} more)");
+                    log::warn!(
+                        "HTTP: over {max} connections: closed the oldest ({more} more like this)"
+                    );
                 }
                 oldest.abort();
                 self.tasks.join_next().await;

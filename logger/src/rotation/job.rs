@@ -476,7 +476,7 @@ pub(crate) mod tests {
         };
         assert_eq!(settle(), (false, true, false), "not renamed");
         fs::write(&file, "2\n").unwrap();
-        assert_eq!(settle(), (false, true, true), "somebody else has the name");
+        assert_eq!(settle(), (false, true, true), "the name is taken");
         fs::remove_file(&file).unwrap();
         fs::hard_link(&live, &file).unwrap();
         assert_eq!(settle(), (true, false, true), "half renamed");

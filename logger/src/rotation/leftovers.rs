@@ -61,7 +61,7 @@ fn remove_temporaries(dir: &Path, is_ours: bool) -> io::Result<()> {
         let Some((file, _)) = files::open_regular(&path)? else { continue };
         if is_ours || is_nobodys(&file) {
             files::remove_if_there(&path)?;
-            log::info!("removed {}, which a former run left half written", path.display());
+            log::info!("removed {}, left half written by an earlier run", path.display());
         }
     }
     Ok(())
