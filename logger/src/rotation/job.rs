@@ -336,7 +336,7 @@ impl JobDir {
         Ok(found)
     }
 
-    /// Whether there is a job of that name that can be read.
+    /// Returns whether a readable job of that name exists.
     pub(crate) fn is_known(&self, id: &JobId) -> io::Result<bool> {
         for stage in [Stage::Intent, Stage::Rotated, Stage::Announced] {
             match self.load(id, stage) {
