@@ -44,11 +44,11 @@ pub enum GatewayError {
     NotBuiltIn(SocketAddr),
 }
 
-/// Serves `/metrics`, `/healthz`, `/readyz` and, if `services` is given, `/services.json`.
+/// Serves `/metrics`, `/healthz`, `/readyz` and, where `services` is given, `/services.json`.
 ///
 /// `services` are the metrics addresses of all nodes of the layout, for Prometheus to discover;
-/// only the manager has them. Each request calls `health` on the HTTP thread; it must not block.
-/// The server listens once this returns, until it is dropped.
+/// only the manager has them. `health` is asked at each request on the HTTP thread and must not
+/// block. Listens when this returns, until the server is dropped.
 ///
 /// # Errors
 ///
@@ -71,8 +71,7 @@ pub fn serve_metrics(
     }
 }
 
-/// Serves `/metrics`, `/healthz`, `/readyz` and `/status`: JSON about the current state of a
-/// process.
+/// Serves `/metrics`, `/healthz`, `/readyz` and `/status`: JSON about what a process is doing just now.
 ///
 /// Each request calls `health` and `status` on the HTTP thread; they must not block. The server
 /// listens once this returns, until it is dropped.
