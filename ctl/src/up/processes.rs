@@ -15,7 +15,7 @@ use std::{io, process, thread};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
-use zcluster::daemon;
+use zcluster::daemon::{self, LogFilter};
 
 use super::console::Voice;
 use super::lines;
@@ -41,6 +41,8 @@ pub(crate) enum Told {
 pub(crate) struct Processes {
     running: BTreeMap<Run, Process>,
     told: Sender<Told>,
+    /// What they are to log.
+    log_filter: LogFilter,
 }
 
 /// A process that has not been reaped. Dropping it kills it and all it started.
@@ -65,9 +67,9 @@ impl Drop for Process {
 }
 
 impl Processes {
-    /// None yet; `told` receives what their threads have to tell.
-    pub(crate) fn new(told: Sender<Told>) -> Self {
-        Processes { running: BTreeMap::new(), told }
+    /// None yet; `told` receives what their threads have to tell. They log what `log_filter` says.
+    pub(crate) fn new(told: Sender<Told>, log_filter: LogFilter) -> Self {
+        Processes { running: BTreeMap::new(), told, log_filter }
     }
 
     /// Starts `program` for `job` with these variables in its environment. Its output is shown by
@@ -90,6 +92,7 @@ impl Processes {
         command
             .args(&job.args)
             .env(daemon::PARENT_PID, process::id().to_string())
+            .env("RUST_LOG", self.log_filter.as_str())
             // That of the shell names one node at most, and each process is told which one it is.
             .env_remove("CLUSTER_NODE")
             .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -99,10 +102,6 @@ impl Processes {
             // Ctrl-C in a terminal goes to the process group in the foreground: that is ours, and
             // the order in which the others stop is for us to decide.
             .process_group(0);
-        if std::env::var_os("RUST_LOG").is_none() {
-            // What daemons say at `info` they also say on stdout, which is shown in other words.
-            command.env("RUST_LOG", "warn");
-        }
         let mut process = Process { child: command.spawn()? };
         let last_line = Arc::new(Mutex::new(None));
         // Closed when both readers are done.
