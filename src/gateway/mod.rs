@@ -44,22 +44,22 @@ pub enum GatewayError {
     NotBuiltIn(SocketAddr),
 }
 
-/// A process whose metrics `/services.json` names.
+/// A process that `/services.json` lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Where it offers them.
+    /// The address of its metrics.
     pub address: SocketAddr,
     /// Its name: the label `node`.
     pub node: String,
-    /// What it is: the label `node_type`.
+    /// Its type: the label `node_type`.
     pub node_type: &'static str,
 }
 
-/// Serves `/metrics`, `/healthz`, `/readyz` and, where `services` is given, `/services.json`.
+/// Serves `/metrics`, `/healthz`, `/readyz` and, if `services` is given, `/services.json`.
 ///
 /// `services` are all processes of the layout, for Prometheus to discover; the manager and the
-/// broker serve them. `health` is asked at each request on the HTTP thread and must not
-/// block. Listens when this returns, until the server is dropped.
+/// broker serve them. Each request calls `health` on the HTTP thread; it must not block. The server
+/// listens once this returns, until it is dropped.
 ///
 /// # Errors
 ///
@@ -82,7 +82,7 @@ pub fn serve_metrics(
     }
 }
 
-/// Serves what [`serve_metrics`] does, and `/status`: JSON about what a process is doing just now.
+/// Serves what [`serve_metrics`] does, and `/status`: JSON about the current state of a process.
 ///
 /// Each request calls `health` and `status` on the HTTP thread; they must not block. The server
 /// listens once this returns, until it is dropped.

@@ -21,10 +21,10 @@ struct TargetGroup {
     labels: BTreeMap<&'static str, String>,
 }
 
-/// The groups of `/services.json`. Labels belong to a group, so that each process has one of its own.
+/// The groups of `/services.json`. Labels belong to a group, so each process has its own group.
 fn target_groups(services: Vec<Service>) -> Vec<TargetGroup> {
     if services.is_empty() {
-        // As Zeek's manager says it.
+        // What Zeek's manager returns.
         return vec![TargetGroup { targets: Vec::new(), labels: BTreeMap::new() }];
     }
     let group = |service: Service| TargetGroup {
