@@ -18,8 +18,8 @@ const RELIEVED: u64 = 75;
 /// How long a queue must be that full before it counts.
 pub const SUSTAINED: Duration = Duration::from_secs(5);
 
-/// What is wrong with a process now. Each problem is one line for people: what it is, where, and
-/// how much.
+/// What is wrong with a process now. Each problem is one readable line: what it is, where, and how
+/// much.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     problems: Vec<Problem>,

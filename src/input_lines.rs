@@ -1,4 +1,4 @@
-//! Lines of text from somewhere that may send anything: each is held in memory, and so has a bound.
+//! Reads lines of text from an untrusted source. Each is held in memory, so its length is bounded.
 
 use std::io::{self, BufRead, Read};
 use std::ops::ControlFlow;
@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 /// Longer lines are refused.
 pub const MAX_LINE: u64 = 16 << 20;
 
-/// Hands out each line that is not blank, with its number, or what is wrong with it, until the input
-/// or the function ends. Blocks as long as the input does.
+/// Calls the function with each line that is not blank and its number, or with what is wrong with
+/// it, until the input ends or the function stops. Blocks as long as the input does.
 ///
 /// # Errors
 /// When the input cannot be read.

@@ -1,18 +1,18 @@
 //! The hello handshake and node liveness (WIRE.md §6) as a state machine.
 //!
-//! [`Membership`] is a value one feeds: what the node's XPUB and XSUB showed, and the time. It
-//! answers with [`Action`]s to carry out. It opens no socket and reads no clock.
+//! [`Membership`] is fed with what the node's XPUB and XSUB showed, and the time. It answers with
+//! [`Action`]s to carry out. It opens no socket and reads no clock.
 //!
-//! A new node greets nobody before it knows that no other process has its name (`settling`).
+//! A new node greets no peer before it knows that no other process has its name (`settling`).
 //!
 //! Two things differ from Zeek, on purpose (§6.4):
 //!
 //! - A changed id is *one* transition. Zeek queues the `node_down` of the old id and may handle the
 //!   new id's hello before it, after which the node counts as dead for good.
-//! - After the connection to the proxy broke and came back, nodes whose subscription does not
-//!   reappear within a grace time are down. Zeek never finds out, because no unsubscription is
-//!   sent for a node that died while there was no proxy. A node whose subscription reappears later
-//!   is up again without a new greeting: it never took us down, and a second greeting would only
+//! - After the connection to the broker was lost and came back, nodes whose subscription does not
+//!   reappear within a grace time are down. Zeek never finds out, because no unsubscription is sent
+//!   for a node that died while the broker was down. A node whose subscription reappears later is
+//!   up again without a new greeting: it never considered us down, and a second greeting would only
 //!   make a Zeek peer warn.
 
 mod settling;
@@ -28,15 +28,16 @@ use crate::event::Event;
 use crate::topic::NodeId;
 use crate::value::Value;
 
-/// Entries each of the tables that strangers can fill may hold. Real clusters have a few hundred
-/// nodes; beyond the limit, the subscription that has been longest without a handshake is
-/// forgotten for a new one, and further hellos are dropped, each with a warning.
+/// How many entries each table that strangers can fill may hold. Real clusters have a few hundred
+/// nodes. Beyond the limit, a new subscription replaces the one that has waited longest for its
+/// handshake, and further hellos are dropped, each with a warning.
 pub const MAX_ENTRIES: usize = 10_000;
 
-/// A longer id is not a node's. Zeek's are below 400 bytes: host and node names have limits.
+/// A longer id is not a node's. Zeek's are below 400 bytes, because host and node names are
+/// limited.
 pub const MAX_ID_LEN: usize = 1024;
 
-/// What a [`Membership`] needs to know of its own node and of the layout.
+/// What a [`Membership`] needs to know about its own node and the layout.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Own name.
@@ -50,11 +51,11 @@ pub struct Settings {
     /// Time between our first hello and our second to one peer; works around a race in Zeek, see
     /// §6.4.
     pub hello_delay: Duration,
-    /// How long after a reconnect nodes have to reappear.
+    /// How long nodes have to reappear after a reconnect.
     pub reconcile_grace: Duration,
 }
 
-/// Which of the two messages of the handshake.
+/// One of the two messages of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hello {
     /// `Cluster::Backend::ZeroMQ::hello`: I see your subscription.
@@ -72,14 +73,14 @@ impl Hello {
         }
     }
 
-    /// The message of that event name.
+    /// The message with that event name.
     pub fn from_event_name(name: &[u8]) -> Option<Self> {
         [Hello::Backend, Hello::Cluster].into_iter().find(|h| h.event_name().as_bytes() == name)
     }
 }
 
-/// The greeting that an event is: which message, the name and the id of its sender; `None` for
-/// any other event.
+/// Reads an event as a greeting: the message, and the name and id of its sender; `None` for any
+/// other event.
 pub fn read_hello(event: &Event) -> Option<(Hello, &BStr, &BStr)> {
     let hello = Hello::from_event_name(&event.name)?;
     match event.args.as_slice() {
@@ -91,17 +92,17 @@ pub fn read_hello(event: &Event) -> Option<(Hello, &BStr, &BStr)> {
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The own XPUB shows a subscription to the nodeid topic of that id.
+    /// Our XPUB shows a subscription to the nodeid topic of that id.
     Subscribed(NodeId),
-    /// The own XPUB shows that this subscription is gone.
+    /// Our XPUB shows that this subscription is gone.
     Unsubscribed(NodeId),
-    /// A hello arrived from the node that says to have that name and id.
+    /// A hello arrived from a node that claims that name and id.
     Hello(Hello, BString, NodeId),
-    /// The connection of the own XPUB to the proxy broke.
+    /// Our XPUB lost its connection to the broker.
     Disconnected,
-    /// It is back, handshake done.
+    /// The connection is back, and its handshake complete.
     Connected,
-    /// All subscriptions that there were have been shown: a probe has come back.
+    /// All existing subscriptions have been shown: a probe has come back.
     Ready,
     /// Time has passed; see [`Membership::deadline`].
     Tick,
@@ -110,45 +111,45 @@ pub enum Input {
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Publish the hello, with own name and id, to the nodeid topic of that id.
+    /// Publish the hello, with our name and id, to the nodeid topic of that id.
     Greet(Hello, NodeId),
-    /// Tell the application.
+    /// Notify the application.
     NodeUp(String, NodeId),
-    /// Tell the application.
+    /// Notify the application.
     NodeDown(String, NodeId),
-    /// End: the process with that id has the own name, and lives.
+    /// End: the process with that id has our name, and is alive.
     NameTaken(NodeId),
     /// Write a line to `cluster.log`.
     ClusterLog(String),
-    /// Warn the people who read this process's own log.
+    /// Write a warning to this process's own log.
     Warn(Warning),
 }
 
-/// What deserves a person's attention. The texts are Zeek's, where Zeek has one.
+/// What a user should look at. The texts are Zeek's, where Zeek has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// A node greeted again without need.
+    /// A node greeted again needlessly.
     HelloTwice(String, NodeId),
     /// A node of that name greets with another id than the one that is up: (name, old, new).
     NeverSaidGoodbye(String, NodeId, NodeId),
-    /// A second hello with an id that was never introduced by a first one.
+    /// A second hello with an id that no first hello introduced.
     DuplicateNode(String),
     /// A hello from another process with our own name.
     SameName(NodeId),
     /// A hello from a name that is not in the layout.
     UnexpectedNode(BString),
-    /// An unsubscription of an id that nobody has.
+    /// An unsubscription of an id that no node has.
     UnknownUnsubscription(NodeId),
     /// A subscription was seen, but its node never greeted.
     ExpiredSubscription(NodeId),
     /// A node greeted, but its subscription was never seen.
     ExpiredHello(NodeId),
-    /// Too many strangers, or an id too long to be one: not taken in.
+    /// Too many strangers, or an id too long for a node: ignored.
     TooMany(NodeId),
 }
 
 impl Warning {
-    /// A name for the kind of warning: what a limit on repetitions goes by.
+    /// A name for the kind of warning, used to limit repetitions.
     pub fn kind(&self) -> &'static str {
         match self {
             Warning::HelloTwice(..) => "hello twice",
@@ -178,8 +179,8 @@ impl fmt::Display for Warning {
             }
             Warning::SameName(id) => write!(
                 f,
-                "another process runs under the name of this node (id:{id}): nodes know the one that \
-                 greeted last; stop one of them"
+                "another process runs under the name of this node (id:{id}): nodes see only the one \
+                 that greeted last; stop one of them"
             ),
             Warning::UnexpectedNode(name) => {
                 write!(f, "Got Cluster::hello msg from unexpected node: {name}")
@@ -201,18 +202,18 @@ impl fmt::Display for Warning {
     }
 }
 
-/// What is known of one subscribed nodeid topic.
+/// What is known about one subscribed nodeid topic.
 #[derive(Clone, Debug)]
 struct Seen {
-    /// When our first hello went out to it.
+    /// When our first hello was sent to it.
     greeted: Instant,
-    /// Since when its first hello is awaited; `None` once it came (or the wait expired).
+    /// Since when we wait for its first hello; `None` once it came (or the wait expired).
     awaiting: Option<Instant>,
-    /// Whether our second hello went out to it, or is due.
+    /// Whether our second hello was sent to it, or is due.
     answered: bool,
 }
 
-/// After the connection to the proxy broke: who has not reappeared.
+/// Which nodes have not reappeared since the connection to the broker was lost.
 #[derive(Clone, Debug)]
 struct Reconcile {
     missing: BTreeSet<NodeId>,
@@ -224,28 +225,29 @@ struct Reconcile {
 #[derive(Clone, Debug)]
 pub struct Membership {
     settings: Settings,
-    /// Set until it is known that nobody else has the own name.
+    /// Set until it is known that no other process has our name.
     settling: Option<Settling>,
     /// Ids by the names of nodes that are up.
     up: BTreeMap<String, NodeId>,
-    /// Nodeid topics that are subscribed, as far as we know.
+    /// Nodeid topics that are known to be subscribed.
     seen: BTreeMap<NodeId, Seen>,
-    /// Those of `seen` that are not up, oldest first: the ones to forget when there are too many.
+    /// Those of `seen` that are not up, oldest first: forgotten in this order when there are too
+    /// many.
     strangers: BTreeSet<(Instant, NodeId)>,
-    /// Zeek's `nodeid_hellos`: first hellos whose subscription has not been seen, since when.
+    /// Zeek's `nodeid_hellos`: first hellos whose subscription has not been seen, and since when.
     hellos: BTreeMap<NodeId, Instant>,
-    /// Second hellos that wait for their time.
+    /// Second hellos that are not due yet.
     due: BTreeMap<NodeId, Instant>,
     reconcile: Option<Reconcile>,
-    /// Nodes declared down by reconciliation, which may yet reappear: names by id.
+    /// Nodes declared down by reconciliation, which may still reappear: names by id.
     vanished: BTreeMap<NodeId, String>,
-    /// No later than the first thing that waits for time to pass. Kept instead of computed: the
-    /// tables may be large, and each input asks.
+    /// No later than the first thing that waits for time to pass. Stored rather than computed,
+    /// because the tables may be large and every input needs it.
     next: Option<Instant>,
 }
 
 impl Membership {
-    /// A node that knows of nobody yet.
+    /// A node that knows no peers yet.
     pub fn new(settings: Settings) -> Self {
         Membership {
             settings,
@@ -261,17 +263,17 @@ impl Membership {
         }
     }
 
-    /// The nodes that are up, names to ids; the own node is not among them.
+    /// The nodes that are up, names to ids, without our own.
     pub fn members(&self) -> &BTreeMap<String, NodeId> {
         &self.up
     }
 
-    /// When [`Input::Tick`] is due, or somewhat sooner; `None` when nothing waits for time to pass.
+    /// When [`Input::Tick`] is due, or somewhat sooner; `None` if nothing waits for time to pass.
     pub fn deadline(&self) -> Option<Instant> {
         self.settling.as_ref().map_or(self.next, Settling::deadline)
     }
 
-    /// Whether the node takes part: nobody else has its name. Until then it must not publish.
+    /// Whether the node takes part: no other process has its name. Until then it must not publish.
     pub fn is_settled(&self) -> bool {
         self.settling.is_none()
     }
@@ -280,7 +282,7 @@ impl Membership {
         self.next = Some(self.next.map_or(time, |next| next.min(time)));
     }
 
-    /// Takes an input in and returns what to do about it, in order.
+    /// Handles an input and returns what to do about it, in order.
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         let Some(settling) = &mut self.settling else {
@@ -310,7 +312,7 @@ impl Membership {
         match input {
             Input::Subscribed(id) => self.subscribed(id, now, actions),
             Input::Unsubscribed(id) => self.unsubscribed(&id, actions),
-            // Nobody else has our id; who says so gets no answer.
+            // No other process has our id; one that claims it gets no answer.
             Input::Hello(_, _, id) if id == self.settings.id => {}
             Input::Hello(Hello::Backend, name, id) => {
                 self.backend_hello(&name, id, now, actions);
@@ -368,7 +370,7 @@ impl Membership {
         }
     }
 
-    /// Makes room for one more subscription; `false` when all there are belong to nodes that are up.
+    /// Makes room for one more subscription; `false` if all belong to nodes that are up.
     fn make_room(&mut self, actions: &mut Vec<Action>) -> bool {
         if self.seen.len() < MAX_ENTRIES {
             return true;
@@ -394,8 +396,8 @@ impl Membership {
         if let Some((name, old)) = name.to_str().ok().and_then(|name| self.up.get_key_value(name)) {
             if *old == id {
                 actions.push(Action::Warn(Warning::HelloTwice(name.clone(), id.clone())));
-                // Zeek leaves it at that. But a node greets anew when it saw our subscription go
-                // and come back, and then waits for our second hello to count us as up.
+                // Zeek stops here. But a node greets again when it saw our subscription go and come
+                // back, and then waits for our second hello before it counts us as up.
                 self.answer_greeting(id, now, actions);
                 return;
             }
@@ -413,8 +415,8 @@ impl Membership {
         }
     }
 
-    /// Sends the second hello to a node that greeted, if its subscription is there and none is
-    /// on its way already.
+    /// Sends the second hello to a node that greeted, if its subscription exists and no second
+    /// hello is on its way already.
     fn answer_greeting(&mut self, id: NodeId, now: Instant, actions: &mut Vec<Action>) {
         if let Some(seen) = self.seen.get_mut(&id)
             && !self.due.contains_key(&id)
@@ -453,9 +455,9 @@ impl Membership {
         self.bring_up(name, id, actions);
     }
 
-    /// Sends our second hello to a node whose own has come, if it never got ours: its first hello
-    /// was missed or expired before its subscription was seen. Zeek leaves it at that, and the two
-    /// disagree for good.
+    /// Sends our second hello to a node that sent its own but never got ours: its first hello was
+    /// missed or expired before its subscription was seen. Zeek does not, and the two disagree for
+    /// good.
     fn answer_second_hello(&mut self, id: NodeId, now: Instant, actions: &mut Vec<Action>) {
         if self.seen.get(&id).is_some_and(|seen| !seen.answered) {
             self.answer_greeting(id, now, actions);
@@ -488,7 +490,7 @@ impl Membership {
         self.up.insert(name, id);
     }
 
-    /// Takes the node with that id down; `false` where nobody has it.
+    /// Marks the node with that id as down; `false` if no node has it.
     fn take_down(&mut self, id: &NodeId, actions: &mut Vec<Action>) -> bool {
         let Some(name) = self.up.iter().find(|(_, up)| *up == id).map(|(name, _)| name.clone())
         else {
@@ -536,7 +538,7 @@ impl Membership {
     fn expire(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let expiration = self.settings.hello_expiration;
         for (id, seen) in &mut self.seen {
-            // The subscription itself is still there; only the wait for its hello is over.
+            // The subscription itself still exists; only the wait for its hello is over.
             if seen.awaiting.take_if(|since| now >= *since + expiration).is_some() {
                 actions.push(Action::Warn(Warning::ExpiredSubscription(id.clone())));
             }

@@ -158,7 +158,7 @@ fn wrong_keys_end_the_node_and_nobody_else(engine: Engine) {
     let other = SharedKeys::new();
     for (cluster_keys, node_keys, words, broker_says) in [
         (Some(&keys), None, ["does not", "set there, and not here"], "does not encrypt"),
-        (None, Some(&keys), ["does not encrypt", "keys of CURVE are set here"], "it encrypts"),
+        (None, Some(&keys), ["does not encrypt", "CURVE keys are set here"], "it encrypts"),
         (
             Some(&keys),
             Some(&SharedKeys { client: other.client.clone(), ..keys.clone() }),
@@ -214,7 +214,7 @@ fn with_a_wrong_key_of_the_server_a_node_says_so_and_tries_again(engine: Engine)
     let wrong = SharedKeys { server: other.server.clone(), ..keys.clone() };
     let layout = other_layout(&cluster, |text| text.replace(&keys.options(), &wrong.options()));
     let mut lost = Process::start_command("worker-2", &mut node_with(&layout, "worker-2"));
-    lost.wait_stderr("most likely its public key is not the one that is set here");
+    lost.wait_stderr("most likely its public key is not the one configured here");
     assert!(lost.stderr().contains("the broker at tcp://127.0.0.1:"), "{}", lost.stderr());
     broker.wait_metric("zcluster_broker_handshakes_failed_total", 2.0);
     wait_for("a line of the broker", || {

@@ -69,7 +69,7 @@ fn a_broker_that_is_not_there_yet_dies_and_comes_back() {
     wait_well(&broker);
     for node in nodes.values() {
         wait_well(node);
-        node.wait_stderr_line(&["the broker is there, after "]);
+        node.wait_stderr_line(&["the broker is available, after "]);
     }
     let said = |node: &Process| node.stderr().matches("no connection to the broker for ").count();
     let so_far: BTreeMap<_, _> = nodes.iter().map(|(name, node)| (name, said(node))).collect();
@@ -157,7 +157,7 @@ fn a_bus_that_does_not_answer_is_not_ready() {
     let mute = MuteBroker::bind(&cluster);
     let mut worker = cluster.node("worker-1", &[]);
     worker.write_line(r#"{"topic":"t","event":"Test::waits","args":[]}"#);
-    let parts = ["the bus is not ready for ", "nothing comes through"];
+    let parts = ["the bus has not been ready for ", "nothing comes through"];
     wait_problem(&worker, &[&parts[..], &["events waiting: 1"]].concat());
     worker.wait_stderr_line(&parts);
     drop(mute);
@@ -176,7 +176,7 @@ fn a_node_that_logs_needs_a_logger() {
     let cluster = Cluster::new(&nodes, "[log]\nflush_interval = \"10ms\"");
     let _broker = cluster.broker();
     let worker = cluster.node("worker-1", &["--demo"]);
-    let nobody = ["no logger takes logs for ", "logger-1 at tcp://", "logger-2 at tcp://"];
+    let nobody = ["no logger has been available for ", "logger-1 at tcp://", "logger-2 at tcp://"];
     wait_problem(
         &worker,
         &[&nobody[..], &["Connection refused", "log batches waiting: "]].concat(),
@@ -188,12 +188,12 @@ fn a_node_that_logs_needs_a_logger() {
     let mut logger = cluster.logger("logger-1");
     // One is enough.
     wait_well(&worker);
-    worker.wait_stderr_line(&["logger-1 at tcp://", "is there, after "]);
+    worker.wait_stderr_line(&["logger-1 at tcp://", "is available, after "]);
     logger.stop();
     wait_problem(&worker, &nobody);
     let mut logger = cluster.logger("logger-2");
     wait_well(&worker);
-    worker.wait_stderr_line(&["logger-2 at tcp://", "is there, after "]);
+    worker.wait_stderr_line(&["logger-2 at tcp://", "is available, after "]);
     logger.stop();
 }
 
@@ -203,7 +203,7 @@ fn a_layout_without_a_logger_is_a_problem_of_nodes_that_log() {
     let _broker = cluster.broker();
     wait_well(&cluster.node("manager", &[]));
     let worker = cluster.node("worker-1", &["--demo"]);
-    wait_problem(&worker, &["no logger takes logs for ", "the layout has no logger"]);
+    wait_problem(&worker, &["no logger has been available for ", "the layout has no logger"]);
 }
 
 #[test]

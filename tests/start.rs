@@ -244,7 +244,7 @@ fn a_broker_that_is_missing_from_the_start_is_told_of_once_and_why() {
     }
     let mut broker = cluster.broker();
     for daemon in &daemons {
-        daemon.wait_stderr("the broker is there, after ");
+        daemon.wait_stderr("the broker is available, after ");
     }
     broker.kill();
     for daemon in &daemons {
@@ -253,7 +253,7 @@ fn a_broker_that_is_missing_from_the_start_is_told_of_once_and_why() {
     let _broker = cluster.broker();
     for daemon in &daemons {
         daemon.wait_stderr("the broker is back, after ");
-        for line in ["is there, after", "lost the", "is back"] {
+        for line in ["is available, after", "lost the", "is back"] {
             assert_eq!(daemon.stderr().matches(line).count(), 1, "{line}: {}", daemon.stderr());
         }
     }

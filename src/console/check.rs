@@ -1,6 +1,6 @@
 //! `--check`: what the program `zcluster-node` would do with its configuration on this host.
 //!
-//! Opens no socket, so that it can run beside the node itself.
+//! Opens no socket, so that it can run beside the node.
 
 use crate::access::{Access, ClientKeys, client_keys};
 use crate::daemon::Failure;
@@ -12,7 +12,7 @@ use super::is_ours;
 /// Prints what node `name` would do; warnings and problems go to standard error.
 ///
 /// # Errors
-/// What would end it at start, with the code it would end with.
+/// What would stop it at start, with the exit code it would have.
 pub(super) fn check(layout: &Layout, name: &str, own: &Node) -> Result<(), Failure> {
     report(layout, name, own).print()
 }
@@ -39,15 +39,15 @@ fn report(layout: &Layout, name: &str, own: &Node) -> Report {
     let others = layout.nodes.keys().filter(|other| *other != name);
     report.say("other nodes", list(others.cloned()));
     let has_rules = Access::of_client(layout).has_rules();
-    report.say("rules for nodes", if has_rules { "heeded" } else { "none" });
+    report.say("rules for nodes", if has_rules { "enforced" } else { "none" });
     report.metrics(layout.metrics_socket(name));
-    report.say("format of events", layout.cluster.event_serializer.as_str());
+    report.say("event format", layout.cluster.event_serializer.as_str());
     queues(&mut report, &layout.zeromq);
     report.heartbeats(&layout.zeromq);
     report
 }
 
-/// Who gets the node's log records, and who does not for want of a key.
+/// Which loggers get the node's log records, and which do not because a key is missing.
 fn loggers(report: &mut Report, layout: &Layout, keys: Option<&ClientKeys>) {
     let mut served = Vec::new();
     for (name, endpoint) in layout.log_routes() {
@@ -65,19 +65,19 @@ fn loggers(report: &mut Report, layout: &Layout, keys: Option<&ClientKeys>) {
 
 fn queues(report: &mut Report, options: &ZeroMq) {
     let events = bound(options.onloop_queue_hwm, "events", options.onloop_queue_bytes);
-    report.say("queue of events to handle", events);
+    report.say("queue of received events", events);
     report.say("queue of events to publish", bound(0, "", options.publish_queue_bytes));
     let then = match options.log_hwm_action {
-        LogHwmAction::Block => "whoever writes waits",
+        LogHwmAction::Block => "writers wait",
         LogHwmAction::Drop => "records are dropped and counted",
     };
     let logs = bound(0, "", options.log_queue_bytes);
-    report.say("queue of log records", format!("{logs}; when full {then}"));
+    report.say("queue of log records", format!("{logs}; when full, {then}"));
 }
 
 fn list(texts: impl IntoIterator<Item = String>) -> String {
     let texts: Vec<_> = texts.into_iter().collect();
-    if texts.is_empty() { "nobody".into() } else { texts.join(", ") }
+    if texts.is_empty() { "none".into() } else { texts.join(", ") }
 }
 
 #[cfg(test)]
@@ -109,10 +109,10 @@ mod tests {
                 "other nodes: logger-1",
                 "rules for nodes: none",
                 "metrics: http://127.0.0.1:9911/metrics",
-                "format of events: broker-bin-v1",
-                "queue of events to handle: at most 10000 events and 64.0 MiB",
+                "event format: broker-bin-v1",
+                "queue of received events: at most 10000 events and 64.0 MiB",
                 "queue of events to publish: at most 64.0 MiB",
-                "queue of log records: at most 64.0 MiB; when full whoever writes waits",
+                "queue of log records: at most 64.0 MiB; when full, writers wait",
                 "heartbeats: every 5s, cut off after 15s without an answer",
             ]
         );

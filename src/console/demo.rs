@@ -1,4 +1,4 @@
-//! A load to look at: workers publish a heartbeat each second to the manager and write a log.
+//! Demo traffic: each worker publishes a heartbeat to the manager once a second and writes a log.
 
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ use crate::wire::zeek_bin::{FieldSpec, LogSchema, LogType, LogValue, Scalar};
 /// Time between heartbeats.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A running demo; ends when dropped.
+/// A running demo; dropping it stops the demo.
 pub(super) struct Demo {
     /// Dropping it stops the thread.
     stop: Option<Sender<()>>,
@@ -35,7 +35,7 @@ impl Drop for Demo {
     }
 }
 
-/// Starts the demo on a worker; other nodes only watch.
+/// Starts the demo on a worker; other nodes only listen.
 pub(super) fn start(node: &Node, node_type: NodeType) -> Result<Option<Demo>, Failure> {
     if node_type != NodeType::Worker {
         return Ok(None);
@@ -65,7 +65,7 @@ fn beat_once(node: &Node, log: &LogStream, beat: u64) -> Result<(), Box<dyn std:
     let args = vec![node.name().into(), beat.into(), now.into()];
     node.publish(topic::MANAGER, &Event::new("Demo::heartbeat", args))?;
 
-    // Made up, but in the shape of real logs: addresses, ports, sets, and values that are unset.
+    // Invented, but in the shape of real logs: addresses, ports, sets, and unset values.
     let peer = std::net::Ipv4Addr::new(192, 0, 2, (beat % 254 + 1) as u8);
     let port = Port::new(if beat.is_multiple_of(3) { 53 } else { 443 }, Protocol::Tcp);
     let tags = [LogValue::from("demo"), LogValue::from("heartbeat")];

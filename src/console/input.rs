@@ -7,8 +7,8 @@ use crate::exit::ExitCode;
 use crate::node::Node;
 use crate::{input_lines, readable};
 
-/// Starts to read standard input and to publish its lines, until its end. Lines that are no
-/// publication are told of.
+/// Starts to read standard input and to publish its lines, until its end. Logs lines that are not
+/// valid publications.
 pub(super) fn start(node: Node) -> Result<(), Failure> {
     let body = move || {
         let read = input_lines::for_each(std::io::stdin().lock(), |number, line| {

@@ -1,10 +1,10 @@
-//! The program `zcluster-node`: a node that people and scripts talk to over standard input and
-//! output, in lines of JSON.
+//! The program `zcluster-node`: a node that reads and writes lines of JSON on standard input and
+//! output, for users and scripts.
 //!
 //! - `check`: `--check`, what the configuration means on this host.
-//! - `input`: lines to publish.
-//! - `output`: lines for events and for nodes that come and go.
-//! - `demo`: a load to look at.
+//! - `input`: reads lines and publishes them.
+//! - `output`: prints events, and nodes that come and go.
+//! - `demo`: demo traffic.
 
 mod check;
 mod demo;
@@ -39,30 +39,30 @@ pub struct Args {
     /// Check the configuration, say what it means on this host, and exit.
     #[arg(long)]
     check: bool,
-    /// Also subscribe to topics that start with this; may be given several times.
+    /// Also subscribe to topics that start with PREFIX; may be given several times.
     #[arg(long, value_name = "PREFIX")]
     subscribe: Vec<String>,
-    /// Print the ready line only.
+    /// Print only the ready line.
     #[arg(long)]
     quiet: bool,
     /// Do not read standard input.
     #[arg(long)]
     no_stdin: bool,
-    /// Make a load to look at: workers publish a heartbeat each second and write a log.
+    /// Generate demo traffic: each worker publishes a heartbeat once a second and writes a log.
     #[arg(long)]
     demo: bool,
 }
 
-/// How long events and logs may take to leave when the node is told to stop.
+/// The least time that events and logs get to be sent when the node stops.
 const MIN_PATIENCE: Duration = Duration::from_millis(500);
-/// How often each kind of trouble is told.
+/// How often each kind of problem is logged.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Runs a node until SIGTERM or SIGINT. SIGHUP loads the rules of the layout again.
+/// Runs a node until SIGTERM or SIGINT. SIGHUP reloads the rules of the layout.
 ///
 /// # Errors
-/// A bad layout, or keys that are missing or wrong (78), an address that is taken or log records that
-/// no logger took before the end (69), nobody who reads the events (74).
+/// A bad layout, or keys that are missing or wrong (78), an address in use or log records that no
+/// logger accepted before the end (69), a closed standard output (74).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     daemon::warn_if_another_is_named(args.node.as_deref());
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
@@ -107,30 +107,29 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
 
     let outcome = wait_for_end(&signals, &output);
     drop(demo);
-    // Also of a node that has ended by itself: what it has not sent is told.
+    // Also for a node that has ended by itself: this reports what it has not sent.
     let unsent = node.shutdown(patience);
     if let Some(error) = node.take_failure() {
         return Err(error.into());
     }
     outcome?;
-    // That it was there is no loss.
+    // Losing the node's own records of who was up is no failure.
     let lost = unsent.records - unsent.own_records;
     if lost > 0 {
-        let text = format!(
-            "{lost} log records lost: no logger took them before the end (shutdown_timeout)"
-        );
+        let text =
+            format!("{lost} log records lost: no logger accepted them in time (shutdown_timeout)");
         return Err(Failure::new(ExitCode::Unavailable, text));
     }
     Ok(())
 }
 
-/// Whether this program runs that node.
+/// Fails if another program must run that node.
 fn is_ours(layout: &Layout, name: &str, own: &layout::Node) -> Result<(), Failure> {
     if own.node_type == NodeType::Logger {
         let text = format!("node '{name}' is a logger; start it with zcluster-logger");
         return Err(Failure::config(text));
     }
-    // Others send it their logs.
+    // Other nodes send it their logs.
     if layout.is_run_by_logger(name) {
         let text = format!(
             "node '{name}' receives the cluster's logs (manager_is_logger), which this program does \
@@ -152,7 +151,7 @@ fn stop_signals(signals: &Signals, reloader: Reloader) -> Receiver<()> {
     stopped
 }
 
-/// Blocks until there is a reason to end: a signal, or an output nobody reads.
+/// Blocks until the node should end: on a signal, or because standard output is closed.
 fn wait_for_end(signals: &Receiver<()>, output: &Receiver<Failure>) -> Result<(), Failure> {
     select! {
         recv(signals) -> _ => Ok(()),

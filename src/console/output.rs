@@ -12,9 +12,9 @@ use crate::rate_limit::RateLimit;
 use crate::readable;
 use crate::value::Timestamp;
 
-/// Starts to print. A failure comes out of the receiver once, when there are events that nobody reads
-/// any more; it disconnects when the node has ended. What only tells is no reason to end, and a full
-/// disk may have room again.
+/// Starts to print. The receiver returns a failure once, when an event cannot be printed because
+/// standard output is closed; it disconnects when the node has ended. Failing to print a status
+/// line does not end the node, and a full disk may have room again later.
 pub(super) fn start(
     notifications: Notifications,
     quiet: bool,

@@ -1,15 +1,15 @@
-//! [`Settling`]: how a new node finds out that its name is not in use, before it shows itself.
+//! [`Settling`]: how a new node finds out whether its name is in use, before it greets others.
 //!
-//! Whoever greets under a name that is up takes it over (WIRE.md §6.4): others count the process that
-//! they knew as gone. So a new node greets nobody until its first probe has come back, by when its
-//! XPUB has shown all subscriptions there are. Mostly none of them is of a process with its own name,
-//! and then it has lost nothing: it takes in what has happened so far as if it happened now.
+//! A process that greets under a name that is up takes the name over (WIRE.md §6.4): others count
+//! the process they knew as gone. So a new node greets no peer until its first probe has come back;
+//! by then its XPUB has shown all existing subscriptions. Usually none is of a process with its own
+//! name, and nothing is lost: the node handles everything received so far as if it happened now.
 //!
-//! Where one may be, the node asks it, with the first hello of the handshake. A process that lives
-//! answers with the second, as Zeek's nodes do, and then the new one must end. One that has been killed
-//! or stopped, and whose connection nobody has missed yet, does not answer in time, and the new node
-//! takes its place. Of two that are new, both of which ask and neither of which answers, that with the
-//! lower id stays.
+//! If one may be, the node asks it with the first hello of the handshake. A live process answers
+//! with the second hello, as Zeek's nodes do, and then the new one must end. A process that was
+//! killed or stopped, and whose connection has not timed out yet, does not answer in time, and the
+//! new node takes its place. If two are new, both ask and neither answers: the one with the lower
+//! id stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -28,25 +28,25 @@ pub(super) struct Settling {
     /// Nodeid topics that are subscribed.
     subscribed: BTreeSet<NodeId>,
     hellos: Vec<(Hello, BString, NodeId)>,
-    /// Who may have our name, and whether it has greeted us in it.
+    /// Processes that may have our name, and whether they have greeted us under it.
     asked: BTreeMap<NodeId, bool>,
-    /// Who was asked and is still there: they have had their first hello.
+    /// Processes that were asked and are still there: they have had their first hello.
     greeted: BTreeSet<NodeId>,
-    /// When those that were asked must have answered; `None` before any was.
+    /// When the processes asked must have answered; `None` before any was asked.
     deadline: Option<Instant>,
 }
 
-/// What comes of an input.
+/// The result of an input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is not known yet.
+    /// Not known yet.
     Waits,
     /// The process with that id has our name.
     Taken(NodeId),
-    /// Nobody has: the node takes part, beginning with these inputs.
+    /// No process has our name: the node takes part, beginning with these inputs.
     Settled {
         inputs: Vec<Input>,
-        /// Those that have had their first hello already.
+        /// Processes that have had their first hello already.
         greeted: BTreeSet<NodeId>,
     },
 }
@@ -88,13 +88,13 @@ impl Settling {
                         (false, _) => drop(self.asked.remove(&id)),
                     }
                 }
-                // Nobody's name is longer.
+                // No node has a longer name.
                 if name.len() <= MAX_ID_LEN {
                     self.hellos.push((hello, name, id));
                 }
             }
             Input::Ready => return self.ask(settings, now, actions),
-            // All that is subscribed is going to be shown anew.
+            // All subscriptions will be shown again.
             Input::Disconnected => {
                 let hellos = std::mem::take(&mut self.hellos);
                 *self = Settling { hellos, ..Settling::default() };
@@ -113,7 +113,7 @@ impl Settling {
                 return self.settle();
             }
         }
-        // Nobody can keep us from taking part by making us remember.
+        // No peer can keep us from taking part by filling our memory.
         if self.subscribed.len() + self.hellos.len() >= MAX_ENTRIES {
             return self.settle();
         }
@@ -121,7 +121,8 @@ impl Settling {
     }
 
     fn ask(&mut self, settings: &Settings, now: Instant, actions: &mut Vec<Action>) -> Outcome {
-        // An id begins with a name, but does not say where that ends: the answer says whose it is.
+        // An id begins with a name, but does not say where that ends; the answer shows the full
+        // name.
         let ours = format!("zeromq_{}_", settings.name);
         let may_be_ours = |id: &&NodeId| id.as_bytes().starts_with(ours.as_bytes());
         self.asked =

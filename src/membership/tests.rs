@@ -251,7 +251,7 @@ fn a_first_hello_that_expired_is_made_up_for_by_the_second() {
     run([
         (0, hello(Backend, "worker-1", "w1"), vec![]),
         (10_000, Tick, vec![Warn(Warning::ExpiredHello(id("w1")))]),
-        // Its subscription shows up at last; it answers our greeting, and is owed ours.
+        // Its subscription finally shows up; it answers our greeting, and needs ours.
         (11_000, Subscribed(id("w1")), vec![greet(Backend, "w1")]),
         (
             11_100,
@@ -274,7 +274,7 @@ fn after_a_proxy_restart_the_dead_are_found_out_and_the_living_left_alone() {
         (1_600, Subscribed(id("w1")), vec![]),
         (4_499, Tick, vec![]),
         (4_500, Tick, down("worker-2", "w2")),
-        // It was only slow: no new greeting, it never took us down.
+        // It was only slow. No new greeting: it never considered us down.
         (6_000, Subscribed(id("w2")), up("worker-2", "w2")),
         (7_000, Unsubscribed(id("w2")), down("worker-2", "w2")),
         (8_000, Unsubscribed(id("w1")), down("worker-1", "w1")),
@@ -322,13 +322,13 @@ fn strangers_cannot_fill_memory() {
         assert_eq!(machine.handle(Subscribed(stranger.clone()), start).len(), 1);
         assert_eq!(machine.handle(hello(Backend, "x", &format!("h{i}")), start), []);
     }
-    // The oldest goes for a new one, which has its chance.
+    // The oldest makes room for a new one, which gets its chance.
     let forgotten = Warn(Warning::TooMany(id("x0")));
     let actions = machine.handle(Subscribed(id("w1")), start);
     assert_eq!(actions, [forgotten, greet(Backend, "w1")]);
     let refused = vec![Warn(Warning::TooMany(id("one more")))];
     assert_eq!(machine.handle(hello(Backend, "x", "one more"), start), refused);
-    // Who is up is no stranger, and never goes.
+    // A node that is up is no stranger, and is never forgotten.
     assert_eq!(machine.handle(hello(Cluster, "worker-1", "w1"), start), up("worker-1", "w1"));
     let later = start + Duration::from_millis(1);
     for i in 0..MAX_ENTRIES {
@@ -360,8 +360,8 @@ fn warnings_have_zeeks_texts() {
     }
 }
 
-/// Runs a script of a node that has just been started; ids of processes with its name are `OLD`,
-/// `LOWER` and `HIGHER` than its own.
+/// Runs a script for a node that has just started, with the id `ME`. Other processes with its name
+/// have the ids `LOWER`, which is lower, and `OLD`, which is higher.
 fn run_new(steps: impl IntoIterator<Item = Step>) -> Membership {
     let start = Instant::now();
     let mut machine = Membership::new(Settings { id: id(ME), ..settings() });
@@ -375,7 +375,7 @@ fn run_new(steps: impl IntoIterator<Item = Step>) -> Membership {
 const LOWER: &str = "zeromq_manager_h_1_N0";
 const ME: &str = "zeromq_manager_h_1_N1";
 const OLD: &str = "zeromq_manager_h_1_N2";
-/// When an old process must have answered that was asked at 5 ms: its delay of 100 ms, and patience.
+/// When an old process asked at 5 ms must have answered: its delay of 100 ms, plus patience.
 const ANSWER_DUE: u64 = 5 + 100 + ANSWER_PATIENCE.as_millis() as u64;
 
 #[test]
@@ -415,7 +415,7 @@ fn a_new_node_ends_where_one_of_its_name_answers() {
         (5, Ready, vec![greet(Backend, OLD)]),
         (106, hello(Cluster, "manager", OLD), taken.clone()),
     ]);
-    // A node of Zeek does not wait between its hellos.
+    // A Zeek node does not wait between its hellos.
     run_new([
         (1, Subscribed(id(OLD)), vec![]),
         (5, Ready, vec![greet(Backend, OLD)]),
@@ -437,7 +437,7 @@ fn a_new_node_takes_the_place_of_one_that_does_not_answer() {
             (1, Subscribed(id(OLD)), vec![]),
             (5, Ready, vec![greet(Backend, OLD)]),
             (5, Tick, vec![]),
-            // Nobody gets a first hello twice.
+            // No peer gets a first hello twice.
             (at, end, vec![greet(Backend, "w1")]),
             (at + 100, Tick, if answers { vec![greet(Cluster, OLD)] } else { vec![] }),
         ]);

@@ -25,7 +25,7 @@ use crate::wire::event_format::EventFormat;
 
 /// Events that wait for the bus; more than a node sends in a second.
 const OUTBOX_MESSAGES: usize = 10_000;
-/// Events on their way to the I/O thread, which does not let them wait there.
+/// Events on their way to the I/O thread, which moves them on at once.
 const HANDOVER: Limits = Limits { messages: 1_000, bytes: 8 << 20 };
 
 /// A node that is not running yet; see [`Node::builder`].
@@ -49,32 +49,31 @@ impl Builder {
         Builder { layout, name, telemetry: None, local_logs: None, access: None, client_keys: None }
     }
 
-    /// Counts into these metrics instead of new ones.
+    /// Counts in these metrics instead of new ones.
     #[must_use]
     pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
         self.telemetry = Some(telemetry);
         self
     }
 
-    /// Hands the node's own log batches to this function instead of sending them to the loggers:
-    /// for a node that is a logger itself. The function must not block; with `false` it refuses
-    /// the batch for now and is offered it again.
+    /// Passes the node's own log batches to this function instead of sending them to the loggers:
+    /// for a node that is a logger. The function must not block; if it returns `false`, it gets the
+    /// batch again later.
     #[must_use]
     pub fn local_logs(mut self, sink: impl Fn(&[u8]) -> bool + Send + 'static) -> Self {
         self.local_logs = Some(Box::new(sink));
         self
     }
 
-    /// Holds received events against these rules, which somebody else keeps up to date, instead of
-    /// its own: for a process with servers.
+    /// Checks received events against these rules, which the caller keeps up to date, instead of
+    /// the node's own: for a process with servers.
     #[must_use]
     pub fn access(mut self, access: Arc<AccessCell>) -> Self {
         self.access = Some(access);
         self
     }
 
-    /// Connects with these keys, rather than with those that the layout says: for keys that are in no
-    /// file.
+    /// Connects with these keys instead of those the layout names: for keys that are in no file.
     ///
     /// ```
     /// use zcluster::access::ClientKeys;
@@ -87,10 +86,10 @@ impl Builder {
     /// let logger = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID".parse()?;
     /// let keys = ClientKeys::new(own.into(), broker).with_logger("logger-1", logger);
     /// let (node, notifications) = Node::builder(layout, "worker-1").client_keys(keys).start()?;
-    /// // What is wrong with keys shows when the node talks to others.
+    /// // Wrong keys show only when the node connects.
     /// while let Some(_notification) = notifications.receive() {}
     /// match node.take_failure() {
-    ///     Some(NodeError::Refused { peer, why }) => eprintln!("{peer} does not take us: {why}"),
+    ///     Some(NodeError::Refused { peer, why }) => eprintln!("{peer} refuses this node: {why}"),
     ///     Some(error) => return Err(error.into()),
     ///     None => {}
     /// }
@@ -102,13 +101,13 @@ impl Builder {
         self
     }
 
-    /// Opens the sockets, starts the I/O thread and begins to greet. Does not wait for the broker
-    /// or for any other node. That another process runs under the name, and lives, shows later: the
-    /// notifications end, and [`Node::take_failure`] has a [`NodeError::NameTaken`].
+    /// Opens the sockets, starts the I/O thread and begins the handshake. Does not wait for the
+    /// broker or for any other node. If another live process runs under the same name, that shows
+    /// later: the notifications end, and [`Node::take_failure`] returns [`NodeError::NameTaken`].
     ///
     /// # Errors
-    /// When the layout has no such node, its keys are missing or wrong, an endpoint is malformed, or
-    /// the system refuses.
+    /// When the layout has no such node, its keys are missing or wrong, an endpoint is malformed,
+    /// or the system refuses.
     pub fn start(self) -> Result<(Node, Notifications), NodeError> {
         let Builder { layout, name, telemetry, local_logs, access, client_keys } = self;
         let Some(own) = layout.node(&name) else {
@@ -248,7 +247,7 @@ impl Builder {
     }
 }
 
-/// The queues of a node, in the order that its condition has them.
+/// The queues of a node, in the order used by [`Condition`].
 fn bounds(options: &ZeroMq, outbox: Limits) -> [Bound; 3] {
     let events = Bound {
         what: "events to publish",

@@ -1,6 +1,6 @@
-//! The node's two sockets on the bus, XPUB and XSUB (WIRE.md §1.1), and what flows over them.
+//! The node's two sockets on the bus, XPUB and XSUB (WIRE.md §1.1), and the messages on them.
 //!
-//! Knows subscriptions and frames; knows nothing of membership or the application.
+//! Knows subscriptions and frames, but nothing of membership or the application.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -21,35 +21,35 @@ use crate::transport::{
 use crate::wire::event_format::EventFormat;
 use crate::wire::frames::{EventMessage, SubscriptionMessage};
 
-/// Prefixes remembered as subscribed by somebody. Far beyond any cluster; a peer that subscribes
-/// to more is not told apart from one that repeats itself.
+/// How many subscribed prefixes to remember. Far beyond any cluster; past it, a new subscription
+/// cannot be told from a repeated one.
 const MAX_KNOWN_PREFIXES: usize = 100_000;
-/// Longer prefixes are nobody's topic and are not remembered.
+/// Longer prefixes match no real topic and are not remembered.
 const MAX_KNOWN_PREFIX_LEN: usize = 1024;
 
-/// How often each kind of trouble is told.
+/// How often each kind of problem is logged.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// News of a connection to the broker.
+/// A change of the connection to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     Up,
     Down,
 }
 
-/// What is known of a connection.
+/// The state of one connection.
 #[derive(Clone, Copy, Debug, Default)]
 struct LinkState {
     up: bool,
     was_up: bool,
-    /// Why its last handshake failed, unless that was taken in already.
+    /// Why its last handshake failed, until that is read.
     fault: Option<HandshakeFault>,
 }
 
-/// A change of the subscriptions that the own XPUB shows.
+/// A change of the subscriptions that our XPUB shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SubscriptionChange {
-    /// `new` where no one was known to have it.
+    /// `new` if no process was known to have it.
     Subscribed {
         prefix: BString,
         new: bool,
@@ -70,19 +70,19 @@ struct Warnings {
 pub(super) struct Bus {
     id: NodeId,
     metrics: NodeMetrics,
-    // Monitors before their sockets: they are dropped in this order.
+    // Monitors before their sockets: fields are dropped in this order.
     xpub_monitor: Monitor,
     xsub_monitor: Monitor,
     xpub: Socket,
     xsub: Socket,
-    /// Own subscriptions and how often each was asked for. On the wire each stands once: a second
-    /// one would never be taken back (WIRE.md §1.4).
+    /// Our subscriptions and how often each was requested. Each is sent only once: a second one
+    /// could never be cancelled (WIRE.md §1.4).
     own: BTreeMap<BString, usize>,
-    /// Prefixes that somebody has subscribed to.
+    /// Prefixes that have a subscriber.
     known: HashSet<BString>,
     /// The connections of the XPUB and the XSUB.
     links: [LinkState; 2],
-    /// Where they lead.
+    /// Their endpoints.
     endpoints: [String; 2],
     is_encrypted: bool,
     warnings: Warnings,
@@ -134,8 +134,8 @@ impl Bus {
         })
     }
 
-    /// Adds what the I/O thread waits for. Room on the XPUB cannot be waited for: libzmq says of
-    /// publishers that they can always be written to.
+    /// Adds what the I/O thread waits for. It cannot wait for room on the XPUB: libzmq reports
+    /// publishers as always writable.
     pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>) {
         poll.add_monitor(&self.xpub_monitor);
         poll.add_monitor(&self.xsub_monitor);
@@ -143,7 +143,7 @@ impl Bus {
         poll.add(&self.xsub, Interest::Readable);
     }
 
-    /// Subscribes, unless this node has subscribed to it already.
+    /// Subscribes, unless this node already has.
     pub(super) fn subscribe(&mut self, prefix: BString) -> Result<(), TransportError> {
         if !self.own.contains_key(&prefix) {
             self.xsub.try_send(&[SubscriptionMessage::Subscribe(&prefix).encode()])?;
@@ -152,7 +152,7 @@ impl Bus {
         Ok(())
     }
 
-    /// Takes one subscription back; the last one of a prefix ends it.
+    /// Cancels one subscription; cancelling the last one of a prefix unsubscribes.
     pub(super) fn unsubscribe(&mut self, prefix: &BString) -> Result<(), TransportError> {
         let Some(count) = self.own.get_mut(prefix) else { return Ok(()) };
         *count -= 1;
@@ -163,7 +163,7 @@ impl Bus {
         Ok(())
     }
 
-    /// Sends an event; `false` when there is no room for it.
+    /// Sends an event; `false` if there is no room for it.
     pub(super) fn try_publish(
         &mut self,
         topic: &[u8],
@@ -179,18 +179,18 @@ impl Bus {
         self.xpub.try_send(&message.frames())
     }
 
-    /// Counts an event that was dropped for want of room, and tells it once in a while.
+    /// Counts an event that was dropped because there was no room, and logs that from time to time.
     pub(super) fn count_drop(&mut self, now: Instant) {
         self.metrics.xpub_drops.inc();
         if let Some(more) = self.warnings.xpub_drop.check(now) {
             log::warn!(
-                "dropped an event: the connection to the broker takes no more \
+                "dropped an event: the connection to the broker has no room \
                  (xpub_sndhwm; {more} more like this)"
             );
         }
     }
 
-    /// The next event that is neither malformed nor our own. `None` when nothing has arrived or
+    /// The next event that is neither malformed nor our own. `None` if nothing has arrived or
     /// `budget`, the number of messages to look at, is used up.
     pub(super) fn next_event(
         &mut self,
@@ -227,7 +227,7 @@ impl Bus {
         Ok(None)
     }
 
-    /// The next change of subscriptions; as [`Bus::next_event`].
+    /// The next change of subscriptions; `budget` is as in [`Bus::next_event`].
     pub(super) fn next_subscription(
         &mut self,
         budget: &mut u32,
@@ -253,27 +253,27 @@ impl Bus {
                     self.known.remove(&prefix);
                     return Ok(Some(SubscriptionChange::Unsubscribed { prefix }));
                 }
-                // Nobody uses messages in this direction (WIRE.md §1.4).
+                // No peer sends messages in this direction (WIRE.md §1.4).
                 None => {}
             }
         }
         Ok(None)
     }
 
-    /// Whether somebody, perhaps this process, has subscribed to exactly that prefix. Where there are
-    /// too many to know them all, the answer is yes.
+    /// Whether some process, perhaps this one, has subscribed to exactly that prefix. True if there
+    /// are too many to remember them all.
     pub(super) fn is_subscribed(&self, prefix: &[u8]) -> bool {
         self.known.contains(prefix)
             || self.known.len() >= MAX_KNOWN_PREFIXES
             || prefix.len() > MAX_KNOWN_PREFIX_LEN
     }
 
-    /// Whether somebody has subscribed to a prefix of that topic; as [`Bus::is_subscribed`].
+    /// Whether some process has subscribed to a prefix of that topic; see [`Bus::is_subscribed`].
     pub(super) fn is_wanted(&self, topic: &[u8]) -> bool {
         (0..=topic.len()).any(|end| self.is_subscribed(&topic[..end]))
     }
 
-    /// Forgets all subscriptions: the connection is new, and shows them anew.
+    /// Forgets all subscriptions: a new connection shows them again.
     pub(super) fn forget_subscriptions(&mut self) {
         self.known.clear();
     }
@@ -289,21 +289,21 @@ impl Bus {
         }
     }
 
-    /// The endpoint of a connection that is missing; of both, that of the XPUB.
+    /// The endpoint of a missing connection; the XPUB's if both are missing.
     pub(super) fn missing(&self) -> Option<&str> {
         let index = self.links.iter().position(|link| !link.up)?;
         Some(&self.endpoints[index])
     }
 
-    /// Why the last handshake of that connection has failed, if it has since this was last asked.
+    /// Why the last handshake of that connection failed, if it has since the last call.
     pub(super) fn take_fault(&mut self) -> Option<HandshakeFault> {
         self.links.iter_mut().find(|link| !link.up)?.fault.take()
     }
 
-    /// Takes in news of connections and returns those of the XPUB, in order.
+    /// Reads connection events and returns those of the XPUB, in order.
     ///
     /// # Errors
-    /// Also when the broker and this node cannot talk for their keys.
+    /// Also when wrong keys keep the broker and this node from communicating.
     pub(super) fn read_connections(&mut self, now: Instant) -> Result<Vec<Link>, NodeError> {
         let mut changes = Vec::new();
         let [xpub, xsub] = &mut self.links;
@@ -321,7 +321,7 @@ impl Bus {
                         *link = LinkState { up: true, was_up: true, fault: None };
                         Link::Up
                     }
-                    // libzmq says so of connections without a handshake, too.
+                    // libzmq also reports connections without a handshake.
                     ConnectionEventKind::Disconnected if !link.up => continue,
                     ConnectionEventKind::Disconnected => {
                         self.metrics.connections[socket].set(0);
@@ -350,7 +350,7 @@ impl Bus {
         Ok(changes)
     }
 
-    /// How long the closed XPUB goes on sending.
+    /// Sets how long the closed XPUB keeps sending.
     pub(super) fn set_linger(&self, milliseconds: i32) -> Result<(), TransportError> {
         self.xpub.set_linger(milliseconds)
     }

@@ -1,7 +1,7 @@
-//! [`Condition`]: what the I/O thread last said of its state, for whoever asks after the health of the
-//! node; and the [`Reporter`] by which it does.
+//! [`Condition`]: the state that the I/O thread last reported, for callers that ask about the
+//! health of the node; and the [`Reporter`] that reports it.
 //!
-//! Whoever asks reads a snapshot and some gauges: neither side ever waits for the other.
+//! Callers read a snapshot and some gauges: neither side waits for the other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,53 +21,54 @@ pub(super) struct Condition {
     metrics: NodeMetrics,
 }
 
-/// A queue of the node and what bounds it; zero is no bound.
+/// A queue of the node and its bounds; zero means unbounded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bound {
-    /// What waits there.
+    /// What it holds.
     pub(super) what: &'static str,
-    /// What its messages are called.
+    /// The unit of its messages.
     pub(super) unit: &'static str,
     pub(super) messages: usize,
-    /// The option that says so; `None` where it is fixed.
+    /// The option that sets this bound; `None` if it is fixed.
     pub(super) messages_option: Option<&'static str>,
     pub(super) bytes: usize,
     pub(super) bytes_option: &'static str,
 }
 
-/// What the I/O thread says of the node.
+/// What the I/O thread reports about the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) stage: Stage,
-    /// The broker is not there, or does nothing.
+    /// The broker is missing or does not answer.
     pub(super) broker: Option<Lack>,
-    /// Nobody takes logs.
+    /// No logger accepts logs.
     pub(super) loggers: Option<Lack>,
-    /// The queues that are near their limits: of events to publish, of events received, of log batches.
+    /// The queues that are near their limits: of events to publish, of events received, of log
+    /// batches.
     pub(super) near_limit: [bool; 3],
 }
 
-/// Where a node is in its life.
+/// The stage of a node's life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Its I/O thread has not said anything yet.
+    /// Its I/O thread has reported nothing yet.
     #[default]
     Starting,
     Running,
-    /// It has been asked to end, or has said goodbye.
+    /// It has been told to end, or has said goodbye.
     Stopping,
-    /// It has ended, as it was asked to.
+    /// It has ended as requested.
     Ended,
     /// It has ended by itself.
     Failed,
 }
 
-/// Something that is missing.
+/// Something missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lack {
     pub(super) what: &'static str,
     pub(super) since: Instant,
-    /// Where, and why as far as that is known.
+    /// The endpoint, and the cause if known.
     pub(super) details: String,
 }
 
@@ -76,7 +77,7 @@ impl Condition {
         Condition { current: ArcSwap::default(), bounds, metrics }
     }
 
-    /// What is wrong at that time.
+    /// The problems at that time.
     pub(super) fn health(&self, now: Instant) -> Health {
         let mut health = Health::ok();
         let state = self.current.load();
@@ -113,7 +114,7 @@ impl Condition {
         health
     }
 
-    /// Messages and bytes of each queue, as of a moment ago.
+    /// Messages and bytes of each queue, as last measured.
     fn depths(&self) -> [(usize, usize); 3] {
         let metrics = &self.metrics;
         [
@@ -156,20 +157,21 @@ impl Bound {
     }
 }
 
-/// By which the I/O thread says how it is. When it goes, so has the node.
+/// Reports the state of the I/O thread. When it is dropped, the node has ended.
 #[derive(Debug)]
 pub(super) struct Reporter {
     condition: Arc<Condition>,
     last: Signs,
 }
 
-/// What [`State`] is made of: as long as these are the same, so is that.
+/// What [`State`] is derived from: while these stay the same, so does the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Signs {
     pub(super) stage: Stage,
-    /// Since when the broker is not there, whether it is connected, and how often the cause has changed.
+    /// Since when the broker is missing, whether it is connected, and how often the cause has
+    /// changed.
     pub(super) broker: (Option<Instant>, bool, u64),
-    /// Since when nobody takes logs, and how often the causes have changed.
+    /// Since when no logger accepts logs, and how often the causes have changed.
     pub(super) loggers: (Option<Instant>, u64),
     pub(super) near_limit: [bool; 3],
 }
@@ -184,7 +186,7 @@ impl Reporter {
         self.condition.bounds[queue].percent(depth)
     }
 
-    /// Says how the node is, unless nothing has changed.
+    /// Reports the state of the node, unless nothing has changed.
     pub(super) fn report(&mut self, signs: Signs, state: impl FnOnce() -> State) {
         if std::mem::replace(&mut self.last, signs) != signs {
             self.condition.current.store(Arc::new(state()));
@@ -251,7 +253,7 @@ mod tests {
         let lack = |what| Lack { what, since: now, details: "tcp://h:1: refused".into() };
         let state = State {
             broker: Some(lack("no connection to the broker")),
-            loggers: Some(lack("no logger takes logs")),
+            loggers: Some(lack("no logger has been available")),
             near_limit: [true; 3],
             ..running()
         };
@@ -266,7 +268,8 @@ mod tests {
                     "no connection to the broker for {span}: tcp://h:1: refused; events waiting: 95"
                 ),
                 format!(
-                    "no logger takes logs for {span}: tcp://h:1: refused; log batches waiting: 10"
+                    "no logger has been available for {span}: tcp://h:1: refused; \
+                     log batches waiting: 10"
                 ),
                 "the queue of events to publish is near its limit: 95 of 100 events, \
                  512.0 KiB of 1.0 MiB (publish_queue_bytes)"

@@ -1,7 +1,7 @@
 //! Spreads log batches over the loggers, round robin (WIRE.md §4.2).
 //!
 //! One PUSH socket per logger instead of one for all. On the wire that is the same, but it lets a
-//! node stop sending to a logger that says goodbye while what is under way to it still arrives,
+//! node stop sending to a logger that says goodbye while batches already sent to it still arrive,
 //! and keeps batches from queueing up for a logger that is known to be down.
 
 use std::sync::Arc;
@@ -15,34 +15,34 @@ use crate::rate_limit::RateLimit;
 use crate::telemetry::{NodeMetrics, NodeSocket};
 use crate::transport::{Context, CurveOptions, PollSet, SocketOptions, TransportError, Waker};
 
-/// How often failed handshakes are told.
+/// How often failed handshakes are logged.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// Loggers that are named where none is there.
+/// How many loggers a message names when none is available.
 const MAX_NAMED: usize = 3;
 
-/// The loggers and whose turn it is.
+/// The loggers, and which is next.
 pub(super) struct Fanout {
     loggers: Vec<LogPeer>,
     next: usize,
-    /// Loggers of the layout that cannot be connected to, and why not.
+    /// Loggers of the layout that the node cannot connect to, and why not.
     out_of_reach: Vec<String>,
-    /// Since when none of the loggers is there.
+    /// Since when no logger is available.
     none_since: Option<Instant>,
     metrics: NodeMetrics,
     warning: RateLimit,
 }
 
-/// What became of a batch.
+/// What happened to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// It is on its way.
+    /// It was handed over.
     Yes,
-    /// The loggers that are there have no room.
+    /// No available logger has room.
     NoRoom,
-    /// None of the loggers is there. libzmq would take the batch all the same, and nobody would
-    /// know whether a logger ever does.
+    /// No logger is available. libzmq would accept the batch anyway, and it would be unknown
+    /// whether a logger ever gets it.
     NobodyThere,
-    /// The layout names no logger.
+    /// The layout has no logger.
     NoLoggers,
 }
 
@@ -70,7 +70,7 @@ impl Fanout {
                     let Some(server) = keys.logger(name) else {
                         let (name, expected) = match name {
                             Some(name) => (name, "in the layout or in authorized_keys_dir"),
-                            // It is no node of the layout.
+                            // It is not a node of the layout.
                             None => ("the logger", "servers.pub in authorized_keys_dir"),
                         };
                         log::warn!(
@@ -91,7 +91,7 @@ impl Fanout {
         Ok(Fanout { loggers, out_of_reach, ..Fanout::none(metrics) })
     }
 
-    /// A fanout to nobody, for nodes that write logs themselves.
+    /// A fanout without loggers, for nodes that write logs themselves.
     pub(super) fn none(metrics: &NodeMetrics) -> Self {
         Fanout {
             loggers: Vec::new(),
@@ -103,7 +103,7 @@ impl Fanout {
         }
     }
 
-    /// Hands a batch to the next logger that takes it.
+    /// Hands a batch to the next logger that accepts it.
     pub(super) fn try_send(
         &mut self,
         frames: &[&[u8]; 4],
@@ -133,8 +133,8 @@ impl Fanout {
         self.loggers.is_empty() && self.out_of_reach.is_empty()
     }
 
-    /// Looks whether any logger is there. Since when none is, although the layout has some, and a number
-    /// that changes whenever [`Fanout::why_nobody`] does.
+    /// Checks whether a logger is available. Returns since when none is, although the layout has
+    /// some, and a number that changes whenever [`Fanout::why_nobody`] does.
     pub(super) fn look(&mut self, now: Instant) -> (Option<Instant>, u64) {
         if self.is_empty() || self.loggers.iter().any(LogPeer::is_there) {
             self.none_since = None;
@@ -146,7 +146,7 @@ impl Fanout {
         (Some(since), self.loggers.iter().fold(0, mix))
     }
 
-    /// Why none of the loggers is there.
+    /// Why no logger is available.
     pub(super) fn why_nobody(&self) -> String {
         let out_of_reach = self.out_of_reach.iter().cloned();
         let all = self.loggers.iter().map(LogPeer::why_not_there).chain(out_of_reach);
@@ -158,25 +158,26 @@ impl Fanout {
         why
     }
 
-    /// A node came up or went down: if it is a logger, start or stop sending to it.
+    /// Starts or stops sending to a logger whose node came up or went down; ignores other nodes.
     pub(super) fn set_down(&mut self, name: &str, down: bool, now: Instant) {
         self.loggers.iter_mut().for_each(|logger| logger.set_down(name, down, now));
     }
 
-    /// Waits for news of connections, and with `room` for room at any logger that is there.
+    /// Waits for connection events, and with `room` for room at any available logger.
     pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>, room: bool) {
         self.loggers.iter().for_each(|logger| logger.poll(poll, room));
     }
 
-    /// When there is something to say although nothing happens.
+    /// When there is something to report even if nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.loggers.iter().filter_map(LogPeer::deadline).min()
     }
 
-    /// Takes in news of connections, and tells them.
+    /// Reads connection events, and logs them.
     ///
     /// # Errors
-    /// Also when a logger and this node cannot talk for their keys, and all share them.
+    /// Also when wrong keys keep a logger and this node from communicating, and all share the same
+    /// keys.
     pub(super) fn read_connections(&mut self, now: Instant) -> Result<(), NodeError> {
         for logger in &mut self.loggers {
             while let Some(remark) = logger.read_connection(&self.metrics, now)? {
@@ -196,8 +197,8 @@ impl Fanout {
         Ok(())
     }
 
-    /// Closes the sockets, which go on sending for `linger_ms`. Returns how many records are under
-    /// way, and may not arrive if that takes too long.
+    /// Closes the sockets, which keep sending for `linger_ms`. Returns how many records are in
+    /// flight, and may not arrive if that takes too long.
     pub(super) fn close(self, linger_ms: i32) -> u64 {
         let closed = self.loggers.into_iter().map(|logger| logger.close(linger_ms));
         let (under_way, lost) = closed.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));

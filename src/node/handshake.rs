@@ -1,15 +1,15 @@
-//! What a failed handshake says of this node: that it is wrongly configured, or only that the other
-//! side is not as expected just now (WIRE.md §7.3).
+//! What a failed handshake says about this node: that its configuration is wrong, or only that the
+//! peer is not as expected just now (WIRE.md §7.3).
 
 use super::NodeError;
 use crate::transport::{ConnectionEvent, HandshakeFault};
 
-/// Looks at an event of a connection to `peer`. `None` for anything but a failed handshake; else a
-/// line for people.
+/// Examines an event of a connection to `peer`. Returns `None` for anything but a failed handshake,
+/// and a readable line for one.
 ///
 /// # Errors
-/// [`NodeError::Refused`] where the handshake itself proves that the keys of this node are not those
-/// of the peer. libzmq would try again for ever.
+/// [`NodeError::Refused`] if the handshake itself proves that the keys of this node and of the peer
+/// do not match. libzmq would retry forever.
 pub(super) fn look_at(
     event: &ConnectionEvent,
     peer: &str,
@@ -22,20 +22,20 @@ pub(super) fn look_at(
     };
     match fault {
         HandshakeFault::Mechanism if is_encrypted => refused(
-            "it does not encrypt and this node does: keys of CURVE are set here, and not there",
+            "it does not encrypt and this node does: CURVE keys are set here, but not there",
         ),
         HandshakeFault::Mechanism => {
-            refused("it encrypts and this node does not: keys of CURVE are set there, and not here")
+            refused("it encrypts and this node does not: CURVE keys are set there, but not here")
         }
         HandshakeFault::Cryptographic => refused(
-            "its public key is not the one that is set here (curve_server_publickey, or its own)",
+            "its public key is not the one configured here (curve_server_publickey, or its own)",
         ),
         HandshakeFault::Refused => refused(
             "it does not accept the key of this node (curve_client_publickey, or the node's own)",
         ),
         HandshakeFault::BrokenOff if is_encrypted => Ok(Some(format!(
             "no handshake with {peer} at {}: it closed the connection; most likely its public key \
-             is not the one that is set here (curve_server_publickey, or its own)",
+             is not the one configured here (curve_server_publickey, or its own)",
             event.address
         ))),
         HandshakeFault::BrokenOff | HandshakeFault::NoAnswer | HandshakeFault::Other(_) => {

@@ -1,4 +1,4 @@
-//! [`Inquiry`]: why an endpoint cannot be reached. libzmq tries again and does not say.
+//! [`Inquiry`]: finds out why an endpoint cannot be reached. libzmq retries, but does not say why.
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -16,32 +16,32 @@ use crate::transport::Waker;
 /// How long an address may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A question that is under way, in a thread of its own: names are looked up, which may take long.
+/// An inquiry in progress, in its own thread: looking up names may take long.
 #[derive(Debug)]
 pub(super) struct Inquiry(Receiver<Answer>);
 
-/// What was found out.
+/// The answer to an inquiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Somebody listens there, so it must be something else.
+    /// A process listens there, so the cause must be something else.
     Listens,
     /// It cannot be reached, for that reason.
     Unreachable(String),
 }
 
 impl Inquiry {
-    /// Asks, and wakes who waits once there is an answer.
+    /// Starts an inquiry. Wakes `waker` once the answer is available.
     pub(super) fn begin(endpoint: String, waker: Arc<Waker>) -> io::Result<Self> {
         let (told, answer) = bounded(1);
         thread::Builder::new().name("inquiry".into()).spawn(move || {
-            // Nobody listens where the answer is of no interest any more.
+            // Sending fails if the answer is no longer wanted.
             let _ = told.send(why_unreachable(&endpoint));
             waker.wake();
         })?;
         Ok(Inquiry(answer))
     }
 
-    /// The answer, once it is there.
+    /// The answer, once available.
     pub(super) fn answer(&self) -> Option<Answer> {
         self.0.try_recv().ok()
     }
@@ -69,7 +69,7 @@ fn connect(endpoint: &Endpoint) -> io::Result<()> {
 
 fn connect_tcp(host: &Host, port: u16) -> io::Result<()> {
     let host = match host {
-        // Brackets are for endpoints only.
+        // Only endpoints need brackets.
         Host::V6(ip, Some(zone)) => format!("{ip}%{zone}"),
         Host::V6(ip, None) => ip.to_string(),
         other => other.to_string(),

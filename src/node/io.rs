@@ -1,8 +1,8 @@
 //! The I/O thread of a node: the only one that touches its sockets.
 //!
-//! Each turn takes in what has arrived, carries out what the application and the handshake want,
-//! and sends what can be sent; then it sleeps until there is more to do. Nothing here blocks but
-//! that sleep.
+//! Each turn handles what has arrived, carries out what the application and the handshake want, and
+//! sends what can be sent; then it sleeps until there is more to do. Nothing here blocks but that
+//! sleep.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -37,16 +37,16 @@ use crate::wire::zeek_bin::{FieldSpec, LogSchema, LogValue, Scalar};
 
 /// How often queue depths are written to the metrics.
 const GAUGE_INTERVAL: Duration = Duration::from_millis(250);
-/// How often each kind of trouble is told.
+/// How often each kind of problem is logged.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How exact the clock is by which libzmq gives up what a closed socket holds.
+/// How precise libzmq's clock is when it gives up on what a closed socket still holds.
 const LINGER_MARGIN: Duration = Duration::from_millis(20);
 
-/// Time between attempts to publish while the XPUB takes nothing.
+/// Time between attempts to publish while the XPUB has no room.
 const ROOM_RETRY: Duration = Duration::from_millis(5);
 
-/// What a connection that is missing is called, …
+/// What health reports when the broker is not connected.
 const NO_BROKER: &str = "no connection to the broker";
 
 /// What the builder hands over.
@@ -97,36 +97,36 @@ pub(super) struct Io {
     own_topics: Vec<BString>,
     access: Arc<AccessCell>,
     access_generation: u64,
-    /// Holds what arrives against the rules.
+    /// Checks received events against the rules.
     guard: Guard,
     failure: Arc<Mutex<Option<NodeError>>>,
-    /// Greetings that found no room; they are sent before any event.
+    /// Greetings waiting for room; they are sent before any event.
     greetings: Greetings,
     outbox: Outbox,
     /// The last attempt to publish found no room.
     bus_is_full: bool,
     probe: Probe,
-    /// Whether the broker is there.
+    /// Watches the broker.
     broker: Watch,
-    /// It has said goodbye.
+    /// The node has said goodbye.
     has_left: bool,
-    /// Set once the node is to end.
+    /// Set once the node should end.
     deadline: Option<Instant>,
     /// Whether the queues are near their limits, in the order of [`State::near_limit`].
     pressures: [Pressure; 3],
     reporter: Reporter,
-    /// When the gauges are next written; `None` once they stand at zero and nothing happens.
+    /// When to write the gauges next; `None` once they are zero and nothing happens.
     gauges_due: Option<Instant>,
     warnings: Warnings,
-    /// Last: it ends only after all sockets are closed.
+    /// Last, so that it is dropped after all sockets.
     _context: Context,
 }
 
-/// The ready-to-publish probe (WIRE.md §1.8): once a fresh subscription of our own comes back to
-/// our XPUB, so have those of everybody else.
+/// The ready-to-publish probe (WIRE.md §1.8): when a new subscription of our own comes back to our
+/// XPUB, all others have arrived there, too.
 struct Probe {
     count: u64,
-    /// The subscription that is awaited; `None` when the bus is ready.
+    /// The subscription the node waits for; `None` when the bus is ready.
     topic: Option<BString>,
 }
 
@@ -197,7 +197,7 @@ impl Io {
     /// Runs until the node is shut down. The body of the thread.
     pub(super) fn run(mut self) -> Unsent {
         if let Err(error) = self.start().and_then(|()| self.turn_until_done()) {
-            // Told by whoever asks why there is no more.
+            // Logged by the caller that asks why the node has ended.
             *lock(&self.failure) = Some(error);
         }
         self.finish()
@@ -221,7 +221,8 @@ impl Io {
         }
     }
 
-    /// One turn; `true` when a socket may have more than its share of messages waiting.
+    /// Runs one turn; `true` if a socket may still have messages waiting after its share of the
+    /// turn.
     fn turn(&mut self, now: Instant) -> Result<bool, NodeError> {
         let share = match self.layout.zeromq.poll_max_messages {
             0 => u32::MAX,
@@ -296,18 +297,18 @@ impl Io {
             _context: context,
             ..
         } = self;
-        // Whoever waits for news has them all.
+        // No more notifications follow.
         drop(notify);
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.map_or(0, |left| i32::try_from(left.as_millis()).unwrap_or(i32::MAX));
-        // For ever, -1, cannot be longer than whoever ends the node is willing to wait.
+        // Linger -1 means forever, but the caller waits only until the deadline.
         let linger = layout.zeromq.linger_ms.max(left);
         let events = outbox.len() as u64;
         metrics.xpub_drops.inc_by(events);
         if let Err(error) = bus.set_linger(linger) {
             log::debug!("{name}: {error}");
         }
-        // Both send at the same time, and the context ends when they have.
+        // Both sockets send at the same time, and the context ends when they are done.
         drop(bus);
         let Closed { records, own, under_way } = logs.close(linger);
         let closed = Instant::now();
@@ -342,8 +343,8 @@ impl Io {
         self.bus.subscribe(topic)
     }
 
-    /// Says that the broker is lost or missing, and that it is there again: both connections are, and the
-    /// bus has answered. Each return is told as loudly as what came before.
+    /// Logs that the broker is lost or missing, and that it is back: both connections are up, and
+    /// the bus has answered. A return is logged at the same level as the loss.
     fn tell_of_broker(&mut self, now: Instant) {
         let is_ready = self.is_ready();
         if let Some(line) = self.broker.look_at_broker(&mut self.bus, is_ready, now) {
@@ -430,13 +431,13 @@ impl Io {
             }
         }
         match self.notify.try_send(Notification::Event(event), bytes) {
-            // Without a receiver nobody wants events.
+            // Without a receiver, events are not wanted.
             Ok(()) | Err(Rejected::Closed(_)) => {}
             Err(Rejected::Full(_)) => {
                 self.metrics.onloop_drops.inc();
                 if let Some(more) = self.warnings.onloop.check(now) {
                     log::warn!(
-                        "dropped an event: the application does not take them fast enough \
+                        "dropped an event: the application reads events too slowly \
                          (onloop_queue_hwm; {more} more like this)"
                     );
                 }
@@ -445,8 +446,8 @@ impl Io {
         Ok(())
     }
 
-    /// Whether the rules of the layout let an event through. Who sent it is what it says: only a
-    /// broker that knows the keys of nodes can tell (docs/security.md).
+    /// Whether the rules of the layout let an event through. The sender is what the event claims:
+    /// only a broker that knows the keys of nodes can verify it (docs/security.md).
     fn is_allowed(&mut self, event: &ReceivedEvent, now: Instant) -> bool {
         if self.access.generation() != self.access_generation {
             self.access_generation = self.access.generation();
@@ -472,18 +473,19 @@ impl Io {
         false
     }
 
-    /// Tells the application, in the lane that events cannot fill.
+    /// Notifies the application, in the lane that events cannot fill.
     fn notify(&mut self, notification: Notification, now: Instant) {
         if let Err(Rejected::Full(lost)) = self.notify.send_control(notification)
             && let Some(more) = self.warnings.notify.check(now)
         {
             log::warn!(
-                "the application takes no notifications; lost {lost:?} ({more} more like this)"
+                "the application does not read its notifications; dropped {lost:?} \
+                 ({more} more like this)"
             );
         }
     }
 
-    /// Says how the node is, for whoever asks after its health.
+    /// Reports the state of the node, for callers that ask about its health.
     fn report(&mut self, now: Instant) {
         let is_stopping = self.has_left || self.deadline.is_some();
         let missing = self.bus.missing();
@@ -497,14 +499,17 @@ impl Io {
         self.reporter.report(signs, || {
             let no_broker = |since| {
                 let (what, details) = match (missing, broker.cause()) {
-                    (None, _) => ("the bus is not ready", MUTE.into()),
+                    (None, _) => ("the bus has not been ready", MUTE.into()),
                     (Some(endpoint), None) => (NO_BROKER, endpoint.to_owned()),
                     (Some(endpoint), Some(cause)) => (NO_BROKER, format!("{endpoint}: {cause}")),
                 };
                 Lack { what, since, details }
             };
-            let no_logger =
-                |since| Lack { what: "no logger takes logs", since, details: logs.why_nobody() };
+            let no_logger = |since| Lack {
+                what: "no logger has been available",
+                since,
+                details: logs.why_nobody(),
+            };
             State {
                 stage: signs.stage,
                 broker: signs.broker.0.map(no_broker),
@@ -535,7 +540,7 @@ impl Io {
                 }
                 Ok(Outgoing::Shutdown { deadline }) => self.deadline = Some(deadline),
                 Err(Empty::TimedOut) => return Ok(false),
-                // The last handle is gone.
+                // The last handle was dropped.
                 Err(Empty::Closed) => {
                     self.deadline
                         .get_or_insert_with(|| later(now, self.layout.log.shutdown_timeout));
@@ -546,8 +551,8 @@ impl Io {
         Ok(true)
     }
 
-    /// Sends greetings, then events, as far as there is room. Events wait until the bus is ready, and
-    /// until it is known that nobody else has the name of this node.
+    /// Sends greetings, then events, while there is room. Events wait until the bus is ready, and
+    /// until it is known that no other process has this node's name.
     fn send_publications(&mut self) -> Result<(), TransportError> {
         self.bus_is_full = false;
         while let Some((hello, to)) = self.greetings.pop() {
@@ -646,11 +651,11 @@ impl Io {
         let ts = Timestamp::from(SystemTime::now()).as_secs_f64();
         let record = [LogValue::Time(ts), self.name.as_str().into(), message.into()];
         if let Err(error) = self.cluster_log.write_unblocking(&record) {
-            log::warn!("{}: line for cluster.log lost: {error}", self.name);
+            log::warn!("{}: cluster.log line lost: {error}", self.name);
         }
     }
 
-    /// Writes the depths of the queues, once in a while and until all of them are empty.
+    /// Writes the depths of the queues, from time to time, until all of them are empty.
     fn update_gauges(&mut self, now: Instant) {
         if self.gauges_due.is_some_and(|due| now < due) {
             return;

@@ -1,5 +1,5 @@
-//! [`LogPeer`]: one logger as a producer sees it: the socket to it, whether it is there, and what
-//! is under way to it.
+//! [`LogPeer`]: one logger as a producer sees it: the socket to it, whether it is available, and
+//! what is in flight to it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,27 +14,27 @@ use crate::transport::{
     TransportError, Waker,
 };
 
-/// A logger that closes its connection that soon after it is seen down has not said goodbye, but
-/// was cut off or killed: in good order it waits for [`FAREWELL_QUIET`].
+/// A logger that closes its connection sooner than this after it is seen down has not said goodbye,
+/// but was cut off or killed: an orderly logger waits for [`FAREWELL_QUIET`].
 const SOONEST_FAREWELL: Duration = Duration::from_millis(FAREWELL_QUIET.as_millis() as u64 / 2);
-/// How much longer than granted a logger may take to leave in good order.
+/// How much longer than allowed a logger may take to leave and still count as orderly.
 const FAREWELL_MARGIN: Duration = Duration::from_secs(1);
 
-/// What holds for all loggers of a node.
+/// What applies to all loggers of a node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
-    /// Batches that libzmq holds for one logger.
+    /// How many batches libzmq holds for one logger.
     pub(super) log_sndhwm: i32,
     /// How long a logger may take to leave.
     pub(super) shutdown_timeout: Duration,
     pub(super) is_encrypted: bool,
-    /// Nodes have keys of their own, and a logger is a node like others: its refusal ends no other.
+    /// Each node has its own key, so one logger that refuses this node does not end it.
     pub(super) is_per_node: bool,
 }
 
 /// A logger.
 pub(super) struct LogPeer {
-    /// The node behind the endpoint, where the layout says so.
+    /// The name of the logger, if the endpoint is in the layout.
     name: Option<String>,
     endpoint: String,
     monitor: Monitor,
@@ -45,23 +45,23 @@ pub(super) struct LogPeer {
     down_since: Option<Instant>,
     under_way: UnderWay,
     watch: Watch,
-    /// Its last loss was one to be warned of, so that its return is told as loudly.
+    /// Its last loss was worth a warning, so its return is logged at the same level.
     was_trouble: bool,
     terms: Terms,
 }
 
-/// Something to say of a logger.
+/// Something to report about a logger.
 pub(super) enum Remark {
-    /// Its connection was closed in good order, or is back after that.
+    /// It closed its connection in good order, or is back after that.
     Note(String),
-    /// Its connection is lost, or is back after that.
+    /// Its connection was lost, or is back after that.
     Trouble(String),
     /// A handshake failed, which may happen many times a second.
     Handshake(String),
 }
 
 impl LogPeer {
-    /// Connects to a logger, or goes on trying.
+    /// Connects to a logger, and keeps trying.
     pub(super) fn connect(
         context: &Context,
         name: Option<String>,
@@ -93,12 +93,12 @@ impl LogPeer {
         self.connected
     }
 
-    /// Whether it takes batches: it is connected, and has not said goodbye.
+    /// Whether it accepts batches: it is connected, and has not said goodbye.
     pub(super) fn is_there(&self) -> bool {
         self.connected && self.down_since.is_none()
     }
 
-    /// Hands a batch over; `false` where there is no room.
+    /// Hands over a batch; `false` if there is no room.
     pub(super) fn try_send(
         &mut self,
         frames: &[&[u8]; 4],
@@ -111,14 +111,14 @@ impl LogPeer {
         Ok(sent)
     }
 
-    /// The node of that name came up or went down.
+    /// Records that the node of that name came up or went down.
     pub(super) fn set_down(&mut self, name: &str, down: bool, now: Instant) {
         if self.name.as_deref() == Some(name) {
             self.down_since = down.then_some(now);
         }
     }
 
-    /// Waits for news of the connection, and with `room` for room.
+    /// Waits for connection events, and with `room` for room.
     pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>, room: bool) {
         poll.add_monitor(&self.monitor);
         if room && self.is_there() {
@@ -126,16 +126,16 @@ impl LogPeer {
         }
     }
 
-    /// When [`LogPeer::read_connection`] has something to say although nothing happens.
+    /// When [`LogPeer::read_connection`] has something to report even if nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.watch.deadline()
     }
 
-    /// Takes in news of the connection, and returns one piece of what there is to say; `None` when
-    /// there is no more.
+    /// Reads connection events, and returns one remark to log; `None` if there are no more.
     ///
     /// # Errors
-    /// Also when the logger and this node cannot talk for their keys, and all share them.
+    /// Also when wrong keys keep the logger and this node from communicating, and all share the
+    /// same keys.
     pub(super) fn read_connection(
         &mut self,
         metrics: &NodeMetrics,
@@ -150,7 +150,7 @@ impl LogPeer {
                     }
                     self.news(None, now)
                 }
-                // libzmq says so of connections without a handshake, too.
+                // libzmq also reports connections without a handshake.
                 ConnectionEventKind::Disconnected if self.connected => {
                     let lost = self.lose(now);
                     metrics.log_records_unconfirmed.inc_by(lost.unwrap_or(0));
@@ -176,14 +176,14 @@ impl LogPeer {
         Ok(self.news(Some(0), now))
     }
 
-    /// The connection is gone. Returns how many records may not have arrived; `None` where the
-    /// logger has left in good order.
+    /// Records that the connection is gone. Returns how many records may not have arrived; `None`
+    /// if the logger left in good order.
     fn lose(&mut self, now: Instant) -> Option<u64> {
         self.connected = false;
         let under_way = self.under_way.take();
         let after_goodbye = self.down_since.map(|since| now.saturating_duration_since(since));
         let longest = self.terms.shutdown_timeout.saturating_add(FAREWELL_MARGIN);
-        // A logger that leaves takes in what is under way before it closes the connection.
+        // A logger that leaves reads everything in flight before it closes the connection.
         let in_good_order =
             after_goodbye.is_some_and(|after| (SOONEST_FAREWELL..=longest).contains(&after));
         (!in_good_order).then_some(under_way)
@@ -196,10 +196,10 @@ impl LogPeer {
         let line = news.of(&who);
         let line = match (news, lost) {
             (News::Missing { .. }, _) => {
-                let cause = self.watch.cause().unwrap_or("why is not known");
+                let cause = self.watch.cause().unwrap_or("cause unknown");
                 format!("{line}: {cause}; still trying")
             }
-            (News::Lost { .. }, None) => format!("{who} has closed the connection: it leaves"),
+            (News::Lost { .. }, None) => format!("{who} closed the connection: it is leaving"),
             (News::Lost { .. }, Some(lost)) if lost > 0 => {
                 format!("{line}; up to {lost} log records may not have arrived")
             }
@@ -217,7 +217,7 @@ impl LogPeer {
         format!("{} at {}", self.who(), self.endpoint)
     }
 
-    /// Why it takes no batches, as far as that is known.
+    /// Why it accepts no batches, if known.
     pub(super) fn why_not_there(&self) -> String {
         let why = match (self.connected, self.watch.cause()) {
             (true, _) => "it has said goodbye, or is not on the bus",
@@ -237,8 +237,8 @@ impl LogPeer {
         self.name.as_deref().unwrap_or("the logger")
     }
 
-    /// Closes the socket, which goes on sending for `linger_ms`. Returns how many records may not
-    /// have arrived: those that are under way, and those that a logger that is down may never read.
+    /// Closes the socket, which keeps sending for `linger_ms`. Returns how many records may not
+    /// have arrived: those in flight, and those that a logger that is down may never read.
     pub(super) fn close(mut self, linger_ms: i32) -> (u64, u64) {
         if let Err(error) = self.socket.set_linger(linger_ms) {
             log::debug!("{error}");

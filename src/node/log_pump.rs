@@ -16,10 +16,10 @@ use crate::topic::NodeId;
 use crate::transport::PollSet;
 use crate::wire::frames::LogMessage;
 
-/// How soon a refused local batch is offered again: its taker cannot wake us.
+/// How soon to offer a refused local batch again: its receiver cannot wake this thread.
 const LOCAL_RETRY: Duration = Duration::from_millis(20);
 
-/// Batches on their last step.
+/// Moves batches to the loggers.
 pub(super) struct LogPump {
     id: NodeId,
     fanout: Fanout,
@@ -28,8 +28,8 @@ pub(super) struct LogPump {
     streams: Arc<Streams>,
     hwm_action: LogHwmAction,
     metrics: NodeMetrics,
-    /// Taken from the queue or the streams, and waiting for room. At most one batch from the
-    /// queue, or one of each stream.
+    /// Batches that wait for room after leaving the queue or the streams. At most one from the
+    /// queue, or one from each stream.
     pending: VecDeque<LogBatch>,
     /// The last attempt found no room.
     blocked: bool,
@@ -38,9 +38,9 @@ pub(super) struct LogPump {
     loss_warning: RateLimit,
 }
 
-/// What is left at the end, in records.
+/// Records left over at the end.
 pub(super) struct Closed {
-    /// Those that no logger has taken, and those of them that the node wrote by itself.
+    /// Those that no logger accepted, and how many of them the node itself wrote.
     pub(super) records: u64,
     pub(super) own: u64,
     /// Those that loggers may not have received yet.
@@ -72,8 +72,8 @@ impl LogPump {
         }
     }
 
-    /// Sends up to `share` batches; `true` when there may be more to send at once. With `closing`,
-    /// streams give up what they have gathered, due or not.
+    /// Sends up to `share` batches; `true` if more could be sent at once. With `closing`, streams
+    /// give up their batches even if they are not due.
     pub(super) fn pump(
         &mut self,
         share: u32,
@@ -84,7 +84,7 @@ impl LogPump {
         self.blocked = false;
         self.drained = false;
         for _ in 0..share {
-            // Full batches of the queue are older than what their streams hold.
+            // Full batches in the queue are older than what their streams hold.
             if self.pending.is_empty() {
                 match self.queue.try_receive() {
                     Some(batch) => self.pending.push_back(batch),
@@ -111,8 +111,7 @@ impl LogPump {
                     self.metrics.log_batches_sent.inc();
                     self.metrics.log_records_sent.inc_by(batch.records);
                 }
-                // The queue holds what comes meanwhile, and `log_hwm_action` says what happens
-                // once it is full.
+                // The queue holds new batches meanwhile; once it is full, `log_hwm_action` applies.
                 Sent::NobodyThere => {
                     self.blocked = true;
                     return Ok(false);
@@ -147,7 +146,7 @@ impl LogPump {
         self.fanout.poll(poll, self.blocked);
     }
 
-    /// When the next batch is due, or the next attempt, or something is to be told.
+    /// When the next batch, attempt or report is due.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let next = match (&self.local, self.blocked) {
             (Some(_), true) => Some(now + LOCAL_RETRY),
@@ -157,7 +156,7 @@ impl LogPump {
         [next, self.fanout.deadline()].into_iter().flatten().min()
     }
 
-    /// Since when nobody takes logs that this node has, and a number that changes whenever
+    /// Since when no logger accepts the logs that this node has, and a number that changes whenever
     /// [`LogPump::why_nobody`] does.
     pub(super) fn look(&mut self, now: Instant) -> (Option<Instant>, u64) {
         if self.local.is_some() {
@@ -169,32 +168,32 @@ impl LogPump {
         }
     }
 
-    /// Why nobody takes logs.
+    /// Why no logger accepts logs.
     pub(super) fn why_nobody(&self) -> String {
         if self.fanout.is_empty() {
-            return "the layout has no logger, so that they are dropped".into();
+            return "the layout has no logger, so records are dropped".into();
         }
         self.fanout.why_nobody()
     }
 
-    /// A node came up or went down.
+    /// Records that a node came up or went down.
     pub(super) fn set_down(&mut self, name: &str, down: bool, now: Instant) {
         self.fanout.set_down(name, down, now);
     }
 
-    /// Whether the last [`LogPump::pump`] sent all there was.
+    /// Whether the last [`LogPump::pump`] sent everything.
     pub(super) fn is_drained(&self) -> bool {
         self.drained
     }
 
-    /// Batches waiting and their bytes.
+    /// The number of waiting batches, and their bytes.
     pub(super) fn depth(&self) -> (usize, usize) {
         let (messages, bytes) = self.queue.depth();
         let pending: usize = self.pending.iter().map(|batch| batch.payload.len()).sum();
         (messages + self.pending.len(), bytes + pending)
     }
 
-    /// Gives up on all that waits, and closes the sockets, which go on sending for `linger_ms`.
+    /// Discards all waiting batches, and closes the sockets, which keep sending for `linger_ms`.
     pub(super) fn close(mut self, linger_ms: i32) -> Closed {
         self.pending.extend(self.streams.close());
         while let Some(batch) = self.queue.try_receive() {

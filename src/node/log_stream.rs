@@ -1,4 +1,4 @@
-//! [`LogStream`]: typed records, gathered into batches for the loggers (WIRE.md §4.6).
+//! [`LogStream`]: collects typed records into batches for the loggers (WIRE.md §4.6).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,14 +13,14 @@ use crate::telemetry::{LogLoss, LogStreamCounters, NodeMetrics, Telemetry};
 use crate::transport::Waker;
 use crate::wire::zeek_bin::{BatchBuilder, Limits, LogSchema, LogValue, PushError};
 
-/// A batch is sent once it has that many bytes, however few its records: what a producer holds
-/// back must not depend on how large its records are.
+/// A batch is sent once it has this many bytes, however few its records, so that the memory a
+/// producer needs does not depend on the size of its records.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
-/// The stream of what nodes write about each other by themselves.
+/// The stream of the messages that nodes themselves write about each other.
 pub(super) const CLUSTER_LOG: &str = "Cluster::LOG";
 
-/// Why a record was not taken.
+/// Why a record was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// It does not fit the schema of the stream, or is too large.
@@ -33,13 +33,13 @@ pub enum LogError {
 
 /// A log stream of a node: one (stream, filter, path). Clones share it.
 ///
-/// Records are gathered and sent as one batch at `write_buffer_size` records, or when the oldest
+/// Records are collected and sent as one batch at `write_buffer_size` records, or when the oldest
 /// has waited for `flush_interval`.
 #[derive(Clone)]
 pub struct LogStream {
     buffer: Arc<Buffer>,
     streams: Arc<Streams>,
-    /// Keeps the node, which sends the batches, alive; the node's own streams do not.
+    /// Keeps alive the node, which sends the batches; the node's own streams do not.
     _node: Option<Arc<Shared>>,
 }
 
@@ -51,7 +51,7 @@ impl std::fmt::Debug for LogStream {
     }
 }
 
-/// What a stream has gathered.
+/// The records a stream has collected.
 struct Buffer {
     inner: Mutex<Inner>,
     counters: LogStreamCounters,
@@ -63,7 +63,7 @@ struct Inner {
     oldest: Option<Instant>,
 }
 
-/// All streams of a node, and where their batches go.
+/// All streams of a node, and where their batches are sent.
 pub(super) struct Streams {
     all: Mutex<Vec<Arc<Buffer>>>,
     batches: queue::Sender<LogBatch>,
@@ -74,7 +74,7 @@ pub(super) struct Streams {
     telemetry: Telemetry,
     /// When the application opened its first stream.
     used_since: OnceLock<Instant>,
-    /// Set once the node has ended: nobody would send what is gathered.
+    /// Set once the node has ended: nothing would send further records.
     closed: AtomicBool,
 }
 
@@ -99,7 +99,7 @@ impl Streams {
         }
     }
 
-    /// When the application opened its first stream; `None` if it has none so far.
+    /// When the application opened its first stream; `None` if it has opened none.
     pub(super) fn used_since(&self) -> Option<Instant> {
         self.used_since.get().copied()
     }
@@ -118,7 +118,7 @@ impl Streams {
         Ok(buffer)
     }
 
-    /// When the next batch is due; `None` when nothing is gathered.
+    /// When the next batch is due; `None` if no records are waiting.
     pub(super) fn next_flush(&self) -> Option<Instant> {
         if self.flush_interval.is_zero() {
             return None;
@@ -128,9 +128,10 @@ impl Streams {
         oldest.map(|oldest| oldest + self.flush_interval)
     }
 
-    /// Takes everything, and no further records. Called by the I/O thread at its end.
+    /// Takes all batches, and rejects further records. Called by the I/O thread at its end.
     pub(super) fn close(&self) -> Vec<LogBatch> {
-        // Who finds it unset writes before the buffer is locked below; who finds it set, refuses.
+        // A writer that finds this unset writes before the buffer is locked below; one that finds
+        // it set gives up.
         self.closed.store(true, Ordering::SeqCst);
         self.take_due(Instant::now(), true)
     }
@@ -147,7 +148,7 @@ impl Streams {
             if is_due {
                 due.push(inner.take());
             }
-            // Streams that nobody can write to any more go once they are empty.
+            // Streams that can no longer be written to are removed once they are empty.
             Arc::strong_count(buffer) > 1 || inner.oldest.is_some()
         });
         due
@@ -172,7 +173,7 @@ impl LogStream {
         let buffer = streams.open(schema)?;
         if node.is_some() {
             streams.used_since.get_or_init(Instant::now);
-            // The I/O thread says of a node that logs whether anybody takes that.
+            // Once a node logs, its I/O thread reports whether a logger accepts that.
             streams.waker.wake();
         }
         Ok(LogStream { buffer, streams: Arc::clone(streams), _node: node })
@@ -192,7 +193,7 @@ impl LogStream {
         }
     }
 
-    /// Writes a record on the I/O thread itself, which must not wait for itself: a batch that
+    /// Writes a record from the I/O thread itself, which must not wait for itself: a batch that
     /// finds the queue full is dropped and counted, whatever `log_hwm_action` says.
     pub(super) fn write_unblocking(&self, record: &[LogValue<'_>]) -> Result<(), LogError> {
         match self.gather(record)? {
@@ -201,7 +202,7 @@ impl LogStream {
         }
     }
 
-    /// Sends what has been gathered. Blocks like [`LogStream::write`].
+    /// Sends the collected records. Blocks like [`LogStream::write`].
     ///
     /// # Errors
     /// When the node has been shut down.

@@ -1,8 +1,8 @@
 //! A running node: joins the bus, greets the others, publishes, subscribes, and sends logs.
 //!
-//! One I/O thread per node owns all its sockets (`io`). The application holds a [`Node`], a
-//! handle that can be cloned and sent anywhere, and one [`Notifications`] receiver. Between them
-//! are bounded queues, each with what happens when it is full:
+//! One I/O thread per node owns all its sockets (`io`). The application holds a [`Node`], a handle
+//! that can be cloned and moved between threads, and one [`Notifications`] receiver. Between them
+//! are bounded queues:
 //!
 //! | queue | bound | when full |
 //! |---|---|---|
@@ -10,15 +10,15 @@
 //! | events received | `onloop_queue_hwm` and `onloop_queue_bytes` | the event is dropped and counted |
 //! | log batches to send | `log_sndhwm` and `log_queue_bytes` | `log_hwm_action` |
 //!
-//! Membership news and commands go through the same queues in a lane of their own, which bulk data
-//! cannot fill.
+//! Membership changes and commands use a separate lane of the same queues, which bulk data cannot
+//! fill.
 //!
-//! Where the layout has keys, or [`Builder::client_keys`] gives some, the node encrypts. Keys that are
-//! missing are an error of [`Builder::start`]. That others do not take them shows later: the
-//! notifications end, and [`Node::take_failure`] has a [`NodeError::Refused`] that says who and why.
+//! If the layout or [`Builder::client_keys`] provides keys, the node encrypts. Missing keys are an
+//! error of [`Builder::start`]. If a peer rejects them, that shows later: the notifications end,
+//! and [`Node::take_failure`] returns [`NodeError::Refused`] with the peer and the cause.
 //!
-//! [`Node::health`] says what is wrong with a node just now, if anything: `/healthz` and `/readyz` of the
-//! daemons answer with it.
+//! [`Node::health`] returns what is wrong with a node just now, if anything: `/healthz` and
+//! `/readyz` of the daemons use it.
 //!
 //! ```no_run
 //! use zcluster::node::{Node, Notification};
@@ -92,23 +92,23 @@ pub enum NodeError {
     /// The layout has no node of that name.
     #[error("'{name}' is not a valid node in the layout; it has: {known}")]
     UnknownNode {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// Those there are.
+        /// The nodes of the layout.
         known: String,
     },
     /// The keys of the node are missing or wrong.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// The broker or a logger and this node cannot talk: one of them has wrong keys.
+    /// The broker or a logger and this node cannot communicate: one of them has wrong keys.
     #[error("cannot talk to {peer}: {why}")]
     Refused {
-        /// Who, and where.
+        /// The peer, and its address.
         peer: String,
-        /// Why, most likely.
+        /// The most likely cause.
         why: &'static str,
     },
-    /// Another process runs under the name of the node, and answers.
+    /// Another live process runs under the name of the node.
     #[error(
         "node '{name}' is up already: the process with id {id} answers under that name; stop it \
          first, or start this one under another name"
@@ -128,7 +128,7 @@ pub enum NodeError {
     /// A log stream with an unusable schema.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// The pools do not work out with the nodes of the layout.
+    /// The pools do not fit the nodes of the layout.
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// The I/O thread is behind.
@@ -139,7 +139,8 @@ pub enum NodeError {
     Closed,
 }
 
-/// What the application asks of the I/O thread. Publications are bulk; everything else is control.
+/// A request of the application to the I/O thread. Publications are bulk; everything else is
+/// control.
 #[derive(Debug)]
 enum Outgoing {
     Publish {
@@ -148,7 +149,7 @@ enum Outgoing {
     },
     Subscribe(BString),
     Unsubscribe(BString),
-    /// Say goodbye: peers see this node down, while its sockets stay.
+    /// Say goodbye: peers see this node down, while its sockets stay open.
     Leave,
     /// Send what is waiting, until the deadline, and end.
     Shutdown {
@@ -156,22 +157,22 @@ enum Outgoing {
     },
 }
 
-/// How long a logger that has said goodbye sees nothing arrive before it closes its connections. A
+/// How long a logger that has said goodbye must receive nothing before it closes its connections. A
 /// connection that ends sooner has not ended in good order.
 pub const FAREWELL_QUIET: Duration = Duration::from_millis(300);
 
-/// What a node could not send before it ended, or may have sent in vain.
+/// What a node did not send before it ended, or sent without knowing that it arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unsent {
-    /// Events that were given up.
+    /// Events that were discarded.
     pub events: u64,
-    /// Log records that no logger has taken.
+    /// Log records that no logger accepted.
     pub records: u64,
-    /// Those of them that the node writes by itself: lines of `cluster.log`.
+    /// Those of them that the node itself wrote: lines of `cluster.log`.
     pub own_records: u64,
-    /// Log records that were sent and may not have arrived, as the connection to their logger was
-    /// lost soon after, or took them too slowly at the end. At most so many, since the node started:
-    /// loggers acknowledge nothing.
+    /// The most log records since the node started that were sent but may not have arrived, because
+    /// the connection to their logger was lost soon after or was too slow at the end. An upper
+    /// bound, since loggers acknowledge nothing.
     pub unconfirmed: u64,
 }
 
@@ -180,7 +181,7 @@ pub struct Unsent {
 struct LogBatch {
     payload: Vec<u8>,
     records: u64,
-    /// Whether they are lines of `cluster.log`, which the node writes by itself.
+    /// Whether they are lines of `cluster.log`, which the node itself writes.
     is_own: bool,
 }
 
@@ -201,8 +202,8 @@ struct Shared {
     thread: Mutex<Option<JoinHandle<Unsent>>>,
 }
 
-/// A handle on a running node. Clones share the node; it ends with [`Node::shutdown`], or when the
-/// last handle and every [`LogStream`] are gone.
+/// A handle to a running node. Clones share the node; it ends with [`Node::shutdown`], or when the
+/// last handle and every [`LogStream`] have been dropped.
 #[derive(Clone)]
 pub struct Node {
     shared: Arc<Shared>,
@@ -218,7 +219,7 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// A node of the layout by its name, to be configured and started.
+    /// Returns a builder for the node of that name in the layout.
     pub fn builder(layout: impl Into<Arc<Layout>>, name: impl Into<String>) -> Builder {
         Builder::new(layout.into(), name.into())
     }
@@ -233,7 +234,7 @@ impl Node {
         &self.shared.id
     }
 
-    /// Names of the topics of single nodes, with the prefixes of the layout.
+    /// The topics of single nodes, with the prefixes of the layout.
     pub fn topics(&self) -> &NodeTopics {
         &self.shared.topics
     }
@@ -243,13 +244,14 @@ impl Node {
         &self.shared.telemetry
     }
 
-    /// Publishes an event. Does not wait for the bus; it blocks only until the I/O thread has taken
-    /// the event.
+    /// Publishes an event. Does not wait for the bus; it blocks only until the I/O thread has
+    /// accepted the event.
     ///
-    /// Events published before the bus has answered for the first time, or while it takes nothing,
-    /// wait in the node. Beyond 10,000 of them, or `publish_queue_bytes`, further events are dropped
-    /// and counted as `zeek_cluster_zeromq_xpub_drops_total`. Success means that the event is on its
-    /// way, not that somebody received it; events nobody subscribes to vanish (WIRE.md §1.2).
+    /// Events published before the bus has answered for the first time, or while it has no room,
+    /// wait in the node. Beyond 10,000 of them, or `publish_queue_bytes`, further events are
+    /// dropped and counted as `zeek_cluster_zeromq_xpub_drops_total`. Success means that the event
+    /// was queued, not that it was received; events without a subscriber are discarded (WIRE.md
+    /// §1.2).
     ///
     /// # Errors
     /// [`NodeError::Closed`] after shutdown.
@@ -258,7 +260,7 @@ impl Node {
         self.shared.outgoing.send(publication, bytes).map_err(|rejected| refused(&rejected))
     }
 
-    /// Publishes an event like [`Node::publish`], but refuses rather than wait for the I/O thread.
+    /// Publishes an event like [`Node::publish`], but fails instead of waiting for the I/O thread.
     /// Does not block.
     ///
     /// # Errors
@@ -285,8 +287,8 @@ impl Node {
         (Outgoing::Publish { topic: topic.into(), payload }, bytes)
     }
 
-    /// Publishes an event to the next live member of a pool, in turn; `false` where none is alive.
-    /// Each `key` takes turns of its own. Blocks like [`Node::publish`].
+    /// Publishes an event to the next live member of a pool, in turn; `false` if none is alive.
+    /// Each `key` has its own turns. Blocks like [`Node::publish`].
     ///
     /// # Errors
     /// As [`Node::publish`].
@@ -296,7 +298,7 @@ impl Node {
     }
 
     /// Publishes an event to the live member of a pool that rendezvous hashing maps a key to;
-    /// `false` where none is alive. [`crate::pool::hash_key`] makes Zeek's keys. Blocks like
+    /// `false` if none is alive. [`crate::pool::hash_key`] creates keys as Zeek does. Blocks like
     /// [`Node::publish`].
     ///
     /// # Errors
@@ -307,7 +309,7 @@ impl Node {
     }
 
     /// Subscribes to all topics that start with these bytes. Does not block. Subscriptions are
-    /// counted: as many [`Node::unsubscribe`] end them.
+    /// counted: it takes as many calls of [`Node::unsubscribe`] to end one.
     ///
     /// # Errors
     /// [`NodeError::Closed`] after shutdown, [`NodeError::QueueFull`] when thousands of such
@@ -327,39 +329,40 @@ impl Node {
     /// Opens a log stream to the loggers of the layout.
     ///
     /// # Errors
-    /// When the schema has no fields, or names that cannot be.
+    /// When the schema has no fields, or invalid names.
     pub fn log(&self, schema: LogSchema) -> Result<LogStream, NodeError> {
         LogStream::open(&self.shared.streams, Some(Arc::clone(&self.shared)), schema)
     }
 
-    /// The nodes that are up, names to ids, without this one.
+    /// The nodes that are up, without this one: names to ids.
     pub fn members(&self) -> BTreeMap<String, NodeId> {
         lock(&self.shared.members).clone()
     }
 
-    /// What is wrong with the node just now: no connection to the broker, a bus that does not answer, no
-    /// logger that takes its logs, a queue near its limit; also that it is stopping, or has ended. Does
-    /// not block.
+    /// What is wrong with the node just now: no connection to the broker, a bus that does not
+    /// answer, no logger that accepts its logs, a queue near its limit; also that it is stopping,
+    /// or has ended. Does not block.
     ///
     /// [`Health::is_ready`] turns true once the bus has answered for the first time and a logger is
-    /// there, where the layout has any.
+    /// available, if the layout has any.
     pub fn health(&self) -> Health {
         self.shared.condition.health(Instant::now())
     }
 
-    /// What the node holds received events against; to be replaced when the layout has changed.
+    /// The rules that received events are checked against; replace them when the layout has
+    /// changed.
     pub fn access(&self) -> &Arc<AccessCell> {
         &self.shared.access
     }
 
-    /// Why the node has ended by itself, if it has: [`Notifications`] are then at their end, too.
-    /// Says so once.
+    /// Why the node has ended by itself, if it has: [`Notifications`] have then ended, too. Returns
+    /// it once.
     pub fn take_failure(&self) -> Option<NodeError> {
         lock(&self.shared.failure).take()
     }
 
     /// Says goodbye: every peer sees this node down, but its sockets stay open. A logger does this
-    /// before it stops, so that producers turn to the others.
+    /// before it stops, so that producers switch to other loggers.
     ///
     /// # Errors
     /// As [`Node::subscribe`].
@@ -367,9 +370,8 @@ impl Node {
         self.command(Outgoing::Leave)
     }
 
-    /// Sends what waits to be sent, events and logs, for as long as `patience`, and ends the node.
-    /// Blocks until then. What could not be sent is counted, told, and returned; nothing on further
-    /// calls.
+    /// Sends queued events and logs for up to `patience`, and ends the node. Blocks until then.
+    /// What could not be sent is counted, logged, and returned; further calls return nothing.
     pub fn shutdown(&self, patience: Duration) -> Unsent {
         let deadline = later(Instant::now(), patience);
         // An error means that it has ended already.
@@ -393,7 +395,7 @@ fn refused<T>(rejected: &Rejected<T>) -> NodeError {
     }
 }
 
-/// That much later, or as late as a clock can say.
+/// `now` plus `span`, capped at a year.
 fn later(now: Instant, span: Duration) -> Instant {
     const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     now + span.min(A_YEAR)

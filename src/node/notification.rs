@@ -1,4 +1,4 @@
-//! What a node tells its application.
+//! What a node reports to its application.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::topic::NodeId;
 use crate::transport::{Frame, Received};
 use crate::wire::event_format::{EventDecodeError, EventFormat};
 
-/// Something that happened, in the order it happened.
+/// An event or a change, in the order it happened.
 #[derive(Debug)]
 pub enum Notification {
     /// An event arrived on a subscribed topic.
     Event(ReceivedEvent),
-    /// The handshake with a node is complete: what is published to its topics reaches it.
+    /// The handshake with a node is complete: events published to its topics reach it.
     NodeUp {
         /// Its name in the layout.
         name: String,
@@ -31,18 +31,18 @@ pub enum Notification {
         /// The id of the process that is gone.
         id: NodeId,
     },
-    /// Somebody on the bus, perhaps this node, subscribed to a prefix nobody had.
+    /// A process on the bus, perhaps this node, subscribed to a prefix that had no subscriber.
     Subscription(BString),
     /// The last subscriber of a prefix is gone.
     Unsubscription(BString),
-    /// The bus has answered: what is published from now on reaches everybody who subscribed.
-    /// Again after each loss of the connection.
+    /// The bus has answered: events published from now on reach every subscriber. Repeated after
+    /// each loss of the connection.
     Connected,
-    /// The connection to the central broker is lost; libzmq goes on trying.
+    /// The connection to the broker is lost; libzmq keeps trying.
     Disconnected,
 }
 
-/// An event as it arrived; decoding it is left to whoever wants it.
+/// An event as it arrived, not decoded yet.
 #[derive(Debug)]
 pub struct ReceivedEvent {
     /// Topic, sender, format, payload: always four.
@@ -68,7 +68,7 @@ impl ReceivedEvent {
         BStr::new(&*self.frames[0])
     }
 
-    /// The id its publisher gave; whatever bytes that was.
+    /// The id its publisher gave, which may be any bytes.
     pub fn sender(&self) -> &BStr {
         BStr::new(&*self.frames[1])
     }
@@ -78,22 +78,23 @@ impl ReceivedEvent {
         &self.frames[3]
     }
 
-    /// The event itself.
+    /// Decodes the event.
     ///
     /// # Errors
-    /// When the payload is not a well-formed event; also counted.
+    /// When the payload is not a well-formed event; this is also counted.
     pub fn decode(&self) -> Result<Event, EventDecodeError> {
         let event = self.decode_uncounted();
         self.count(&event);
         event
     }
 
-    /// As [`ReceivedEvent::decode`], for a look at an event that is perhaps for somebody else.
+    /// Decodes like [`ReceivedEvent::decode`], without counting: for events that may not be for the
+    /// caller.
     pub(super) fn decode_uncounted(&self) -> Result<Event, EventDecodeError> {
         self.format.decode(self.payload())
     }
 
-    /// Counts what came of decoding it.
+    /// Counts the result of decoding it.
     pub(super) fn count(&self, event: &Result<Event, EventDecodeError>) {
         match event {
             Ok(_) => self.metrics.incoming_events.inc(),
@@ -104,9 +105,9 @@ impl ReceivedEvent {
 
 /// The receiver of a node's notifications.
 ///
-/// Events beyond `onloop_queue_hwm` that wait here are dropped and counted; news of members and
-/// subscriptions have a lane of their own. Dropping it means that the application is not
-/// interested: the node goes on without.
+/// Events beyond `onloop_queue_hwm` that wait here are dropped and counted; member and subscription
+/// changes have a separate lane. Dropping the receiver means that the application is not
+/// interested: the node keeps running.
 #[derive(Debug)]
 pub struct Notifications {
     pub(super) queue: queue::Receiver<Notification>,
@@ -118,7 +119,7 @@ impl Notifications {
         self.queue.receive()
     }
 
-    /// The next notification, waiting for that long at most. Blocks.
+    /// The next notification, waiting for `patience` at most. Blocks.
     ///
     /// # Errors
     /// [`Empty::TimedOut`], or [`Empty::Closed`] once the node has ended.

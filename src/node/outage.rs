@@ -1,50 +1,51 @@
-//! [`Outage`]: when to say that a peer is lost, and that it is back. Pure: the time is an argument.
+//! [`Outage`]: when to report that a peer is lost, and that it is back. Pure: the time is an
+//! argument.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How often losses of one peer are told.
+/// The least time between two reported losses of one peer.
 const LOSS_EVERY: Duration = Duration::from_secs(10);
-/// How long a peer may be away before that is told, whether it was there before or not, …
+/// How long a peer may be away before it is reported missing, whether it was there before or not, …
 const PATIENCE: Duration = Duration::from_secs(5);
-/// … and how often it is told from then on.
+/// … and how often that is repeated.
 const MISSING_EVERY: Duration = Duration::from_secs(60);
 
 /// Watches whether a peer is there, which is expected from the start.
 ///
-/// Each loss that is told is followed by the news that the peer is back. One that comes and goes
-/// all the time is told of once in a while, and what was said last is true in the end. One that stays
-/// away is told of as missing, again and again.
+/// Each reported loss is followed by a report that the peer is back. A peer that keeps coming and
+/// going is reported from time to time; once it settles, the last report is true. A peer that stays
+/// away is reported missing, repeatedly.
 #[derive(Debug)]
 pub(super) struct Outage {
-    /// It has been there before: who was never there is not lost.
+    /// It has been there before: a peer that was never there cannot be lost.
     was_there: bool,
     /// Since when it is away.
     since: Option<Instant>,
-    /// Whether it was told that it is away.
+    /// Whether its absence has been reported.
     is_told: bool,
     last_loss: Option<Instant>,
-    /// When it was last told to be missing, since it went.
+    /// When it was last reported missing during this absence.
     last_missing: Option<Instant>,
     untold: u64,
 }
 
-/// What there is to say.
+/// What to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// The peer is gone, for that long already; it has come back so many times since that was last
-    /// said.
+    /// The peer was lost `ago`; since the last report, it had been lost and come back `untold`
+    /// times before that.
     Lost { ago: Duration, untold: u64 },
-    /// The peer is back, and was away for that long.
+    /// The peer is back after that time.
     Back { away: Duration },
-    /// The peer has not been there for that long.
+    /// The peer has been missing for that time.
     Missing { waited: Duration },
-    /// The peer was never there and told to be missing, and is there now.
+    /// The peer was reported missing before it was ever there, and is there now.
     Found { waited: Duration },
 }
 
 impl Outage {
-    /// Of a peer that should be there from now on.
+    /// Starts to watch a peer, which is expected from now on.
     pub(super) fn expected(now: Instant) -> Self {
         Outage {
             was_there: false,
@@ -61,7 +62,7 @@ impl Outage {
         self.since
     }
 
-    /// Takes in whether the peer is there now.
+    /// Records whether the peer is there now.
     pub(super) fn observe(&mut self, is_there: bool, now: Instant) -> Option<News> {
         if !is_there {
             let since = *self.since.get_or_insert(now);
@@ -82,7 +83,7 @@ impl Outage {
         }
     }
 
-    /// When something is to be told that could not be at once: [`Outage::observe`] is due then.
+    /// When a delayed report is due: call [`Outage::observe`] then.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let missing = self.missing_due(self.since?);
         Some(self.loss_due().map_or(missing, |loss| loss.min(missing)))
@@ -92,7 +93,7 @@ impl Outage {
         self.last_missing.map_or(since + PATIENCE, |last| last + MISSING_EVERY)
     }
 
-    /// When a loss that was not told yet may be.
+    /// When a loss that has not been reported yet may be.
     fn loss_due(&self) -> Option<Instant> {
         let is_untold = self.was_there && !self.is_told;
         self.last_loss.filter(|_| is_untold).map(|last| last + LOSS_EVERY)
@@ -118,7 +119,7 @@ impl Outage {
 }
 
 impl News {
-    /// The line to say of a peer of that name.
+    /// The line that reports this about the peer of that name.
     pub(super) fn of(self, peer: &str) -> String {
         match self {
             News::Back { away } => format!("{peer} is back, after {}", span(away)),
@@ -128,12 +129,12 @@ impl News {
                     line.push_str(&format!(" {} ago", span(ago)));
                 }
                 if untold > 0 {
-                    line.push_str(&format!("; it had come and gone {untold} more times"));
+                    line.push_str(&format!("; earlier losses not logged: {untold}"));
                 }
                 line
             }
             News::Missing { waited } => format!("no connection to {peer} for {}", span(waited)),
-            News::Found { waited } => format!("{peer} is there, after {}", span(waited)),
+            News::Found { waited } => format!("{peer} is available, after {}", span(waited)),
         }
     }
 }
@@ -149,7 +150,7 @@ pub(super) fn span(span: Duration) -> impl fmt::Display {
 mod tests {
     use super::*;
 
-    /// What is said, by the second it is said in; the peer is expected from second 0 on.
+    /// The reports, each with the second it is made in; the peer is expected from second 0 on.
     fn told(observations: &[(u64, bool)]) -> Vec<(u64, String)> {
         let start = Instant::now();
         let mut outage = Outage::expected(start);
@@ -186,7 +187,7 @@ mod tests {
             [
                 (5, "no connection to it for 5s".into()),
                 (65, "no connection to it for 1m 5s".into()),
-                (70, "it is there, after 1m 10s".into()),
+                (70, "it is available, after 1m 10s".into()),
                 (71, "lost the connection to it".into()),
                 (73, "it is back, after 2s".into()),
             ]
@@ -251,7 +252,7 @@ mod tests {
             [
                 (1, "lost the connection to it".into()),
                 (2, "it is back, after 1s".into()),
-                (11, "lost the connection to it 4s ago; it had come and gone 2 more times".into()),
+                (11, "lost the connection to it 4s ago; earlier losses not logged: 2".into()),
                 (12, "it is back, after 5s".into()),
             ]
         );

@@ -1,5 +1,5 @@
-//! What waits for room on the XPUB: [`Outbox`] for events, [`Greetings`] for the handshake, which
-//! must not wait behind them.
+//! Holds what waits for room on the XPUB: [`Outbox`] for events, [`Greetings`] for the handshake,
+//! which must not wait behind them.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -47,12 +47,12 @@ impl Outbox {
         !full
     }
 
-    /// The event that is next.
+    /// The next event.
     pub(super) fn front(&self) -> Option<&Publication> {
         self.waiting.front()
     }
 
-    /// Removes the event that was next.
+    /// Removes the next event.
     pub(super) fn pop(&mut self) {
         if let Some(publication) = self.waiting.pop_front() {
             self.bytes -= publication.size();
@@ -72,7 +72,7 @@ impl Outbox {
     }
 }
 
-/// Greetings in order, each once: a peer that greets again and again is owed one answer.
+/// Greetings in order, each once: a peer that greets repeatedly gets one answer.
 #[derive(Debug, Default)]
 pub(super) struct Greetings {
     waiting: VecDeque<(Hello, NodeId)>,
@@ -80,7 +80,7 @@ pub(super) struct Greetings {
 }
 
 impl Greetings {
-    /// Two for each node the membership knows of; strangers beyond that get none.
+    /// Two for each node the membership can track; further peers get none.
     const MAX: usize = 2 * MAX_ENTRIES;
 
     pub(super) fn push(&mut self, hello: Hello, to: NodeId) {
@@ -95,7 +95,7 @@ impl Greetings {
         Some(next)
     }
 
-    /// Returns what [`Greetings::pop`] gave to its place.
+    /// Puts back at the front what [`Greetings::pop`] returned.
     pub(super) fn put_back(&mut self, hello: Hello, to: NodeId) {
         self.known.insert((hello, to.clone()));
         self.waiting.push_front((hello, to));

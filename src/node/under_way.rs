@@ -1,21 +1,21 @@
 //! [`UnderWay`]: how many records may not have arrived if the connection to a logger is lost now.
 //! Pure.
 //!
-//! Nobody acknowledges log batches (WIRE.md §4.2). What was handed over waits in libzmq, at most
-//! `log_sndhwm` batches, then in the kernels of both hosts, and what is older has been read by the
-//! logger. So the most recent batches are counted: never fewer than can be under way, and at most
-//! about twice as many. Two numbers remember that, whatever the rate.
+//! Log batches are not acknowledged (WIRE.md §4.2). Batches handed over wait in libzmq, at most
+//! `log_sndhwm` of them, then in the kernels of both hosts; the logger has read everything older.
+//! So this counts the most recent batches: never fewer than can be in flight, and at most about
+//! twice as many. That takes only two numbers, whatever the rate.
 
-/// What the kernels of two hosts keep of one connection at most. Linux grows the buffers of a
-/// connection to 10 MiB together unless it is told otherwise, and to 38 MiB of late.
+/// What the kernels of two hosts hold for one connection at most. By default Linux grows the
+/// buffers of a connection to 10 MiB together, and recent versions to 38 MiB.
 const IN_KERNELS: u64 = 64 << 20;
 
-/// What may be under way to one logger.
+/// What may be in flight to one logger.
 #[derive(Debug)]
 pub(super) struct UnderWay {
-    /// How many batches libzmq holds at most; 0 is without limit.
+    /// How many batches libzmq holds at most; 0 means no limit.
     pipe: u64,
-    /// Records of a whole round: by itself it covers all that can be under way.
+    /// Records of the last complete round, which alone covers everything in flight.
     last_round: u64,
     round: Round,
 }
@@ -29,13 +29,13 @@ struct Round {
 }
 
 impl UnderWay {
-    /// Nothing, on the way through a pipe of `log_sndhwm` batches.
+    /// Nothing in flight through a pipe of `log_sndhwm` batches.
     pub(super) fn new(log_sndhwm: i32) -> Self {
         let pipe = u64::try_from(log_sndhwm).unwrap_or(0);
         UnderWay { pipe, last_round: 0, round: Round::default() }
     }
 
-    /// A batch was handed over.
+    /// Records that a batch was handed over.
     pub(super) fn add(&mut self, bytes: usize, records: u64) {
         self.round.records += records;
         if self.round.bytes < IN_KERNELS {
@@ -48,7 +48,7 @@ impl UnderWay {
         }
     }
 
-    /// All of it has arrived, or is given up: the number of records.
+    /// Resets the count, because everything has arrived or is given up, and returns it.
     pub(super) fn take(&mut self) -> u64 {
         let records = self.last_round + self.round.records;
         self.last_round = 0;
@@ -81,7 +81,7 @@ mod tests {
     }
 
     proptest! {
-        /// However many are sent, those that can be under way are counted, and not many more.
+        /// However many are sent, those that can be in flight are counted, and not many more.
         #[test]
         fn what_can_be_under_way_is_covered(
             pipe in 1..50i32,
@@ -91,7 +91,7 @@ mod tests {
             for bytes in &sizes {
                 under_way.add(*bytes as usize, 1);
             }
-            // The last are in the pipe, and before them as many as the kernels have bytes for.
+            // The last are in the pipe; the kernels hold as many of those before them as fit.
             let pipe = pipe as usize;
             let mut left = IN_KERNELS;
             let in_kernels = sizes.iter().rev().skip(pipe).take_while(|bytes| {

@@ -1,4 +1,4 @@
-//! [`Watch`]: a peer that should be there: since when it is not, why, and when that is told.
+//! [`Watch`]: watches an expected peer: since when it is missing, why, and when to report it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use super::inquiry::{Answer, Inquiry};
 use super::outage::{News, Outage, span};
 use crate::transport::{HandshakeFault, Waker};
 
-/// How long a connection may take before anybody asks why it does not come.
+/// How long a connection may take before the watch looks for the cause.
 const ASK_AFTER: Duration = Duration::from_secs(1);
-/// How often that is asked again.
+/// How often it looks again.
 const ASK_EVERY: Duration = Duration::from_secs(10);
-/// What is wrong with a broker that is connected and has not answered a probe.
+/// What is wrong if the broker is connected but has not answered a probe.
 pub(super) const MUTE: &str = "both connections to the broker are up, but nothing comes through";
-/// Why a broker cannot be reached at an address that takes connections, as far as can be told.
-pub(super) const NO_ANSWER: &str = "somebody listens there, but does not answer as a broker does";
-/// How long a failed handshake explains why there is no connection: libzmq gives each of them half a
+/// The likely cause if a broker's address accepts connections but the handshake does not complete.
+pub(super) const NO_ANSWER: &str = "a process listens there, but does not answer like a broker";
+/// How long a failed handshake explains a missing connection: libzmq allows each handshake half a
 /// minute.
 const FAULT_COUNTS: Duration = Duration::from_secs(40);
 
@@ -27,32 +27,33 @@ pub(super) struct Watch {
     role: &'static str,
     waker: Arc<Waker>,
     outage: Outage,
-    /// Where there is no connection.
+    /// The endpoint without a connection.
     endpoint: Option<String>,
     fault: Option<(HandshakeFault, Instant)>,
-    /// Why, as far as that is known.
+    /// The cause, if known.
     cause: Option<String>,
     inquiry: Option<Inquiry>,
     next_inquiry: Option<Instant>,
-    /// News of a peer that is missing, to be told once it is known why.
+    /// A report on a missing peer, held back until the cause is known.
     held: Option<News>,
     /// How often the cause has changed.
     changes: u64,
 }
 
-/// How a peer stands.
+/// The state of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach<'a> {
-    /// It is there.
+    /// It is available.
     There,
-    /// It is connected, and still does not do what it is for.
+    /// It is connected, but does not work yet.
     Mute,
     /// It is not connected at that endpoint.
     Away(&'a str),
 }
 
 impl Watch {
-    /// Of a peer that should be there from now on. `waker` is woken when there is something to look at.
+    /// Starts to watch a peer, which is expected from now on. Wakes `waker` when there is something
+    /// to look at.
     pub(super) fn new(role: &'static str, waker: Arc<Waker>, now: Instant) -> Self {
         Watch {
             role,
@@ -68,12 +69,12 @@ impl Watch {
         }
     }
 
-    /// Since when the peer is not there; `None` while it is.
+    /// Since when the peer is unavailable; `None` while it is available.
     pub(super) fn since(&self) -> Option<Instant> {
         self.outage.since()
     }
 
-    /// Why it is not connected, as far as that is known.
+    /// Why it is not connected, if known.
     pub(super) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
@@ -83,14 +84,14 @@ impl Watch {
         self.changes
     }
 
-    /// A handshake with the peer has failed.
+    /// Records that a handshake with the peer has failed.
     pub(super) fn failed(&mut self, fault: HandshakeFault, now: Instant) {
         self.fault = Some((fault, now));
         self.set_cause(Some(self.describe(fault)));
         self.next_inquiry = Some(now + ASK_EVERY);
     }
 
-    /// Takes in how the peer stands, and returns what there is to say of it.
+    /// Records the state of the peer, and returns what to report about it.
     pub(super) fn observe(&mut self, reach: Reach<'_>, now: Instant) -> Option<News> {
         let endpoint = match reach {
             Reach::Away(endpoint) => Some(endpoint),
@@ -107,7 +108,7 @@ impl Watch {
         let news = self.outage.observe(reach == Reach::There, now);
         match news {
             Some(News::Missing { .. }) => self.held = news,
-            // What came since says more.
+            // The newer report says more.
             Some(_) => {
                 self.held = None;
                 return news;
@@ -121,8 +122,8 @@ impl Watch {
         self.held.take_if(|_| is_known)
     }
 
-    /// Observes how the broker stands, and returns the line to log about it. `is_ready`: whether it has
-    /// answered a probe.
+    /// Records the state of the broker, and returns the line to log about it. `is_ready`: whether
+    /// it has answered a probe.
     pub(super) fn look_at_broker(
         &mut self,
         bus: &mut Bus,
@@ -140,17 +141,17 @@ impl Watch {
         let news = self.observe(reach, now)?;
         Some(match (news, reach) {
             (News::Missing { waited }, Reach::Mute) => {
-                format!("the bus is not ready for {}: {MUTE}", span(waited))
+                format!("the bus has not been ready for {}: {MUTE}", span(waited))
             }
             (News::Missing { .. }, Reach::Away(endpoint)) => {
-                let cause = self.cause().unwrap_or("the cause is not known");
+                let cause = self.cause().unwrap_or("cause unknown");
                 format!("{}: {endpoint}: {cause}; still trying", news.of("the broker"))
             }
             _ => news.of("the broker"),
         })
     }
 
-    /// Asks why the peer cannot be reached, and takes in the answer.
+    /// Looks for the reason why the peer cannot be reached, and records the answer.
     fn inquire(&mut self, now: Instant) {
         if let Some(answer) = self.inquiry.as_ref().and_then(Inquiry::answer) {
             self.inquiry = None;
@@ -167,7 +168,7 @@ impl Watch {
         self.next_inquiry = Some(now + ASK_EVERY);
         match Inquiry::begin(endpoint.clone(), Arc::clone(&self.waker)) {
             Ok(inquiry) => self.inquiry = Some(inquiry),
-            Err(error) => self.set_cause(Some(format!("why is not known: {error}"))),
+            Err(error) => self.set_cause(Some(format!("cause unknown: {error}"))),
         }
     }
 
@@ -182,7 +183,7 @@ impl Watch {
     fn describe(&self, fault: HandshakeFault) -> String {
         match fault {
             HandshakeFault::NoAnswer => {
-                format!("somebody listens there, but does not answer as a {} does", self.role)
+                format!("a process listens there, but does not answer like a {}", self.role)
             }
             fault => fault.to_string(),
         }
@@ -195,7 +196,7 @@ impl Watch {
         }
     }
 
-    /// When [`Watch::observe`] is due although nothing happens.
+    /// When to call [`Watch::observe`] even if nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let inquiry = self.next_inquiry.filter(|_| self.inquiry.is_none());
         [inquiry, self.outage.deadline()].into_iter().flatten().min()
@@ -214,7 +215,7 @@ mod tests {
         Watch::new("broker", Arc::new(Waker::new().unwrap()), now)
     }
 
-    /// Waits for the answer to what is asked.
+    /// Waits for the answer to the pending inquiry.
     fn wait(watch: &Watch) {
         let waker = Arc::clone(&watch.waker);
         let mut poll = PollSet::new();
@@ -239,7 +240,7 @@ mod tests {
         assert_eq!(watch.deadline(), Some(at(5000)));
         let waited = Duration::from_secs(5);
         assert_eq!(watch.observe(AWAY, at(5000)), Some(News::Missing { waited }));
-        // It is asked again, and the last answer holds until there is another.
+        // It asks again; until a new answer arrives, the last one holds.
         assert_eq!(watch.deadline(), Some(at(11_000)));
         let changes = watch.changes();
         assert_eq!(watch.observe(AWAY, at(11_000)), None);
@@ -285,10 +286,9 @@ mod tests {
         watch.failed(HandshakeFault::Other(300), at(1));
         assert_eq!(watch.cause(), Some("status 300"));
         assert_eq!(watch.deadline(), Some(at(5)), "nobody asks while handshakes fail");
-        for (second, cause) in [
-            (11, "status 300"),
-            (60, "somebody listens there, but does not answer as a broker does"),
-        ] {
+        for (second, cause) in
+            [(11, "status 300"), (60, "a process listens there, but does not answer like a broker")]
+        {
             watch.observe(away, at(second));
             wait(&watch);
             watch.observe(away, at(second));

@@ -17,16 +17,16 @@ use crate::topic::NodeId;
 use crate::transport::{Context, PollSet, Received, TransportError, Waker};
 use crate::wire::event_format::EventFormat;
 
-/// Subscriptions and events looked at before the rest gets its turn.
+/// Subscriptions and events handled per turn before other work continues.
 const SHARE: u32 = 1_000;
-/// How long it may take to find out why the broker cannot be reached.
+/// How long finding out why the broker is unreachable may take.
 const INQUIRY_PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// How far the broker has answered.
 ///
-/// The first probe may come back before subscriptions that went out with it, as those that a
-/// connection begins with are in no particular order. Whatever was sent before the second one is
-/// known once that comes back.
+/// The first probe may come back before subscriptions sent together with it, because a new
+/// connection sends its subscriptions in no particular order. When the second probe comes back,
+/// everything sent before it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     FirstProbe,
@@ -34,7 +34,7 @@ enum Stage {
     Ready,
 }
 
-/// Connected, or trying to.
+/// A connection to the broker, or the attempt to make one.
 pub(super) struct Connection {
     bus: Bus,
     layout: Arc<Layout>,
@@ -42,16 +42,16 @@ pub(super) struct Connection {
     format: EventFormat,
     metrics: Arc<NodeMetrics>,
     stage: Stage,
-    /// The subscription that is awaited, and the number of those before it.
+    /// The subscription the client waits for, and how many probes it has sent.
     probe: BString,
     probes: u64,
     /// How often the connection was lost.
     losses: u64,
     broker: Watch,
-    /// The last line about it, for [`Connection::report_broker`].
+    /// The latest log line about the broker, for [`Connection::report_broker`].
     news: Option<String>,
     waker: Arc<Waker>,
-    /// Last: it ends only after all sockets are closed.
+    /// Last, so that it is dropped after all sockets.
     context: Context,
 }
 
@@ -65,7 +65,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Starts to connect. `name`: what the key stands for, which the id must say, too.
+    /// Starts to connect. `name` is the name the key belongs to; the id must contain it, too.
     pub(super) fn new(
         layout: Arc<Layout>,
         keys: Option<&ClientKeys>,
@@ -112,7 +112,7 @@ impl Connection {
         &self.metrics
     }
 
-    /// Whether the broker knows our subscriptions, and we know those of all others.
+    /// Whether the broker knows our subscriptions, and we know everyone else's.
     pub(super) fn is_ready(&self) -> bool {
         self.stage == Stage::Ready
     }
@@ -122,13 +122,13 @@ impl Connection {
         self.losses
     }
 
-    /// Whether anybody subscribes to that topic. Only once ready.
+    /// Whether the topic has a subscriber. Valid only once ready.
     pub(super) fn is_wanted(&self, topic: &[u8]) -> bool {
         self.bus.is_wanted(topic)
     }
 
-    /// Whether the broker has taken our subscription to that prefix. Only once ready; where somebody
-    /// else has it as well, the answer is yes.
+    /// Whether the broker has accepted our subscription to `prefix`. Valid only once ready; also
+    /// true if another process has the same subscription.
     pub(super) fn has_subscribed(&self, prefix: &[u8]) -> bool {
         self.bus.is_subscribed(prefix)
     }
@@ -137,7 +137,7 @@ impl Connection {
         self.bus.subscribe(prefix)
     }
 
-    /// Hands an event to libzmq; `false` when there is no room.
+    /// Hands an event to libzmq; `false` if it has no room.
     pub(super) fn try_publish(
         &mut self,
         topic: &[u8],
@@ -152,7 +152,7 @@ impl Connection {
         self.bus.next_event(self.format, &mut budget, now)
     }
 
-    /// Takes in what happened to the connection and to subscriptions.
+    /// Handles what happened to the connection and to subscriptions.
     pub(super) fn turn(&mut self, now: Instant) -> Result<(), ClientError> {
         for link in self.bus.read_connections(now)? {
             if link == Link::Down {
@@ -191,7 +191,7 @@ impl Connection {
         self.bus.subscribe(topic)
     }
 
-    /// Waits until something may have happened. Blocks for that long at most.
+    /// Waits until something may have happened. Blocks for `timeout` at most.
     pub(super) fn wait(&self, timeout: Duration) -> Result<(), TransportError> {
         let mut poll = PollSet::new();
         let waker = poll.add_waker(&self.waker);
@@ -206,7 +206,7 @@ impl Connection {
     /// Waits until the broker has answered. Blocks.
     ///
     /// # Errors
-    /// That it has not by then, and why.
+    /// When it has not answered `patience` after `since`; the error says why.
     pub(super) fn wait_until_ready(
         &mut self,
         since: Instant,
@@ -235,7 +235,7 @@ impl Connection {
         Ok(ClientError::Unreachable { endpoint, waited, why })
     }
 
-    /// Why an endpoint cannot be reached. Blocks for a while.
+    /// Returns why an endpoint cannot be reached. Blocks for a while.
     fn ask_why(&self, endpoint: String) -> Result<String, ClientError> {
         let inquiry = Inquiry::begin(endpoint, Arc::clone(&self.waker))?;
         let deadline = Instant::now() + INQUIRY_PATIENCE;
@@ -258,26 +258,26 @@ impl Connection {
         }
     }
 
-    /// Logs that the broker is lost, back, or was never there; for clients that keep trying.
+    /// Logs that the broker is lost, back, or has never answered; for clients that keep trying.
     pub(super) fn report_broker(&mut self) {
         if let Some(line) = self.news.take() {
             log::warn!("{line}");
         }
     }
 
-    /// When [`Connection::turn`] is due although nothing happens.
+    /// When to call [`Connection::turn`] even if nothing happens.
     pub(super) fn due(&self) -> Option<Instant> {
         self.broker.deadline()
     }
 
-    /// Where events go.
+    /// The endpoint that events are sent to.
     pub(super) fn publish_endpoint(&self) -> String {
         self.layout.connect_xpub_endpoint()
     }
 
-    /// Lets what was published leave, for that long at most; `false` when the time was up. Blocks.
+    /// Sends what is still queued, for `patience` at most; `false` if time ran out. Blocks.
     pub(super) fn close(self, patience: Duration) -> Result<bool, TransportError> {
-        /// How exact the clock is by which libzmq gives up what a closed socket holds.
+        /// How precise libzmq's clock is when it gives up on what a closed socket still holds.
         const MARGIN: Duration = Duration::from_millis(20);
         let Connection { bus, context, .. } = self;
         bus.set_linger(i32::try_from(patience.as_millis()).unwrap_or(i32::MAX))?;

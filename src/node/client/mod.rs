@@ -1,9 +1,9 @@
-//! Publishing and listening without being a node.
+//! Publishing and subscribing without being a node.
 //!
-//! A [`Client`] takes part in events and in nothing else. It has no name, greets nobody, is greeted by
-//! nobody, and needs no entry in the layout: other nodes, of Zeek or zcluster, do not notice that it
-//! comes or goes. Use it for scripts and tools; use a [`Node`](crate::Node) for what should be a
-//! member of the cluster, or write logs.
+//! A [`Client`] only publishes and receives events. It has no name, takes no part in the hello
+//! handshake, and needs no entry in the layout: other nodes, of Zeek or zcluster, do not notice it.
+//! Use it for scripts and tools; use a [`Node`](crate::Node) for a process that should be a member
+//! of the cluster, or write logs.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -28,7 +28,7 @@
 //! # }
 //! ```
 //!
-//! Nothing here has a thread of its own, beyond that of libzmq: what blocks says so, and how long.
+//! Clients start no thread apart from libzmq's: functions that block say so, and for how long.
 
 mod connection;
 mod prefixes;
@@ -49,24 +49,24 @@ use crate::access::{self, ClientKeys, KeyError};
 use crate::layout::{CurveKeys, Layout};
 use crate::transport::TransportError;
 
-/// Why a client cannot do what it was asked to.
+/// Why a client operation fails.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The keys of the client are missing or wrong.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// A key was named, but all clients share one.
-    #[error("'{0}' names a key of its own, and the layout does not have `mode = \"per-node\"`")]
+    /// A key name was given, but all clients share one key.
+    #[error("'{0}' names a key, but the layout does not set `mode = \"per-node\"`")]
     NoKeyOfItsOwn(String),
-    /// Nobody is let in with a key of that name.
+    /// No key of that name is accepted.
     #[error("'{0}' has no key: it is neither a node of the layout nor '{operator}'", operator = CurveKeys::OPERATOR)]
     UnknownKey(String),
-    /// The broker and the client cannot talk: one of them has wrong keys.
+    /// The broker and the client cannot communicate: one of them has wrong keys.
     #[error("cannot talk to {peer}: {why}")]
     Refused {
-        /// Who, and where.
+        /// The peer, and its address.
         peer: String,
-        /// Why, most likely.
+        /// The most likely cause.
         why: &'static str,
     },
     /// A socket could not be opened or configured.
@@ -78,22 +78,25 @@ pub enum ClientError {
     /// The broker did not answer in time.
     #[error("no answer from the broker at {endpoint} within {}: {why}", humantime::format_duration(*waited))]
     Unreachable {
-        /// Where it should be.
+        /// The endpoint it should listen on.
         endpoint: String,
-        /// How long was waited.
+        /// How long the client waited.
         waited: Duration,
-        /// Why, as far as that can be found out.
+        /// The cause, where it could be found.
         why: String,
     },
-    /// The broker takes no more events.
-    #[error("the broker at {endpoint} took no event for {}", humantime::format_duration(*waited))]
+    /// The broker accepted no event in time.
+    #[error(
+        "the broker at {endpoint} accepted no event for {}",
+        humantime::format_duration(*waited)
+    )]
     Full {
-        /// Where it is.
+        /// Its endpoint.
         endpoint: String,
-        /// How long was waited.
+        /// How long the client waited.
         waited: Duration,
     },
-    /// The rules of the layout do not let the client publish there.
+    /// The rules of the layout do not let the client publish to the topic.
     #[error("the layout does not let {who} publish on '{topic}'")]
     PublishDenied {
         /// The name of the key.
@@ -101,27 +104,27 @@ pub enum ClientError {
         /// The topic.
         topic: BString,
     },
-    /// The event says something of a node, which only that node may say.
-    #[error("the event speaks for a node, and '{who}' is not the key of that node")]
+    /// The event makes a statement about a node that only that node may make.
+    #[error("the event speaks for a node, but '{who}' is not the key of that node")]
     Impersonation {
         /// The name of the key.
         who: String,
     },
-    /// The broker did not take a subscription.
+    /// The broker did not accept a subscription.
     #[error(
         "the broker refuses the subscription to '{prefix}': the layout does not allow it, or there \
-         are too many"
+         are too many subscriptions"
     )]
     SubscriptionDenied {
-        /// The prefix of topics.
+        /// The topic prefix.
         prefix: BString,
     },
     /// The connection was lost after events were sent, or they did not leave in time.
     #[error("{sent} events were published, but some may not have reached the broker: {why}")]
     Unsure {
-        /// How many were published.
+        /// The number of events published.
         sent: u64,
-        /// Why that is.
+        /// The cause.
         why: String,
     },
 }
@@ -138,7 +141,7 @@ impl From<NodeError> for ClientError {
     }
 }
 
-/// Where the broker is, and with which keys to connect: makes publishers and subscribers.
+/// Where the broker is, and which keys to connect with. Creates publishers and subscribers.
 #[derive(Clone, Debug)]
 pub struct Client {
     layout: Arc<Layout>,
@@ -147,14 +150,15 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the cluster with that layout. Of it, only endpoints, options and keys matter.
+    /// A client of the cluster with that layout. It uses only the layout's endpoints, options and
+    /// keys.
     pub fn new(layout: impl Into<Arc<Layout>>) -> Self {
         Client { layout: layout.into(), key: None, keys: None }
     }
 
-    /// A client of the broker whose XSUB and XPUB are at these endpoints, as in
-    /// `tcp://127.0.0.1:5556` and `tcp://127.0.0.1:5555`: it publishes to the first and subscribes at
-    /// the second.
+    /// A client of the broker with its XSUB and XPUB at these endpoints, such as
+    /// `tcp://127.0.0.1:5556` and `tcp://127.0.0.1:5555`: it publishes to the first and subscribes
+    /// at the second.
     pub fn at(publish_to: impl Into<String>, subscribe_to: impl Into<String>) -> Self {
         let mut layout = Layout::default();
         layout.zeromq.connect_xpub_endpoint = publish_to.into();
@@ -162,7 +166,7 @@ impl Client {
         Client::new(layout)
     }
 
-    /// Where nodes have keys of their own, connects with the key of that name rather than with the
+    /// Where each node has its own key, connects with the key of that name instead of the
     /// [operator's](CurveKeys::OPERATOR).
     #[must_use]
     pub fn key(mut self, name: impl Into<String>) -> Self {
@@ -170,8 +174,8 @@ impl Client {
         self
     }
 
-    /// Connects with these keys rather than with those the layout names. With
-    /// [`Client::key`] they are those of that name.
+    /// Connects with these keys instead of those the layout names. Combined with [`Client::key`],
+    /// they are the keys of that name.
     #[must_use]
     pub fn client_keys(mut self, keys: ClientKeys) -> Self {
         self.keys = Some(keys);
@@ -201,7 +205,7 @@ impl Client {
         Subscriber::new(connection, &self.layout, prefixes)
     }
 
-    /// The connection, and the name that its key stands for, if it stands for one.
+    /// The connection, and the name its key belongs to, if any.
     fn connect(&self) -> Result<(Connection, Option<String>), ClientError> {
         let name = match (self.layout.has_keys_per_node(), &self.key) {
             (true, name) => Some(name.as_deref().unwrap_or(CurveKeys::OPERATOR)),

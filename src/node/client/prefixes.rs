@@ -1,15 +1,15 @@
-//! [`Prefixes`]: what a client subscribes to, and what it wants of that.
+//! [`Prefixes`]: what a client subscribes to, and which of those events it wants.
 //!
-//! A subscription is seen by everybody, and some mean something: one below the prefix of nodeid topics
-//! announces a node, one to a probe tells its owner that the bus is ready (WIRE.md §1.8, §6.2). A
-//! client that wants such topics subscribes to a shorter prefix, which means nothing, and picks out
-//! the events it wants.
+//! Every process sees a subscription, and some have a meaning: one below the prefix of nodeid
+//! topics announces a node, and one to a probe signals its owner that the bus is ready (WIRE.md
+//! §1.8, §6.2). A client that wants such topics subscribes to a shorter, meaningless prefix, and
+//! filters the events.
 
 use bstr::{BString, ByteSlice};
 
 use crate::layout::ZeroMq;
 
-/// The prefixes a client was asked for, and those it subscribes to in their place.
+/// The prefixes requested from a client, and those it subscribes to instead.
 #[derive(Debug)]
 pub(super) struct Prefixes {
     wanted: Vec<BString>,
@@ -27,7 +27,7 @@ impl Prefixes {
                     harmless = &special[..special.len().saturating_sub(1)];
                 }
             }
-            // Twice on one connection is never taken back (WIRE.md §1.4).
+            // A second subscription on one connection could never be cancelled (WIRE.md §1.4).
             if !subscribed.iter().any(|other| *other == harmless) {
                 subscribed.push(harmless.into());
             }
@@ -40,7 +40,7 @@ impl Prefixes {
         &self.subscribed
     }
 
-    /// Whether an event on that topic was asked for.
+    /// Whether an event on that topic was requested.
     pub(super) fn want(&self, topic: &[u8]) -> bool {
         self.wanted.iter().any(|prefix| topic.starts_with_str(prefix))
     }

@@ -1,4 +1,4 @@
-//! [`Publisher`]: events out.
+//! [`Publisher`]: sends events.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,26 +10,26 @@ use crate::access::{Access, Denial, Guard, Identity};
 use crate::layout::Layout;
 use crate::topic::NodeId;
 
-/// Time between attempts to publish while libzmq takes nothing.
+/// Time between attempts to publish while libzmq has no room.
 const ROOM_RETRY: Duration = Duration::from_millis(5);
 
-/// Whether an event reaches anybody.
+/// Whether an event reaches a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Somebody subscribes to its topic.
+    /// Its topic has a subscriber.
     Somebody,
-    /// Nobody does: it went nowhere.
+    /// Its topic has none: the event was discarded.
     Nobody,
 }
 
-/// Publishes events. Made by [`Client::publisher`](super::Client::publisher).
+/// Publishes events. Created by [`Client::publisher`](super::Client::publisher).
 #[derive(Debug)]
 pub struct Publisher {
     connection: Connection,
-    /// What the layout lets the key's name publish, where the key has one.
+    /// What the layout lets the owner of the key publish, if the key has a name.
     guard: Option<(String, Guard)>,
     sent: u64,
-    /// Losses of the connection when the first event was sent.
+    /// How often the connection had been lost when the first event was sent.
     losses_before: u64,
 }
 
@@ -43,25 +43,25 @@ impl Publisher {
         Publisher { connection, guard, sent: 0, losses_before: 0 }
     }
 
-    /// What its events say they are from.
+    /// The sender id of its events.
     pub fn id(&self) -> &NodeId {
         self.connection.id()
     }
 
-    /// Waits until the broker has answered, so that who subscribes to what is known. Blocks for
-    /// `patience` at most. [`Publisher::publish`] does so by itself.
+    /// Waits until the broker has answered, so that all subscriptions are known. Blocks for
+    /// `patience` at most. [`Publisher::publish`] does this by itself.
     ///
     /// # Errors
-    /// That the broker has not answered in time, or never will.
+    /// When the broker has not answered in time, or never will.
     pub fn wait_until_ready(&mut self, patience: Duration) -> Result<(), ClientError> {
         self.connection.wait_until_ready(Instant::now(), patience)
     }
 
-    /// Publishes an event, once it is known who subscribes to what. Blocks for `patience` at most.
+    /// Publishes an event, once all subscriptions are known. Blocks for `patience` at most.
     ///
     /// # Errors
-    /// As [`Publisher::wait_until_ready`], and when there is no room for the event in time, or the
-    /// layout does not let the client publish it: it is not published then.
+    /// Those of [`Publisher::wait_until_ready`]; also when there is no room for the event in time,
+    /// or the layout does not let the client publish it. The event is then not published.
     pub fn publish(
         &mut self,
         topic: impl AsRef<[u8]>,
@@ -92,7 +92,7 @@ impl Publisher {
         }
     }
 
-    /// The broker would refuse what the rules forbid, and tell nobody but its own log.
+    /// The broker refuses what the rules forbid, but reports that only in its own log.
     fn check(&mut self, topic: &[u8], payload: &[u8]) -> Result<(), ClientError> {
         let Some((name, guard)) = &mut self.guard else { return Ok(()) };
         let format = self.connection.format().name().as_bytes();
@@ -108,13 +108,12 @@ impl Publisher {
         self.sent
     }
 
-    /// Lets all events leave for the broker, and disconnects. Blocks for `patience` at most. A
-    /// publisher that is dropped instead does so, too, for `linger_ms`, and says nothing of what is
-    /// lost.
+    /// Sends all events to the broker, and disconnects. Blocks for `patience` at most. Dropping a
+    /// publisher also sends them, for `linger_ms`, but does not report losses.
     ///
     /// # Errors
-    /// When some may not have reached the broker: it took them too slowly, or the connection was lost
-    /// in between.
+    /// When some may not have reached the broker: it read them too slowly, or the connection was
+    /// lost meanwhile.
     pub fn finish(mut self, patience: Duration) -> Result<(), ClientError> {
         let outcome = self.connection.turn(Instant::now());
         let (sent, endpoint) = (self.sent, self.connection.publish_endpoint());
@@ -125,12 +124,12 @@ impl Publisher {
             return Ok(());
         }
         let why = if losses > 0 {
-            format!("the connection to {endpoint} was lost in between")
+            format!("the connection to {endpoint} was lost meanwhile")
         } else if has_left {
             return Ok(());
         } else {
             let patience = humantime::format_duration(patience);
-            format!("{endpoint} did not take all of them within {patience}")
+            format!("{endpoint} did not read all of them within {patience}")
         };
         Err(ClientError::Unsure { sent, why })
     }

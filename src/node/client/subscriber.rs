@@ -1,4 +1,4 @@
-//! [`Subscriber`]: events in.
+//! [`Subscriber`]: receives events.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use super::prefixes::Prefixes;
 use crate::layout::Layout;
 use crate::node::notification::ReceivedEvent;
 
-/// The longest wait in one go.
+/// The longest single wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// Receives events. Made by [`Client::subscriber`](super::Client::subscriber).
+/// Receives events. Created by [`Client::subscriber`](super::Client::subscriber).
 ///
-/// Events wait in the socket for [`Subscriber::receive`], `xsub_rcvhwm` of them. A subscriber that is
-/// slower than that for long loses events at the broker, which counts them.
+/// The socket holds up to `xsub_rcvhwm` events for [`Subscriber::receive`]. A subscriber that stays
+/// slower than the events arrive loses some at the broker, which counts them.
 #[derive(Debug)]
 pub struct Subscriber {
     connection: Connection,
@@ -37,8 +37,8 @@ impl Subscriber {
         Ok(Subscriber { connection, prefixes, is_subscribed: false })
     }
 
-    /// Whether the broker knows the subscriptions: everything published from then on arrives. It may
-    /// become so, or lose the broker, in [`Subscriber::receive`].
+    /// Whether the broker knows the subscriptions: everything published from then on arrives.
+    /// [`Subscriber::receive`] updates this as the broker answers or is lost.
     pub fn is_subscribed(&self) -> bool {
         self.is_subscribed
     }
@@ -46,7 +46,7 @@ impl Subscriber {
     /// Waits until the broker knows the subscriptions. Blocks for `patience` at most.
     ///
     /// # Errors
-    /// That the broker has not answered in time or never will, or does not take a subscription.
+    /// When the broker has not answered in time or never will, or does not accept a subscription.
     pub fn wait_until_subscribed(&mut self, patience: Duration) -> Result<(), ClientError> {
         self.connection.wait_until_ready(Instant::now(), patience)?;
         self.look_at_connection()
@@ -65,13 +65,13 @@ impl Subscriber {
         Ok(())
     }
 
-    /// The next event. `None` when there is none within `patience`, or sooner where
-    /// [`Subscriber::is_subscribed`] has changed. Blocks. A broker that is missing or goes is told of
-    /// in the log, and waited for.
+    /// The next event. `None` if none arrives within `patience`, or sooner if
+    /// [`Subscriber::is_subscribed`] has changed. Blocks. If the broker is missing or lost, this
+    /// logs it and waits for the broker.
     ///
     /// # Errors
-    /// When the broker and the client cannot talk for their keys, or the broker does not take a
-    /// subscription.
+    /// When wrong keys keep the broker and the client from communicating, or the broker does not
+    /// accept a subscription.
     pub fn receive(&mut self, patience: Duration) -> Result<Option<ReceivedEvent>, ClientError> {
         let since = Instant::now();
         let was_subscribed = self.is_subscribed;
