@@ -276,7 +276,7 @@ fn a_disk_that_is_not_mounted_is_not_written_beside() {
             text.replace(&format!("dir = \"{}\"\n", logs.display()), &format!("dir = \"{dir}\"\n"));
         fs::write(&cluster.layout, &text).unwrap();
         let missing = format!(
-            "{} is missing: mount or make that, or set `create_parents = true` in [log]",
+            "neither does {}: mount or create that, or set `create_parents = true` in [log]",
             root.join("mnt").display()
         );
         let args = ["--layout", cluster.layout_arg(), "--node", "logger-1"];

@@ -14,7 +14,7 @@ use crate::engines;
 /// Prints what the broker would do; warnings and problems go to standard error.
 ///
 /// # Errors
-/// What would end it at start, with the code it would end with.
+/// Whatever would stop the broker at start, with the exit code it would have.
 pub(crate) fn check(layout: &Layout, name: &str) -> Result<(), Failure> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     report(layout, name, cores).print()
@@ -43,7 +43,8 @@ fn report(layout: &Layout, name: &str, cores: usize) -> Report {
         BrokerEngine::Switch => queues(&mut report, layout, cores),
         BrokerEngine::Zmq => {
             let nodrop = options.listen_xpub_nodrop;
-            let then = if nodrop { "everybody waits for it" } else { "it loses events, uncounted" };
+            let then =
+                if nodrop { "all publishers wait for it" } else { "it loses events, uncounted" };
             report.say("a subscriber that does not read", then);
             report.say("I/O threads", format!("{}, on {cores} cores", options.proxy_io_threads));
         }
@@ -51,7 +52,7 @@ fn report(layout: &Layout, name: &str, cores: usize) -> Report {
     report
 }
 
-/// Whether the engine keeps nodes to what they may say, and what else of the keys it cannot keep.
+/// Whether the engine enforces rules for nodes; warns about keys that it cannot use.
 fn rules(report: &mut Report, access: &Access, engine: BrokerEngine) {
     let kept = match (access.has_rules(), engine) {
         (false, _) => "none",
@@ -86,12 +87,12 @@ fn queues(report: &mut Report, layout: &Layout, cores: usize) {
     report.say("memory of a subscriber", largest);
     let (count, length) = (broker.max_subscriptions, broker.max_subscription_length);
     report.say("subscriptions of a peer", format!("at most {count}, of {length} bytes each"));
-    let validated = if broker.validate_events { "checked" } else { "passed on as they are" };
+    let validated = if broker.validate_events { "checked" } else { "not checked" };
     report.say("payloads of events", validated);
     report.say("threads", format!("{}, on {cores} cores", broker.io_threads));
 }
 
-/// A policy, and the option that bounds it.
+/// A policy, and the option that limits it.
 fn when_full(layout: &Layout, policy: WhenFull) -> String {
     let broker = &layout.broker;
     match policy {

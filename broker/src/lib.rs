@@ -30,11 +30,11 @@ pub struct Args {
     /// The layout of the cluster.
     #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
     layout: PathBuf,
-    /// Name of this process in metrics and in the ready line, not one of a node of the layout
-    /// [default: broker].
+    /// Name of this process in metrics and in the ready line; must not be the name of a node of the
+    /// layout [default: broker].
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Check the configuration, say what it means on this host, and exit.
+    /// Check the configuration, show how the broker interprets it on this host, and exit.
     #[arg(long)]
     check: bool,
 }
@@ -48,8 +48,8 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     serve(args, signals, &BROKER)
 }
 
-/// The help of `--node` where the program goes by its former name.
-const PROXY_NODE: &str = "Name of this process in metrics and in the ready line, not one of a node of the layout [default: proxy]";
+/// The help of `--node` under the former program name.
+const PROXY_NODE: &str = "Name of this process in metrics and in the ready line; must not be the name of a node of the layout [default: proxy]";
 
 /// The command line of the broker under its former name, `zcluster-proxy`.
 #[derive(Debug, clap::Parser)]
@@ -68,13 +68,13 @@ pub fn run_as_proxy(args: &ProxyArgs, signals: &Signals) -> Result<(), Failure> 
     serve(&args.args, signals, &PROXY)
 }
 
-/// What differs by the name of the program.
+/// What depends on the program's name.
 struct Program {
     /// The executable.
     executable: &'static str,
     /// The name of the process unless `--node` gives one.
     name: &'static str,
-    /// What its series start with.
+    /// The prefix of its series.
     series: &'static str,
 }
 
@@ -151,7 +151,7 @@ fn serve(args: &Args, signals: &Signals, program: &Program) -> Result<(), Failur
     }
 }
 
-/// What is wrong with the engine, and whether the process is stopping.
+/// The engine's problem, if any, and whether the process is stopping.
 fn health(engine: &dyn Engine, stop: Arc<Stop>) -> impl Fn() -> Health + Send + Sync + 'static {
     let of_engine = engine.health();
     move || {
@@ -163,7 +163,7 @@ fn health(engine: &dyn Engine, stop: Arc<Stop>) -> impl Fn() -> Health + Send + 
     }
 }
 
-/// Returns the name that `--node` gives. The broker is not a node: the name of one is a mistake.
+/// Returns the name from `--node`. The broker is not a node, so the name of one is a mistake.
 fn not_a_node<'a>(
     name: &'a str,
     layout: &Layout,

@@ -21,7 +21,7 @@ use crate::dir_lock;
 use crate::directories::{self, DirectoryError};
 use crate::zone::{LocalZone, ZoneError};
 
-/// Shell builtins and keywords: there is no program to look for.
+/// Shell builtins and keywords: no program to look for.
 const SHELL_WORDS: [&str; 16] = [
     ".", ":", "[", "case", "cd", "command", "eval", "exec", "export", "for", "if", "set", "test",
     "umask", "until", "while",
@@ -30,7 +30,7 @@ const SHELL_WORDS: [&str; 16] = [
 /// Prints what node `name` would do as a logger; warnings and problems go to standard error.
 ///
 /// # Errors
-/// A mistake in the configuration (78), a missing parent of a directory that would be made (69), or a
+/// A mistake in the configuration (78), a missing parent of a directory to be created (69), or a
 /// directory that cannot be written (74).
 pub(crate) fn check(loaded: &Loaded, name: &str) -> Result<(), Failure> {
     let host = Host {
@@ -131,7 +131,7 @@ fn directory(
     }
     let mut text = dir.display().to_string();
     if existing != dir {
-        let _ = write!(text, ", to be made in {}", existing.display());
+        let _ = write!(text, ", to be created in {}", existing.display());
     }
     match rustix::fs::statvfs(&existing) {
         Ok(system) => {
@@ -141,7 +141,7 @@ fn directory(
                 report.warnings.push(format!("no space is left for the {what}"));
             }
         }
-        Err(error) => report.warnings.push(format!("cannot tell the space left: {error}")),
+        Err(error) => report.warnings.push(format!("cannot determine the free space: {error}")),
     }
     report.say(what, text);
     Some(device)
@@ -181,7 +181,7 @@ fn postprocessor(report: &mut Report, command: &str, host: &Host) {
         return report.say("postprocessor", "none");
     }
     let Some(program) = program_of(command) else {
-        return report.say("postprocessor", format!("{command}, left to the shell"));
+        return report.say("postprocessor", format!("{command}, run by the shell"));
     };
     match find_program(program, host.search_path.as_deref()) {
         Ok(found) => {
@@ -218,7 +218,7 @@ fn probe(dir: &Path) -> Result<(PathBuf, u64), String> {
             .map_err(|error| format!("{}: {}", ancestor.display(), io::Error::from(error)))?;
         return Ok((ancestor.to_owned(), metadata.dev()));
     }
-    Err("no directory above it is there".into())
+    Err("none of the directories above it exists".into())
 }
 
 /// Returns the program a shell command starts, or `None` if only a shell can tell.
@@ -240,7 +240,7 @@ fn find_program(program: &str, search_path: Option<&OsStr>) -> Result<PathBuf, &
     }
     let dirs = search_path.into_iter().flat_map(env::split_paths);
     let found = dirs.map(|dir| dir.join(program)).find(|path| is_executable(path));
-    found.ok_or("is in none of the directories of PATH")
+    found.ok_or("is not in any directory of PATH")
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -1,8 +1,8 @@
-//! The directories that a logger writes to, as they are made at its start.
+//! Creates the directories that a logger writes to, at its start.
 //!
-//! `dir` of `[log]`, the log directory in it and `rotation_dir` are made, those above them only where
-//! `create_parents` says so: one that is missing may be a disk that is not mounted, and its logs would fill
-//! another.
+//! It creates `dir` of `[log]`, the log directory in it, and `rotation_dir`. Directories above them
+//! only with `create_parents`: a missing one may be a disk that is not mounted, and its logs would
+//! fill another disk.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -15,39 +15,40 @@ use zcluster::layout::Log;
 
 use crate::files;
 
-/// Why there is no directory to write to.
+/// Why a directory cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum DirectoryError {
-    /// It is not made.
+    /// A parent is missing, so it was not created.
     #[error(
-        "the {what} {} is not there and not made, as {} is missing: mount or make that, or set \
+        "the {what} {} does not exist, and neither does {}: mount or create that, or set \
          `create_parents = true` in [log]",
         dir.display(), missing.display()
     )]
     NoParent {
-        /// Whose directory.
+        /// The directory's purpose.
         what: &'static str,
         /// The directory.
         dir: PathBuf,
-        /// The topmost above it that is not there.
+        /// The topmost missing directory above it.
         missing: PathBuf,
     },
-    /// The system refuses.
+    /// The system refused to create or write it.
     #[error("cannot {verb} the {what} {}: {source}", dir.display())]
     System {
-        /// What was tried.
+        /// The attempted operation.
         verb: &'static str,
-        /// Whose directory.
+        /// The directory's purpose.
         what: &'static str,
         /// The directory.
         dir: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl DirectoryError {
-    /// The exit code of a process that fails by it: a disk may be mounted later.
+    /// The exit code for this error. A missing parent may be mounted later, so that is not an I/O
+    /// error.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             DirectoryError::NoParent { .. } => ExitCode::Unavailable,
@@ -62,18 +63,18 @@ impl From<DirectoryError> for Failure {
     }
 }
 
-/// Makes what is to be made; `log_dir` is the log directory of this logger. One that cannot be written is
-/// found out now, not with the first record.
+/// Creates the directories; `log_dir` is the log directory of this logger. Also checks that it can
+/// be written, so that the first record does not find out.
 ///
 /// # Errors
-/// When one cannot be made, or the log directory not be written.
+/// If a directory cannot be created, or the log directory cannot be written.
 pub(crate) fn make(log: &Log, log_dir: &Path) -> Result<(), DirectoryError> {
     for dir in [&log.dir, log_dir] {
         make_one(log, "log directory", dir)?;
     }
     if let Some(rotated) = &log.rotation_dir {
         match make_one(log, "rotation directory", rotated) {
-            // Whatever else is wrong with it only holds rotated files back.
+            // Any other fault of this directory only delays rotated files.
             Ok(()) | Err(DirectoryError::System { .. }) => {}
             missing => return missing,
         }
@@ -85,7 +86,7 @@ pub(crate) fn make(log: &Log, log_dir: &Path) -> Result<(), DirectoryError> {
 }
 
 fn make_one(log: &Log, what: &'static str, dir: &Path) -> Result<(), DirectoryError> {
-    // The working directory, which is there.
+    // The working directory, which exists.
     if dir.as_os_str().is_empty() {
         return Ok(());
     }
@@ -101,8 +102,8 @@ fn make_one(log: &Log, what: &'static str, dir: &Path) -> Result<(), DirectoryEr
     })
 }
 
-/// Why a directory would not be made at the start; `None` where it is there or would be. `made_above` is
-/// the one directly above it where that would be made, too.
+/// Returns why a directory would not be created at start, or `None` if it exists or would be
+/// created. `made_above` is its parent, if that would be created too.
 pub(crate) fn why_not_made(
     log: &Log,
     what: &'static str,

@@ -111,11 +111,11 @@ pub(crate) fn replace(path: &Path, temporary: &Path, text: &[u8], sync: bool) ->
     outcome
 }
 
-/// Makes a directory. Those above it only where `parents` says so: one that is missing may be a disk that
-/// is not mounted, and what is made in its place would fill another one.
+/// Creates a directory. Creates its parents only if `parents` says so: a missing one may be a disk
+/// that is not mounted, and a directory in its place would fill another disk.
 ///
 /// # Errors
-/// When it cannot be made; `NotFound` where one above it is missing.
+/// If it cannot be created; `NotFound` if a parent is missing.
 pub(crate) fn make_dir(dir: &Path, parents: bool) -> io::Result<()> {
     if parents {
         return fs::create_dir_all(dir);

@@ -25,7 +25,7 @@ use crate::zone::LocalZone;
 /// Longest shutdown: long enough for any use, and safe to add to a clock reading.
 const LONGEST_STOP: Duration = Duration::from_secs(24 * 3600);
 
-/// A logger of a Zeek-compatible cluster: takes log batches and writes log files.
+/// A logger of a Zeek-compatible cluster: receives log batches and writes log files.
 #[derive(Debug, clap::Parser)]
 #[command(name = "zcluster-logger", version)]
 pub struct Args {
@@ -35,7 +35,7 @@ pub struct Args {
     /// Which node of the layout this is.
     #[arg(long, value_name = "NAME", env = "CLUSTER_NODE")]
     node: Option<String>,
-    /// Check the configuration and the directories, say what is found, and exit.
+    /// Check the configuration and the directories, report the result, and exit.
     #[arg(long)]
     check: bool,
 }
@@ -85,9 +85,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         is_stopping: &|| signals.is_stopping(),
     };
     let Some(pipeline) = Pipeline::start(&settings, &metrics, &deadline, tell_end)? else {
-        log::info!(
-            "stopped before it was ready: the next start goes on with the logs that are left"
-        );
+        log::info!("stopped before it was ready: the next start continues with the remaining logs");
         return Ok(());
     };
     let Pipeline { formatters, .. } = &pipeline;
@@ -122,7 +120,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let health = move || {
         let mut health = Health::ok();
         if is_stopping.get().is_some() {
-            // What it takes in and writes now needs no broker any more.
+            // From here on, receiving and writing need no broker.
             health.passing("stopping");
         } else {
             health = asked.health();
@@ -165,7 +163,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
 
     // `recv` never fails: the signal handler holds a sender forever.
     let end = ended.recv().unwrap_or(End::Requested);
-    log::info!("stopping: saying goodbye, taking in what is on its way");
+    log::info!("stopping: saying goodbye, receiving what is in flight");
     let stop_by = Instant::now() + layout.log.shutdown_timeout.min(LONGEST_STOP);
     deadline.set(stop_by);
     if let Err(error) = node.leave() {
@@ -187,7 +185,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         (Ok(batches), Ok(records)) => (batches, records + unsent.records),
     };
     if let End::Thread(thread) = end {
-        return fail(format!("the {thread} thread ended by itself"));
+        return fail(format!("the {thread} thread ended unexpectedly"));
     }
     if batches_lost + records_lost > 0 {
         let lost = format!(

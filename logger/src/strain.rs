@@ -1,4 +1,4 @@
-//! [`Strain`]: which stages of the logger hold those before them back, for the health.
+//! [`Strain`]: which stages of the logger hold back the stages before them, for the health check.
 
 use std::io;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::intake::{Buffers, Load};
 use crate::piece::ToWrite;
 use crate::pipeline::Shares;
 
-/// How often the stages are looked at.
+/// How often the stages are sampled.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Where to look.
+/// What to sample.
 pub(crate) struct Stages {
     pub(crate) shares: Shares,
     pub(crate) load: Arc<Load>,
@@ -25,16 +25,16 @@ pub(crate) struct Stages {
     pub(crate) pieces: queue::Sender<ToWrite>,
 }
 
-/// Watches the stages, in a thread that ends with it.
+/// Watches the stages on a thread of its own, which ends when this is dropped.
 pub(crate) struct Strain {
     stages: Arc<Stages>,
-    /// Those that are near their limits: arriving, received, to be written.
+    /// Whether each stage is near its limit: arriving, received, to be written.
     near_limit: Arc<[AtomicBool; 3]>,
     _stop: Sender<()>,
 }
 
 impl Strain {
-    /// Begins to watch.
+    /// Starts the thread.
     pub(crate) fn watch(stages: Stages) -> io::Result<Self> {
         let stages = Arc::new(stages);
         let near_limit: Arc<[AtomicBool; 3]> = Arc::default();
@@ -59,7 +59,7 @@ impl Strain {
         Ok(Strain { stages, near_limit, _stop: stop })
     }
 
-    /// Adds what is near its limit.
+    /// Adds a problem for each stage that is near its limit.
     pub(crate) fn tell(&self, health: &mut Health) {
         let Stages { shares, load, buffers, pieces } = &*self.stages;
         let rows = [
@@ -80,11 +80,12 @@ impl Strain {
 }
 
 impl Stages {
-    /// How full the stages are, in percent, where nothing could be read for `held` of `time`.
+    /// Returns how full the receiving stages are, in percent, given that reading was blocked for
+    /// `held` out of `time`.
     ///
-    /// What is received goes up and down between half of its share and all of it while producers are
-    /// held back, so that time tells more than bytes: half of it is as good as full. The same with
-    /// what arrives, where a single large batch may take more than the share.
+    /// While producers are held back, the bytes received swing between half of the share and all of
+    /// it, so blocked time says more than bytes: half of the time counts as full. The same applies
+    /// to what arrives, where a single large batch may exceed the share.
     fn percents(&self, held: Duration, time: Duration) -> [u64; 3] {
         let held = percent(2 * held.as_millis() as usize, time.as_millis() as usize);
         let arriving = if self.load.has_waiting() { 100 } else { 0 };

@@ -27,7 +27,7 @@ const LOCALTIME: &str = "/etc/localtime";
 const TIMEZONE: &str = "/etc/timezone";
 /// Bytes of the largest file that is read: hundreds of times the size of a zone.
 const MAX_FILE: u64 = 1 << 20;
-/// Start and end of daylight saving time if a POSIX string has none: glibc's default.
+/// Start and end of daylight saving time for POSIX strings without rules: glibc's default.
 const DEFAULT_RULES: &str = ",M3.2.0,M11.1.0";
 
 /// The zone of local times, and its origin.
@@ -57,7 +57,7 @@ pub(crate) enum ZoneError {
     },
     /// The system's zone file is broken.
     #[error(
-        "{}: {why}; expected a time zone file, or a link to one (set TZ to go by another)",
+        "{}: {why}; expected a time zone file, or a link to one (set TZ to use another)",
         path.display()
     )]
     System {
@@ -181,7 +181,7 @@ impl Surroundings<'_> {
         let is_same = |name: &str| {
             let own = self.tzdir.filter(|dir| !dir.is_empty()).map(Path::new);
             let dirs = own.into_iter().chain(ZONE_DIRS.iter().map(Path::new));
-            // What is no name of a zone is no reason to look elsewhere in the file system.
+            // A string that is not a zone name must not lead elsewhere in the file system.
             !name.starts_with('/')
                 && dirs.into_iter().any(|dir| read_file(&dir.join(name)).is_ok_and(|b| b == bytes))
         };

@@ -1,20 +1,20 @@
-//! Which exposition format a scraper asks for (RFC 9110, section 12.5.1).
+//! Chooses the exposition format that a scraper asks for (RFC 9110, section 12.5.1).
 
 use axum::http::{HeaderMap, header};
 use mediatype::{MediaType, MediaTypeList, Name, ReadParams};
 
 use crate::telemetry::Exposition;
 
-/// Who does not say how much it wants a format wants it that much; in thousandths.
+/// The weight of a range that has none, in thousandths.
 const MOST: u16 = 1000;
 
-/// OpenMetrics for who names it and wants nothing more than that, else the classic text format:
-/// those who do not know OpenMetrics take `*/*`, or say nothing.
+/// Returns OpenMetrics if the client names it and prefers nothing else, otherwise the classic text
+/// format: clients that do not know OpenMetrics send `*/*`, or no header.
 ///
-/// Ranges that are malformed are as good as not there, and whatever is asked for is answered.
+/// Malformed ranges are ignored, and every request gets an answer.
 pub(super) fn exposition(headers: &HeaderMap) -> Exposition {
     let mut openmetrics = None;
-    // By how exactly it is named: any type, any text, plain text.
+    // By specificity: any type, any text, plain text.
     let mut text = [None; 3];
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     for range in lines.flat_map(MediaTypeList::new).flatten() {
@@ -35,8 +35,8 @@ pub(super) fn exposition(headers: &HeaderMap) -> Exposition {
             }
             _ => continue,
         };
-        // A format may be named in several versions, of which text has those that we do not tell
-        // apart.
+        // A client may name several versions of a format; versions of plain text are not
+        // distinguished.
         *place = (*place).max(Some(quality(&range)));
     }
     let text = text.into_iter().rev().flatten().next().unwrap_or(0);
@@ -51,7 +51,7 @@ fn parameter(range: &MediaType<'_>, name: &str) -> Option<String> {
     Some(value.unquoted_str().into_owned())
 }
 
-/// How much a range is wanted, in thousandths. What is no number between 0 and 1 says nothing.
+/// The weight of a range, in thousandths; [`MOST`] unless it is a number between 0 and 1.
 fn quality(range: &MediaType<'_>) -> u16 {
     let value = parameter(range, "q").and_then(|text| text.parse::<f32>().ok());
     let value = value.filter(|value| (0.0..=1.0).contains(value));
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn who_names_openmetrics_gets_it() {
-        // As Prometheus 2 and 3 ask.
+        // What Prometheus 2 and 3 send.
         const PROMETHEUS_2: &str = "application/openmetrics-text;version=1.0.0,\
              application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,\
              */*;q=0.1";
@@ -104,17 +104,17 @@ mod tests {
             (&["application/openmetrics-text ; version=1.0.0 ; q=0.5"], OpenMetrics),
             (&["text/plain", "application/openmetrics-text"], OpenMetrics),
             (&["application/openmetrics-text", "*/*"], OpenMetrics),
-            // Not at any price, or not that much.
+            // Refused, or less wanted.
             (&["application/openmetrics-text;q=0"], Text),
             (&["application/openmetrics-text;q=0.000, */*;q=0.001"], Text),
             (&["application/openmetrics-text;q=0.5, */*"], Text),
             (&["application/openmetrics-text;q=0.5, text/*;q=0.6, */*;q=0.1"], Text),
             (&["application/openmetrics-text;q=0.5, text/plain;q=0.4, text/*"], OpenMetrics),
             (&["application/openmetrics-text;q=0.001, text/plain;q=0"], OpenMetrics),
-            // Another version than the one there is.
+            // A version that does not exist.
             (&["application/openmetrics-text;version=0.0.1"], Text),
             (&["application/openmetrics-text;version=2.0.0, */*"], Text),
-            // Malformed ranges take nothing away from the others.
+            // Malformed ranges do not affect the others.
             (&[",, application/openmetrics-text,;;,=,\"", ","], OpenMetrics),
             (&["text/plain;q=x, application/openmetrics-text;q=0.9"], Text),
             (&["application/openmetrics-text;q=2, text/plain;q=-1"], OpenMetrics),
@@ -132,7 +132,7 @@ mod tests {
             ask(&lines);
         }
 
-        /// Who names OpenMetrics alone gets it, whatever stands behind it.
+        /// A client that names only OpenMetrics gets it, whatever the parameters.
         #[test]
         fn what_is_malformed_does_not_matter(junk in "[a-z;=./ ]{0,40}") {
             prop_assume!(!junk.contains("text/"));

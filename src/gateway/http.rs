@@ -1,9 +1,8 @@
 //! [`HttpServer`]: one thread, one runtime, and bounds on what clients can make it hold.
 //!
-//! axum routes, hyper speaks HTTP/1; this file owns the listening socket and the connections. Each
-//! connection has deadlines for what it asks ([`Limits`]); where there is no place for a new one,
-//! the oldest makes room. So neither slow nor silent clients keep others out, and none of them can
-//! hold up a shutdown.
+//! axum routes and hyper speaks HTTP/1; this file owns the listening socket and the connections.
+//! Each connection has deadlines ([`Limits`]); if there is no room for a new one, the oldest is
+//! closed. So neither slow nor silent clients keep others out or delay a shutdown.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -31,26 +30,26 @@ use tokio_io_timeout::TimeoutStream;
 use super::GatewayError;
 use crate::rate_limit::RateLimit;
 
-/// What one server grants its clients. A connection that was upgraded leaves these limits behind:
-/// whoever upgrades it bounds it.
+/// Limits for the clients of one server. They no longer apply to a connection that was upgraded:
+/// the code that upgrades it must bound it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at once.
+    /// Concurrent connections.
     pub(super) connections: usize,
-    /// How long a connection keeps its place when others wait for one.
+    /// How long a connection keeps its place while others wait for one.
     pub(super) guaranteed: Duration,
     /// From the end of a response, or the start of the connection, to the end of the next request
     /// header: bounds both slow headers and idle connections.
     pub(super) next_request: Duration,
     /// From the end of a request's header to its response.
     pub(super) response: Duration,
-    /// How long a client may take nothing of a response.
+    /// How long a client may read nothing of a response.
     pub(super) stalled_write: Duration,
     /// Size of request line and headers, in bytes.
     pub(super) header_bytes: usize,
     /// Size of a request body, in bytes.
     pub(super) body_bytes: usize,
-    /// How long a shutdown waits for responses that are under way.
+    /// How long a shutdown waits for responses in progress.
     pub(super) drain: Duration,
 }
 
@@ -69,11 +68,11 @@ impl Default for Limits {
     }
 }
 
-/// How long accepting pauses after the system refused a connection, for example for want of file
-/// descriptors: trying again at once would spin.
+/// Pause after the system refuses to accept a connection, for example because file descriptors ran
+/// out: retrying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often a warning about the same trouble is repeated at most.
+/// Minimum time between two warnings about the same problem.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long [`HttpServer::shutdown`] waits for its thread beyond [`Limits::drain`].
@@ -91,14 +90,14 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Listens on `listen` and serves `router` on a thread of its own. Port 0 lets the system
-    /// choose.
+    /// Listens on `listen` and serves `router` on a separate thread. With port 0 the system chooses
+    /// the port.
     ///
     /// Handlers share that thread and must not block it.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Listen`] if the address cannot be had, [`GatewayError::Start`] if the
+    /// [`GatewayError::Listen`] if it cannot listen on the address, [`GatewayError::Start`] if the
     /// system refuses a thread.
     pub fn start(listen: SocketAddr, router: Router) -> Result<HttpServer, GatewayError> {
         Self::start_with(listen, router, Limits::default())
@@ -144,7 +143,7 @@ impl HttpServer {
         self.address
     }
 
-    /// Stops accepting, lets responses under way finish for half a second, closes the rest.
+    /// Stops accepting, lets responses in progress finish for half a second, closes the rest.
     /// Returns within a second.
     pub fn shutdown(self) {
         drop(self);
@@ -154,7 +153,7 @@ impl HttpServer {
 impl Drop for HttpServer {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // Nothing is ever sent: the answer is either "disconnected" or "timed out".
+        // Nothing is ever sent: the result is either "disconnected" or "timed out".
         let answer = self.ended.recv_timeout(self.drain + JOIN_GRACE);
         if answer == Err(mpsc::RecvTimeoutError::Timeout) {
             log::error!("HTTP on {}: a handler blocks its thread; leaving it behind", self.address);
@@ -186,7 +185,7 @@ fn run(
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(middleware::from_fn(move |request, next| in_time(limits.response, request, next)));
     runtime.block_on(serve(listener, router, limits, stopping));
-    // What handlers spawned ends here; a blocking task is not waited for.
+    // Tasks that handlers spawned end here; blocking tasks are not waited for.
     runtime.shutdown_background();
 }
 
@@ -220,7 +219,9 @@ async fn serve(
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     if let Some(more) = refusals.check(std::time::Instant::now()) {
-                        log::warn!("HTTP: cannot accept connections: {error} ({more} times more)");
+                        log::warn!(
+                            "HTTP: cannot accept connections: {error} ({more} more like this)"
+                        );
                     }
                     sleep(ACCEPT_PAUSE).await;
                     continue;
@@ -237,7 +238,8 @@ async fn serve(
     }
 }
 
-/// One connection, to its end. When the server stops, the response under way is the last.
+/// Serves one connection until it ends. When the server stops, the response in progress is the
+/// last.
 async fn converse(
     http: http1::Builder,
     stream: TokioIo<Pin<Box<TimeoutStream<TcpStream>>>>,
@@ -252,20 +254,20 @@ async fn converse(
             connection.await
         }
     };
-    // A client that sends garbage or goes away ends its own connection, nothing else.
+    // A client that sends garbage or disconnects ends only its own connection.
     if let Err(error) = ended {
         log::debug!("HTTP: {error}");
     }
 }
 
-/// The stream as hyper wants it, with a bound on how long a client may stop reading.
+/// The stream for hyper, with a limit on how long a client may stop reading.
 fn guarded(stream: TcpStream, limits: Limits) -> TokioIo<Pin<Box<TimeoutStream<TcpStream>>>> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.stalled_write));
     TokioIo::new(Box::pin(stream))
 }
 
-/// The connections that are open, oldest first. Dropping it closes them.
+/// The open connections, oldest first. Dropping this closes them.
 struct Connections {
     tasks: JoinSet<()>,
     opened: VecDeque<(Instant, AbortHandle)>,
@@ -288,8 +290,8 @@ impl Connections {
         self.opened.push_back((Instant::now(), handle));
     }
 
-    /// Returns when there is a place: at once, or when a connection has ended by itself, or when
-    /// the oldest has had its guaranteed time and was closed. May be dropped at any point.
+    /// Returns when there is room: at once, when a connection has ended by itself, or when the
+    /// oldest one has had its guaranteed time and was closed. Cancel-safe.
     async fn make_room(&mut self) {
         loop {
             while self.tasks.try_join_next().is_some() {}
@@ -301,7 +303,9 @@ impl Connections {
             if timeout_at(*since + self.limits.guaranteed, self.tasks.join_next()).await.is_err() {
                 if let Some(more) = self.crowded.check(std::time::Instant::now()) {
                     let max = self.limits.connections;
-                    log::warn!("HTTP: over {max} connections: closed the oldest ({more} more)");
+                    log::warn!(
+                        "HTTP: over {max} connections: closed the oldest ({more} more like this)"
+                    );
                 }
                 oldest.abort();
                 self.tasks.join_next().await;

@@ -1,9 +1,8 @@
-//! The HTTP side of a process: `/metrics`, `/services.json`, `/healthz` (WIRE.md §7.7) and `/readyz`,
-//! and `/status` where there is more to tell than numbers.
+//! The HTTP side of a process: `/metrics`, `/services.json`, `/healthz` (WIRE.md §7.7), `/readyz`,
+//! and, where numbers do not say enough, `/status`.
 //!
-//! The only place with a tokio runtime: one thread of its own, which the data plane never waits
-//! for. Without the cargo feature `gateway` the same functions exist, and say that HTTP is not
-//! built in.
+//! The only place with a tokio runtime: one separate thread, which the data plane never waits for.
+//! Without the cargo feature `gateway` the same functions exist and return an error that says so.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,16 +27,16 @@ use crate::telemetry::Telemetry;
 /// Why HTTP is not served.
 #[derive(Debug, Error)]
 pub enum GatewayError {
-    /// The address cannot be listened on: another process has it, or it is not one of this host.
+    /// Cannot listen on the address: another process uses it, or this host does not have it.
     #[error("cannot serve HTTP on {address}: {error}")]
     Listen {
         /// The address as configured.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         #[source]
         error: io::Error,
     },
-    /// The system refuses the thread or the descriptors that a server needs.
+    /// The system refused the thread or the descriptors that a server needs.
     #[error("cannot start the HTTP thread: {0}")]
     Start(#[source] io::Error),
     /// The program was built without the cargo feature `gateway`.
@@ -45,27 +44,27 @@ pub enum GatewayError {
     NotBuiltIn(SocketAddr),
 }
 
-/// A process whose metrics `/services.json` names.
+/// A process that `/services.json` lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Where it offers them.
+    /// The address of its metrics.
     pub address: SocketAddr,
     /// Its name: the label `node`.
     pub node: String,
-    /// What it is: the label `node_type`.
+    /// Its type: the label `node_type`.
     pub node_type: &'static str,
 }
 
-/// Serves `/metrics`, `/healthz`, `/readyz` and, where `services` is given, `/services.json`.
+/// Serves `/metrics`, `/healthz`, `/readyz` and, if `services` is given, `/services.json`.
 ///
 /// `services` are all processes of the layout, for Prometheus to discover; the manager and the
-/// broker serve them. `health` is asked at each request on the HTTP thread and must not
-/// block. Listens when this returns, until the server is dropped.
+/// broker serve them. Each request calls `health` on the HTTP thread; it must not block. The server
+/// listens once this returns, until it is dropped.
 ///
 /// # Errors
 ///
-/// [`GatewayError::Listen`] if the address cannot be had, [`GatewayError::Start`] if the system
-/// refuses a thread, [`GatewayError::NotBuiltIn`] without the feature `gateway`.
+/// [`GatewayError::Listen`] if it cannot listen on the address, [`GatewayError::Start`] if the
+/// system refuses a thread, [`GatewayError::NotBuiltIn`] without the feature `gateway`.
 pub fn serve_metrics(
     address: SocketAddr,
     telemetry: &Telemetry,
@@ -83,10 +82,10 @@ pub fn serve_metrics(
     }
 }
 
-/// Serves what [`serve_metrics`] does, and `/status`: JSON about what a process is doing just now.
+/// Serves what [`serve_metrics`] does, and `/status`: JSON about the current state of a process.
 ///
-/// `health` and `status` are asked at each request on the HTTP thread and must not block. Listens
-/// when this returns, until the server is dropped.
+/// Each request calls `health` and `status` on the HTTP thread; they must not block. The server
+/// listens once this returns, until it is dropped.
 ///
 /// # Errors
 ///
@@ -110,7 +109,7 @@ pub fn serve_metrics_and_status(
     }
 }
 
-/// The server that a program without the feature `gateway` never gets.
+/// The type of the server that a program without the feature `gateway` cannot create.
 #[cfg(not(feature = "gateway"))]
 #[derive(Debug)]
 pub enum HttpServer {}

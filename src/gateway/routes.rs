@@ -14,17 +14,17 @@ use super::{Service, accept};
 use crate::health::Health;
 use crate::telemetry::Telemetry;
 
-/// One group of targets as Prometheus' HTTP service discovery reads it.
+/// A group of targets in the format of Prometheus' HTTP service discovery.
 #[derive(Clone, Debug, Serialize)]
 struct TargetGroup {
     targets: Vec<SocketAddr>,
     labels: BTreeMap<&'static str, String>,
 }
 
-/// The groups of `/services.json`. Labels belong to a group, so that each process has one of its own.
+/// The groups of `/services.json`. Labels belong to a group, so each process has its own group.
 fn target_groups(services: Vec<Service>) -> Vec<TargetGroup> {
     if services.is_empty() {
-        // As Zeek's manager says it.
+        // What Zeek's manager returns.
         return vec![TargetGroup { targets: Vec::new(), labels: BTreeMap::new() }];
     }
     let group = |service: Service| TargetGroup {
@@ -48,7 +48,8 @@ pub(super) fn metrics(
             get(|headers: HeaderMap| async move {
                 telemetry.ready().set(i64::from(health().is_ready()));
                 let format = accept::exposition(&headers);
-                // What a cache between us and one scraper holds is not for another.
+                // The format depends on the request, so a cache must not give one scraper's
+                // response to another.
                 let answer =
                     [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
                 (answer, telemetry.encode_as(format))
@@ -63,7 +64,7 @@ pub(super) fn metrics(
     router.fallback(|| async { (StatusCode::NOT_FOUND, "not found\n").into_response() })
 }
 
-/// 200 and `ok` where there are none, else 503 and a line each.
+/// 200 and `ok` without problems, else 503 and one line per problem.
 fn answer<'a>(problems: impl Iterator<Item = &'a str>) -> (StatusCode, String) {
     let lines: String = problems.flat_map(|line| [line, "\n"]).collect();
     if lines.is_empty() {

@@ -1,4 +1,4 @@
-//! Each test has a server of its own, on a port the system chose, and real sockets to it.
+//! Each test has its own server, on a port the system chose, and real sockets to it.
 
 #[cfg(not(feature = "gateway"))]
 use super::*;
@@ -28,7 +28,7 @@ mod served {
     use super::super::http::Limits;
     use super::super::*;
 
-    /// Long enough for any answer on a busy machine; a test that runs into it fails.
+    /// Long enough for any answer on a busy machine; a test that reaches it fails.
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn loopback() -> SocketAddr {
@@ -42,15 +42,15 @@ mod served {
         stream
     }
 
-    /// Sends bytes and returns all that comes back until the server closes.
+    /// Sends bytes and returns everything received until the server closes.
     fn exchange(server: &HttpServer, request: impl AsRef<[u8]>) -> String {
         let mut stream = connect(server);
-        // The server may answer and close before it took all of a request that is too large.
+        // The server may answer and close before it has read all of a request that is too large.
         let _ = stream.write_all(request.as_ref());
         read_to_close(stream)
     }
 
-    /// All bytes until the connection ends; being reset ends it too.
+    /// All bytes until the connection is closed or reset.
     fn read_to_close(mut stream: TcpStream) -> String {
         let mut bytes = Vec::new();
         let mut buffer = [0; 4096];
@@ -87,7 +87,7 @@ mod served {
         (telemetry, server)
     }
 
-    /// A server with tight limits whose handlers answer with much, after long, or never.
+    /// A server with tight limits and handlers that answer with a large body, late, or never.
     fn limited(limits: Limits) -> HttpServer {
         let router = Router::new()
             .route("/ok", get(|| async { "fine" }))
@@ -278,7 +278,7 @@ mod served {
             }
             assert_eq!(request(&server, "GET", "/healthz").0, 200, "after {sample}");
         }
-        // A request that breaks off gets no answer and does no harm.
+        // A truncated request gets no answer and does no harm.
         let mut broken = connect(&server);
         broken.write_all(b"GET /metr").unwrap();
         broken.shutdown(Shutdown::Write).unwrap();
@@ -308,7 +308,7 @@ mod served {
         for _ in 0..10 {
             assert_eq!(request(&server, "GET", "/ok").2, "fine");
         }
-        // The oldest made room.
+        // The oldest was closed.
         for stream in idle {
             assert_eq!(read_to_close(stream), "");
         }
@@ -381,7 +381,7 @@ mod served {
             let server = limited(Limits::default());
             let mut stream = connect(&server);
             stream.write_all(bytes).unwrap();
-            // The server knows of the connection once a later one was served.
+            // Once the server has served a later connection, it knows about this one.
             assert_eq!(request(&server, "GET", "/ok").0, 200);
             let address = server.local_addr();
             server.shutdown();

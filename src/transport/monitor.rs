@@ -18,7 +18,7 @@ pub struct ConnectionEvent {
 /// The events of `zmq_socket_monitor` that matter to a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionEventKind {
-    /// A peer was accepted; its handshake is to come.
+    /// A peer was accepted; its handshake follows.
     Accepted,
     /// The handshake is done: messages flow.
     HandshakeSucceeded,
@@ -30,7 +30,7 @@ pub enum ConnectionEventKind {
     HandshakeFailedProtocol,
     /// A peer's key was refused.
     HandshakeFailedAuth,
-    /// Accepting failed: out of file descriptors, mostly.
+    /// Accepting failed, mostly because file descriptors ran out.
     AcceptFailed,
 }
 
@@ -57,11 +57,11 @@ pub enum HandshakeFault {
     Mechanism,
     /// A command cannot be decrypted or authenticated: the keys do not match.
     Cryptographic,
-    /// The server refuses the key for good (ZAP status 400), or our own ZAP handler does.
+    /// The server refuses the key permanently (ZAP status 400), or our own ZAP handler does.
     Refused,
     /// The peer closed the connection without an explanation.
     BrokenOff,
-    /// The peer sent nothing, or not all of its part, in the time a handshake may take.
+    /// The peer sent nothing, or not its whole part, within the time for a handshake.
     NoAnswer,
     /// Anything else: another ZAP status, or a protocol error of libzmq.
     Other(u32),

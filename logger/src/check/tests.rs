@@ -34,7 +34,7 @@ fn a_plain_logger() {
     let mut report = report_of(&format!("[log]\ndir = \"{path}/logs\"\n"));
     assert_eq!((&report.warnings[..], report.problems.len()), (&[][..], 0));
     let directory = report.found.remove(3);
-    let expected = format!("log directory: {path}/logs/logger-1, to be made in {path}, ");
+    let expected = format!("log directory: {path}/logs/logger-1, to be created in {path}, ");
     assert!(directory.starts_with(&expected) && directory.ends_with("iB free"), "{directory}");
     assert_eq!(
         report.found,
@@ -94,7 +94,7 @@ fn a_logger_with_everything() {
     assert_eq!((&report.warnings[..], &report.problems[..]), (&[][..], &[][..]));
     assert!(
         report.found[4]
-            .starts_with(&format!("rotation directory: {path}/rotated, to be made in {path}, "))
+            .starts_with(&format!("rotation directory: {path}/rotated, to be created in {path}, "))
     );
     assert_eq!(
         report.found[5..report.found.len() - 3],
@@ -136,7 +136,8 @@ fn directories_above_are_made_only_where_that_is_asked_for() {
         let (code, text) = &report.problems[0];
         assert_eq!((report.problems.len(), *code), (1, ExitCode::Unavailable), "{options}");
         let expected = format!(
-            "not made, as {path}/{missing} is missing: mount or make that, or set `create_parents"
+            "does not exist, and neither does {path}/{missing}: mount or create that, or set \
+             `create_parents"
         );
         assert!(text.contains(&expected), "{text}");
         assert_eq!(report.exit_code(), ExitCode::Unavailable);
@@ -252,9 +253,9 @@ fn programs() {
         (at("text"), Err("is not an executable file")),
         (at("folder"), Err("is not an executable file")),
         (at("none"), Err("is not there")),
-        ("text".into(), Err("is in none of the directories of PATH")),
-        ("folder".into(), Err("is in none of the directories of PATH")),
-        ("none".into(), Err("is in none of the directories of PATH")),
+        ("text".into(), Err("is not in any directory of PATH")),
+        ("folder".into(), Err("is not in any directory of PATH")),
+        ("none".into(), Err("is not in any directory of PATH")),
     ] {
         let found = find_program(&program, Some(&search_path));
         assert_eq!(found.map(|path| path.display().to_string()), expected, "{program}");
@@ -275,10 +276,10 @@ fn programs() {
     }
 
     let report = report_of("[log]\nrotation_postprocessor = \"archive-logg\"\n");
-    let problem = "rotation_postprocessor: archive-logg is in none of the directories of PATH";
+    let problem = "rotation_postprocessor: archive-logg is not in any directory of PATH";
     assert_eq!(report.problems, [(ExitCode::Config, problem.to_owned())]);
     let report = report_of("[log]\nrotation_postprocessor = \"A=b\\nrun\"\n");
-    assert!(report.found.contains(&"postprocessor: A=b run, left to the shell".to_owned()));
+    assert!(report.found.contains(&"postprocessor: A=b run, run by the shell".to_owned()));
 }
 
 /// The layout refuses exactly the paths that the logger would refuse.

@@ -1,4 +1,4 @@
-//! [`Load`]: how far the receiving thread is held back, for whoever asks after the health.
+//! [`Load`]: how far the receiving thread is held back, for the health check.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;

@@ -336,7 +336,7 @@ impl JobDir {
         Ok(found)
     }
 
-    /// Whether there is a job of that name that can be read.
+    /// Returns whether a readable job of that name exists.
     pub(crate) fn is_known(&self, id: &JobId) -> io::Result<bool> {
         for stage in [Stage::Intent, Stage::Rotated, Stage::Announced] {
             match self.load(id, stage) {
@@ -476,7 +476,7 @@ pub(crate) mod tests {
         };
         assert_eq!(settle(), (false, true, false), "not renamed");
         fs::write(&file, "2\n").unwrap();
-        assert_eq!(settle(), (false, true, true), "somebody else has the name");
+        assert_eq!(settle(), (false, true, true), "the name is taken");
         fs::remove_file(&file).unwrap();
         fs::hard_link(&live, &file).unwrap();
         assert_eq!(settle(), (true, false, true), "half renamed");

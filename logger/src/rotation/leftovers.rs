@@ -1,13 +1,14 @@
-//! What an aborted step leaves beside the jobs themselves, once the jobs are settled.
+//! Cleans up what an aborted step left beside the jobs, once the jobs are settled.
 //!
-//! - `.tmp.<job>`, in the log directory and in that of rotated files: half a compressed file. Its source
-//!   is still there, so it is removed. Loggers may share a directory of rotated files: whoever writes
-//!   such a file holds a lock on it, and it is left alone then.
-//! - `<job>.held`, in the job directory: a log that is on its way to another file system. Where its job
-//!   cannot be read any more it is all that is left of the log, and is kept as `<job>.held.damaged` in
+//! - `.tmp.<job>`, in the log directory and in the directory of rotated files: half a compressed
+//!   file. Its source still exists, so it is removed. Loggers may share a directory of rotated
+//!   files: each holds a lock on the file it writes, and locked files stay.
+//! - `<job>.held`, in the job directory: a log that is being moved to another file system. If its
+//!   job cannot be read, this is all that is left of the log; it is kept as `<job>.held.damaged` in
 //!   the log directory.
 //!
-//! Half-written jobs, `<job>.tmp`, are [`JobDir::settle`]'s. Names are exact: nothing else is touched.
+//! [`JobDir::settle`] handles half-written jobs, `<job>.tmp`. Names are matched exactly: nothing
+//! else is touched.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -17,8 +18,8 @@ use super::RotationSettings;
 use super::job::{JobDir, JobId};
 use crate::files;
 
-/// Puts them in order. After the jobs are settled, before a job is begun, and while no other process uses
-/// the log directory. What cannot be put in order is in the way of nothing: that is told, no more.
+/// Cleans up. Call it after the jobs are settled, before a job begins, and while no other process
+/// uses the log directory. Failures are only logged: leftovers are in the way of nothing.
 pub(super) fn settle(settings: &RotationSettings, jobs: &JobDir) {
     let target = settings.target_dir();
     let is_one = target == settings.log_dir;
@@ -48,7 +49,7 @@ fn keep_held(settings: &RotationSettings, jobs: &JobDir) -> io::Result<()> {
     Ok(())
 }
 
-/// `is_ours`: nobody else may write there.
+/// `is_ours`: no other process may write there.
 fn remove_temporaries(dir: &Path, is_ours: bool) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -60,13 +61,13 @@ fn remove_temporaries(dir: &Path, is_ours: bool) -> io::Result<()> {
         let Some((file, _)) = files::open_regular(&path)? else { continue };
         if is_ours || is_nobodys(&file) {
             files::remove_if_there(&path)?;
-            log::info!("removed {}, which a former run left half written", path.display());
+            log::info!("removed {}, left half written by an earlier run", path.display());
         }
     }
     Ok(())
 }
 
-/// Marks a file as being written, as long as it is open. Where the file system has no locks nobody
+/// Marks a file as being written while it is open. If the file system has no locks, no process
 /// removes it either.
 pub(super) fn mark_in_use(file: &File) {
     let _ = file.try_lock();

@@ -248,7 +248,7 @@ fn recover_log(
                 times: None,
             };
             let file = rotator.rotate_as(live, &info, name.extension.as_bstr())?;
-            log::info!("rotated {} of a former run to {}", live.display(), file.display());
+            log::info!("rotated {}, left by an earlier run, to {}", live.display(), file.display());
             Ok(Fate::Rotated(file))
         }
     }
@@ -269,5 +269,5 @@ fn set_aside(live: &Path) -> io::Result<PathBuf> {
             outcome => return outcome.map(|()| aside),
         }
     }
-    Err(io::Error::new(ErrorKind::AlreadyExists, "no free name to set it aside"))
+    Err(io::Error::new(ErrorKind::AlreadyExists, "no free name to move it to"))
 }

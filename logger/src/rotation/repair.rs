@@ -107,12 +107,12 @@ pub(crate) fn repair_gzip(
         Ok(()) => false,
         Err(Unfinished::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => true,
         Err(Unfinished::Io(error)) if compress::is_damage(&error) => {
-            return Ok(Repaired::Hopeless(format!("no gzip stream: {error}")));
+            return Ok(Repaired::Hopeless(format!("not a gzip stream: {error}")));
         }
         Err(error) => return Err(error),
     };
     if scan.whole == 0 {
-        // Only a whole stream says that there is nothing in it. A few bytes may be anything.
+        // Only a whole stream proves that it is empty; a few bytes may be anything.
         let is_empty = scan.length == 0 && !is_torn;
         let why = || Repaired::Hopeless("it has no complete line".into());
         return Ok(if is_empty { Repaired::Empty } else { why() });
@@ -129,7 +129,7 @@ pub(crate) fn repair_gzip(
             let _ = files::remove_if_there(temporary);
         }
         outcome?;
-        log::warn!("{}: wrote the gzip stream anew, cut {cut} bytes", path.display());
+        log::warn!("{}: rewrote the gzip stream, cut {cut} bytes", path.display());
     }
     Ok(Repaired::Whole(head.open_time(names)))
 }
