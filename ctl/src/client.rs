@@ -21,18 +21,17 @@ const DEFAULT_LAYOUT: &str = "cluster-layout.toml";
 /// Where the broker is, and which key to use.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClientArgs {
-    /// The layout of the cluster, for the broker's endpoints and for keys. Without this option
+    /// The layout of the cluster, which has the broker's endpoints and the keys. Defaults to
     /// cluster-layout.toml, unless both endpoints are given.
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
-    /// Where the broker takes events: its XSUB socket, as in tcp://10.0.0.1:5556.
+    /// The endpoint to publish to: the broker's XSUB socket, for example tcp://10.0.0.1:5556.
     #[arg(long, value_name = "ENDPOINT", value_parser = endpoint)]
     publish_to: Option<String>,
-    /// Where the broker hands out events: its XPUB socket, as in tcp://10.0.0.1:5555.
+    /// The endpoint to subscribe to: the broker's XPUB socket, for example tcp://10.0.0.1:5555.
     #[arg(long, value_name = "ENDPOINT", value_parser = endpoint)]
     subscribe_to: Option<String>,
-    /// Connect with the key of that name, where nodes have keys of their own. Without this option
-    /// that of `operator`.
+    /// Connect with the key of this name, if nodes have their own keys. Defaults to `operator`.
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
 }

@@ -24,35 +24,42 @@ const LAYOUT_FILE: &str = "cluster-layout.zeek";
 /// The subcommands of `zcluster layout`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Show all errors and warnings of a layout file, of the environment as the processes of a
-    /// cluster read it, and of files of keys on this host.
+    /// Check a layout file and show all its errors and warnings.
+    ///
+    /// Also checks the environment variables that the processes of a cluster read, and the key
+    /// files on this host.
     Check {
         /// The layout file.
         #[arg(default_value = "cluster-layout.toml")]
         file: PathBuf,
     },
-    /// Make a layout file from Zeek script: cluster-layout.zeek, and the options of
-    /// zeekctl-config.zeek or of `export`. The layout goes to stdout, or with --out to a file, and
-    /// only if the scripts have no errors; in the place of secret CURVE keys it has comments.
+    /// Convert Zeek scripts to a layout file.
+    ///
+    /// Reads cluster-layout.zeek, and options as in zeekctl-config.zeek or in the scripts that
+    /// `export` writes. Writes the layout to stdout, or to a file with --out, but only if the
+    /// scripts have no errors. Comments replace secret CURVE keys unless --secrets is given.
     Import {
-        /// Write the layout to this file, which stays as it is if the import fails. A shell empties
-        /// the file of `> FILE` in any case.
+        /// Write the layout to this file, and leave an existing file unchanged if the import fails
+        /// (with `> FILE`, the shell empties it first).
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// Include the secret keys: keep the layout as safe as the scripts.
+        /// Include the secret keys. Protect the layout as you protect the scripts.
         #[arg(long)]
         secrets: bool,
-        /// The scripts, in the order Zeek loads them.
+        /// The scripts, in the order in which Zeek loads them.
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Make a cluster-layout.zeek from a layout file, and with --out also zcluster.zeek, which has
-    /// the endpoints and options and is loaded from local.zeek. CURVE keys are left out.
+    /// Convert a layout file to Zeek scripts.
+    ///
+    /// Writes cluster-layout.zeek, and with --out also zcluster.zeek, which has the endpoints and
+    /// options; load it from local.zeek. CURVE keys are left out.
     Export {
-        /// Write both files to this directory. Otherwise the first goes to stdout.
+        /// Write both files to this directory. Without this option, prints cluster-layout.zeek
+        /// only.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
-        /// Take the place of files that `export` has not written.
+        /// Replace existing files that `export` did not write.
         #[arg(long, requires = "out")]
         force: bool,
         /// The layout file.

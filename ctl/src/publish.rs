@@ -27,13 +27,14 @@ pub struct Args {
     /// The name of the event, for example Demo::ping.
     #[arg(value_name = "EVENT")]
     event: Option<String>,
-    /// Its arguments, each as JSON: 42 is a count, {"addr":"192.0.2.1"} an address. A word that is no
-    /// JSON is a string; so is '"42"'.
+    /// The arguments of the event, each as JSON: 42 is a count, {"addr":"192.0.2.1"} an address. A
+    /// word that is not JSON is a string; so is '"42"'.
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     args: Vec<String>,
     #[command(flatten)]
     client: ClientArgs,
-    /// How long the broker may take to answer, and to take each event: seconds, or with a unit.
+    /// How long to wait for the broker to answer, and to accept each event: in seconds, or with a
+    /// unit.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     timeout: Duration,
 }

@@ -31,14 +31,15 @@ const LONGEST_ANSWER: u64 = 64 << 20;
 /// The arguments of `zcluster status`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The layout of the cluster: whose nodes should be connected [default: cluster-layout.toml]
+    /// The layout of the cluster, which says which nodes should be connected [default:
+    /// cluster-layout.toml]
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
-    /// Ask here, not where the layout says that the broker offers its metrics. Without --layout, any
-    /// node may be absent.
+    /// Query this address instead of the metrics address of the broker in the layout. Without
+    /// --layout, no node counts as missing.
     #[arg(long, value_name = "IP:PORT")]
     address: Option<SocketAddr>,
-    /// Print the answer as JSON.
+    /// Print the status as JSON.
     #[arg(long)]
     json: bool,
 }

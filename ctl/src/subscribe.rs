@@ -36,17 +36,17 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// The arguments of `zcluster sub`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Topics that start with this, for example zeek.cluster.worker. Without any: all topics, which
-    /// makes every node send all its events to the broker.
+    /// Print events whose topics start with this, for example zeek.cluster.worker. Without a
+    /// prefix, prints all events, and every node sends all its events to the broker.
     #[arg(value_name = "PREFIX")]
     prefixes: Vec<String>,
     #[command(flatten)]
     client: ClientArgs,
-    /// End after that many events.
+    /// Exit after this many events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after that time: seconds, or with a unit. It is a failure if the broker has not answered by
-    /// then, or fewer events came than --count says.
+    /// Exit after this time: in seconds, or with a unit. Fails if the broker has not answered by
+    /// then, or if fewer events than --count have arrived.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 }

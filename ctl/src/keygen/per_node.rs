@@ -24,20 +24,20 @@ use crate::output::{cannot, print};
 /// The arguments of `zcluster keygen` for keys of each node.
 #[derive(Debug, clap::Args)]
 pub(super) struct PerNodeArgs {
-    /// A key pair for each node of the layout and for the central broker.
+    /// Generate a key pair for each node of the layout and for the broker.
     #[arg(long, conflicts_with_all = ["prefix", "json", "zeek", "out"])]
     per_node: bool,
     /// The layout of the cluster.
     #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml", requires = "per_node")]
     layout: PathBuf,
-    /// For this node only, or the `broker`, or `servers`, or the `operator`, whose key `zcluster pub`
-    /// and `zcluster sub` use. May be given several times.
+    /// Only for this node, or for `broker`, `servers` or `operator`, whose key `zcluster pub` and
+    /// `zcluster sub` use. May be repeated.
     #[arg(long = "node", value_name = "NAME", requires = "per_node")]
     nodes: Vec<String>,
-    /// Also the common key of all servers, by which nodes of Zeek know them.
+    /// Also generate the common key of all servers, which Zeek nodes expect.
     #[arg(long, requires = "per_node")]
     servers: bool,
-    /// A new key where there is one; the old one stays valid until it is revoked.
+    /// Generate a new key even if there is one. The old key stays valid until it is revoked.
     #[arg(long, requires = "nodes")]
     replace: bool,
 }

@@ -13,16 +13,17 @@ use crate::output::{print_secret, write_secret};
 /// The arguments of `zcluster keygen` for keys that are shared.
 #[derive(Debug, clap::Args)]
 pub(super) struct SharedArgs {
-    /// One key pair only, as PREFIX_publickey and PREFIX_secretkey; say curve_client.
+    /// Print one key pair, as PREFIX_publickey and PREFIX_secretkey, for example with the prefix
+    /// curve_client.
     #[arg(long, value_name = "PREFIX", conflicts_with_all = ["json", "zeek"])]
     prefix: Option<String>,
-    /// One key pair only, as {"public":…,"secret":…}, like Zeek's generate_keypair().
+    /// Print one key pair, as {"public":…,"secret":…}, like Zeek's generate_keypair().
     #[arg(long)]
     json: bool,
-    /// Zeek script rather than a layout file.
+    /// Print Zeek script instead of lines for a layout file.
     #[arg(long, conflicts_with = "json")]
     zeek: bool,
-    /// Write to this file, with mode 0600, rather than to stdout. It must not exist.
+    /// Write to this file, with mode 0600, instead of stdout. The file must not exist.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

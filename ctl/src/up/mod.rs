@@ -50,20 +50,20 @@ pub struct Args {
     /// The layout of the cluster.
     #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
     layout: PathBuf,
-    /// Let workers publish events and logs by themselves.
+    /// Let workers publish demo events and logs.
     #[arg(long)]
     demo: bool,
-    /// Look for zcluster-broker, zcluster-logger and zcluster-node here first; then beside this
-    /// program, then in PATH.
+    /// Look for zcluster-broker, zcluster-logger and zcluster-node in this directory first, then
+    /// next to this program, then in PATH.
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
-    /// No colours, even in a terminal. So does the environment variable NO_COLOR.
+    /// Do not use colours, even in a terminal. The environment variable NO_COLOR does the same.
     #[arg(long)]
     no_color: bool,
-    /// Do not start a process again that exits by itself.
+    /// Do not restart processes that exit.
     #[arg(long)]
     no_restart: bool,
-    /// Only these nodes, and the broker.
+    /// Start only these nodes, and the broker. Without any, starts all nodes.
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
 }
