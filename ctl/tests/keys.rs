@@ -117,10 +117,10 @@ fn keys_of_a_whole_layout_are_ready_for_use() {
     let site = Site::new("");
     let said = site.ok("keygen --per-node");
     for line in [
-        "broker: made keys/secret/broker.secret and keys/authorized/broker.pub",
+        "broker: created keys/secret/broker.secret and keys/authorized/broker.pub",
         "  all hosts: keys/authorized",
         "  10.0.0.2: keys/secret/worker-1.secret",
-        "  the host of the central broker: keys/secret/broker.secret",
+        "  the host of the broker: keys/secret/broker.secret",
         "These keys have no effect yet. On all hosts, add to cluster-layout.toml:",
         "  mode = \"per-node\"",
     ] {
@@ -147,8 +147,11 @@ fn keys_of_a_whole_layout_are_ready_for_use() {
     assert_eq!(fs::read(site.path("keys/secret/worker-1.secret")).unwrap(), before);
     assert_eq!(site.public("worker-1"), [*worker.keys().public()]);
     assert!(said.contains("broker: kept keys/secret/broker.secret\n"), "{said}");
-    assert!(said.contains("worker-1.pub was missing, so it is written again"), "{said}");
-    assert!(said.contains("logger-1: has a public key already, with its secret key on"), "{said}");
+    assert!(said.contains("worker-1.pub was missing and has been written again"), "{said}");
+    assert!(
+        said.contains("logger-1: already has a public key, and its secret key is on"),
+        "{said}"
+    );
     assert!(!site.path("keys/secret/logger-1.secret").exists());
     assert!(!said.contains("no effect yet"), "{said}");
     assert_eq!(site.broker().server_keys().unwrap().len(), 2, "its own and that of all servers");
@@ -189,7 +192,7 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
 
     // Whoever is asked changes first; of both keys, the secret one goes last.
     let steps = |said: &str, name: &str| {
-        let (_, steps) = said.split_once(&format!("The old key of {name} is valid")).unwrap();
+        let (_, steps) = said.split_once(&format!("The old key of {name} stays valid")).unwrap();
         steps
             .lines()
             .skip(1)
@@ -198,11 +201,11 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
             .collect::<Vec<_>>()
     };
     let starts = [
-        "copy keys/secret/broker.secret to its host; SIGHUP to the central broker, which then",
+        "copy keys/secret/broker.secret to its host; send SIGHUP to the broker, which then",
         "copy keys/authorized/broker.pub to all hosts",
-        "restart the nodes, loggers too, one after the other",
+        "restart the nodes, including loggers, one at a time",
         "zcluster keys revoke broker --key='",
-        "copy keys/authorized to all hosts; SIGHUP to the broker and the loggers",
+        "copy keys/authorized to all hosts; send SIGHUP to the broker and the loggers",
     ];
     let broker_steps = steps(&said, "broker");
     assert_eq!(broker_steps.len(), starts.len(), "{said}");
@@ -218,9 +221,9 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
     let expected = format!(
         "worker-1: {} is revoked, in keys/authorized/revoked\n\
          worker-1: removed {} from keys/authorized/worker-1.pub\n\
-         It takes effect with a SIGHUP to the broker and to logger-1, after the files, \
-         keys/authorized/revoked among them, are copied to their hosts.\n\
-         Its secret key may go from keys/secret/worker-1.secret, too.\n",
+         To apply the change, copy the files, including keys/authorized/revoked, to their hosts, \
+         then send SIGHUP to the broker and to logger-1.\n\
+         You may also remove its secret key from keys/secret/worker-1.secret.\n",
         old[0], old[0]
     );
     assert_eq!(revoked.stdout, expected);
@@ -232,7 +235,7 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
         site.ok("keygen --per-node --replace --node broker");
     }
     let error = site.fails("keygen --per-node --replace --node broker", 78);
-    assert!(error.contains("broker has 8 keys; expected fewer"), "{error}");
+    assert!(error.contains("broker has 8 keys, which is the maximum"), "{error}");
     site.broker();
 }
 
@@ -241,10 +244,10 @@ fn an_old_key_may_be_on_another_host_or_in_the_layout() {
     let key = *KeyPair::generate().public();
     let site = Site::new(&format!("[curve]\nmode = \"per-node\"\nbroker_publickey = \"{key}\"\n"));
     let said = site.ok("keygen --per-node --node broker");
-    assert!(said.contains("broker: has a public key already"), "{said}");
+    assert!(said.contains("broker: already has a public key"), "{said}");
     let said = site.ok("keygen --per-node --node broker --replace");
     assert!(said.contains("The old secret key is not on this host: append it to"), "{said}");
-    assert!(said.contains("Others look for the key of broker in the layout first"), "{said}");
+    assert!(said.contains("The layout has the old key of broker, and takes precedence"), "{said}");
     assert_eq!(site.public("broker")[1..], [key]);
     assert_eq!(site.secret("broker").len(), 1);
     let said = site.ok(&format!("keys revoke broker --key={key}"));
@@ -256,11 +259,11 @@ fn an_old_key_may_be_on_another_host_or_in_the_layout() {
 fn what_engine_zmq_cannot_do_is_told() {
     let site = Site::new("[curve]\nmode = \"per-node\"\n[broker]\nengine = \"zmq\"\n");
     let said = site.ok("keygen --per-node --servers");
-    assert!(said.contains("Then SIGHUP to the central broker and the loggers"), "{said}");
-    let warning = "answers to its own key only: nodes of Zeek with keys of their own cannot";
+    assert!(said.contains("Then send SIGHUP to the broker and the loggers"), "{said}");
+    let warning = "answers to its own key only: Zeek nodes with their own keys cannot";
     assert!(said.contains(warning), "{said}");
     let said = site.ok("keygen --per-node --replace --node broker");
-    assert!(said.contains("2. restart the central broker and all nodes: with"), "{said}");
+    assert!(said.contains("2. restart the broker and all nodes: with"), "{said}");
     assert!(!said.contains("answers to both keys"), "{said}");
     let warning = site.run("keys zeek worker-1").stderr;
     assert!(warning.contains("worker-1 cannot connect to it"), "{warning}");
@@ -270,18 +273,22 @@ fn what_engine_zmq_cannot_do_is_told() {
 fn mistakes_are_one_line() {
     let site = Site::per_node();
     for (line, code, expected) in [
-        ("keygen --per-node --node x", 78, "'x' is not a node of cluster-layout.toml; it has"),
+        (
+            "keygen --per-node --node x",
+            78,
+            "'x' is not a node of cluster-layout.toml; expected one of",
+        ),
         ("keygen --per-node --layout no", 74, "cannot read the layout file no: "),
         ("keys list --layout no", 74, "cannot read the layout file no: "),
         (
             "keys revoke x",
             78,
-            "'x' is not a node of cluster-layout.toml; it has logger-1, worker-1",
+            "'x' is not a node of cluster-layout.toml; expected one of logger-1, worker-1",
         ),
         ("keys revoke worker-1", 78, "cluster-layout.toml has a public key of worker-1"),
         ("keys revoke worker-1 --key hunter2", 64, "--key: found 7 characters, expected a key of"),
-        ("keys zeek worker-1", 78, "make one with `zcluster keygen --per-node --servers`"),
-        ("keys zeek broker", 64, "broker is no node"),
+        ("keys zeek worker-1", 78, "`zcluster keygen --per-node --servers` creates it"),
+        ("keys zeek broker", 64, "broker is not a node"),
     ] {
         let error = site.fails(line, code);
         assert!(error.starts_with("zcluster: ") && error.contains(expected), "{line}: {error}");
@@ -294,7 +301,7 @@ fn mistakes_are_one_line() {
     fs::write(site.path("named.toml"), named.replace("per-node", "shared")).unwrap();
     for line in ["keygen --per-node --layout named.toml", "keys list --layout named.toml"] {
         let error = site.fails(line, 78);
-        assert!(error.contains("named.toml: `servers` is the name of keys that"), "{error}");
+        assert!(error.contains("named.toml: `servers` is reserved for keys that"), "{error}");
     }
     assert!(!site.path("keys").exists());
 
@@ -332,7 +339,7 @@ fn the_list_says_who_has_which_key_and_where() {
     let warnings: Vec<_> = listed.stderr.lines().collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].contains("keys/secret/broker.secret has mode 0640"), "{warnings:?}");
-    assert!(warnings[1].contains("keys/authorized/gone.pub is of no node"), "{warnings:?}");
+    assert!(warnings[1].contains("keys/authorized/gone.pub belongs to no node"), "{warnings:?}");
 
     let json: Value = serde_json::from_str(&site.ok("keys list --json")).unwrap();
     assert_eq!(json["warnings"].as_array().unwrap().len(), 2);
@@ -385,9 +392,12 @@ fn a_key_is_revoked_wherever_it_stands() {
 
     site.ok("keygen --per-node --node broker");
     let said = site.ok("keys revoke broker");
-    assert!(said.contains("keys/secret/broker.secret is still on this host; it may go."), "{said}");
+    assert!(
+        said.contains("keys/secret/broker.secret is still on this host; you may delete it."),
+        "{said}"
+    );
     let fails = client_keys(&site.layout(), "logger-1").unwrap_err().to_string();
-    assert!(fails.contains("no public key of the central broker"), "{fails}");
+    assert!(fails.contains("no public key of the broker"), "{fails}");
 }
 
 #[test]
@@ -403,9 +413,9 @@ fn a_revoked_node_stays_out_until_somebody_says_otherwise() {
 
     // Whatever makes keys says why it does not make this one.
     let refused = format!(
-        "worker-1: its key {old} is revoked in keys/authorized/revoked: made nothing. `zcluster keygen \
-         --per-node --node worker-1 --replace` makes a new key, `zcluster keys restore worker-1` lets \
-         this one in again\n"
+        "worker-1: its key {old} is revoked in keys/authorized/revoked: nothing created. `zcluster \
+         keygen --per-node --node worker-1 --replace` creates a new key, `zcluster keys restore \
+         worker-1` restores this one\n"
     );
     for line in ["keygen --per-node", "keygen --per-node --node worker-1"] {
         let said = site.ok(line);
@@ -442,17 +452,19 @@ fn a_revoked_node_stays_out_until_somebody_says_otherwise() {
     // A new key is another one.
     let said = site.ok("keygen --per-node --node worker-1 --replace");
     assert!(
-        said.contains("made a new key in keys/secret/worker-1.secret and keys/authorized"),
+        said.contains("created a new key in keys/secret/worker-1.secret and keys/authorized"),
         "{said}"
     );
-    assert!(!said.contains("is valid until it is revoked"), "{said}");
+    assert!(!said.contains("stays valid until it is revoked"), "{said}");
     let new = site.public("worker-1");
     assert_eq!((new.len(), is_in(&new[0]), is_in(&old)), (1, true, false));
     assert!(site.ok("keygen --per-node").contains("worker-1: kept keys/secret/worker-1.secret\n"));
 
     // The old one as well, if somebody says so.
     let said = site.ok("keys restore worker-1");
-    assert!(said.starts_with(&format!("worker-1: {old} is revoked no more\nIt takes effect")));
+    assert!(
+        said.starts_with(&format!("worker-1: {old} is no longer revoked\nTo apply the change"))
+    );
     assert_eq!(site.public("worker-1"), [new[0], old]);
     assert!(is_in(&old) && is_in(&new[0]));
     let error = site.fails("keys restore worker-1", 78);
@@ -470,10 +482,7 @@ fn one_of_several_revoked_keys_is_named() {
     assert!(said.contains("worker-1: kept "), "{said}");
     site.ok("keys revoke worker-1");
     let error = site.fails("keys restore worker-1", 64);
-    assert!(
-        error.contains("worker-1 has 2 revoked keys: expected one of them as --key"),
-        "{error}"
-    );
+    assert!(error.contains("worker-1 has 2 revoked keys: choose one with --key"), "{error}");
     let error = site.fails(&format!("keys restore logger-1 --key={}", keys[0]), 78);
     assert!(error.contains("that key of logger-1 is not revoked"), "{error}");
     let json = || serde_json::from_str::<Value>(&site.ok("keys list --json")).unwrap();
@@ -562,6 +571,6 @@ fn a_secret_reaches_a_terminal_only_where_it_is_asked_for() {
         let output = child.wait_with_output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{error}");
-        assert_eq!(error.contains("this prints a secret key"), code == 64, "{error}");
+        assert_eq!(error.contains("refusing to print a secret key"), code == 64, "{error}");
     }
 }

@@ -96,7 +96,7 @@ pub enum KeyError {
     },
     /// Nobody says which key the central broker has.
     #[error(
-        "no public key of the central broker: expected `broker_publickey` in [curve] of the layout, \
+        "no public key of the broker: expected `broker_publickey` in [curve] of the layout, \
          or the file {}", path.display()
     )]
     NoBroker {
@@ -367,7 +367,7 @@ fn shared_server(
         ("curve_client_publickey", &zeromq.curve_client_publickey),
     ] {
         if key.is_empty() {
-            let role = "servers (the central broker and the loggers)";
+            let role = "servers (the broker and the loggers)";
             let needs = "curve_server_secretkey and curve_client_publickey";
             return Err(KeyError::Missing { role, needs, missing: option });
         }

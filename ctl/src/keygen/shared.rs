@@ -60,7 +60,7 @@ fn text(args: &SharedArgs) -> Zeroizing<String> {
         (client.public().to_string(), client.secret().expose_text());
     let keys = [
         (
-            "Who connects: every node.",
+            "For processes that connect: every node.",
             vec![
                 ("curve_server_publickey", &public),
                 ("curve_client_publickey", &client_public),
@@ -68,7 +68,7 @@ fn text(args: &SharedArgs) -> Zeroizing<String> {
             ],
         ),
         (
-            "Who listens: the central broker and the loggers, with curve_client_publickey.",
+            "For processes that listen: the broker and the loggers, with curve_client_publickey.",
             vec![("curve_server_secretkey", &secret)],
         ),
     ];

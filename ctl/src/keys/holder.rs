@@ -61,8 +61,8 @@ pub(crate) fn load(path: &Path) -> Result<Layout, Failure> {
     for name in [CurveKeys::BROKER, CurveKeys::SERVERS] {
         if layout.node(name).is_some() {
             return Err(Failure::config(format!(
-                "{}: `{name}` is the name of keys that are no node's; expected another name of the \
-                 node",
+                "{}: `{name}` is reserved for keys that belong to no node; expected another node \
+                 name",
                 path.display()
             )));
         }
@@ -117,7 +117,7 @@ impl<'a> Holder<'a> {
         operator.chain(Holder::all(layout)).find(|holder| holder.name == name).ok_or_else(|| {
             let known: Vec<_> = layout.nodes.keys().map(String::as_str).collect();
             Failure::config(format!(
-                "'{name}' is not a node of {}; it has {}, beside {}, {} and {}",
+                "'{name}' is not a node of {}; expected one of {}, or {}, {} or {}",
                 path.display(),
                 known.join(", "),
                 CurveKeys::BROKER,

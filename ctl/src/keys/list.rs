@@ -81,9 +81,8 @@ fn list(layout: &Layout) -> Result<List, Failure> {
         for (key, places) in &known {
             if revoked.contains(key) {
                 let (name, places) = (holder.name, places.join(" and "));
-                warnings.push(format!(
-                    "the key {key} of {name} in {places} is revoked: it lets nobody in"
-                ));
+                warnings
+                    .push(format!("the key {key} of {name} in {places} is revoked and is refused"));
                 continue;
             }
             let owner = *owners.entry(*key).or_insert(holder.name);
@@ -101,7 +100,8 @@ fn list(layout: &Layout) -> Result<List, Failure> {
     }
     keys.extend(revoked_strangers(&holders, &revoked));
     for file in strangers(&layout.curve.authorized_keys_dir, &holders)? {
-        warnings.push(format!("{} is of no node of the layout: it lets nobody in", file.display()));
+        warnings
+            .push(format!("{} belongs to no node of the layout and is ignored", file.display()));
     }
     Ok(List { keys, warnings })
 }
@@ -173,7 +173,7 @@ fn secret_key(
                 warnings.push(format!("{current} of {secret} is revoked"));
             } else if !known.iter().any(|(key, _)| key == current) {
                 let (name, secret) = (holder.name, holder.secret.display());
-                warnings.push(format!("{current} of {secret} is no public key of {name}"));
+                warnings.push(format!("{current} of {secret} is not a public key of {name}"));
             }
             Secret::Here
         }
@@ -243,7 +243,7 @@ fn table(rows: &[Row]) -> String {
 /// What it means that somebody has none.
 fn without_key(kind: &str) -> &'static str {
     if kind == Kind::Broker.to_string() {
-        "no key: nobody can connect"
+        "no key: no node can connect"
     } else if kind == Kind::Servers.to_string() {
         "no key: Zeek cannot connect"
     } else {

@@ -25,7 +25,7 @@ pub(super) fn run(name: &str, key: Option<&str>, path: &Path) -> Result<(), Fail
     revoked.write().map_err(wrong_file)?;
     // Writing to a string cannot fail.
     let mut report = String::new();
-    let _ = writeln!(report, "{name}: {key} is revoked no more");
+    let _ = writeln!(report, "{name}: {key} is no longer revoked");
     effect::tell(&mut report, &holder, &layout, &revoked);
     print(&report)
 }
@@ -44,8 +44,8 @@ fn choose(
         (None, _) => Err(Failure::new(
             ExitCode::Usage,
             format!(
-                "{name} has {} revoked keys: expected one of them as --key, as `zcluster keys list` \
-                 shows them",
+                "{name} has {} revoked keys: choose one with --key; `zcluster keys list` shows \
+                 them",
                 all.len()
             ),
         )),

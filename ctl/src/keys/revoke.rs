@@ -154,7 +154,7 @@ fn take_from_layout(
     };
     let Some(edited) = edited.filter(reads_as_expected) else {
         let message = format!(
-            "cannot take the public key of {} from {}: remove it by hand",
+            "cannot remove the public key of {} from {}: remove it by hand",
             holder.name,
             path.display()
         );
@@ -171,13 +171,13 @@ fn secrets_left(report: &mut String, holder: &Holder<'_>, only: Option<PublicKey
     let secret = holder.secret.display();
     // Writing to a string cannot fail.
     let _ = match only.map(|key| pairs.iter().position(|pair| *pair.public() == key)) {
-        None => writeln!(report, "{secret} is still on this host; it may go."),
+        None => writeln!(report, "{secret} is still on this host; you may delete it."),
         Some(Some(0)) => writeln!(
             report,
-            "It is the key in use of {secret}: {} cannot connect by it any more.",
+            "It is the key in use in {secret}: {} can no longer connect with it.",
             holder.name
         ),
-        Some(Some(_)) => writeln!(report, "Its secret key may go from {secret}, too."),
+        Some(Some(_)) => writeln!(report, "You may also remove its secret key from {secret}."),
         Some(None) => Ok(()),
     };
 }

@@ -146,7 +146,7 @@ fn each_node_has_its_own_keys() {
     assert_eq!(keys.logger(Some("logger-1")), None);
     folder.remove_public("broker");
     let error = client_keys(&layout, "worker-1").unwrap_err().to_string();
-    assert!(error.starts_with("no public key of the central broker: expected"), "{error}");
+    assert!(error.starts_with("no public key of the broker: expected"), "{error}");
 }
 
 #[test]
