@@ -200,8 +200,8 @@ pub fn readable_secrets(path: &Path) -> Option<String> {
     let path = path.display();
     (mode & 0o004 != 0).then(|| {
         format!(
-            "{path} holds secret keys and has mode {mode:04o}, so that everybody on this host can \
-             read them: chmod o-r {path}"
+            "{path} holds secret keys and has mode {mode:04o}, so any user of this host can read \
+             them: chmod o-r {path}"
         )
     })
 }
@@ -219,8 +219,8 @@ pub fn open_endpoint(endpoint: &str, is_encrypted: bool) -> Option<String> {
     let is_reachable = endpoint.parse().is_ok_and(|endpoint: Endpoint| endpoint.is_reachable());
     (is_reachable && !is_encrypted).then(|| {
         format!(
-            "{endpoint} is not encrypted: whoever reaches it can read along and speak as any node. \
-             `zcluster keygen` makes keys (docs/security.md)"
+            "{endpoint} is not encrypted: anyone who reaches it can read all messages and send as \
+             any node. `zcluster keygen` creates keys (docs/security.md)"
         )
     })
 }

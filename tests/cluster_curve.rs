@@ -393,7 +393,7 @@ fn a_directory_of_keys_that_is_gone_cuts_nobody_off() {
     worker.wait_all_up(&["manager"]);
     std::fs::rename(&authorized, cluster.dir.path().join("gone")).unwrap();
     broker.signal(Signal::HUP);
-    broker.wait_stderr("everything stays as it was: no key may connect");
+    broker.wait_stderr("current keys and rules stay in effect: no key may connect");
     assert_talk(&mut worker, &mut manager, "still-here");
 }
 
@@ -536,7 +536,7 @@ fn behind_a_broker_that_enforces_nothing_nodes_do_and_sighup_changes_what() {
     let text = std::fs::read_to_string(&cluster.layout).unwrap();
     std::fs::write(&cluster.layout, text.replace(RULES, "")).unwrap();
     manager.signal(Signal::HUP);
-    manager.wait_stderr("keys and rules loaded again");
+    manager.wait_stderr("keys and rules reloaded");
     publish(&mut worker, "allowed");
     manager.wait_line("allowed", |line| line.to_string().contains("allowed").then_some(()));
     assert!(!manager.seen.iter().any(|line| line.to_string().contains("forbidden")));

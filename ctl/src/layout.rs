@@ -135,7 +135,10 @@ fn import(files: &[PathBuf], secrets: bool, out: Option<&Path>) -> Result<ExitCo
     let import = importer.finish();
     tell(&import.diagnostics);
     if count(&import.diagnostics, Severity::Error) > 0 {
-        say("zcluster: no layout was made: mend the scripts, or leave out what they cannot know");
+        say(
+            "zcluster: no layout was written: fix the scripts, or leave out statements that cannot \
+             be converted",
+        );
         return Err(ExitCode::Data);
     }
     let text = if secrets {
@@ -161,8 +164,8 @@ fn export(file: &Path) -> Result<ExitCode, ExitCode> {
     let exported = zeek::export(&layout(file)?);
     let done = print(&exported.layout)?;
     say(&format!(
-        "zcluster: endpoints and options are not in it, as Zeek loads cluster-layout.zeek too early \
-         for them: `--out DIR` writes them to DIR/{}",
+        "zcluster: endpoints and options are left out, because Zeek loads cluster-layout.zeek too \
+         early for them: `--out DIR` writes them to DIR/{}",
         zeek::OPTIONS_FILE
     ));
     Ok(done)
@@ -180,7 +183,7 @@ fn export_to(file: &Path, out: &Path, force: bool) -> Result<ExitCode, ExitCode>
             match fs::read(path) {
                 Ok(text) if !zeek::Exported::is_ours(&text) => {
                     let message = format!(
-                        "{} is there and was not written by `zcluster layout export`: --force \
+                        "{} exists and was not written by `zcluster layout export`: --force \
                          replaces it",
                         path.display()
                     );
@@ -203,12 +206,12 @@ fn export_to(file: &Path, out: &Path, force: bool) -> Result<ExitCode, ExitCode>
     if done == ExitCode::Ok {
         let [layout, options] = files.map(|(path, _)| path.display().to_string());
         say(&format!(
-            "zcluster: wrote {layout}, for Zeek's script path, and {options}, to be loaded from \
+            "zcluster: wrote {layout}, for Zeek's script path, and {options}, to load from \
              local.zeek"
         ));
         if !exported.left_out.is_empty() {
             let names = exported.left_out.join(", ");
-            say(&format!("zcluster: left out, as Zeek has no such options: {names}"));
+            say(&format!("zcluster: left out, because Zeek has no such options: {names}"));
         }
     }
     Ok(done)

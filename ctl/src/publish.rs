@@ -102,7 +102,7 @@ impl Sender {
         if reach == Reach::Nobody {
             self.unheard += 1;
             if self.told.len() < MAX_TOLD && self.told.insert(topic.clone()) {
-                tell(format!("nobody subscribes to '{topic}': the event reaches nobody"));
+                tell(format!("'{topic}' has no subscribers: nothing receives the event"));
             }
         }
         Ok(())
@@ -147,7 +147,7 @@ impl Sender {
     fn finish(self, outcome: Result<(), Failure>) -> Result<(), Failure> {
         let sent = self.publisher.sent();
         if self.unheard > 1 {
-            tell(format!("{} of {sent} events reached nobody", self.unheard));
+            tell(format!("{} of {sent} events had no subscribers", self.unheard));
         }
         let finished = self.publisher.finish(self.patience).map_err(failure);
         match (outcome, finished) {

@@ -62,7 +62,7 @@ fn status(args: &Args) -> Result<(), Failure> {
     };
     let body = ask(address)?;
     let no_status = |error| {
-        let message = format!("what {address} answers is not the status of a broker: {error}");
+        let message = format!("the answer of {address} is not the status of a broker: {error}");
         Failure::new(ExitCode::Data, message)
     };
     let mut answer: Value = serde_json::from_slice(&body).map_err(no_status)?;
@@ -96,12 +96,12 @@ fn metrics_address(layout: &Layout) -> Result<SocketAddr, Failure> {
     };
     match layout.broker.metrics_port {
         Some(0) => Err(Failure::config(
-            "`metrics_port` in [broker] is 0: give the address that the broker says in its ready \
+            "`metrics_port` in [broker] is 0: pass the metrics address from the broker's ready \
              line as --address",
         )),
         Some(port) => Ok((ip, port).into()),
         None => Err(Failure::config(
-            "the layout has no `metrics_port` in [broker], where the broker could be asked",
+            "the layout has no `metrics_port` in [broker], which this command queries",
         )),
     }
 }
@@ -117,12 +117,12 @@ fn ask(address: SocketAddr) -> Result<Vec<u8>, Failure> {
     let unavailable = |error: ureq::Error| {
         let message = match error {
             ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                format!("nobody listens at {address}: is the broker running?")
+                format!("nothing listens at {address}: is the broker running?")
             }
             ureq::Error::Timeout(_) => {
                 format!("{address} did not answer within {}s", PATIENCE.as_secs())
             }
-            error => format!("cannot ask {address}: {error}"),
+            error => format!("cannot query {address}: {error}"),
         };
         Failure::new(ExitCode::Unavailable, message)
     };
@@ -134,7 +134,7 @@ fn ask(address: SocketAddr) -> Result<Vec<u8>, Failure> {
         }
         404 => {
             let message = format!(
-                "{address} has no status: the broker runs engine zmq, which keeps none, or this is \
+                "{address} has no status: the broker uses engine zmq, which has none, or this is \
                  another process"
             );
             Err(Failure::new(ExitCode::Unavailable, message))

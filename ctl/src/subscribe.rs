@@ -105,7 +105,7 @@ fn subscribe(args: &Args) -> Result<(), Failure> {
     let _ = receiver.join();
     let dropped = shared.dropped.load(Ordering::Relaxed);
     if dropped > 0 {
-        tell(format!("{dropped} events were dropped: stdout was not read fast enough"));
+        tell(format!("{dropped} events dropped: stdout was not read fast enough"));
     }
     outcome
 }
@@ -122,7 +122,7 @@ fn stop_by(signals: &Signals, items: queue::Sender<Item>) {
                 let (waiting, _) = items.depth();
                 if waiting > 0 {
                     tell(format!(
-                        "{waiting} events were received and not printed: nobody reads stdout"
+                        "{waiting} events received but not printed: nothing reads stdout"
                     ));
                 }
                 std::process::exit(ExitCode::Ok.code().into());

@@ -167,7 +167,7 @@ fn json_is_passed_on() {
         .success()
         .stdout_eq("{\"engine\":\"switch\",\"more\":[1.5,\"x\"]}\n");
     let missing = format!(
-        "zcluster: what {address} answers is not the status of a broker: missing field \
+        "zcluster: the answer of {address} is not the status of a broker: missing field \
          `publishers` at line 1 column 36\n"
     );
     status().args(["--address", &address]).assert().code(65).stdout_eq("").stderr_eq(missing);
@@ -181,19 +181,19 @@ fn what_cannot_be_asked_is_one_line() {
         .assert()
         .code(69)
         .stdout_eq("")
-        .stderr_eq(format!("zcluster: nobody listens at {address}: is the broker running?\n"));
+        .stderr_eq(format!("zcluster: nothing listens at {address}: is the broker running?\n"));
 
     let server =
         serve_metrics(loopback(), &Telemetry::new("broker", "node"), None, Health::ok).unwrap();
     let address = server.local_addr().to_string();
     status().args(["--address", &address]).assert().code(69).stdout_eq("").stderr_eq(format!(
-        "zcluster: {address} has no status: the broker runs engine zmq, which keeps none, or this \
-         is another process\n"
+        "zcluster: {address} has no status: the broker uses engine zmq, which has none, or this is \
+         another process\n"
     ));
 
     let dir = layout("");
     status().current_dir(&dir).assert().code(78).stdout_eq("").stderr_eq(str![[r#"
-zcluster: the layout has no `metrics_port` in [broker], where the broker could be asked
+zcluster: the layout has no `metrics_port` in [broker], which this command queries
 
 "#]]);
     status().args(["--layout", "no-such-file"]).assert().code(74).stdout_eq("").stderr_eq(str![[

@@ -234,7 +234,7 @@ fn kill(child: &mut Child) {
     }
 }
 
-const UP: &str = "cluster is up: 4 nodes, all see one another";
+const UP: &str = "cluster is up: 4 nodes, all see each other";
 
 #[test]
 fn starts_and_stops_in_order() {
@@ -317,7 +317,7 @@ fn a_crash_before_the_ready_line_ends_all() {
         assert_eq!(status.code(), Some(expected), "{:?}", up.seen);
         let text =
             format!("worker-1 exited (exit status: {code}), its last line: no such interface");
-        assert_eq!(stderr, format!("zcluster: before it was up, {text}\n"));
+        assert_eq!(stderr, format!("zcluster: startup failed: {text}\n"));
         assert_eq!(
             setup.traced("stop "),
             ["proxy-1", "manager", "control", "logger-1", "broker"],
@@ -337,7 +337,7 @@ fn who_is_killed_is_started_again() {
     kill_process(killed, Signal::KILL).unwrap();
     let line =
         up.wait_for("worker-1 * exited (signal: 9 (SIGKILL)), its last line: worker-1 speaks");
-    assert!(line.ends_with("starting it again in 1 s"), "{line}");
+    assert!(line.ends_with("restarting in 1 s"), "{line}");
     up.wait_for("worker-1 * restarted");
     up.wait_for("cluster is whole again");
     assert_ne!(setup.pid("worker-1"), killed);
@@ -384,7 +384,7 @@ fn a_reader_that_goes_away_is_no_reason_to_stop_the_cluster() {
     let mut said = String::new();
     let mut stderr = BufReader::new(&mut up.stderr);
     stderr.read_line(&mut said).unwrap();
-    assert_eq!(said, "zcluster: cannot write to stdout: Broken pipe (os error 32); going on\n");
+    assert_eq!(said, "zcluster: cannot write to stdout: Broken pipe (os error 32); continuing\n");
     assert!(up.child.try_wait().unwrap().is_none());
     up.signal(Signal::TERM);
     assert_eq!(up.end().0.code(), Some(0));

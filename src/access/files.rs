@@ -32,8 +32,8 @@ pub enum KeyError {
     },
     /// Whoever is on the host may let himself in.
     #[error(
-        "the directory of authorized keys {} has mode {mode:04o}, so that everybody may add some: \
-         chmod o-w {}",
+        "the directory of authorized keys {} has mode {mode:04o}, so any user can add keys: chmod \
+         o-w {}",
         path.display(), path.display()
     )]
     OpenDirectory {
@@ -52,8 +52,8 @@ pub enum KeyError {
     },
     /// Some keys are set, but not those that this process needs (WIRE.md §7.1).
     #[error(
-        "CURVE keys are set, but {role} need {needs}; {missing} is not set; refusing to speak in \
-         the clear"
+        "CURVE keys are set, but {role} need {needs}; {missing} is not set; refusing to connect \
+         without encryption"
     )]
     Missing {
         /// Who needs them.
@@ -72,7 +72,7 @@ pub enum KeyError {
         secret: String,
     },
     /// Two nodes have one key, so that it says nothing.
-    #[error("{first} and {second} have the same key {key}; expected one for each node")]
+    #[error("{first} and {second} have the same key {key}; expected a different key for each")]
     Twice {
         /// A node, and where its key is.
         first: String,
@@ -83,8 +83,8 @@ pub enum KeyError {
     },
     /// A process has no key that is not revoked.
     #[error(
-        "{keys} is revoked in {}: `zcluster keygen --per-node --node {name} --replace` makes a new key, \
-         `zcluster keys restore {name}` lets the old one in again", path.display()
+        "{keys} is revoked in {}: `zcluster keygen --per-node --node {name} --replace` creates a \
+         new key, `zcluster keys restore {name}` restores the old one", path.display()
     )]
     Revoked {
         /// Which keys.
@@ -310,7 +310,7 @@ fn admitted(layout: &Layout, revoked: &Revoked) -> Result<HashMap<PublicKey, Ide
     let known = known_keys(layout, revoked)?;
     for AuthorizedKey { name, key, origin } in &known.revoked {
         let path = revoked.path().display();
-        log::warn!("the key {key} of {name} ({origin}) is revoked in {path}: it lets nobody in");
+        log::warn!("the key {key} of {name} ({origin}) is revoked in {path} and is refused");
     }
     let may_connect = |name: &str| layout.node(name).is_some() || layout.has_operator_key(name);
     let nodes = known.good.into_iter().filter(|one| may_connect(&one.name));

@@ -39,7 +39,7 @@ impl Denial {
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Denial::Impersonation => "it speaks for another node than its own",
+            Denial::Impersonation => "it claims to be another node",
             Denial::Publish => "it may not publish on that topic",
             Denial::Subscribe => "it may not subscribe to that prefix",
             Denial::Logs => "it may not send logs",

@@ -65,7 +65,7 @@ fn per_node(layout: &Layout) -> Vec<Finding> {
 /// Everybody has a public key that others know.
 fn public(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     let directory = &layout.curve.authorized_keys_dir;
-    let make = "`zcluster keygen --per-node` makes keys";
+    let make = "`zcluster keygen --per-node` creates keys";
     let mut findings = Vec::new();
     let mut without = Vec::new();
     for name in holders {
@@ -80,9 +80,9 @@ fn public(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
         }
     }
     if without.len() == holders.len() {
-        let state = if directory.is_dir() { "has none" } else { "is not there" };
+        let state = if directory.is_dir() { "has none" } else { "does not exist" };
         let message = format!(
-            "`mode = \"per-node\"` without any public key: {} {state}; {make}",
+            "`mode = \"per-node\"` without any public keys: {} {state}; {make}",
             directory.display()
         );
         return vec![Finding::error(message)];
@@ -94,8 +94,8 @@ fn public(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
             ("the broker".into(), "`broker_publickey` in [curve]")
         };
         let message = format!(
-            "{who} has no public key, so that it can connect to nobody and nobody to it: expected \
-             {} or {option}; {make}",
+            "{who} has no public key, so it cannot connect, and nodes cannot connect to it: \
+             expected {} or {option}; {make}",
             public_path(directory, name).display()
         );
         findings.push(Finding::error(message));
@@ -109,8 +109,8 @@ fn secret(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     match directory.read_dir() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let message = format!(
-                "the directory of secret keys {} is not there: no process of this layout can start on \
-                 this host",
+                "the directory of secret keys {} does not exist: no process of this layout can \
+                 start on this host",
                 directory.display()
             );
             return vec![Finding::warning(message)];
@@ -123,8 +123,8 @@ fn secret(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     let found: Vec<_> = files.map(|name| secret_of(layout, name).err()).collect();
     if found.is_empty() {
         let message = format!(
-            "the directory of secret keys {} has none of a node of this layout, nor of the broker: no \
-             process of it can start on this host",
+            "the directory of secret keys {} has no key of a node of this layout or of the broker: \
+             no process of this layout can start on this host",
             directory.display()
         );
         return vec![Finding::warning(message)];
@@ -167,7 +167,7 @@ fn of_file(error: &KeyError) -> Finding {
 }
 
 fn cannot_look(path: &Path, error: &std::io::Error) -> String {
-    format!("{} was not looked at: {error}", path.display())
+    format!("{} was not checked: {error}", path.display())
 }
 
 #[cfg(test)]
@@ -205,13 +205,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
         let mut layout = layout(dir);
-        let no_secret = "W the directory of secret keys DIR/secret is not there: no process of this \
+        let no_secret = "W the directory of secret keys DIR/secret does not exist: no process of this \
                          layout can start on this host";
         assert_eq!(
             found(&layout, dir),
             [
-                "E `mode = \"per-node\"` without any public key: DIR/authorized is not there; \
-                 `zcluster keygen --per-node` makes keys",
+                "E `mode = \"per-node\"` without any public keys: DIR/authorized does not exist; \
+                 `zcluster keygen --per-node` creates keys",
                 no_secret
             ]
         );
@@ -222,16 +222,16 @@ mod tests {
             found_now[0].contains("DIR/authorized has none; `zcluster keygen"),
             "{found_now:?}"
         );
-        assert!(found_now[1].contains("DIR/secret has none of a node of this layout"));
+        assert!(found_now[1].contains("DIR/secret has no key of a node of this layout"));
 
         let pairs = [(); 3].map(|()| KeyPair::generate());
         layout.curve.broker_publickey = Some(*pairs[0].public());
         write_public_keys(&public_path(&dir.join("authorized"), "m"), &[*pairs[1].public()])
             .unwrap();
         write_secret_key(&secret_path(&dir.join("secret"), "m"), pairs[1].secret()).unwrap();
-        let no_key = "E `l` has no public key, so that it can connect to nobody and nobody to it: \
-                      expected DIR/authorized/l.pub or `curve_publickey`; `zcluster keygen \
-                      --per-node` makes keys";
+        let no_key = "E `l` has no public key, so it cannot connect, and nodes cannot connect to \
+                      it: expected DIR/authorized/l.pub or `curve_publickey`; `zcluster keygen \
+                      --per-node` creates keys";
         assert_eq!(found(&layout, dir), [no_key]);
         layout.nodes.get_mut("l").unwrap().curve_publickey = vec![*pairs[2].public()];
         assert_eq!(found(&layout, dir), [""; 0]);

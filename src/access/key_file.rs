@@ -44,7 +44,7 @@ pub enum KeyFileError {
     },
     /// Others may read a secret, or replace a public key.
     #[error(
-        "{} has mode {mode:04o}, so that others may {what}; expected {expected}: chmod {fix} {}",
+        "{} has mode {mode:04o}, so others may {what}; expected {expected}: chmod {fix} {}",
         path.display(), path.display()
     )]
     Mode {
@@ -213,7 +213,7 @@ pub(super) fn read(
         return Err(KeyFileError::Mode { path, mode, what, expected, fix });
     }
     if !metadata.is_file() || metadata.len() > max_size {
-        return Err(fail(io::Error::other("expected a file of some lines")));
+        return Err(fail(io::Error::other("expected a regular file of a few lines")));
     }
     check_directory(path)?;
     read_text(&mut file, metadata.len().min(max_size)).map_err(fail)

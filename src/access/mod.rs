@@ -132,7 +132,7 @@ impl Access {
 
     /// What a process without servers tells of it.
     pub fn rules_summary(&self) -> &'static str {
-        if self.has_rules { "there are rules for nodes" } else { "no rules for nodes" }
+        if self.has_rules { "rules for nodes apply" } else { "no rules for nodes" }
     }
 
     /// Whether it lets in the same clients as another, answers to the same keys, and has the same rules.

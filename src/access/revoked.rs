@@ -21,8 +21,9 @@ pub const REVOKED: &str = "revoked";
 /// Bytes of the largest file that is read: ten thousand keys and more.
 const MAX_SIZE: u64 = 1 << 20;
 
-const HEAD: &str = "# Public keys that are refused wherever they stand. Made by `zcluster keys revoke`; `zcluster \
-                    keys restore`\n# lets one in again. Copy this file with the others.\n";
+const HEAD: &str = "# Public keys that are refused wherever they are. Written by `zcluster keys \
+                    revoke`; `zcluster keys restore`\n# makes one valid again. Copy this file with \
+                    the others.\n";
 
 /// A key that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

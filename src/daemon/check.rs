@@ -68,7 +68,7 @@ impl Report {
     /// Says where a node finds the broker.
     pub fn broker(&mut self, layout: &Layout) {
         let (events, published) = (layout.connect_xsub_endpoint(), layout.connect_xpub_endpoint());
-        self.say("broker", format!("publishes to {published}, gets events from {events}"));
+        self.say("broker", format!("publishes to {published}, receives events from {events}"));
     }
 
     /// Says where metrics are served.
@@ -76,7 +76,7 @@ impl Report {
         match address {
             None => self.say("metrics", "not served (no metrics_port)"),
             Some(address) if address.port() == 0 => {
-                self.say("metrics", format!("at {}, at a port the system chooses", address.ip()));
+                self.say("metrics", format!("at {}, on a port the system chooses", address.ip()));
             }
             Some(address) => self.say("metrics", format!("http://{address}/metrics")),
         }
@@ -91,7 +91,7 @@ impl Report {
         }
         self.say(
             "heartbeats",
-            format!("every {interval}, cut off after {timeout} without an answer"),
+            format!("every {interval}, disconnects after {timeout} without an answer"),
         );
     }
 
@@ -185,9 +185,9 @@ mod tests {
             [
                 "command: a b",
                 "metrics: not served (no metrics_port)",
-                "metrics: at 127.0.0.1, at a port the system chooses",
+                "metrics: at 127.0.0.1, on a port the system chooses",
                 "metrics: http://127.0.0.1:9/metrics",
-                "heartbeats: every 5s, cut off after 15s without an answer",
+                "heartbeats: every 5s, disconnects after 15s without an answer",
                 "heartbeats: none",
             ]
         );

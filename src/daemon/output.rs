@@ -47,7 +47,7 @@ impl Output {
                 log::warn!("cannot write to stdout: {error}; lines lost so far: {lost}");
             }
         } else if self.lost > 0 {
-            log::info!("stdout can be written again; {} lines were lost", self.lost);
+            log::info!("stdout is writable again; {} lines were lost", self.lost);
             self.lost = 0;
             self.warnings = None;
         }

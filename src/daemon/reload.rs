@@ -66,7 +66,7 @@ impl Reloader {
                     }
                     Err(failure) => log::error!(
                         target: SEVERAL_LINES,
-                        "not loaded again, everything stays as it was: {}",
+                        "reload failed, the current keys and rules stay in effect: {}",
                         failure.message
                     ),
                 }
@@ -111,7 +111,7 @@ impl AccessSource {
             (false, _) => "",
         };
         cell.replace(access);
-        let summary = format!("keys and rules loaded again: {summary}{unchanged}");
+        let summary = format!("keys and rules reloaded: {summary}{unchanged}");
         Ok(Reloaded { summary, waiting })
     }
 
@@ -220,9 +220,9 @@ mod tests {
             let reloaded = server.reload(&cell).unwrap();
             (reloaded.summary.clone(), reloaded.warning())
         };
-        let loaded = "keys and rules loaded again: nothing is encrypted, ";
+        let loaded = "keys and rules reloaded: nothing is encrypted, ";
         reload();
-        let (rules, none) = ("there are rules for nodes", "no rules for nodes");
+        let (rules, none) = ("rules for nodes apply", "no rules for nodes");
         let nothing = (format!("{loaded}{none}; nothing has changed"), None);
         assert_eq!(reload(), nothing);
         for (more, summary, warning) in [

@@ -133,16 +133,16 @@ impl Signals {
                 self.0.is_stopping.store(true, Ordering::Relaxed);
                 match &state.phase {
                     Phase::Untouched => {
-                        log::info!("asked to stop before anything was begun");
+                        log::info!("stop requested before startup");
                         process::exit(ExitCode::Ok.code().into());
                     }
                     Phase::Handled(handle) => handle(Signal::Stop),
-                    Phase::Starting => log::info!("asked to stop while starting"),
+                    Phase::Starting => log::info!("stop requested during startup"),
                     Phase::Default => {}
                 }
             }
             Some(since) if signal == SIGINT && since.elapsed() > SAME_REQUEST => {
-                log::warn!("interrupted again: ending at once");
+                log::warn!("interrupted again: exiting immediately");
                 process::exit(ExitCode::Software.code().into());
             }
             Some(_) => {}

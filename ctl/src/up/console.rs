@@ -115,15 +115,13 @@ fn write_lines(queue: &Receiver<Option<String>>) {
         }
         match stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) if lost > 0 => {
-                output::say(&format!(
-                    "zcluster: stdout can be written again; {lost} lines were lost"
-                ));
+                output::say(&format!("zcluster: stdout is writable again; {lost} lines were lost"));
                 lost = 0;
             }
             Ok(()) => {}
             Err(error) => {
                 if lost == 0 {
-                    output::say(&format!("zcluster: cannot write to stdout: {error}; going on"));
+                    output::say(&format!("zcluster: cannot write to stdout: {error}; continuing"));
                 }
                 lost += 1;
                 // A reader that has gone does not come back; a disk may be emptied.
@@ -161,7 +159,7 @@ impl Voice {
 
     fn line(&mut self, mark: char, text: &str) {
         if self.dropped > 0 {
-            let note = format!("{} lines not shown: the output is read too slowly", self.dropped);
+            let note = format!("{} lines dropped: the output is read too slowly", self.dropped);
             if self.lines.try_send(Some(self.format('*', &note))).is_err() {
                 self.dropped += 1;
                 return;

@@ -81,12 +81,12 @@ pub(crate) enum PlanError {
         known: String,
     },
     /// A node that was asked for is of type `none`.
-    #[error("node '{0}' is of type none: nothing can be started for it")]
+    #[error("node '{0}' has type none: there is no process to start for it")]
     NoPart(String),
     /// A log receiver listens at a port nobody else can know.
     #[error(
-        "node '{0}' receives logs at port 0, but the other nodes need to know its port: give it \
-         one in the layout"
+        "node '{0}' receives logs at port 0, but other nodes need to know its port: set one in the \
+         layout"
     )]
     LogPort(String),
 }

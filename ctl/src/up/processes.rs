@@ -149,7 +149,7 @@ impl Processes {
         let status: io::Result<ExitStatus> = process.child.wait();
         let end = match status {
             Ok(status) => End::Exited(status, last_line),
-            Err(error) => End::NotStarted(format!("its end is not known: {error}")),
+            Err(error) => End::NotStarted(format!("its exit status is unknown: {error}")),
         };
         Some(Input::Ended(run, end))
     }

@@ -7,8 +7,8 @@ use rustix::fs::{Access, access};
 /// A program is nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "cannot find {program} in --bin-dir, beside {} or in PATH: build it with \
-     `cargo build -p {package}`",
+    "cannot find {program} in --bin-dir, next to {} or in PATH: build it with `cargo build -p \
+     {package}`",
     beside.display()
 )]
 pub(crate) struct Missing {

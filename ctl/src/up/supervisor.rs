@@ -227,11 +227,15 @@ impl Supervisor {
             Input::Ended(run, end) => self.on_end(run, end, now, &mut actions),
             Input::Stop => match self.phase {
                 Phase::Broker | Phase::Running => {
-                    actions.push(Action::Say(None, "stopping; once more kills".into()));
+                    actions.push(Action::Say(None, "stopping; again to kill".into()));
                     self.stop_next(now, &mut actions);
                 }
                 Phase::Stopping { .. } => {
-                    self.kill_all("asked twice: killing what still runs", now, &mut actions);
+                    self.kill_all(
+                        "asked twice: killing the remaining processes",
+                        now,
+                        &mut actions,
+                    );
                 }
                 Phase::Killing { .. } | Phase::Done => {}
             },
@@ -249,7 +253,7 @@ impl Supervisor {
         if !matches!(self.phase, Phase::Broker | Phase::Running) {
             return;
         }
-        actions.push(Action::Say(None, "SIGHUP: handed on to all processes".into()));
+        actions.push(Action::Say(None, "SIGHUP: sent to all processes".into()));
         for member in &mut self.members {
             match member.state {
                 State::Up(run, _) => actions.push(Action::Hangup(run)),
@@ -338,7 +342,7 @@ impl Supervisor {
         };
         let member = &mut self.members[index];
         if !member.was_up {
-            let message = format!("before it was up, {} {how}", member.job.name);
+            let message = format!("startup failed: {} {how}", member.job.name);
             return self.fail(index, code, &how, message, now, actions);
         }
         if !self.restart {
@@ -356,7 +360,7 @@ impl Supervisor {
         let pause = member.pause;
         member.pause = (pause * 2).min(LONGEST_PAUSE);
         member.state = State::Paused(now + pause);
-        let text = format!("{how}; starting it again in {} s", pause.as_secs());
+        let text = format!("{how}; restarting in {} s", pause.as_secs());
         actions.push(Action::Say(Some(index), text));
     }
 
@@ -374,7 +378,7 @@ impl Supervisor {
                         self.give_up(index, actions);
                     } else {
                         let patience = self.stop_patience.as_secs();
-                        let text = format!("did not end within {patience} s: killed");
+                        let text = format!("did not exit within {patience} s: killed");
                         actions.extend([Action::Say(Some(index), text), Action::Kill(run)]);
                         self.note_force(index);
                     }
@@ -404,7 +408,7 @@ impl Supervisor {
             match member.state {
                 State::Paused(until) if now >= until => self.start(index, now, actions),
                 State::Starting(run, until) if now >= until => {
-                    let how = format!("not up within {} s", READY_PATIENCE.as_secs());
+                    let how = format!("not ready within {} s", READY_PATIENCE.as_secs());
                     if member.was_up {
                         // Its end will be told, and then it is started again.
                         member.state = State::Condemned(run);
@@ -476,7 +480,7 @@ impl Supervisor {
     /// Counts a process as gone that even SIGKILL does not end.
     fn give_up(&mut self, index: usize, actions: &mut Vec<Action>) {
         self.members[index].state = State::Down;
-        actions.push(Action::Say(Some(index), "still there after SIGKILL: left behind".into()));
+        actions.push(Action::Say(Some(index), "still running after SIGKILL: left behind".into()));
     }
 
     fn finish(&mut self, actions: &mut Vec<Action>) {
@@ -509,9 +513,9 @@ impl Supervisor {
     fn say_whole(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let nodes = self.members.iter().filter(|member| member.job.role.is_member()).count();
         let nodes = match nodes {
-            0 => "no nodes but the broker".into(),
+            0 => "only the broker".into(),
             1 => "1 node".into(),
-            n => format!("{n} nodes, all see one another"),
+            n => format!("{n} nodes, all see each other"),
         };
         if std::mem::replace(&mut self.was_whole, true) {
             return actions.push(Action::Say(None, format!("cluster is whole again: {nodes}")));

@@ -192,7 +192,7 @@ fn contradictions_are_told() {
     layout.curve.broker_publickey = Some(folder.public("worker-1"));
     let error = server_access(&layout, CurveKeys::BROKER).unwrap_err().to_string();
     assert!(error.starts_with("broker (layout) and worker-1 ("), "{error}");
-    assert!(error.ends_with("expected one for each node"), "{error}");
+    assert!(error.ends_with("expected a different key for each"), "{error}");
 
     let path = public_path(folder.dir.path(), "worker-1");
     write_public_keys(&path, &[*KeyPair::generate().public()]).unwrap();
