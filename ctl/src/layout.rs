@@ -1,6 +1,6 @@
-//! `zcluster layout`: check a layout file, import one from Zeek script, export one to it.
+//! `zcluster layout`: checks a layout file, imports one from Zeek script, exports one to it.
 //!
-//! What was asked for goes to stdout, what there is to say about it to stderr.
+//! The result goes to stdout, messages about it to stderr.
 
 use std::borrow::Cow;
 use std::fs;
@@ -68,7 +68,7 @@ pub enum Command {
     },
 }
 
-/// Does what the command says.
+/// Runs the subcommand.
 pub fn run(command: &Command) -> ExitCode {
     let done = match command {
         Command::Check { file } => check(file),
@@ -124,7 +124,7 @@ fn check(file: &Path) -> Result<ExitCode, ExitCode> {
 fn import(files: &[PathBuf], secrets: bool, out: Option<&Path>) -> Result<ExitCode, ExitCode> {
     let mut importer = zeek::Importer::new();
     for file in files {
-        // Zeek script is bytes; what is not UTF-8 can only be in strings and comments.
+        // Zeek scripts are bytes; anything that is not UTF-8 can only be in strings and comments.
         let text = fs::read(file).map(Zeroizing::new).map_err(|error| unreadable(file, &error))?;
         let name = file.display().to_string();
         match String::from_utf8_lossy(&text) {
@@ -152,7 +152,7 @@ fn import(files: &[PathBuf], secrets: bool, out: Option<&Path>) -> Result<ExitCo
     let done = end(written.map_err(|error| cannot("write", out, &error)));
     if done == ExitCode::Ok {
         say(&format!("zcluster: wrote {}", out.display()));
-        // A file that was there keeps its permissions.
+        // An existing file keeps its permissions.
         if let Some(message) = secrets.then(|| daemon::readable_secrets(out)).flatten() {
             say(&format!("zcluster: warning: {message}"));
         }
@@ -171,7 +171,7 @@ fn export(file: &Path) -> Result<ExitCode, ExitCode> {
     Ok(done)
 }
 
-/// Writes both scripts, or none where one of them would take somebody else's place.
+/// Writes both scripts, or neither if one of them would replace a file that `export` did not write.
 fn export_to(file: &Path, out: &Path, force: bool) -> Result<ExitCode, ExitCode> {
     let exported = zeek::export(&layout(file)?);
     let files = [
@@ -217,7 +217,7 @@ fn export_to(file: &Path, out: &Path, force: bool) -> Result<ExitCode, ExitCode>
     Ok(done)
 }
 
-/// Reads a layout file without the environment: it is the file that is exported.
+/// Reads a layout file without the environment, because the file itself is exported.
 fn layout(file: &Path) -> Result<Layout, ExitCode> {
     match layout::load(file, |_| None) {
         Ok(loaded) => {
@@ -261,7 +261,7 @@ fn tell_counts(errors: usize, warnings: usize) {
     }
 }
 
-/// Writes to stdout; how the command ends then.
+/// Writes to stdout and returns the command's exit code.
 fn print(text: &str) -> Result<ExitCode, ExitCode> {
     match end(output::print(text)) {
         ExitCode::Ok => Ok(ExitCode::Ok),

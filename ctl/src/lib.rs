@@ -1,6 +1,6 @@
 //! `zcluster`, the operator's command.
 //!
-//! One module a subcommand. A new one is a module with its `clap` arguments and a `run` that
+//! Each subcommand has its own module. A new one is a module with `clap` arguments and a `run` that
 //! returns an [`ExitCode`], a variant of [`Command`], and an arm in [`run`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -79,7 +79,7 @@ pub enum Command {
     Up(up::Args),
 }
 
-/// Does what the command line says.
+/// Runs the subcommand.
 pub fn run(cli: &Cli) -> ExitCode {
     match &cli.command {
         Command::Layout(command) => layout::run(command),
@@ -92,8 +92,8 @@ pub fn run(cli: &Cli) -> ExitCode {
     }
 }
 
-/// Reads the command line; `Err` carries the exit code of `--help` and of mistakes, which are
-/// already told.
+/// Parses the command line. `Err` carries the exit code of `--help` and of mistakes, whose text has
+/// already been printed.
 ///
 /// # Errors
 ///

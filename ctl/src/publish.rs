@@ -1,4 +1,4 @@
-//! `zcluster pub`: publishes events from a shell.
+//! `zcluster pub`: publishes events from the command line.
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
@@ -15,7 +15,8 @@ use zcluster::{Event, input_lines, readable};
 use crate::client::{ClientArgs, duration, failure, tell, tell_warnings};
 use crate::output::end;
 
-/// Topics without a subscriber that are told of one by one; beyond, only events are counted.
+/// The number of topics without a subscriber that get their own warning; beyond it, events are only
+/// counted.
 const MAX_TOLD: usize = 100;
 
 /// The arguments of `zcluster pub`.
@@ -39,9 +40,9 @@ pub struct Args {
     timeout: Duration,
 }
 
-/// Publishes. A failure is told on stderr: arguments or lines that are no event (65), a broker that
-/// does not answer or may not have got all events (69), input that cannot be read (74), a wrong layout
-/// or key, or a topic that the layout forbids (78).
+/// Publishes events. Prints a failure on stderr: arguments or lines that are not events (65), a
+/// broker that does not answer or may not have received all events (69), unreadable input (74), a
+/// wrong layout or key, or a topic that the layout forbids (78).
 pub fn run(args: &Args) -> ExitCode {
     tell_warnings();
     end(publish(args))
@@ -55,7 +56,7 @@ fn publish(args: &Args) -> Result<(), Failure> {
     let publisher = args.client.client()?.publisher().map_err(failure)?;
     let mut sender =
         Sender { publisher, patience: args.timeout, unheard: 0, told: BTreeSet::new() };
-    // An input that is slow, or empty, is no reason to learn late that there is no broker.
+    // A missing broker is reported at once, even if the input is slow or empty.
     sender.publisher.wait_until_ready(args.timeout).map_err(failure)?;
     let outcome = match single {
         Some((topic, event)) => sender.send(&topic, &event),
@@ -64,7 +65,7 @@ fn publish(args: &Args) -> Result<(), Failure> {
     sender.finish(outcome)
 }
 
-/// The event on the command line, if there is one there.
+/// The event on the command line, if there is one.
 fn single(args: &Args) -> Result<Option<(BString, Event)>, Failure> {
     let (Some(topic), Some(event)) = (&args.topic, &args.event) else { return Ok(None) };
     let wrong = |error: String| Failure::new(ExitCode::Data, error);
@@ -76,7 +77,7 @@ fn single(args: &Args) -> Result<Option<(BString, Event)>, Failure> {
         .map_err(|error| wrong(error.to_string()))
 }
 
-/// An argument: JSON, or a plain word. What begins as no word does is meant as JSON.
+/// Parses an argument: JSON, or a plain word. Text that starts with `{`, `[` or `"` must be JSON.
 fn argument(index: usize, word: &str) -> Result<Json, String> {
     match serde_json::from_str(word) {
         Ok(json) => Ok(json),
@@ -87,11 +88,11 @@ fn argument(index: usize, word: &str) -> Result<Json, String> {
     }
 }
 
-/// Publishes, and keeps count of what nobody hears.
+/// Publishes events, and counts those without subscribers.
 struct Sender {
     publisher: Publisher,
     patience: Duration,
-    /// Events that nobody subscribes to.
+    /// Events without subscribers.
     unheard: u64,
     told: BTreeSet<BString>,
 }
@@ -108,7 +109,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Publishes the lines of standard input. Lines that are no event are told of and passed over.
+    /// Publishes the lines of standard input. Reports and skips lines that are not events.
     fn send_lines(&mut self) -> Result<(), Failure> {
         let mut bad = 0u64;
         let mut failed = None;
@@ -142,8 +143,8 @@ impl Sender {
         }
     }
 
-    /// Ends, once everything has left. Of two failures, that of the connection is the one that loses
-    /// what was published.
+    /// Waits until everything has been sent. If both fail, returns the failure of the connection,
+    /// which loses published events.
     fn finish(self, outcome: Result<(), Failure>) -> Result<(), Failure> {
         let sent = self.publisher.sent();
         if self.unheard > 1 {

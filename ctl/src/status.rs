@@ -1,7 +1,8 @@
-//! `zcluster status`: who is connected to the broker and who is not, how far behind, and what was lost.
+//! `zcluster status`: which nodes are connected to the broker and which are not, how far behind
+//! they are, and what was lost.
 //!
-//! The broker's engine `switch` answers `/status` beside its metrics. `Status` is the shape of that
-//! answer; what it becomes on a terminal is pure.
+//! The broker's engine `switch` serves `/status` next to its metrics. `Status` is the format of
+//! that answer; converting it to a table is pure.
 
 mod members;
 
@@ -25,7 +26,7 @@ use crate::output::{end, print};
 
 /// How long the broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest answer that is read; that of a thousand nodes has half a megabyte.
+/// The longest answer that is read; a thousand nodes need half a megabyte.
 const LONGEST_ANSWER: u64 = 64 << 20;
 
 /// The arguments of `zcluster status`.
@@ -44,9 +45,9 @@ pub struct Args {
     json: bool,
 }
 
-/// Shows the status. A failure is told on stderr: a node of the layout that is not connected, or a
-/// broker that does not answer (69), a wrong layout, or one without a metrics port (78), an answer that
-/// is none (65).
+/// Shows the status. Prints a failure on stderr: a node of the layout that is not connected, or a
+/// broker that does not answer (69), a wrong layout, or one without a metrics port (78), an answer
+/// that is not a status (65).
 pub fn run(args: &Args) -> ExitCode {
     end(status(args))
 }
@@ -87,7 +88,7 @@ fn status(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// Where the broker offers its metrics.
+/// The address where the broker serves its metrics.
 fn metrics_address(layout: &Layout) -> Result<SocketAddr, Failure> {
     let ip = match layout.broker_metrics_address() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -161,7 +162,7 @@ struct Publisher {
     peer: String,
     address: String,
     connected_s: f64,
-    /// Accepted from it.
+    /// Events accepted from it.
     events: u64,
     refused: u64,
     held: bool,
@@ -192,11 +193,11 @@ const COLUMNS: [&str; 10] = [
     "DROPPED",
     "STATE",
 ];
-/// Columns of numbers stand at the right.
+/// Columns of numbers are right-aligned.
 const NUMBERS: std::ops::Range<usize> = 2..9;
 
 impl Status {
-    /// One line per connection, those of one peer together, and one for each that should be there.
+    /// One line per connection, grouped by peer, and one for each missing connection.
     fn table(&self, members: &Members) -> String {
         let none = || "-".to_owned();
         let mut rows: Vec<[String; COLUMNS.len()]> = Vec::new();

@@ -1,7 +1,7 @@
-//! A key pair for each node, in files where `[curve]` of the layout says.
+//! A key pair for each node, in the directories that `[curve]` of the layout names.
 //!
-//! Secret keys are never printed, and never lost: those that are there are kept, and a rotation puts
-//! the new one above them.
+//! Secret keys are never printed, and never lost: existing ones are kept, and a rotation adds the
+//! new one above them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ use zcluster::wire::zmtp::{KeyPair, PublicKey};
 use crate::keys::holder::{Holder, Kind, load, wrong_file};
 use crate::output::{cannot, print};
 
-/// The arguments of `zcluster keygen` for keys of each node.
+/// The arguments of `zcluster keygen` for per-node keys.
 #[derive(Debug, clap::Args)]
 pub(super) struct PerNodeArgs {
     /// Generate a key pair for each node of the layout and for the broker.
@@ -52,7 +52,7 @@ pub(super) fn run(args: &PerNodeArgs) -> Result<(), Failure> {
     let layout = load(&args.layout)?;
     let mut report = String::new();
     let made = make_all(args, &layout, &mut report);
-    // What was written is told, also where something then failed.
+    // Files that were written are reported even if something failed afterwards.
     print(&report)?;
     made
 }
@@ -107,7 +107,7 @@ fn make_all(args: &PerNodeArgs, layout: &Layout, report: &mut String) -> Result<
     failed.map_or(Ok(()), Err)
 }
 
-/// Who keeps secret keys keeps their directory to himself.
+/// Only the owner may read the directory of secret keys.
 fn make_directories(layout: &Layout) -> Result<(), Failure> {
     let (public, secret) = (&layout.curve.authorized_keys_dir, &layout.curve.secret_keys_dir);
     fs::create_dir_all(public).map_err(|error| cannot("make", public, &error))?;
@@ -121,25 +121,25 @@ fn make_directories(layout: &Layout) -> Result<(), Failure> {
     made.map_err(|error| cannot("make", secret, &error))
 }
 
-/// What became of a holder's keys.
+/// What was done with a holder's keys.
 enum Outcome {
     Made,
-    /// In the place of ones that are revoked.
+    /// Created to replace revoked ones.
     Anew,
-    /// Beside old ones.
+    /// Added to old ones.
     Replaced {
         old: Vec<PublicKey>,
-        /// Whether the old secret key is in the file, too.
+        /// Whether the old secret key is also in the file.
         has_old_secret: bool,
     },
     Kept,
-    /// The file of its public key was gone.
+    /// The file of its public key was missing.
     Completed,
-    /// The key that it uses is not one that others know.
+    /// The key that it uses is not one that other nodes know.
     Unknown,
     /// Its secret key is on another host.
     Elsewhere,
-    /// It was shut out by this key.
+    /// All its keys are revoked; this is the last one.
     Revoked(RevokedKey),
 }
 
@@ -202,7 +202,7 @@ fn make(holder: &Holder<'_>, revoked: &Revoked, replace: bool) -> Result<Outcome
     }
 }
 
-/// The revoked key of a holder that has no other: it is not let in again by the way.
+/// The revoked key of a holder that has no other: `keygen` does not readmit it without being asked.
 fn shut_out_by(
     holder: &Holder<'_>,
     pairs: Option<&[KeyPair]>,
@@ -210,7 +210,7 @@ fn shut_out_by(
     revoked: &Revoked,
 ) -> Option<RevokedKey> {
     let secret = pairs.unwrap_or_default().iter().map(KeyPair::public);
-    // A public key says nothing of a secret one that is here.
+    // Public keys do not matter if the secret keys are on this host.
     let public = holder.in_layout.iter().chain(in_file.unwrap_or_default());
     let public = public.filter(|_| pairs.is_none());
     let mut known = secret.chain(public).peekable();
@@ -224,7 +224,7 @@ fn shut_out_by(
     last.cloned()
 }
 
-/// The public keys that stay valid beside a new one.
+/// The public keys that stay valid next to a new one.
 fn old_keys(
     holder: &Holder<'_>,
     pairs: Option<&[KeyPair]>,
@@ -300,7 +300,7 @@ fn where_to<'a>(
     );
 }
 
-/// How a key is changed without an outage: who is asked must know a key before who asks uses it.
+/// How to change a key without an outage: servers must know a key before any client uses it.
 fn next_steps(
     report: &mut String,
     layout: &Layout,
@@ -375,7 +375,7 @@ fn next_steps(
     }
 }
 
-/// Nodes of Zeek know the broker by the common key of all servers, or not at all.
+/// Zeek nodes only trust a broker that has the common key of all servers.
 fn warn_of_zmq(report: &mut String, layout: &Layout) {
     if layout.broker.engine == BrokerEngine::Zmq {
         report.push_str(
@@ -385,7 +385,7 @@ fn warn_of_zmq(report: &mut String, layout: &Layout) {
     }
 }
 
-/// What the layout still lacks for these keys to count.
+/// Adds what the layout still needs for these keys to take effect.
 fn how_to_use(report: &mut String, layout: &Layout, path: &Path) {
     if layout.has_keys_per_node() {
         return;

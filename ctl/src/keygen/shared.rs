@@ -1,6 +1,6 @@
 //! Keys that all nodes share (WIRE.md §7.1), ready to paste.
 //!
-//! They go to standard output or to a new file that only its owner can read, nowhere else.
+//! They are written only to standard output or to a new file that only its owner can read.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::output::{print_secret, write_secret};
 
-/// The arguments of `zcluster keygen` for keys that are shared.
+/// The arguments of `zcluster keygen` for shared keys.
 #[derive(Debug, clap::Args)]
 pub(super) struct SharedArgs {
     /// Print one key pair, as PREFIX_publickey and PREFIX_secretkey, for example with the prefix
@@ -36,11 +36,11 @@ pub(super) fn run(args: &SharedArgs) -> Result<(), Failure> {
     }
 }
 
-/// Room for all that is printed: growing would leave copies of secrets behind.
+/// Room for the whole output: growing would leave copies of secrets behind.
 const ROOM: usize = 4096;
 
-/// The keys in the format that was asked for. Z85 has neither quotes nor backslashes: keys stand
-/// in TOML, JSON and Zeek strings as they are.
+/// The keys in the requested format. Z85 has neither quotes nor backslashes, so keys need no
+/// escaping in TOML, JSON and Zeek strings.
 fn text(args: &SharedArgs) -> Zeroizing<String> {
     let pair = KeyPair::generate();
     let (public, secret) = (pair.public().to_string(), pair.secret().expose_text());

@@ -1,4 +1,4 @@
-//! What follows from a change of keys: who must hear of it.
+//! How to put a change of keys into effect.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use zcluster::layout::{BrokerEngine, Layout};
 
 use super::holder::{Holder, Kind};
 
-/// Adds who must get a SIGHUP, and what that does not do.
+/// Adds which processes need a SIGHUP, and what a SIGHUP does not change.
 pub(super) fn tell(report: &mut String, holder: &Holder<'_>, layout: &Layout, revoked: &Revoked) {
     let loggers: Vec<_> = layout.log_receivers().map(|(name, _)| name).collect();
     let servers = match (holder.kind, loggers.as_slice()) {

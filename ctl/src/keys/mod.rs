@@ -1,9 +1,9 @@
-//! `zcluster keys`: the keys of nodes, where each has its own.
+//! `zcluster keys`: per-node keys.
 //!
 //! - `holder`: who may have keys, and where they are.
 //! - `list`, `revoke`, `restore`, `zeek`: the subcommands.
-//! - `effect`: who must hear of a change.
-//! - `edit`: a layout file without some public keys.
+//! - `effect`: which processes must learn of a change.
+//! - `edit`: removes public keys from a layout file.
 
 mod edit;
 mod effect;
@@ -80,9 +80,9 @@ pub enum Command {
     },
 }
 
-/// Does what the command says. A failure is told on stderr: a wrong layout or file of keys, an
-/// unknown node or key (78), text that is no key, or a secret meant for a terminal (64), a file
-/// that cannot be written (74).
+/// Runs the subcommand. Prints a failure on stderr: a wrong layout or key file, an unknown node or
+/// key (78), text that is not a key, or a secret that would go to a terminal (64), a file that
+/// cannot be written (74).
 pub fn run(command: &Command) -> ExitCode {
     end(match command {
         Command::List { layout, json } => list::run(layout, *json),

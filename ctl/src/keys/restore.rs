@@ -1,4 +1,4 @@
-//! `zcluster keys restore`: a revoked key is let in again.
+//! `zcluster keys restore`: makes a revoked key valid again.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -30,7 +30,7 @@ pub(super) fn run(name: &str, key: Option<&str>, path: &Path) -> Result<(), Fail
     print(&report)
 }
 
-/// The revoked key that is meant.
+/// The revoked key to restore.
 fn choose(
     holder: &Holder<'_>,
     only: Option<PublicKey>,
@@ -49,7 +49,7 @@ fn choose(
                 all.len()
             ),
         )),
-        // Where nobody says whose a key was, it is whose one says.
+        // If the file does not say whose key it was, the command line decides.
         (Some(key), _) => match revoked.get(&key) {
             Some(revoked) if revoked.name.is_empty() || revoked.name == name => Ok(key),
             _ => Err(Failure::config(format!("that key of {name} is not revoked in {path}"))),
@@ -57,7 +57,7 @@ fn choose(
     }
 }
 
-/// Puts a key back into the file of its holder, in front if it is the one that the holder uses.
+/// Adds a key to the file of its holder again, first if the holder uses it.
 fn add(holder: &Holder<'_>, key: PublicKey) -> Result<(), Failure> {
     let mut keys = holder.in_file().map_err(wrong_file)?.unwrap_or_default();
     if keys.contains(&key) || holder.in_layout.contains(&key) {

@@ -1,4 +1,4 @@
-//! `zcluster keys zeek`: a node's keys as the environment of a Zeek process (WIRE.md §7.1).
+//! `zcluster keys zeek`: a node's keys as environment variables of a Zeek process (WIRE.md §7.1).
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -64,7 +64,7 @@ pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Re
     }
 }
 
-/// Servers let in who has a key that they know.
+/// Servers only accept keys that they know.
 fn check_is_known(holder: &Holder<'_>, pair: &KeyPair) -> Result<(), Failure> {
     let mut known = holder.in_file().map_err(wrong_file)?.unwrap_or_default();
     known.extend(&holder.in_layout);
@@ -79,7 +79,7 @@ fn check_is_known(holder: &Holder<'_>, pair: &KeyPair) -> Result<(), Failure> {
     )))
 }
 
-/// Z85 has no quotes, so that keys stand between them as they are.
+/// Z85 has no quotes, so keys need no escaping between them.
 fn environment(server: &PublicKey, client: &KeyPair) -> Zeroizing<String> {
     // Room for all of it: growing would leave a copy of the secret behind.
     let mut text = Zeroizing::new(String::with_capacity(1024));
