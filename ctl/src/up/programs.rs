@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-/// A program is nowhere.
+/// A program was not found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "cannot find {program} in --bin-dir, next to {} or in PATH: build it with `cargo build -p \
@@ -17,10 +17,10 @@ pub(crate) struct Missing {
     beside: PathBuf,
 }
 
-/// Where `program` is: in `bin_dir` if that is given, else beside this executable, else in PATH.
+/// Finds `program`: in `bin_dir` if given, else next to this executable, else in PATH.
 ///
 /// # Errors
-/// When it is in none of them.
+/// When none of them has it.
 pub(crate) fn find(program: &'static str, bin_dir: Option<&Path>) -> Result<PathBuf, Missing> {
     let own = std::env::current_exe().unwrap_or_default();
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Scenarios on a clock of their own: what is fed in, and what is to be done about it.
+//! Scenarios on a simulated clock: inputs, and the actions expected for them.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -8,7 +8,7 @@ use super::*;
 struct Scenario {
     supervisor: Supervisor,
     now: Instant,
-    /// The runs of the jobs, as they were started.
+    /// The runs of the jobs, in the order of start.
     runs: Vec<(Run, &'static str)>,
 }
 
@@ -30,7 +30,7 @@ impl Scenario {
         Scenario { supervisor, now, runs: Vec::new() }
     }
 
-    /// With everybody started, and up if `up`.
+    /// With all processes started, and up if `up`.
     fn begun(restart: bool, up: bool) -> Self {
         let mut scenario = Self::new(restart);
         assert_eq!(scenario.begin(), ["start broker"]);
@@ -80,7 +80,7 @@ impl Scenario {
         self.feed(Input::NodeUp(self.run(name), self.peer(other)))
     }
 
-    /// Ends with a wait status as the kernel tells it.
+    /// Ends a process with a wait status in the kernel's format.
     fn end(&mut self, name: &str, status: i32) -> Vec<String> {
         let status = ExitStatus::from_raw(status);
         self.feed(Input::Ended(self.run(name), End::Exited(status, Some("last words".into()))))
@@ -137,7 +137,7 @@ fn the_cluster_is_up_when_all_see_one_another() {
     }
     assert!(scenario.sees("worker-2", "logger").is_empty());
     assert!(scenario.sees("worker-2", "manager").is_empty());
-    // A process before this one does not count.
+    // An earlier process of that node does not count.
     let old = Peer { name: "worker-1".into(), id: "worker-1_0".into() };
     assert!(scenario.feed(Input::NodeUp(scenario.run("worker-2"), old)).is_empty());
     assert_eq!(scenario.pass(MEETING_PATIENCE), ["still waiting: worker-2 does not see worker-1"]);
@@ -178,7 +178,7 @@ fn whoever_does_not_stop_is_killed() {
         scenario.end("worker-2", SIGKILL),
         ["worker-2: stopped (signal: 9 (SIGKILL))", "term manager"]
     );
-    // Even SIGKILL may not help; the others still stop in order.
+    // SIGKILL may not help; the others still stop in order.
     scenario.pass(STOP_PATIENCE);
     assert_eq!(
         scenario.pass(KILL_PATIENCE),
@@ -274,9 +274,9 @@ fn who_ends_later_is_started_again_with_growing_pauses() {
         assert!(said[0].ends_with(&format!("again in {pause} s")), "{said:?}");
         assert!(scenario.pass(SECOND * (pause - 1)).is_empty());
         assert_eq!(scenario.pass(SECOND), ["start manager"]);
-        // An end before it is up is no different the second time.
+        // An exit before it is ready is handled the same way the second time.
     }
-    // Nor is one that hangs.
+    // So is a process that hangs.
     let said = scenario.pass(READY_PATIENCE);
     assert_eq!(said, ["manager: not ready within 10 s: killed", "kill manager"]);
     assert!(scenario.end("manager", SIGKILL)[0].ends_with("again in 30 s"));
@@ -285,7 +285,7 @@ fn who_ends_later_is_started_again_with_growing_pauses() {
     scenario.pass(STEADY_AFTER);
     assert!(scenario.end("manager", SIGKILL)[0].ends_with("again in 1 s"));
 
-    // One that waits for its restart is not waited for.
+    // A process that is waiting for its restart does not delay the stop.
     let said = scenario.feed(Input::Stop);
     assert_eq!(said[1..], ["term worker-1", "term worker-2"]);
     scenario.end("worker-1", 0);
