@@ -1,5 +1,4 @@
-//! What is wrong with the keys of a layout, as far as the files on this host tell: for whoever asks
-//! before processes start.
+//! Checks the keys of a layout and the key files on this host, before processes start.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,12 +10,12 @@ use super::files::{authorized_keys, client_keys, server_access};
 use super::key_file::{KeyFileError, public_path, read_public_keys, read_secret_keys, secret_path};
 use crate::layout::{CurveKeys, Layout};
 
-/// Something to be said about keys.
+/// A problem with keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Whether somebody cannot start or connect by it.
+    /// Whether it keeps a process from starting or connecting.
     pub is_error: bool,
-    /// What is wrong and what would mend it.
+    /// What is wrong, and how to fix it.
     pub message: String,
 }
 
@@ -30,15 +29,15 @@ impl Finding {
     }
 }
 
-/// Looks at the keys that a layout has and at those in its directories.
+/// Checks the keys in a layout and in its directories.
 pub fn inspect(layout: &Layout) -> Vec<Finding> {
     if layout.has_keys_per_node() { per_node(layout) } else { shared(layout) }
 }
 
-/// Keys that all nodes share: each half that is there must fit together.
+/// Shared keys: the two halves of each pair must belong together.
 fn shared(layout: &Layout) -> Vec<Finding> {
     let zeromq = &layout.zeromq;
-    // Any name does: the keys are those of all.
+    // Any name works: all nodes share these keys.
     let server = zeromq.curve_server().then(|| server_access(layout, CurveKeys::BROKER).err());
     let client = zeromq.curve_client().then(|| client_keys(layout, CurveKeys::BROKER).err());
     let (server, client) = (server.flatten(), client.flatten());
@@ -49,20 +48,20 @@ fn per_node(layout: &Layout) -> Vec<Finding> {
     let nodes = layout.nodes.keys().map(String::as_str);
     let holders: Vec<&str> = [CurveKeys::BROKER].into_iter().chain(nodes).collect();
     let mut findings = public(layout, &holders);
-    // What is wrong with one file is told with that file.
+    // A problem of a single file has been reported already.
     if findings.iter().all(|finding| !finding.is_error)
         && let Err(error) = authorized_keys(layout)
     {
         findings.push(Finding::error(error));
     }
     findings.extend(secret(layout, &holders));
-    // What is wrong with a directory is found with each of its files.
+    // A problem of a directory is found with each of its files.
     let mut told = BTreeSet::new();
     findings.retain(|finding| told.insert(finding.message.clone()));
     findings
 }
 
-/// Everybody has a public key that others know.
+/// Checks that each node and the broker have a public key that others know.
 fn public(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     let directory = &layout.curve.authorized_keys_dir;
     let make = "`zcluster keygen --per-node` creates keys";
@@ -103,7 +102,8 @@ fn public(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     findings
 }
 
-/// Secret keys on this host are for the eyes of their owner, and belong to the public ones.
+/// Checks that only their owner can read the secret keys on this host, and that they match the
+/// public ones.
 fn secret(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     let directory = &layout.curve.secret_keys_dir;
     match directory.read_dir() {
@@ -129,7 +129,7 @@ fn secret(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
         );
         return vec![Finding::warning(message)];
     }
-    // Public keys are told of elsewhere.
+    // Problems of public keys are reported elsewhere.
     let is_of_secrets = |error: &KeyError| match error {
         KeyError::File(error) => error.path().starts_with(directory),
         KeyError::NoBroker { .. }
@@ -142,7 +142,7 @@ fn secret(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     of_secrets.map(|error| of_file(&error)).collect()
 }
 
-/// Reads the secret keys as the process does that has them.
+/// Reads the secret keys as their process does.
 fn secret_of(layout: &Layout, name: &str) -> Result<(), KeyError> {
     match name {
         CurveKeys::BROKER => server_access(layout, name).map(|_| ()),
@@ -154,7 +154,7 @@ fn secret_of(layout: &Layout, name: &str) -> Result<(), KeyError> {
     }
 }
 
-/// Who may not look does not know whether anything is wrong.
+/// Without permission to read a file, it is unknown whether anything is wrong.
 fn of_file(error: &KeyError) -> Finding {
     match error {
         KeyError::File(KeyFileError::Read { path, source })
@@ -183,7 +183,7 @@ mod tests {
     const NODES: &str = "[nodes.l]\nnode_type = \"logger\"\nip = \"::1\"\nport = 1\n\
                          [nodes.m]\nnode_type = \"manager\"\nip = \"::1\"\n";
 
-    /// A layout with directories in `dir`, and what is found in them, each with `E` or `W`.
+    /// What is found for a layout with directories in `dir`, each with `E` or `W`.
     fn found(layout: &Layout, dir: &Path) -> Vec<String> {
         let shown = |finding: Finding| {
             let severity = if finding.is_error { "E" } else { "W" };
