@@ -1,5 +1,5 @@
-//! `zcluster keygen --per-node` and `zcluster keys` as their users see them: what they write, what
-//! they say, and that processes go by it.
+//! `zcluster keygen --per-node` and `zcluster keys` as users see them: the files, the output, and
+//! that processes use the keys.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs::{self, OpenOptions, Permissions};
@@ -24,7 +24,7 @@ node_type = "worker"
 ip = "10.0.0.2"
 "#;
 
-/// A directory with a layout, in which commands are run.
+/// A directory with a layout, where commands run.
 struct Site(tempfile::TempDir);
 
 /// How a command ended.
@@ -63,14 +63,14 @@ impl Site {
         ended(&mut self.command(line))
     }
 
-    /// Runs what must succeed.
+    /// Runs a command that must succeed.
     fn ok(&self, line: &str) -> String {
         let ended = self.run(line);
         assert_eq!(ended.code, 0, "{line}: {}", ended.stderr);
         ended.stdout
     }
 
-    /// Runs what must fail, with one line that says why.
+    /// Runs a command that must fail, with one line that says why.
     fn fails(&self, line: &str, code: i32) -> String {
         let ended = self.run(line);
         assert_eq!(ended.code, code, "{line}: {}{}", ended.stdout, ended.stderr);
@@ -139,7 +139,7 @@ fn keys_of_a_whole_layout_are_ready_for_use() {
     assert_eq!(broker.admit(worker.keys().public()), Some(&node("worker-1")));
     assert_eq!(broker.admit(&worker.broker()), None);
 
-    // And once more: nothing is lost.
+    // Again: nothing is lost.
     let before = fs::read(site.path("keys/secret/worker-1.secret")).unwrap();
     fs::remove_file(site.path("keys/authorized/worker-1.pub")).unwrap();
     fs::remove_file(site.path("keys/secret/logger-1.secret")).unwrap();
@@ -180,7 +180,7 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
     assert_eq!(site.public("worker-1"), [new[0], old[0]]);
     assert_eq!(site.mode("keys/secret/worker-1.secret"), 0o600);
 
-    // The broker lets both in, and answers to both.
+    // The broker accepts both, and answers to both.
     let broker = site.broker();
     for key in [new[0], old[0]] {
         assert_eq!(broker.admit(&key), Some(&node("worker-1")));
@@ -190,7 +190,7 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
     let worker = client_keys(&site.layout(), "worker-1").unwrap().unwrap();
     assert_eq!((*worker.keys().public(), worker.broker()), (new[0], new[1]));
 
-    // Whoever is asked changes first; of both keys, the secret one goes last.
+    // Servers change first; of both keys, the secret one is copied last.
     let steps = |said: &str, name: &str| {
         let (_, steps) = said.split_once(&format!("The old key of {name} stays valid")).unwrap();
         steps
@@ -212,7 +212,7 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
     assert!(broker_steps.iter().zip(starts).all(|(step, start)| step.starts_with(start)), "{said}");
     assert_eq!(steps(&said, "worker-1").len(), 4, "{said}");
 
-    // What it says to do, a shell does.
+    // A shell can run the printed command.
     let revoke = said.lines().find_map(|line| Some(line.split_once("zcluster keys revoke w")?.1));
     let program = snapbox::cmd::cargo_bin!("zcluster");
     let script = format!("'{}' keys revoke w{}", program.display(), revoke.unwrap());
@@ -230,7 +230,7 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
     let broker = site.broker();
     assert_eq!((broker.admit(&old[0]), broker.admit(&new[0]).is_some()), (None, true));
 
-    // There is an end to it.
+    // The number of keys is limited.
     for _ in 2..MAX_KEYS {
         site.ok("keygen --per-node --replace --node broker");
     }
@@ -305,7 +305,7 @@ fn mistakes_are_one_line() {
     }
     assert!(!site.path("keys").exists());
 
-    // What was made before something failed is told.
+    // Files created before a failure are reported.
     site.ok("keygen --per-node --node worker-1");
     let secret = site.path("keys/secret/worker-1.secret");
     fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
@@ -350,7 +350,7 @@ fn the_list_says_who_has_which_key_and_where() {
     assert_eq!(rows[3]["public_keys"][0]["key"], worker.to_string());
     assert_eq!(rows[3]["public_keys"][0]["where"][0], "layout");
 
-    // What would stop the servers is told, but does not stop the list.
+    // Problems that would stop servers are reported, but do not stop the list.
     fs::copy(site.path("keys/authorized/worker-1.pub"), site.path("keys/authorized/logger-1.pub"))
         .unwrap();
     fs::write(site.path("keys/authorized/servers.pub"), "hunter2\n").unwrap();
@@ -411,7 +411,7 @@ fn a_revoked_node_stays_out_until_somebody_says_otherwise() {
     site.ok("keys revoke worker-1");
     assert!(!is_in(&old));
 
-    // Whatever makes keys says why it does not make this one.
+    // Commands that create keys say why they do not create this one.
     let refused = format!(
         "worker-1: its key {old} is revoked in keys/authorized/revoked: nothing created. `zcluster \
          keygen --per-node --node worker-1 --replace` creates a new key, `zcluster keys restore \
@@ -421,13 +421,13 @@ fn a_revoked_node_stays_out_until_somebody_says_otherwise() {
         let said = site.ok(line);
         assert!(said.contains(&refused) && !file.exists(), "{line}: {said}");
     }
-    // Also where its secret key is on its own host only, and nothing else is left of it.
+    // Also if its secret key is only on its own host, and nothing else is left of it.
     let secret = site.path("keys/secret/worker-1.secret");
     let elsewhere = site.path("elsewhere");
     fs::rename(&secret, &elsewhere).unwrap();
     assert!(site.ok("keygen --per-node").contains(&refused));
     assert!(!file.exists() && !secret.exists());
-    // A copy of the public key that comes back lets nobody in.
+    // A restored copy of the public key is still refused.
     fs::write(&file, &copy).unwrap();
     assert!(site.ok("keygen --per-node").contains(&refused));
     assert!(!is_in(&old));
@@ -443,13 +443,13 @@ fn a_revoked_node_stays_out_until_somebody_says_otherwise() {
     let error = site.fails("keys zeek worker-1", 78);
     assert!(error.contains("servers would refuse it") || error.contains("common key"), "{error}");
 
-    // Once more says so, and takes it out again.
+    // Revoking again says so, and removes it again.
     let said = site.ok("keys revoke worker-1");
     assert!(said.contains(&format!("{old} is revoked already, in keys/authorized/revoked")));
     assert!(!file.exists());
     site.ok("keys revoke worker-1");
 
-    // A new key is another one.
+    // A new key is a different key.
     let said = site.ok("keygen --per-node --node worker-1 --replace");
     assert!(
         said.contains("created a new key in keys/secret/worker-1.secret and keys/authorized"),
@@ -460,7 +460,7 @@ fn a_revoked_node_stays_out_until_somebody_says_otherwise() {
     assert_eq!((new.len(), is_in(&new[0]), is_in(&old)), (1, true, false));
     assert!(site.ok("keygen --per-node").contains("worker-1: kept keys/secret/worker-1.secret\n"));
 
-    // The old one as well, if somebody says so.
+    // The old key is valid again only on request.
     let said = site.ok("keys restore worker-1");
     assert!(
         said.starts_with(&format!("worker-1: {old} is no longer revoked\nTo apply the change"))
@@ -502,7 +502,7 @@ fn one_of_several_revoked_keys_is_named() {
     let broker = site.broker();
     assert!(broker.admit(&keys[0]).is_some() && broker.admit(&keys[1]).is_none());
 
-    // A node that is gone from the layout has its line, too.
+    // A node that is no longer in the layout is listed, too.
     let text = fs::read_to_string(site.layout_file()).unwrap();
     fs::write(site.layout_file(), text.replace("worker-1", "worker-2")).unwrap();
     let listed = worker(&json()).unwrap();
@@ -534,7 +534,7 @@ fn a_node_of_zeek_gets_its_environment() {
     let expected =
         [site.public("servers")[0].to_string(), site.public("worker-1")[0].to_string(), secret];
 
-    // What a shell makes of it.
+    // What a shell reads from it.
     site.ok("keys zeek worker-1 --out worker-1.env");
     assert_eq!(site.mode("worker-1.env"), 0o600);
     let names = ["SERVER_PUBLICKEY", "CLIENT_PUBLICKEY", "CLIENT_SECRETKEY"]

@@ -1,4 +1,4 @@
-//! `zcluster layout` as its users see it: what it prints, and how it exits.
+//! `zcluster layout` as users see it: its output and exit codes.
 #![allow(clippy::unwrap_used, missing_docs)]
 // snapbox writes its snapshots so.
 #![allow(clippy::needless_raw_string_hashes)]
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use snapbox::cmd::Command;
 use snapbox::{file, str};
 
-/// The command, started where the files of these tests are.
+/// The command, run in the directory of the test files.
 fn layout() -> Command {
     Command::new(snapbox::cmd::cargo_bin!("zcluster"))
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/layout"))
@@ -56,7 +56,8 @@ fn a_missing_file_is_one_line() {
     }
 }
 
-/// Checks a layout file of that text, with those variables; its exit code and standard error.
+/// Checks a layout file with that text and those variables; returns the exit code and standard
+/// error.
 fn check(text: &str, variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("l.toml");
@@ -129,7 +130,7 @@ fn the_environment_is_checked_as_the_processes_read_it() {
     }
     let good = [(xpub, "7001"), ("CLUSTER_NODE", "m"), ("ZEEK_LOG_SUFFIX", "")];
     assert_eq!(check(MANAGER, &good), (Some(0), String::new()));
-    // With the mistakes of the file, not instead of them.
+    // In addition to the mistakes of the file, not instead of them.
     let (code, told) = check(&MANAGER.replace("port", "prt"), &[(xpub, "abc"), (xsub, "abd")]);
     assert_eq!(code, Some(78));
     assert!(
@@ -273,7 +274,7 @@ zcluster: wrote [..]/cluster-layout.toml
     );
     layout().arg("check").arg(&out).assert().success().stderr_eq("");
 
-    // A good file stays as it is.
+    // An existing file is unchanged.
     fs::write(&out, "# mine\n").unwrap();
     fs::set_permissions(&out, fs::Permissions::from_mode(0o640)).unwrap();
     import("broken.zeek").code(65).stdout_eq("");
@@ -346,13 +347,13 @@ zcluster: left out, because Zeek has no such options: [broker] metrics_port
     snapbox::assert_data_eq!(read("cluster-layout.zeek"), file!["layout/exported.zeek"].raw());
     snapbox::assert_data_eq!(read("zcluster.zeek"), file!["layout/exported-options.zeek"].raw());
 
-    // Again in its own place, whose permissions stay.
+    // Again over its own file, whose permissions are kept.
     let path = out.join("zcluster.zeek");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     export().assert().success();
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
 
-    // Not in the place of what somebody else has written, and then neither of the two.
+    // Never over a file that `export` did not write, and then it writes neither file.
     fs::write(&path, "# mine\n").unwrap();
     fs::write(out.join("cluster-layout.zeek"), "# Written by `zcluster layout export`.\n").unwrap();
     export().assert().code(74).stdout_eq("").stderr_eq(str![[r#"
@@ -364,7 +365,7 @@ zcluster: [..]/zcluster.zeek exists and was not written by `zcluster layout expo
     export().arg("--force").assert().success();
     snapbox::assert_data_eq!(read("zcluster.zeek"), file!["layout/exported-options.zeek"].raw());
 
-    // What comes back is the same cluster.
+    // Importing it again gives the same cluster.
     let imported = layout()
         .arg("import")
         .args([out.join("cluster-layout.zeek"), path])
@@ -377,7 +378,7 @@ zcluster: [..]/zcluster.zeek exists and was not written by `zcluster layout expo
     let read = |text: &str| zcluster::Layout::from_toml(text, "l").unwrap().0;
     let mut imported = read(std::str::from_utf8(&imported).unwrap());
     let shipped = read(include_str!("../../cluster-layout.toml"));
-    // What Zeek has no name for.
+    // Options that Zeek does not have.
     imported.cluster.name.clone_from(&shipped.cluster.name);
     imported.broker.clone_from(&shipped.broker);
     assert_eq!(imported, shipped);

@@ -1,4 +1,4 @@
-//! `zcluster status` as its users see it, against a server that answers as a broker does.
+//! `zcluster status` as users see it, with a server that answers like a broker.
 #![allow(clippy::unwrap_used, missing_docs)]
 // snapbox writes its snapshots so.
 #![allow(clippy::needless_raw_string_hashes)]
@@ -27,12 +27,12 @@ fn broker(answer: Value) -> HttpServer {
     serve_metrics_and_status(loopback(), &telemetry, Health::ok, move || answer.clone()).unwrap()
 }
 
-/// A directory with a layout of two nodes whose broker has that line in its section.
+/// A directory with a layout of two nodes, with that line in the section of the broker.
 fn layout(broker: &str) -> tempfile::TempDir {
     layout_of(&[("manager", "manager"), ("worker-1", "worker")], broker)
 }
 
-/// The same, of nodes of those names and types.
+/// The same, with nodes of those names and types.
 fn layout_of(nodes: &[(&str, &str)], broker: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut text = format!("[broker]\n{broker}");
@@ -44,7 +44,7 @@ fn layout_of(nodes: &[(&str, &str)], broker: &str) -> tempfile::TempDir {
     dir
 }
 
-/// A port that is taken, so that nobody else gets it, and at which nobody listens.
+/// A port that is bound, so no other process gets it, but not listened on.
 fn silent_port() -> (OwnedFd, String) {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &loopback()).unwrap();
@@ -148,7 +148,7 @@ engine switch: 4 publishers, 5 subscribers, 2 subscriptions; 2 of 5 nodes up
     );
     assert_eq!(answer["subscriptions"], 2, "what the broker says is passed on");
 
-    // Without a layout nobody is known to be absent; with one it counts wherever the answer is from.
+    // Without a layout no node counts as missing; with one it does, whatever address answered.
     let address = format!("127.0.0.1:{port}");
     let asked = |more: &[&str]| status().current_dir(&dir).args(["--address", &address]).args(more);
     let output = asked(&["--json"]).assert().success().stderr_eq("");
