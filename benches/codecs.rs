@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use zcluster::Event;
-use zcluster::wire::zmtp::{Curve, CurveCodec, KeyPair, Opening, SocketType, Step, put_frame};
+use zcluster::wire::zmtp::{
+    CodecScratch, Curve, CurveCodec, KeyPair, Opening, SocketType, Step, put_frame,
+};
 use zcluster::wire::{EventFormat, Recording, broker_bin};
 
 fn bench(c: &mut Criterion) {
@@ -95,6 +97,7 @@ fn connection() -> [CurveCodec; 2] {
 
 fn bench_curve(c: &mut Criterion) {
     let [mut client, mut server] = connection();
+    let (mut scratch, mut opening) = (CodecScratch::default(), CodecScratch::default());
     let mut group = c.benchmark_group("curve");
     for size in [64, 256, 1 << 10, 8 << 10, 64 << 10] {
         // As many as a connection reads at once.
@@ -108,19 +111,19 @@ fn bench_curve(c: &mut Criterion) {
         group.bench_function(format!("seal/{size}"), |b| {
             b.iter(|| {
                 out.clear();
-                black_box(server.seal(black_box(&plain), &mut out).unwrap());
+                black_box(server.seal(black_box(&plain), &mut out, &mut scratch).unwrap());
             });
         });
         group.bench_function(format!("open/{size}"), |b| {
             // A box can be opened only once.
             let seal = || {
                 let mut sealed = Vec::new();
-                server.seal(&plain, &mut sealed).unwrap();
+                server.seal(&plain, &mut sealed, &mut scratch).unwrap();
                 sealed
             };
             let open = |sealed: Vec<u8>| {
                 out.clear();
-                black_box(client.open(&sealed, u64::MAX, &mut out).unwrap());
+                black_box(client.open(&sealed, u64::MAX, &mut out, &mut opening).unwrap());
                 sealed
             };
             b.iter_batched(seal, open, BatchSize::LargeInput);

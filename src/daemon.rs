@@ -5,13 +5,14 @@
 
 pub mod check;
 mod lines;
+mod log_filter;
 mod output;
 mod reload;
+mod services;
 mod signals;
 
 use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -20,7 +21,9 @@ use std::{env, process};
 
 use serde_json::json;
 
+pub use log_filter::LogFilter;
 pub use reload::{AccessSource, Reloader};
+pub use services::{BROKER, services};
 pub use signals::{Signal, Signals};
 
 use self::lines::SEVERAL_LINES;
@@ -237,7 +240,7 @@ pub fn warn_if_another_is_named(node: Option<&str>) {
 }
 
 /// Serves the metrics of a node where the layout gives it a port; the manager's server also lists
-/// those of all nodes.
+/// those of all processes.
 ///
 /// # Errors
 /// An address that is taken (69).
@@ -249,20 +252,10 @@ pub fn serve_metrics(
 ) -> Result<Option<HttpServer>, Failure> {
     let Some(node) = layout.node(name) else { return Ok(None) };
     let Some(address) = layout.metrics_socket(name) else { return Ok(None) };
-    let services = (node.node_type == NodeType::Manager).then(|| metrics_addresses(layout));
+    let services = (node.node_type == NodeType::Manager).then(|| services(layout, BROKER));
     gateway::serve_metrics(address, telemetry, services, health)
         .map(Some)
         .map_err(|error| Failure::new(ExitCode::Unavailable, error))
-}
-
-/// Where all nodes of the layout offer their metrics.
-fn metrics_addresses(layout: &Layout) -> Vec<SocketAddr> {
-    let nodes = layout.nodes.values();
-    let with_port = nodes.filter_map(|node| node.metrics_port.map(|port| (node, port)));
-    with_port
-        .filter(|(_, port)| *port != 0)
-        .map(|(node, port)| SocketAddr::new(layout.metrics_address(node), port))
-        .collect()
 }
 
 /// The members that every node's ready line starts with.

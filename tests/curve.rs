@@ -15,8 +15,8 @@ use zcluster::transport::{
     SocketOptions, ZapHandler, ZapRequest,
 };
 use zcluster::wire::zmtp::{
-    Command, Curve, CurveCodec, Item, KeyPair, MessageReader, Open, Opening, PublicKey, SocketType,
-    Step, ZmtpError, put_frame, put_ping, put_pong, put_subscription,
+    CodecScratch, Command, Curve, CurveCodec, Item, KeyPair, MessageReader, Open, Opening,
+    PublicKey, SocketType, Step, ZmtpError, put_frame, put_ping, put_pong, put_subscription,
 };
 
 /// Sizes of bodies in bytes: around the limit of a short frame, with and without the overhead of
@@ -141,7 +141,10 @@ impl Wire {
 
     fn send_plain(&mut self, plain: &[u8]) {
         let mut sealed = Vec::new();
-        assert_eq!(self.codec.seal(plain, &mut sealed).unwrap().consumed, plain.len());
+        assert_eq!(
+            self.codec.seal(plain, &mut sealed, &mut CodecScratch::default()).unwrap().consumed,
+            plain.len()
+        );
         self.stream.write_all(&sealed).unwrap();
     }
 
@@ -190,7 +193,10 @@ impl Wire {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(error) => panic!("{error}"),
             }
-            let progress = self.codec.open(&self.sealed, LIMIT, &mut self.plain).unwrap();
+            let progress = self
+                .codec
+                .open(&self.sealed, LIMIT, &mut self.plain, &mut CodecScratch::default())
+                .unwrap();
             self.sealed.drain(..progress.consumed);
         }
     }

@@ -113,11 +113,12 @@ fn serve(args: &Args, signals: &Signals, program: &Program) -> Result<(), Failur
                 log::warn!("{warning}");
             }
             let health = health(&*engine, Arc::clone(&stop));
+            let services = Some(daemon::services(&layout, name));
             let server = match engine.status() {
                 Some(status) => {
-                    gateway::serve_metrics_and_status(address, &telemetry, health, status)
+                    gateway::serve_metrics_and_status(address, &telemetry, services, health, status)
                 }
-                None => gateway::serve_metrics(address, &telemetry, None, health),
+                None => gateway::serve_metrics(address, &telemetry, services, health),
             };
             Some(server.map_err(|error| Failure::new(ExitCode::Unavailable, error))?)
         }

@@ -24,7 +24,8 @@ fn loopback() -> SocketAddr {
 
 fn broker(answer: Value) -> HttpServer {
     let telemetry = Telemetry::new("broker", "node");
-    serve_metrics_and_status(loopback(), &telemetry, Health::ok, move || answer.clone()).unwrap()
+    serve_metrics_and_status(loopback(), &telemetry, None, Health::ok, move || answer.clone())
+        .unwrap()
 }
 
 /// A directory with a layout of two nodes, with that line in the section of the broker.

@@ -470,3 +470,32 @@ fn signals_are_taken_before_the_layout_is_read() {
     assert_eq!(up.end().0.code(), Some(0), "{:?}", up.seen);
     setup.assert_nothing_left();
 }
+
+#[test]
+fn a_wrong_rust_log_is_told_once_and_daemons_get_what_is_right() {
+    for (value, told, handed_on) in [
+        (None, None, "warn"),
+        (Some("debug"), None, "debug"),
+        (Some("debgu"), Some("did you mean debug?"), "warn"),
+        (Some("info,zclustr=debug"), Some("no module is called \"zclustr\";"), "info"),
+    ] {
+        let script = "echo \"$RUST_LOG\" > \"$dir/$name.filter\"";
+        let setup = Setup::new().script("broker", script).script("worker-1", script);
+        let mut command = setup.command(&["worker-1"]);
+        command.env_remove("RUST_LOG").envs(value.map(|value| ("RUST_LOG", value)));
+        let mut up = Up::start(&mut command);
+        up.wait_for("cluster is up");
+        up.signal(Signal::TERM);
+        let (status, stderr) = up.end();
+        assert_eq!(status.code(), Some(0), "{stderr}");
+        let lines: Vec<&str> = stderr.lines().collect();
+        assert_eq!(lines.len(), usize::from(told.is_some()), "{stderr}");
+        if let Some(told) = told {
+            assert!(lines[0].starts_with("zcluster: RUST_LOG=") && lines[0].contains(told));
+        }
+        for name in ["broker", "worker-1"] {
+            let filter = fs::read_to_string(setup.path().join(format!("{name}.filter"))).unwrap();
+            assert_eq!(filter.trim(), handed_on, "{value:?}");
+        }
+    }
+}

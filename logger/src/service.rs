@@ -73,6 +73,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
 
     let telemetry = Telemetry::new(&name, &layout.telemetry.metrics_endpoint_label);
     let metrics = telemetry.logger().clone();
+    metrics.memory_limit_bytes.set(i64::try_from(layout.log.max_memory).unwrap_or(i64::MAX));
     let (ends, ended) = crossbeam_channel::unbounded();
     let tell_end = |thread| TellEnd(ends.clone(), thread);
     let deadline = Deadline::default();

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use log::{Log, Metadata, Record};
+use log::{LevelFilter, Log, Metadata, Record};
+
+use super::LogFilter;
 
 /// The target of texts of several lines, which speak of the operator's own files alone.
 pub(super) const SEVERAL_LINES: &str = "zcluster::daemon::lines";
@@ -14,36 +16,50 @@ pub(super) const SEVERAL_LINES: &str = "zcluster::daemon::lines";
 /// Bytes of the longest line.
 const MAX_LINE: usize = 4 << 10;
 
-/// Starts to log, as much as `RUST_LOG` asks for.
+/// Starts to log, as much as `RUST_LOG` asks for, and says what is wrong with that.
 pub(super) fn start() {
-    let inner = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+    let filter = LogFilter::from_env(LevelFilter::Info);
+    // What is logged is decided by `filter` alone.
+    let writer = env_logger::Builder::new()
+        .filter_level(LevelFilter::Trace)
         .format_target(false)
+        .parse_write_style(&std::env::var("RUST_LOG_STYLE").unwrap_or_default())
         .build();
-    log::set_max_level(inner.filter());
+    if let Some((level, text)) = filter.complaint() {
+        let mut record = Record::builder();
+        writer.log(&record.level(level).args(format_args!("{text}")).build());
+    }
+    log::set_max_level(filter.max_level());
     // Where somebody else logs already, that is how it is.
-    let _ = log::set_boxed_logger(Box::new(Lines(inner)));
+    let _ = log::set_boxed_logger(Box::new(Lines { filter, writer }));
 }
 
-struct Lines(env_logger::Logger);
+struct Lines {
+    filter: LogFilter,
+    writer: env_logger::Logger,
+}
 
 impl Log for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        self.filter.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if record.target() == SEVERAL_LINES || !self.0.matches(record) {
-            return self.0.log(record);
+        if !self.filter.matches(record) {
+            return;
+        }
+        if record.target() == SEVERAL_LINES {
+            return self.writer.log(record);
         }
         let text = record.args().to_string();
         let line = printable(&text);
         let mut builder = Record::builder();
         builder.metadata(record.metadata().clone()).module_path(record.module_path());
-        self.0.log(&builder.args(format_args!("{line}")).build());
+        self.writer.log(&builder.args(format_args!("{line}")).build());
     }
 
     fn flush(&self) {
-        self.0.flush();
+        self.writer.flush();
     }
 }
 

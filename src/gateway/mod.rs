@@ -45,10 +45,21 @@ pub enum GatewayError {
     NotBuiltIn(SocketAddr),
 }
 
+/// A process whose metrics `/services.json` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Where it offers them.
+    pub address: SocketAddr,
+    /// Its name: the label `node`.
+    pub node: String,
+    /// What it is: the label `node_type`.
+    pub node_type: &'static str,
+}
+
 /// Serves `/metrics`, `/healthz`, `/readyz` and, where `services` is given, `/services.json`.
 ///
-/// `services` are the metrics addresses of all nodes of the layout, for Prometheus to discover;
-/// only the manager has them. `health` is asked at each request on the HTTP thread and must not
+/// `services` are all processes of the layout, for Prometheus to discover; the manager and the
+/// broker serve them. `health` is asked at each request on the HTTP thread and must not
 /// block. Listens when this returns, until the server is dropped.
 ///
 /// # Errors
@@ -58,7 +69,7 @@ pub enum GatewayError {
 pub fn serve_metrics(
     address: SocketAddr,
     telemetry: &Telemetry,
-    services: Option<Vec<SocketAddr>>,
+    services: Option<Vec<Service>>,
     health: impl Fn() -> Health + Send + Sync + 'static,
 ) -> Result<HttpServer, GatewayError> {
     #[cfg(feature = "gateway")]
@@ -72,7 +83,7 @@ pub fn serve_metrics(
     }
 }
 
-/// Serves `/metrics`, `/healthz`, `/readyz` and `/status`: JSON about what a process is doing just now.
+/// Serves what [`serve_metrics`] does, and `/status`: JSON about what a process is doing just now.
 ///
 /// `health` and `status` are asked at each request on the HTTP thread and must not block. Listens
 /// when this returns, until the server is dropped.
@@ -83,17 +94,18 @@ pub fn serve_metrics(
 pub fn serve_metrics_and_status(
     address: SocketAddr,
     telemetry: &Telemetry,
+    services: Option<Vec<Service>>,
     health: impl Fn() -> Health + Send + Sync + 'static,
     status: impl Fn() -> serde_json::Value + Send + Sync + 'static,
 ) -> Result<HttpServer, GatewayError> {
     #[cfg(feature = "gateway")]
     {
-        let router = routes::metrics(telemetry.clone(), None, health);
+        let router = routes::metrics(telemetry.clone(), services, health);
         HttpServer::start(address, routes::with_status(router, status))
     }
     #[cfg(not(feature = "gateway"))]
     {
-        let _ = (telemetry, health, status);
+        let _ = (telemetry, services, health, status);
         Err(GatewayError::NotBuiltIn(address))
     }
 }

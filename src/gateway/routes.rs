@@ -10,7 +10,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::accept;
+use super::{Service, accept};
 use crate::health::Health;
 use crate::telemetry::Telemetry;
 
@@ -18,13 +18,26 @@ use crate::telemetry::Telemetry;
 #[derive(Clone, Debug, Serialize)]
 struct TargetGroup {
     targets: Vec<SocketAddr>,
-    labels: BTreeMap<String, String>,
+    labels: BTreeMap<&'static str, String>,
+}
+
+/// The groups of `/services.json`. Labels belong to a group, so that each process has one of its own.
+fn target_groups(services: Vec<Service>) -> Vec<TargetGroup> {
+    if services.is_empty() {
+        // As Zeek's manager says it.
+        return vec![TargetGroup { targets: Vec::new(), labels: BTreeMap::new() }];
+    }
+    let group = |service: Service| TargetGroup {
+        targets: vec![service.address],
+        labels: [("node", service.node), ("node_type", service.node_type.to_owned())].into(),
+    };
+    services.into_iter().map(group).collect()
 }
 
 /// `/metrics`, `/healthz`, `/readyz` and, with `services`, `/services.json`.
 pub(super) fn metrics(
     telemetry: Telemetry,
-    services: Option<Vec<SocketAddr>>,
+    services: Option<Vec<Service>>,
     health: impl Fn() -> Health + Send + Sync + 'static,
 ) -> Router {
     let health = Arc::new(health);
@@ -43,8 +56,8 @@ pub(super) fn metrics(
         )
         .route("/healthz", get(|| async move { answer(well().problems()) }))
         .route("/readyz", get(|| async move { answer(ready().obstacles()) }));
-    if let Some(targets) = services {
-        let groups = [TargetGroup { targets, labels: BTreeMap::new() }];
+    if let Some(services) = services {
+        let groups = target_groups(services);
         router = router.route("/services.json", get(|| async move { Json(groups) }));
     }
     router.fallback(|| async { (StatusCode::NOT_FOUND, "not found\n").into_response() })

@@ -80,7 +80,7 @@ mod served {
         (status, head.to_lowercase(), body.to_owned())
     }
 
-    fn serve(services: Option<Vec<SocketAddr>>) -> (Telemetry, HttpServer) {
+    fn serve(services: Option<Vec<Service>>) -> (Telemetry, HttpServer) {
         let telemetry = Telemetry::new("manager", "node");
         telemetry.node().xpub_drops.inc_by(7);
         let server = serve_metrics(loopback(), &telemetry, services, Health::ok).unwrap();
@@ -136,7 +136,7 @@ mod served {
             ("GET", "/metrics/", 404),
             ("GET", "/../metrics", 404),
             ("GET", "/metrics?x=1", 200),
-            // Only the manager has it.
+            // Only the manager and the broker have it.
             ("GET", "/services.json", 404),
         ];
         for (method, path, expected) in rows {
@@ -150,11 +150,26 @@ mod served {
 
     #[test]
     fn services() {
-        let targets = ["127.0.0.1:9911", "[2001:db8::1]:9912"];
-        let targets = targets.map(|target| target.parse().unwrap()).to_vec();
+        let service = |address: &str, node: &str, node_type| Service {
+            address: address.parse().unwrap(),
+            node: node.into(),
+            node_type,
+        };
+        let both = vec![
+            service("127.0.0.1:9910", "broker", "broker"),
+            service("[2001:db8::1]:9912", "a\"b", "worker"),
+        ];
         for (services, expected) in [
             (vec![], r#"[{"targets":[],"labels":{}}]"#),
-            (targets, r#"[{"targets":["127.0.0.1:9911","[2001:db8::1]:9912"],"labels":{}}]"#),
+            (
+                both,
+                concat!(
+                    r#"[{"targets":["127.0.0.1:9910"],"#,
+                    r#""labels":{"node":"broker","node_type":"broker"}},"#,
+                    r#"{"targets":["[2001:db8::1]:9912"],"#,
+                    r#""labels":{"node":"a\"b","node_type":"worker"}}]"#
+                ),
+            ),
         ] {
             let (_, server) = serve(Some(services));
             let (status, head, body) = request(&server, "GET", "/services.json");
@@ -172,7 +187,8 @@ mod served {
             serde_json::json!({ "engine": "switch", "asked": times })
         };
         let telemetry = Telemetry::new("proxy", "node");
-        let server = serve_metrics_and_status(loopback(), &telemetry, Health::ok, status).unwrap();
+        let server =
+            serve_metrics_and_status(loopback(), &telemetry, None, Health::ok, status).unwrap();
         for times in 1..3 {
             let (status, head, body) = request(&server, "GET", "/status");
             assert_eq!(status, 200);

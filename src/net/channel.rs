@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::Stream;
-use crate::wire::zmtp::{CurveCodec, ZmtpError};
+use crate::wire::zmtp::{CodecScratch, CurveCodec, ZmtpError};
 
 /// Bytes per read.
 const READ: usize = 256 << 10;
@@ -39,7 +39,10 @@ pub struct Channel {
 
 /// Memory shared by the channels of one thread; empty between calls.
 #[derive(Debug, Default)]
-pub struct Scratch(Vec<u8>);
+pub struct Scratch {
+    bytes: Vec<u8>,
+    codec: CodecScratch,
+}
 
 /// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +103,7 @@ impl Channel {
     ) -> Result<(), ZmtpError> {
         self.limit = limit;
         let codec = self.codec.insert(codec);
-        let progress = codec.open(rest, limit, plain)?;
+        let progress = codec.open(rest, limit, plain, &mut CodecScratch::default())?;
         self.need = progress.need;
         rest[progress.consumed..].clone_into(&mut self.received);
         Ok(())
@@ -153,19 +156,20 @@ impl Channel {
             if bytes.len() >= self.need {
                 self.trickles = false;
                 let bytes = std::mem::take(bytes);
-                let progress = codec.open(&bytes, self.limit, plain)?;
+                let progress = codec.open(&bytes, self.limit, plain, &mut scratch.codec)?;
                 self.need = progress.need;
                 bytes[progress.consumed..].clone_into(&mut self.received);
             }
             return Ok(Read::Bytes(plain.len() - before));
         }
-        let sealed = scratch.empty();
+        scratch.bytes.clear();
+        let sealed = &mut scratch.bytes;
         sealed.reserve(READ);
         sealed.extend_from_slice(&self.received);
         if self.stream.read_to(sealed)? == 0 {
             return Ok(Read::End);
         }
-        let progress = codec.open(sealed, self.limit, plain)?;
+        let progress = codec.open(sealed, self.limit, plain, &mut scratch.codec)?;
         self.need = progress.need;
         let (rest, before_it) = (&sealed[progress.consumed..], self.received.len());
         // Part of a frame that is still incomplete.
@@ -195,16 +199,17 @@ impl Channel {
         let Some(codec) = &mut self.codec else { return self.stream.write_pieces(pieces) };
         let (mut taken, mut pieces) = (0, pieces.iter().peekable());
         while pieces.peek().is_some() {
-            let sealed = scratch.empty();
-            while sealed.len() < WRITE
-                && let Some(piece) = pieces.next()
-            {
-                let outcome = codec.seal(piece, sealed);
-                if !matches!(outcome, Ok(progress) if progress.consumed == piece.len()) {
-                    return Err(io::Error::new(ErrorKind::InvalidInput, "a piece of a frame"));
-                }
-                taken += piece.len();
-            }
+            scratch.bytes.clear();
+            let sealed = &mut scratch.bytes;
+            let mut room = WRITE;
+            let mut gathered = std::iter::from_fn(|| {
+                let piece = pieces.next_if(|_| room > 0)?;
+                room = room.saturating_sub(piece.len());
+                Some(&**piece)
+            });
+            taken += codec
+                .seal_pieces(&mut gathered, sealed, &mut scratch.codec)
+                .map_err(|_| io::Error::new(ErrorKind::InvalidInput, "a piece of a frame"))?;
             let written = write(&self.stream, sealed)?;
             if written < sealed.len() {
                 self.unsent.extend_from_slice(&sealed[written..]);
@@ -231,6 +236,12 @@ impl Channel {
         Ok(())
     }
 
+    /// Why what was read last ended before a frame that is wrong. After that the channel is unusable;
+    /// ask once what was read is handled.
+    pub fn fault(&mut self) -> Option<ZmtpError> {
+        self.codec.as_mut().and_then(CurveCodec::fault)
+    }
+
     /// Whether accepted bytes are still unsent.
     pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
@@ -251,14 +262,9 @@ fn write(stream: &Stream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 impl Scratch {
-    fn empty(&mut self) -> &mut Vec<u8> {
-        self.0.clear();
-        &mut self.0
-    }
-
     fn shrink(&mut self) {
-        if self.0.capacity() > KEPT {
-            self.0 = Vec::new();
+        if self.bytes.capacity() > KEPT {
+            self.bytes = Vec::new();
         }
     }
 }
@@ -289,6 +295,12 @@ mod tests {
         a.encrypt(client, 10 << 20, b"", &mut Vec::new()).unwrap();
         b.encrypt(server, 10 << 20, b"", &mut Vec::new()).unwrap();
         (a, b)
+    }
+
+    fn frame(body: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        put_frame(body, false, &mut frame);
+        frame
     }
 
     fn would_block<T>(outcome: Result<T, impl Into<ChannelError>>) -> bool {
@@ -358,8 +370,8 @@ mod tests {
         let (mut a, mut b) = pair();
         let (mut client, server) = codecs();
         let mut sealed = Vec::new();
-        client.seal_frame(false, false, b"one", &mut sealed);
-        client.seal_frame(false, false, b"two", &mut sealed);
+        client.seal(&frame(b"one"), &mut sealed, &mut CodecScratch::default()).unwrap();
+        client.seal(&frame(b"two"), &mut sealed, &mut CodecScratch::default()).unwrap();
         let (early, late) = sealed.split_at(50);
         let mut plain = Vec::new();
         b.encrypt(server, 100, early, &mut plain).unwrap();
@@ -376,18 +388,18 @@ mod tests {
         let (mut a, mut b) = encrypted();
         let (mut plain, mut scratch) = (Vec::new(), Scratch::default());
         let (mut sealed, frames) = (Vec::new(), frames(&[100_000, 10]).concat());
-        a.codec.as_mut().unwrap().seal(&frames, &mut sealed).unwrap();
+        let codec = a.codec.as_mut().unwrap();
+        codec.seal(&frames, &mut sealed, &mut CodecScratch::default()).unwrap();
         let mut copied = 0;
         for piece in sealed.chunks(500) {
             a.put_raw(piece);
             a.flush().unwrap();
             loop {
-                scratch.empty();
                 let outcome = b.read_to(&mut plain, &mut scratch);
                 if would_block(outcome) {
                     break;
                 }
-                copied += scratch.0.len();
+                copied += std::mem::take(&mut scratch.bytes).len();
             }
         }
         assert!(plain == frames, "{}", plain.len());
@@ -428,7 +440,7 @@ mod tests {
         for ends in [&[19_990, 20_040][..], &[19_990, 20_041], &[19_990, 20_000, 20_040, 20_060]] {
             let mut sealed = Vec::new();
             for _ in 0..2 {
-                client.seal_frame(false, false, &body, &mut sealed);
+                client.seal(&frame(&body), &mut sealed, &mut CodecScratch::default()).unwrap();
                 put_frame(&body, false, &mut expected);
             }
             let mut sent = 0;

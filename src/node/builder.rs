@@ -147,6 +147,29 @@ impl Builder {
             || {},
         );
         let batch_limit = usize::try_from(options.log_sndhwm).unwrap_or(0);
+        for (messages, bytes, limits) in [
+            (
+                &metrics.publish_queue_limit_messages,
+                &metrics.publish_queue_limit_bytes,
+                limits(OUTBOX_MESSAGES, options.publish_queue_bytes),
+            ),
+            (
+                &metrics.onloop_queue_limit_messages,
+                &metrics.onloop_queue_limit_bytes,
+                limits(options.onloop_queue_hwm as usize, options.onloop_queue_bytes),
+            ),
+            (
+                &metrics.log_queue_limit_messages,
+                &metrics.log_queue_limit_bytes,
+                limits(batch_limit, options.log_queue_bytes),
+            ),
+        ] {
+            messages.set(limits.messages as i64);
+            bytes.set(limits.bytes as i64);
+        }
+        for node in layout.nodes.values() {
+            metrics.members_up(node.node_type.as_str());
+        }
         let (batches, batches_rx) =
             queue::bounded(limits(batch_limit, options.log_queue_bytes), wake(&waker));
         let outbox_limits = limits(OUTBOX_MESSAGES, options.publish_queue_bytes);

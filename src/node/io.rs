@@ -462,7 +462,7 @@ impl Io {
         };
         let access = self.access.load();
         let name = access.owner(sender).map_or("unnamed", |name| name);
-        self.metrics.events_denied(name, denial).inc();
+        self.metrics.deny_event(name, denial);
         let key = format!("{name} {denial:?}");
         if let Some(more) = self.warnings.denied.check(&key, now) {
             log::warn!(

@@ -158,8 +158,17 @@ pub struct BrokerMetrics {
     /// `zcluster_broker_subscriptions`: distinct prefixes that are subscribed.
     pub subscriptions: Gauge,
 
+    /// `zcluster_broker_drops_total{reason}`: events that subscribers did not get, over all peers and
+    /// prefixes. What [`BrokerMetrics::dropped`] counts is counted here as well: these series exist
+    /// before the first loss, so that alerts see it.
+    pub drops: PerLabel<EventDrop, Counter>,
+    /// `zcluster_broker_refusals_total{reason}`: what was not passed on, over all peers; the same for
+    /// [`BrokerMetrics::refused`].
+    pub refusals: PerLabel<Refusal, Counter>,
+
     subscriber_matched: LabelledFamily<Counter, 1>,
     subscriber_sent: LabelledFamily<Counter, 1>,
+    subscriber_dropped: LabelledFamily<Counter, 1>,
     dropped: LabelledFamily<Counter, 3>,
     publisher_events: LabelledFamily<Counter, 1>,
     refused: LabelledFamily<Counter, 2>,
@@ -174,6 +183,8 @@ pub struct SubscriberCounters {
     pub matched: Counter,
     /// `zcluster_broker_subscriber_events_sent_total{peer}`: those of them that were sent.
     pub sent: Counter,
+    /// `zcluster_broker_subscriber_events_dropped_total{peer}`: those of them that it did not get.
+    pub dropped: Counter,
 }
 
 impl BrokerMetrics {
@@ -227,6 +238,20 @@ impl BrokerMetrics {
             ),
             subscriptions: telemetry
                 .register(&name("subscriptions"), "Distinct prefixes that are subscribed"),
+            drops: telemetry.register_per_label(
+                &name("drops"),
+                "Events that subscribers did not get, by reason",
+                "reason",
+            ),
+            refusals: telemetry.register_per_label(
+                &name("refusals"),
+                "What peers sent and was not passed on, by reason",
+                "reason",
+            ),
+            subscriber_dropped: telemetry.register(
+                &name("subscriber_events_dropped"),
+                "Events the peer has subscribed and did not get",
+            ),
             subscriber_matched: telemetry.register(
                 &name("subscriber_events_matched"),
                 "Events of topics that the peer has subscribed",
@@ -259,6 +284,7 @@ impl BrokerMetrics {
         SubscriberCounters {
             matched: self.subscriber_matched.get_or_create_owned(&labels),
             sent: self.subscriber_sent.get_or_create_owned(&labels),
+            dropped: self.subscriber_dropped.get_or_create_owned(&labels),
         }
     }
 
@@ -279,10 +305,13 @@ impl BrokerMetrics {
         self.publisher_events.get_or_create_owned(&[self.peer_label(peer)])
     }
 
-    /// `zcluster_broker_refused_total{peer,reason}`: what it sent and was not passed on. Takes
-    /// locks; keep the result.
-    pub fn refused(&self, peer: &[u8], reason: Refusal) -> Counter {
-        self.refused.get_or_create_owned(&[self.peer_label(peer), reason_label(reason)])
+    /// `zcluster_broker_refused_total{peer,reason}`: what it sent and was not passed on. All reasons
+    /// exist from now on. Takes locks; keep the result.
+    pub fn refused(&self, peer: &[u8]) -> PerLabel<Refusal, Counter> {
+        let peer = self.peer_label(peer);
+        PerLabel::from_fn(|reason: Refusal| {
+            self.refused.get_or_create_owned(&[peer.clone(), reason_label(reason)])
+        })
     }
 
     fn peer_label(&self, peer: &[u8]) -> (&'static str, String) {
@@ -381,12 +410,15 @@ mod tests {
         broker.subscriptions.set(7);
         broker.subscriber(b"worker-1").matched.inc_by(8);
         broker.subscriber(b"worker-1").sent.inc_by(9);
+        broker.subscriber(b"worker-1").dropped.inc_by(31);
+        broker.drops[EventDrop::ControlFull].inc_by(32);
+        broker.refusals[Refusal::Impersonation].inc_by(33);
         broker.dropped(b"worker-1", b"zeek.\xff", EventDrop::QueueFull).inc_by(10);
         broker.dropped(b"worker-1", b"", EventDrop::ControlFull).inc_by(11);
         broker.dropped(b"worker-1", b"", EventDrop::Disconnected).inc_by(12);
         broker.publisher_events(BrokerMetrics::UNNAMED.as_bytes()).inc_by(13);
         for (more, reason) in (14..).zip(Refusal::ALL) {
-            broker.refused(b"m", *reason).inc_by(more);
+            broker.refused(b"m")[*reason].inc_by(more);
         }
         for (more, reason) in (22..).zip(CutOff::ALL) {
             broker.cut_off[BrokerSocket::Backend][*reason].inc_by(more);
@@ -428,6 +460,11 @@ mod tests {
             ("cut_off_total", r#",socket="backend",reason="slow""#, "29"),
             ("cut_off_total", r#",socket="backend",reason="control_overflow""#, "30"),
             ("cut_off_total", r#",socket="frontend",reason="slow""#, "0"),
+            ("subscriber_events_dropped_total", r#",peer="worker-1""#, "31"),
+            ("drops_total", r#",reason="control_full""#, "32"),
+            ("drops_total", r#",reason="queue_full""#, "0"),
+            ("refusals_total", r#",reason="impersonation""#, "33"),
+            ("refusals_total", r#",reason="frame_count""#, "0"),
         ] {
             let series = format!(r#"zcluster_broker_{name}{{node="broker"{labels}}}"#);
             assert_eq!(value(&telemetry, &series).as_deref(), Some(expected), "{series}");

@@ -66,10 +66,25 @@ pub struct LoggerMetrics {
     pub open_files: Gauge,
     /// `zcluster_logger_memory_bytes`: bytes of all queues and buffers, which `max_memory` bounds.
     pub memory_bytes: Gauge,
+    /// `zcluster_logger_memory_limit_bytes`: `max_memory`, set once.
+    pub memory_limit_bytes: Gauge,
     /// `zcluster_logger_connections`: peers connected to the log socket.
     pub connections: Gauge,
     /// `zcluster_logger_peers_refused_total{reason}`: peers that were sent away.
     pub peers_refused: PerLabel<PeerFault, Counter>,
+    /// `zcluster_logger_accept_failures_total`: attempts to accept a connection that failed, for want
+    /// of file descriptors mostly.
+    pub accept_failures: Counter,
+    /// `zcluster_logger_rejections_total{reason}`: batches that were not written, over all senders.
+    /// What [`SenderCounters::reject`] counts; these series exist before the first one, so that
+    /// alerts see it.
+    rejections: PerLabel<BatchFault, Counter>,
+    /// `zcluster_logger_losses_total`: records given up, over all paths; what
+    /// [`PathCounters::lose`] counts.
+    losses: Counter,
+    /// `zcluster_logger_write_failures_total`: failed attempts to open or write a file, over all
+    /// paths; what [`PathCounters::fail_write`] counts.
+    write_failures: Counter,
     /// `zcluster_logger_postprocessor_failures_total`: rotated files whose command could not be
     /// started or failed.
     pub postprocessor_failures: Counter,
@@ -108,9 +123,11 @@ pub struct PathCounters {
     /// `zcluster_logger_written_bytes_total{path}`: bytes written to the file; with `gzip_level` those of the stream.
     pub written_bytes: Counter,
     /// `zcluster_logger_write_errors_total{path}`: failed attempts to open or write the file.
-    pub write_errors: Counter,
+    write_errors: Counter,
+    write_failures: Counter,
     /// `zcluster_logger_records_lost_total{path}`: records given up after such an error.
-    pub records_lost: Counter,
+    records_lost: Counter,
+    losses: Counter,
     /// `zcluster_logger_records_written_total{path}`: records whose text is in the file; with
     /// `fsync = "batch"` counted once the file is synced, so that they survive a power cut.
     pub records_written: Counter,
@@ -136,7 +153,40 @@ pub struct SenderCounters {
     /// `zcluster_logger_sender_batches_total{sender}`: batches received, good or not.
     pub batches: Counter,
     /// `zcluster_logger_batches_rejected_total{sender,reason}`: batches that were not written.
-    pub rejected: PerLabel<BatchFault, Counter>,
+    rejected: PerLabel<BatchFault, Counter>,
+    rejections: PerLabel<BatchFault, Counter>,
+}
+
+impl PathCounters {
+    /// Counts a failed attempt to open or write the file.
+    pub fn fail_write(&self) {
+        self.write_errors.inc();
+        self.write_failures.inc();
+    }
+
+    /// Counts records that are given up.
+    pub fn lose(&self, records: u64) {
+        self.records_lost.inc_by(records);
+        self.losses.inc_by(records);
+    }
+
+    /// Records that were given up.
+    pub fn records_lost(&self) -> u64 {
+        self.records_lost.get()
+    }
+
+    /// Failed attempts to open or write the file.
+    pub fn write_errors(&self) -> u64 {
+        self.write_errors.get()
+    }
+}
+
+impl SenderCounters {
+    /// Counts a batch that is not written.
+    pub fn reject(&self, fault: BatchFault) {
+        self.rejected[fault].inc();
+        self.rejections[fault].inc();
+    }
 }
 
 impl LoggerMetrics {
@@ -153,12 +203,30 @@ impl LoggerMetrics {
                 "zcluster_logger_memory_bytes",
                 "Bytes of all queues and buffers of the logger",
             ),
+            memory_limit_bytes: t.register(
+                "zcluster_logger_memory_limit_bytes",
+                "What all queues and buffers of the logger may take (max_memory)",
+            ),
             connections: t
                 .register("zcluster_logger_connections", "Peers connected to the log socket"),
             peers_refused: t.register_per_label(
                 "zcluster_logger_peers_refused",
                 "Peers of the log socket that were sent away, by reason",
                 "reason",
+            ),
+            accept_failures: t.register(
+                "zcluster_logger_accept_failures",
+                "Attempts to accept a connection that failed",
+            ),
+            rejections: t.register_per_label(
+                "zcluster_logger_rejections",
+                "Log batches received and not written, by reason",
+                "reason",
+            ),
+            losses: t.register("zcluster_logger_losses", "Log records given up"),
+            write_failures: t.register(
+                "zcluster_logger_write_failures",
+                "Failed attempts to open or write a log file",
             ),
             postprocessor_failures: t.register(
                 "zcluster_logger_postprocessor_failures",
@@ -225,7 +293,9 @@ impl LoggerMetrics {
             records: self.path_records.get_or_create_owned(&labels),
             written_bytes: self.path_written_bytes.get_or_create_owned(&labels),
             write_errors: self.path_write_errors.get_or_create_owned(&labels),
+            write_failures: self.write_failures.clone(),
             records_lost: self.path_records_lost.get_or_create_owned(&labels),
+            losses: self.losses.clone(),
             records_written: self.path_records_written.get_or_create_owned(&labels),
             queue_bytes: GaugeShare::new(self.path_queue_bytes.get_or_create_owned(&labels)),
             write_latency: self.path_write_latency.get_or_create_owned(&labels),
@@ -265,6 +335,7 @@ impl LoggerMetrics {
                     ("reason", fault.as_str().to_owned()),
                 ])
             }),
+            rejections: self.rejections.clone(),
         }
     }
 }
@@ -284,7 +355,9 @@ mod tests {
         logger.path("conn").batches.inc_by(4);
         logger.path("conn").records.inc_by(5);
         logger.path(b"conn").written_bytes.inc_by(6);
-        logger.sender("worker-1").rejected[BatchFault::Payload].inc_by(7);
+        logger.sender("worker-1").reject(BatchFault::Payload);
+        logger.memory_limit_bytes.set(20);
+        logger.accept_failures.inc_by(21);
         logger.memory_bytes.set(8);
         logger.connections.set(9);
         logger.peers_refused[PeerFault::SocketType].inc_by(10);
@@ -312,8 +385,12 @@ mod tests {
             (
                 "zcluster_logger_batches_rejected_total",
                 r#",sender="worker-1",reason="payload""#,
-                "7",
+                "1",
             ),
+            ("zcluster_logger_rejections_total", r#",reason="payload""#, "1"),
+            ("zcluster_logger_rejections_total", r#",reason="path""#, "0"),
+            ("zcluster_logger_memory_limit_bytes", "", "20"),
+            ("zcluster_logger_accept_failures_total", "", "21"),
             ("zcluster_logger_memory_bytes", "", "8"),
             ("zcluster_logger_connections", "", "9"),
             ("zcluster_logger_peers_refused_total", r#",reason="socket_type""#, "10"),
@@ -339,6 +416,34 @@ mod tests {
         ] {
             let series = format!(r#"{name}{{node="logger-1"{labels}}}"#);
             assert_eq!(value(&telemetry, &series).as_deref(), Some(expected), "{series}");
+        }
+    }
+
+    #[test]
+    fn incidents_are_counted_over_all_paths_from_the_start() {
+        let telemetry = Telemetry::new("", "");
+        let logger = telemetry.logger();
+        let names = ["losses", "write_failures", "records_lost", "write_errors"];
+        let read = |name: &str, labels: &str| {
+            value(&telemetry, &format!("zcluster_logger_{name}_total{labels}"))
+        };
+        assert_eq!(
+            names.map(|name| read(name, "")),
+            [Some("0"), Some("0"), None, None].map(|zero| zero.map(str::to_owned))
+        );
+        for (path, records) in [("conn", 3), ("dns", 4)] {
+            let path = logger.path(path);
+            path.lose(records);
+            path.fail_write();
+            assert_eq!((path.records_lost(), path.write_errors()), (records, 1));
+        }
+        for (name, labels, expected) in [
+            ("losses", "", "7"),
+            ("write_failures", "", "2"),
+            ("records_lost", r#"{path="dns"}"#, "4"),
+            ("write_errors", r#"{path="conn"}"#, "1"),
+        ] {
+            assert_eq!(read(name, labels).as_deref(), Some(expected), "{name}");
         }
     }
 

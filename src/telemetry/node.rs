@@ -1,6 +1,6 @@
 //! [`NodeMetrics`]: what a node of the bus counts.
 
-use super::labels::{LabelledFamily, label_values};
+use super::labels::{LabelValue, LabelledFamily, label_values};
 use super::{Counter, Gauge, PerLabel, Telemetry};
 use crate::access::Denial;
 
@@ -46,6 +46,19 @@ label_values! {
     }
 }
 
+impl LabelValue for Denial {
+    const ALL: &'static [Self] =
+        &[Denial::Impersonation, Denial::Publish, Denial::Subscribe, Denial::Logs];
+
+    fn as_str(self) -> &'static str {
+        Denial::as_str(self)
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// Handles to the series of one node.
 ///
 /// The first five have Zeek's names and meaning; what Zeek leaves uncounted is counted under
@@ -70,6 +83,8 @@ pub struct NodeMetrics {
     /// `zcluster_event_errors_total{reason}`: received events that were not delivered.
     pub event_errors: PerLabel<EventFault, Counter>,
     events_denied: LabelledFamily<Counter, 2>,
+    /// The same over all senders: these series exist before the first one, so that alerts see it.
+    denials: PerLabel<Denial, Counter>,
     /// `zcluster_own_echoes_total`: own events that came back from the broker and were ignored.
     pub own_echoes: Counter,
     /// `zcluster_publish_rejected_total`: events refused to the publisher, who was told so,
@@ -79,10 +94,18 @@ pub struct NodeMetrics {
     pub publish_queue_messages: Gauge,
     /// `zcluster_publish_queue_bytes`: their bytes.
     pub publish_queue_bytes: Gauge,
+    /// `zcluster_publish_queue_limit_messages`: how many may wait; 0: any number. Set once.
+    pub publish_queue_limit_messages: Gauge,
+    /// `zcluster_publish_queue_limit_bytes`: how many bytes may wait. Set once.
+    pub publish_queue_limit_bytes: Gauge,
     /// `zcluster_onloop_queue_messages`: received events the application has not taken yet.
     pub onloop_queue_messages: Gauge,
     /// `zcluster_onloop_queue_bytes`: their bytes.
     pub onloop_queue_bytes: Gauge,
+    /// `zcluster_onloop_queue_limit_messages`: how many may wait; 0: any number. Set once.
+    pub onloop_queue_limit_messages: Gauge,
+    /// `zcluster_onloop_queue_limit_bytes`: how many bytes may wait. Set once.
+    pub onloop_queue_limit_bytes: Gauge,
     /// `zcluster_control_deferred_total`: membership and control messages that found their pipe
     /// full and were kept to be sent again.
     pub control_deferred: Counter,
@@ -100,6 +123,10 @@ pub struct NodeMetrics {
     pub log_queue_messages: Gauge,
     /// `zcluster_log_queue_bytes`: their bytes.
     pub log_queue_bytes: Gauge,
+    /// `zcluster_log_queue_limit_messages`: how many may wait; 0: any number. Set once.
+    pub log_queue_limit_messages: Gauge,
+    /// `zcluster_log_queue_limit_bytes`: how many bytes may wait. Set once.
+    pub log_queue_limit_bytes: Gauge,
 
     /// `zcluster_node_up_total`: nodes that completed the hello handshake with this one.
     pub node_up: Counter,
@@ -142,6 +169,11 @@ impl NodeMetrics {
             ),
             events_denied: t
                 .register("zcluster_events_denied", "Received events that the rules forbid"),
+            denials: t.register_per_label(
+                "zcluster_denials",
+                "Received events that the rules forbid, by reason",
+                "reason",
+            ),
             own_echoes: t
                 .register("zcluster_own_echoes", "Own events that came back from the broker"),
             publish_rejected: t.register(
@@ -152,6 +184,14 @@ impl NodeMetrics {
                 .register("zcluster_publish_queue_messages", "Events waiting to be sent"),
             publish_queue_bytes: t
                 .register("zcluster_publish_queue_bytes", "Bytes of the events waiting to be sent"),
+            publish_queue_limit_messages: t.register(
+                "zcluster_publish_queue_limit_messages",
+                "Events to be sent that may wait, or 0 for any number",
+            ),
+            publish_queue_limit_bytes: t.register(
+                "zcluster_publish_queue_limit_bytes",
+                "Bytes of events to be sent that may wait",
+            ),
             onloop_queue_messages: t.register(
                 "zcluster_onloop_queue_messages",
                 "Received events the application has not taken yet",
@@ -159,6 +199,14 @@ impl NodeMetrics {
             onloop_queue_bytes: t.register(
                 "zcluster_onloop_queue_bytes",
                 "Bytes of the received events the application has not taken yet",
+            ),
+            onloop_queue_limit_messages: t.register(
+                "zcluster_onloop_queue_limit_messages",
+                "Received events that may wait, or 0 for any number",
+            ),
+            onloop_queue_limit_bytes: t.register(
+                "zcluster_onloop_queue_limit_bytes",
+                "Bytes of received events that may wait",
             ),
             control_deferred: t.register(
                 "zcluster_control_deferred",
@@ -187,6 +235,12 @@ impl NodeMetrics {
                 "zcluster_log_queue_bytes",
                 "Bytes of the log batches waiting to be sent",
             ),
+            log_queue_limit_messages: t.register(
+                "zcluster_log_queue_limit_messages",
+                "Log batches that may wait, or 0 for any number",
+            ),
+            log_queue_limit_bytes: t
+                .register("zcluster_log_queue_limit_bytes", "Bytes of log batches that may wait"),
             node_up: t.register(
                 "zcluster_node_up",
                 "Nodes that completed the hello handshake with this one",
@@ -211,11 +265,13 @@ impl NodeMetrics {
         }
     }
 
-    /// `zcluster_events_denied_total{sender,reason}`: received events that the rules of the layout
-    /// forbid; `sender` is a node of the layout.
-    pub fn events_denied(&self, sender: &str, reason: Denial) -> Counter {
-        let reason = reason.as_str().to_owned();
-        self.events_denied.get_or_create_owned(&[("sender", sender.to_owned()), ("reason", reason)])
+    /// Counts a received event that the rules of the layout forbid; `sender` is a node of the layout.
+    /// `zcluster_events_denied_total{sender,reason}`, and `zcluster_denials_total{reason}`.
+    pub fn deny_event(&self, sender: &str, denial: Denial) {
+        self.denials[denial].inc();
+        let reason = denial.as_str().to_owned();
+        let labels = [("sender", sender.to_owned()), ("reason", reason)];
+        self.events_denied.get_or_create_owned(&labels).inc();
     }
 
     /// `zcluster_members_up{node_type}`: other nodes of that type that are up.
@@ -242,6 +298,8 @@ mod tests {
         node.members_up("worker").inc();
         node.members_up("worker").inc();
         node.connections[NodeSocket::Xsub].set(1);
+        node.deny_event("worker-2", Denial::Publish);
+        node.log_queue_limit_bytes.set(7);
         for (name, labels, expected) in [
             ("zeek_cluster_zeromq_xpub_drops_total", "", "1"),
             ("zeek_cluster_zeromq_onloop_drops_total", "", "2"),
@@ -252,6 +310,11 @@ mod tests {
             ("zcluster_log_records_dropped_total", r#",reason="shutdown""#, "0"),
             ("zcluster_members_up", r#",node_type="worker""#, "2"),
             ("zcluster_connections", r#",socket="xsub""#, "1"),
+            ("zcluster_events_denied_total", r#",sender="worker-2",reason="publish""#, "1"),
+            ("zcluster_denials_total", r#",reason="publish""#, "1"),
+            ("zcluster_denials_total", r#",reason="impersonation""#, "0"),
+            ("zcluster_log_queue_limit_bytes", "", "7"),
+            ("zcluster_onloop_queue_limit_messages", "", "0"),
         ] {
             let series = format!(r#"{name}{{node="worker-1"{labels}}}"#);
             assert_eq!(value(&telemetry, &series).as_deref(), Some(expected), "{series}");

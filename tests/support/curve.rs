@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use zcluster::wire::zmtp::{Curve, CurveCodec, Opening, SocketType, Step};
+use zcluster::wire::zmtp::{CodecScratch, Curve, CurveCodec, Opening, SocketType, Step, put_frame};
 
 use super::PATIENCE;
 use super::keys::SharedKeys;
@@ -50,7 +50,10 @@ impl CurvePeer {
     /// Encrypts frames.
     pub fn seal(&mut self, frames: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::new();
-        assert_eq!(self.codec.seal(frames, &mut sealed).unwrap().consumed, frames.len());
+        assert_eq!(
+            self.codec.seal(frames, &mut sealed, &mut CodecScratch::default()).unwrap().consumed,
+            frames.len()
+        );
         sealed
     }
 
@@ -60,7 +63,9 @@ impl CurvePeer {
         let mut all = Vec::new();
         for (body, more) in frames {
             let mut sealed = Vec::new();
-            self.codec.seal_frame(*more, false, body, &mut sealed);
+            let mut frame = Vec::new();
+            put_frame(body, *more, &mut frame);
+            self.codec.seal(&frame, &mut sealed, &mut CodecScratch::default()).unwrap();
             sealed[0] |= u8::from(*more);
             all.extend(sealed);
         }
@@ -71,7 +76,8 @@ impl CurvePeer {
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let (mut sealed, mut plain) = (Vec::new(), Vec::new());
         self.stream.read_to_end(&mut sealed).unwrap();
-        let progress = self.codec.open(&sealed, 1 << 20, &mut plain).unwrap();
+        let scratch = &mut CodecScratch::default();
+        let progress = self.codec.open(&sealed, 1 << 20, &mut plain, scratch).unwrap();
         assert_eq!(progress.consumed, sealed.len());
         plain
     }

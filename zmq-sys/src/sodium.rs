@@ -74,6 +74,11 @@ impl BoxKey {
         (answer == 0).then_some(BoxKey(key))
     }
 
+    /// The bytes of the key. The caller is responsible for where they go.
+    pub fn bytes(&self) -> &[u8; KEY_SIZE] {
+        &self.0
+    }
+
     /// Encrypts `message` in place and returns its authentication code. Never use a nonce twice.
     #[inline]
     pub fn seal(&self, nonce: &[u8; NONCE_SIZE], message: &mut [u8]) -> [u8; MAC_SIZE] {
@@ -138,3 +143,49 @@ impl BoxKey {
         self.open(nonce, mac, sealed, &mut message).then_some(message)
     }
 }
+/// Salsa20 under one key and nonce, as boxes use it once their subkey is known.
+pub struct Salsa20<'a> {
+    /// The key.
+    pub key: &'a [u8; KEY_SIZE],
+    /// The nonce.
+    pub nonce: [u8; 8],
+}
+
+impl Salsa20<'_> {
+    /// Encrypts or decrypts `message` in place, with the keystream from block `first` on.
+    #[inline]
+    pub fn xor(&self, message: &mut [u8], first: u64) {
+        // SAFETY: the message is readable and writable for its length, and may be the same as the
+        // result; the others are arrays of the sizes that the function reads.
+        let answer = unsafe {
+            sodium::crypto_stream_salsa20_xor_ic(
+                message.as_mut_ptr(),
+                message.as_ptr(),
+                message.len() as u64,
+                self.nonce.as_ptr(),
+                first,
+                self.key.as_ptr(),
+            )
+        };
+        debug_assert_eq!(answer, 0);
+    }
+}
+
+/// The Poly1305 tag of `message` under a key that is used once.
+#[inline]
+pub fn one_time_auth(key: &[u8; KEY_SIZE], message: &[u8]) -> [u8; MAC_SIZE] {
+    let mut tag = [0; MAC_SIZE];
+    // SAFETY: the message is readable for its length; the others are arrays of the sizes that the
+    // function reads and writes.
+    let answer = unsafe {
+        sodium::crypto_onetimeauth_poly1305(
+            tag.as_mut_ptr(),
+            message.as_ptr(),
+            message.len() as u64,
+            key.as_ptr(),
+        )
+    };
+    debug_assert_eq!(answer, 0);
+    tag
+}
+

@@ -22,8 +22,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
+use log::LevelFilter;
 use rustix::process::Signal;
-use zcluster::daemon::Failure;
+use zcluster::daemon::{Failure, LogFilter};
 use zcluster::exit::ExitCode;
 use zcluster::layout::{self, Endpoint, Layout};
 
@@ -78,6 +79,12 @@ fn up(args: &Args) -> Result<(), Failure> {
     let (told, inbox) = bounded(TOLD);
     // Before anything else, so that no signal is lost; each takes effect as soon as possible.
     signals::take(told.clone())?;
+    // What daemons say at `info` they also say on stdout, which is shown in other words.
+    let log_filter = LogFilter::from_env(LevelFilter::Warn);
+    if let Some((_, complaint)) = log_filter.complaint() {
+        // Daemons get what is right of it, so that it is told once.
+        output::say(&format!("zcluster: {complaint}"));
+    }
     let loaded = layout::load(&args.layout, |name| std::env::var(name).ok())
         .map_err(|error| Failure::new(error.exit_code(), error))?;
     let layout = loaded.layout;
@@ -111,7 +118,7 @@ fn up(args: &Args) -> Result<(), Failure> {
             logs_hint(&layout.log.dir, &layout.log.suffix),
             Instant::now(),
         ),
-        processes: Processes::new(told),
+        processes: Processes::new(told, log_filter),
         voices: jobs.iter().enumerate().map(|(i, j)| console.voice(&j.name, Some(i))).collect(),
         whole,
         console: &console,

@@ -15,7 +15,7 @@ use std::{io, process, thread};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
-use zcluster::daemon;
+use zcluster::daemon::{self, LogFilter};
 
 use super::console::Voice;
 use super::lines;
@@ -41,6 +41,8 @@ pub(crate) enum Told {
 pub(crate) struct Processes {
     running: BTreeMap<Run, Process>,
     told: Sender<Told>,
+    /// The log filter of the processes.
+    log_filter: LogFilter,
 }
 
 /// A process that has not been reaped. Dropping it kills it and all processes that it started.
@@ -65,9 +67,10 @@ impl Drop for Process {
 }
 
 impl Processes {
-    /// Creates an empty set; `told` receives the reports of the threads.
-    pub(crate) fn new(told: Sender<Told>) -> Self {
-        Processes { running: BTreeMap::new(), told }
+    /// Creates an empty set; `told` receives the reports of the threads. Processes log what
+    /// `log_filter` says.
+    pub(crate) fn new(told: Sender<Told>, log_filter: LogFilter) -> Self {
+        Processes { running: BTreeMap::new(), told, log_filter }
     }
 
     /// Starts `program` for `job` with these variables in its environment. The two voices show its
@@ -90,6 +93,7 @@ impl Processes {
         command
             .args(&job.args)
             .env(daemon::PARENT_PID, process::id().to_string())
+            .env("RUST_LOG", self.log_filter.as_str())
             // The shell's variable names at most one node; each process gets its own name as an
             // argument.
             .env_remove("CLUSTER_NODE")
@@ -100,10 +104,6 @@ impl Processes {
             // Ctrl-C in a terminal signals the foreground process group. Children have their own
             // groups, because this process decides the order in which they stop.
             .process_group(0);
-        if std::env::var_os("RUST_LOG").is_none() {
-            // What daemons log at `info` is also on their stdout, which is already shown.
-            command.env("RUST_LOG", "warn");
-        }
         let mut process = Process { child: command.spawn()? };
         let last_line = Arc::new(Mutex::new(None));
         // Closed when both readers are done.

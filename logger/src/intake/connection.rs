@@ -318,6 +318,11 @@ impl Connection {
         Ok(Some(buffer))
     }
 
+    /// Says whether what was read last ended before something wrong.
+    pub(super) fn check(&mut self) -> Result<(), Gone> {
+        self.channel.fault().map_or(Ok(()), |fault| Err(Gone::Protocol(fault)))
+    }
+
     /// Reads once and returns whether bytes arrived.
     fn read(&mut self, buffer: &mut Vec<u8>, scratch: &mut Scratch) -> Result<bool, Gone> {
         match self.channel.read_to(buffer, scratch) {

@@ -132,7 +132,7 @@ impl Default for Rejections {
 
 impl Rejections {
     pub(crate) fn reject(&mut self, sender: &Sender, fault: BatchFault, what: &dyn Display) {
-        sender.counters.rejected[fault].inc();
+        sender.counters.reject(fault);
         let id = &sender.id[..sender.id.len().min(MAX_SENDER_ID)];
         let mut key = [0; 64];
         let length = id.len().min(64);

@@ -315,7 +315,8 @@ impl Receiver {
         }
         let Some(peer) = self.peers.get(key) else { return Ok(()) };
         if room.is_some() {
-            return peer.read_shared(&mut self.buffer, &mut self.scratch, &mut self.inbox);
+            peer.read_shared(&mut self.buffer, &mut self.scratch, &mut self.inbox)?;
+            return peer.check();
         }
         match peer.read_own(&mut self.scratch, &mut self.inbox) {
             Ok(Some(buffer)) => self.inbox.send(self.buffers.send(buffer)),
@@ -325,7 +326,7 @@ impl Receiver {
                 return Err(gone);
             }
         }
-        Ok(())
+        self.peers.get(key).map_or(Ok(()), connection::Connection::check)
     }
 
     /// Sends the buffer and its batches to the formatters.

@@ -136,6 +136,7 @@ impl Peers {
                     self.metrics.connections.set(self.all.len() as i64);
                 }
                 Err(error) => {
+                    self.metrics.accept_failures.inc();
                     if let Some(more) = self.accept_warning.check(Instant::now()) {
                         log::error!("cannot accept a connection: {error} ({more} more like this)");
                     }

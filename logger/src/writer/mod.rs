@@ -171,7 +171,7 @@ impl Writer {
             self.write_text(key, &plan, &text, records, times);
             log.counters.write_latency.observe(received.elapsed().as_secs_f64());
         } else {
-            log.counters.records_lost.inc_by(records);
+            log.counters.lose(records);
             if let Some(more) = self.schema_loss.check(Instant::now()) {
                 log::error!(
                     "{}: too many sets of columns at once; lost {records} records ({more} more \
@@ -325,7 +325,7 @@ impl Writer {
                     return true;
                 }
                 Err(WriteError::BadName(error)) => {
-                    open.log.counters.write_errors.inc();
+                    open.log.counters.fail_write();
                     log::error!("cannot write {}: {error}", open.file.target().display());
                     self.give_up(key, records);
                     return false;
@@ -341,7 +341,7 @@ impl Writer {
                     prefix = open.before(plan);
                 }
                 Err(WriteError::Io(error)) => {
-                    open.log.counters.write_errors.inc();
+                    open.log.counters.fail_write();
                     if !self.go_on_after(key, &error, "write") {
                         self.give_up(key, records);
                         return false;
@@ -390,7 +390,7 @@ impl Writer {
             // The header is discarded, too.
             open.plan = None;
         }
-        open.log.counters.records_lost.inc_by(records);
+        open.log.counters.lose(records);
         if records > 0 {
             log::error!("lost {records} records of {}", open.file.target().display());
         }
@@ -630,7 +630,7 @@ fn replace_lost_file(open: &mut Open, how: How) {
         }
         How::Truncated => {
             counters.truncations.inc();
-            counters.records_lost.inc_by(records);
+            counters.lose(records);
         }
     }
     open.start_over();

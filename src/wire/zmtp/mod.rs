@@ -20,7 +20,7 @@ mod socket_type;
 pub use command::{Command, put_error, put_ping, put_pong, put_ready, put_subscription};
 #[cfg(test)]
 pub(crate) use curve::codecs;
-pub use curve::{BadKey, Curve, CurveCodec, KeyPair, Progress, PublicKey, SecretKey};
+pub use curve::{BadKey, CodecScratch, Curve, CurveCodec, KeyPair, Progress, PublicKey, SecretKey};
 pub use frame::{FrameHeader, MAX_HEADER, put_frame};
 pub use handshake::{GREETING_SIZE, Handshake, Peer};
 pub use opening::{Open, Opening, Step};

@@ -179,6 +179,7 @@ fn greeting_of(curve: Option<&Curve>) -> [u8; GREETING_SIZE] {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::curve::CodecScratch;
     use super::super::{KeyPair, put_frame};
     use super::*;
 
@@ -260,8 +261,9 @@ mod tests {
             let (mut a, mut b) = (a.codec.unwrap(), b.codec.unwrap());
             for _ in 0..6 {
                 let (mut sealed, mut plain) = (Vec::new(), Vec::new());
-                a.seal_frame(false, false, b"hello", &mut sealed);
-                b.open(&sealed, 5, &mut plain).unwrap();
+                let scratch = &mut CodecScratch::default();
+                a.seal(b"\0\x05hello", &mut sealed, scratch).unwrap();
+                b.open(&sealed, 5, &mut plain, scratch).unwrap();
                 assert_eq!(plain, b"\0\x05hello");
                 std::mem::swap(&mut a, &mut b);
             }

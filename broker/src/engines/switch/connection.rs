@@ -226,6 +226,11 @@ impl Connection {
         Ok(Some(Arc::new(std::mem::take(&mut self.unfinished))))
     }
 
+    /// Says whether what was read last ended before something wrong.
+    pub(super) fn check(&mut self) -> Result<(), Gone> {
+        self.channel.fault().map_or(Ok(()), |fault| Err(Gone::Protocol(fault)))
+    }
+
     /// Keeps the unprocessed rest of a read. `need`: how many bytes, from
     /// its start, the next complete item takes at least.
     pub(super) fn keep(&mut self, rest: &[u8], need: usize) {

@@ -8,7 +8,8 @@ use ahash::AHashMap;
 use bstr::{BStr, BString, ByteSlice};
 use zcluster::rate_limit::RateLimit;
 use zcluster::telemetry::{
-    BrokerMetrics, BrokerSocket, Counter, EventDrop, LabelValue, Refusal, SubscriberCounters,
+    BrokerMetrics, BrokerSocket, Counter, EventDrop, LabelValue, PerLabel, Refusal,
+    SubscriberCounters,
 };
 
 use super::outbox::{Freed, Outbox};
@@ -82,6 +83,7 @@ pub(super) struct Counts {
     pub(super) refused: u64,
     /// Subscribers only.
     counters: Option<SubscriberCounters>,
+    refusals: PerLabel<Refusal, Counter>,
     told: Told,
     drops: AHashMap<(Text, EventDrop), Counter>,
     drop_warning: RateLimit,
@@ -120,6 +122,7 @@ impl Peer {
             events: 0,
             refused: 0,
             counters,
+            refusals: metrics.refused(BrokerMetrics::UNNAMED.as_bytes()),
             told: Told::default(),
             drops: AHashMap::new(),
             drop_warning: RateLimit::new(WARNING_INTERVAL),
@@ -257,6 +260,7 @@ impl Counts {
         if let Some(counters) = &mut self.counters {
             *counters = self.metrics.subscriber(name);
         }
+        self.refusals = self.metrics.refused(name);
         self.drops.clear();
     }
 
@@ -266,6 +270,10 @@ impl Counts {
             return;
         }
         self.dropped += count;
+        self.metrics.drops[reason].inc_by(count);
+        if let Some(counters) = &self.counters {
+            counters.dropped.inc_by(count);
+        }
         if self.drops.len() >= MAX_COUNTERS {
             self.drops.clear();
         }
@@ -293,7 +301,8 @@ impl Counts {
     /// beside the one to report.
     pub(super) fn refuse(&mut self, reason: Refusal, count: u64) -> Option<u64> {
         self.refused += count;
-        self.metrics.refused(self.metrics_label(), reason).inc_by(count);
+        self.metrics.refusals[reason].inc_by(count);
+        self.refusals[reason].inc_by(count);
         self.refusals_to_tell += count;
         self.refusal_warning.check(Instant::now())?;
         Some(std::mem::take(&mut self.refusals_to_tell).saturating_sub(1))

@@ -203,7 +203,7 @@ impl Shard {
             let outcome = delivery!(self).sort(connection, &chunk);
             let read = chunk.len();
             self.pool.give_chunk(chunk);
-            outcome.map(|()| read)
+            outcome.and_then(|()| connection.check()).map(|()| read)
         });
         if connection.held.is_some() {
             self.held.push_back(key);

@@ -79,7 +79,7 @@ impl Client {
                 self.awaited = Awaited::Ready(self.initiate(&key, body, ours, out)?);
                 Ok(None)
             }
-            Awaited::Ready(key) => ready(key, body, ours).map(Some),
+            Awaited::Ready(key) => ready(&key, body, ours).map(Some),
             Awaited::Nothing => Err(ZmtpError::Expected("READY")),
         }
     }
@@ -123,7 +123,7 @@ impl Client {
 
 /// Reads READY; all later frames are encrypted.
 fn ready(
-    key: BoxKey,
+    key: &BoxKey,
     body: &[u8],
     ours: SocketType,
 ) -> Result<(SocketType, CurveCodec), ZmtpError> {

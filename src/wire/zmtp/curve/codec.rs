@@ -4,16 +4,17 @@
 //! byte of flags and the body of the inner frame. Only the flags in the box count: some peers set
 //! MORE in the outer frame, too, where it means nothing.
 
-use super::super::frame::{COMMAND, MORE, header};
+use super::super::frame::{COMMAND, MORE, header as frame_header};
 use super::super::{FrameHeader, ZmtpError};
-use super::{Fields, counted_nonce};
-use zmq_sys::sodium::{BoxKey, MAC_SIZE};
+use super::Fields;
+use zcluster_boxes::{Slot, StreamKey, TAG_SIZE, Workspace};
+use zmq_sys::sodium::BoxKey;
 
 /// How the body of an encrypted frame starts.
 const NAME: &[u8; 8] = b"\x07MESSAGE";
 
 /// Bytes that encryption adds to the body of a frame.
-const OVERHEAD: usize = NAME.len() + size_of::<u64>() + MAC_SIZE + 1;
+const OVERHEAD: usize = NAME.len() + size_of::<u64>() + TAG_SIZE + 1;
 
 /// The flag of commands inside a box, which has no flag for long frames.
 const SEALED_COMMAND: u8 = 2;
@@ -28,19 +29,39 @@ pub struct Progress {
     pub need: usize,
 }
 
-/// Encrypts and decrypts the frames of one connection. Wipes its key when dropped.
+/// What codecs of one thread work in: between two calls there are no secrets in it.
+#[derive(Debug, Default)]
+pub struct CodecScratch {
+    work: Workspace,
+    slots: Vec<Slot>,
+    /// Where the frame of each slot is, or was.
+    frames: Vec<Frame>,
+}
+
+/// A frame of the run that is encrypted or decrypted at once.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    /// Where it begins in the bytes that are read.
+    from: usize,
+    /// Where its plain frame begins, or where its tag goes.
+    to: usize,
+}
+
+/// Encrypts and decrypts the frames of one connection, many at a time. Its keys are wiped when it is
+/// dropped.
 ///
-/// Every sealed frame must be sent, in the order of sealing, and frames must be opened in the order
-/// of arrival. After an error the connection is unusable.
+/// All frames have to be sent, in the order in which they were sealed, and opened in the order in
+/// which they arrived. After an error the connection is unusable.
 #[derive(Debug)]
 pub struct CurveCodec {
-    key: BoxKey,
-    /// The number of the last box sealed with the key. It never reaches 2^64.
+    sealing: StreamKey,
+    /// The number of the last box sealed. There are never 2^64 of them.
     sent: u64,
-    sent_prefix: &'static [u8; 16],
+    opening: StreamKey,
     /// The number of the last box opened.
     received: u64,
-    received_prefix: &'static [u8; 16],
+    /// Found behind frames that were fine.
+    fault: Option<ZmtpError>,
 }
 
 impl CurveCodec {
@@ -48,134 +69,279 @@ impl CurveCodec {
     const OF_SERVER: &'static [u8; 16] = b"CurveZMQMESSAGES";
 
     /// `sent` and `received`: the numbers of the last boxes in the handshake.
-    pub(super) fn of_server(key: BoxKey, sent: u64, received: u64) -> Self {
-        let (sent_prefix, received_prefix) = (Self::OF_SERVER, Self::OF_CLIENT);
-        CurveCodec { key, sent, sent_prefix, received, received_prefix }
+    pub(super) fn of_server(key: &BoxKey, sent: u64, received: u64) -> Self {
+        Self::new(key, (Self::OF_SERVER, sent), (Self::OF_CLIENT, received))
     }
 
-    /// Creates the codec of the server side.
-    pub(super) fn of_client(key: BoxKey, sent: u64, received: u64) -> Self {
-        let (sent_prefix, received_prefix) = (Self::OF_CLIENT, Self::OF_SERVER);
-        CurveCodec { key, sent, sent_prefix, received, received_prefix }
+    /// The same for the other side.
+    pub(super) fn of_client(key: &BoxKey, sent: u64, received: u64) -> Self {
+        Self::new(key, (Self::OF_CLIENT, sent), (Self::OF_SERVER, received))
+    }
+
+    fn new(
+        key: &BoxKey,
+        (sealing, sent): (&[u8; 16], u64),
+        (opening, received): (&[u8; 16], u64),
+    ) -> Self {
+        CurveCodec {
+            sealing: StreamKey::new(key.bytes(), sealing),
+            sent,
+            opening: StreamKey::new(key.bytes(), opening),
+            received,
+            fault: None,
+        }
     }
 
     /// Encrypts the whole frames at the start of `plain` and appends them to `sealed`, where each
-    /// is up to 40 bytes larger. Allocates only space in `sealed`.
+    /// takes at most 40 bytes more.
     ///
     /// # Errors
-    /// If `plain` contains anything but frames.
-    pub fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) -> Result<Progress, ZmtpError> {
+    /// When `plain` contains anything but frames; then nothing is appended.
+    pub fn seal(
+        &mut self,
+        plain: &[u8],
+        sealed: &mut Vec<u8>,
+        scratch: &mut CodecScratch,
+    ) -> Result<Progress, ZmtpError> {
+        let mut progress = Progress { consumed: 0, need: 0 };
+        let outcome = self.seal_all(&mut std::iter::once(plain), sealed, scratch, |found| {
+            progress = found;
+        });
+        outcome.map(|_| progress)
+    }
+
+    /// Encrypts pieces of whole frames and appends them to `sealed`. Returns the bytes of the pieces.
+    ///
+    /// # Errors
+    /// When a piece is anything but whole frames; then nothing is appended.
+    pub fn seal_pieces<'a>(
+        &mut self,
+        pieces: &mut dyn Iterator<Item = &'a [u8]>,
+        sealed: &mut Vec<u8>,
+        scratch: &mut CodecScratch,
+    ) -> Result<usize, ZmtpError> {
+        let mut is_whole = true;
+        let before = (sealed.len(), self.sent);
+        let taken =
+            self.seal_all(pieces, sealed, scratch, |progress| is_whole &= progress.need == 0)?;
+        if !is_whole {
+            sealed.truncate(before.0);
+            self.sent = before.1;
+            return Err(ZmtpError::Flags(0));
+        }
+        Ok(taken)
+    }
+
+    fn seal_all<'a>(
+        &mut self,
+        pieces: &mut dyn Iterator<Item = &'a [u8]>,
+        sealed: &mut Vec<u8>,
+        scratch: &mut CodecScratch,
+        mut each: impl FnMut(Progress),
+    ) -> Result<usize, ZmtpError> {
+        let (start, first) = (sealed.len(), self.sent);
+        scratch.slots.clear();
+        scratch.frames.clear();
+        let mut taken = 0;
+        for piece in pieces {
+            match self.lay_out(piece, sealed, scratch) {
+                Ok(progress) => {
+                    taken += progress.consumed;
+                    each(progress);
+                }
+                Err(error) => {
+                    sealed.truncate(start);
+                    self.sent = first;
+                    return Err(error);
+                }
+            }
+        }
+        self.sealing.seal(&mut scratch.work, sealed, &mut scratch.slots);
+        for (slot, frame) in scratch.slots.iter().zip(&scratch.frames) {
+            sealed[frame.to..frame.to + TAG_SIZE].copy_from_slice(&slot.tag);
+        }
+        Ok(taken)
+    }
+
+    /// Appends the whole frames at the start of `plain` to `sealed`, with their headers, and still to be
+    /// encrypted.
+    fn lay_out(
+        &mut self,
+        plain: &[u8],
+        sealed: &mut Vec<u8>,
+        scratch: &mut CodecScratch,
+    ) -> Result<Progress, ZmtpError> {
         let mut consumed = 0;
         loop {
             let rest = &plain[consumed..];
             let Some(header) = FrameHeader::parse(rest)? else {
                 return Ok(Progress::wants(consumed, rest, rest.len() + 1));
             };
-            // A frame whose size does not fit in usize is never complete.
+            // A length that does not fit into memory never arrives in full.
             let end = header.body_len.saturating_add(header.header_len as u64);
             let end = usize::try_from(end).unwrap_or(usize::MAX);
             let Some(body) = rest.get(header.header_len..end) else {
                 return Ok(Progress::wants(consumed, rest, end));
             };
-            self.seal_frame(header.more, header.command, body, sealed);
+            self.lay_out_frame(header.more, header.command, body, sealed, scratch);
             consumed += end;
         }
     }
 
-    /// Encrypts one frame.
     #[inline]
-    pub fn seal_frame(&mut self, more: bool, command: bool, body: &[u8], sealed: &mut Vec<u8>) {
+    fn lay_out_frame(
+        &mut self,
+        more: bool,
+        command: bool,
+        body: &[u8],
+        sealed: &mut Vec<u8>,
+        scratch: &mut CodecScratch,
+    ) {
         self.sent += 1;
-        let number = self.sent.to_be_bytes();
         let size = body.len() + OVERHEAD;
-        // libzmq encrypts whole frames with their flags, so the outer frame has none.
-        let (header, header_len) = header(0, size);
+        // libzmq encrypts whole frames, including their flags: the outer frame has none.
+        let (header, header_len) = frame_header(0, size);
         sealed.reserve(header_len + size);
         sealed.extend_from_slice(&header[..header_len]);
         sealed.extend_from_slice(NAME);
-        sealed.extend_from_slice(&number);
-        let start = sealed.len();
-        sealed.extend_from_slice(&[0; MAC_SIZE]);
+        sealed.extend_from_slice(&self.sent.to_be_bytes());
+        let to = sealed.len();
+        sealed.extend_from_slice(&[0; TAG_SIZE]);
         sealed.push(if more { MORE } else { 0 } | if command { SEALED_COMMAND } else { 0 });
         sealed.extend_from_slice(body);
-        let (mac, message) = sealed[start..].split_at_mut(MAC_SIZE);
-        let nonce = counted_nonce(self.sent_prefix, number);
-        mac.copy_from_slice(&self.key.seal(&nonce, message));
+        let (number, start, len) = (self.sent, to + TAG_SIZE, 1 + body.len());
+        scratch.slots.push(Slot { number, start, len, ..Slot::default() });
+        scratch.frames.push(Frame { from: 0, to });
     }
 
     /// Decrypts the whole frames at the start of `sealed` and appends them to `plain`, as frames
-    /// for a [`MessageReader`](super::super::MessageReader). `limit`: largest body of a frame, in
-    /// bytes. Appends less than it consumes, and allocates only space in `plain`.
+    /// for a [`MessageReader`](super::super::MessageReader). `limit`: bytes the body of one may
+    /// have. Appends less than it consumes, and allocates only room for that.
+    ///
+    /// Where a frame is wrong, the frames before it are appended all the same, and
+    /// [`CurveCodec::fault`] or the next call has the error.
     ///
     /// # Errors
-    /// Anything but genuine, unmodified messages in the order in which they were sent.
+    /// Anything but messages that are genuine, unchanged, and in the order in which they were sent.
     pub fn open(
         &mut self,
         sealed: &[u8],
         limit: u64,
         plain: &mut Vec<u8>,
+        scratch: &mut CodecScratch,
     ) -> Result<Progress, ZmtpError> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        let CodecScratch { work, slots, frames } = scratch;
+        slots.clear();
+        frames.clear();
+        let begin = plain.len();
         let mut consumed = 0;
-        loop {
-            let rest = &sealed[consumed..];
-            let Some(header) = FrameHeader::parse(rest)? else {
-                return Ok(Progress::wants(consumed, rest, rest.len() + 1));
-            };
-            if header.more && !may_be_message(&header, rest) {
-                return Err(ZmtpError::Flags(MORE));
+        let mut last = self.received;
+        let outcome = loop {
+            match take_frame(&sealed[consumed..], limit, last) {
+                Ok(Taken::Frame { number, tag, message, end }) => {
+                    last = number;
+                    // The byte of flags lands on the last byte of the header, which is written after.
+                    let to = plain.len();
+                    let (_, header_len) = frame_header(0, message.len() - 1);
+                    let start = to + header_len - 1;
+                    plain.resize(start, 0);
+                    plain.extend_from_slice(message);
+                    slots.push(Slot { number, tag: *tag, start, len: message.len() });
+                    frames.push(Frame { from: consumed, to });
+                    consumed += end;
+                }
+                Ok(Taken::Wants(progress)) => break Ok(progress.need),
+                Err(error) => break Err(error),
             }
-            let size = header.body_len.saturating_sub(OVERHEAD as u64);
-            if size > limit {
-                return Err(ZmtpError::TooLarge { size, limit });
-            }
-            // `limit` can be any number.
-            let end = header.body_len.saturating_add(header.header_len as u64);
-            let end = usize::try_from(end).unwrap_or(usize::MAX);
-            let Some(body) = rest.get(header.header_len..end) else {
-                return Ok(Progress::wants(consumed, rest, end));
+        };
+        let genuine = self.opening.open(work, plain, slots);
+        let mut outcome = match (slots.get(genuine), outcome) {
+            (Some(_), _) => Err(ZmtpError::Undecryptable("MESSAGE")),
+            (None, outcome) => outcome,
+        };
+        let mut good = genuine;
+        for (index, slot) in slots[..genuine].iter().enumerate() {
+            let flags = match plain[slot.start] {
+                0 => 0,
+                MORE => MORE,
+                SEALED_COMMAND => COMMAND,
+                unknown => {
+                    (good, outcome) = (index, Err(ZmtpError::Flags(unknown)));
+                    break;
+                }
             };
-            self.open_frame(body, plain)?;
-            consumed += end;
+            let (header, header_len) = frame_header(flags, slot.len - 1);
+            plain[frames[index].to..][..header_len].copy_from_slice(&header[..header_len]);
+            self.received = slot.number;
+        }
+        if let Some(bad) = frames.get(good) {
+            plain.truncate(bad.to);
+            consumed = bad.from;
+        }
+        match outcome {
+            Ok(need) => Ok(Progress { consumed, need }),
+            Err(error) if plain.len() == begin => Err(error),
+            Err(error) => {
+                self.fault = Some(error);
+                Ok(Progress { consumed, need: 0 })
+            }
         }
     }
 
-    #[inline]
-    fn open_frame(&mut self, body: &[u8], plain: &mut Vec<u8>) -> Result<(), ZmtpError> {
-        let body = body.strip_prefix(NAME).ok_or(ZmtpError::Expected("MESSAGE"))?;
-        let fields = |body| {
-            let mut fields = Fields(body);
-            let (number, mac) = (*fields.take::<8>()?, fields.take::<MAC_SIZE>()?);
-            Some((number, mac, fields.0, fields.0.len().checked_sub(1)?))
-        };
-        let (number, mac, message, size) = fields(body).ok_or(ZmtpError::Command("MESSAGE"))?;
-        let nonce = u64::from_be_bytes(number);
-        if nonce <= self.received {
-            return Err(ZmtpError::Replayed { nonce, last: self.received });
-        }
-        // The byte of flags lands on the last byte of the header, which is written afterwards.
-        let start = plain.len();
-        let (_, header_len) = header(0, size);
-        plain.resize(start + header_len + size, 0);
-        let opened = &mut plain[start + header_len - 1..];
-        let nonce_bytes = counted_nonce(self.received_prefix, number);
-        if !self.key.open(&nonce_bytes, mac, message, opened) {
-            plain.truncate(start);
-            return Err(ZmtpError::Undecryptable("MESSAGE"));
-        }
-        self.received = nonce;
-        let flags = match opened[0] {
-            0 => 0,
-            MORE => MORE,
-            SEALED_COMMAND => COMMAND,
-            unknown => {
-                plain.truncate(start);
-                return Err(ZmtpError::Flags(unknown));
-            }
-        };
-        let (header, header_len) = header(flags, size);
-        plain[start..start + header_len].copy_from_slice(&header[..header_len]);
-        Ok(())
+    /// What is wrong with the frame behind those that were opened last, if anything: once they are
+    /// handled, the connection is to be closed.
+    pub fn fault(&mut self) -> Option<ZmtpError> {
+        self.fault.take()
     }
+}
+
+/// What is at the start of encrypted bytes.
+enum Taken<'a> {
+    Frame {
+        number: u64,
+        tag: &'a [u8; TAG_SIZE],
+        /// At least one byte.
+        message: &'a [u8],
+        /// Where the frame ends.
+        end: usize,
+    },
+    /// No whole frame.
+    Wants(Progress),
+}
+
+/// Takes a frame off the start of `rest`. `last`: the number of the frame before.
+#[inline]
+fn take_frame(rest: &[u8], limit: u64, last: u64) -> Result<Taken<'_>, ZmtpError> {
+    let Some(header) = FrameHeader::parse(rest)? else {
+        return Ok(Taken::Wants(Progress::wants(0, rest, rest.len() + 1)));
+    };
+    if header.more && !may_be_message(&header, rest) {
+        return Err(ZmtpError::Flags(MORE));
+    }
+    let size = header.body_len.saturating_sub(OVERHEAD as u64);
+    if size > limit {
+        return Err(ZmtpError::TooLarge { size, limit });
+    }
+    // `limit` may be any number.
+    let end = header.body_len.saturating_add(header.header_len as u64);
+    let end = usize::try_from(end).unwrap_or(usize::MAX);
+    let Some(body) = rest.get(header.header_len..end) else {
+        return Ok(Taken::Wants(Progress::wants(0, rest, end)));
+    };
+    let body = body.strip_prefix(NAME).ok_or(ZmtpError::Expected("MESSAGE"))?;
+    let fields = |body| {
+        let mut fields = Fields(body);
+        let (number, tag) = (fields.take::<8>()?, fields.take::<TAG_SIZE>()?);
+        Some((u64::from_be_bytes(*number), tag, fields.0)).filter(|_| !fields.0.is_empty())
+    };
+    let (number, tag, message) = fields(body).ok_or(ZmtpError::Command("MESSAGE"))?;
+    if number <= last {
+        return Err(ZmtpError::Replayed { nonce: number, last });
+    }
+    Ok(Taken::Frame { number, tag, message, end })
 }
 
 /// Whether a partial frame may still turn out to be a MESSAGE.
@@ -207,14 +373,23 @@ pub(crate) mod tests {
             BoxKey::new(theirs.public().as_bytes(), ours.secret().expose()).unwrap()
         };
         (
-            CurveCodec::of_client(key(&server, &client), 2, 1),
-            CurveCodec::of_server(key(&client, &server), 1, 2),
+            CurveCodec::of_client(&key(&server, &client), 2, 1),
+            CurveCodec::of_server(&key(&client, &server), 1, 2),
         )
+    }
+
+    fn open_all(
+        codec: &mut CurveCodec,
+        sealed: &[u8],
+        limit: u64,
+        plain: &mut Vec<u8>,
+    ) -> Result<Progress, ZmtpError> {
+        codec.open(sealed, limit, plain, &mut CodecScratch::default())
     }
 
     fn seal(codec: &mut CurveCodec, plain: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::new();
-        let progress = codec.seal(plain, &mut sealed).unwrap();
+        let progress = codec.seal(plain, &mut sealed, &mut CodecScratch::default()).unwrap();
         assert_eq!(progress, Progress { consumed: plain.len(), need: 0 });
         sealed
     }
@@ -222,10 +397,12 @@ pub(crate) mod tests {
     /// Seals one frame whose first byte in the box is `flags`.
     fn seal_flags(codec: &mut CurveCodec, flags: u8) -> Vec<u8> {
         codec.sent += 1;
+        let mut message = [flags];
+        let mut slots = [Slot { number: codec.sent, len: 1, ..Slot::default() }];
+        codec.sealing.seal(&mut Workspace::default(), &mut message, &mut slots);
         let number = codec.sent.to_be_bytes();
-        let sealed = codec.key.seal_to_vec(&counted_nonce(codec.sent_prefix, number), &[flags]);
         let mut out = Vec::new();
-        put_frame(&[NAME, &number[..], &sealed].concat(), false, &mut out);
+        put_frame(&[NAME, &number[..], &slots[0].tag, &message].concat(), false, &mut out);
         out
     }
 
@@ -241,7 +418,8 @@ pub(crate) mod tests {
                 let sealed = seal(&mut client, &frames);
                 assert!(sealed.len() <= frames.len() + 3 * (OVERHEAD + MAX_HEADER - 2));
                 let mut plain = Vec::new();
-                let progress = server.open(&sealed, size.max(7) as u64, &mut plain).unwrap();
+                let progress =
+                    open_all(&mut server, &sealed, size.max(7) as u64, &mut plain).unwrap();
                 assert_eq!(progress, Progress { consumed: sealed.len(), need: 0 });
                 assert!(plain == frames, "{size}");
                 std::mem::swap(&mut client, &mut server);
@@ -255,7 +433,7 @@ pub(crate) mod tests {
     fn the_form_of_a_message() {
         let (mut client, _) = pair();
         let mut sealed = Vec::new();
-        client.seal_frame(true, false, b"abc", &mut sealed);
+        client.seal(b"\x01\x03abc", &mut sealed, &mut CodecScratch::default()).unwrap();
         assert_eq!(sealed[..18], *b"\x00\x24\x07MESSAGE\0\0\0\0\0\0\0\x03");
         assert_eq!(sealed.len(), 2 + 8 + 8 + 16 + 1 + 3);
     }
@@ -268,17 +446,20 @@ pub(crate) mod tests {
             for size in [3, 300] {
                 let body = vec![7; size];
                 let mut sealed = Vec::new();
-                client.seal_frame(inner, false, &body, &mut sealed);
+                let mut frame = Vec::new();
+                put_frame(&body, inner, &mut frame);
+                client.seal(&frame, &mut sealed, &mut CodecScratch::default()).unwrap();
                 sealed[0] |= u8::from(outer);
                 let mut expected = Vec::new();
                 put_frame(&body, inner, &mut expected);
                 // Any incomplete part of it makes the codec wait for more.
                 for end in 0..sealed.len() {
-                    let progress = server.open(&sealed[..end], 300, &mut Vec::new()).unwrap();
+                    let progress =
+                        open_all(&mut server, &sealed[..end], 300, &mut Vec::new()).unwrap();
                     assert_eq!(progress.consumed, 0);
                 }
                 let mut plain = Vec::new();
-                server.open(&sealed, 300, &mut plain).unwrap();
+                open_all(&mut server, &sealed, 300, &mut plain).unwrap();
                 assert_eq!(plain, expected, "{outer} {inner} {size}");
             }
         }
@@ -288,7 +469,7 @@ pub(crate) mod tests {
     fn what_is_not_genuine_is_refused() {
         let open = |codec: &mut CurveCodec, sealed: &[u8]| {
             let mut plain = b"kept".to_vec();
-            let error = codec.open(sealed, 100, &mut plain).unwrap_err();
+            let error = open_all(codec, sealed, 100, &mut plain).unwrap_err();
             assert_eq!(plain, b"kept");
             error
         };
@@ -312,7 +493,7 @@ pub(crate) mod tests {
         // Our own message, sent back to us.
         assert_eq!(open(&mut client, &first), ZmtpError::Undecryptable("MESSAGE"));
         // Out of order, and twice.
-        assert!(server.open(&second, 100, &mut Vec::new()).is_ok());
+        assert!(open_all(&mut server, &second, 100, &mut Vec::new()).is_ok());
         assert_eq!(open(&mut server, &first), ZmtpError::Replayed { nonce: 3, last: 4 });
         assert_eq!(open(&mut server, &second), ZmtpError::Replayed { nonce: 4, last: 4 });
 
@@ -340,8 +521,39 @@ pub(crate) mod tests {
         }
         let sealed = seal_flags(&mut client, 2);
         let mut plain = Vec::new();
-        server.open(&sealed, 0, &mut plain).unwrap();
+        open_all(&mut server, &sealed, 0, &mut plain).unwrap();
         assert_eq!(plain, [4, 0]);
+    }
+
+    #[test]
+    fn frames_before_a_wrong_one_are_opened() {
+        let frame = |body: &[u8]| {
+            let mut frame = Vec::new();
+            put_frame(body, false, &mut frame);
+            frame
+        };
+        for count in [1, 2, 9, 40] {
+            let (mut client, mut server) = pair();
+            let mut scratch = CodecScratch::default();
+            let (mut sealed, mut plain) = (Vec::new(), Vec::new());
+            let mut expected = Vec::new();
+            for index in 0..count {
+                let frame = frame(&vec![index; 7 * usize::from(index)]);
+                client.seal(&frame, &mut sealed, &mut scratch).unwrap();
+                expected.extend_from_slice(&frame);
+            }
+            let good = sealed.len();
+            client.seal(&frame(b"forged"), &mut sealed, &mut scratch).unwrap();
+            *sealed.last_mut().unwrap() ^= 1;
+            client.seal(&frame(b"behind"), &mut sealed, &mut scratch).unwrap();
+            let progress = server.open(&sealed, 1000, &mut plain, &mut scratch).unwrap();
+            assert_eq!(progress, Progress { consumed: good, need: 0 });
+            assert_eq!(plain, expected);
+            let outcome = server.open(&sealed[good..], 1000, &mut plain, &mut scratch);
+            assert_eq!(outcome, Err(ZmtpError::Undecryptable("MESSAGE")));
+            assert_eq!(plain, expected);
+            assert_eq!(server.fault(), None);
+        }
     }
 
     #[test]
@@ -351,13 +563,13 @@ pub(crate) mod tests {
         for bytes in [&[][..], &[2], &[2, 0, 0, 0, 0, 0, 0, 1], &[2, 0, 0, 0, 0, 0, 0, 1, 0]] {
             let need = [0, 2, 9, 265][[0, 1, 8, 9].iter().position(|n| *n == bytes.len()).unwrap()];
             let expected = Ok(Progress { consumed: 0, need });
-            assert_eq!(server.open(bytes, 1 << 20, &mut plain), expected);
-            assert_eq!(client.seal(bytes, &mut plain), expected);
+            assert_eq!(open_all(&mut server, bytes, 1 << 20, &mut plain), expected);
+            assert_eq!(client.seal(bytes, &mut plain, &mut CodecScratch::default()), expected);
         }
         let endless = [2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
         let expected = Ok(Progress { consumed: 0, need: usize::MAX });
-        assert_eq!(server.open(&endless, u64::MAX, &mut plain), expected);
-        assert_eq!(client.seal(&endless, &mut plain), expected);
+        assert_eq!(open_all(&mut server, &endless, u64::MAX, &mut plain), expected);
+        assert_eq!(client.seal(&endless, &mut plain, &mut CodecScratch::default()), expected);
         assert!(plain.is_empty());
     }
 
@@ -371,13 +583,13 @@ pub(crate) mod tests {
             let (mut client, mut server) = pair();
             let mut plain = Vec::new();
             for (body, kind) in &frames {
-                let (header, length) = header([0, MORE, COMMAND][*kind], body.len());
+                let (header, length) = frame_header([0, MORE, COMMAND][*kind], body.len());
                 plain.extend_from_slice(&header[..length]);
                 plain.extend_from_slice(body);
             }
             let turns: [(&mut CurveCodec, Turn); 2] = [
-                (&mut client, |codec, bytes, out| codec.seal(bytes, out)),
-                (&mut server, |codec, bytes, out| codec.open(bytes, 600, out)),
+                (&mut client, |codec, bytes, out| codec.seal(bytes, out, &mut CodecScratch::default())),
+                (&mut server, |codec, bytes, out| open_all(codec, bytes, 600, out)),
             ];
             let mut bytes = plain.clone();
             for (codec, turn) in turns {
@@ -405,11 +617,11 @@ pub(crate) mod tests {
             bytes in prop::collection::vec(prop_oneof![0u8..8, any::<u8>()], 0..200),
         ) {
             let (mut client, mut server) = pair();
-            let _ = server.open(&bytes, 1000, &mut Vec::new());
+            let _ = open_all(&mut server, &bytes, 1000, &mut Vec::new());
             let mut framed = Vec::new();
             put_frame(&[NAME, &bytes[..]].concat(), false, &mut framed);
-            let _ = server.open(&framed, 1000, &mut Vec::new());
-            let _ = client.seal(&bytes, &mut Vec::new());
+            let _ = open_all(&mut server, &framed, 1000, &mut Vec::new());
+            let _ = client.seal(&bytes, &mut Vec::new(), &mut CodecScratch::default());
         }
     }
 }

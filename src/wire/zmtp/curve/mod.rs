@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 #[cfg(test)]
 pub(crate) use codec::tests::pair as codecs;
-pub use codec::{CurveCodec, Progress};
+pub use codec::{CodecScratch, CurveCodec, Progress};
 pub use keys::{BadKey, KeyPair, PublicKey, SecretKey};
 
 pub(super) use client::Client;

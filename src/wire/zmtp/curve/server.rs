@@ -159,6 +159,6 @@ impl Welcomed {
         let nonce = counted_nonce(b"CurveZMQREADY---", number_bytes);
         let sealed = self.key.seal_to_vec(&nonce, &properties);
         put_command(&[b"\x05READY", &number_bytes[..], &sealed].concat(), out);
-        CurveCodec::of_server(self.key, number, self.received)
+        CurveCodec::of_server(&self.key, number, self.received)
     }
 }

@@ -1,0 +1,55 @@
+//! libsodium, box by box, with the subkey kept.
+
+use zmq_sys::sodium::{Salsa20, one_time_auth};
+
+use super::key::StreamKey;
+use super::run::{Slot, is_same};
+
+/// Bytes of keystream that are the one-time key.
+const KEY_SIZE: usize = 32;
+/// Bytes of a block.
+const BLOCK: usize = 64;
+
+pub(crate) fn seal(key: &StreamKey, buffer: &mut [u8], slot: &mut Slot) {
+    let message = &mut buffer[slot.message()];
+    with_first_block(key, slot.number, |salsa, first| {
+        xor(salsa, first, message);
+        slot.tag = one_time_auth(one_time_key(first), message);
+    });
+}
+
+pub(crate) fn open(key: &StreamKey, buffer: &mut [u8], slot: &Slot) -> bool {
+    let message = &mut buffer[slot.message()];
+    with_first_block(key, slot.number, |salsa, first| {
+        let is_genuine = is_same(&one_time_auth(one_time_key(first), message), &slot.tag);
+        if is_genuine {
+            xor(salsa, first, message);
+        }
+        is_genuine
+    })
+}
+
+fn one_time_key(first: &[u8; BLOCK]) -> &[u8; KEY_SIZE] {
+    first.first_chunk().expect("a block is longer than a key")
+}
+
+fn with_first_block<T>(
+    key: &StreamKey,
+    number: u64,
+    body: impl FnOnce(&Salsa20<'_>, &[u8; BLOCK]) -> T,
+) -> T {
+    let bytes = zeroize::Zeroizing::new(key.bytes());
+    let salsa = Salsa20 { key: &bytes, nonce: number.to_be_bytes() };
+    let mut first = zeroize::Zeroizing::new([0; BLOCK]);
+    salsa.xor(&mut *first, 0);
+    body(&salsa, &first)
+}
+
+/// Encrypts or decrypts a message: with the second half of the first block, then with the others.
+fn xor(salsa: &Salsa20<'_>, first: &[u8; BLOCK], message: &mut [u8]) {
+    let (head, rest) = message.split_at_mut(message.len().min(BLOCK - KEY_SIZE));
+    super::run::xor(head, &first[KEY_SIZE..]);
+    if !rest.is_empty() {
+        salsa.xor(rest, 1);
+    }
+}
