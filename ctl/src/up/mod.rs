@@ -79,10 +79,10 @@ fn up(args: &Args) -> Result<(), Failure> {
     let (told, inbox) = bounded(TOLD);
     // Before anything else, so that no signal is lost; each takes effect as soon as possible.
     signals::take(told.clone())?;
-    // What daemons say at `info` they also say on stdout, which is shown in other words.
+    // What daemons log at `info` is also on their stdout, which is already shown.
     let log_filter = LogFilter::from_env(LevelFilter::Warn);
     if let Some((_, complaint)) = log_filter.complaint() {
-        // Daemons get what is right of it, so that it is told once.
+        // Daemons get only the valid part, so the mistake is reported once.
         output::say(&format!("zcluster: {complaint}"));
     }
     let loaded = layout::load(&args.layout, |name| std::env::var(name).ok())
