@@ -523,7 +523,7 @@ fn who_may_not_write_the_list_of_revoked_keys_revokes_nothing() {
         assert!(error.contains("keys/authorized/revoked, line 1: found 2 characters"), "{error}");
     }
     assert!(site.path("keys/authorized/worker-1.pub").exists());
-    assert!(server_access(&site.layout(), "broker").is_err(), "nobody is let in by mistake");
+    assert!(server_access(&site.layout(), "broker").is_err(), "no key is accepted by mistake");
 }
 
 #[test]

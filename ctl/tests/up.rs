@@ -40,7 +40,7 @@ echo "{\"ready\":{\"node\":\"$name\",\"id\":\"id-$name-$$\",$ready}}"
 echo "$name speaks" >&2
 sent=
 while :; do
-    # Whoever is there now, as a process of its own each.
+    # The processes that run now.
     while read -r what who pid; do
         [ "$what $who" = "start $name" ] && continue
         case "$what $sent" in

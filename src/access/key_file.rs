@@ -1,9 +1,9 @@
-//! Files of keys: one key a line, 40 characters of Z85; lines that begin with `#`, as no key
-//! does, are comments. The first key is the one in use, further ones are old or coming.
+//! Key files: one key per line, 40 characters of Z85. Lines that begin with `#`, as no key does, are
+//! comments. The first key is the one in use; others are old or future ones.
 //!
-//! `NAME.secret` holds secret keys and is refused when others may read it; `NAME.pub` holds public
-//! ones and is refused when everybody may write to it. Either is refused in a directory that everybody
-//! may write to, for there they may be replaced.
+//! `NAME.secret` holds secret keys and is refused if other users may read it; `NAME.pub` holds public
+//! keys and is refused if any user may write to it. Both are refused in a directory that any user may
+//! write to, because they could be replaced there.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -119,7 +119,7 @@ pub fn read_secret_keys(path: &Path) -> Result<Vec<KeyPair>, KeyFileError> {
 /// Reads a file of public keys.
 ///
 /// # Errors
-/// When it cannot be read, everybody may write to it, or it holds something else.
+/// When it cannot be read, any user may write to it, or it holds something else.
 pub fn read_public_keys(path: &Path) -> Result<Vec<PublicKey>, KeyFileError> {
     let text = read(path, MAX_SIZE, 0o002, "change it", ("0644", "644"))?;
     keys(path, &text)

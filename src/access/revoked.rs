@@ -192,7 +192,7 @@ mod tests {
         assert!(error.contains("revoked, line 3: found 8 characters"), "{error}");
         fs::write(&path, format!("{key}\n")).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
-        assert!(Revoked::read(dir.path()).is_err(), "everybody could take it out");
+        assert!(Revoked::read(dir.path()).is_err(), "any user could remove the key");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(Revoked::read(dir.path()).is_err());

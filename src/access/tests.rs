@@ -139,11 +139,11 @@ fn nobody_speaks_for_another() {
     let padded = |payload: Vec<u8>| [payload, vec![0; 20_000]].concat();
     let hello = Event::new("Cluster::hello", vec!["a".into(), "zeromq_a_h_1_N0".into()]);
     let outcome = says(EventFormat::BrokerBinV1, hello, &padded);
-    assert_eq!(outcome, Err(Denial::Impersonation), "nobody's greeting is that long");
+    assert_eq!(outcome, Err(Denial::Impersonation), "no greeting is that long");
     let long = |n: usize| Event::new("Site::note", vec![(r"\".to_owned() + &"x".repeat(n)).into()]);
     assert_eq!(says(EventFormat::BrokerJsonV1, long(1 << 20), &same), Ok(()));
     let outcome = says(EventFormat::BrokerJsonV1, long(5 << 20), &same);
-    assert_eq!(outcome, Err(Denial::Impersonation), "nobody looks so far for a name");
+    assert_eq!(outcome, Err(Denial::Impersonation), "names are not searched for that far");
     // It would be refused if it were decoded.
     let event = Event::new("Site::note", vec!["Cluster::node_down".into()]);
     assert_eq!(says(EventFormat::BrokerBinV1, event, &cut), Ok(()), "others are not taken apart");

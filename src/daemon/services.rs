@@ -73,7 +73,7 @@ mod tests {
                     "10.0.0.2:9921 worker-1 worker",
                 ],
             ),
-            // Chosen by the system: nobody knows it beforehand.
+            // Chosen by the system: not known beforehand.
             (
                 "[broker]\nmetrics_port = 0\n[nodes.logger-1]\nnode_type = \"logger\"\n\
                  ip = \"10.0.0.3\"\nport = 1\nmetrics_port = 0\n\

@@ -198,6 +198,6 @@ mod tests {
         ] {
             assert_eq!(members.is_stranger(peer), is_stranger, "{peer}");
         }
-        assert!(!Members::default().is_stranger("worker-9"), "without a layout nobody is");
+        assert!(!Members::default().is_stranger("worker-9"), "without a layout no peer is");
     }
 }
