@@ -282,7 +282,7 @@ fn a_logger_without_all_of_its_keys_leaves_logs_alone() {
     std::fs::write(&log, "#fields\tts\n1\n").unwrap();
     let mut start = command("zcluster-logger");
     start.args(["--layout", cluster.layout_arg(), "--node", "logger-1"]);
-    assert_refused(&run_to_end(&mut start), &["clients (all nodes) need", "refusing to speak"]);
+    assert_refused(&run_to_end(&mut start), &["clients (all nodes) need", "refusing to connect"]);
     assert!(log.exists());
 }
 

@@ -169,7 +169,7 @@ fn keys_are_checked_as_far_as_this_host_sees_them() {
     let (code, told) = check();
     assert_eq!(code, Some(78));
     let lines: Vec<_> = told.lines().collect();
-    assert!(lines[0].starts_with("zcluster: the broker has no public key, so that it can connect"));
+    assert!(lines[0].starts_with("zcluster: the broker has no public key, so it cannot connect"));
     assert!(lines[1].contains("keys/secret/m.secret has mode 0644, so others may read"), "{told}");
     assert_eq!(lines[2..], ["2 errors, 0 warnings"]);
 

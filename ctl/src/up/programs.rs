@@ -48,7 +48,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         let error = find(program, Some(folder.path())).unwrap_err().to_string();
-        assert!(error.starts_with("cannot find zcluster-pretended in --bin-dir, beside /"));
+        assert!(error.starts_with("cannot find zcluster-pretended in --bin-dir, next to /"));
         assert!(error.ends_with("build it with `cargo build -p zcluster-pretended`"), "{error}");
         fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
         assert_eq!(find(program, Some(folder.path())), Ok(file));
