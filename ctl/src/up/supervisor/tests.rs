@@ -271,7 +271,7 @@ fn who_ends_later_is_started_again_with_growing_pauses() {
     }
     for pause in [2, 4, 8, 16, 30, 30] {
         let said = scenario.end("manager", 0);
-        assert!(said[0].ends_with(&format!("again in {pause} s")), "{said:?}");
+        assert!(said[0].ends_with(&format!("restarting in {pause} s")), "{said:?}");
         assert!(scenario.pass(SECOND * (pause - 1)).is_empty());
         assert_eq!(scenario.pass(SECOND), ["start manager"]);
         // An exit before it is ready is handled the same way the second time.
@@ -279,11 +279,11 @@ fn who_ends_later_is_started_again_with_growing_pauses() {
     // So is a process that hangs.
     let said = scenario.pass(READY_PATIENCE);
     assert_eq!(said, ["manager: not ready within 10 s: killed", "kill manager"]);
-    assert!(scenario.end("manager", SIGKILL)[0].ends_with("again in 30 s"));
+    assert!(scenario.end("manager", SIGKILL)[0].ends_with("restarting in 30 s"));
     scenario.pass(LONGEST_PAUSE);
     scenario.ready("manager");
     scenario.pass(STEADY_AFTER);
-    assert!(scenario.end("manager", SIGKILL)[0].ends_with("again in 1 s"));
+    assert!(scenario.end("manager", SIGKILL)[0].ends_with("restarting in 1 s"));
 
     // A process that is waiting for its restart does not delay the stop.
     let said = scenario.feed(Input::Stop);
