@@ -1,9 +1,9 @@
-//! Key files: one key per line, 40 characters of Z85. Lines that begin with `#`, as no key does, are
-//! comments. The first key is the one in use; others are old or future ones.
+//! Key files: one key per line, 40 characters of Z85. Lines that begin with `#`, as no key does,
+//! are comments. The first key is the one in use; others are old or future ones.
 //!
-//! `NAME.secret` holds secret keys and is refused if other users may read it; `NAME.pub` holds public
-//! keys and is refused if any user may write to it. Both are refused in a directory that any user may
-//! write to, because they could be replaced there.
+//! `NAME.secret` holds secret keys and is refused if other users may read it; `NAME.pub` holds
+//! public keys and is refused if any user may write to it. Both are refused in a directory that any
+//! user may write to, because they could be replaced there.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
