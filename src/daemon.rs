@@ -1,7 +1,7 @@
-//! What every daemon does alike: arguments, its own log, signals, the ready line, exit codes.
+//! What all daemons have in common: arguments, logging, signals, the ready line, exit codes.
 //!
-//! Standard output carries JSON lines only, and the first is `{"ready":{…}}`; what people read
-//! goes to standard error (`RUST_LOG` says how much of it).
+//! Standard output carries JSON lines only, and the first is `{"ready":{…}}`; messages for users go
+//! to standard error (`RUST_LOG` sets the level).
 
 pub mod check;
 mod lines;
@@ -36,22 +36,22 @@ use crate::node::{Node, NodeError, Notification, Notifications};
 use crate::telemetry::Telemetry;
 use crate::transport::TransportError;
 
-/// Why a daemon ends other than by request: one line for people, and the exit code.
+/// Why a daemon exits other than by request: one line for users, and the exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// What kind of failure.
+    /// The kind of failure.
     pub code: ExitCode,
-    /// What, where, and what was expected.
+    /// What is wrong, where, and what was expected.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure of that kind.
+    /// Creates a failure of that kind.
     pub fn new(code: ExitCode, message: impl fmt::Display) -> Self {
         Failure { code, message: message.to_string() }
     }
 
-    /// A mistake in the configuration.
+    /// Creates the failure of a mistake in the configuration.
     pub fn config(message: impl fmt::Display) -> Self {
         Self::new(ExitCode::Config, message)
     }
@@ -90,12 +90,12 @@ impl From<NodeError> for Failure {
     }
 }
 
-/// The environment variable by which a supervisor gives its process id to the daemons it starts,
-/// so that they end when it does.
+/// The environment variable with which a supervisor passes its process id to the daemons it starts,
+/// so that they exit when it does.
 pub const PARENT_PID: &str = "ZCLUSTER_PARENT_PID";
 
-/// The body of a daemon's `main`: takes signals, parses the command line, sets up logging, runs, and
-/// turns a failure into one line and an exit code.
+/// The body of a daemon's `main`: handles signals, parses the command line, sets up logging, runs,
+/// and turns a failure into one line and an exit code.
 pub fn main<Args: clap::Parser>(
     run: impl FnOnce(&Args, &Signals) -> Result<(), Failure>,
 ) -> process::ExitCode {
@@ -119,11 +119,11 @@ pub fn main<Args: clap::Parser>(
     }
 }
 
-/// Prints what a command line is answered with that is not to be carried out: help and the version,
-/// which go to standard output and are no mistake, or what is wrong with it. How the process ends.
+/// Prints clap's answer to a command line that is not run: help and the version go to standard
+/// output and are not mistakes; mistakes go to standard error. Returns the exit code.
 pub fn print_answer(answer: &clap::Error) -> ExitCode {
     if answer.use_stderr() {
-        // Nothing can be done about a mistake that nobody reads of.
+        // If stderr cannot be written, only the exit code reports the mistake.
         let _ = answer.print();
         return ExitCode::Usage;
     }
@@ -138,19 +138,19 @@ pub fn print_answer(answer: &clap::Error) -> ExitCode {
     }
 }
 
-/// Uses all file descriptors that the system allows the process: the customary limit of 1,024 is
-/// made for programs that wait with `select`. A daemon that gets no more goes on with those.
+/// Raises the limit of open files to the maximum: the customary limit of 1,024 is meant for
+/// programs that use `select`. If that fails, the daemon runs with the current limit.
 fn allow_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
-/// Asks the kernel for SIGTERM when the parent ends, if [`PARENT_PID`] says that the parent is a
-/// supervisor: even one that is killed leaves no daemon behind.
+/// Asks the kernel for SIGTERM when the parent exits, if [`PARENT_PID`] says that the parent is a
+/// supervisor: even a killed supervisor leaves no daemon behind.
 ///
 /// # Errors
-/// When the parent was gone before the kernel was asked.
+/// When the parent exited before the kernel was asked.
 fn end_with_parent() -> Result<(), Failure> {
     let Some(named) = env::var_os(PARENT_PID) else { return Ok(()) };
     let refused = |e| Failure::new(ExitCode::Software, format!("cannot watch the parent: {e}"));
@@ -164,11 +164,11 @@ fn end_with_parent() -> Result<(), Failure> {
     Err(Failure::new(ExitCode::Unavailable, message))
 }
 
-/// Reads the layout and the environment, with `--node` in the place of `CLUSTER_NODE`, and tells
-/// what is unwise in it.
+/// Reads the layout and the environment, with `--node` replacing `CLUSTER_NODE`, and logs its
+/// warnings.
 ///
 /// # Errors
-/// No file, or a wrong one.
+/// When there is no file, or it is wrong.
 pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
     let loaded = layout::load(path, |variable| match (variable, node) {
         ("CLUSTER_NODE", Some(node)) => Some(node.to_owned()),
@@ -183,53 +183,53 @@ pub fn load_layout(path: &Path, node: Option<&str>) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-/// An environment variable, for [`layout::load`]. What is not UTF-8 is not taken for unset: it is
-/// refused as what it looks like.
+/// Returns an environment variable, for [`layout::load`]. A value that is not UTF-8 does not count
+/// as unset: its lossy form is checked and refused.
 pub fn variable(name: &str) -> Option<String> {
     env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Warns of a layout file with secret keys that everybody on the host can read.
+/// Warns if any user of the host can read a layout file with secret keys.
 fn warn_if_readable(path: &Path) {
     if let Some(message) = readable_secrets(path) {
         log::warn!("{message}");
     }
 }
 
-/// What is wrong with the permissions of a layout file with secret keys, if anything is.
+/// Describes wrong permissions of a layout file with secret keys, if they are wrong.
 pub fn readable_secrets(path: &Path) -> Option<String> {
-    // One that is gone by now has been read before.
+    // If the file is gone by now, it was read before.
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     let path = path.display();
     (mode & 0o004 != 0).then(|| {
         format!(
-            "{path} holds secret keys and has mode {mode:04o}, so that everybody on this host can \
-             read them: chmod o-r {path}"
+            "{path} holds secret keys and has mode {mode:04o}, so any user of this host can read \
+             them: chmod o-r {path}"
         )
     })
 }
 
-/// Warns of a ZeroMQ socket that other hosts can reach and that is not encrypted. `endpoint` is the
-/// one it is bound to, as the transport reports it.
+/// Warns of an unencrypted ZeroMQ socket that other hosts can reach. `endpoint` is the bound
+/// endpoint, as the transport reports it.
 pub fn warn_if_open(endpoint: &str, is_encrypted: bool) {
     if let Some(warning) = open_endpoint(endpoint, is_encrypted) {
         log::warn!("{warning}");
     }
 }
 
-/// What is unwise about a socket that listens there.
+/// A warning about a socket that listens there, if it is open to other hosts.
 pub fn open_endpoint(endpoint: &str, is_encrypted: bool) -> Option<String> {
     let is_reachable = endpoint.parse().is_ok_and(|endpoint: Endpoint| endpoint.is_reachable());
     (is_reachable && !is_encrypted).then(|| {
         format!(
-            "{endpoint} is not encrypted: whoever reaches it can read along and speak as any node. \
-             `zcluster keygen` makes keys (docs/security.md)"
+            "{endpoint} is not encrypted: anyone who reaches it can read all messages and send as \
+             any node. `zcluster keygen` creates keys (docs/security.md)"
         )
     })
 }
 
-/// Warns where the command line and the environment name different nodes. `node`: what counts, that of
-/// the command line.
+/// Warns if the command line and the environment name different nodes. `node` is the one on the
+/// command line, which is used.
 pub fn warn_if_another_is_named(node: Option<&str>) {
     let named = env::var("CLUSTER_NODE").unwrap_or_default();
     if let Some(node) = node.filter(|node| !named.is_empty() && *node != named) {
@@ -258,7 +258,7 @@ pub fn serve_metrics(
         .map_err(|error| Failure::new(ExitCode::Unavailable, error))
 }
 
-/// The members every node's ready line starts with.
+/// The members that every node's ready line starts with.
 pub fn ready_members(node: &Node) -> serde_json::Map<String, serde_json::Value> {
     let mut members = serde_json::Map::new();
     members.insert("node".into(), node.name().into());
@@ -266,7 +266,7 @@ pub fn ready_members(node: &Node) -> serde_json::Map<String, serde_json::Value> 
     members
 }
 
-/// The JSON line for nodes that come and go; `None` for other notifications.
+/// The JSON line for nodes that join and leave; `None` for other notifications.
 pub fn member_line(notification: &Notification) -> Option<serde_json::Value> {
     let (what, name, id) = match notification {
         Notification::NodeUp { name, id } => ("node_up", name, id),
@@ -277,26 +277,26 @@ pub fn member_line(notification: &Notification) -> Option<serde_json::Value> {
     Some(json!({ "time": format!("{time:.6}"), what: { "name": name, "id": id.to_string() } }))
 }
 
-/// Prints who comes and goes, until the node has ended.
+/// Prints nodes that join and leave, until the node has stopped.
 pub fn print_members(notifications: &Notifications) {
     let mut is_read = true;
     while let Some(notification) = notifications.receive() {
         if is_read && let Some(line) = member_line(&notification) {
             let printed = print_line(&line);
-            // A reader that has gone does not come back; a disk may be emptied.
+            // A closed pipe stays closed; a full disk may get room again.
             is_read = !printed.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe);
         }
     }
 }
 
-/// Prints the ready line with these members. It only tells: where nobody takes it, that is told on
+/// Prints the ready line with these members. It is only informative: a failure is reported on
 /// standard error.
 pub fn print_ready(members: &serde_json::Map<String, serde_json::Value>) {
     let _ = print_line(&json!({ "ready": members }));
 }
 
-/// Prints a JSON line. Where it cannot, it says so on standard error, now and then. Blocks as long as
-/// whoever reads standard output does not.
+/// Prints a JSON line. Reports failures on standard error, at a limited rate. Blocks while the
+/// reader of standard output does not read.
 ///
 /// # Errors
 /// When the line is lost.
@@ -304,8 +304,8 @@ pub fn print_line(line: &serde_json::Value) -> io::Result<()> {
     output::write_line(&line.to_string())
 }
 
-/// Writes what was asked for to standard output. A reader that has had something and then gone, as in
-/// `… | head`, is no error.
+/// Writes a command's result to standard output. A reader that closes the pipe after reading
+/// something, as in `… | head`, is not an error.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -317,7 +317,7 @@ pub fn print_text(text: &str) -> io::Result<()> {
     }
 }
 
-/// What was asked for and cannot be written to standard output.
+/// The failure of writing a result to standard output.
 pub fn cannot_print(error: &io::Error) -> Failure {
     Failure::new(ExitCode::Io, format!("cannot write to stdout: {error}"))
 }

@@ -314,7 +314,7 @@ fn revoking_a_key_cuts_off_only_its_node() {
     flows(0);
 
     // Invalid files change nothing.
-    let unchanged = "not loaded again, everything stays as it was";
+    let unchanged = "reload failed, the current keys and rules stay in effect";
     fs::write(public_path(&bus.keys_dir(), "worker-2"), "no key at all").unwrap();
     bus.reload(unchanged);
     bus.broker.wait_stderr_line(&[unchanged, "worker-2.pub"]);
@@ -345,7 +345,7 @@ fn revoking_a_key_cuts_off_only_its_node() {
     bus.broker.wait_stderr_line(&[
         "of worker-2 (",
         "worker-2.pub) is revoked in",
-        "lets nobody in",
+        "and is refused",
     ]);
     for peer in [&publishers[2], &subscribers[2]] {
         peer.wait_event(ConnectionEventKind::Disconnected);
@@ -392,7 +392,7 @@ fn rules_that_change_hold_at_once() {
     let layout = fs::read_to_string(&bus.cluster.layout).unwrap();
     let rules = "[allow.worker]\npublish = [\"test.up.1\"]\nsubscribe = [\"test.b\"]\n";
     fs::write(&bus.cluster.layout, format!("{layout}{rules}")).unwrap();
-    bus.reload("there are rules for nodes");
+    bus.reload("rules for nodes apply");
     // For both of its subscriptions.
     manager.wait_subscription(false, b"test.a");
     bus.wait_refused("worker-1", "subscribe_denied", 1.0);

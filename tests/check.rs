@@ -53,7 +53,7 @@ fn the_broker_tells_what_it_would_do() {
             "encryption: none".into(),
             "metrics: http://127.0.0.1:9910/metrics".into(),
             "largest message: 4.0 MiB".into(),
-            "heartbeats: every 2s, cut off after 15s without an answer".into(),
+            "heartbeats: every 2s, disconnects after 15s without an answer".into(),
             "queue of a subscriber: at most 500 events and 64.0 MiB; when full disconnect, after 10s"
                 .into(),
             "topics demo.…: when full block, for 5s".into(),
@@ -80,12 +80,12 @@ fn a_node_tells_what_it_would_do() {
         &[
             "node: worker-1, type worker, at 127.0.0.1".into(),
             format!(
-                "broker: publishes to tcp://127.0.0.1:{xsub}, gets events from \
+                "broker: publishes to tcp://127.0.0.1:{xsub}, receives events from \
                  tcp://127.0.0.1:{xpub}"
             ),
             format!("sends logs to: logger-1 at {}", layout.connect_log_endpoints()[0]),
             "other nodes: logger-1, manager, proxy-1".into(),
-            "metrics: at 127.0.0.1, at a port the system chooses".into(),
+            "metrics: at 127.0.0.1, on a port the system chooses".into(),
         ],
     );
 }

@@ -282,7 +282,7 @@ fn a_logger_without_all_of_its_keys_leaves_logs_alone() {
     std::fs::write(&log, "#fields\tts\n1\n").unwrap();
     let mut start = command("zcluster-logger");
     start.args(["--layout", cluster.layout_arg(), "--node", "logger-1"]);
-    assert_refused(&run_to_end(&mut start), &["clients (all nodes) need", "refusing to speak"]);
+    assert_refused(&run_to_end(&mut start), &["clients (all nodes) need", "refusing to connect"]);
     assert!(log.exists());
 }
 
@@ -393,7 +393,7 @@ fn a_directory_of_keys_that_is_gone_cuts_nobody_off() {
     worker.wait_all_up(&["manager"]);
     std::fs::rename(&authorized, cluster.dir.path().join("gone")).unwrap();
     broker.signal(Signal::HUP);
-    broker.wait_stderr("everything stays as it was: no key may connect");
+    broker.wait_stderr("current keys and rules stay in effect: no key may connect");
     assert_talk(&mut worker, &mut manager, "still-here");
 }
 
@@ -536,7 +536,7 @@ fn behind_a_broker_that_enforces_nothing_nodes_do_and_sighup_changes_what() {
     let text = std::fs::read_to_string(&cluster.layout).unwrap();
     std::fs::write(&cluster.layout, text.replace(RULES, "")).unwrap();
     manager.signal(Signal::HUP);
-    manager.wait_stderr("keys and rules loaded again");
+    manager.wait_stderr("keys and rules reloaded");
     publish(&mut worker, "allowed");
     manager.wait_line("allowed", |line| line.to_string().contains("allowed").then_some(()));
     assert!(!manager.seen.iter().any(|line| line.to_string().contains("forbidden")));

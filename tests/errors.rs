@@ -233,7 +233,7 @@ fn encryption_is_refused_rather_than_left_out() {
         let options = options.replace(missing, &format!("# {missing}"));
         let cluster = Cluster::new(NODES, &options);
         let ended = run_to_end(command(daemon).args(good_args(daemon, &cluster)));
-        assert_told(&ended, CONFIG, &["CURVE", missing, "refusing to speak in the clear"]);
+        assert_told(&ended, CONFIG, &["CURVE", missing, "refusing to connect without encryption"]);
         assert!(!ended.stderr.contains(secret), "{}", ended.stderr);
     }
 }

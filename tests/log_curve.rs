@@ -315,7 +315,7 @@ impl PerNode {
     }
 }
 
-const LOADED: &str = "keys and rules loaded again";
+const LOADED: &str = "keys and rules reloaded";
 
 #[test]
 fn nodes_cannot_send_logs_as_another_node_or_without_permission() {
@@ -341,8 +341,8 @@ fn nodes_cannot_send_logs_as_another_node_or_without_permission() {
     }
     test.logger.wait_metric(WRITTEN, 2.0);
     for line in [
-        "rejected a log batch from 'worker-1': with the id 'zeromq_worker-2_host_1_N0', it speaks \
-         for another node than its own",
+        "rejected a log batch from 'worker-1': with the id 'zeromq_worker-2_host_1_N0', it claims \
+         to be another node",
         "rejected a log batch from 'worker-2': with the id 'zeromq_worker-2_host_1_N0', it may \
          not send logs",
     ] {
@@ -455,12 +455,10 @@ fn a_hangup_with_a_mistake_in_the_configuration_only_rotates() {
         peer.write("worker-1", number as u64);
         test.logger.wait_metric(WRITTEN, number as f64 + 1.0);
         make();
-        test.hangup("not loaded again, everything stays as it was");
+        test.hangup("reload failed, the current keys and rules stay in effect");
         wait_for("a rotation", || (manifest(&logs).len() == number + 1).then_some(()));
         let stderr = test.logger.stderr();
-        assert!(
-            stderr.lines().any(|line| line.contains("not loaded again") && line.contains(cause))
-        );
+        assert!(stderr.lines().any(|line| line.contains("reload failed") && line.contains(cause)));
         assert!(!stderr.contains("hunter2"));
         mend();
     }
@@ -485,7 +483,7 @@ fn a_logger_that_lacks_its_keys_does_not_start() {
         .filter(|line| !line.contains("server_secret"))
         .fold(String::new(), |text, line| text + line + "\n");
     for (options, cause) in [
-        (only_client, "curve_server_secretkey is not set; refusing to speak in the clear"),
+        (only_client, "curve_server_secretkey is not set; refusing to connect without encryption"),
         (PER_NODE.to_owned(), "cannot read the key file"),
     ] {
         let cluster = Cluster::new(NODES, &options);

@@ -21,7 +21,7 @@ const WRONG: &[(&[u8], &[&str])] = &[
     (b",", &["RUST_LOG=\",\"", "names no level"]),
     (b"zcluster=loud", &["\"loud\" where a level should be", "MODULE=LEVEL"]),
     (b"zclustr=debug", &["no module of this program", "Logging at info"]),
-    (b"info/(", &["no regular expression"]),
+    (b"info/(", &["an invalid regular expression"]),
     (b"debug\xff", &["RUST_LOG=\"debug\u{fffd}\" is not UTF-8"]),
 ];
 

@@ -129,15 +129,15 @@ fn events_pass_and_no_node_notices(engine: Engine) {
 fn a_topic_without_subscriber_is_told_of(engine: Engine) {
     let cluster = Cluster::on(engine, NO_NODES, "");
     let _broker = cluster.broker();
-    assert_ended(&publish(&cluster, &["t", "Test::e"]), 0, &["nobody subscribes to 't'"]);
+    assert_ended(&publish(&cluster, &["t", "Test::e"]), 0, &["'t' has no subscribers"]);
     let input = [line("t", "Test::e", &json!([])), line("u\n", "Test::e", &json!([]))];
     let twice = [&input[..], &input[..]].concat();
     let (code, stderr) = publish_lines(&cluster, &twice.join("\n"));
     assert_eq!(code, Some(0));
     let expected = [
-        "zcluster: nobody subscribes to 't': the event reaches nobody",
-        "zcluster: nobody subscribes to 'u\\n': the event reaches nobody",
-        "zcluster: 4 of 4 events reached nobody",
+        "zcluster: 't' has no subscribers: nothing receives the event",
+        "zcluster: 'u\\n' has no subscribers: nothing receives the event",
+        "zcluster: 4 of 4 events had no subscribers",
     ];
     assert_eq!(stderr.lines().collect::<Vec<_>>(), expected);
     // Somebody does, be it by a shorter prefix.
@@ -342,7 +342,7 @@ fn the_operators_key_makes_no_node() {
     let node = LayoutNode::new(NodeType::Worker, [127, 0, 0, 1].into());
     layout.nodes.insert("operator".into(), node);
     let (_node, _news) = zcluster::Node::builder(layout, "operator").start().unwrap();
-    broker.wait_stderr_line(&["refused from operator at", "speaks for another node"]);
+    broker.wait_stderr_line(&["refused from operator at", "claims to be another node"]);
     assert_eq!(manager.metric("zcluster_node_up_total"), 0.0);
     assert!(!manager.stderr().contains("operator"), "{}", manager.stderr());
 }
@@ -391,7 +391,7 @@ fn what_is_dropped_for_a_slow_reader_is_told() {
     let printed = reader.join().unwrap();
     // Its reader has gone.
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    let told: Vec<_> = stderr.filter(|line| line.contains("events were dropped")).collect();
+    let told: Vec<_> = stderr.filter(|line| line.contains("events dropped:")).collect();
     let dropped: u64 = told[0].split(' ').nth(1).unwrap().parse().unwrap();
     let missing = EVENTS - printed;
     assert!(

@@ -68,7 +68,7 @@ fn a_hangup_while_the_layout_is_read_is_acted_upon_later() {
         pipe.write_all(text.as_bytes()).unwrap();
         drop(pipe);
         process.ready = process.wait_line("the ready line", |line| line.get("ready").cloned());
-        process.wait_stderr("keys and rules loaded again");
+        process.wait_stderr("keys and rules reloaded");
         process.stop();
     }
 }
@@ -108,7 +108,7 @@ fn a_hangup_names_the_options_that_wait_for_a_restart() {
         ],
     );
     write("[zeromq");
-    hang_up(&processes, ["not loaded again, everything stays as it was"; 3]);
+    hang_up(&processes, ["reload failed, the current keys and rules stay in effect"; 3]);
     write(&text);
     hang_up(&processes, ["; nothing has changed"; 3]);
     processes.iter_mut().for_each(Process::stop);
@@ -168,7 +168,7 @@ fn a_hangup_while_a_logger_repairs_is_acted_upon_later() {
         wait_delivered(&logger);
         let was_early = !logger.stderr().contains("rotated ");
         logger.ready = logger.wait_line("the ready line", |line| line.get("ready").cloned());
-        logger.wait_stderr("keys and rules loaded again");
+        logger.wait_stderr("keys and rules reloaded");
         logger.stop();
         if was_early {
             return;

@@ -1,5 +1,5 @@
-//! What `zcluster pub` and `zcluster sub` have in common: where the broker is, with which key to
-//! connect, and what is told on the way.
+//! The common part of `zcluster pub` and `zcluster sub`: where the broker is, which key to connect
+//! with, and how warnings are printed.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,30 +15,29 @@ use zcluster::layout::{self, CurveKeys, Endpoint, Environment};
 
 use crate::output::say;
 
-/// The layout that is read where nothing else is said.
+/// The layout that is read by default.
 const DEFAULT_LAYOUT: &str = "cluster-layout.toml";
 
 /// Where the broker is, and which key to use.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClientArgs {
-    /// The layout of the cluster, for the broker's endpoints and for keys. Without this option
+    /// The layout of the cluster, which has the broker's endpoints and the keys. Defaults to
     /// cluster-layout.toml, unless both endpoints are given.
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
-    /// Where the broker takes events: its XSUB socket, as in tcp://10.0.0.1:5556.
+    /// The endpoint to publish to: the broker's XSUB socket, for example tcp://10.0.0.1:5556.
     #[arg(long, value_name = "ENDPOINT", value_parser = endpoint)]
     publish_to: Option<String>,
-    /// Where the broker hands out events: its XPUB socket, as in tcp://10.0.0.1:5555.
+    /// The endpoint to subscribe to: the broker's XPUB socket, for example tcp://10.0.0.1:5555.
     #[arg(long, value_name = "ENDPOINT", value_parser = endpoint)]
     subscribe_to: Option<String>,
-    /// Connect with the key of that name, where nodes have keys of their own. Without this option
-    /// that of `operator`.
+    /// Connect with the key of this name, if nodes have their own keys. Defaults to `operator`.
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
 }
 
 impl ClientArgs {
-    /// The client that was asked for.
+    /// Returns the client that these arguments describe.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         // Which node this shell belongs to makes no difference.
         let lookup = |name: &str| env::var(name).ok().filter(|_| name != "CLUSTER_NODE");
@@ -63,7 +62,7 @@ impl ClientArgs {
                 endpoint.clone_from(option);
             }
         }
-        // What finds no room is to be waited for, and not to vanish.
+        // Events wait for room instead of being dropped.
         zeromq.connect_xpub_nodrop = true;
         let client = Client::new(layout);
         Ok(match &self.key {
@@ -80,7 +79,7 @@ fn endpoint(text: &str) -> Result<String, String> {
     }
 }
 
-/// A duration of the command line: a number of seconds, or a number with a unit.
+/// Parses a duration from the command line: a number of seconds, or a number with a unit.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
@@ -89,7 +88,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "expected seconds, or a number with a unit, as in 500ms, 10s or 2min".into())
 }
 
-/// What it means for a command that its client failed.
+/// Maps a client error to the exit code and message of a command.
 #[allow(clippy::needless_pass_by_value)] // As a function for `map_err`.
 pub(crate) fn failure(error: ClientError) -> Failure {
     let code = match &error {
@@ -118,7 +117,7 @@ pub(crate) fn failure(error: ClientError) -> Failure {
     Failure::new(code, message)
 }
 
-/// Tells the warnings and errors of the library on standard error, as this command tells its own.
+/// Prints warnings and errors of the library on standard error, like the command's own messages.
 pub(crate) fn tell_warnings() {
     struct Teller;
     impl Log for Teller {
@@ -132,14 +131,14 @@ pub(crate) fn tell_warnings() {
         }
         fn flush(&self) {}
     }
-    // It fails where somebody tells already.
+    // This fails if a logger is already set.
     if log::set_logger(&Teller).is_ok() {
         log::set_max_level(LevelFilter::Warn);
     }
 }
 
-/// Writes a line to standard error. Some of it comes from the network: none of that may begin another
-/// line, or steer the terminal.
+/// Writes a line to standard error. Escapes control characters: text from the network must not
+/// start another line or control the terminal.
 pub(crate) fn tell(text: impl std::fmt::Display) {
     let text = text.to_string();
     let line: String = text

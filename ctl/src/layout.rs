@@ -1,6 +1,6 @@
-//! `zcluster layout`: check a layout file, import one from Zeek script, export one to it.
+//! `zcluster layout`: checks a layout file, imports one from Zeek script, exports one to it.
 //!
-//! What was asked for goes to stdout, what there is to say about it to stderr.
+//! The result goes to stdout, messages about it to stderr.
 
 use std::borrow::Cow;
 use std::fs;
@@ -24,35 +24,42 @@ const LAYOUT_FILE: &str = "cluster-layout.zeek";
 /// The subcommands of `zcluster layout`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Show all errors and warnings of a layout file, of the environment as the processes of a
-    /// cluster read it, and of files of keys on this host.
+    /// Check a layout file and show all its errors and warnings.
+    ///
+    /// Also checks the environment variables that the processes of a cluster read, and the key
+    /// files on this host.
     Check {
         /// The layout file.
         #[arg(default_value = "cluster-layout.toml")]
         file: PathBuf,
     },
-    /// Make a layout file from Zeek script: cluster-layout.zeek, and the options of
-    /// zeekctl-config.zeek or of `export`. The layout goes to stdout, or with --out to a file, and
-    /// only if the scripts have no errors; in the place of secret CURVE keys it has comments.
+    /// Convert Zeek scripts to a layout file.
+    ///
+    /// Reads cluster-layout.zeek, and options as in zeekctl-config.zeek or in the scripts that
+    /// `export` writes. Writes the layout to stdout, or to a file with --out, but only if the
+    /// scripts have no errors. Comments replace secret CURVE keys unless --secrets is given.
     Import {
-        /// Write the layout to this file, which stays as it is if the import fails. A shell empties
-        /// the file of `> FILE` in any case.
+        /// Write the layout to this file, and leave an existing file unchanged if the import fails
+        /// (with `> FILE`, the shell empties it first).
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// Include the secret keys: keep the layout as safe as the scripts.
+        /// Include the secret keys. Protect the layout as you protect the scripts.
         #[arg(long)]
         secrets: bool,
-        /// The scripts, in the order Zeek loads them.
+        /// The scripts, in the order in which Zeek loads them.
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Make a cluster-layout.zeek from a layout file, and with --out also zcluster.zeek, which has
-    /// the endpoints and options and is loaded from local.zeek. CURVE keys are left out.
+    /// Convert a layout file to Zeek scripts.
+    ///
+    /// Writes cluster-layout.zeek, and with --out also zcluster.zeek, which has the endpoints and
+    /// options; load it from local.zeek. CURVE keys are left out.
     Export {
-        /// Write both files to this directory. Otherwise the first goes to stdout.
+        /// Write both files to this directory. Without this option, prints cluster-layout.zeek
+        /// only.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
-        /// Take the place of files that `export` has not written.
+        /// Replace existing files that `export` did not write.
         #[arg(long, requires = "out")]
         force: bool,
         /// The layout file.
@@ -61,7 +68,7 @@ pub enum Command {
     },
 }
 
-/// Does what the command says.
+/// Runs the subcommand.
 pub fn run(command: &Command) -> ExitCode {
     let done = match command {
         Command::Check { file } => check(file),
@@ -117,7 +124,7 @@ fn check(file: &Path) -> Result<ExitCode, ExitCode> {
 fn import(files: &[PathBuf], secrets: bool, out: Option<&Path>) -> Result<ExitCode, ExitCode> {
     let mut importer = zeek::Importer::new();
     for file in files {
-        // Zeek script is bytes; what is not UTF-8 can only be in strings and comments.
+        // Zeek scripts are bytes; anything that is not UTF-8 can only be in strings and comments.
         let text = fs::read(file).map(Zeroizing::new).map_err(|error| unreadable(file, &error))?;
         let name = file.display().to_string();
         match String::from_utf8_lossy(&text) {
@@ -128,7 +135,10 @@ fn import(files: &[PathBuf], secrets: bool, out: Option<&Path>) -> Result<ExitCo
     let import = importer.finish();
     tell(&import.diagnostics);
     if count(&import.diagnostics, Severity::Error) > 0 {
-        say("zcluster: no layout was made: mend the scripts, or leave out what they cannot know");
+        say(
+            "zcluster: no layout was written: fix the scripts, or leave out statements that cannot \
+             be converted",
+        );
         return Err(ExitCode::Data);
     }
     let text = if secrets {
@@ -142,7 +152,7 @@ fn import(files: &[PathBuf], secrets: bool, out: Option<&Path>) -> Result<ExitCo
     let done = end(written.map_err(|error| cannot("write", out, &error)));
     if done == ExitCode::Ok {
         say(&format!("zcluster: wrote {}", out.display()));
-        // A file that was there keeps its permissions.
+        // An existing file keeps its permissions.
         if let Some(message) = secrets.then(|| daemon::readable_secrets(out)).flatten() {
             say(&format!("zcluster: warning: {message}"));
         }
@@ -154,14 +164,14 @@ fn export(file: &Path) -> Result<ExitCode, ExitCode> {
     let exported = zeek::export(&layout(file)?);
     let done = print(&exported.layout)?;
     say(&format!(
-        "zcluster: endpoints and options are not in it, as Zeek loads cluster-layout.zeek too early \
-         for them: `--out DIR` writes them to DIR/{}",
+        "zcluster: endpoints and options are left out, because Zeek loads cluster-layout.zeek too \
+         early for them: `--out DIR` writes them to DIR/{}",
         zeek::OPTIONS_FILE
     ));
     Ok(done)
 }
 
-/// Writes both scripts, or none where one of them would take somebody else's place.
+/// Writes both scripts, or neither if one of them would replace a file that `export` did not write.
 fn export_to(file: &Path, out: &Path, force: bool) -> Result<ExitCode, ExitCode> {
     let exported = zeek::export(&layout(file)?);
     let files = [
@@ -173,7 +183,7 @@ fn export_to(file: &Path, out: &Path, force: bool) -> Result<ExitCode, ExitCode>
             match fs::read(path) {
                 Ok(text) if !zeek::Exported::is_ours(&text) => {
                     let message = format!(
-                        "{} is there and was not written by `zcluster layout export`: --force \
+                        "{} exists and was not written by `zcluster layout export`: --force \
                          replaces it",
                         path.display()
                     );
@@ -196,18 +206,18 @@ fn export_to(file: &Path, out: &Path, force: bool) -> Result<ExitCode, ExitCode>
     if done == ExitCode::Ok {
         let [layout, options] = files.map(|(path, _)| path.display().to_string());
         say(&format!(
-            "zcluster: wrote {layout}, for Zeek's script path, and {options}, to be loaded from \
+            "zcluster: wrote {layout}, for Zeek's script path, and {options}, to load from \
              local.zeek"
         ));
         if !exported.left_out.is_empty() {
             let names = exported.left_out.join(", ");
-            say(&format!("zcluster: left out, as Zeek has no such options: {names}"));
+            say(&format!("zcluster: left out, because Zeek has no such options: {names}"));
         }
     }
     Ok(done)
 }
 
-/// Reads a layout file without the environment: it is the file that is exported.
+/// Reads a layout file without the environment, because the file itself is exported.
 fn layout(file: &Path) -> Result<Layout, ExitCode> {
     match layout::load(file, |_| None) {
         Ok(loaded) => {
@@ -251,7 +261,7 @@ fn tell_counts(errors: usize, warnings: usize) {
     }
 }
 
-/// Writes to stdout; how the command ends then.
+/// Writes to stdout and returns the command's exit code.
 fn print(text: &str) -> Result<ExitCode, ExitCode> {
     match end(output::print(text)) {
         ExitCode::Ok => Ok(ExitCode::Ok),

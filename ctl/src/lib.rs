@@ -1,6 +1,6 @@
 //! `zcluster`, the operator's command.
 //!
-//! One module a subcommand. A new one is a module with its `clap` arguments and a `run` that
+//! Each subcommand has its own module. A new one is a module with `clap` arguments and a `run` that
 //! returns an [`ExitCode`], a variant of [`Command`], and an arm in [`run`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 use zcluster::daemon;
 use zcluster::exit::ExitCode;
 
-/// Drive a cluster of nodes that speak Zeek's ZeroMQ backend.
+/// Run and manage clusters that use Zeek's ZeroMQ backend.
 #[derive(Debug, Parser)]
 #[command(name = "zcluster", version)]
 pub struct Cli {
@@ -30,51 +30,56 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Check and convert layout files.
+    /// Check layout files, and convert them from and to Zeek script.
     #[command(subcommand)]
     Layout(layout::Command),
-    /// Make the CURVE keys that encrypt and authenticate a cluster.
+    /// Generate the CURVE keys that encrypt and authenticate a cluster.
     ///
-    /// Without options: both key pairs a cluster needs, as the lines of a layout file. All nodes
-    /// share them, so that whoever has the client's secret key is in: keep the file as you keep a
-    /// password.
+    /// Without options, prints the two key pairs that a cluster needs, as lines for its layout
+    /// file. All nodes share these keys, so anyone with the client's secret key can connect:
+    /// protect the file like a password.
     ///
-    /// With --per-node: a key pair for each node, in files where `[curve]` of the layout says. Keys
-    /// that are there are kept.
+    /// With --per-node, generates a key pair for each node, in the directories that `[curve]` of
+    /// the layout names. Existing keys are kept.
     Keygen(keygen::Args),
-    /// Show, revoke and restore the keys of nodes, and hand one to a node of Zeek.
+    /// List, revoke and restore the keys of nodes, and export a node's keys for Zeek.
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Show who is connected to the broker, which nodes of the layout are not, and who falls behind.
+    /// Show which nodes are connected to the broker, which are missing, and which fall behind.
     ///
-    /// Asks the engine `switch` of a running zcluster-broker at its metrics port. Exits with 69 if a node
-    /// is down; nodes of type control and none need not be there.
+    /// Queries the metrics port of a running zcluster-broker, which must use the engine `switch`.
+    /// Exits with 69 if a node of the layout is down; nodes of type `control` and `none` may be
+    /// absent.
     Status(status::Args),
-    /// Publish events, without being a node.
+    /// Publish events from the command line, without running a node.
     ///
-    /// One event, given as TOPIC EVENT ARG…; without them, a line of JSON on standard input for each,
-    /// as `zcluster-node` reads them: {"topic":"zeek.cluster.worker","event":"Demo::ping","args":[42]}.
-    /// Ends once all events have left for the broker. Says on standard error where nobody subscribes
-    /// to a topic, which is no failure.
+    /// Publishes one event, given as TOPIC EVENT ARG… Without arguments, reads events from standard
+    /// input, one JSON object per line, in the same format as `zcluster-node`:
+    /// {"topic":"zeek.cluster.worker","event":"Demo::ping","args":[42]}.
+    ///
+    /// Exits once all events have been sent to the broker. Warns on standard error about topics
+    /// that have no subscriber; this is not a failure.
     #[command(name = "pub")]
     Publish(publish::Args),
-    /// Print events as lines of JSON, without being a node, until Ctrl-C.
+    /// Print events as JSON lines, without running a node, until Ctrl-C.
     ///
-    /// Lines are as those of `zcluster-node`, and `zcluster pub` publishes them again. Standard error
-    /// has a line `subscribed to …` as soon as everything that is published arrives.
+    /// The lines have the same format as those of `zcluster-node`, so that `zcluster pub` can
+    /// publish them again. Prints `subscribed to …` on standard error once the subscription is
+    /// active: every matching event published after that arrives.
     #[command(name = "sub")]
     Subscribe(subscribe::Args),
-    /// Start a cluster on this host, in the foreground, until Ctrl-C.
+    /// Run a whole cluster on this host, in the foreground, until Ctrl-C.
     ///
-    /// Starts the central broker, then every node of the layout as a process of its own: loggers,
-    /// the manager, proxies, workers, control nodes. What each prints is shown behind its name:
-    /// after `|` its own lines, after `*` what there is to say about it. A process that exits by
-    /// itself is started again. Ctrl-C stops workers, proxies, the manager and control nodes, then
-    /// the loggers, then the broker; a second one kills.
+    /// Starts the broker, then a process for each node of the layout: loggers, the manager,
+    /// proxies, workers and control nodes. Each line of output begins with the name of a process:
+    /// `|` marks a line that the process wrote, `*` a message about the process.
+    ///
+    /// Restarts any process that exits by itself. Ctrl-C stops workers, proxies, the manager and
+    /// control nodes, then the loggers, then the broker; a second Ctrl-C kills what still runs.
     Up(up::Args),
 }
 
-/// Does what the command line says.
+/// Runs the subcommand.
 pub fn run(cli: &Cli) -> ExitCode {
     match &cli.command {
         Command::Layout(command) => layout::run(command),
@@ -87,8 +92,8 @@ pub fn run(cli: &Cli) -> ExitCode {
     }
 }
 
-/// Reads the command line; `Err` carries the exit code of `--help` and of mistakes, which are
-/// already told.
+/// Parses the command line. `Err` carries the exit code of `--help` and of mistakes, whose text has
+/// already been printed.
 ///
 /// # Errors
 ///

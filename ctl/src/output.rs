@@ -1,5 +1,4 @@
-//! Where commands write to: stdout for what was asked for, stderr for what there is to say, and new
-//! files for secrets.
+//! Where commands write to: results to stdout, messages to stderr, and secrets to new files.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,7 +7,7 @@ use zcluster::atomic_file;
 use zcluster::daemon::{self, Failure, cannot_print};
 use zcluster::exit::ExitCode;
 
-/// Ends a command: what went wrong is one line on stderr, and an exit code.
+/// Ends a command: prints a failure as one line on stderr, and returns the exit code.
 pub(crate) fn end(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::Ok,
@@ -19,32 +18,31 @@ pub(crate) fn end(done: Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// Writes a line to stderr. Where that cannot be written nobody can be told, and the exit code is all
-/// there is.
+/// Writes a line to stderr. If that fails, only the exit code reports the problem.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Writes to stdout. A reader that has had something and then gone, as in `… | head`, is no error of
-/// ours; one that was never there is.
+/// Writes to stdout. A reader that closes the pipe after reading something, as in `… | head`, is
+/// not an error; one that reads nothing is.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     daemon::print_text(text).map_err(|error| cannot_print(&error))
 }
 
-/// Writes to stdout what nobody else has: who does not get it must know.
+/// Writes a secret to stdout. Any failed write is an error: the secret may exist nowhere else.
 pub(crate) fn print_secret(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| cannot_print(&error))
 }
 
-/// Writes a file that must not exist, for the eyes of its owner.
+/// Writes a new file that only its owner can read.
 pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
     atomic_file::create(path, 0o600, text.as_bytes())
         .map_err(|error| cannot("create", path, &error))
 }
 
-/// What could not be done with a file.
+/// The failure of an operation on a file.
 pub(crate) fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(ExitCode::Io, format!("cannot {what} {}: {error}", path.display()))
 }

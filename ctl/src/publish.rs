@@ -1,4 +1,4 @@
-//! `zcluster pub`: publishes events from a shell.
+//! `zcluster pub`: publishes events from the command line.
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
@@ -15,7 +15,8 @@ use zcluster::{Event, input_lines, readable};
 use crate::client::{ClientArgs, duration, failure, tell, tell_warnings};
 use crate::output::end;
 
-/// Topics without a subscriber that are told of one by one; beyond, only events are counted.
+/// The number of topics without a subscriber that get their own warning; beyond it, events are only
+/// counted.
 const MAX_TOLD: usize = 100;
 
 /// The arguments of `zcluster pub`.
@@ -27,20 +28,21 @@ pub struct Args {
     /// The name of the event, for example Demo::ping.
     #[arg(value_name = "EVENT")]
     event: Option<String>,
-    /// Its arguments, each as JSON: 42 is a count, {"addr":"192.0.2.1"} an address. A word that is no
-    /// JSON is a string; so is '"42"'.
+    /// The arguments of the event, each as JSON: 42 is a count, {"addr":"192.0.2.1"} an address. A
+    /// word that is not JSON is a string; so is '"42"'.
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     args: Vec<String>,
     #[command(flatten)]
     client: ClientArgs,
-    /// How long the broker may take to answer, and to take each event: seconds, or with a unit.
+    /// How long to wait for the broker to answer, and to accept each event: in seconds, or with a
+    /// unit.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     timeout: Duration,
 }
 
-/// Publishes. A failure is told on stderr: arguments or lines that are no event (65), a broker that
-/// does not answer or may not have got all events (69), input that cannot be read (74), a wrong layout
-/// or key, or a topic that the layout forbids (78).
+/// Publishes events. Prints a failure on stderr: arguments or lines that are not events (65), a
+/// broker that does not answer or may not have received all events (69), unreadable input (74), a
+/// wrong layout or key, or a topic that the layout forbids (78).
 pub fn run(args: &Args) -> ExitCode {
     tell_warnings();
     end(publish(args))
@@ -54,7 +56,7 @@ fn publish(args: &Args) -> Result<(), Failure> {
     let publisher = args.client.client()?.publisher().map_err(failure)?;
     let mut sender =
         Sender { publisher, patience: args.timeout, unheard: 0, told: BTreeSet::new() };
-    // An input that is slow, or empty, is no reason to learn late that there is no broker.
+    // A missing broker is reported at once, even if the input is slow or empty.
     sender.publisher.wait_until_ready(args.timeout).map_err(failure)?;
     let outcome = match single {
         Some((topic, event)) => sender.send(&topic, &event),
@@ -63,7 +65,7 @@ fn publish(args: &Args) -> Result<(), Failure> {
     sender.finish(outcome)
 }
 
-/// The event on the command line, if there is one there.
+/// The event on the command line, if there is one.
 fn single(args: &Args) -> Result<Option<(BString, Event)>, Failure> {
     let (Some(topic), Some(event)) = (&args.topic, &args.event) else { return Ok(None) };
     let wrong = |error: String| Failure::new(ExitCode::Data, error);
@@ -75,7 +77,7 @@ fn single(args: &Args) -> Result<Option<(BString, Event)>, Failure> {
         .map_err(|error| wrong(error.to_string()))
 }
 
-/// An argument: JSON, or a plain word. What begins as no word does is meant as JSON.
+/// Parses an argument: JSON, or a plain word. Text that starts with `{`, `[` or `"` must be JSON.
 fn argument(index: usize, word: &str) -> Result<Json, String> {
     match serde_json::from_str(word) {
         Ok(json) => Ok(json),
@@ -86,11 +88,11 @@ fn argument(index: usize, word: &str) -> Result<Json, String> {
     }
 }
 
-/// Publishes, and keeps count of what nobody hears.
+/// Publishes events, and counts those without subscribers.
 struct Sender {
     publisher: Publisher,
     patience: Duration,
-    /// Events that nobody subscribes to.
+    /// Events without subscribers.
     unheard: u64,
     told: BTreeSet<BString>,
 }
@@ -101,13 +103,13 @@ impl Sender {
         if reach == Reach::Nobody {
             self.unheard += 1;
             if self.told.len() < MAX_TOLD && self.told.insert(topic.clone()) {
-                tell(format!("nobody subscribes to '{topic}': the event reaches nobody"));
+                tell(format!("'{topic}' has no subscribers: nothing receives the event"));
             }
         }
         Ok(())
     }
 
-    /// Publishes the lines of standard input. Lines that are no event are told of and passed over.
+    /// Publishes the lines of standard input. Reports and skips lines that are not events.
     fn send_lines(&mut self) -> Result<(), Failure> {
         let mut bad = 0u64;
         let mut failed = None;
@@ -141,12 +143,12 @@ impl Sender {
         }
     }
 
-    /// Ends, once everything has left. Of two failures, that of the connection is the one that loses
-    /// what was published.
+    /// Waits until everything has been sent. If both fail, returns the failure of the connection,
+    /// which loses published events.
     fn finish(self, outcome: Result<(), Failure>) -> Result<(), Failure> {
         let sent = self.publisher.sent();
         if self.unheard > 1 {
-            tell(format!("{} of {sent} events reached nobody", self.unheard));
+            tell(format!("{} of {sent} events had no subscribers", self.unheard));
         }
         let finished = self.publisher.finish(self.patience).map_err(failure);
         match (outcome, finished) {

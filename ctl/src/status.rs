@@ -1,7 +1,8 @@
-//! `zcluster status`: who is connected to the broker and who is not, how far behind, and what was lost.
+//! `zcluster status`: which nodes are connected to the broker and which are not, how far behind
+//! they are, and what was lost.
 //!
-//! The broker's engine `switch` answers `/status` beside its metrics. `Status` is the shape of that
-//! answer; what it becomes on a terminal is pure.
+//! The broker's engine `switch` serves `/status` next to its metrics. `Status` is the format of
+//! that answer; converting it to a table is pure.
 
 mod members;
 
@@ -25,27 +26,28 @@ use crate::output::{end, print};
 
 /// How long the broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest answer that is read; that of a thousand nodes has half a megabyte.
+/// The longest answer that is read; a thousand nodes need half a megabyte.
 const LONGEST_ANSWER: u64 = 64 << 20;
 
 /// The arguments of `zcluster status`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The layout of the cluster: whose nodes should be connected [default: cluster-layout.toml]
+    /// The layout of the cluster, which says which nodes should be connected [default:
+    /// cluster-layout.toml]
     #[arg(long, value_name = "FILE")]
     layout: Option<PathBuf>,
-    /// Ask here, not where the layout says that the broker offers its metrics. Without --layout, any
-    /// node may be absent.
+    /// Query this address instead of the metrics address of the broker in the layout. Without
+    /// --layout, no node counts as missing.
     #[arg(long, value_name = "IP:PORT")]
     address: Option<SocketAddr>,
-    /// Print the answer as JSON.
+    /// Print the status as JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Shows the status. A failure is told on stderr: a node of the layout that is not connected, or a
-/// broker that does not answer (69), a wrong layout, or one without a metrics port (78), an answer that
-/// is none (65).
+/// Shows the status. Prints a failure on stderr: a node of the layout that is not connected, or a
+/// broker that does not answer (69), a wrong layout, or one without a metrics port (78), an answer
+/// that is not a status (65).
 pub fn run(args: &Args) -> ExitCode {
     end(status(args))
 }
@@ -61,7 +63,7 @@ fn status(args: &Args) -> Result<(), Failure> {
     };
     let body = ask(address)?;
     let no_status = |error| {
-        let message = format!("what {address} answers is not the status of a broker: {error}");
+        let message = format!("the answer of {address} is not the status of a broker: {error}");
         Failure::new(ExitCode::Data, message)
     };
     let mut answer: Value = serde_json::from_slice(&body).map_err(no_status)?;
@@ -86,7 +88,7 @@ fn status(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// Where the broker offers its metrics.
+/// The address where the broker serves its metrics.
 fn metrics_address(layout: &Layout) -> Result<SocketAddr, Failure> {
     let ip = match layout.broker_metrics_address() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -95,12 +97,12 @@ fn metrics_address(layout: &Layout) -> Result<SocketAddr, Failure> {
     };
     match layout.broker.metrics_port {
         Some(0) => Err(Failure::config(
-            "`metrics_port` in [broker] is 0: give the address that the broker says in its ready \
+            "`metrics_port` in [broker] is 0: pass the metrics address from the broker's ready \
              line as --address",
         )),
         Some(port) => Ok((ip, port).into()),
         None => Err(Failure::config(
-            "the layout has no `metrics_port` in [broker], where the broker could be asked",
+            "the layout has no `metrics_port` in [broker], which this command queries",
         )),
     }
 }
@@ -116,12 +118,12 @@ fn ask(address: SocketAddr) -> Result<Vec<u8>, Failure> {
     let unavailable = |error: ureq::Error| {
         let message = match error {
             ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                format!("nobody listens at {address}: is the broker running?")
+                format!("nothing listens at {address}: is the broker running?")
             }
             ureq::Error::Timeout(_) => {
                 format!("{address} did not answer within {}s", PATIENCE.as_secs())
             }
-            error => format!("cannot ask {address}: {error}"),
+            error => format!("cannot query {address}: {error}"),
         };
         Failure::new(ExitCode::Unavailable, message)
     };
@@ -133,7 +135,7 @@ fn ask(address: SocketAddr) -> Result<Vec<u8>, Failure> {
         }
         404 => {
             let message = format!(
-                "{address} has no status: the broker runs engine zmq, which keeps none, or this is \
+                "{address} has no status: the broker uses engine zmq, which has none, or this is \
                  another process"
             );
             Err(Failure::new(ExitCode::Unavailable, message))
@@ -160,7 +162,7 @@ struct Publisher {
     peer: String,
     address: String,
     connected_s: f64,
-    /// Accepted from it.
+    /// Events accepted from it.
     events: u64,
     refused: u64,
     held: bool,
@@ -191,11 +193,11 @@ const COLUMNS: [&str; 10] = [
     "DROPPED",
     "STATE",
 ];
-/// Columns of numbers stand at the right.
+/// Columns of numbers are right-aligned.
 const NUMBERS: std::ops::Range<usize> = 2..9;
 
 impl Status {
-    /// One line per connection, those of one peer together, and one for each that should be there.
+    /// One line per connection, grouped by peer, and one for each missing connection.
     fn table(&self, members: &Members) -> String {
         let none = || "-".to_owned();
         let mut rows: Vec<[String; COLUMNS.len()]> = Vec::new();

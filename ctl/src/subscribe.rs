@@ -1,7 +1,7 @@
 //! `zcluster sub`: prints events as lines of JSON.
 //!
-//! One thread receives, so that the broker does not have to wait for whoever reads our output; this
-//! one prints. Between them is a queue with a bound.
+//! One thread receives, so that the broker does not wait for whatever reads the output; the main
+//! thread prints. A bounded queue connects them.
 
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -25,48 +25,49 @@ use crate::output::end;
 
 /// Events that wait to be printed.
 const LIMITS: Limits = Limits { messages: 10_000, bytes: 64 << 20 };
-/// How often the receiving thread looks whether it is still wanted, and this one whether anybody still
-/// reads.
+/// How often the receiving thread checks whether it should stop, and the main thread whether stdout
+/// is still read.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long what was received may take to be printed once the command is to end.
+/// How long printing the received events may take after a request to stop.
 const END_PATIENCE: Duration = Duration::from_secs(1);
-/// How often each kind of trouble is told.
+/// The interval between warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The arguments of `zcluster sub`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Topics that start with this, for example zeek.cluster.worker. Without any: all topics, which
-    /// makes every node send all its events to the broker.
+    /// Print events whose topics start with this, for example zeek.cluster.worker. Without a
+    /// prefix, prints all events, and every node sends all its events to the broker.
     #[arg(value_name = "PREFIX")]
     prefixes: Vec<String>,
     #[command(flatten)]
     client: ClientArgs,
-    /// End after that many events.
+    /// Exit after this many events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after that time: seconds, or with a unit. It is a failure if the broker has not answered by
-    /// then, or fewer events came than --count says.
+    /// Exit after this time: in seconds, or with a unit. Fails if the broker has not answered by
+    /// then, or if fewer events than --count have arrived.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 }
 
-/// Prints events. A failure is told on stderr: no broker, or too few events, before the timeout (69),
-/// output that cannot be written (74), a wrong layout or key, or a prefix that the layout forbids (78).
+/// Prints events. Prints a failure on stderr: no broker, or too few events, before the timeout
+/// (69), output that cannot be written (74), a wrong layout or key, or a prefix that the layout
+/// forbids (78).
 pub fn run(args: &Args) -> ExitCode {
     tell_warnings();
     end(subscribe(args))
 }
 
-/// What the receiving thread hands over.
+/// What the receiving thread passes on.
 enum Item {
     Event(Timestamp, ReceivedEvent),
     Failed(ClientError),
-    /// Somebody asked for the end.
+    /// A request to stop.
     Stop,
 }
 
-/// What both threads know.
+/// State that both threads share.
 #[derive(Default)]
 struct Shared {
     is_subscribed: AtomicBool,
@@ -101,20 +102,20 @@ fn subscribe(args: &Args) -> Result<(), Failure> {
     let outcome = print_events(args, &queue, &shared);
     shared.is_over.store(true, Ordering::Relaxed);
     drop(queue);
-    // It has nothing to tell that is not told.
+    // The thread has already reported its errors.
     let _ = receiver.join();
     let dropped = shared.dropped.load(Ordering::Relaxed);
     if dropped > 0 {
-        tell(format!("{dropped} events were dropped: stdout was not read fast enough"));
+        tell(format!("{dropped} events dropped: stdout was not read fast enough"));
     }
     outcome
 }
 
-/// Ends the command when a signal asks for that, also where nobody reads what it prints.
+/// Ends the command on a signal, even if nothing reads its output.
 fn stop_by(signals: &Signals, items: queue::Sender<Item>) {
     signals.handle(move |signal| {
         if signal == Signal::Stop {
-            // It fails where the command ends already.
+            // This fails if the command is already ending.
             let _ = items.send_control(Item::Stop);
             let items = items.clone();
             thread::spawn(move || {
@@ -122,7 +123,7 @@ fn stop_by(signals: &Signals, items: queue::Sender<Item>) {
                 let (waiting, _) = items.depth();
                 if waiting > 0 {
                     tell(format!(
-                        "{waiting} events were received and not printed: nobody reads stdout"
+                        "{waiting} events received but not printed: nothing reads stdout"
                     ));
                 }
                 std::process::exit(ExitCode::Ok.code().into());
@@ -150,7 +151,8 @@ fn print_events(
                 Err(Empty::TimedOut) if deadline.is_some_and(|at| at <= Instant::now()) => {
                     return time_is_up(args, printed, shared);
                 }
-                // As in `… | head -1`: it has gone, though there is nothing to print that would show it.
+                // As in `… | head -1`: the reader has gone, and without another event no write
+                // would show it.
                 Err(Empty::TimedOut) if is_unread() => return Ok(()),
                 Err(Empty::TimedOut) => continue,
             };
@@ -184,12 +186,12 @@ fn write_line(line: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Whether standard output is a pipe that nobody reads any more.
+/// Whether standard output is a pipe that has no reader left.
 fn is_unread() -> bool {
     let stdout = io::stdout();
     let mut polled = [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // Where that cannot be asked, writing shows it.
+    // If `poll` fails, the next write reports the problem.
     let _ = poll(&mut polled, Some(&now));
     polled[0].revents().contains(PollFlags::ERR)
 }
@@ -199,7 +201,7 @@ fn time_is_up(args: &Args, printed: u64, shared: &Shared) -> Result<(), Failure>
     let timeout = humantime::format_duration(args.timeout.unwrap_or_default());
     if printed == 0 && !shared.is_subscribed.load(Ordering::Relaxed) {
         let where_to = args.client.client()?;
-        // Another connection finds out why, as the first one goes on trying.
+        // A new connection finds out why, as the first one keeps retrying.
         return match where_to.publisher().and_then(|mut other| other.wait_until_ready(LOOK)) {
             Err(ClientError::Unreachable { endpoint, why, .. }) => {
                 let waited = args.timeout.unwrap_or_default();
@@ -240,7 +242,7 @@ impl Receiver {
         }
     }
 
-    /// Says so for the first time only: of a broker that goes and comes back the library tells.
+    /// Reports the first subscription only: the library reports later losses of the broker.
     fn tell_whether_subscribed(&self) {
         let is_subscribed = self.subscriber.is_subscribed();
         if is_subscribed && !self.shared.is_subscribed.swap(true, Ordering::Relaxed) {

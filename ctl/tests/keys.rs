@@ -1,5 +1,5 @@
-//! `zcluster keygen --per-node` and `zcluster keys` as their users see them: what they write, what
-//! they say, and that processes go by it.
+//! `zcluster keygen --per-node` and `zcluster keys` as users see them: the files, the output, and
+//! that processes use the keys.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs::{self, OpenOptions, Permissions};
@@ -24,7 +24,7 @@ node_type = "worker"
 ip = "10.0.0.2"
 "#;
 
-/// A directory with a layout, in which commands are run.
+/// A directory with a layout, where commands run.
 struct Site(tempfile::TempDir);
 
 /// How a command ended.
@@ -63,14 +63,14 @@ impl Site {
         ended(&mut self.command(line))
     }
 
-    /// Runs what must succeed.
+    /// Runs a command that must succeed.
     fn ok(&self, line: &str) -> String {
         let ended = self.run(line);
         assert_eq!(ended.code, 0, "{line}: {}", ended.stderr);
         ended.stdout
     }
 
-    /// Runs what must fail, with one line that says why.
+    /// Runs a command that must fail, with one line that says why.
     fn fails(&self, line: &str, code: i32) -> String {
         let ended = self.run(line);
         assert_eq!(ended.code, code, "{line}: {}{}", ended.stdout, ended.stderr);
@@ -117,10 +117,10 @@ fn keys_of_a_whole_layout_are_ready_for_use() {
     let site = Site::new("");
     let said = site.ok("keygen --per-node");
     for line in [
-        "broker: made keys/secret/broker.secret and keys/authorized/broker.pub",
+        "broker: created keys/secret/broker.secret and keys/authorized/broker.pub",
         "  all hosts: keys/authorized",
         "  10.0.0.2: keys/secret/worker-1.secret",
-        "  the host of the central broker: keys/secret/broker.secret",
+        "  the host of the broker: keys/secret/broker.secret",
         "These keys have no effect yet. On all hosts, add to cluster-layout.toml:",
         "  mode = \"per-node\"",
     ] {
@@ -139,7 +139,7 @@ fn keys_of_a_whole_layout_are_ready_for_use() {
     assert_eq!(broker.admit(worker.keys().public()), Some(&node("worker-1")));
     assert_eq!(broker.admit(&worker.broker()), None);
 
-    // And once more: nothing is lost.
+    // Again: nothing is lost.
     let before = fs::read(site.path("keys/secret/worker-1.secret")).unwrap();
     fs::remove_file(site.path("keys/authorized/worker-1.pub")).unwrap();
     fs::remove_file(site.path("keys/secret/logger-1.secret")).unwrap();
@@ -147,8 +147,11 @@ fn keys_of_a_whole_layout_are_ready_for_use() {
     assert_eq!(fs::read(site.path("keys/secret/worker-1.secret")).unwrap(), before);
     assert_eq!(site.public("worker-1"), [*worker.keys().public()]);
     assert!(said.contains("broker: kept keys/secret/broker.secret\n"), "{said}");
-    assert!(said.contains("worker-1.pub was missing, so it is written again"), "{said}");
-    assert!(said.contains("logger-1: has a public key already, with its secret key on"), "{said}");
+    assert!(said.contains("worker-1.pub was missing and has been written again"), "{said}");
+    assert!(
+        said.contains("logger-1: already has a public key, and its secret key is on"),
+        "{said}"
+    );
     assert!(!site.path("keys/secret/logger-1.secret").exists());
     assert!(!said.contains("no effect yet"), "{said}");
     assert_eq!(site.broker().server_keys().unwrap().len(), 2, "its own and that of all servers");
@@ -177,7 +180,7 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
     assert_eq!(site.public("worker-1"), [new[0], old[0]]);
     assert_eq!(site.mode("keys/secret/worker-1.secret"), 0o600);
 
-    // The broker lets both in, and answers to both.
+    // The broker accepts both, and answers to both.
     let broker = site.broker();
     for key in [new[0], old[0]] {
         assert_eq!(broker.admit(&key), Some(&node("worker-1")));
@@ -187,9 +190,9 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
     let worker = client_keys(&site.layout(), "worker-1").unwrap().unwrap();
     assert_eq!((*worker.keys().public(), worker.broker()), (new[0], new[1]));
 
-    // Whoever is asked changes first; of both keys, the secret one goes last.
+    // Servers change first; of both keys, the secret one is copied last.
     let steps = |said: &str, name: &str| {
-        let (_, steps) = said.split_once(&format!("The old key of {name} is valid")).unwrap();
+        let (_, steps) = said.split_once(&format!("The old key of {name} stays valid")).unwrap();
         steps
             .lines()
             .skip(1)
@@ -198,18 +201,18 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
             .collect::<Vec<_>>()
     };
     let starts = [
-        "copy keys/secret/broker.secret to its host; SIGHUP to the central broker, which then",
+        "copy keys/secret/broker.secret to its host; send SIGHUP to the broker, which then",
         "copy keys/authorized/broker.pub to all hosts",
-        "restart the nodes, loggers too, one after the other",
+        "restart the nodes, including loggers, one at a time",
         "zcluster keys revoke broker --key='",
-        "copy keys/authorized to all hosts; SIGHUP to the broker and the loggers",
+        "copy keys/authorized to all hosts; send SIGHUP to the broker and the loggers",
     ];
     let broker_steps = steps(&said, "broker");
     assert_eq!(broker_steps.len(), starts.len(), "{said}");
     assert!(broker_steps.iter().zip(starts).all(|(step, start)| step.starts_with(start)), "{said}");
     assert_eq!(steps(&said, "worker-1").len(), 4, "{said}");
 
-    // What it says to do, a shell does.
+    // A shell can run the printed command.
     let revoke = said.lines().find_map(|line| Some(line.split_once("zcluster keys revoke w")?.1));
     let program = snapbox::cmd::cargo_bin!("zcluster");
     let script = format!("'{}' keys revoke w{}", program.display(), revoke.unwrap());
@@ -218,21 +221,21 @@ fn a_key_is_changed_while_the_old_one_stays_valid() {
     let expected = format!(
         "worker-1: {} is revoked, in keys/authorized/revoked\n\
          worker-1: removed {} from keys/authorized/worker-1.pub\n\
-         It takes effect with a SIGHUP to the broker and to logger-1, after the files, \
-         keys/authorized/revoked among them, are copied to their hosts.\n\
-         Its secret key may go from keys/secret/worker-1.secret, too.\n",
+         To apply the change, copy the files, including keys/authorized/revoked, to their hosts, \
+         then send SIGHUP to the broker and to logger-1.\n\
+         You may also remove its secret key from keys/secret/worker-1.secret.\n",
         old[0], old[0]
     );
     assert_eq!(revoked.stdout, expected);
     let broker = site.broker();
     assert_eq!((broker.admit(&old[0]), broker.admit(&new[0]).is_some()), (None, true));
 
-    // There is an end to it.
+    // The number of keys is limited.
     for _ in 2..MAX_KEYS {
         site.ok("keygen --per-node --replace --node broker");
     }
     let error = site.fails("keygen --per-node --replace --node broker", 78);
-    assert!(error.contains("broker has 8 keys; expected fewer"), "{error}");
+    assert!(error.contains("broker has 8 keys, which is the maximum"), "{error}");
     site.broker();
 }
 
@@ -241,10 +244,10 @@ fn an_old_key_may_be_on_another_host_or_in_the_layout() {
     let key = *KeyPair::generate().public();
     let site = Site::new(&format!("[curve]\nmode = \"per-node\"\nbroker_publickey = \"{key}\"\n"));
     let said = site.ok("keygen --per-node --node broker");
-    assert!(said.contains("broker: has a public key already"), "{said}");
+    assert!(said.contains("broker: already has a public key"), "{said}");
     let said = site.ok("keygen --per-node --node broker --replace");
     assert!(said.contains("The old secret key is not on this host: append it to"), "{said}");
-    assert!(said.contains("Others look for the key of broker in the layout first"), "{said}");
+    assert!(said.contains("The layout has the old key of broker, and takes precedence"), "{said}");
     assert_eq!(site.public("broker")[1..], [key]);
     assert_eq!(site.secret("broker").len(), 1);
     let said = site.ok(&format!("keys revoke broker --key={key}"));
@@ -256,11 +259,11 @@ fn an_old_key_may_be_on_another_host_or_in_the_layout() {
 fn what_engine_zmq_cannot_do_is_told() {
     let site = Site::new("[curve]\nmode = \"per-node\"\n[broker]\nengine = \"zmq\"\n");
     let said = site.ok("keygen --per-node --servers");
-    assert!(said.contains("Then SIGHUP to the central broker and the loggers"), "{said}");
-    let warning = "answers to its own key only: nodes of Zeek with keys of their own cannot";
+    assert!(said.contains("Then send SIGHUP to the broker and the loggers"), "{said}");
+    let warning = "answers to its own key only: Zeek nodes with their own keys cannot";
     assert!(said.contains(warning), "{said}");
     let said = site.ok("keygen --per-node --replace --node broker");
-    assert!(said.contains("2. restart the central broker and all nodes: with"), "{said}");
+    assert!(said.contains("2. restart the broker and all nodes: with"), "{said}");
     assert!(!said.contains("answers to both keys"), "{said}");
     let warning = site.run("keys zeek worker-1").stderr;
     assert!(warning.contains("worker-1 cannot connect to it"), "{warning}");
@@ -270,18 +273,22 @@ fn what_engine_zmq_cannot_do_is_told() {
 fn mistakes_are_one_line() {
     let site = Site::per_node();
     for (line, code, expected) in [
-        ("keygen --per-node --node x", 78, "'x' is not a node of cluster-layout.toml; it has"),
+        (
+            "keygen --per-node --node x",
+            78,
+            "'x' is not a node of cluster-layout.toml; expected one of",
+        ),
         ("keygen --per-node --layout no", 74, "cannot read the layout file no: "),
         ("keys list --layout no", 74, "cannot read the layout file no: "),
         (
             "keys revoke x",
             78,
-            "'x' is not a node of cluster-layout.toml; it has logger-1, worker-1",
+            "'x' is not a node of cluster-layout.toml; expected one of logger-1, worker-1",
         ),
         ("keys revoke worker-1", 78, "cluster-layout.toml has a public key of worker-1"),
         ("keys revoke worker-1 --key hunter2", 64, "--key: found 7 characters, expected a key of"),
-        ("keys zeek worker-1", 78, "make one with `zcluster keygen --per-node --servers`"),
-        ("keys zeek broker", 64, "broker is no node"),
+        ("keys zeek worker-1", 78, "`zcluster keygen --per-node --servers` creates it"),
+        ("keys zeek broker", 64, "broker is not a node"),
     ] {
         let error = site.fails(line, code);
         assert!(error.starts_with("zcluster: ") && error.contains(expected), "{line}: {error}");
@@ -294,11 +301,11 @@ fn mistakes_are_one_line() {
     fs::write(site.path("named.toml"), named.replace("per-node", "shared")).unwrap();
     for line in ["keygen --per-node --layout named.toml", "keys list --layout named.toml"] {
         let error = site.fails(line, 78);
-        assert!(error.contains("named.toml: `servers` is the name of keys that"), "{error}");
+        assert!(error.contains("named.toml: `servers` is reserved for keys that"), "{error}");
     }
     assert!(!site.path("keys").exists());
 
-    // What was made before something failed is told.
+    // Files created before a failure are reported.
     site.ok("keygen --per-node --node worker-1");
     let secret = site.path("keys/secret/worker-1.secret");
     fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
@@ -332,7 +339,7 @@ fn the_list_says_who_has_which_key_and_where() {
     let warnings: Vec<_> = listed.stderr.lines().collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].contains("keys/secret/broker.secret has mode 0640"), "{warnings:?}");
-    assert!(warnings[1].contains("keys/authorized/gone.pub is of no node"), "{warnings:?}");
+    assert!(warnings[1].contains("keys/authorized/gone.pub belongs to no node"), "{warnings:?}");
 
     let json: Value = serde_json::from_str(&site.ok("keys list --json")).unwrap();
     assert_eq!(json["warnings"].as_array().unwrap().len(), 2);
@@ -343,7 +350,7 @@ fn the_list_says_who_has_which_key_and_where() {
     assert_eq!(rows[3]["public_keys"][0]["key"], worker.to_string());
     assert_eq!(rows[3]["public_keys"][0]["where"][0], "layout");
 
-    // What would stop the servers is told, but does not stop the list.
+    // Problems that would stop servers are reported, but do not stop the list.
     fs::copy(site.path("keys/authorized/worker-1.pub"), site.path("keys/authorized/logger-1.pub"))
         .unwrap();
     fs::write(site.path("keys/authorized/servers.pub"), "hunter2\n").unwrap();
@@ -385,9 +392,12 @@ fn a_key_is_revoked_wherever_it_stands() {
 
     site.ok("keygen --per-node --node broker");
     let said = site.ok("keys revoke broker");
-    assert!(said.contains("keys/secret/broker.secret is still on this host; it may go."), "{said}");
+    assert!(
+        said.contains("keys/secret/broker.secret is still on this host; you may delete it."),
+        "{said}"
+    );
     let fails = client_keys(&site.layout(), "logger-1").unwrap_err().to_string();
-    assert!(fails.contains("no public key of the central broker"), "{fails}");
+    assert!(fails.contains("no public key of the broker"), "{fails}");
 }
 
 #[test]
@@ -401,23 +411,23 @@ fn a_revoked_node_stays_out_until_somebody_says_otherwise() {
     site.ok("keys revoke worker-1");
     assert!(!is_in(&old));
 
-    // Whatever makes keys says why it does not make this one.
+    // Commands that create keys say why they do not create this one.
     let refused = format!(
-        "worker-1: its key {old} is revoked in keys/authorized/revoked: made nothing. `zcluster keygen \
-         --per-node --node worker-1 --replace` makes a new key, `zcluster keys restore worker-1` lets \
-         this one in again\n"
+        "worker-1: its key {old} is revoked in keys/authorized/revoked: nothing created. `zcluster \
+         keygen --per-node --node worker-1 --replace` creates a new key, `zcluster keys restore \
+         worker-1` restores this one\n"
     );
     for line in ["keygen --per-node", "keygen --per-node --node worker-1"] {
         let said = site.ok(line);
         assert!(said.contains(&refused) && !file.exists(), "{line}: {said}");
     }
-    // Also where its secret key is on its own host only, and nothing else is left of it.
+    // Also if its secret key is only on its own host, and nothing else is left of it.
     let secret = site.path("keys/secret/worker-1.secret");
     let elsewhere = site.path("elsewhere");
     fs::rename(&secret, &elsewhere).unwrap();
     assert!(site.ok("keygen --per-node").contains(&refused));
     assert!(!file.exists() && !secret.exists());
-    // A copy of the public key that comes back lets nobody in.
+    // A restored copy of the public key is still refused.
     fs::write(&file, &copy).unwrap();
     assert!(site.ok("keygen --per-node").contains(&refused));
     assert!(!is_in(&old));
@@ -433,26 +443,28 @@ fn a_revoked_node_stays_out_until_somebody_says_otherwise() {
     let error = site.fails("keys zeek worker-1", 78);
     assert!(error.contains("servers would refuse it") || error.contains("common key"), "{error}");
 
-    // Once more says so, and takes it out again.
+    // Revoking again says so, and removes it again.
     let said = site.ok("keys revoke worker-1");
     assert!(said.contains(&format!("{old} is revoked already, in keys/authorized/revoked")));
     assert!(!file.exists());
     site.ok("keys revoke worker-1");
 
-    // A new key is another one.
+    // A new key is a different key.
     let said = site.ok("keygen --per-node --node worker-1 --replace");
     assert!(
-        said.contains("made a new key in keys/secret/worker-1.secret and keys/authorized"),
+        said.contains("created a new key in keys/secret/worker-1.secret and keys/authorized"),
         "{said}"
     );
-    assert!(!said.contains("is valid until it is revoked"), "{said}");
+    assert!(!said.contains("stays valid until it is revoked"), "{said}");
     let new = site.public("worker-1");
     assert_eq!((new.len(), is_in(&new[0]), is_in(&old)), (1, true, false));
     assert!(site.ok("keygen --per-node").contains("worker-1: kept keys/secret/worker-1.secret\n"));
 
-    // The old one as well, if somebody says so.
+    // The old key is valid again only on request.
     let said = site.ok("keys restore worker-1");
-    assert!(said.starts_with(&format!("worker-1: {old} is revoked no more\nIt takes effect")));
+    assert!(
+        said.starts_with(&format!("worker-1: {old} is no longer revoked\nTo apply the change"))
+    );
     assert_eq!(site.public("worker-1"), [new[0], old]);
     assert!(is_in(&old) && is_in(&new[0]));
     let error = site.fails("keys restore worker-1", 78);
@@ -470,10 +482,7 @@ fn one_of_several_revoked_keys_is_named() {
     assert!(said.contains("worker-1: kept "), "{said}");
     site.ok("keys revoke worker-1");
     let error = site.fails("keys restore worker-1", 64);
-    assert!(
-        error.contains("worker-1 has 2 revoked keys: expected one of them as --key"),
-        "{error}"
-    );
+    assert!(error.contains("worker-1 has 2 revoked keys: choose one with --key"), "{error}");
     let error = site.fails(&format!("keys restore logger-1 --key={}", keys[0]), 78);
     assert!(error.contains("that key of logger-1 is not revoked"), "{error}");
     let json = || serde_json::from_str::<Value>(&site.ok("keys list --json")).unwrap();
@@ -493,7 +502,7 @@ fn one_of_several_revoked_keys_is_named() {
     let broker = site.broker();
     assert!(broker.admit(&keys[0]).is_some() && broker.admit(&keys[1]).is_none());
 
-    // A node that is gone from the layout has its line, too.
+    // A node that is no longer in the layout is listed, too.
     let text = fs::read_to_string(site.layout_file()).unwrap();
     fs::write(site.layout_file(), text.replace("worker-1", "worker-2")).unwrap();
     let listed = worker(&json()).unwrap();
@@ -514,7 +523,7 @@ fn who_may_not_write_the_list_of_revoked_keys_revokes_nothing() {
         assert!(error.contains("keys/authorized/revoked, line 1: found 2 characters"), "{error}");
     }
     assert!(site.path("keys/authorized/worker-1.pub").exists());
-    assert!(server_access(&site.layout(), "broker").is_err(), "nobody is let in by mistake");
+    assert!(server_access(&site.layout(), "broker").is_err(), "no key is accepted by mistake");
 }
 
 #[test]
@@ -525,7 +534,7 @@ fn a_node_of_zeek_gets_its_environment() {
     let expected =
         [site.public("servers")[0].to_string(), site.public("worker-1")[0].to_string(), secret];
 
-    // What a shell makes of it.
+    // What a shell reads from it.
     site.ok("keys zeek worker-1 --out worker-1.env");
     assert_eq!(site.mode("worker-1.env"), 0o600);
     let names = ["SERVER_PUBLICKEY", "CLIENT_PUBLICKEY", "CLIENT_SECRETKEY"]
@@ -562,6 +571,6 @@ fn a_secret_reaches_a_terminal_only_where_it_is_asked_for() {
         let output = child.wait_with_output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{error}");
-        assert_eq!(error.contains("this prints a secret key"), code == 64, "{error}");
+        assert_eq!(error.contains("refusing to print a secret key"), code == 64, "{error}");
     }
 }

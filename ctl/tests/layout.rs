@@ -152,10 +152,10 @@ fn keys_are_checked_as_far_as_this_host_sees_them() {
         check(),
         (
             Some(78),
-            "zcluster: `mode = \"per-node\"` without any public key: keys/authorized is not there; \
-             `zcluster keygen --per-node` makes keys\nzcluster: warning: the directory of secret keys \
-             keys/secret is not there: no process of this layout can start on this host\n1 error, 1 \
-             warning\n"
+            "zcluster: `mode = \"per-node\"` without any public keys: keys/authorized does not exist; \
+             `zcluster keygen --per-node` creates keys\nzcluster: warning: the directory of secret \
+             keys keys/secret does not exist: no process of this layout can start on this host\n1 \
+             error, 1 warning\n"
                 .to_owned()
         )
     );
@@ -169,11 +169,8 @@ fn keys_are_checked_as_far_as_this_host_sees_them() {
     let (code, told) = check();
     assert_eq!(code, Some(78));
     let lines: Vec<_> = told.lines().collect();
-    assert!(lines[0].starts_with("zcluster: the broker has no public key, so that it can connect"));
-    assert!(
-        lines[1].contains("keys/secret/m.secret has mode 0644, so that others may read"),
-        "{told}"
-    );
+    assert!(lines[0].starts_with("zcluster: the broker has no public key, so it cannot connect"));
+    assert!(lines[1].contains("keys/secret/m.secret has mode 0644, so others may read"), "{told}");
     assert_eq!(lines[2..], ["2 errors, 0 warnings"]);
 
     // Secrets in the layout itself.
@@ -281,7 +278,7 @@ zcluster: wrote [..]/cluster-layout.toml
     );
     layout().arg("check").arg(&out).assert().success().stderr_eq("");
 
-    // A good file stays as it is.
+    // An existing file is unchanged.
     fs::write(&out, "# mine\n").unwrap();
     fs::set_permissions(&out, fs::Permissions::from_mode(0o640)).unwrap();
     import("broken.zeek").code(65).stdout_eq("");
@@ -322,7 +319,7 @@ fn secrets_are_written_for_their_owner() {
     fs::set_permissions(&out, fs::Permissions::from_mode(0o644)).unwrap();
     import().stderr_eq(str![[r#"
 ...
-zcluster: warning: [..]/l.toml holds secret keys and has mode 0644, so that everybody on this host can read them: chmod o-r [..]/l.toml
+zcluster: warning: [..]/l.toml holds secret keys and has mode 0644, so any user of this host can read them: chmod o-r [..]/l.toml
 
 "#]]);
 }
@@ -335,7 +332,7 @@ fn export_prints_the_layout_and_says_where_the_rest_goes() {
         .success()
         .stdout_eq(file!["layout/exported.zeek"].raw())
         .stderr_eq(str![[r#"
-zcluster: endpoints and options are not in it, as Zeek loads cluster-layout.zeek too early for them: `--out DIR` writes them to DIR/zcluster.zeek
+zcluster: endpoints and options are left out, because Zeek loads cluster-layout.zeek too early for them: `--out DIR` writes them to DIR/zcluster.zeek
 
 "#]]);
 }
@@ -347,8 +344,8 @@ fn export_writes_both_scripts_to_a_directory() {
     let export = || layout().args(["export", "../../../cluster-layout.toml", "--out"]).arg(&out);
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     export().assert().success().stdout_eq("").stderr_eq(str![[r#"
-zcluster: wrote [..]/site/cluster-layout.zeek, for Zeek's script path, and [..]/site/zcluster.zeek, to be loaded from local.zeek
-zcluster: left out, as Zeek has no such options: [broker] metrics_port
+zcluster: wrote [..]/site/cluster-layout.zeek, for Zeek's script path, and [..]/site/zcluster.zeek, to load from local.zeek
+zcluster: left out, because Zeek has no such options: [broker] metrics_port
 
 "#]]);
     snapbox::assert_data_eq!(read("cluster-layout.zeek"), file!["layout/exported.zeek"].raw());
@@ -364,7 +361,7 @@ zcluster: left out, as Zeek has no such options: [broker] metrics_port
     fs::write(&path, "# mine\n").unwrap();
     fs::write(out.join("cluster-layout.zeek"), "# Written by `zcluster layout export`.\n").unwrap();
     export().assert().code(74).stdout_eq("").stderr_eq(str![[r#"
-zcluster: [..]/zcluster.zeek is there and was not written by `zcluster layout export`: --force replaces it
+zcluster: [..]/zcluster.zeek exists and was not written by `zcluster layout export`: --force replaces it
 
 "#]]);
     assert_eq!(read("zcluster.zeek"), "# mine\n");
@@ -385,7 +382,7 @@ zcluster: [..]/zcluster.zeek is there and was not written by `zcluster layout ex
     let read = |text: &str| zcluster::Layout::from_toml(text, "l").unwrap().0;
     let mut imported = read(std::str::from_utf8(&imported).unwrap());
     let shipped = read(include_str!("../../cluster-layout.toml"));
-    // What Zeek has no name for.
+    // Options that Zeek does not have.
     imported.cluster.name.clone_from(&shipped.cluster.name);
     imported.broker.clone_from(&shipped.broker);
     assert_eq!(imported, shipped);

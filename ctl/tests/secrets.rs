@@ -1,5 +1,4 @@
-//! Whatever is asked of a layout with secrets, and whatever is wrong with it: no subcommand shows
-//! one, but those that say so.
+//! No subcommand shows a secret of a layout, whatever is wrong with it, except those that say so.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
@@ -12,8 +11,8 @@ use zcluster::wire::zmtp::KeyPair;
 const NODES: &str = "[nodes.logger-1]\nnode_type = \"logger\"\nip = \"127.0.0.1\"\nport = 1\n\
                      [nodes.worker-1]\nnode_type = \"worker\"\nip = \"127.0.0.1\"\n";
 
-/// Every subcommand that reads a layout. One that would start a cluster has a node that is not
-/// there.
+/// Every subcommand that reads a layout. One that would start a cluster names a node that does not
+/// exist.
 const COMMANDS: [&str; 13] = [
     "layout check",
     "layout check broken.toml",
@@ -42,7 +41,7 @@ fn zcluster(dir: &Path, line: &str, environment: &[(&str, &str)]) -> String {
     String::from_utf8(both).unwrap()
 }
 
-/// Those in files, if any are made.
+/// Secrets in files, if any were created.
 fn secrets_of(dir: &Path) -> Vec<String> {
     let Ok(files) = fs::read_dir(dir.join("keys/secret")) else { return Vec::new() };
     let keys = files.flat_map(|file| read_secret_keys(&file.unwrap().path()).unwrap());
@@ -76,7 +75,7 @@ fn keys_that_all_share() {
         assert!(!shown.is_empty(), "{line}");
         let made = secrets_of(dir.path());
         for key in secrets.iter().chain(&made) {
-            // Not even a half of one.
+            // Not even half of one.
             assert!(!shown.contains(&key[..20]) && !shown.contains(&key[20..]), "{line}: {shown}");
         }
     };

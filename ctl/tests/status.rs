@@ -1,4 +1,4 @@
-//! `zcluster status` as its users see it, against a server that answers as a broker does.
+//! `zcluster status` as users see it, with a server that answers like a broker.
 #![allow(clippy::unwrap_used, missing_docs)]
 // snapbox writes its snapshots so.
 #![allow(clippy::needless_raw_string_hashes)]
@@ -28,12 +28,12 @@ fn broker(answer: Value) -> HttpServer {
         .unwrap()
 }
 
-/// A directory with a layout of two nodes whose broker has that line in its section.
+/// A directory with a layout of two nodes, with that line in the section of the broker.
 fn layout(broker: &str) -> tempfile::TempDir {
     layout_of(&[("manager", "manager"), ("worker-1", "worker")], broker)
 }
 
-/// The same, of nodes of those names and types.
+/// The same, with nodes of those names and types.
 fn layout_of(nodes: &[(&str, &str)], broker: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut text = format!("[broker]\n{broker}");
@@ -45,7 +45,7 @@ fn layout_of(nodes: &[(&str, &str)], broker: &str) -> tempfile::TempDir {
     dir
 }
 
-/// A port that is taken, so that nobody else gets it, and at which nobody listens.
+/// A port that is bound, so no other process gets it, but not listened on.
 fn silent_port() -> (OwnedFd, String) {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &loopback()).unwrap();
@@ -149,7 +149,7 @@ engine switch: 4 publishers, 5 subscribers, 2 subscriptions; 2 of 5 nodes up
     );
     assert_eq!(answer["subscriptions"], 2, "what the broker says is passed on");
 
-    // Without a layout nobody is known to be absent; with one it counts wherever the answer is from.
+    // Without a layout no node counts as missing; with one it does, whatever address answered.
     let address = format!("127.0.0.1:{port}");
     let asked = |more: &[&str]| status().current_dir(&dir).args(["--address", &address]).args(more);
     let output = asked(&["--json"]).assert().success().stderr_eq("");
@@ -168,7 +168,7 @@ fn json_is_passed_on() {
         .success()
         .stdout_eq("{\"engine\":\"switch\",\"more\":[1.5,\"x\"]}\n");
     let missing = format!(
-        "zcluster: what {address} answers is not the status of a broker: missing field \
+        "zcluster: the answer of {address} is not the status of a broker: missing field \
          `publishers` at line 1 column 36\n"
     );
     status().args(["--address", &address]).assert().code(65).stdout_eq("").stderr_eq(missing);
@@ -182,19 +182,19 @@ fn what_cannot_be_asked_is_one_line() {
         .assert()
         .code(69)
         .stdout_eq("")
-        .stderr_eq(format!("zcluster: nobody listens at {address}: is the broker running?\n"));
+        .stderr_eq(format!("zcluster: nothing listens at {address}: is the broker running?\n"));
 
     let server =
         serve_metrics(loopback(), &Telemetry::new("broker", "node"), None, Health::ok).unwrap();
     let address = server.local_addr().to_string();
     status().args(["--address", &address]).assert().code(69).stdout_eq("").stderr_eq(format!(
-        "zcluster: {address} has no status: the broker runs engine zmq, which keeps none, or this \
-         is another process\n"
+        "zcluster: {address} has no status: the broker uses engine zmq, which has none, or this is \
+         another process\n"
     ));
 
     let dir = layout("");
     status().current_dir(&dir).assert().code(78).stdout_eq("").stderr_eq(str![[r#"
-zcluster: the layout has no `metrics_port` in [broker], where the broker could be asked
+zcluster: the layout has no `metrics_port` in [broker], which this command queries
 
 "#]]);
     status().args(["--layout", "no-such-file"]).assert().code(74).stdout_eq("").stderr_eq(str![[

@@ -1,5 +1,5 @@
-//! `zcluster up` with processes that only pretend: shell scripts which print what a daemon
-//! prints, and note in a file when they start and stop.
+//! `zcluster up` with fake processes: shell scripts that print what a daemon prints, and record
+//! their start and stop in a file.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
@@ -17,8 +17,8 @@ use tempfile::TempDir;
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Takes the name of its node from `--node`, and what to do beside the usual from `<name>.sh`.
-/// `trace` gets `start NAME PID` once it can be told to stop, and `stop NAME PID`.
+/// Reads the name of its node from `--node`, and additional behaviour from `<name>.sh`. `trace`
+/// gets `start NAME PID` once the process can be stopped, and `stop NAME PID`.
 const DAEMON: &str = r#"#!/bin/sh
 dir=$(dirname "$0")
 name=broker
@@ -40,7 +40,7 @@ echo "{\"ready\":{\"node\":\"$name\",\"id\":\"id-$name-$$\",$ready}}"
 echo "$name speaks" >&2
 sent=
 while :; do
-    # Whoever is there now, as a process of its own each.
+    # The processes that run now.
     while read -r what who pid; do
         [ "$what $who" = "start $name" ] && continue
         case "$what $sent" in
@@ -109,7 +109,7 @@ impl Setup {
         fs::write(self.path().join(name), text).unwrap();
     }
 
-    /// Makes a node behave in a way of its own.
+    /// Gives a node its own behaviour.
     fn script(self, name: &str, text: &str) -> Self {
         self.write(&format!("{name}.sh"), text);
         self
@@ -147,7 +147,7 @@ impl Setup {
         Up::start(&mut self.command(args))
     }
 
-    /// No process that noted its start is there any more.
+    /// No process that recorded its start is still running.
     fn assert_nothing_left(&self) {
         for (what, pid) in self.trace() {
             assert!(test_kill_process(pid).is_err(), "{what} {pid:?} is still there");
@@ -170,7 +170,7 @@ impl Up {
         let (send, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
-            // Ends, and closes the pipe, when the test does not listen any more.
+            // Ends, and closes the pipe, when the test stops reading.
             for line in stdout.lines() {
                 if send.send(line.unwrap()).is_err() {
                     return;
@@ -181,8 +181,8 @@ impl Up {
         Up { child, lines: Some(lines), stderr, seen: Vec::new() }
     }
 
-    /// The first line that has `text` in it, which may have come before: what a process writes to
-    /// its two outputs comes in any order.
+    /// The first line that contains `text`, even an earlier one: the order of lines from two
+    /// outputs is undefined.
     fn wait_for(&mut self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
         if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
@@ -204,7 +204,7 @@ impl Up {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Its exit status and what it said on stderr.
+    /// Its exit status and its stderr.
     fn end(&mut self) -> (ExitStatus, String) {
         let until = Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {
@@ -219,12 +219,13 @@ impl Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
-        // It still runs in a failing test only.
+        // It only still runs if a test fails.
         kill(&mut self.child);
     }
 }
 
-/// Signals until it is gone: two mean at once, but two that come together may count as one.
+/// Sends signals until it has exited: the second means at once, but two that arrive together may
+/// count as one.
 fn kill(child: &mut Child) {
     let until = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
@@ -234,7 +235,7 @@ fn kill(child: &mut Child) {
     }
 }
 
-const UP: &str = "cluster is up: 4 nodes, all see one another";
+const UP: &str = "cluster is up: 4 nodes, all see each other";
 
 #[test]
 fn starts_and_stops_in_order() {
@@ -303,7 +304,7 @@ fn nobody_starts_before_the_broker_is_ready_and_all_learn_its_port() {
 
 #[test]
 fn a_crash_before_the_ready_line_ends_all() {
-    // Once the others can be told to stop.
+    // Once the other processes can be stopped.
     let crash = |code| {
         format!(
             "until [ $(grep -c start \"$dir/trace\") -ge 5 ]; do idle; done
@@ -317,7 +318,7 @@ fn a_crash_before_the_ready_line_ends_all() {
         assert_eq!(status.code(), Some(expected), "{:?}", up.seen);
         let text =
             format!("worker-1 exited (exit status: {code}), its last line: no such interface");
-        assert_eq!(stderr, format!("zcluster: before it was up, {text}\n"));
+        assert_eq!(stderr, format!("zcluster: startup failed: {text}\n"));
         assert_eq!(
             setup.traced("stop "),
             ["proxy-1", "manager", "control", "logger-1", "broker"],
@@ -337,7 +338,7 @@ fn who_is_killed_is_started_again() {
     kill_process(killed, Signal::KILL).unwrap();
     let line =
         up.wait_for("worker-1 * exited (signal: 9 (SIGKILL)), its last line: worker-1 speaks");
-    assert!(line.ends_with("starting it again in 1 s"), "{line}");
+    assert!(line.ends_with("restarting in 1 s"), "{line}");
     up.wait_for("worker-1 * restarted");
     up.wait_for("cluster is whole again");
     assert_ne!(setup.pid("worker-1"), killed);
@@ -384,7 +385,7 @@ fn a_reader_that_goes_away_is_no_reason_to_stop_the_cluster() {
     let mut said = String::new();
     let mut stderr = BufReader::new(&mut up.stderr);
     stderr.read_line(&mut said).unwrap();
-    assert_eq!(said, "zcluster: cannot write to stdout: Broken pipe (os error 32); going on\n");
+    assert_eq!(said, "zcluster: cannot write to stdout: Broken pipe (os error 32); continuing\n");
     assert!(up.child.try_wait().unwrap().is_none());
     up.signal(Signal::TERM);
     assert_eq!(up.end().0.code(), Some(0));
@@ -396,7 +397,7 @@ fn a_reader_that_goes_away_is_no_reason_to_stop_the_cluster() {
 fn a_reader_that_does_not_read_holds_up_nothing() {
     let flood = "idle() { :; }; between() { yes | tr -d '\\n' | head -c 300000; yes & }";
     let setup = Setup::new().script("manager", flood);
-    // Nobody reads this pipe.
+    // Nothing reads this pipe.
     let mut child = setup.command(&[]).spawn().unwrap();
     let until = Instant::now() + PATIENCE;
     while setup.traced("start ").len() < 6 {
@@ -442,7 +443,7 @@ fn a_full_disk_under_the_output_is_no_reason_to_stop_the_cluster() {
 
 #[test]
 fn signals_are_taken_before_the_layout_is_read() {
-    // Whoever opens the other end of the pipe knows that it is being read.
+    // Opening the other end of the pipe shows that it is being read.
     let setup = Setup::new();
     let layout = setup.path().join("layout.toml");
     let text = fs::read_to_string(&layout).unwrap();
@@ -451,7 +452,7 @@ fn signals_are_taken_before_the_layout_is_read() {
     let mut up = setup.up(&[]);
     let mut pipe = fs::File::options().write(true).open(&layout).unwrap();
     up.signal(Signal::TERM);
-    // The rest of the layout comes once the signal is there, and nothing is started then.
+    // The rest of the layout is written once the signal has arrived; nothing is started then.
     let mask = || fs::read_to_string(format!("/proc/{}/status", up.child.id())).unwrap();
     let until = Instant::now() + PATIENCE;
     let is_taken = |status: String| {

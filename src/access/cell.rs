@@ -1,11 +1,11 @@
-//! [`AccessCell`]: the [`Access`] that a process goes by at the time.
+//! [`AccessCell`]: the current [`Access`] of a process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Access;
 
-/// Where threads find the current [`Access`].
+/// Holds the current [`Access`] for all threads.
 #[derive(Debug)]
 pub struct AccessCell {
     current: RwLock<Arc<Access>>,
@@ -13,23 +13,23 @@ pub struct AccessCell {
 }
 
 impl AccessCell {
-    /// With the first one.
+    /// Creates a cell with its first value.
     pub fn new(access: Access) -> Self {
         AccessCell { current: RwLock::new(Arc::new(access)), generation: AtomicU64::new(0) }
     }
 
-    /// The current one.
+    /// The current value.
     pub fn load(&self) -> Arc<Access> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts another in its place. Connections are held against it by whoever owns them.
+    /// Replaces the value. The owners of connections check them against the new one.
     pub fn replace(&self, access: Access) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// How often it has been replaced.
+    /// The number of replacements so far.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }

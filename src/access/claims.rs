@@ -1,4 +1,4 @@
-//! Events that say who takes part. Zeek believes them by their names, whatever their topics.
+//! Events about cluster membership. Zeek recognizes them by name, whatever their topics.
 
 use std::sync::LazyLock;
 
@@ -10,8 +10,8 @@ use crate::membership::Hello;
 use crate::wire::broker_bin;
 use crate::wire::event_format::EventFormat;
 
-/// Events that each Zeek node raises for itself and no node publishes (WIRE.md §1.4, §6.2, §7.3).
-/// Those of Broker, and their effect on members, are there with every backend.
+/// Events that each Zeek node raises locally and no node publishes (WIRE.md §1.4, §6.2, §7.3).
+/// Broker's events, and their effect on members, exist with every backend.
 const RAISED_LOCALLY: [&str; 11] = [
     "Cluster::node_up",
     "Cluster::node_down",
@@ -26,30 +26,30 @@ const RAISED_LOCALLY: [&str; 11] = [
     "Broker::peer_removed",
 ];
 
-/// A node says to know all others (WIRE.md §6.5).
+/// A node reports that it sees all others (WIRE.md §6.5).
 const FULLY_CONNECTED: &str = "Cluster::Experimental::node_fully_connected";
 
-/// Bytes of the largest payload in which a node says who it is; honest ones have some hundred.
+/// The largest payload of a membership event, in bytes; honest ones have a few hundred.
 const MAX_CLAIM: usize = 16 << 10;
 
-/// Bytes of the largest JSON that is taken apart for the name of its event, which takes memory for
-/// many times as much.
+/// The largest JSON that is parsed for the name of its event, in bytes: parsing takes many times as
+/// much memory.
 const MAX_JSON: usize = 4 << 20;
 
-/// The event in a payload, where it is one in which a node says who it is.
+/// The event in a payload, if it is a membership event.
 ///
 /// # Errors
-/// Where it is one that no node publishes.
+/// When it is an event that no node publishes.
 pub(super) fn membership_event(format: &[u8], payload: &[u8]) -> Result<Option<Event>, Denial> {
-    // Nobody understands others.
+    // No node understands other formats.
     let Some(format) = EventFormat::from_name(format) else { return Ok(None) };
     let is_suspect = match format {
-        // Building an event takes many times its bytes: others need not be.
+        // Decoding an event takes many times its size, so only suspicious ones are decoded.
         EventFormat::BrokerBinV1 => match broker_bin::event_name(payload) {
             Ok(name) => is_raised_locally(name) || is_claim(name),
             Err(_) => mentions_members(payload),
         },
-        // Where a name may be written in many ways.
+        // A name can be escaped in many ways.
         EventFormat::BrokerJsonV1 => mentions_members(payload) || payload.contains(&b'\\'),
     };
     if !is_suspect {
@@ -59,7 +59,7 @@ pub(super) fn membership_event(format: &[u8], payload: &[u8]) -> Result<Option<E
     if payload.len() > limit {
         return Err(Denial::Impersonation);
     }
-    // What we cannot read somebody else perhaps can.
+    // Other implementations may be able to decode what this one cannot.
     let event = format.decode(payload).map_err(|_| Denial::Impersonation)?;
     if is_raised_locally(&event.name) {
         return Err(Denial::Impersonation);
@@ -75,7 +75,7 @@ fn is_claim(name: &[u8]) -> bool {
     name == FULLY_CONNECTED.as_bytes() || Hello::from_event_name(name).is_some()
 }
 
-/// Whether the name of an event about members may be in a payload, by what they all begin with.
+/// Whether a payload may have the name of a membership event, judged by their common prefixes.
 fn mentions_members(payload: &[u8]) -> bool {
     static NAMES: LazyLock<[Finder<'static>; 2]> =
         LazyLock::new(|| ["Cluster::", "Broker::peer_"].map(Finder::new));

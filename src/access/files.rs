@@ -1,4 +1,5 @@
-//! What a process goes by, from the layout and the files of keys: the rim of [`access`](super).
+//! Builds the access of a process from the layout and the key files: the impure edge of
+//! [`access`](super).
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::PermissionsExt;
@@ -12,14 +13,14 @@ use super::{Access, Identity};
 use crate::layout::{CurveKeys, Layout, Secret};
 use crate::wire::zmtp::{BadKey, KeyPair, PublicKey, SecretKey};
 
-/// Why a process has not the keys it needs.
+/// Why a process does not have the keys it needs.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// A file of keys is wrong.
+    /// A key file is wrong.
     #[error(transparent)]
     File(#[from] KeyFileError),
-    /// There are no public keys of nodes at all, and the directory cannot be read: more likely a
-    /// mistake than somebody's wish to shut out everybody.
+    /// No node has a public key, and the directory cannot be read: more likely a mistake than the
+    /// intention to admit no node.
     #[error(
         "no key may connect: the layout has none, and the directory of authorized keys {} cannot be \
          read: {source}", path.display()
@@ -30,10 +31,10 @@ pub enum KeyError {
         /// What the system says.
         source: io::Error,
     },
-    /// Whoever is on the host may let himself in.
+    /// Any user of the host could admit a key.
     #[error(
-        "the directory of authorized keys {} has mode {mode:04o}, so that everybody may add some: \
-         chmod o-w {}",
+        "the directory of authorized keys {} has mode {mode:04o}, so any user can add keys: chmod \
+         o-w {}",
         path.display(), path.display()
     )]
     OpenDirectory {
@@ -42,7 +43,7 @@ pub enum KeyError {
         /// Its permissions.
         mode: u32,
     },
-    /// An option is no key.
+    /// An option is not a key.
     #[error("{option}: {source}")]
     Option {
         /// The option.
@@ -52,15 +53,15 @@ pub enum KeyError {
     },
     /// Some keys are set, but not those that this process needs (WIRE.md §7.1).
     #[error(
-        "CURVE keys are set, but {role} need {needs}; {missing} is not set; refusing to speak in \
-         the clear"
+        "CURVE keys are set, but {role} need {needs}; {missing} is not set; refusing to connect \
+         without encryption"
     )]
     Missing {
-        /// Who needs them.
+        /// The processes that need them.
         role: &'static str,
         /// All of them.
         needs: &'static str,
-        /// The first that is not there.
+        /// The first that is missing.
         missing: &'static str,
     },
     /// A public key does not belong to the secret one.
@@ -71,8 +72,8 @@ pub enum KeyError {
         /// Where the secret one is.
         secret: String,
     },
-    /// Two nodes have one key, so that it says nothing.
-    #[error("{first} and {second} have the same key {key}; expected one for each node")]
+    /// Two nodes have the same key, so it identifies neither.
+    #[error("{first} and {second} have the same key {key}; expected a different key for each")]
     Twice {
         /// A node, and where its key is.
         first: String,
@@ -81,10 +82,10 @@ pub enum KeyError {
         /// The key.
         key: PublicKey,
     },
-    /// A process has no key that is not revoked.
+    /// All keys of a process are revoked.
     #[error(
-        "{keys} is revoked in {}: `zcluster keygen --per-node --node {name} --replace` makes a new key, \
-         `zcluster keys restore {name}` lets the old one in again", path.display()
+        "{keys} is revoked in {}: `zcluster keygen --per-node --node {name} --replace` creates a \
+         new key, `zcluster keys restore {name}` restores the old one", path.display()
     )]
     Revoked {
         /// Which keys.
@@ -94,13 +95,13 @@ pub enum KeyError {
         /// The file that says so.
         path: PathBuf,
     },
-    /// Nobody says which key the central broker has.
+    /// The public key of the broker is unknown.
     #[error(
-        "no public key of the central broker: expected `broker_publickey` in [curve] of the layout, \
+        "no public key of the broker: expected `broker_publickey` in [curve] of the layout, \
          or the file {}", path.display()
     )]
     NoBroker {
-        /// Where it was looked for.
+        /// The file that should have it.
         path: PathBuf,
     },
 }
@@ -115,39 +116,40 @@ pub struct ClientKeys {
 }
 
 impl ClientKeys {
-    /// A node's own keys and the one that the central broker must have, for
-    /// [`Builder::client_keys`](crate::node::Builder::client_keys). Where all servers have one key, as
-    /// in Zeek, say it with [`ClientKeys::with_loggers`], too.
+    /// Creates client keys from a node's own keys and the expected key of the broker, for
+    /// [`Builder::client_keys`](crate::node::Builder::client_keys). If all servers have one key, as
+    /// in Zeek, also call [`ClientKeys::with_loggers`].
     pub fn new(keys: KeyPair, broker: PublicKey) -> Self {
         ClientKeys { keys: Arc::new(keys), broker, loggers: BTreeMap::new(), others: None }
     }
 
-    /// And the key that this log receiver must have. One whose key is not known gets no logs.
+    /// Adds the expected key of this log receiver. A log receiver whose key is not known gets no
+    /// logs.
     #[must_use]
     pub fn with_logger(mut self, name: impl Into<String>, key: PublicKey) -> Self {
         self.loggers.insert(name.into(), key);
         self
     }
 
-    /// And the key of all log receivers that are not named.
+    /// Adds the expected key of all log receivers that are not named.
     #[must_use]
     pub fn with_loggers(mut self, key: PublicKey) -> Self {
         self.others = Some(key);
         self
     }
 
-    /// Its own.
+    /// The node's own keys.
     pub fn keys(&self) -> &Arc<KeyPair> {
         &self.keys
     }
 
-    /// The key that the central broker must have.
+    /// The expected key of the broker.
     pub fn broker(&self) -> PublicKey {
         self.broker
     }
 
-    /// The key that a log receiver must have, by the name of its node where that is known; `None`
-    /// where nobody says.
+    /// The expected key of a log receiver, by the name of its node if known; `None` if no key is
+    /// known.
     pub fn logger(&self, name: Option<&str>) -> Option<PublicKey> {
         match name {
             Some(name) => self.loggers.get(name).copied().or(self.others),
@@ -156,19 +158,19 @@ impl ClientKeys {
     }
 }
 
-/// A key that lets a node in.
+/// A key that may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizedKey {
-    /// The node or the operator; also the broker and the common key of all servers, which let nobody
-    /// in.
+    /// The node or the operator; also the broker and the common key of all servers, which are not
+    /// admitted as clients.
     pub name: String,
     /// Its key.
     pub key: PublicKey,
-    /// Where it stands.
+    /// Where it comes from.
     pub origin: Origin,
 }
 
-/// Where a public key stands.
+/// Where a public key comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// In the layout.
@@ -186,11 +188,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What a server goes by: the central broker ([`CurveKeys::BROKER`]) or a log receiver, by the name
+/// Builds the access of a server: the broker ([`CurveKeys::BROKER`]) or a log receiver, by the name
 /// of its node.
 ///
 /// # Errors
-/// When keys are set and those of the server are not among them, or files of keys are wrong.
+/// When keys are set but those of the server are missing, or key files are wrong.
 pub fn server_access(layout: &Layout, server: &str) -> Result<Access, KeyError> {
     let (keys, admitted) = if layout.has_keys_per_node() {
         let revoked = Revoked::read(&layout.curve.authorized_keys_dir)?;
@@ -210,10 +212,10 @@ pub fn server_access(layout: &Layout, server: &str) -> Result<Access, KeyError> 
     Ok(Access::new(layout, keys, admitted))
 }
 
-/// The keys with which a node connects; `None` where nothing is encrypted.
+/// Reads the keys with which a node connects; `None` if nothing is encrypted.
 ///
 /// # Errors
-/// When keys are set and those of the node are not among them, or files of keys are wrong.
+/// When keys are set but those of the node are missing, or key files are wrong.
 pub fn client_keys(layout: &Layout, node: &str) -> Result<Option<ClientKeys>, KeyError> {
     if !layout.has_keys_per_node() {
         return if layout.zeromq.has_curve_keys() {
@@ -225,7 +227,7 @@ pub fn client_keys(layout: &Layout, node: &str) -> Result<Option<ClientKeys>, Ke
     let dir = &layout.curve.authorized_keys_dir;
     let revoked = Revoked::read(dir)?;
     let mut own = own_keys(layout, &revoked, node)?;
-    // In the layout first. Whoever has a revoked key is not who it was.
+    // The layout comes first. A revoked key no longer identifies its owner.
     let first = |name: &str, in_layout: &[PublicKey]| -> Result<Option<PublicKey>, KeyError> {
         let is_good = |key: &&PublicKey| !revoked.contains(key);
         if let Some(key) = in_layout.iter().find(is_good) {
@@ -246,26 +248,27 @@ pub fn client_keys(layout: &Layout, node: &str) -> Result<Option<ClientKeys>, Ke
     Ok(Some(ClientKeys { keys: Arc::new(own.swap_remove(0)), broker, loggers, others }))
 }
 
-/// All public keys that are known and not revoked, and where they stand; each node's in the order of
-/// use.
+/// All known public keys that are not revoked, and where they come from; those of each node in the
+/// order of use.
 ///
 /// # Errors
-/// When a file cannot be read, two nodes have one key, or everybody may add some.
+/// When a file cannot be read, two nodes have the same key, or any user could add keys.
 pub fn authorized_keys(layout: &Layout) -> Result<Vec<AuthorizedKey>, KeyError> {
     let revoked = Revoked::read(&layout.curve.authorized_keys_dir)?;
     Ok(known_keys(layout, &revoked)?.good)
 }
 
-/// Public keys, and where they stand.
+/// Public keys, and where they come from.
 struct KnownKeys {
     good: Vec<AuthorizedKey>,
-    /// Those that are refused all the same.
+    /// Revoked ones, which are refused anyway.
     revoked: Vec<AuthorizedKey>,
 }
 
 fn known_keys(layout: &Layout, revoked: &Revoked) -> Result<KnownKeys, KeyError> {
     let directory = &layout.curve.authorized_keys_dir;
-    // Files are refused, too, that everybody may write to; here new ones could come.
+    // Files that any user can write to are refused as well; in this directory, any user could
+    // create files.
     if let Ok(metadata) = directory.metadata() {
         let mode = metadata.permissions().mode() & 0o7777;
         if mode & 0o002 != 0 {
@@ -298,7 +301,7 @@ fn known_keys(layout: &Layout, revoked: &Revoked) -> Result<KnownKeys, KeyError>
                     let second = format!("{name} ({origin})");
                     return Err(KeyError::Twice { first, second, key });
                 }
-                // It may well stand in both places.
+                // A key may be in both places.
                 _ => all.push(AuthorizedKey { name: name.into(), key, origin }),
             }
         }
@@ -310,7 +313,7 @@ fn admitted(layout: &Layout, revoked: &Revoked) -> Result<HashMap<PublicKey, Ide
     let known = known_keys(layout, revoked)?;
     for AuthorizedKey { name, key, origin } in &known.revoked {
         let path = revoked.path().display();
-        log::warn!("the key {key} of {name} ({origin}) is revoked in {path}: it lets nobody in");
+        log::warn!("the key {key} of {name} ({origin}) is revoked in {path} and is refused");
     }
     let may_connect = |name: &str| layout.node(name).is_some() || layout.has_operator_key(name);
     let nodes = known.good.into_iter().filter(|one| may_connect(&one.name));
@@ -325,7 +328,7 @@ fn admitted(layout: &Layout, revoked: &Revoked) -> Result<HashMap<PublicKey, Ide
     }
 }
 
-/// The public keys of a node in the directory; none where it has no file there.
+/// The public keys of a node in the directory; none without a file.
 fn public_keys(layout: &Layout, name: &str) -> Result<Vec<PublicKey>, KeyError> {
     match read_public_keys(&public_path(&layout.curve.authorized_keys_dir, name)) {
         Err(error) if error.is_not_found() => Ok(Vec::new()),
@@ -345,7 +348,7 @@ fn own_keys(layout: &Layout, revoked: &Revoked, name: &str) -> Result<Vec<KeyPai
             path: revoked.path().to_owned(),
         });
     }
-    // Others look for the first public key that is known of it.
+    // Other nodes expect its first known public key.
     let known: Vec<_> =
         known_keys(layout, revoked)?.good.into_iter().filter(|one| one.name == name).collect();
     let fits = |one: &AuthorizedKey| keys.iter().any(|pair| *pair.public() == one.key);
@@ -367,7 +370,7 @@ fn shared_server(
         ("curve_client_publickey", &zeromq.curve_client_publickey),
     ] {
         if key.is_empty() {
-            let role = "servers (the central broker and the loggers)";
+            let role = "servers (the broker and the loggers)";
             let needs = "curve_server_secretkey and curve_client_publickey";
             return Err(KeyError::Missing { role, needs, missing: option });
         }
@@ -415,7 +418,7 @@ fn public(option: &'static str, key: &Secret) -> Result<PublicKey, KeyError> {
     key.expose().parse().map_err(|source| KeyError::Option { option, source })
 }
 
-/// Whether the public key that is set, if any is, belongs to the secret one.
+/// Checks that the public key, if one is set, belongs to the secret one.
 fn check_pair(name: &str, public: &Secret, pair: &KeyPair) -> Result<(), KeyError> {
     if public.is_empty() || public.expose() == pair.public().to_string() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! [`Guard`]: one connection, and what it may say.
+//! [`Guard`]: what the peer of one connection may send.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::event::Event;
 use crate::membership::read_hello;
 use crate::value::Value;
 
-/// Why something was not let through.
+/// Why a message was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Denial {
-    /// It speaks for another node than the one whose key was shown, or for none.
+    /// It claims to be a node other than the one whose key it has, or none.
     Impersonation,
     /// The node may not publish on that topic.
     Publish,
@@ -25,7 +25,7 @@ pub enum Denial {
 }
 
 impl Denial {
-    /// A word for metrics.
+    /// The value of the label in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Denial::Impersonation => "impersonation",
@@ -39,7 +39,7 @@ impl Denial {
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Denial::Impersonation => "it speaks for another node than its own",
+            Denial::Impersonation => "it claims to be another node",
             Denial::Publish => "it may not publish on that topic",
             Denial::Subscribe => "it may not subscribe to that prefix",
             Denial::Logs => "it may not send logs",
@@ -47,26 +47,26 @@ impl fmt::Display for Denial {
     }
 }
 
-/// Bytes of the longest id and topic that are remembered. Longer ones are nobody's.
+/// The longest id and topic that are remembered, in bytes. Longer ones belong to no node.
 const MAX_REMEMBERED: usize = 256;
 
-/// Holds what a connection says against the rules. Made for many questions: what was allowed last
-/// is remembered.
+/// Checks the messages of a connection against the rules. It is called often, so it remembers what
+/// it allowed last.
 #[derive(Clone, Debug)]
 pub struct Guard {
     access: Arc<Access>,
     identity: Identity,
-    /// Those of the node it is, or says to be.
+    /// The rules of the node that it is, or claims to be.
     rules: Arc<Rules>,
-    /// The id it spoke under last, rightly.
+    /// The last id that it was allowed to use.
     id: BString,
-    /// The topic it published on last, rightly.
+    /// The last topic that it was allowed to publish on.
     topic: BString,
     has_spoken: bool,
 }
 
 impl Guard {
-    /// For a connection whose other end is that.
+    /// Creates a guard for a connection with that identity.
     pub fn new(access: Arc<Access>, identity: Identity) -> Self {
         let rules = match &identity {
             Identity::Node(name) => access.nodes.get(name).cloned().unwrap_or_default(),
@@ -76,20 +76,20 @@ impl Guard {
         Guard { access, identity, rules, id, topic, has_spoken: false }
     }
 
-    /// Who it is.
+    /// The identity of the peer.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Whether everything is allowed, so that nobody need ask.
+    /// Whether everything is allowed, so that no check is needed.
     pub fn is_open(&self) -> bool {
         !self.access.has_rules()
     }
 
-    /// Whether it may publish that event, under that id.
+    /// Checks whether the peer may publish that event, under that id.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why not.
     pub fn check_event(
         &mut self,
         topic: &[u8],
@@ -130,24 +130,24 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether it may subscribe to a prefix. What the protocol itself needs it always may: its own
-    /// topics, and probes.
+    /// Checks whether the peer may subscribe to a prefix. What the protocol needs is always
+    /// allowed: its own topics, and probes.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why not.
     pub fn check_subscription(&self, prefix: &[u8]) -> Result<(), Denial> {
         let Identity::Node(name) = &self.identity else { return Ok(()) };
         let access = &self.access;
         if let Some(rest @ [_, ..]) = below(&access.topics.nodeid_prefix, prefix) {
-            // Others take whoever subscribes to it for its owner; Zeek cuts off the last byte,
-            // whatever it is.
+            // Other nodes treat the subscriber as the owner of this topic; Zeek cuts off the last
+            // byte, whatever it is.
             let id = rest.strip_suffix(b".");
             let is_own = id.is_some_and(|id| access.owner(id) == Some(name));
             let is_own = is_own && !access.is_operator(name);
             return if is_own { Ok(()) } else { Err(Denial::Impersonation) };
         }
         if let Some(rest @ [_, ..]) = prefix.strip_prefix(access.internal_prefix.as_slice()) {
-            // Its owner takes a probe that comes back for the end of all subscriptions.
+            // The owner treats a returning probe as the end of all subscriptions.
             let id = rest.strip_suffix(b".").and_then(|rest| rest.rsplit_once_str("."));
             let is_own = id.is_some_and(|(id, _)| access.owner(id) == Some(name));
             return if is_own { Ok(()) } else { Err(Denial::Impersonation) };
@@ -159,10 +159,10 @@ impl Guard {
         Err(Denial::Subscribe)
     }
 
-    /// Whether it may send a log batch, under that id.
+    /// Checks whether the peer may send a log batch, under that id.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why not.
     pub fn check_batch(&mut self, id: &[u8]) -> Result<(), Denial> {
         if self.is_open() {
             return Ok(());
@@ -171,7 +171,7 @@ impl Guard {
         if self.rules.logs { Ok(()) } else { Err(Denial::Logs) }
     }
 
-    /// Whether it may speak under that id.
+    /// Checks whether the peer may use that id.
     fn check_id(&mut self, id: &[u8]) -> Result<(), Denial> {
         if self.id == id && !id.is_empty() {
             return Ok(());
@@ -182,7 +182,7 @@ impl Guard {
                 return Err(Denial::Impersonation);
             }
         } else {
-            // It is whoever it says to be. With keys of their own, nodes speak for nodes only.
+            // The id decides which node it is. With per-node keys, ids must belong to nodes.
             if owner.is_none() && self.access.is_per_node {
                 return Err(Denial::Impersonation);
             }
@@ -197,10 +197,10 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether what an event says of a member, if anything, its sender says of itself.
+    /// Whether an event makes claims only about its sender, if it makes any about a member.
     fn is_own_claim(&self, event: &Event, sender: &[u8]) -> bool {
         let [Value::String(name), Value::String(id), ..] = event.args.as_slice() else {
-            // Nobody's handler has other arguments.
+            // No handler accepts other arguments.
             return true;
         };
         let Some(own) = self.access.owner(sender) else { return false };
@@ -209,12 +209,12 @@ impl Guard {
     }
 }
 
-/// What follows that prefix and a dot, if a topic starts so.
+/// The part of a topic after that prefix and a dot, if it starts with them.
 fn below<'t>(prefix: &str, topic: &'t [u8]) -> Option<&'t [u8]> {
     topic.strip_prefix(prefix.as_bytes())?.strip_prefix(b".")
 }
 
-/// Whether text starts with one of the prefixes, if there are any to start with.
+/// Whether text starts with one of the prefixes; without a list, always.
 fn matches(prefixes: Option<&[String]>, text: &[u8]) -> bool {
     prefixes.is_none_or(|all| all.iter().any(|prefix| text.starts_with(prefix.as_bytes())))
 }

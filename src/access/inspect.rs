@@ -1,5 +1,4 @@
-//! What is wrong with the keys of a layout, as far as the files on this host tell: for whoever asks
-//! before processes start.
+//! Checks the keys of a layout and the key files on this host, before processes start.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,12 +10,12 @@ use super::files::{authorized_keys, client_keys, server_access};
 use super::key_file::{KeyFileError, public_path, read_public_keys, read_secret_keys, secret_path};
 use crate::layout::{CurveKeys, Layout};
 
-/// Something to be said about keys.
+/// A problem with keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Whether somebody cannot start or connect by it.
+    /// Whether it keeps a process from starting or connecting.
     pub is_error: bool,
-    /// What is wrong and what would mend it.
+    /// What is wrong, and how to fix it.
     pub message: String,
 }
 
@@ -30,15 +29,15 @@ impl Finding {
     }
 }
 
-/// Looks at the keys that a layout has and at those in its directories.
+/// Checks the keys in a layout and in its directories.
 pub fn inspect(layout: &Layout) -> Vec<Finding> {
     if layout.has_keys_per_node() { per_node(layout) } else { shared(layout) }
 }
 
-/// Keys that all nodes share: each half that is there must fit together.
+/// Shared keys: the two halves of each pair must belong together.
 fn shared(layout: &Layout) -> Vec<Finding> {
     let zeromq = &layout.zeromq;
-    // Any name does: the keys are those of all.
+    // Any name works: all nodes share these keys.
     let server = zeromq.curve_server().then(|| server_access(layout, CurveKeys::BROKER).err());
     let client = zeromq.curve_client().then(|| client_keys(layout, CurveKeys::BROKER).err());
     let (server, client) = (server.flatten(), client.flatten());
@@ -49,23 +48,23 @@ fn per_node(layout: &Layout) -> Vec<Finding> {
     let nodes = layout.nodes.keys().map(String::as_str);
     let holders: Vec<&str> = [CurveKeys::BROKER].into_iter().chain(nodes).collect();
     let mut findings = public(layout, &holders);
-    // What is wrong with one file is told with that file.
+    // A problem of a single file has been reported already.
     if findings.iter().all(|finding| !finding.is_error)
         && let Err(error) = authorized_keys(layout)
     {
         findings.push(Finding::error(error));
     }
     findings.extend(secret(layout, &holders));
-    // What is wrong with a directory is found with each of its files.
+    // A problem of a directory is found with each of its files.
     let mut told = BTreeSet::new();
     findings.retain(|finding| told.insert(finding.message.clone()));
     findings
 }
 
-/// Everybody has a public key that others know.
+/// Checks that each node and the broker have a public key that others know.
 fn public(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     let directory = &layout.curve.authorized_keys_dir;
-    let make = "`zcluster keygen --per-node` makes keys";
+    let make = "`zcluster keygen --per-node` creates keys";
     let mut findings = Vec::new();
     let mut without = Vec::new();
     for name in holders {
@@ -80,9 +79,9 @@ fn public(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
         }
     }
     if without.len() == holders.len() {
-        let state = if directory.is_dir() { "has none" } else { "is not there" };
+        let state = if directory.is_dir() { "has none" } else { "does not exist" };
         let message = format!(
-            "`mode = \"per-node\"` without any public key: {} {state}; {make}",
+            "`mode = \"per-node\"` without any public keys: {} {state}; {make}",
             directory.display()
         );
         return vec![Finding::error(message)];
@@ -94,8 +93,8 @@ fn public(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
             ("the broker".into(), "`broker_publickey` in [curve]")
         };
         let message = format!(
-            "{who} has no public key, so that it can connect to nobody and nobody to it: expected \
-             {} or {option}; {make}",
+            "{who} has no public key, so it cannot connect, and nodes cannot connect to it: \
+             expected {} or {option}; {make}",
             public_path(directory, name).display()
         );
         findings.push(Finding::error(message));
@@ -103,14 +102,15 @@ fn public(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     findings
 }
 
-/// Secret keys on this host are for the eyes of their owner, and belong to the public ones.
+/// Checks that only their owner can read the secret keys on this host, and that they match the
+/// public ones.
 fn secret(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     let directory = &layout.curve.secret_keys_dir;
     match directory.read_dir() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let message = format!(
-                "the directory of secret keys {} is not there: no process of this layout can start on \
-                 this host",
+                "the directory of secret keys {} does not exist: no process of this layout can \
+                 start on this host",
                 directory.display()
             );
             return vec![Finding::warning(message)];
@@ -123,13 +123,13 @@ fn secret(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     let found: Vec<_> = files.map(|name| secret_of(layout, name).err()).collect();
     if found.is_empty() {
         let message = format!(
-            "the directory of secret keys {} has none of a node of this layout, nor of the broker: no \
-             process of it can start on this host",
+            "the directory of secret keys {} has no key of a node of this layout or of the broker: \
+             no process of this layout can start on this host",
             directory.display()
         );
         return vec![Finding::warning(message)];
     }
-    // Public keys are told of elsewhere.
+    // Problems of public keys are reported elsewhere.
     let is_of_secrets = |error: &KeyError| match error {
         KeyError::File(error) => error.path().starts_with(directory),
         KeyError::NoBroker { .. }
@@ -142,7 +142,7 @@ fn secret(layout: &Layout, holders: &[&str]) -> Vec<Finding> {
     of_secrets.map(|error| of_file(&error)).collect()
 }
 
-/// Reads the secret keys as the process does that has them.
+/// Reads the secret keys as their process does.
 fn secret_of(layout: &Layout, name: &str) -> Result<(), KeyError> {
     match name {
         CurveKeys::BROKER => server_access(layout, name).map(|_| ()),
@@ -154,7 +154,7 @@ fn secret_of(layout: &Layout, name: &str) -> Result<(), KeyError> {
     }
 }
 
-/// Who may not look does not know whether anything is wrong.
+/// Without permission to read a file, it is unknown whether anything is wrong.
 fn of_file(error: &KeyError) -> Finding {
     match error {
         KeyError::File(KeyFileError::Read { path, source })
@@ -167,7 +167,7 @@ fn of_file(error: &KeyError) -> Finding {
 }
 
 fn cannot_look(path: &Path, error: &std::io::Error) -> String {
-    format!("{} was not looked at: {error}", path.display())
+    format!("{} was not checked: {error}", path.display())
 }
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
     const NODES: &str = "[nodes.l]\nnode_type = \"logger\"\nip = \"::1\"\nport = 1\n\
                          [nodes.m]\nnode_type = \"manager\"\nip = \"::1\"\n";
 
-    /// A layout with directories in `dir`, and what is found in them, each with `E` or `W`.
+    /// What is found for a layout with directories in `dir`, each with `E` or `W`.
     fn found(layout: &Layout, dir: &Path) -> Vec<String> {
         let shown = |finding: Finding| {
             let severity = if finding.is_error { "E" } else { "W" };
@@ -205,13 +205,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
         let mut layout = layout(dir);
-        let no_secret = "W the directory of secret keys DIR/secret is not there: no process of this \
+        let no_secret = "W the directory of secret keys DIR/secret does not exist: no process of this \
                          layout can start on this host";
         assert_eq!(
             found(&layout, dir),
             [
-                "E `mode = \"per-node\"` without any public key: DIR/authorized is not there; \
-                 `zcluster keygen --per-node` makes keys",
+                "E `mode = \"per-node\"` without any public keys: DIR/authorized does not exist; \
+                 `zcluster keygen --per-node` creates keys",
                 no_secret
             ]
         );
@@ -222,16 +222,16 @@ mod tests {
             found_now[0].contains("DIR/authorized has none; `zcluster keygen"),
             "{found_now:?}"
         );
-        assert!(found_now[1].contains("DIR/secret has none of a node of this layout"));
+        assert!(found_now[1].contains("DIR/secret has no key of a node of this layout"));
 
         let pairs = [(); 3].map(|()| KeyPair::generate());
         layout.curve.broker_publickey = Some(*pairs[0].public());
         write_public_keys(&public_path(&dir.join("authorized"), "m"), &[*pairs[1].public()])
             .unwrap();
         write_secret_key(&secret_path(&dir.join("secret"), "m"), pairs[1].secret()).unwrap();
-        let no_key = "E `l` has no public key, so that it can connect to nobody and nobody to it: \
-                      expected DIR/authorized/l.pub or `curve_publickey`; `zcluster keygen \
-                      --per-node` makes keys";
+        let no_key = "E `l` has no public key, so it cannot connect, and nodes cannot connect to \
+                      it: expected DIR/authorized/l.pub or `curve_publickey`; `zcluster keygen \
+                      --per-node` creates keys";
         assert_eq!(found(&layout, dir), [no_key]);
         layout.nodes.get_mut("l").unwrap().curve_publickey = vec![*pairs[2].public()];
         assert_eq!(found(&layout, dir), [""; 0]);

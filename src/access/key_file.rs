@@ -1,9 +1,9 @@
-//! Files of keys: one key a line, 40 characters of Z85; lines that begin with `#`, as no key
-//! does, are comments. The first key is the one in use, further ones are old or coming.
+//! Key files: one key per line, 40 characters of Z85. Lines that begin with `#`, as no key does,
+//! are comments. The first key is the one in use; others are old or future ones.
 //!
-//! `NAME.secret` holds secret keys and is refused when others may read it; `NAME.pub` holds public
-//! ones and is refused when everybody may write to it. Either is refused in a directory that everybody
-//! may write to, for there they may be replaced.
+//! `NAME.secret` holds secret keys and is refused if other users may read it; `NAME.pub` holds
+//! public keys and is refused if any user may write to it. Both are refused in a directory that any
+//! user may write to, because they could be replaced there.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -23,7 +23,7 @@ pub const MAX_KEYS: usize = 8;
 /// Bytes of a secret key in its file, with the comment above it; at most.
 const LINES_OF_SECRET: usize = 128;
 
-/// What is wrong with a file of keys.
+/// What is wrong with a key file.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// It cannot be read.
@@ -44,7 +44,7 @@ pub enum KeyFileError {
     },
     /// Others may read a secret, or replace a public key.
     #[error(
-        "{} has mode {mode:04o}, so that others may {what}; expected {expected}: chmod {fix} {}",
+        "{} has mode {mode:04o}, so others may {what}; expected {expected}: chmod {fix} {}",
         path.display(), path.display()
     )]
     Mode {
@@ -59,7 +59,7 @@ pub enum KeyFileError {
         /// The argument of chmod.
         fix: &'static str,
     },
-    /// A line is no key.
+    /// A line is not a key.
     #[error("{}, line {line}: {source}", path.display())]
     Line {
         /// The file.
@@ -69,7 +69,7 @@ pub enum KeyFileError {
         /// What is wrong with it.
         source: BadKey,
     },
-    /// There is none in it, or too many.
+    /// It has no keys, or too many.
     #[error("{}: found {found} keys, expected 1 to {MAX_KEYS}, one a line", path.display())]
     Count {
         /// The file.
@@ -80,7 +80,7 @@ pub enum KeyFileError {
 }
 
 impl KeyFileError {
-    /// Whether there is no such file.
+    /// Whether the file does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
@@ -97,12 +97,12 @@ impl KeyFileError {
     }
 }
 
-/// The file of the secret keys of a node, or of the central broker, in a directory.
+/// The path of the secret keys of a node, or of the broker, in a directory.
 pub fn secret_path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.secret"))
 }
 
-/// The file of the public keys of a node in a directory.
+/// The path of the public keys of a node in a directory.
 pub fn public_path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.pub"))
 }
@@ -119,7 +119,7 @@ pub fn read_secret_keys(path: &Path) -> Result<Vec<KeyPair>, KeyFileError> {
 /// Reads a file of public keys.
 ///
 /// # Errors
-/// When it cannot be read, everybody may write to it, or it holds something else.
+/// When it cannot be read, any user may write to it, or it holds something else.
 pub fn read_public_keys(path: &Path) -> Result<Vec<PublicKey>, KeyFileError> {
     let text = read(path, MAX_SIZE, 0o002, "change it", ("0644", "644"))?;
     keys(path, &text)
@@ -133,7 +133,7 @@ pub fn write_secret_key(path: &Path, key: &SecretKey) -> io::Result<()> {
     atomic_file::create(path, 0o600, secret_text(&[key]).as_bytes())
 }
 
-/// Writes a file of secret keys, in the place of one that may be there.
+/// Writes a file of secret keys, replacing an existing one.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -152,7 +152,7 @@ fn secret_text(keys: &[&SecretKey]) -> Zeroizing<String> {
     text
 }
 
-/// Writes a file of public keys, in the place of one that may be there.
+/// Writes a file of public keys, replacing an existing one.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -164,14 +164,14 @@ pub fn write_public_keys(path: &Path, keys: &[PublicKey]) -> io::Result<()> {
     atomic_file::replace(path, 0o644, text.as_bytes())
 }
 
-/// The public keys in a file, whatever else is in it; none where it cannot be read.
+/// The public keys in a file, ignoring everything else; none if it cannot be read.
 pub fn find_public_keys(path: &Path) -> Vec<PublicKey> {
     let text = read(path, MAX_SIZE, 0, "", ("", "")).unwrap_or_default();
     text.lines().filter_map(|line| line.trim().parse().ok()).collect()
 }
 
-/// Takes a key out of a file of public keys; the file goes with the last of them. Whether the key
-/// was there.
+/// Removes a key from a file of public keys, and the file with its last key. Returns whether the
+/// file had the key.
 ///
 /// # Errors
 /// When the file cannot be read or written, or holds something else.
@@ -192,7 +192,7 @@ pub fn remove_public_key(path: &Path, key: &PublicKey) -> Result<bool, KeyFileEr
     written.map(|()| true).map_err(|source| KeyFileError::Write { path: path.into(), source })
 }
 
-/// Reads a file of at most so many bytes that has none of the permissions in `mask`.
+/// Reads a file of at most `max_size` bytes that has none of the permissions in `mask`.
 pub(super) fn read(
     path: &Path,
     max_size: u64,
@@ -201,8 +201,7 @@ pub(super) fn read(
     (expected, fix): (&'static str, &'static str),
 ) -> Result<Zeroizing<String>, KeyFileError> {
     let fail = |source| KeyFileError::Read { path: path.into(), source };
-    // The file that is looked at is the one that is read. One without a writer, a pipe say, is not
-    // waited for.
+    // Checks and reads the same open file. Does not wait for a writer, for example of a pipe.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let mut file =
         OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(fail)?;
@@ -213,13 +212,13 @@ pub(super) fn read(
         return Err(KeyFileError::Mode { path, mode, what, expected, fix });
     }
     if !metadata.is_file() || metadata.len() > max_size {
-        return Err(fail(io::Error::other("expected a file of some lines")));
+        return Err(fail(io::Error::other("expected a regular file of a few lines")));
     }
     check_directory(path)?;
     read_text(&mut file, metadata.len().min(max_size)).map_err(fail)
 }
 
-/// Whether nobody but its owner and group can put other files in the place of this one.
+/// Checks that only the owner and group of the directory can replace the file.
 fn check_directory(path: &Path) -> Result<(), KeyFileError> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,

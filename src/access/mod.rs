@@ -1,9 +1,9 @@
-//! Who may connect, and what they may say (WIRE.md §7.1, docs/security.md). Pure, but for
-//! [`files`], [`key_file`], [`revoked`] and [`inspect`].
+//! Which peers may connect, and what they may send (WIRE.md §7.1, docs/security.md). Pure, except
+//! for [`files`], [`key_file`], [`revoked`] and [`inspect`].
 //!
-//! [`Access`] is what a process goes by, made from the layout and the keys; a [`Guard`] holds one
-//! connection against it. [`AccessCell`] is where threads find the current one: a SIGHUP replaces
-//! it as a whole.
+//! [`Access`] holds the keys and rules of a process, built from the layout and the key files; a
+//! [`Guard`] checks one connection against it. [`AccessCell`] holds the current one for all
+//! threads: a SIGHUP replaces it as a whole.
 
 mod cell;
 mod claims;
@@ -26,25 +26,25 @@ use crate::layout::{Allow, CurveKeys, Layout};
 use crate::topic::NodeTopics;
 use crate::wire::zmtp::{KeyPair, PublicKey};
 
-/// Who is at the other end of a connection.
+/// The identity of the peer of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// It has not proved to be anybody in particular: it has no key, or one that all clients share.
+    /// It has not proved an identity: it has no key, or one that all clients share.
     Unproven,
-    /// This node, whose key it has.
+    /// The node whose key it has.
     Node(Arc<str>),
 }
 
-/// Who may connect to the servers of a process, and what each node may say.
+/// Which keys may connect to the servers of a process, and what each node may send.
 #[derive(Debug, Default)]
 pub struct Access {
-    /// What servers answer to; empty without CURVE.
+    /// The keys that servers answer to; empty without CURVE.
     keys: Arc<[KeyPair]>,
     admitted: HashMap<PublicKey, Identity>,
-    /// Nodes of the layout, and the operator where it has a key.
+    /// Nodes of the layout, and the operator if it has a key.
     nodes: BTreeMap<Arc<str>, Arc<Rules>>,
     has_operator: bool,
-    /// Bytes of the longest name of a node.
+    /// The length of the longest node name, in bytes.
     longest_name: usize,
     has_rules: bool,
     is_per_node: bool,
@@ -67,8 +67,8 @@ impl Default for Rules {
 }
 
 impl Access {
-    /// What follows from a layout, with these keys of servers (none: nothing is encrypted) and
-    /// these clients to be let in.
+    /// Creates the access of a layout, with these server keys (none: nothing is encrypted) and
+    /// these admitted clients.
     pub fn new(
         layout: &Layout,
         keys: impl Into<Arc<[KeyPair]>>,
@@ -98,29 +98,28 @@ impl Access {
         }
     }
 
-    /// For a process that only connects: rules, and nobody to be let in.
+    /// Creates the access of a process that only connects: it has rules, but admits no clients.
     pub fn of_client(layout: &Layout) -> Self {
         Access::new(layout, [], HashMap::new())
     }
 
-    /// The keys that servers answer to, the one they are known by first; none where nothing is
+    /// The keys that servers answer to, the one that clients know first; none if nothing is
     /// encrypted.
     pub fn server_keys(&self) -> Option<&Arc<[KeyPair]>> {
         (!self.keys.is_empty()).then_some(&self.keys)
     }
 
-    /// Who has that key, if it may come in.
+    /// The identity behind a key, if the key may connect.
     pub fn admit(&self, key: &PublicKey) -> Option<&Identity> {
         self.admitted.get(key)
     }
 
-    /// How many keys may come in.
+    /// The number of keys that may connect.
     pub fn admitted_keys(&self) -> usize {
         self.admitted.len()
     }
 
-    /// What a server that goes by this tells of it: how many keys may come in, and whether there are
-    /// rules.
+    /// The summary that a server logs: how many keys may connect, and whether there are rules.
     pub fn summary(&self) -> String {
         let keys = match (self.keys.is_empty(), self.admitted.len()) {
             (true, _) => "nothing is encrypted".into(),
@@ -130,12 +129,13 @@ impl Access {
         format!("{keys}, {}", self.rules_summary())
     }
 
-    /// What a process without servers tells of it.
+    /// The summary that a process without servers logs.
     pub fn rules_summary(&self) -> &'static str {
-        if self.has_rules { "there are rules for nodes" } else { "no rules for nodes" }
+        if self.has_rules { "rules for nodes apply" } else { "no rules for nodes" }
     }
 
-    /// Whether it lets in the same clients as another, answers to the same keys, and has the same rules.
+    /// Whether it admits the same clients as another, answers to the same keys, and has the same
+    /// rules.
     pub fn is_same(&self, other: &Access) -> bool {
         let keys =
             |access: &Access| access.keys.iter().map(|pair| *pair.public()).collect::<Vec<_>>();
@@ -145,23 +145,22 @@ impl Access {
             && self.is_per_node == other.is_per_node
     }
 
-    /// Whether there is anything to hold connections against, beyond who may come in.
+    /// Whether there are rules beyond which keys may connect.
     pub fn has_rules(&self) -> bool {
         self.has_rules || self.is_per_node
     }
 
-    /// The node of the layout that an id of a process speaks for: `zeromq_NAME_…`, or the name
-    /// itself.
+    /// The node of the layout that a process id belongs to: `zeromq_NAME_…`, or the name itself.
     pub fn owner(&self, id: &[u8]) -> Option<&Arc<str>> {
         let Some(rest) = id.strip_prefix(b"zeromq_") else { return self.node(id) };
-        // Names may have underscores: the longest that is a node's. Peers choose their ids: what is
-        // too long for a name is not looked at.
+        // Names may have underscores, so the longest match is the node's. Peers choose their ids:
+        // parts longer than any name are not looked up.
         let rest = &rest[..rest.len().min(self.longest_name + 1)];
         rest.rfind_iter("_").find_map(|end| self.node(&rest[..end]))
     }
 
-    /// Whether a name that has a key, or an id that speaks for it, is that of somebody who may
-    /// publish and subscribe, but is no node.
+    /// Whether a name with a key, or an id with that name, belongs to the operator, which may
+    /// publish and subscribe but is not a node.
     fn is_operator(&self, name: &str) -> bool {
         self.has_operator && name == CurveKeys::OPERATOR
     }

@@ -1,9 +1,10 @@
-//! [`Revoked`]: public keys that are refused wherever else they stand.
+//! [`Revoked`]: public keys that are refused wherever else they are listed.
 //!
-//! They are in the file [`REVOKED`] in the directory of authorized keys, so that they go wherever the
-//! directory is copied to. One key a line; when it was revoked and whose it was follow for people.
-//! Lines that begin with `#` are comments. A copy of `NAME.pub` from before, an old secret key from which
-//! somebody makes the public one, a line left in a layout: none of them lets a revoked key in again.
+//! They are in the file [`REVOKED`] in the directory of authorized keys, so that copying the
+//! directory copies them too. Each line has a key; the time of the revocation and the name of its
+//! owner follow for users. Lines that begin with `#` are comments. Nothing readmits a revoked key:
+//! neither an old copy of `NAME.pub`, nor a public key derived again from an old secret key, nor a
+//! line left in a layout.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,20 +19,21 @@ use crate::wire::zmtp::PublicKey;
 /// The name of the file. Files of keys end in `.pub`, whatever the name of their node.
 pub const REVOKED: &str = "revoked";
 
-/// Bytes of the largest file that is read: ten thousand keys and more.
+/// The largest file that is read, in bytes: more than ten thousand keys.
 const MAX_SIZE: u64 = 1 << 20;
 
-const HEAD: &str = "# Public keys that are refused wherever they stand. Made by `zcluster keys revoke`; `zcluster \
-                    keys restore`\n# lets one in again. Copy this file with the others.\n";
+const HEAD: &str = "# Public keys that are refused wherever they are. Written by `zcluster keys \
+                    revoke`; `zcluster keys restore`\n# makes one valid again. Copy this file with \
+                    the others.\n";
 
 /// A key that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevokedKey {
     /// The key.
     pub key: PublicKey,
-    /// When it was revoked; empty where the file does not say.
+    /// When it was revoked; empty if the file does not say.
     pub since: String,
-    /// Whose it was; empty where the file does not say.
+    /// Its owner; empty if the file does not say.
     pub name: String,
 }
 
@@ -39,17 +41,17 @@ pub struct RevokedKey {
 #[derive(Clone, Debug, Default)]
 pub struct Revoked {
     path: PathBuf,
-    /// As it is in the file: comments stay.
+    /// The lines of the file, including comments.
     text: String,
     keys: Vec<RevokedKey>,
 }
 
 impl Revoked {
-    /// Reads the file in that directory; without one nothing is revoked.
+    /// Reads the file in that directory; without a file, no key is revoked.
     ///
     /// # Errors
-    /// When it is there and cannot be read, everybody may write to it, or a line does not begin with a
-    /// key: rather an error than somebody let in.
+    /// When the file cannot be read, any user may write to it, or a line does not begin with a key:
+    /// an error is better than admitting a revoked key.
     pub fn read(dir: &Path) -> Result<Self, KeyFileError> {
         let path = dir.join(REVOKED);
         let text = match read(&path, MAX_SIZE, 0o002, "change it", ("0644", "644")) {
@@ -69,12 +71,12 @@ impl Revoked {
         &self.path
     }
 
-    /// All of them, in the order in which they were revoked.
+    /// All revoked keys, in the order of revocation.
     pub fn all(&self) -> &[RevokedKey] {
         &self.keys
     }
 
-    /// What the file says of a key, if it is refused.
+    /// The entry of a key, if it is revoked.
     pub fn get(&self, key: &PublicKey) -> Option<&RevokedKey> {
         self.keys.iter().find(|revoked| revoked.key == *key)
     }
@@ -84,12 +86,12 @@ impl Revoked {
         self.get(key).is_some()
     }
 
-    /// Those of a node.
+    /// The revoked keys of a node.
     pub fn of<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r RevokedKey> {
         self.keys.iter().filter(move |revoked| revoked.name == name)
     }
 
-    /// Refuses a key of a node from now on. Whether it was not refused already.
+    /// Revokes a key of a node. Returns whether it was not revoked yet.
     pub fn add(&mut self, name: &str, key: PublicKey, now: SystemTime) -> bool {
         if self.contains(&key) {
             return false;
@@ -107,7 +109,7 @@ impl Revoked {
         true
     }
 
-    /// Refuses a key no more. Whether it was refused.
+    /// Removes a key from the list. Returns whether it was revoked.
     pub fn remove(&mut self, key: &PublicKey) -> bool {
         let is_it = |line: &&str| matches!(parse(line), Ok(Some(revoked)) if revoked.key == *key);
         let rest = self.text.lines().filter(|line| !is_it(line));
@@ -127,7 +129,7 @@ impl Revoked {
     }
 }
 
-/// The key in a line; `None` where there is nothing in it.
+/// The key in a line; `None` if the line has none.
 fn parse(line: &str) -> Result<Option<RevokedKey>, crate::wire::zmtp::BadKey> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -190,7 +192,7 @@ mod tests {
         assert!(error.contains("revoked, line 3: found 8 characters"), "{error}");
         fs::write(&path, format!("{key}\n")).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
-        assert!(Revoked::read(dir.path()).is_err(), "everybody could take it out");
+        assert!(Revoked::read(dir.path()).is_err(), "any user could remove the key");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(Revoked::read(dir.path()).is_err());

@@ -64,8 +64,8 @@ fn ids_belong_to_nodes() {
         assert_eq!(access.owner(id.as_bytes()).map(|name| &**name), owner, "{id}");
     }
     assert_eq!(access.owner(b"zeromq_\xff_h_1_N0"), None);
-    // Each underscore might be the end of a name, and there are as many as a peer likes: only those
-    // are looked at that a name is long enough for. Otherwise this took hours.
+    // Each underscore might end a name, and peers choose how many there are: only candidates as
+    // short as a name are looked up. Otherwise this would take hours.
     let endless = [b"zeromq_".to_vec(), vec![b'_'; 4 << 20]].concat();
     assert_eq!(access.owner(&endless), None);
 }
@@ -91,7 +91,7 @@ fn nobody_speaks_for_another() {
 
     let subscribes = |prefix: &str| a.check_subscription(prefix.as_bytes());
     assert_eq!(subscribes("zeek.cluster.nodeid.zeromq_a_h_1_N0."), Ok(()));
-    // Zeek looks at the name of an event, and at no topic.
+    // Zeek checks the name of an event, not its topic.
     let mut says = |format: EventFormat, event: Event, changed: &dyn Fn(Vec<u8>) -> Vec<u8>| {
         let mut payload = Vec::new();
         format.encode(&event, &mut payload);
@@ -139,11 +139,11 @@ fn nobody_speaks_for_another() {
     let padded = |payload: Vec<u8>| [payload, vec![0; 20_000]].concat();
     let hello = Event::new("Cluster::hello", vec!["a".into(), "zeromq_a_h_1_N0".into()]);
     let outcome = says(EventFormat::BrokerBinV1, hello, &padded);
-    assert_eq!(outcome, Err(Denial::Impersonation), "nobody's greeting is that long");
+    assert_eq!(outcome, Err(Denial::Impersonation), "no greeting is that long");
     let long = |n: usize| Event::new("Site::note", vec![(r"\".to_owned() + &"x".repeat(n)).into()]);
     assert_eq!(says(EventFormat::BrokerJsonV1, long(1 << 20), &same), Ok(()));
     let outcome = says(EventFormat::BrokerJsonV1, long(5 << 20), &same);
-    assert_eq!(outcome, Err(Denial::Impersonation), "nobody looks so far for a name");
+    assert_eq!(outcome, Err(Denial::Impersonation), "names are not searched for that far");
     // It would be refused if it were decoded.
     let event = Event::new("Site::note", vec!["Cluster::node_down".into()]);
     assert_eq!(says(EventFormat::BrokerBinV1, event, &cut), Ok(()), "others are not taken apart");
@@ -156,7 +156,7 @@ fn nobody_speaks_for_another() {
     }
     assert_eq!(subscribes("zeek.cluster.nodeid."), Ok(()));
     assert_eq!(subscribes(""), Ok(()));
-    // Whose probe comes back takes everybody else's subscriptions for known.
+    // A node whose probe returns assumes that it knows all subscriptions of others.
     for (probe, expected) in [
         ("zeromq_a_h.net_1_N0.17.", Ok(())),
         ("a.17.", Ok(())),
@@ -201,12 +201,12 @@ fn the_operator_publishes_and_subscribes_and_is_no_node() {
         assert_eq!(operator.check_subscription(prefix.as_bytes()), expected, "{prefix}");
     }
     assert_eq!(operator.check_batch(ID), Err(Denial::Logs));
-    // Where a node is called so, it is one.
+    // A node with this name is a node.
     let node = "[nodes.operator]\nnode_type = \"control\"\nip = \"127.0.0.1\"\n";
     let access = self::access(&format!("{LAYOUT}{node}"));
     let own = b"zeek.cluster.nodeid.zeromq_operator_host_1_N0.";
     assert_eq!(guard(&access, "operator").check_subscription(own), Ok(()));
-    // Without keys of their own there is no operator.
+    // Without per-node keys, there is no operator.
     let access = self::access("[nodes.a]\nnode_type = \"worker\"\nip = \"127.0.0.1\"\n");
     assert_eq!(access.owner(ID), None);
 }
@@ -230,7 +230,7 @@ fn a_node_may_do_what_is_said_of_it_or_of_its_type() {
         ("a", "zeek", Err(Denial::Publish)),
         ("a", "", Err(Denial::Publish)),
         ("c", "zeek.x", Err(Denial::Publish)),
-        // Nobody needs leave for a greeting, but this is none.
+        // A greeting needs no permission, but this is not one.
         ("c", "zeek.cluster.nodeid.zeromq_a_h_1_N0.", Err(Denial::Publish)),
         ("a", "zeek.cluster.nodeid.zeromq_c_h_1_N0.", Ok(())),
     ] {
@@ -287,7 +287,7 @@ fn without_keys_of_their_own_nodes_are_who_they_say() {
     assert_eq!(event("zeromq_c_h_1_N0", "zeek.x"), Err(Denial::Publish));
     assert_eq!(guard.check_batch(b"zeromq_a_b_h_1_N0"), Err(Denial::Logs));
     assert_eq!(guard.check_batch(b"zeromq_a_h_1_N0"), Ok(()));
-    // A subscription does not say whose it is.
+    // A subscription does not name its owner.
     assert_eq!(guard.check_subscription(b"anything"), Ok(()));
 }
 
@@ -301,7 +301,7 @@ fn where_nothing_is_said_everything_is_open() {
     assert_eq!(guard.check_batch(b""), Ok(()));
 }
 
-/// Bytes that have something of what is looked for in them.
+/// Bytes that contain parts of the names that are searched for.
 fn near_misses() -> impl Strategy<Value = Vec<u8>> {
     const PARTS: [&str; 11] = [
         "zeek.cluster.nodeid.",

@@ -103,7 +103,7 @@ mod tests {
             report.found,
             [
                 "node: manager, type manager, at 127.0.0.1",
-                "broker: publishes to tcp://127.0.0.1:5556, gets events from tcp://127.0.0.1:5555",
+                "broker: publishes to tcp://127.0.0.1:5556, receives events from tcp://127.0.0.1:5555",
                 "encryption: none",
                 "sends logs to: logger-1 at tcp://10.0.0.2:5560",
                 "other nodes: logger-1",
@@ -113,7 +113,7 @@ mod tests {
                 "queue of received events: at most 10000 events and 64.0 MiB",
                 "queue of events to publish: at most 64.0 MiB",
                 "queue of log records: at most 64.0 MiB; when full, writers wait",
-                "heartbeats: every 5s, cut off after 15s without an answer",
+                "heartbeats: every 5s, disconnects after 15s without an answer",
             ]
         );
     }

@@ -1,8 +1,8 @@
-//! [`Report`]: what a daemon answers to `--check`: line by line how it interprets its configuration on
+//! [`Report`]: the answer to `--check`: line by line, how a daemon interprets its configuration on
 //! this host, and what would keep it from starting.
 //!
-//! Opens no socket and changes no file, so that it can run beside the daemon itself. What only one
-//! program can tell stands with that program.
+//! Opens no socket and changes no file, so it can run next to the daemon itself. Checks that
+//! concern only one program are in that program.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub struct Report {
     pub found: Vec<String>,
     /// What is legal but unwise.
     pub warnings: Vec<String>,
-    /// What would end the process at start, and its exit code then.
+    /// What would make the process exit at start, and the exit code.
     pub problems: Vec<(ExitCode, String)>,
 }
 
@@ -39,13 +39,13 @@ impl Report {
         self.warnings.extend(text);
     }
 
-    /// Adds what would end the process.
+    /// Adds a problem that would make the process exit.
     pub fn problem(&mut self, failure: Failure) {
         self.problems.push((failure.code, failure.message));
     }
 
-    /// Says with which keys a process serves, or why it would not start. `access`: what it goes by as a
-    /// server; `clients`: whether it has the keys to connect, where it does that.
+    /// Adds which keys a process uses, or why it would not start. `access` is its access as a
+    /// server; `clients` says whether it has the keys to connect, if it connects.
     pub fn encryption(
         &mut self,
         layout: &Layout,
@@ -65,24 +65,24 @@ impl Report {
         }
     }
 
-    /// Says where a node finds the broker.
+    /// Adds where a node finds the broker.
     pub fn broker(&mut self, layout: &Layout) {
         let (events, published) = (layout.connect_xsub_endpoint(), layout.connect_xpub_endpoint());
-        self.say("broker", format!("publishes to {published}, gets events from {events}"));
+        self.say("broker", format!("publishes to {published}, receives events from {events}"));
     }
 
-    /// Says where metrics are served.
+    /// Adds where metrics are served.
     pub fn metrics(&mut self, address: Option<SocketAddr>) {
         match address {
             None => self.say("metrics", "not served (no metrics_port)"),
             Some(address) if address.port() == 0 => {
-                self.say("metrics", format!("at {}, at a port the system chooses", address.ip()));
+                self.say("metrics", format!("at {}, on a port the system chooses", address.ip()));
             }
             Some(address) => self.say("metrics", format!("http://{address}/metrics")),
         }
     }
 
-    /// Says when a peer counts as gone.
+    /// Adds when a peer counts as gone.
     pub fn heartbeats(&mut self, options: &ZeroMq) {
         let [interval, timeout] =
             [options.heartbeat_interval, options.heartbeat_timeout].map(duration);
@@ -91,19 +91,19 @@ impl Report {
         }
         self.say(
             "heartbeats",
-            format!("every {interval}, cut off after {timeout} without an answer"),
+            format!("every {interval}, disconnects after {timeout} without an answer"),
         );
     }
 
-    /// The code of the worst problem: a wrong configuration is wrong on any host.
+    /// The exit code of the worst problem: a wrong configuration is wrong on any host.
     pub fn exit_code(&self) -> ExitCode {
         let has = |code| self.problems.iter().any(|(of, _)| *of == code);
         let worst = [ExitCode::Usage, ExitCode::Config].into_iter().find(|code| has(*code));
         worst.or(self.problems.first().map(|(code, _)| *code)).unwrap_or(ExitCode::Ok)
     }
 
-    /// Prints all of it: what was found to standard output, the rest to standard error. The last
-    /// problem is the failure that is returned, for whoever ends the process to tell.
+    /// Prints the report: findings to standard output, warnings and problems to standard error. The
+    /// last problem is returned as the failure, which `main` prints.
     ///
     /// # Errors
     /// When there is a problem, or standard output cannot be written (74).
@@ -124,12 +124,12 @@ impl Report {
     }
 }
 
-/// A number of bytes, for people.
+/// Formats a number of bytes for users.
 pub fn size(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
 
-/// A bound of a queue, for people: 0 is none.
+/// Formats the bound of a queue for users: 0 is none.
 pub fn bound(messages: impl Into<i64>, what: &str, bytes: u64) -> String {
     match (messages.into(), bytes) {
         (0, 0) => "without a bound".into(),
@@ -139,7 +139,7 @@ pub fn bound(messages: impl Into<i64>, what: &str, bytes: u64) -> String {
     }
 }
 
-/// A span of time, for people.
+/// Formats a duration for users.
 pub fn duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
@@ -185,9 +185,9 @@ mod tests {
             [
                 "command: a b",
                 "metrics: not served (no metrics_port)",
-                "metrics: at 127.0.0.1, at a port the system chooses",
+                "metrics: at 127.0.0.1, on a port the system chooses",
                 "metrics: http://127.0.0.1:9/metrics",
-                "heartbeats: every 5s, cut off after 15s without an answer",
+                "heartbeats: every 5s, disconnects after 15s without an answer",
                 "heartbeats: none",
             ]
         );

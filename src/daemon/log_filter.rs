@@ -1,9 +1,9 @@
-//! [`LogFilter`]: what `RUST_LOG` asks for.
+//! [`LogFilter`]: which records `RUST_LOG` selects.
 //!
-//! The syntax is that of env_logger: levels, `MODULE=LEVEL`, with commas in between, and `/REGEX` at
-//! the end. env_logger takes any word for the name of a module and then logs nothing else, so
-//! that `RUST_LOG=debgu` silences a program, errors included. Here errors are always told, and a
-//! mistake is itself an error, after which the default counts.
+//! The syntax is env_logger's: levels and `MODULE=LEVEL`, separated by commas, and `/REGEX` at the
+//! end. env_logger accepts any word as the name of a module and then logs nothing else, so
+//! `RUST_LOG=debgu` would silence a program, including its errors. Here errors are always logged; a
+//! mistake is itself logged as an error, and the default level is used.
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,11 +13,11 @@ use log::{Level, LevelFilter, Metadata, Record};
 
 /// The environment variable.
 const VARIABLE: &str = "RUST_LOG";
-/// The crates of this workspace that log: a module is one of them, or is in one.
+/// The crates of this workspace that log; each module is one of them or part of one.
 const CRATES: [&str; 3] = ["zcluster", "zcluster_broker", "zcluster_logger"];
-/// The levels, as they are written.
+/// The levels, as users write them.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-/// Characters of a value that are shown.
+/// The number of characters of a value that messages show.
 const MAX_SHOWN: usize = 200;
 
 /// Which records a program logs.
@@ -29,7 +29,7 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
-    /// What `RUST_LOG` says, or `default` where it is not set, empty, or wrong.
+    /// Reads `RUST_LOG`; uses `default` if it is not set, empty, or wrong.
     pub fn from_env(default: LevelFilter) -> Self {
         Self::read(env::var_os(VARIABLE).as_deref(), default)
     }
@@ -51,8 +51,8 @@ impl LogFilter {
                     return filter;
                 }
                 let text = format!(
-                    "{VARIABLE}={shown}: no module is called {}; expected one of {}, or one in \
-                     them. The rest counts: {}",
+                    "{VARIABLE}={shown}: no module is called {}; expected one of {}, or a module \
+                     in one of them. Using the rest: {}",
                     unknown.join(", "),
                     CRATES.join(", "),
                     filter.text
@@ -61,8 +61,9 @@ impl LogFilter {
             }
             Err(why) => {
                 let text = format!(
-                    "{VARIABLE}={shown} {why}; expected a level ({}), MODULE=LEVEL, or several with \
-                     commas in between, as in info,zcluster_logger=debug. Logging at {default_text}",
+                    "{VARIABLE}={shown} {why}; expected a level ({}), MODULE=LEVEL, or a list of \
+                     these with commas, for example info,zcluster_logger=debug. Logging at \
+                     {default_text}",
                     LEVELS.join(", ")
                 );
                 let complaint = Some((Level::Error, text));
@@ -71,7 +72,7 @@ impl LogFilter {
         }
     }
 
-    /// A filter of these directives, or of the default where there are none.
+    /// Creates a filter from these directives, or from the default if there are none.
     fn of(directives: &[Directive<'_>], regex: Option<&str>, default: &str) -> Self {
         let words: Vec<String> = directives.iter().map(|directive| directive.to_text()).collect();
         let mut text = if words.is_empty() { default.to_owned() } else { words.join(",") };
@@ -80,23 +81,23 @@ impl LogFilter {
             text.push_str(regex);
         }
         let mut builder = Builder::new();
-        // `parse` has seen to it that this is no mistake.
+        // `parse` has already checked this text.
         let _ = builder.try_parse(&text);
         LogFilter { filter: builder.build(), text, complaint: None }
     }
 
-    /// The filter as a value of `RUST_LOG`, without what is wrong.
+    /// The filter as a value of `RUST_LOG`, without its mistakes.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What is wrong with the value, in one line: an error where the default counts in its place, a
-    /// warning where a part of it is ignored.
+    /// What is wrong with the value, in one line: an error if the default replaces it, a warning if
+    /// a part of it is ignored.
     pub fn complaint(&self) -> Option<(Level, &str)> {
         self.complaint.as_ref().map(|(level, text)| (*level, text.as_str()))
     }
 
-    /// The most that any module logs.
+    /// The most verbose level of any module.
     pub(super) fn max_level(&self) -> LevelFilter {
         self.filter.filter().max(LevelFilter::Error)
     }
@@ -110,7 +111,7 @@ impl LogFilter {
     }
 }
 
-/// A level, for one module or for all.
+/// A level for one module or for all.
 #[derive(Clone, Copy, Debug)]
 struct Directive<'a> {
     module: Option<&'a str>,
@@ -124,14 +125,14 @@ impl Directive<'_> {
     }
 }
 
-/// A value that is right, but for the modules in it that do not exist.
+/// A valid value; modules in it may not exist.
 struct Parsed<'a> {
     directives: Vec<Directive<'a>>,
     regex: Option<&'a str>,
     unknown: Vec<String>,
 }
 
-/// Reads a value, or says what is wrong with it.
+/// Parses a value, or says what is wrong with it.
 fn parse(text: &str) -> Result<Parsed<'_>, String> {
     let (words, regex) = match text.split_once('/') {
         Some((words, regex)) => (words, Some(regex)),
@@ -139,10 +140,10 @@ fn parse(text: &str) -> Result<Parsed<'_>, String> {
     };
     if let Some(regex) = regex {
         Builder::new().try_parse(&format!("/{regex}")).map_err(|error| {
-            // The lines before the last draw a picture of where.
+            // The lines before the last one mark the position.
             let text = error.to_string();
             let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("has no regular expression after its slash ({why})")
+            format!("has an invalid regular expression after the slash ({why})")
         })?;
     }
     let mut parsed = Parsed { directives: Vec::new(), regex, unknown: Vec::new() };
@@ -153,11 +154,11 @@ fn parse(text: &str) -> Result<Parsed<'_>, String> {
             _ => parsed.directives.push(directive),
         }
     }
-    // A regular expression alone is for the default level.
+    // A regular expression alone applies to the default level.
     if parsed.directives.is_empty() && (regex.is_none() || !parsed.unknown.is_empty()) {
         let what = parsed.unknown.first();
         return Err(what.map_or("names no level".into(), |module| {
-            format!("speaks of no module of this program, but of {module}")
+            format!("names no module of this program, but {module}")
         }));
     }
     Ok(parsed)
@@ -171,20 +172,20 @@ fn parse_directive(word: &str) -> Result<Directive<'_>, String> {
     match word.split_once('=').map(|(module, level)| (module.trim(), level.trim())) {
         Some(("", _)) => Err(format!("has no module before the = in {}", shown(word))),
         Some((module, text)) => Ok(Directive { module: Some(module), level: level(text)? }),
-        // All of a module, in env_logger's syntax.
+        // A module without a level logs everything, as in env_logger.
         None if is_ours(word) => Ok(Directive { module: Some(word), level: LevelFilter::Trace }),
         None => Ok(Directive { module: None, level: level(word)? }),
     }
 }
 
-/// Whether a module is one of a crate of this workspace.
+/// Whether a module belongs to a crate of this workspace.
 fn is_ours(module: &str) -> bool {
     CRATES.into_iter().any(|name| {
         module.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     })
 }
 
-/// The level that was probably meant, in words.
+/// Suggests the level that was probably meant.
 fn near(typed: &str) -> String {
     let typed = typed.to_lowercase();
     let distances = LEVELS.map(|level| (strsim::damerau_levenshtein(&typed, level), level));
@@ -195,7 +196,7 @@ fn near(typed: &str) -> String {
     }
 }
 
-/// A value in quotes, as far as it is fit to be read.
+/// A value in quotes, shortened if it is long.
 fn shown(value: &str) -> String {
     let mut characters = value.chars();
     let start: String = characters.by_ref().take(MAX_SHOWN).collect();
@@ -256,10 +257,10 @@ mod tests {
             ("=", &["no module before the = in \"=\""]),
             ("=debug", &["no module before the = in \"=debug\""]),
             (",", &["names no level"]),
-            ("zclustr=debug", &["no module of this program, but of \"zclustr\""]),
+            ("zclustr=debug", &["no module of this program, but \"zclustr\""]),
             ("zclustr=debug/x", &["no module of this program"]),
-            ("info/(", &["no regular expression"]),
-            ("info/a/b", &["no regular expression"]),
+            ("info/(", &["an invalid regular expression"]),
+            ("info/a/b", &["an invalid regular expression"]),
             ("a\nb", &["RUST_LOG=\"a\\nb\" "]),
         ] {
             let filter = read(value);

@@ -1,8 +1,8 @@
-//! Standard output of a daemon: lines of JSON, for whoever reads them.
+//! Standard output of a daemon: lines of JSON.
 //!
-//! They tell what goes on. That nobody takes them, for a full disk or a reader that has gone, is told
-//! on standard error and no reason to end; lines that are lost are counted. What was begun of a line
-//! is ended before the next one.
+//! They are only informative. Write failures, such as a full disk or a closed pipe, are reported on
+//! standard error and do not stop the daemon; lost lines are counted. A partly written line is
+//! completed before the next one.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,21 +13,21 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::rate_limit::RateLimit;
 
-/// How often it is told that lines are lost.
+/// The interval between warnings about lost lines.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Standard output of this process.
 static OUTPUT: Mutex<Output> = Mutex::new(Output { rest: Vec::new(), lost: 0, warnings: None });
 
 struct Output {
-    /// What is still to be written of a line that was begun.
+    /// The rest of a line that was partly written.
     rest: Vec<u8>,
-    /// Lines that were lost since the last one that was not.
+    /// Lines lost since the last one that was written.
     lost: u64,
     warnings: Option<RateLimit>,
 }
 
-/// Writes a line, or counts it as lost, which is told now and then.
+/// Writes a line, or counts it as lost and warns at a limited rate.
 ///
 /// # Errors
 /// When it was lost.
@@ -47,7 +47,7 @@ impl Output {
                 log::warn!("cannot write to stdout: {error}; lines lost so far: {lost}");
             }
         } else if self.lost > 0 {
-            log::info!("stdout can be written again; {} lines were lost", self.lost);
+            log::info!("stdout is writable again; {} lines were lost", self.lost);
             self.lost = 0;
             self.warnings = None;
         }
@@ -61,7 +61,7 @@ impl Output {
         let line = format!("{line}\n").into_bytes();
         let (count, outcome) = write_all(to, &line);
         if count > 0 && outcome.is_err() {
-            // It will come, late.
+            // The rest is written before the next line.
             self.rest = line[count..].to_vec();
             return Ok(());
         }
@@ -69,8 +69,8 @@ impl Output {
     }
 }
 
-/// Writes as much as can be written, and says how much that is. Waits where the other side is slow,
-/// also if somebody has made it non-blocking.
+/// Writes as much as possible, and returns how much. Waits for slow readers, even if the descriptor
+/// is non-blocking.
 pub(super) fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> (usize, io::Result<()>) {
     let all = bytes.len();
     while !bytes.is_empty() {
@@ -79,7 +79,7 @@ pub(super) fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> (usize, io::Res
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                // Where that fails, writing does too.
+                // If `poll` fails, the write fails too.
                 let _ = poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)], None);
             }
             Err(error) => return (all - bytes.len(), Err(error)),

@@ -1,4 +1,4 @@
-//! [`Reloader`]: takes in other keys and rules while a process runs (SIGHUP).
+//! [`Reloader`]: reloads keys and rules while a process runs (SIGHUP).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,39 +11,41 @@ use crate::access::{Access, AccessCell, server_access};
 use crate::exit::ExitCode;
 use crate::layout::{CurveKeys, Layout, Role, waiting_for_restart};
 
-/// Reads the layout and the keys again when asked to, on a thread of its own: neither signals nor
-/// sockets wait for a slow disk. On any error everything stays as it was, and one line says why.
+/// Reloads the layout and the keys on request, in a separate thread, so that neither signals nor
+/// sockets wait for a slow disk. On any error the current ones stay in effect, and one line says
+/// why.
 #[derive(Debug)]
 pub struct Reloader {
     asked: SyncSender<()>,
 }
 
-/// Where keys and rules come from, and whose they are.
+/// Where keys and rules come from, and which process uses them.
 #[derive(Clone, Debug)]
 pub struct AccessSource {
     /// The file of the layout.
     pub layout: PathBuf,
     /// The node, as for [`load_layout`].
     pub node: Option<String>,
-    /// The name under which it has keys as a server, as for [`server_access`]; `None` for a process
-    /// that only connects, which goes by rules alone.
+    /// The name of its server keys, as for [`server_access`]; `None` for a process that only
+    /// connects, which reloads rules only.
     pub server: Option<String>,
     /// The layout that the process was started with.
     pub running: Arc<Layout>,
 }
 
-/// What was read again.
+/// The outcome of a reload.
 #[derive(Debug)]
 struct Reloaded {
-    /// What was taken over.
+    /// What is in effect now.
     summary: String,
     /// The options that wait for a restart.
     waiting: Vec<String>,
 }
 
 impl Reloader {
-    /// What is read goes into the cell; `tell` tells whoever goes by it. Nothing else of the layout
-    /// has any effect: what of it differs from what the process runs with is named.
+    /// Starts the thread. It stores what it reads in the cell, then calls `tell` to notify the
+    /// users of the cell. The rest of the layout has no effect: options that differ from those of
+    /// the running process are named in a warning.
     ///
     /// # Errors
     /// When the system refuses the thread.
@@ -52,7 +54,8 @@ impl Reloader {
         cell: Arc<AccessCell>,
         tell: impl Fn() + Send + 'static,
     ) -> Result<Self, Failure> {
-        // One more while one is under way: that may have read before the last change.
+        // One request may wait during a reload, which may have read the files before the last
+        // change.
         let (asked, requests) = mpsc::sync_channel(1);
         let body = move || {
             for () in requests {
@@ -66,7 +69,7 @@ impl Reloader {
                     }
                     Err(failure) => log::error!(
                         target: SEVERAL_LINES,
-                        "not loaded again, everything stays as it was: {}",
+                        "reload failed, the current keys and rules stay in effect: {}",
                         failure.message
                     ),
                 }
@@ -78,15 +81,15 @@ impl Reloader {
         Ok(Reloader { asked })
     }
 
-    /// Asks for it. Does not block.
+    /// Requests a reload. Does not block.
     pub fn ask(&self) {
-        // Where there is a request already it will do.
+        // A waiting request is enough.
         let _ = self.asked.try_send(());
     }
 }
 
 impl AccessSource {
-    /// Replaces what is in the cell. Returns what to say of it.
+    /// Replaces the value in the cell. Returns what to log.
     fn reload(&self, cell: &AccessCell) -> Result<Reloaded, Failure> {
         let layout = load_layout(&self.layout, self.node.as_deref())?.layout;
         let access = match &self.server {
@@ -111,7 +114,7 @@ impl AccessSource {
             (false, _) => "",
         };
         cell.replace(access);
-        let summary = format!("keys and rules loaded again: {summary}{unchanged}");
+        let summary = format!("keys and rules reloaded: {summary}{unchanged}");
         Ok(Reloaded { summary, waiting })
     }
 
@@ -125,7 +128,7 @@ impl AccessSource {
 }
 
 impl Reloaded {
-    /// That the process does not do as the layout says.
+    /// A warning that the process does not run with the layout's current options.
     fn warning(&self) -> Option<String> {
         let when = match self.waiting.len() {
             0 => return None,
@@ -155,7 +158,7 @@ mod tests {
         )
     }
 
-    /// That of a logger that was started with the file as it is now.
+    /// The source of a logger that was started with the current file.
     fn source(path: &Path) -> AccessSource {
         AccessSource {
             layout: path.to_owned(),
@@ -220,9 +223,9 @@ mod tests {
             let reloaded = server.reload(&cell).unwrap();
             (reloaded.summary.clone(), reloaded.warning())
         };
-        let loaded = "keys and rules loaded again: nothing is encrypted, ";
+        let loaded = "keys and rules reloaded: nothing is encrypted, ";
         reload();
-        let (rules, none) = ("there are rules for nodes", "no rules for nodes");
+        let (rules, none) = ("rules for nodes apply", "no rules for nodes");
         let nothing = (format!("{loaded}{none}; nothing has changed"), None);
         assert_eq!(reload(), nothing);
         for (more, summary, warning) in [

@@ -1,17 +1,17 @@
-//! Where Prometheus finds the metrics of a whole cluster: what `/services.json` lists.
+//! The metrics addresses of a whole cluster, as listed by `/services.json` for Prometheus.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::gateway::Service;
 use crate::layout::{Endpoint, Layout, Node};
 
-/// What the broker is called where its process does not say, and its type.
+/// The type of the broker, and its name if its process does not set one.
 pub const BROKER: &str = "broker";
 
-/// The metrics of all processes of a layout, the broker first, then the nodes by name.
+/// The metrics addresses of all processes of a layout, the broker first, then the nodes by name.
 ///
-/// Left out is who has no address that another host could ask: no port, a port that the system
-/// chooses, or no address but "all of this host" (`0.0.0.0`, `::`).
+/// Processes without an address that other hosts can query are left out: those with no port, with a
+/// port that the system chooses, or with only "all addresses of this host" (`0.0.0.0`, `::`).
 pub fn services(layout: &Layout, broker: &str) -> Vec<Service> {
     let of_broker = address(broker_ip(layout), layout.broker.metrics_port).map(|address| Service {
         address,
@@ -29,12 +29,12 @@ fn address(ip: Option<IpAddr>, port: Option<u16>) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip?, port.filter(|port| *port != 0)?))
 }
 
-/// A node that listens on all addresses is asked at the one that the layout gives it.
+/// A node that listens on all addresses is listed with its address in the layout.
 fn node_ip(layout: &Layout, node: &Node) -> Option<IpAddr> {
     specified(layout.metrics_address(node)).or_else(|| specified(node.ip))
 }
 
-/// A broker that listens on all addresses is asked where nodes connect to it.
+/// A broker that listens on all addresses is listed with the address that nodes connect to.
 fn broker_ip(layout: &Layout) -> Option<IpAddr> {
     let where_nodes_connect = || match layout.connect_xsub_endpoint().parse() {
         Ok(Endpoint::Tcp { host, .. }) => host.ip().and_then(specified),
@@ -73,7 +73,7 @@ mod tests {
                     "10.0.0.2:9921 worker-1 worker",
                 ],
             ),
-            // Chosen by the system: nobody knows it beforehand.
+            // Chosen by the system: not known beforehand.
             (
                 "[broker]\nmetrics_port = 0\n[nodes.logger-1]\nnode_type = \"logger\"\n\
                  ip = \"10.0.0.3\"\nport = 1\nmetrics_port = 0\n\

@@ -1,7 +1,7 @@
-//! [`Signals`]: what the operating system asks of a daemon, from the first moment on.
+//! [`Signals`]: the signals that a daemon handles, from its start.
 //!
-//! The default action of each is to kill. They are taken before anything else is done, so that none
-//! does while the daemon starts, and acted upon once it is ready for that.
+//! By default each of them kills the process. They are caught before anything else is done, so that
+//! none kills a daemon that is starting, and take effect once it is ready.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,52 +16,52 @@ use signal_hook::low_level::emulate_default_handler;
 use super::Failure;
 use crate::exit::ExitCode;
 
-/// What the operating system asks of a daemon.
+/// A request of the operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM or SIGINT: stop in good order.
+    /// SIGTERM or SIGINT: stop cleanly.
     Stop,
     /// SIGHUP.
     Hangup,
 }
 
-/// A second SIGINT that soon after a first request to stop is the same request: `timeout` and
-/// shells may send a signal to the process and to its group.
+/// A SIGINT this soon after the first request to stop is the same request: `timeout` and shells may
+/// signal both the process and its group.
 const SAME_REQUEST: Duration = Duration::from_secs(1);
 
-/// The signals of this process. Clones are the same.
+/// The signals of this process. Clones share their state.
 #[derive(Clone)]
 pub struct Signals(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// Set by a request to stop, and looked at where a lock is too much.
+    /// Set by a request to stop, and read where taking a lock would cost too much.
     is_stopping: AtomicBool,
 }
 
 struct State {
     phase: Phase,
-    /// When a stop was asked for first.
+    /// When a stop was first requested.
     stopping: Option<Instant>,
-    /// Whether there was a SIGHUP that nobody has acted upon.
+    /// Whether a SIGHUP is still to be handled.
     hangup: bool,
 }
 
 /// What a signal does.
 enum Phase {
-    /// Nothing is under way that a sudden end could harm: a stop is the end. SIGHUP is kept.
+    /// A sudden exit can do no harm yet: a stop exits. SIGHUP is kept.
     Untouched,
-    /// It does what it does by default.
+    /// It has its default effect.
     Default,
-    /// It is kept until the start is done.
+    /// It is kept until the daemon has started.
     Starting,
-    /// It is handed on.
+    /// It is passed to the handler.
     Handled(Box<dyn Fn(Signal) + Send>),
 }
 
 impl Signals {
-    /// Takes SIGTERM, SIGINT and SIGHUP. As long as nothing else is said, a request to stop ends
-    /// the process, with exit code 0, and SIGHUP is kept for later.
+    /// Catches SIGTERM, SIGINT and SIGHUP. At first, a request to stop exits the process with code
+    /// 0, and SIGHUP is kept for later.
     ///
     /// # Errors
     /// When the system refuses the handlers or the thread.
@@ -79,13 +79,13 @@ impl Signals {
         Ok(own)
     }
 
-    /// Lets signals do what they do by default: the process is one that only looks at things.
+    /// Restores the default effect of signals, for a process that only reads.
     pub fn leave_alone(&self) {
         self.state().phase = Phase::Default;
     }
 
-    /// From here on a sudden end could harm: signals are kept. Whoever takes long asks whether the
-    /// process [is to stop](Self::is_stopping).
+    /// Keeps signals from here on, because a sudden exit could do harm. Long operations check
+    /// whether the process [should stop](Self::is_stopping).
     pub fn keep(&self) {
         self.state().phase = Phase::Starting;
     }
@@ -95,9 +95,9 @@ impl Signals {
         self.0.is_stopping.load(Ordering::Relaxed)
     }
 
-    /// Calls `handle` for every signal, on a thread of its own, and first for those that came
-    /// before; for requests to stop once. A person who presses Ctrl-C again ends the process at
-    /// once, at any time.
+    /// Calls `handle` for every signal, in a separate thread, starting with those that came before;
+    /// for requests to stop only once. Pressing Ctrl-C again exits the process at once, at any
+    /// time.
     pub fn handle(&self, handle: impl Fn(Signal) + Send + 'static) {
         let mut state = self.state();
         if std::mem::take(&mut state.hangup) {
@@ -116,7 +116,7 @@ impl Signals {
     fn on(&self, signal: i32) {
         let mut state = self.state();
         if let Phase::Default = state.phase {
-            // It fails for signals that nobody knows.
+            // This fails for unknown signals only.
             let _ = emulate_default_handler(signal);
             return;
         }
@@ -133,16 +133,16 @@ impl Signals {
                 self.0.is_stopping.store(true, Ordering::Relaxed);
                 match &state.phase {
                     Phase::Untouched => {
-                        log::info!("asked to stop before anything was begun");
+                        log::info!("stop requested before startup");
                         process::exit(ExitCode::Ok.code().into());
                     }
                     Phase::Handled(handle) => handle(Signal::Stop),
-                    Phase::Starting => log::info!("asked to stop while starting"),
+                    Phase::Starting => log::info!("stop requested during startup"),
                     Phase::Default => {}
                 }
             }
             Some(since) if signal == SIGINT && since.elapsed() > SAME_REQUEST => {
-                log::warn!("interrupted again: ending at once");
+                log::warn!("interrupted again: exiting immediately");
                 process::exit(ExitCode::Software.code().into());
             }
             Some(_) => {}

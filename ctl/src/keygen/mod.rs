@@ -1,4 +1,4 @@
-//! `zcluster keygen`: CURVE keys, shared by all nodes as in Zeek, or of each node.
+//! `zcluster keygen`: CURVE keys, shared by all nodes as in Zeek, or one pair per node.
 
 mod per_node;
 mod shared;
@@ -16,8 +16,8 @@ pub struct Args {
     per_node: per_node::PerNodeArgs,
 }
 
-/// Does what the command says. A failure is told on stderr: a file that exists or cannot be
-/// written (74), a wrong layout or file of keys, or an unknown node (78).
+/// Runs the subcommand. Prints a failure on stderr: a file that exists or cannot be written (74), a
+/// wrong layout or key file, or an unknown node (78).
 pub fn run(args: &Args) -> ExitCode {
     end(if args.per_node.is_asked_for() {
         per_node::run(&args.per_node)

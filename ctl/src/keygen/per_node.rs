@@ -1,7 +1,7 @@
-//! A key pair for each node, in files where `[curve]` of the layout says.
+//! A key pair for each node, in the directories that `[curve]` of the layout names.
 //!
-//! Secret keys are never printed, and never lost: those that are there are kept, and a rotation puts
-//! the new one above them.
+//! Secret keys are never printed, and never lost: existing ones are kept, and a rotation adds the
+//! new one above them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,23 +21,23 @@ use zcluster::wire::zmtp::{KeyPair, PublicKey};
 use crate::keys::holder::{Holder, Kind, load, wrong_file};
 use crate::output::{cannot, print};
 
-/// The arguments of `zcluster keygen` for keys of each node.
+/// The arguments of `zcluster keygen` for per-node keys.
 #[derive(Debug, clap::Args)]
 pub(super) struct PerNodeArgs {
-    /// A key pair for each node of the layout and for the central broker.
+    /// Generate a key pair for each node of the layout and for the broker.
     #[arg(long, conflicts_with_all = ["prefix", "json", "zeek", "out"])]
     per_node: bool,
     /// The layout of the cluster.
     #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml", requires = "per_node")]
     layout: PathBuf,
-    /// For this node only, or the `broker`, or `servers`, or the `operator`, whose key `zcluster pub`
-    /// and `zcluster sub` use. May be given several times.
+    /// Only for this node, or for `broker`, `servers` or `operator`, whose key `zcluster pub` and
+    /// `zcluster sub` use. May be repeated.
     #[arg(long = "node", value_name = "NAME", requires = "per_node")]
     nodes: Vec<String>,
-    /// Also the common key of all servers, by which nodes of Zeek know them.
+    /// Also generate the common key of all servers, which Zeek nodes expect.
     #[arg(long, requires = "per_node")]
     servers: bool,
-    /// A new key where there is one; the old one stays valid until it is revoked.
+    /// Generate a new key even if there is one. The old key stays valid until it is revoked.
     #[arg(long, requires = "nodes")]
     replace: bool,
 }
@@ -52,7 +52,7 @@ pub(super) fn run(args: &PerNodeArgs) -> Result<(), Failure> {
     let layout = load(&args.layout)?;
     let mut report = String::new();
     let made = make_all(args, &layout, &mut report);
-    // What was written is told, also where something then failed.
+    // Files that were written are reported even if something failed afterwards.
     print(&report)?;
     made
 }
@@ -95,8 +95,8 @@ fn make_all(args: &PerNodeArgs, layout: &Layout, report: &mut String) -> Result<
             }
             _ if holder.kind == Kind::Servers => {
                 report.push_str(
-                    "Then SIGHUP to the central broker and the loggers: they answer to the common \
-                     key, too.\n",
+                    "Then send SIGHUP to the broker and the loggers, which then also answer to the \
+                     common key.\n",
                 );
                 warn_of_zmq(report, layout);
             }
@@ -107,7 +107,7 @@ fn make_all(args: &PerNodeArgs, layout: &Layout, report: &mut String) -> Result<
     failed.map_or(Ok(()), Err)
 }
 
-/// Who keeps secret keys keeps their directory to himself.
+/// Only the owner may read the directory of secret keys.
 fn make_directories(layout: &Layout) -> Result<(), Failure> {
     let (public, secret) = (&layout.curve.authorized_keys_dir, &layout.curve.secret_keys_dir);
     fs::create_dir_all(public).map_err(|error| cannot("make", public, &error))?;
@@ -121,25 +121,25 @@ fn make_directories(layout: &Layout) -> Result<(), Failure> {
     made.map_err(|error| cannot("make", secret, &error))
 }
 
-/// What became of a holder's keys.
+/// What was done with a holder's keys.
 enum Outcome {
     Made,
-    /// In the place of ones that are revoked.
+    /// Created to replace revoked ones.
     Anew,
-    /// Beside old ones.
+    /// Added to old ones.
     Replaced {
         old: Vec<PublicKey>,
-        /// Whether the old secret key is in the file, too.
+        /// Whether the old secret key is also in the file.
         has_old_secret: bool,
     },
     Kept,
-    /// The file of its public key was gone.
+    /// The file of its public key was missing.
     Completed,
-    /// The key that it uses is not one that others know.
+    /// The key that it uses is not one that other nodes know.
     Unknown,
     /// Its secret key is on another host.
     Elsewhere,
-    /// It was shut out by this key.
+    /// All its keys are revoked; this is the last one.
     Revoked(RevokedKey),
 }
 
@@ -184,8 +184,8 @@ fn make(holder: &Holder<'_>, revoked: &Revoked, replace: bool) -> Result<Outcome
             if old.len().max(pairs.len()) >= MAX_KEYS {
                 let name = holder.name;
                 let message = format!(
-                    "{name} has {MAX_KEYS} keys; expected fewer: revoke old ones, and take them \
-                             out of {}",
+                    "{name} has {MAX_KEYS} keys, which is the maximum: revoke old ones, and remove \
+                             them from {}",
                     holder.secret.display()
                 );
                 return Err(Failure::config(message));
@@ -202,7 +202,7 @@ fn make(holder: &Holder<'_>, revoked: &Revoked, replace: bool) -> Result<Outcome
     }
 }
 
-/// The revoked key of a holder that has no other: it is not let in again by the way.
+/// The revoked key of a holder that has no other: `keygen` does not readmit it without being asked.
 fn shut_out_by(
     holder: &Holder<'_>,
     pairs: Option<&[KeyPair]>,
@@ -210,7 +210,7 @@ fn shut_out_by(
     revoked: &Revoked,
 ) -> Option<RevokedKey> {
     let secret = pairs.unwrap_or_default().iter().map(KeyPair::public);
-    // A public key says nothing of a secret one that is here.
+    // Public keys do not matter if the secret keys are on this host.
     let public = holder.in_layout.iter().chain(in_file.unwrap_or_default());
     let public = public.filter(|_| pairs.is_none());
     let mut known = secret.chain(public).peekable();
@@ -224,7 +224,7 @@ fn shut_out_by(
     last.cloned()
 }
 
-/// The public keys that stay valid beside a new one.
+/// The public keys that stay valid next to a new one.
 fn old_keys(
     holder: &Holder<'_>,
     pairs: Option<&[KeyPair]>,
@@ -242,36 +242,32 @@ fn tell(report: &mut String, holder: &Holder<'_>, outcome: &Outcome, revoked: &R
     // Writing to a string cannot fail.
     let _ = write!(report, "{}: ", holder.name);
     let _ = match outcome {
-        Outcome::Made => writeln!(report, "made {secret} and {public}"),
+        Outcome::Made => writeln!(report, "created {secret} and {public}"),
         Outcome::Anew => {
-            writeln!(
-                report,
-                "made a new key in {secret} and {public}, in the place of revoked ones"
-            )
+            writeln!(report, "created a new key in {secret} and {public}, replacing revoked ones")
         }
         Outcome::Replaced { .. } => {
-            writeln!(report, "made a new key in {secret}; {public} has it and the old one")
+            writeln!(report, "created a new key in {secret}; {public} has both keys")
         }
         Outcome::Kept => writeln!(report, "kept {secret}"),
         Outcome::Completed => {
-            writeln!(report, "kept {secret}; {public} was missing, so it is written again from it")
+            writeln!(report, "kept {secret}; {public} was missing and has been written again")
         }
-        Outcome::Unknown => writeln!(
-            report,
-            "kept {secret}, but {public} has other keys than the one in use: others refuse it"
-        ),
+        Outcome::Unknown => {
+            writeln!(report, "kept {secret}, but {public} does not have its key: others refuse it")
+        }
         Outcome::Elsewhere => writeln!(
             report,
-            "has a public key already, with its secret key on another host: made nothing; \
-             --replace makes a new one"
+            "already has a public key, and its secret key is on another host: nothing created; \
+             --replace creates a new key"
         ),
         Outcome::Revoked(key) => {
             let (name, path) = (holder.name, revoked.path().display());
             writeln!(
                 report,
-                "its key {} is revoked in {path}: made nothing. `zcluster keygen --per-node --node \
-                 {name} --replace` makes a new key, `zcluster keys restore {name}` lets this one in \
-                 again",
+                "its key {} is revoked in {path}: nothing created. `zcluster keygen --per-node \
+                 --node {name} --replace` creates a new key, `zcluster keys restore {name}` \
+                 restores this one",
                 key.key
             )
         }
@@ -287,26 +283,24 @@ fn where_to<'a>(
     for holder in holders {
         let host = match (holder.kind, layout.node(holder.name)) {
             (Kind::Node { .. }, Some(node)) => node.ip.to_string(),
-            (Kind::Servers, _) => "the hosts of the central broker and the loggers".into(),
-            (Kind::Operator, _) => {
-                "the hosts where `zcluster pub` and `zcluster sub` are used".into()
-            }
-            _ => "the host of the central broker".into(),
+            (Kind::Servers, _) => "the hosts of the broker and the loggers".into(),
+            (Kind::Operator, _) => "hosts where `zcluster pub` and `zcluster sub` run".into(),
+            _ => "the host of the broker".into(),
         };
         by_host.entry(host).or_default().push(holder.secret.display().to_string());
     }
     let public = layout.curve.authorized_keys_dir.display();
-    let _ = write!(report, "\nWhat goes where:\n  all hosts: {public}\n");
+    let _ = write!(report, "\nCopy the keys to:\n  all hosts: {public}\n");
     for (host, files) in by_host {
         let _ = writeln!(report, "  {host}: {}", files.join(", "));
     }
     report.push_str(
-        "Each .secret goes to its own host only, with mode 0600 and owned by the user that runs its\n\
-         process; remove it from here if its host is another.\n",
+        "Copy each .secret only to its own host, with mode 0600 and owned by the user that runs its\n\
+         process. If that is another host, remove it from this one.\n",
     );
 }
 
-/// How a key is changed without an outage: who is asked must know a key before who asks uses it.
+/// How to change a key without an outage: servers must know a key before any client uses it.
 fn next_steps(
     report: &mut String,
     layout: &Layout,
@@ -319,59 +313,61 @@ fn next_steps(
     let mut steps = match holder.kind {
         Kind::Operator | Kind::Node { receives_logs: false, .. } => vec![
             format!(
-                "copy {public} to all hosts; SIGHUP to the central broker and the loggers, which \
-                 then accept both keys"
+                "copy {public} to all hosts; send SIGHUP to the broker and the loggers, which then \
+                 accept both keys"
             ),
             format!("copy {secret} to its host; restart {name}"),
         ],
         Kind::Node { .. } => vec![
-            format!("copy {secret} to its host; SIGHUP to {name}, which then answers to both keys"),
-            format!("copy {public} to all hosts; SIGHUP to the central broker and the loggers"),
-            format!("restart {name} and the nodes, one after the other"),
+            format!(
+                "copy {secret} to its host; send SIGHUP to {name}, which then answers to both keys"
+            ),
+            format!("copy {public} to all hosts; send SIGHUP to the broker and the loggers"),
+            format!("restart {name} and the nodes, one at a time"),
         ],
         Kind::Broker if answers_to_one => vec![
             format!("copy {secret} to its host, and {public} to all hosts"),
-            "restart the central broker and all nodes: with `engine = \"zmq\"` it answers to one \
-             key only, so that nobody else can connect meanwhile"
+            "restart the broker and all nodes: with `engine = \"zmq\"` it answers to one key only, \
+             so other nodes cannot connect meanwhile"
                 .into(),
         ],
         Kind::Broker => vec![
             format!(
-                "copy {secret} to its host; SIGHUP to the central broker, which then answers to \
-                 both keys"
+                "copy {secret} to its host; send SIGHUP to the broker, which then answers to both \
+                 keys"
             ),
             format!("copy {public} to all hosts"),
-            "restart the nodes, loggers too, one after the other; the central broker goes on"
-                .into(),
+            "restart the nodes, including loggers, one at a time; the broker keeps running".into(),
         ],
         Kind::Servers => vec![
             format!(
-                "copy {secret} to the hosts of the central broker and the loggers; SIGHUP to all \
-                 of them, which then answer to both keys"
+                "copy {secret} to the hosts of the broker and the loggers; send SIGHUP to all of them, \
+                 which then answer to both keys"
             ),
             format!("copy {public} to all hosts"),
-            "give the nodes of Zeek what `zcluster keys zeek` prints, and restart them".into(),
+            "update the environment of the Zeek nodes with `zcluster keys zeek`, and restart them"
+                .into(),
         ],
     };
     steps.extend(old.iter().map(|key| format!("zcluster keys revoke {name} --key='{key}'")));
     let dir = layout.curve.authorized_keys_dir.display();
-    steps.push(format!("copy {dir} to all hosts; SIGHUP to the broker and the loggers"));
-    let _ = writeln!(report, "\nThe old key of {name} is valid until it is revoked. Next:");
+    steps.push(format!("copy {dir} to all hosts; send SIGHUP to the broker and the loggers"));
+    let _ = writeln!(report, "\nThe old key of {name} stays valid until it is revoked. Next:");
     for (number, step) in steps.iter().enumerate() {
         let _ = writeln!(report, "  {}. {step}", number + 1);
     }
     if holder.kind.is_server() && !has_old_secret {
         let _ = writeln!(
             report,
-            "The old secret key is not on this host: append it to {secret}, or {name} is lost to \
-             others until they restart."
+            "The old secret key is not on this host: append it to {secret}, or other nodes cannot \
+             connect to {name} until they restart."
         );
     }
     if holder.kind.is_server() && !holder.in_layout.is_empty() {
         let _ = writeln!(
             report,
-            "Others look for the key of {name} in the layout first, where the old one is: put the \
-             new one before it, or in its place, on all hosts before anything restarts."
+            "The layout has the old key of {name}, and takes precedence: put the new key before \
+             it, or replace it, on all hosts before any process restarts."
         );
     }
     if holder.kind == Kind::Servers {
@@ -379,17 +375,17 @@ fn next_steps(
     }
 }
 
-/// Nodes of Zeek know the broker by the common key of all servers, or not at all.
+/// Zeek nodes only trust a broker that has the common key of all servers.
 fn warn_of_zmq(report: &mut String, layout: &Layout) {
     if layout.broker.engine == BrokerEngine::Zmq {
         report.push_str(
-            "With `engine = \"zmq\"` the central broker answers to its own key only: nodes of Zeek \
-             with keys of their own cannot connect to it.\n",
+            "With `engine = \"zmq\"` the broker answers to its own key only: Zeek nodes with their \
+             own keys cannot connect to it.\n",
         );
     }
 }
 
-/// What the layout still lacks for these keys to count.
+/// Adds what the layout still needs for these keys to take effect.
 fn how_to_use(report: &mut String, layout: &Layout, path: &Path) {
     if layout.has_keys_per_node() {
         return;

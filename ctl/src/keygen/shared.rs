@@ -1,6 +1,6 @@
 //! Keys that all nodes share (WIRE.md §7.1), ready to paste.
 //!
-//! They go to standard output or to a new file that only its owner can read, nowhere else.
+//! They are written only to standard output or to a new file that only its owner can read.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,20 @@ use zeroize::Zeroizing;
 
 use crate::output::{print_secret, write_secret};
 
-/// The arguments of `zcluster keygen` for keys that are shared.
+/// The arguments of `zcluster keygen` for shared keys.
 #[derive(Debug, clap::Args)]
 pub(super) struct SharedArgs {
-    /// One key pair only, as PREFIX_publickey and PREFIX_secretkey; say curve_client.
+    /// Print one key pair, as PREFIX_publickey and PREFIX_secretkey, for example with the prefix
+    /// curve_client.
     #[arg(long, value_name = "PREFIX", conflicts_with_all = ["json", "zeek"])]
     prefix: Option<String>,
-    /// One key pair only, as {"public":…,"secret":…}, like Zeek's generate_keypair().
+    /// Print one key pair, as {"public":…,"secret":…}, like Zeek's generate_keypair().
     #[arg(long)]
     json: bool,
-    /// Zeek script rather than a layout file.
+    /// Print Zeek script instead of lines for a layout file.
     #[arg(long, conflicts_with = "json")]
     zeek: bool,
-    /// Write to this file, with mode 0600, rather than to stdout. It must not exist.
+    /// Write to this file, with mode 0600, instead of stdout. The file must not exist.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -35,11 +36,11 @@ pub(super) fn run(args: &SharedArgs) -> Result<(), Failure> {
     }
 }
 
-/// Room for all that is printed: growing would leave copies of secrets behind.
+/// Room for the whole output: growing would leave copies of secrets behind.
 const ROOM: usize = 4096;
 
-/// The keys in the format that was asked for. Z85 has neither quotes nor backslashes: keys stand
-/// in TOML, JSON and Zeek strings as they are.
+/// The keys in the requested format. Z85 has neither quotes nor backslashes, so keys need no
+/// escaping in TOML, JSON and Zeek strings.
 fn text(args: &SharedArgs) -> Zeroizing<String> {
     let pair = KeyPair::generate();
     let (public, secret) = (pair.public().to_string(), pair.secret().expose_text());
@@ -59,7 +60,7 @@ fn text(args: &SharedArgs) -> Zeroizing<String> {
         (client.public().to_string(), client.secret().expose_text());
     let keys = [
         (
-            "Who connects: every node.",
+            "For processes that connect: every node.",
             vec![
                 ("curve_server_publickey", &public),
                 ("curve_client_publickey", &client_public),
@@ -67,7 +68,7 @@ fn text(args: &SharedArgs) -> Zeroizing<String> {
             ],
         ),
         (
-            "Who listens: the central broker and the loggers, with curve_client_publickey.",
+            "For processes that listen: the broker and the loggers, with curve_client_publickey.",
             vec![("curve_server_secretkey", &secret)],
         ),
     ];

@@ -1,16 +1,15 @@
-//! A layout file without some public keys; everything else in it, comments and order too, stays as
-//! it is. Pure.
+//! Removes public keys from a layout file and keeps everything else, including comments and order.
+//! Pure.
 
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 use zcluster::layout::CurveKeys;
 use zcluster::wire::zmtp::PublicKey;
 use zeroize::Zeroizing;
 
-/// The text of a layout file that gives `name` none of `keys`; `None` where it gives it none of them
-/// anyway.
+/// Removes `keys` of `name` from the text of a layout file; `None` if it has none of them.
 ///
 /// # Errors
-/// When the text is no TOML.
+/// When the text is not TOML.
 pub(super) fn without_keys(
     text: &str,
     name: &str,
@@ -32,7 +31,7 @@ fn table_in<'t>(table: &'t mut dyn TableLike, key: &str) -> Option<&'t mut dyn T
     table.get_mut(key).and_then(Item::as_table_like_mut)
 }
 
-/// Whether there was anything to take.
+/// Whether anything was removed.
 fn take_from(table: &mut dyn TableLike, option: &str, keys: &[PublicKey]) -> bool {
     let goes = |value: &Value| {
         let key = value.as_str().and_then(|text| text.parse().ok());

@@ -1,4 +1,4 @@
-//! What follows from a change of keys: who must hear of it.
+//! How to put a change of keys into effect.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use zcluster::layout::{BrokerEngine, Layout};
 
 use super::holder::{Holder, Kind};
 
-/// Adds who must get a SIGHUP, and what that does not do.
+/// Adds which processes need a SIGHUP, and what a SIGHUP does not change.
 pub(super) fn tell(report: &mut String, holder: &Holder<'_>, layout: &Layout, revoked: &Revoked) {
     let loggers: Vec<_> = layout.log_receivers().map(|(name, _)| name).collect();
     let servers = match (holder.kind, loggers.as_slice()) {
@@ -17,18 +17,18 @@ pub(super) fn tell(report: &mut String, holder: &Holder<'_>, layout: &Layout, re
     // Writing to a string cannot fail.
     let _ = writeln!(
         report,
-        "It takes effect with a SIGHUP to {servers}, after the files, {} among them, are copied to \
-         their hosts.",
+        "To apply the change, copy the files, including {}, to their hosts, then send SIGHUP to \
+         {servers}.",
         revoked.path().display()
     );
     if layout.broker.engine == BrokerEngine::Zmq {
         report.push_str(match holder.kind {
             Kind::Operator | Kind::Node { .. } => {
-                "With `engine = \"zmq\"` the broker refuses a revoked key, but does not cut a \
-                 connection that is there: restart the broker for that.\n"
+                "With `engine = \"zmq\"` the broker refuses a revoked key, but keeps existing \
+                 connections: restart the broker to close them.\n"
             }
             Kind::Broker => {
-                "With `engine = \"zmq\"` the broker changes its key with a restart only.\n"
+                "With `engine = \"zmq\"` the broker changes its key only when it restarts.\n"
             }
             Kind::Servers => "",
         });
@@ -36,7 +36,7 @@ pub(super) fn tell(report: &mut String, holder: &Holder<'_>, layout: &Layout, re
     if holder.kind.is_server() {
         let _ = writeln!(
             report,
-            "Nodes that have connected to {} by that key know it until they restart.",
+            "Nodes that have connected to {} with that key trust it until they restart.",
             holder.name
         );
     }

@@ -1,4 +1,4 @@
-//! [`Holder`]: who may have keys of its own, and where they are.
+//! [`Holder`]: a node or role with its own keys, and where they are.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use zcluster::daemon::Failure;
 use zcluster::layout::{self, CurveKeys, Layout};
 use zcluster::wire::zmtp::{KeyPair, PublicKey};
 
-/// A node, the central broker, all servers together, or the operator.
+/// A node, the broker, all servers together, or the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Holder<'a> {
     pub(crate) name: &'a str,
@@ -21,13 +21,13 @@ pub(crate) struct Holder<'a> {
     pub(crate) secret: PathBuf,
 }
 
-/// What has keys.
+/// The kind of a holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Broker,
-    /// The common key of all servers, which nodes of Zeek know.
+    /// The common key of all servers, which Zeek nodes trust.
     Servers,
-    /// Whoever publishes and subscribes from a shell, and is no node.
+    /// Publishes and subscribes from the command line, and is not a node.
     Operator,
     Node {
         node_type: layout::NodeType,
@@ -37,7 +37,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether its public key tells others whom they have connected to.
+    /// Whether clients recognize it by its public key.
     pub(crate) fn is_server(self) -> bool {
         !matches!(self, Kind::Operator | Kind::Node { receives_logs: false, .. })
     }
@@ -54,15 +54,15 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Reads a layout as its file says, without the environment: that of an operator is not that of a
-/// node. Keys of nodes may be made before `mode = "per-node"` is set, but not for such names.
+/// Reads a layout file without the environment: the operator's environment is not a node's. Keys
+/// may be created before `mode = "per-node"` is set, but not for nodes with reserved names.
 pub(crate) fn load(path: &Path) -> Result<Layout, Failure> {
     let layout = layout::load(path, |_| None)?.layout;
     for name in [CurveKeys::BROKER, CurveKeys::SERVERS] {
         if layout.node(name).is_some() {
             return Err(Failure::config(format!(
-                "{}: `{name}` is the name of keys that belong to no node; expected another name \
-                 for the node",
+                "{}: `{name}` is reserved for keys that belong to no node; expected another node \
+                 name",
                 path.display()
             )));
         }
@@ -87,7 +87,7 @@ impl<'a> Holder<'a> {
         Holder::new(layout, CurveKeys::SERVERS, Kind::Servers, Vec::new())
     }
 
-    /// The operator, unless a node is called so.
+    /// The operator, unless a node has this name.
     fn operator(layout: &Layout) -> Option<Self> {
         let name = CurveKeys::OPERATOR;
         let holder = || Holder::new(layout, name, Kind::Operator, Vec::new());
@@ -103,7 +103,7 @@ impl<'a> Holder<'a> {
         })
     }
 
-    /// The broker, all servers, the operator where it has a key, and the nodes.
+    /// The broker, all servers, the operator if it has a key, and the nodes.
     pub(crate) fn all(layout: &'a Layout) -> impl Iterator<Item = Holder<'a>> {
         let operator = Holder::operator(layout);
         let operator = operator.filter(|one| one.public.exists() || one.secret.exists());
@@ -111,13 +111,13 @@ impl<'a> Holder<'a> {
         special.chain(Holder::nodes(layout))
     }
 
-    /// The one of that name; `path` is that of the layout, for messages.
+    /// Returns the holder of that name; `path` is the layout file, for messages.
     pub(crate) fn find(layout: &'a Layout, path: &Path, name: &str) -> Result<Self, Failure> {
         let operator = Holder::operator(layout).into_iter();
         operator.chain(Holder::all(layout)).find(|holder| holder.name == name).ok_or_else(|| {
             let known: Vec<_> = layout.nodes.keys().map(String::as_str).collect();
             Failure::config(format!(
-                "'{name}' is not a node of {}; it has {}, beside {}, {} and {}",
+                "'{name}' is not a node of {}; expected one of {}, or {}, {} or {}",
                 path.display(),
                 known.join(", "),
                 CurveKeys::BROKER,
@@ -127,12 +127,12 @@ impl<'a> Holder<'a> {
         })
     }
 
-    /// The public keys in its file; `None` where there is no such file.
+    /// The public keys in its file; `None` if the file does not exist.
     pub(crate) fn in_file(&self) -> Result<Option<Vec<PublicKey>>, KeyFileError> {
         if_found(read_public_keys(&self.public))
     }
 
-    /// Its secret keys, the one in use first; `None` where they are not on this host.
+    /// Its secret keys, the one in use first; `None` if they are not on this host.
     pub(crate) fn secret(&self) -> Result<Option<Vec<KeyPair>>, KeyFileError> {
         if_found(read_secret_keys(&self.secret))
     }
@@ -145,7 +145,7 @@ fn if_found<T>(read: Result<T, KeyFileError>) -> Result<Option<T>, KeyFileError>
     }
 }
 
-/// A file of keys that is wrong is a mistake in the configuration.
+/// A wrong key file is a configuration mistake.
 pub(crate) fn wrong_file(error: KeyFileError) -> Failure {
     Failure::config(error)
 }

@@ -1,4 +1,4 @@
-//! `zcluster keys list`: who has which key, and where.
+//! `zcluster keys list`: which key each node has, and where it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -38,7 +38,7 @@ struct Entry {
     key: String,
     /// The layout, or a file.
     r#where: Vec<String>,
-    /// Since when it is let in no more; empty where nobody says when.
+    /// When it was revoked; empty if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked: Option<String>,
 }
@@ -81,9 +81,8 @@ fn list(layout: &Layout) -> Result<List, Failure> {
         for (key, places) in &known {
             if revoked.contains(key) {
                 let (name, places) = (holder.name, places.join(" and "));
-                warnings.push(format!(
-                    "the key {key} of {name} in {places} is revoked: it lets nobody in"
-                ));
+                warnings
+                    .push(format!("the key {key} of {name} in {places} is revoked and is refused"));
                 continue;
             }
             let owner = *owners.entry(*key).or_insert(holder.name);
@@ -101,12 +100,13 @@ fn list(layout: &Layout) -> Result<List, Failure> {
     }
     keys.extend(revoked_strangers(&holders, &revoked));
     for file in strangers(&layout.curve.authorized_keys_dir, &holders)? {
-        warnings.push(format!("{} is of no node of the layout: it lets nobody in", file.display()));
+        warnings
+            .push(format!("{} belongs to no node of the layout and is ignored", file.display()));
     }
     Ok(List { keys, warnings })
 }
 
-/// The keys of a holder, and those that it had until they were revoked.
+/// The keys of a holder, and its revoked keys.
 fn with_revoked(
     name: &str,
     mut known: Vec<(PublicKey, Vec<String>)>,
@@ -125,7 +125,7 @@ fn with_revoked(
     known.into_iter().map(key).collect()
 }
 
-/// Revoked keys of names that are in the layout no more, or of none.
+/// Revoked keys whose name is no longer in the layout, or that have no name.
 fn revoked_strangers(holders: &[Holder<'_>], revoked: &Revoked) -> Vec<Row> {
     let is_stranger = |name: &str| holders.iter().all(|holder| holder.name != name);
     let names: BTreeSet<&str> = revoked.all().iter().map(|revoked| revoked.name.as_str()).collect();
@@ -138,7 +138,7 @@ fn revoked_strangers(holders: &[Holder<'_>], revoked: &Revoked) -> Vec<Row> {
     names.into_iter().filter(|name| is_stranger(name)).map(row).collect()
 }
 
-/// Each once, with all places where it stands, in the order in which others look for them.
+/// Each key once, with all its places, in the order in which other nodes look for them.
 fn public_keys(holder: &Holder<'_>, warnings: &mut Vec<String>) -> Vec<(PublicKey, Vec<String>)> {
     let in_file = holder.in_file().unwrap_or_else(|error| {
         warnings.push(error.to_string());
@@ -173,7 +173,7 @@ fn secret_key(
                 warnings.push(format!("{current} of {secret} is revoked"));
             } else if !known.iter().any(|(key, _)| key == current) {
                 let (name, secret) = (holder.name, holder.secret.display());
-                warnings.push(format!("{current} of {secret} is no public key of {name}"));
+                warnings.push(format!("{current} of {secret} is not a public key of {name}"));
             }
             Secret::Here
         }
@@ -184,7 +184,7 @@ fn secret_key(
     }
 }
 
-/// Files of public keys that are nobody's.
+/// Files of public keys that belong to no holder.
 fn strangers(dir: &Path, holders: &[Holder<'_>]) -> Result<Vec<PathBuf>, Failure> {
     let fail = |error| cannot("read", dir, &error);
     let entries = match fs::read_dir(dir) {
@@ -240,10 +240,10 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-/// What it means that somebody has none.
+/// What a missing key means for a holder of that kind.
 fn without_key(kind: &str) -> &'static str {
     if kind == Kind::Broker.to_string() {
-        "no key: nobody can connect"
+        "no key: no node can connect"
     } else if kind == Kind::Servers.to_string() {
         "no key: Zeek cannot connect"
     } else {

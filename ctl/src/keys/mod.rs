@@ -1,9 +1,9 @@
-//! `zcluster keys`: the keys of nodes, where each has its own.
+//! `zcluster keys`: per-node keys.
 //!
 //! - `holder`: who may have keys, and where they are.
 //! - `list`, `revoke`, `restore`, `zeek`: the subcommands.
-//! - `effect`: who must hear of a change.
-//! - `edit`: a layout file without some public keys.
+//! - `effect`: which processes must learn of a change.
+//! - `edit`: removes public keys from a layout file.
 
 mod edit;
 mod effect;
@@ -22,51 +22,56 @@ use crate::output::end;
 /// The subcommands of `zcluster keys`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Show who has which public key, where it stands, whose secret key is on this host, and which keys are
+    /// Show the public keys of all nodes.
+    ///
+    /// Shows where each public key is, which secret keys are on this host, and which keys are
     /// revoked.
     List {
         /// The layout of the cluster.
         #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
         layout: PathBuf,
-        /// Print JSON.
+        /// Print the list as JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Revoke the public keys of a node: they are refused from then on, wherever they stand, and removed
-    /// from the directory of authorized keys and from the layout file.
+    /// Revoke the public keys of a node.
+    ///
+    /// Revoked keys are refused wherever they are. The command also removes them from the directory
+    /// of authorized keys and from the layout file.
     Revoke {
-        /// The node; or `broker`, or `servers`, which clients then trust no more.
+        /// The node, or `broker` or `servers`, which clients then no longer trust.
         #[arg(value_name = "NAME")]
         name: String,
-        /// This public key only, such as the old one after a rotation.
+        /// Revoke only this public key, for example the old one after a rotation.
         #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
         key: Option<String>,
         /// The layout of the cluster.
         #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
         layout: PathBuf,
     },
-    /// Let a revoked key in again.
+    /// Make a revoked key valid again.
     Restore {
-        /// The node; or `broker`, or `servers`.
+        /// The node, or `broker` or `servers`.
         #[arg(value_name = "NAME")]
         name: String,
-        /// This public key; needed where several of the node are revoked.
+        /// Restore this public key. Required if the node has several revoked keys.
         #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
         key: Option<String>,
         /// The layout of the cluster.
         #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
         layout: PathBuf,
     },
-    /// Print the environment of a Zeek node that connects as that node, as lines for a shell. It
-    /// has the node's secret key in it.
+    /// Print the environment variables with which Zeek connects as a node.
+    ///
+    /// The output is a list of shell commands and includes the node's secret key.
     Zeek {
         /// The node.
         #[arg(value_name = "NAME")]
         name: String,
-        /// Write to this file, with mode 0600, rather than to stdout. It must not exist.
+        /// Write to this file, with mode 0600, instead of stdout. The file must not exist.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// Print it even where stdout is a terminal.
+        /// Print even if stdout is a terminal.
         #[arg(long)]
         show: bool,
         /// The layout of the cluster.
@@ -75,9 +80,9 @@ pub enum Command {
     },
 }
 
-/// Does what the command says. A failure is told on stderr: a wrong layout or file of keys, an
-/// unknown node or key (78), text that is no key, or a secret meant for a terminal (64), a file
-/// that cannot be written (74).
+/// Runs the subcommand. Prints a failure on stderr: a wrong layout or key file, an unknown node or
+/// key (78), text that is not a key, or a secret that would go to a terminal (64), a file that
+/// cannot be written (74).
 pub fn run(command: &Command) -> ExitCode {
     end(match command {
         Command::List { layout, json } => list::run(layout, *json),

@@ -1,4 +1,4 @@
-//! `zcluster keys restore`: a revoked key is let in again.
+//! `zcluster keys restore`: makes a revoked key valid again.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -25,12 +25,12 @@ pub(super) fn run(name: &str, key: Option<&str>, path: &Path) -> Result<(), Fail
     revoked.write().map_err(wrong_file)?;
     // Writing to a string cannot fail.
     let mut report = String::new();
-    let _ = writeln!(report, "{name}: {key} is revoked no more");
+    let _ = writeln!(report, "{name}: {key} is no longer revoked");
     effect::tell(&mut report, &holder, &layout, &revoked);
     print(&report)
 }
 
-/// The revoked key that is meant.
+/// The revoked key to restore.
 fn choose(
     holder: &Holder<'_>,
     only: Option<PublicKey>,
@@ -44,12 +44,12 @@ fn choose(
         (None, _) => Err(Failure::new(
             ExitCode::Usage,
             format!(
-                "{name} has {} revoked keys: expected one of them as --key, as `zcluster keys list` \
-                 shows them",
+                "{name} has {} revoked keys: choose one with --key; `zcluster keys list` shows \
+                 them",
                 all.len()
             ),
         )),
-        // Where nobody says whose a key was, it is whose one says.
+        // If the file does not say whose key it was, the command line decides.
         (Some(key), _) => match revoked.get(&key) {
             Some(revoked) if revoked.name.is_empty() || revoked.name == name => Ok(key),
             _ => Err(Failure::config(format!("that key of {name} is not revoked in {path}"))),
@@ -57,7 +57,7 @@ fn choose(
     }
 }
 
-/// Puts a key back into the file of its holder, in front if it is the one that the holder uses.
+/// Adds a key to the file of its holder again, first if the holder uses it.
 fn add(holder: &Holder<'_>, key: PublicKey) -> Result<(), Failure> {
     let mut keys = holder.in_file().map_err(wrong_file)?.unwrap_or_default();
     if keys.contains(&key) || holder.in_layout.contains(&key) {

@@ -1,5 +1,5 @@
-//! `zcluster keys revoke`: a public key is refused from now on, and goes from the directory and from the
-//! layout file.
+//! `zcluster keys revoke`: refuses a public key from now on, and removes it from the directory and
+//! from the layout file.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -27,13 +27,12 @@ pub(super) fn run(name: &str, key: Option<&str>, path: &Path) -> Result<(), Fail
     let holder = Holder::find(&layout, path, name)?;
     let mut report = String::new();
     let revoked = revoke(&holder, only, &layout, path, &mut report);
-    // What was changed is told, also where something then failed.
+    // Changes are reported even if something failed afterwards.
     print(&report)?;
     revoked
 }
 
-/// The public key that `--key` gives. It is not shown where it is wrong: somebody may have taken a secret
-/// key for it.
+/// The public key of `--key`. Errors do not show it: it may be a secret key given by mistake.
 pub(super) fn key_argument(key: Option<&str>) -> Result<Option<PublicKey>, Failure> {
     key.map(str::parse).transpose().map_err(|error| {
         Failure::new(ExitCode::Usage, format!("--key: {error}, as `zcluster keys list` shows them"))
@@ -53,7 +52,7 @@ fn revoke(
     if keys.is_empty() && (only.is_some() || !holder.public.exists()) {
         return Err(Failure::config(not_there(holder, only, path)));
     }
-    // First of all: what is taken from its places later is refused by now.
+    // Revoke first: by the time a key is removed from its places, it is already refused.
     fs::create_dir_all(directory).map_err(|error| cannot("make", directory, &error))?;
     let now = SystemTime::now();
     let new: Vec<_> = keys.iter().filter(|key| revoked.add(holder.name, **key, now)).collect();
@@ -84,11 +83,11 @@ fn revoke(
     Ok(())
 }
 
-/// The keys that are meant: wherever they stand, and those that their secret keys on this host would
+/// The keys to revoke: all those listed anywhere, and those that secret keys on this host would
 /// bring back.
 fn keys_of(holder: &Holder<'_>, only: Option<PublicKey>, revoked: &Revoked) -> Vec<PublicKey> {
     let in_file = find_public_keys(&holder.public);
-    // A file that is refused has been told of by whoever has to read it.
+    // Processes that need this file report what is wrong with it.
     let secret = holder.secret().ok().flatten().unwrap_or_default();
     let secret = secret.iter().map(|pair| *pair.public());
     let former = revoked.of(holder.name).map(|revoked| revoked.key);
@@ -102,14 +101,14 @@ fn keys_of(holder: &Holder<'_>, only: Option<PublicKey>, revoked: &Revoked) -> V
     keys
 }
 
-/// Whether there was anything to take.
+/// Whether anything was removed.
 fn take_from_file(holder: &Holder<'_>, only: Option<PublicKey>) -> Result<bool, Failure> {
     match only {
         Some(key) => match remove_public_key(&holder.public, &key) {
             Err(error) if error.is_not_found() => Ok(false),
             removed => removed.map_err(wrong_file),
         },
-        // Whatever is in it.
+        // Regardless of its contents.
         None => match atomic_file::remove(&holder.public) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             removed => {
@@ -129,7 +128,7 @@ fn not_there(holder: &Holder<'_>, only: Option<PublicKey>, path: &Path) -> Strin
     )
 }
 
-/// The layout file without those keys, if that is all that would change in it.
+/// Removes those keys from the layout file, if that changes nothing else in it.
 fn take_from_layout(
     holder: &Holder<'_>,
     keys: &[PublicKey],
@@ -145,7 +144,7 @@ fn take_from_layout(
         node.curve_publickey.retain(|key| !keys.contains(key));
     }
     let edited = without_keys(&text, holder.name, keys).ok().flatten();
-    // What the command reads back has its directories as the file says.
+    // The loaded layout has resolved directories; the file has them as written.
     let reads_as_expected = |text: &Zeroizing<String>| {
         let Ok((mut read, _)) = Layout::from_toml(text, "") else { return false };
         read.curve.authorized_keys_dir.clone_from(&expected.curve.authorized_keys_dir);
@@ -154,7 +153,7 @@ fn take_from_layout(
     };
     let Some(edited) = edited.filter(reads_as_expected) else {
         let message = format!(
-            "cannot take the public key of {} from {}: remove it by hand",
+            "cannot remove the public key of {} from {}: remove it by hand",
             holder.name,
             path.display()
         );
@@ -164,20 +163,20 @@ fn take_from_layout(
         .map_err(|error| cannot("write", path, &error))
 }
 
-/// What is left of the secret keys.
+/// Reports secret keys that remain on this host.
 fn secrets_left(report: &mut String, holder: &Holder<'_>, only: Option<PublicKey>) {
-    // A file that is refused has been told of by whoever has to read it.
+    // Processes that need this file report what is wrong with it.
     let Ok(Some(pairs)) = holder.secret() else { return };
     let secret = holder.secret.display();
     // Writing to a string cannot fail.
     let _ = match only.map(|key| pairs.iter().position(|pair| *pair.public() == key)) {
-        None => writeln!(report, "{secret} is still on this host; it may go."),
+        None => writeln!(report, "{secret} is still on this host; you may delete it."),
         Some(Some(0)) => writeln!(
             report,
-            "It is the key in use of {secret}: {} cannot connect by it any more.",
+            "It is the key in use in {secret}: {} can no longer connect with it.",
             holder.name
         ),
-        Some(Some(_)) => writeln!(report, "Its secret key may go from {secret}, too."),
+        Some(Some(_)) => writeln!(report, "You may also remove its secret key from {secret}."),
         Some(None) => Ok(()),
     };
 }

@@ -1,4 +1,4 @@
-//! `zcluster keys zeek`: a node's keys as the environment of a Zeek process (WIRE.md §7.1).
+//! `zcluster keys zeek`: a node's keys as environment variables of a Zeek process (WIRE.md §7.1).
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -17,11 +17,11 @@ pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Re
     let layout = load(path)?;
     let holder = Holder::find(&layout, path, name)?;
     if !matches!(holder.kind, Kind::Node { .. }) {
-        let message = format!("{name} is no node: expected one that Zeek runs");
+        let message = format!("{name} is not a node: expected a node that Zeek runs");
         return Err(Failure::new(ExitCode::Usage, message));
     }
     if out.is_none() && !show && io::stdout().is_terminal() {
-        let message = "this prints a secret key: give a file as --out, or say --show";
+        let message = "refusing to print a secret key to a terminal: use --out FILE or --show";
         return Err(Failure::new(ExitCode::Usage, message));
     }
     let servers = Holder::servers(&layout);
@@ -30,8 +30,8 @@ pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Re
     server.retain(|key| !revoked.contains(key));
     let server = server.first().ok_or_else(|| {
         Failure::config(format!(
-            "there is no key in {}, the common key of all servers that Zeek needs: make one with \
-             `zcluster keygen --per-node --servers`",
+            "{} has no valid key; Zeek needs this common key of all servers: `zcluster keygen \
+             --per-node --servers` creates it",
             servers.public.display()
         ))
     })?;
@@ -47,14 +47,14 @@ pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Re
     check_is_known(&holder, pair)?;
     if holder.kind.is_server() {
         say(&format!(
-            "zcluster: warning: {name} receives logs, but a Zeek process lets in one key only, which \
-             all nodes would have to share: run zcluster-logger as {name}"
+            "zcluster: warning: {name} receives logs, but a Zeek process accepts a single key, \
+             which all nodes would have to share: run zcluster-logger as {name}"
         ));
     }
     if layout.broker.engine == BrokerEngine::Zmq {
         say(&format!(
-            "zcluster: warning: with `engine = \"zmq\"` the central broker does not answer to the \
-             common key of all servers: {name} cannot connect to it"
+            "zcluster: warning: with `engine = \"zmq\"` the broker does not answer to the common \
+             key of all servers: {name} cannot connect to it"
         ));
     }
     let text = environment(server, pair);
@@ -64,7 +64,7 @@ pub(super) fn run(name: &str, out: Option<&Path>, show: bool, path: &Path) -> Re
     }
 }
 
-/// Servers let in who has a key that they know.
+/// Servers only accept keys that they know.
 fn check_is_known(holder: &Holder<'_>, pair: &KeyPair) -> Result<(), Failure> {
     let mut known = holder.in_file().map_err(wrong_file)?.unwrap_or_default();
     known.extend(&holder.in_layout);
@@ -72,14 +72,14 @@ fn check_is_known(holder: &Holder<'_>, pair: &KeyPair) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::config(format!(
-        "{} is no public key of {} in the layout or in {}: servers would refuse it",
+        "{} is not a public key of {} in the layout or in {}: servers would refuse it",
         pair.public(),
         holder.name,
         holder.public.display()
     )))
 }
 
-/// Z85 has no quotes, so that keys stand between them as they are.
+/// Z85 has no quotes, so keys need no escaping between them.
 fn environment(server: &PublicKey, client: &KeyPair) -> Zeroizing<String> {
     // Room for all of it: growing would leave a copy of the secret behind.
     let mut text = Zeroizing::new(String::with_capacity(1024));

@@ -10,15 +10,15 @@ use zcluster::telemetry::BrokerMetrics;
 
 use super::Status;
 
-/// What of a node is connected.
+/// Which connections a node has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
     /// It publishes and subscribes.
     Up,
-    /// It does one of both.
+    /// It does only one of the two.
     Half,
-    /// Nothing is.
+    /// It has no connection.
     Down,
 }
 
@@ -49,14 +49,14 @@ impl Member {
 /// The nodes of a layout, as the broker sees them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Members {
-    /// Those that should be there, by name.
+    /// The nodes that should be connected, by name.
     pub(super) all: Vec<Member>,
-    /// The names of all nodes, also of those that need not be there.
+    /// The names of all nodes, including those that may be absent.
     known: BTreeSet<String>,
 }
 
-/// A node of type `control` is an operator's and comes and goes; one of type `none` is no part of the
-/// cluster.
+/// A node of type `control` belongs to an operator and may be absent; one of type `none` is not
+/// part of the cluster.
 fn should_be_there(node_type: NodeType) -> bool {
     !matches!(node_type, NodeType::Control | NodeType::None)
 }
@@ -72,7 +72,8 @@ impl Members {
         let nodes = layout.nodes.iter().filter(|(_, node)| should_be_there(node.node_type));
         let member = |(name, node): (&String, &zcluster::layout::Node)| {
             let (mut xsub, own) = (hosts(&publishers, name).len(), hosts(&subscribers, name));
-            // A publisher has no name until its first event. One of the same host may be this node.
+            // A publisher has no name until its first event. An unnamed one on the same host may be
+            // this node.
             if xsub == 0 && hosts(&publishers, "").iter().any(|host| own.contains(host)) {
                 xsub = 1;
             }
@@ -87,12 +88,12 @@ impl Members {
         Members { all: nodes.map(member).collect(), known: layout.nodes.keys().cloned().collect() }
     }
 
-    /// Whether a name that a peer has is that of no node.
+    /// Whether a peer has a name that belongs to no node.
     pub(super) fn is_stranger(&self, peer: &str) -> bool {
         !self.known.is_empty() && !is_unnamed(peer) && !self.known.contains(peer)
     }
 
-    /// Who is not there, in words; `None` where all are.
+    /// A description of the missing nodes; `None` if all are connected.
     pub(super) fn absent(&self) -> Option<String> {
         let told = self.all.iter().filter_map(|member| match member.state {
             State::Up => None,
@@ -103,19 +104,19 @@ impl Members {
         (!told.is_empty()).then(|| told.join(", "))
     }
 
-    /// How many are there, and of how many.
+    /// The number of connected nodes, and of all nodes.
     pub(super) fn count(&self) -> (usize, usize) {
         let up = self.all.iter().filter(|member| member.state == State::Up).count();
         (up, self.all.len())
     }
 }
 
-/// Whether the broker does not know a name of that peer: then it goes by its address.
+/// Whether the broker knows no name for that peer and identifies it by its address.
 fn is_unnamed(peer: &str) -> bool {
     peer.is_empty() || peer == BrokerMetrics::UNNAMED || peer.contains([':', '/'])
 }
 
-/// The addresses of peers by their names; of those without one by "".
+/// The addresses of peers by name; unnamed peers are under "".
 fn by_name<'a>(peers: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<&'a str, Vec<&'a str>> {
     let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (peer, address) in peers {
@@ -197,6 +198,6 @@ mod tests {
         ] {
             assert_eq!(members.is_stranger(peer), is_stranger, "{peer}");
         }
-        assert!(!Members::default().is_stranger("worker-9"), "without a layout nobody is");
+        assert!(!Members::default().is_stranger("worker-9"), "without a layout no peer is");
     }
 }

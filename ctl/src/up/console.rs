@@ -1,8 +1,8 @@
 //! [`Console`]: standard output, which many threads write lines to.
 //!
-//! A thread of its own writes, so that a terminal that is stopped or a pipe nobody reads holds up
-//! neither signals nor the cluster: the queue before it is bounded by [`QUEUE`] lines, and when
-//! it stays full for [`PATIENCE`], lines are dropped and counted until there is room again.
+//! A separate thread writes, so that a stopped terminal or a pipe that is not read delays neither
+//! signals nor the cluster. Its queue is bounded by [`QUEUE`] lines; if it stays full for
+//! [`PATIENCE`], lines are dropped and counted until there is room again.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::thread;
@@ -13,16 +13,16 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::output;
 
-/// Lines that may wait; each is at most a little longer than `lines::MAX_LINE`.
+/// The number of lines that may wait; each is at most a little longer than `lines::MAX_LINE`.
 const QUEUE: usize = 512;
 /// How long a line waits for room before lines are dropped.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long the end waits for what is queued.
+/// How long the end of the program waits for queued lines.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
-/// What an event line may take where there is no terminal, in characters.
+/// The width of an event line without a terminal, in characters.
 const DEFAULT_WIDTH: usize = 160;
 
-/// One colour per process, in turn; the dark and the red ones are left to errors.
+/// One colour per process, in turn; dark and red ones are left to errors.
 const COLOURS: [AnsiColor; 10] = [
     AnsiColor::Cyan,
     AnsiColor::Yellow,
@@ -36,13 +36,14 @@ const COLOURS: [AnsiColor; 10] = [
     AnsiColor::BrightBlue,
 ];
 
-/// Whether standard output takes colours: it is a terminal, and nobody objects.
+/// Whether to use colours: standard output is a terminal, and neither the option nor the
+/// environment disables them.
 pub(crate) fn wants_colour(no_color: bool) -> bool {
     let objection = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !no_color && !objection && io::stdout().is_terminal()
 }
 
-/// Columns a line of output has.
+/// The number of columns of the terminal.
 pub(crate) fn width() -> usize {
     match rustix::termios::tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),
@@ -61,8 +62,9 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Starts writing. Labels are padded to `label_width`. What cannot be written is lost, which is
-    /// told on standard error: it only tells of the cluster, and is no reason to end it.
+    /// Starts writing. Labels are padded to `label_width`. Lines that cannot be written are lost,
+    /// which is reported on standard error: output is only informative, so the cluster keeps
+    /// running.
     ///
     /// # Errors
     /// When the system refuses the thread.
@@ -77,7 +79,8 @@ impl Console {
         Ok(Console { lines, ended, label_width, colour })
     }
 
-    /// A voice that speaks as `label`; `index` chooses its colour, and without one it is bold.
+    /// Returns a writer of lines with this `label`; `index` chooses its colour, and without one it
+    /// is bold.
     pub(crate) fn voice(&self, label: &str, index: Option<usize>) -> Voice {
         let style = match index {
             _ if !self.colour => Style::new(),
@@ -108,32 +111,30 @@ fn write_lines(queue: &Receiver<Option<String>>) {
     let mut stdout = io::stdout().lock();
     let mut lost: u64 = 0;
     let mut is_gone = false;
-    // Draining goes on in any case: those who speak must not wait.
+    // The queue is drained in any case: writers of lines must not wait.
     while let Ok(Some(line)) = queue.recv() {
         if is_gone {
             continue;
         }
         match stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) if lost > 0 => {
-                output::say(&format!(
-                    "zcluster: stdout can be written again; {lost} lines were lost"
-                ));
+                output::say(&format!("zcluster: stdout is writable again; {lost} lines were lost"));
                 lost = 0;
             }
             Ok(()) => {}
             Err(error) => {
                 if lost == 0 {
-                    output::say(&format!("zcluster: cannot write to stdout: {error}; going on"));
+                    output::say(&format!("zcluster: cannot write to stdout: {error}; continuing"));
                 }
                 lost += 1;
-                // A reader that has gone does not come back; a disk may be emptied.
+                // A closed pipe stays closed; a full disk may get room again.
                 is_gone = error.kind() == ErrorKind::BrokenPipe;
             }
         }
     }
 }
 
-/// Says lines in the name of one process.
+/// Writes lines with the label of one process.
 pub(crate) struct Voice {
     lines: Sender<Option<String>>,
     label: String,
@@ -154,14 +155,14 @@ impl Voice {
         self.line('*', text);
     }
 
-    /// What a line has for its text, in characters.
+    /// The width of a line's text, in characters.
     pub(crate) fn text_width(&self) -> usize {
         width().saturating_sub(self.label_width + " | ".len())
     }
 
     fn line(&mut self, mark: char, text: &str) {
         if self.dropped > 0 {
-            let note = format!("{} lines not shown: the output is read too slowly", self.dropped);
+            let note = format!("{} lines dropped: the output is read too slowly", self.dropped);
             if self.lines.try_send(Some(self.format('*', &note))).is_err() {
                 self.dropped += 1;
                 return;

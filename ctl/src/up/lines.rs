@@ -1,15 +1,15 @@
-//! [`read`]: lines of a stream whose writer may be anything, with a bound on what is kept.
+//! [`read`]: reads lines of bounded length from an untrusted stream.
 
 use std::io::{self, BufRead};
 
-/// What is kept of a line, in bytes; the rest is read and forgotten.
+/// The number of bytes kept of a line; the rest is read and discarded.
 pub(crate) const MAX_LINE: usize = 64 * 1024;
 
-/// What ends the text of a line that was longer than [`MAX_LINE`].
+/// Marks the end of a line that was longer than [`MAX_LINE`].
 const CUT: &str = " … (cut)";
 
-/// Calls `each` with every line of `stream`, without its end, until the stream ends. Bytes that
-/// are no UTF-8 become replacement characters.
+/// Calls `each` with every line of `stream`, without its end, until the stream ends. Bytes that are
+/// not UTF-8 become replacement characters.
 ///
 /// # Errors
 /// When the stream cannot be read.

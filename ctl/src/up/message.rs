@@ -1,4 +1,4 @@
-//! What a daemon's standard output says: JSON lines, and how they are shown to people. Pure.
+//! The JSON lines on a daemon's standard output, and how they are shown to users. Pure.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ pub(crate) enum Message {
     Ready(Ready),
     /// It completed the handshake with another node.
     NodeUp(Peer),
-    /// It gave another node up.
+    /// It lost another node.
     NodeDown(Peer),
     /// It received an event.
     Event {
@@ -21,7 +21,7 @@ pub(crate) enum Message {
     },
 }
 
-/// The first line of a daemon: who it is and where it listens.
+/// The first line of a daemon: its name and where it listens.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Ready {
     /// Every member but `node`, in the order of the line.
@@ -29,23 +29,23 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// A member that is a text.
+    /// A member that is a string.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.members.get(name).and_then(Value::as_str)
     }
 }
 
-/// A node as another one sees it.
+/// A node as seen by another one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(crate) struct Peer {
     /// Its name.
     pub(crate) name: String,
-    /// The id of its process: another one after each start.
+    /// The id of its process, which changes with each start.
     #[serde(default)]
     pub(crate) id: String,
 }
 
-/// The members that tell the kinds of lines apart.
+/// The members that distinguish the kinds of lines.
 #[derive(Deserialize)]
 struct Line {
     ready: Option<Map<String, Value>>,
@@ -57,7 +57,7 @@ struct Line {
 }
 
 impl Message {
-    /// Reads a line; `None` for one of another kind, which is to be shown as it is.
+    /// Parses a line; `None` for one of another kind, which is shown unchanged.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let line: Line = serde_json::from_str(line).ok()?;
         if let Some(mut members) = line.ready {
@@ -70,7 +70,7 @@ impl Message {
         node_up.or_else(node_down).or_else(event)
     }
 
-    /// The line for people; an event takes at most `width` characters.
+    /// The line for users; an event has at most `width` characters.
     pub(crate) fn to_text(&self, width: usize) -> String {
         match self {
             Message::Ready(ready) => {
@@ -88,7 +88,7 @@ impl Message {
     }
 }
 
-/// The start of `text`, with an ellipsis where characters are missing.
+/// The start of `text`, with an ellipsis if characters are missing.
 fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.into();

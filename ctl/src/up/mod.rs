@@ -1,12 +1,12 @@
 //! `zcluster up`: a local cluster in the foreground.
 //!
-//! - `plan`: which processes a layout asks for.
-//! - `supervisor`: when each is started, started again and stopped: a state machine.
+//! - `plan`: which processes a layout needs.
+//! - `supervisor`: when to start, restart and stop each of them: a state machine.
 //! - `processes`, `lines`, `message`: child processes, and what they print.
 //! - `programs`: where their executables are.
-//! - `signals`: what the user or the system asks for.
-//! - `console`: what is shown of it all.
-//! - here: the command line, and the loop that ties them together.
+//! - `signals`: requests of the user or the system.
+//! - `console`: the output.
+//! - here: the command line, and the loop that connects these parts.
 
 mod console;
 mod lines;
@@ -36,11 +36,11 @@ use plan::Job;
 use processes::{Processes, Told};
 use supervisor::{Action, End, Input, Supervisor};
 
-/// What the threads have told and nobody has looked at yet; they wait when it is full.
+/// The number of reports from threads that may wait; threads block when it is full.
 const TOLD: usize = 256;
-/// How long the processes of one role may take to end, at least, …
+/// How long the processes of one role may take to exit, at least, …
 const MIN_STOP_PATIENCE: Duration = Duration::from_secs(10);
-/// … and beyond the time the layout grants them for what they still hold.
+/// … and in addition to the time that the layout grants them to write what they hold.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// The label of lines about the cluster as a whole.
 const LABEL: &str = "zcluster";
@@ -51,38 +51,38 @@ pub struct Args {
     /// The layout of the cluster.
     #[arg(long, value_name = "FILE", default_value = "cluster-layout.toml")]
     layout: PathBuf,
-    /// Let workers publish events and logs by themselves.
+    /// Let workers publish demo events and logs.
     #[arg(long)]
     demo: bool,
-    /// Look for zcluster-broker, zcluster-logger and zcluster-node here first; then beside this
-    /// program, then in PATH.
+    /// Look for zcluster-broker, zcluster-logger and zcluster-node in this directory first, then
+    /// next to this program, then in PATH.
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
-    /// No colours, even in a terminal. So does the environment variable NO_COLOR.
+    /// Do not use colours, even in a terminal. The environment variable NO_COLOR does the same.
     #[arg(long)]
     no_color: bool,
-    /// Do not start a process again that exits by itself.
+    /// Do not restart processes that exit.
     #[arg(long)]
     no_restart: bool,
-    /// Only these nodes, and the broker.
+    /// Start only these nodes, and the broker. Without any, starts all nodes.
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
 }
 
-/// Runs the cluster until it is told to stop. A failure is told on stderr: a wrong layout (78), a
-/// missing executable or a process that does not come up (69), one that had to be killed (70).
+/// Runs the cluster until it is asked to stop. Prints a failure on stderr: a wrong layout (78), a
+/// missing executable or a process that does not start (69), one that had to be killed (70).
 pub fn run(args: &Args) -> ExitCode {
     output::end(up(args))
 }
 
 fn up(args: &Args) -> Result<(), Failure> {
     let (told, inbox) = bounded(TOLD);
-    // Before anything else: what comes from now on is acted upon as soon as that can be done.
+    // Before anything else, so that no signal is lost; each takes effect as soon as possible.
     signals::take(told.clone())?;
-    // What daemons say at `info` they also say on stdout, which is shown in other words.
+    // What daemons log at `info` is also on their stdout, which is already shown.
     let log_filter = LogFilter::from_env(LevelFilter::Warn);
     if let Some((_, complaint)) = log_filter.complaint() {
-        // Daemons get what is right of it, so that it is told once.
+        // Daemons get only the valid part, so the mistake is reported once.
         output::say(&format!("zcluster: {complaint}"));
     }
     let loaded = layout::load(&args.layout, |name| std::env::var(name).ok())
@@ -136,7 +136,7 @@ fn logs_hint(dir: &Path, suffix: &str) -> String {
     format!("logs: tail -f {}/*/*.{suffix}", dir.display())
 }
 
-/// Everything that runs, and who decides about it.
+/// The running processes, and the supervisor that controls them.
 struct Cluster<'a> {
     supervisor: Supervisor,
     processes: Processes,
@@ -151,10 +151,10 @@ struct Cluster<'a> {
 }
 
 impl Cluster<'_> {
-    /// Does what the supervisor decides until it has finished.
+    /// Carries out the supervisor's actions until it has finished.
     fn run(&mut self, inbox: &Receiver<Told>) -> Result<(), Failure> {
         if let Ok(Told::Input(Input::Stop)) = inbox.try_recv() {
-            // Asked for before anything was started; SIGHUP then means nothing.
+            // A stop before anything was started; SIGHUP has no effect here.
             return Ok(());
         }
         let mut actions: VecDeque<Action> = self.supervisor.begin(Instant::now()).into();
@@ -173,7 +173,7 @@ impl Cluster<'_> {
         }
     }
 
-    /// Waits for the next input; `None` if what was told is of no interest any more.
+    /// Waits for the next input; `None` if the report no longer matters.
     fn wait(&mut self, inbox: &Receiver<Told>) -> Option<Input> {
         let told = match self.supervisor.deadline() {
             Some(deadline) => inbox.recv_deadline(deadline).ok(),
@@ -209,19 +209,19 @@ impl Cluster<'_> {
             Action::Kill(run) => self.processes.signal(run, Signal::KILL),
             Action::Say(Some(index), text) => self.voices[index].say(&text),
             Action::Say(None, text) => self.whole.say(&text),
-            // The caller's.
+            // The caller handles it.
             Action::Finish(_) => {}
         }
         None
     }
 }
 
-/// The ports of the central broker that the layout leaves to the system. What the broker got is
-/// handed to everybody else, and to the broker when it is started again, by the environment
-/// (WIRE.md §7.5).
+/// The ports of the broker that the layout leaves to the system. The ports that the broker got are
+/// passed to all other processes, and to the broker when it restarts, in the environment (WIRE.md
+/// §7.5).
 #[derive(Debug, Default, PartialEq, Eq)]
 struct BrokerPorts {
-    /// Which are open: the variable, the member of the ready line that tells it, and its value.
+    /// The open ports: the variable, the member of the ready line with the endpoint, and the port.
     open: Vec<(&'static str, &'static str, Option<u16>)>,
 }
 
@@ -236,8 +236,8 @@ impl BrokerPorts {
         BrokerPorts { open: open.map(|(variable, member, _)| (variable, member, None)).collect() }
     }
 
-    /// Learns from a ready line. Only the broker is started while a port is open, so that the
-    /// first line to tell one is the broker's.
+    /// Learns ports from a ready line. While a port is open only the broker runs, so the first line
+    /// with an endpoint is the broker's.
     fn learn(&mut self, ready: &Ready) {
         for (_, member, known) in &mut self.open {
             if known.is_none() {

@@ -1,31 +1,31 @@
-//! [`plan`]: which processes a layout asks for, and with which arguments. Opens nothing and
-//! starts nothing.
+//! [`plan`]: which processes a layout needs, and with which arguments. Opens nothing and starts
+//! nothing.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use zcluster::layout::{Endpoint, Layout, NodeType};
 
-/// What a process is in the cluster. The order is the one in which processes are started.
+/// The role of a process in the cluster, in the order of start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
-    /// The central broker: everybody connects to it.
+    /// The broker: all nodes connect to it.
     Broker,
-    /// Receives logs; perhaps the manager, too.
+    /// Receives logs; may also be the manager.
     Logger,
     /// Coordinates.
     Manager,
-    /// Takes work off the others; not the central broker.
+    /// Does work for other nodes; not the broker.
     Proxy,
     /// Analyses traffic.
     Worker,
-    /// Speaks to nodes for an operator.
+    /// Talks to nodes for an operator.
     Control,
 }
 
 impl Role {
-    /// The order in which processes are stopped: first those that have something to say, then
-    /// the loggers, which take in what has been said, then the broker.
+    /// The order in which processes are stopped: first those that send, then the loggers, which
+    /// receive what was sent, then the broker.
     pub(crate) const STOP_ORDER: [Role; 6] =
         [Role::Worker, Role::Proxy, Role::Manager, Role::Control, Role::Logger, Role::Broker];
 
@@ -43,7 +43,7 @@ impl Role {
         !matches!(self, Role::Broker | Role::Control)
     }
 
-    /// `None` for nodes that are no part of a cluster.
+    /// `None` for nodes that are not part of a cluster.
     const fn of(node_type: NodeType) -> Option<Self> {
         Some(match node_type {
             NodeType::None => return None,
@@ -56,12 +56,12 @@ impl Role {
     }
 }
 
-/// One process that is to run.
+/// One process to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Job {
-    /// Name of the node; `broker` for the central broker, which is no node.
+    /// The name of the node; `broker` for the broker, which is not a node.
     pub(crate) name: String,
-    /// What it is.
+    /// Its role.
     pub(crate) role: Role,
     /// The arguments of its program.
     pub(crate) args: Vec<OsString>,
@@ -70,7 +70,7 @@ pub(crate) struct Job {
 /// Why a layout cannot be run on this host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PlanError {
-    /// A node that was asked for is not in the layout.
+    /// A requested node is not in the layout.
     #[error("'{name}' is not a node of {file}; it has {known}")]
     UnknownNode {
         /// The name.
@@ -80,23 +80,23 @@ pub(crate) enum PlanError {
         /// The nodes it has.
         known: String,
     },
-    /// A node that was asked for is of type `none`.
-    #[error("node '{0}' is of type none: nothing can be started for it")]
+    /// A requested node has type `none`.
+    #[error("node '{0}' has type none: there is no process to start for it")]
     NoPart(String),
-    /// A log receiver listens at a port nobody else can know.
+    /// A log receiver listens at a port that other nodes cannot know.
     #[error(
-        "node '{0}' receives logs at port 0, but the other nodes need to know its port: give it \
-         one in the layout"
+        "node '{0}' receives logs at port 0, but other nodes need to know its port: set one in the \
+         layout"
     )]
     LogPort(String),
 }
 
-/// The processes of `layout` in the order of their start; only the broker and those of `names`
-/// unless that is empty. `file` is the layout file they read, and `demo` makes workers publish by
-/// themselves.
+/// The processes of `layout` in the order of start; only the broker and those of `names`, unless
+/// that is empty. `file` is the layout file that they read, and `demo` makes workers publish demo
+/// events.
 ///
 /// # Errors
-/// A name that is no node of a cluster, or a log receiver whose port the system would choose.
+/// A name that is not a node of a cluster, or a log receiver whose port the system would choose.
 pub(crate) fn plan(
     layout: &Layout,
     file: &Path,
@@ -214,7 +214,7 @@ mod tests {
         for (is_logger, port, expected) in [
             (true, Some(5560), Role::Logger),
             (false, Some(5560), Role::Manager),
-            // Nobody knows where to send logs to, and the layout's warning says so.
+            // Nodes do not know where to send logs; the layout's warning says so.
             (true, None, Role::Manager),
         ] {
             for others in [&[][..], &[("logger-1", NodeType::Logger, Some(5561))]] {

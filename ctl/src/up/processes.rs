@@ -1,7 +1,7 @@
-//! [`Processes`]: the child processes: started, listened to, signalled, and never left behind.
+//! [`Processes`]: starts, reads, signals and reaps the child processes, and leaves none behind.
 //!
-//! Each has two threads that read its output and one that waits for its end. Only the thread that
-//! owns [`Processes`] reaps, so that no signal can reach a process that took over a process id.
+//! Two threads per process read its output, and one waits for its exit. Only the thread that owns
+//! [`Processes`] reaps, so no signal can reach a new process that has the same process id.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
@@ -23,29 +23,29 @@ use super::message::Message;
 use super::plan::Job;
 use super::supervisor::{End, Input, Run};
 
-/// How long a process that has exited may keep its output open: what it left behind in its own
-/// children may do so for ever.
+/// How long to read the output of a process that has exited: its own children may keep the output
+/// open for ever.
 const OUTPUT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the threads of a process tell.
+/// A report of a process's threads.
 #[derive(Debug)]
 pub(crate) enum Told {
-    /// Something the supervisor decides about.
+    /// An input for the supervisor.
     Input(Input),
     /// The process of this run has exited, after this line on standard error; it is to be
     /// [reaped](Processes::reap).
     Exited(Run, Option<String>),
 }
 
-/// The processes that run.
+/// The running processes.
 pub(crate) struct Processes {
     running: BTreeMap<Run, Process>,
     told: Sender<Told>,
-    /// What they are to log.
+    /// The log filter of the processes.
     log_filter: LogFilter,
 }
 
-/// A process that has not been reaped. Dropping it kills it and all it started.
+/// A process that has not been reaped. Dropping it kills it and all processes that it started.
 struct Process {
     child: Child,
 }
@@ -59,24 +59,25 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            // It may be gone already. Not waited for: what even SIGKILL does not end may be stuck in
-            // the kernel.
+            // It may have exited already. Not waited for: a process that survives SIGKILL may be
+            // stuck in the kernel.
             let _ = rustix::process::kill_process_group(self.pid(), Signal::KILL);
         }
     }
 }
 
 impl Processes {
-    /// None yet; `told` receives what their threads have to tell. They log what `log_filter` says.
+    /// Creates an empty set; `told` receives the reports of the threads. Processes log what
+    /// `log_filter` says.
     pub(crate) fn new(told: Sender<Told>, log_filter: LogFilter) -> Self {
         Processes { running: BTreeMap::new(), told, log_filter }
     }
 
-    /// Starts `program` for `job` with these variables in its environment. Its output is shown by
-    /// the two voices.
+    /// Starts `program` for `job` with these variables in its environment. The two voices show its
+    /// output.
     ///
-    /// To be called by the main thread only: the kernel takes the end of the thread that started
-    /// a process for the end of its parent, upon which a daemon ends.
+    /// Call it from the main thread only: the kernel treats the end of the thread that started a
+    /// process as the end of its parent, and daemons exit then.
     ///
     /// # Errors
     /// When the system refuses the process or one of its threads.
@@ -93,14 +94,15 @@ impl Processes {
             .args(&job.args)
             .env(daemon::PARENT_PID, process::id().to_string())
             .env("RUST_LOG", self.log_filter.as_str())
-            // That of the shell names one node at most, and each process is told which one it is.
+            // The shell's variable names at most one node; each process gets its own name as an
+            // argument.
             .env_remove("CLUSTER_NODE")
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C in a terminal goes to the process group in the foreground: that is ours, and
-            // the order in which the others stop is for us to decide.
+            // Ctrl-C in a terminal signals the foreground process group. Children have their own
+            // groups, because this process decides the order in which they stop.
             .process_group(0);
         let mut process = Process { child: command.spawn()? };
         let last_line = Arc::new(Mutex::new(None));
@@ -124,17 +126,17 @@ impl Processes {
         spawn("wait", move || {
             wait(pid, &read);
             let line = last_line.lock().unwrap_or_else(PoisonError::into_inner).take();
-            // Nobody listens any more only at the very end.
+            // The receiver is only gone at the very end.
             let _ = told.send(Told::Exited(run, line));
         })?;
         self.running.insert(run, process);
         Ok(())
     }
 
-    /// Sends a signal to a process; SIGKILL also to all it started.
+    /// Sends a signal to a process; SIGKILL also to all processes that it started.
     pub(crate) fn signal(&self, run: Run, signal: Signal) {
         let Some(process) = self.running.get(&run) else { return };
-        // It may have exited; that is told by its thread.
+        // It may have exited; its thread reports that.
         let _ = if signal == Signal::KILL {
             rustix::process::kill_process_group(process.pid(), signal)
         } else {
@@ -148,7 +150,7 @@ impl Processes {
         let status: io::Result<ExitStatus> = process.child.wait();
         let end = match status {
             Ok(status) => End::Exited(status, last_line),
-            Err(error) => End::NotStarted(format!("its end is not known: {error}")),
+            Err(error) => End::NotStarted(format!("its exit status is unknown: {error}")),
         };
         Some(Input::Ended(run, end))
     }
@@ -159,7 +161,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 fn read_stdout(stdout: impl Read, run: Run, told: &Sender<Told>, mut voice: Voice) {
-    // A pipe that cannot be read is as good as one that has ended.
+    // A pipe that cannot be read is treated as closed.
     let _ = lines::read(BufReader::new(stdout), |line| {
         let Some(message) = Message::parse(line) else { return voice.quote(line) };
         voice.quote(&message.to_text(voice.text_width()));
@@ -186,8 +188,8 @@ fn read_stderr(stderr: impl Read, last_line: &Mutex<Option<String>>, mut voice: 
 /// Waits until the process has exited, without reaping it, and its output has been shown.
 fn wait(pid: Pid, read: &Receiver<()>) {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    // The only other answer is that there is no such child.
+    // The only other error is that the child does not exist.
     while matches!(rustix::process::waitid(WaitId::Pid(pid), options), Err(Errno::INTR)) {}
-    // Nothing is ever sent: it closes, or the time is up.
+    // Nothing is ever sent: this returns when the channel closes, or after the timeout.
     let _: Result<(), _> = read.recv_timeout(OUTPUT_PATIENCE);
 }

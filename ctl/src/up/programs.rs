@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-/// A program is nowhere.
+/// A program was not found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "cannot find {program} in --bin-dir, beside {} or in PATH: build it with \
-     `cargo build -p {package}`",
+    "cannot find {program} in --bin-dir, next to {} or in PATH: build it with `cargo build -p \
+     {package}`",
     beside.display()
 )]
 pub(crate) struct Missing {
@@ -17,10 +17,10 @@ pub(crate) struct Missing {
     beside: PathBuf,
 }
 
-/// Where `program` is: in `bin_dir` if that is given, else beside this executable, else in PATH.
+/// Finds `program`: in `bin_dir` if given, else next to this executable, else in PATH.
 ///
 /// # Errors
-/// When it is in none of them.
+/// When none of them has it.
 pub(crate) fn find(program: &'static str, bin_dir: Option<&Path>) -> Result<PathBuf, Missing> {
     let own = std::env::current_exe().unwrap_or_default();
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -48,7 +48,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         let error = find(program, Some(folder.path())).unwrap_err().to_string();
-        assert!(error.starts_with("cannot find zcluster-pretended in --bin-dir, beside /"));
+        assert!(error.starts_with("cannot find zcluster-pretended in --bin-dir, next to /"));
         assert!(error.ends_with("build it with `cargo build -p zcluster-pretended`"), "{error}");
         fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
         assert_eq!(find(program, Some(folder.path())), Ok(file));

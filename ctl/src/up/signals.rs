@@ -1,8 +1,8 @@
-//! What the user or the system asks of `zcluster up`, from the first moment on.
+//! The signals that `zcluster up` handles, from its start.
 //!
-//! SIGINT and SIGTERM ask for the end. So does SIGHUP where there is a terminal, which sends it when
-//! it is closed; without one, as a service, it is handed on to all processes. Where it is ignored from
-//! the start, by `nohup`, it stays so.
+//! SIGINT and SIGTERM stop the cluster. So does SIGHUP in a terminal, which sends it when it
+//! closes; without a terminal, as a service, it is sent to all processes. If it is ignored from the
+//! start, as with `nohup`, it stays ignored.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,7 +17,7 @@ use zcluster::exit::ExitCode;
 use super::processes::Told;
 use super::supervisor::Input;
 
-/// Takes the signals; what they ask for is told.
+/// Handles the signals and sends them to `told`.
 ///
 /// # Errors
 /// When the system refuses the handlers or the thread.
@@ -41,14 +41,15 @@ pub(crate) fn take(told: Sender<Told>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether whoever started this process wants it to outlive his terminal.
+/// Whether this process was started to outlive its terminal.
 fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.is_some_and(|mask| is_in_mask(mask.trim(), SIGHUP))
 }
 
-/// Whether a signal is in a set as the kernel shows it: hexadecimal, the first signal in the last bit.
+/// Whether a signal is in a set in the kernel's format: hexadecimal, with the first signal in the
+/// last bit.
 fn is_in_mask(mask: &str, signal: i32) -> bool {
     u64::from_str_radix(mask, 16).is_ok_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

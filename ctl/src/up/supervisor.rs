@@ -1,7 +1,7 @@
-//! [`Supervisor`]: when each process of the cluster is started, started again and stopped.
+//! [`Supervisor`]: when each process of the cluster is started, restarted and stopped.
 //!
-//! A state machine: it is fed with [`Input`]s and the time and answers with [`Action`]s. It
-//! starts no process, reads no clock and prints nothing.
+//! A state machine: it receives [`Input`]s and the time, and returns [`Action`]s. It starts no
+//! process, reads no clock and prints nothing.
 
 use std::collections::BTreeSet;
 use std::process::ExitStatus;
@@ -13,22 +13,22 @@ use zcluster::exit::ExitCode;
 use super::message::{Peer, Ready};
 use super::plan::{Job, Role};
 
-/// How long a process may take until its ready line.
+/// How long a process may take to print its ready line.
 pub(crate) const READY_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a killed process may take to be gone: the kernel may be busy, but not for ever.
+/// How long a killed process may take to exit: the kernel may be busy, but not for ever.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
-/// The pause before a process that ended by itself is started again; doubled each time …
+/// The pause before a process that exited by itself is restarted; doubled each time …
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// … up to this, …
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// … and back to the first after it was up for so long.
+/// … and reset after it has been up for this long.
 const STEADY_AFTER: Duration = Duration::from_mins(1);
-/// When to say who misses whom, after everybody was started.
+/// When to report nodes that do not see each other, after all were started.
 const MEETING_PATIENCE: Duration = Duration::from_secs(15);
-/// How many nodes that miss others are named.
+/// The number of such nodes that are named.
 const NAMED: usize = 4;
 
-/// Which start of a process something speaks of: each start has its own.
+/// Identifies one start of a process.
 pub(crate) type Run = u64;
 
 /// What happened.
@@ -40,17 +40,17 @@ pub(crate) enum Input {
     NodeUp(Run, Peer),
     /// A node lost another one.
     NodeDown(Run, Peer),
-    /// A process is gone, or never came to be.
+    /// A process has exited, or could not be started.
     Ended(Run, End),
-    /// The user wants it to end; the second time at once.
+    /// The user asked to stop; the second time, to stop at once.
     Stop,
-    /// The processes are to rotate, and to read again what they read at SIGHUP.
+    /// SIGHUP: the processes rotate, and reload what they reload at SIGHUP.
     Hangup,
     /// Time has passed; see [`Supervisor::deadline`].
     Tick,
 }
 
-/// How a process came to its end.
+/// How a process ended.
 #[derive(Debug)]
 pub(crate) enum End {
     /// The system refused to start it, for this reason.
@@ -59,7 +59,7 @@ pub(crate) enum End {
     Exited(ExitStatus, Option<String>),
 }
 
-/// What is to be done.
+/// What to do next.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Start this job (an index into the jobs).
@@ -70,9 +70,9 @@ pub(crate) enum Action {
     Hangup(Run),
     /// Send SIGKILL.
     Kill(Run),
-    /// Tell the user, about a job or the whole.
+    /// Print a message about a job or the whole cluster.
     Say(Option<usize>, String),
-    /// All is over.
+    /// The cluster has ended.
     Finish(Result<(), Failure>),
 }
 
@@ -81,30 +81,30 @@ pub(crate) enum Action {
 pub(crate) struct Supervisor {
     members: Vec<Member>,
     phase: Phase,
-    /// Whether processes that end by themselves are started again.
+    /// Whether processes that exit by themselves are restarted.
     restart: bool,
-    /// Said once the cluster is up.
+    /// Printed once the cluster is up.
     hint: String,
-    /// How long the processes of one role may take to end before they are killed.
+    /// How long the processes of one role may take to exit before they are killed.
     stop_patience: Duration,
     started: Instant,
-    /// When to say who misses whom, if that is still to come.
+    /// When to report nodes that do not see each other, if not done yet.
     complain_at: Option<Instant>,
-    /// Whether all see one another.
+    /// Whether all nodes see each other.
     whole: bool,
-    /// Whether that was so before.
+    /// Whether they ever did.
     was_whole: bool,
     last_run: Run,
-    /// Why the cluster is stopped, if not because the user wants it.
+    /// Why the cluster is stopped, unless the user asked for it.
     failure: Option<Failure>,
 }
 
-/// A job and how it is doing.
+/// A job and its state.
 #[derive(Debug)]
 struct Member {
     job: Job,
     state: State,
-    /// Whether it has ever been up: before that, its end is the end of all.
+    /// Whether it has ever been up: if it ends before that, the whole cluster stops.
     was_up: bool,
     /// What its ready line said.
     ready: Ready,
@@ -112,7 +112,7 @@ struct Member {
     seen: BTreeSet<Peer>,
     /// The pause before its next restart.
     pause: Duration,
-    /// Whether it is to get SIGHUP once it is ready: before that it may not even have begun.
+    /// Whether to send it SIGHUP once it is ready: before that, it may not handle signals yet.
     hangup: bool,
 }
 
@@ -120,13 +120,13 @@ struct Member {
 enum State {
     /// Not started yet, or gone for good.
     Down,
-    /// Its ready line must come before then.
+    /// Its ready line must arrive before this time.
     Starting(Run, Instant),
-    /// It was not up in time and has been killed.
+    /// It was not ready in time and has been killed.
     Condemned(Run),
-    /// Up since then.
+    /// Up since this time.
     Up(Run, Instant),
-    /// Started again at that time.
+    /// To be restarted at this time.
     Paused(Instant),
 }
 
@@ -142,21 +142,21 @@ impl State {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// Only the broker runs: without its endpoints the others have nobody to connect to.
+    /// Only the broker runs: without its endpoints, other processes cannot connect.
     Broker,
-    /// Everybody has been started.
+    /// All processes have been started.
     Running,
-    /// Those of one role have been told to end.
+    /// The processes of one role have been asked to stop.
     Stopping { role: Role, until: Instant, killed: bool },
     /// All have been killed.
     Killing { until: Instant },
-    /// All is over.
+    /// The cluster has ended.
     Done,
 }
 
 impl Supervisor {
-    /// A cluster of these jobs, the broker among them; nothing is started yet. The processes of
-    /// each role may take `stop_patience` to end, and `hint` is said once the cluster is up.
+    /// Creates a cluster of these jobs, including the broker; nothing is started yet. The processes
+    /// of each role may take `stop_patience` to exit, and `hint` is printed once the cluster is up.
     pub(crate) fn new(
         jobs: Vec<Job>,
         restart: bool,
@@ -227,11 +227,15 @@ impl Supervisor {
             Input::Ended(run, end) => self.on_end(run, end, now, &mut actions),
             Input::Stop => match self.phase {
                 Phase::Broker | Phase::Running => {
-                    actions.push(Action::Say(None, "stopping; once more kills".into()));
+                    actions.push(Action::Say(None, "stopping; again to kill".into()));
                     self.stop_next(now, &mut actions);
                 }
                 Phase::Stopping { .. } => {
-                    self.kill_all("asked twice: killing what still runs", now, &mut actions);
+                    self.kill_all(
+                        "asked twice: killing the remaining processes",
+                        now,
+                        &mut actions,
+                    );
                 }
                 Phase::Killing { .. } | Phase::Done => {}
             },
@@ -249,12 +253,12 @@ impl Supervisor {
         if !matches!(self.phase, Phase::Broker | Phase::Running) {
             return;
         }
-        actions.push(Action::Say(None, "SIGHUP: handed on to all processes".into()));
+        actions.push(Action::Say(None, "SIGHUP: sent to all processes".into()));
         for member in &mut self.members {
             match member.state {
                 State::Up(run, _) => actions.push(Action::Hangup(run)),
                 State::Starting(..) => member.hangup = true,
-                // Whoever is started later reads everything anew.
+                // Processes that start later read the current files anyway.
                 State::Down | State::Condemned(_) | State::Paused(_) => {}
             }
         }
@@ -338,7 +342,7 @@ impl Supervisor {
         };
         let member = &mut self.members[index];
         if !member.was_up {
-            let message = format!("before it was up, {} {how}", member.job.name);
+            let message = format!("startup failed: {} {how}", member.job.name);
             return self.fail(index, code, &how, message, now, actions);
         }
         if !self.restart {
@@ -356,11 +360,11 @@ impl Supervisor {
         let pause = member.pause;
         member.pause = (pause * 2).min(LONGEST_PAUSE);
         member.state = State::Paused(now + pause);
-        let text = format!("{how}; starting it again in {} s", pause.as_secs());
+        let text = format!("{how}; restarting in {} s", pause.as_secs());
         actions.push(Action::Say(Some(index), text));
     }
 
-    /// Looks for what was due by `now`.
+    /// Acts on what is due by `now`.
     fn on_time(&mut self, now: Instant, actions: &mut Vec<Action>) {
         match self.phase {
             Phase::Broker | Phase::Running => self.check_members(now, actions),
@@ -374,7 +378,7 @@ impl Supervisor {
                         self.give_up(index, actions);
                     } else {
                         let patience = self.stop_patience.as_secs();
-                        let text = format!("did not end within {patience} s: killed");
+                        let text = format!("did not exit within {patience} s: killed");
                         actions.extend([Action::Say(Some(index), text), Action::Kill(run)]);
                         self.note_force(index);
                     }
@@ -397,16 +401,16 @@ impl Supervisor {
         }
     }
 
-    /// Looks for members that are late, and for those whose pause is over.
+    /// Looks for processes that are late, and for those whose pause is over.
     fn check_members(&mut self, now: Instant, actions: &mut Vec<Action>) {
         for index in 0..self.members.len() {
             let member = &mut self.members[index];
             match member.state {
                 State::Paused(until) if now >= until => self.start(index, now, actions),
                 State::Starting(run, until) if now >= until => {
-                    let how = format!("not up within {} s", READY_PATIENCE.as_secs());
+                    let how = format!("not ready within {} s", READY_PATIENCE.as_secs());
                     if member.was_up {
-                        // Its end will be told, and then it is started again.
+                        // Its exit will be reported, and then it is restarted.
                         member.state = State::Condemned(run);
                         let text = format!("{how}: killed");
                         actions.extend([Action::Say(Some(index), text), Action::Kill(run)]);
@@ -420,7 +424,7 @@ impl Supervisor {
         }
     }
 
-    /// Stops the cluster because the job at `index` could not be brought up.
+    /// Stops the cluster because the job at `index` could not be started.
     fn fail(
         &mut self,
         index: usize,
@@ -440,7 +444,7 @@ impl Supervisor {
         of_role.any(|member| member.state.run().is_some())
     }
 
-    /// Tells the next role to end, or finishes when none is left.
+    /// Asks the next role to stop, or finishes if none is left.
     fn stop_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
         for member in &mut self.members {
             if let State::Paused(_) = member.state {
@@ -466,17 +470,17 @@ impl Supervisor {
         self.phase = Phase::Killing { until: now + KILL_PATIENCE };
     }
 
-    /// A process that had to be killed may have lost data: the exit code must tell.
+    /// A killed process may have lost data: the exit code must show that.
     fn note_force(&mut self, index: usize) {
         let name = &self.members[index].job.name;
         let failure = || Failure::new(ExitCode::Software, format!("{name} had to be killed"));
         self.failure.get_or_insert_with(failure);
     }
 
-    /// Counts a process as gone that even SIGKILL does not end.
+    /// Gives up on a process that survives even SIGKILL.
     fn give_up(&mut self, index: usize, actions: &mut Vec<Action>) {
         self.members[index].state = State::Down;
-        actions.push(Action::Say(Some(index), "still there after SIGKILL: left behind".into()));
+        actions.push(Action::Say(Some(index), "still running after SIGKILL: left behind".into()));
     }
 
     fn finish(&mut self, actions: &mut Vec<Action>) {
@@ -484,7 +488,7 @@ impl Supervisor {
         actions.push(Action::Finish(self.failure.take().map_or(Ok(()), Err)));
     }
 
-    /// Says when all see one another, or who misses whom when that takes long.
+    /// Reports when all nodes see each other, or which ones do not if that takes long.
     fn look_around(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let all_up = self.members.iter().all(|member| matches!(member.state, State::Up(..)));
         let whole = all_up && self.missing().next().is_none();
@@ -509,9 +513,9 @@ impl Supervisor {
     fn say_whole(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let nodes = self.members.iter().filter(|member| member.job.role.is_member()).count();
         let nodes = match nodes {
-            0 => "no nodes but the broker".into(),
+            0 => "only the broker".into(),
             1 => "1 node".into(),
-            n => format!("{n} nodes, all see one another"),
+            n => format!("{n} nodes, all see each other"),
         };
         if std::mem::replace(&mut self.was_whole, true) {
             return actions.push(Action::Say(None, format!("cluster is whole again: {nodes}")));
@@ -532,7 +536,7 @@ impl Supervisor {
         }
     }
 
-    /// Who of the members does not see which others.
+    /// The nodes that do not see others, and which ones.
     fn missing(&self) -> impl Iterator<Item = String> {
         let members = || self.members.iter().filter(|member| member.job.role.is_member());
         let misses = move |member: &Member| {
@@ -549,7 +553,7 @@ impl Supervisor {
 }
 
 impl Member {
-    /// Whether it sees the process that `other` is now, rather than one before it.
+    /// Whether it sees the current process of `other`, rather than an earlier one.
     fn sees(&self, other: &Member) -> bool {
         let id = other.ready.get("id");
         let is_other =

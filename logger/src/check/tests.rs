@@ -50,9 +50,9 @@ fn a_plain_logger() {
             "postprocessor: none",
             "memory: at most 256.0 MiB in queues and buffers",
             "format threads: 2, on 4 cores",
-            "broker: publishes to tcp://127.0.0.1:5556, gets events from tcp://127.0.0.1:5555",
+            "broker: publishes to tcp://127.0.0.1:5556, receives events from tcp://127.0.0.1:5555",
             "metrics: not served (no metrics_port)",
-            "heartbeats: every 5s, cut off after 15s without an answer",
+            "heartbeats: every 5s, disconnects after 15s without an answer",
         ]
     );
     assert_eq!(entries(dir.path()), 0);

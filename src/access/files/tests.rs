@@ -1,14 +1,14 @@
 use super::super::key_file::{write_public_keys, write_secret_key};
 use super::*;
 
-/// A directory with keys, and what they are.
+/// A directory with keys, and the keys themselves.
 struct Folder {
     dir: tempfile::TempDir,
     keys: BTreeMap<&'static str, KeyPair>,
 }
 
 impl Folder {
-    /// With secret and public keys of all these.
+    /// With secret and public keys of all these names.
     fn new(names: &[&'static str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let keys: BTreeMap<_, _> = names.iter().map(|name| (*name, KeyPair::generate())).collect();
@@ -137,7 +137,7 @@ fn each_node_has_its_own_keys() {
     assert_eq!(keys.logger(Some("logger-1")), Some(folder.public("logger-1")));
     assert_eq!((keys.logger(Some("logger-2")), keys.logger(None)), (None, None));
 
-    // Who is not listed is nobody.
+    // A key that is not listed has no identity.
     folder.remove_public("worker-1");
     let access = server_access(&layout, CurveKeys::BROKER).unwrap();
     assert_eq!(access.admit(&folder.public("worker-1")), None);
@@ -146,7 +146,7 @@ fn each_node_has_its_own_keys() {
     assert_eq!(keys.logger(Some("logger-1")), None);
     folder.remove_public("broker");
     let error = client_keys(&layout, "worker-1").unwrap_err().to_string();
-    assert!(error.starts_with("no public key of the central broker: expected"), "{error}");
+    assert!(error.starts_with("no public key of the broker: expected"), "{error}");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn contradictions_are_told() {
     layout.curve.broker_publickey = Some(folder.public("worker-1"));
     let error = server_access(&layout, CurveKeys::BROKER).unwrap_err().to_string();
     assert!(error.starts_with("broker (layout) and worker-1 ("), "{error}");
-    assert!(error.ends_with("expected one for each node"), "{error}");
+    assert!(error.ends_with("expected a different key for each"), "{error}");
 
     let path = public_path(folder.dir.path(), "worker-1");
     write_public_keys(&path, &[*KeyPair::generate().public()]).unwrap();
@@ -209,11 +209,11 @@ fn a_directory_that_is_gone_shuts_nobody_out() {
     layout.curve.authorized_keys_dir = folder.dir.path().join("gone");
     let error = server_access(&layout, CurveKeys::BROKER).unwrap_err().to_string();
     assert!(error.starts_with("no key may connect: the layout has none, and the dir"), "{error}");
-    // Whoever has no keys in files needs no directory.
+    // Without keys in files, no directory is needed.
     let key = folder.public("worker-1");
     layout.nodes.get_mut("worker-1").unwrap().curve_publickey = vec![key];
     assert!(server_access(&layout, CurveKeys::BROKER).unwrap().admit(&key).is_some());
-    // One without keys is there on purpose.
+    // An empty directory is intentional.
     std::fs::create_dir(&layout.curve.authorized_keys_dir).unwrap();
     layout.nodes.get_mut("worker-1").unwrap().curve_publickey.clear();
     assert_eq!(server_access(&layout, CurveKeys::BROKER).unwrap().admitted_keys(), 0);
@@ -240,7 +240,7 @@ fn a_revoked_key_is_refused_wherever_it_stands() {
     let access = broker().unwrap();
     assert!(access.admit(&worker).is_none() && access.admit(new.public()).is_some());
     assert!(authorized_keys(&layout).unwrap().iter().all(|one| one.key != worker));
-    // Under another name it is refused as well, and no contradiction.
+    // Under another name it is refused as well, and is no conflict.
     write_public_keys(&public_path(folder.dir.path(), "logger-1"), &[logger, worker]).unwrap();
     assert!(broker().unwrap().admit(&worker).is_none());
     // Its own process says why it cannot start.

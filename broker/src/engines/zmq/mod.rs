@@ -250,8 +250,8 @@ pub(crate) fn shortcomings(access: &Access) -> Vec<String> {
 
 fn warning_of_rules(access: &Access) -> Option<String> {
     access.has_rules().then(|| {
-        "engine zmq cannot enforce what nodes may publish and subscribe to (allow), nor that each \
-         speaks under its own name; engine switch does"
+        "engine zmq cannot enforce what nodes may publish and subscribe to (allow), or that each \
+         node uses its own name; engine switch can"
             .into()
     })
 }

@@ -1,4 +1,4 @@
-//! Scenarios on a clock of their own: what is fed in, and what is to be done about it.
+//! Scenarios on a simulated clock: inputs, and the actions expected for them.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -8,7 +8,7 @@ use super::*;
 struct Scenario {
     supervisor: Supervisor,
     now: Instant,
-    /// The runs of the jobs, as they were started.
+    /// The runs of the jobs, in the order of start.
     runs: Vec<(Run, &'static str)>,
 }
 
@@ -30,7 +30,7 @@ impl Scenario {
         Scenario { supervisor, now, runs: Vec::new() }
     }
 
-    /// With everybody started, and up if `up`.
+    /// With all processes started, and up if `up`.
     fn begun(restart: bool, up: bool) -> Self {
         let mut scenario = Self::new(restart);
         assert_eq!(scenario.begin(), ["start broker"]);
@@ -80,7 +80,7 @@ impl Scenario {
         self.feed(Input::NodeUp(self.run(name), self.peer(other)))
     }
 
-    /// Ends with a wait status as the kernel tells it.
+    /// Ends a process with a wait status in the kernel's format.
     fn end(&mut self, name: &str, status: i32) -> Vec<String> {
         let status = ExitStatus::from_raw(status);
         self.feed(Input::Ended(self.run(name), End::Exited(status, Some("last words".into()))))
@@ -137,12 +137,12 @@ fn the_cluster_is_up_when_all_see_one_another() {
     }
     assert!(scenario.sees("worker-2", "logger").is_empty());
     assert!(scenario.sees("worker-2", "manager").is_empty());
-    // A process before this one does not count.
+    // An earlier process of that node does not count.
     let old = Peer { name: "worker-1".into(), id: "worker-1_0".into() };
     assert!(scenario.feed(Input::NodeUp(scenario.run("worker-2"), old)).is_empty());
     assert_eq!(scenario.pass(MEETING_PATIENCE), ["still waiting: worker-2 does not see worker-1"]);
     let said = scenario.sees("worker-2", "worker-1");
-    assert_eq!(said[..2], ["cluster is up: 4 nodes, all see one another (16.0 s)", "hint"]);
+    assert_eq!(said[..2], ["cluster is up: 4 nodes, all see each other (16.0 s)", "hint"]);
     assert!(said[2].starts_with("metrics: http://[::1]:9/metrics (broker), http://"));
     assert_eq!(scenario.supervisor.deadline(), None);
 }
@@ -152,7 +152,7 @@ fn stops_role_by_role() {
     let mut scenario = Scenario::begun(true, true);
     assert_eq!(
         scenario.feed(Input::Stop),
-        ["stopping; once more kills", "term worker-1", "term worker-2"]
+        ["stopping; again to kill", "term worker-1", "term worker-2"]
     );
     assert_eq!(scenario.end("worker-2", 0), ["worker-2: stopped"]);
     assert_eq!(scenario.end("worker-1", 0), ["worker-1: stopped", "term manager"]);
@@ -172,17 +172,17 @@ fn whoever_does_not_stop_is_killed() {
     assert_eq!(scenario.supervisor.deadline(), Some(scenario.now + STOP_PATIENCE));
     assert_eq!(
         scenario.pass(STOP_PATIENCE),
-        ["worker-2: did not end within 10 s: killed", "kill worker-2"]
+        ["worker-2: did not exit within 10 s: killed", "kill worker-2"]
     );
     assert_eq!(
         scenario.end("worker-2", SIGKILL),
         ["worker-2: stopped (signal: 9 (SIGKILL))", "term manager"]
     );
-    // Even SIGKILL may not help; the others still stop in order.
+    // SIGKILL may not help; the others still stop in order.
     scenario.pass(STOP_PATIENCE);
     assert_eq!(
         scenario.pass(KILL_PATIENCE),
-        ["manager: still there after SIGKILL: left behind", "term logger"]
+        ["manager: still running after SIGKILL: left behind", "term logger"]
     );
     scenario.end("logger", 0);
     let end = scenario.end("broker", 0);
@@ -194,7 +194,7 @@ fn the_second_signal_kills_all() {
     let mut scenario = Scenario::begun(true, true);
     scenario.feed(Input::Stop);
     let killed = scenario.feed(Input::Stop);
-    assert_eq!(killed[0], "asked twice: killing what still runs");
+    assert_eq!(killed[0], "asked twice: killing the remaining processes");
     assert_eq!(killed.len(), 6);
     assert!(scenario.feed(Input::Stop).is_empty());
     for name in NODES {
@@ -219,7 +219,7 @@ fn an_end_before_being_up_is_the_end_of_all() {
     }
     assert_eq!(
         scenario.end("broker", 0)[1],
-        "finish 78: before it was up, worker-1 exited (exit status: 78), its last line: last words"
+        "finish 78: startup failed: worker-1 exited (exit status: 78), its last line: last words"
     );
 }
 
@@ -240,7 +240,7 @@ fn a_broker_that_does_not_come_up() {
             scenario.feed(Input::Ended(run, end)),
             [
                 format!("broker: {how}; stopping the cluster"),
-                format!("finish 69: before it was up, broker {how}")
+                format!("finish 69: startup failed: broker {how}")
             ]
         );
     }
@@ -249,9 +249,9 @@ fn a_broker_that_does_not_come_up() {
     assert_eq!(scenario.supervisor.deadline(), Some(scenario.now + READY_PATIENCE));
     assert_eq!(
         scenario.pass(READY_PATIENCE),
-        ["broker: not up within 10 s; stopping the cluster", "term broker"]
+        ["broker: not ready within 10 s; stopping the cluster", "term broker"]
     );
-    assert_eq!(scenario.end("broker", 15)[1], "finish 69: broker was not up within 10 s");
+    assert_eq!(scenario.end("broker", 15)[1], "finish 69: broker was not ready within 10 s");
 }
 
 #[test]
@@ -259,35 +259,33 @@ fn who_ends_later_is_started_again_with_growing_pauses() {
     let mut scenario = Scenario::begun(true, true);
     assert_eq!(
         scenario.end("manager", SIGKILL),
-        [
-            "manager: exited (signal: 9 (SIGKILL)), its last line: last words; starting it again in 1 s"
-        ]
+        ["manager: exited (signal: 9 (SIGKILL)), its last line: last words; restarting in 1 s"]
     );
     assert_eq!(scenario.pass(SECOND), ["start manager"]);
     assert_eq!(scenario.ready("manager"), ["manager: restarted"]);
     for (i, name) in ["logger", "worker-1", "worker-2"].into_iter().enumerate() {
         scenario.sees("manager", name);
         let said = scenario.sees(name, "manager");
-        let whole = ["cluster is whole again: 4 nodes, all see one another"];
+        let whole = ["cluster is whole again: 4 nodes, all see each other"];
         assert_eq!(said, whole[..usize::from(i == 2)]);
     }
     for pause in [2, 4, 8, 16, 30, 30] {
         let said = scenario.end("manager", 0);
-        assert!(said[0].ends_with(&format!("again in {pause} s")), "{said:?}");
+        assert!(said[0].ends_with(&format!("restarting in {pause} s")), "{said:?}");
         assert!(scenario.pass(SECOND * (pause - 1)).is_empty());
         assert_eq!(scenario.pass(SECOND), ["start manager"]);
-        // An end before it is up is no different the second time.
+        // An exit before it is ready is handled the same way the second time.
     }
-    // Nor is one that hangs.
+    // So is a process that hangs.
     let said = scenario.pass(READY_PATIENCE);
-    assert_eq!(said, ["manager: not up within 10 s: killed", "kill manager"]);
-    assert!(scenario.end("manager", SIGKILL)[0].ends_with("again in 30 s"));
+    assert_eq!(said, ["manager: not ready within 10 s: killed", "kill manager"]);
+    assert!(scenario.end("manager", SIGKILL)[0].ends_with("restarting in 30 s"));
     scenario.pass(LONGEST_PAUSE);
     scenario.ready("manager");
     scenario.pass(STEADY_AFTER);
-    assert!(scenario.end("manager", SIGKILL)[0].ends_with("again in 1 s"));
+    assert!(scenario.end("manager", SIGKILL)[0].ends_with("restarting in 1 s"));
 
-    // One that waits for its restart is not waited for.
+    // A process that is waiting for its restart does not delay the stop.
     let said = scenario.feed(Input::Stop);
     assert_eq!(said[1..], ["term worker-1", "term worker-2"]);
     scenario.end("worker-1", 0);
@@ -331,7 +329,7 @@ fn a_hangup_reaches_who_is_up_and_the_others_once_they_are() {
     assert!(scenario.ready("worker-1").is_empty());
     assert_eq!(
         scenario.feed(Input::Hangup),
-        ["SIGHUP: handed on to all processes", "hangup broker", "hangup worker-1"]
+        ["SIGHUP: sent to all processes", "hangup broker", "hangup worker-1"]
     );
     assert_eq!(scenario.ready("logger"), ["hangup logger"]);
     scenario.feed(Input::Stop);
