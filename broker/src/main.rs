@@ -1,4 +1,4 @@
-//! `zcluster-broker`: the central broker. See the library for what it does.
+//! `zcluster-broker`: the broker. See the library for what it does.
 
 use std::process::ExitCode;
 

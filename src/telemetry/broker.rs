@@ -1,4 +1,4 @@
-//! [`BrokerMetrics`]: what the central broker counts.
+//! [`BrokerMetrics`]: what the broker counts.
 //!
 //! Any engine counts connections and frames; events, and what becomes of them per peer, are counted
 //! by engines that can tell events apart. Then for each peer, at any time: matched = sent + dropped
@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::labels::{LabelValue, LabelledFamily, label_values};
 use super::{Counter, Gauge, LabelCap, MAX_LABEL_VALUES, PerLabel, Telemetry};
 
-/// A counter that follows a total kept elsewhere, such as the statistics of a forwarder.
+/// A counter that follows a total counted elsewhere, such as the statistics of a forwarder.
 ///
 /// It never goes back: a smaller total, from statistics that were read before others but reported
 /// after them, changes nothing.
@@ -117,7 +117,7 @@ pub struct SocketTraffic {
     pub bytes_sent: AbsoluteCounter,
 }
 
-/// Handles to the series of the central broker; those of one peer are asked for by its name.
+/// Handles to the series of the broker; use a peer's name to get its series.
 ///
 /// Names come from the network: each label has at most [`MAX_LABEL_VALUES`] values of its own, and
 /// what comes later shares the series of [`LabelCap::OTHER`].
@@ -130,30 +130,29 @@ pub struct BrokerMetrics {
     /// `zcluster_broker_peers{socket}`: connections that are open, those that still shake hands
     /// among them.
     pub peers: PerLabel<BrokerSocket, Gauge>,
-    /// `zcluster_broker_handshakes_failed_total{socket}`: connections refused or broken off before
-    /// any message, for example for a wrong key.
+    /// `zcluster_broker_handshakes_failed_total{socket}`: connections that failed before any message, for example because of a wrong key.
     pub handshakes_failed: PerLabel<BrokerSocket, Counter>,
     /// `zcluster_broker_disconnects_total{socket}`: connections that ended.
     pub disconnects: PerLabel<BrokerSocket, Counter>,
     /// `zcluster_broker_accept_failures_total{socket}`: attempts to accept a connection that
-    /// failed, for want of file descriptors mostly.
+    /// failed, mostly because the process is out of file descriptors.
     pub accept_failures: PerLabel<BrokerSocket, Counter>,
     /// `zcluster_broker_cut_off_total{socket,reason}`: connections the broker ended.
     pub cut_off: PerLabel<BrokerSocket, PerLabel<CutOff, Counter>>,
     /// `zcluster_broker_events_received_total`: events accepted from publishers.
     pub events_received: Counter,
-    /// `zcluster_broker_events_sent_total`: events sent to subscribers, each as often as it was.
+    /// `zcluster_broker_events_sent_total`: events sent to subscribers, counted once per subscriber.
     pub events_sent: Counter,
-    /// `zcluster_broker_events_unrouted_total`: events that nobody has subscribed.
+    /// `zcluster_broker_events_unrouted_total`: events without a subscriber.
     pub events_unrouted: Counter,
     /// `zcluster_broker_duplicate_names_total`: processes that connected under the name of a node that
     /// another process had.
     pub duplicate_names: Counter,
-    /// `zcluster_broker_held_total`: how often a publisher was held back for want of room.
+    /// `zcluster_broker_held_total`: how often a publisher was held back because no recipient had room.
     pub held: Counter,
     /// `zcluster_broker_queue_messages`: events waiting in the queues of subscribers.
     pub queue_messages: Gauge,
-    /// `zcluster_broker_queue_bytes`: memory they hold; what several queues share counts once.
+    /// `zcluster_broker_queue_bytes`: memory they hold; memory shared by several queues counts once.
     pub queue_bytes: Gauge,
     /// `zcluster_broker_subscriptions`: distinct prefixes that are subscribed.
     pub subscriptions: Gauge,
@@ -218,10 +217,10 @@ impl BrokerMetrics {
                 .register(&name("events_received"), "Events accepted from publishers"),
             events_sent: telemetry.register(
                 &name("events_sent"),
-                "Events sent to subscribers, each as often as it was",
+                "Events sent to subscribers, counted once per subscriber",
             ),
             events_unrouted: telemetry
-                .register(&name("events_unrouted"), "Events that nobody has subscribed"),
+                .register(&name("events_unrouted"), "Events without a subscriber"),
             duplicate_names: telemetry.register(
                 &name("duplicate_names"),
                 "Processes that connected under the name of a node that another process had",
@@ -234,38 +233,38 @@ impl BrokerMetrics {
                 .register(&name("queue_messages"), "Events waiting in the queues of subscribers"),
             queue_bytes: telemetry.register(
                 &name("queue_bytes"),
-                "Bytes of memory held by what waits in the queues of peers, shared memory once",
+                "Bytes of memory held by the queues of peers, shared memory counted once",
             ),
             subscriptions: telemetry
                 .register(&name("subscriptions"), "Distinct prefixes that are subscribed"),
             drops: telemetry.register_per_label(
                 &name("drops"),
-                "Events that subscribers did not get, by reason",
+                "Events dropped instead of sent to a subscriber, by reason",
                 "reason",
             ),
             refusals: telemetry.register_per_label(
                 &name("refusals"),
-                "What peers sent and was not passed on, by reason",
+                "Messages and subscriptions that were refused, by reason",
                 "reason",
             ),
             subscriber_dropped: telemetry.register(
                 &name("subscriber_events_dropped"),
-                "Events the peer has subscribed and did not get",
+                "Events that matched the peer's subscriptions and were dropped",
             ),
             subscriber_matched: telemetry.register(
                 &name("subscriber_events_matched"),
-                "Events of topics that the peer has subscribed",
+                "Events that matched the peer's subscriptions",
             ),
             subscriber_sent: telemetry
                 .register(&name("subscriber_events_sent"), "Events sent to the peer"),
             dropped: telemetry.register(
                 &name("events_dropped"),
-                "Events the peer has subscribed and did not get, by topic prefix and reason",
+                "Events that matched the peer's subscriptions and were dropped, by topic prefix and reason",
             ),
             publisher_events: telemetry
                 .register(&name("publisher_events"), "Events accepted from the peer"),
             refused: telemetry
-                .register(&name("refused"), "What the peer sent and was not passed on, by reason"),
+                .register(&name("refused"), "Messages and subscriptions of the peer that were refused, by reason"),
             peer_names: Arc::new(LabelCap::new(MAX_LABEL_VALUES)),
             dropped_prefixes: Arc::new(LabelCap::new(MAX_LABEL_VALUES)),
         }
@@ -275,7 +274,7 @@ impl BrokerMetrics {
     pub const PREFIX: &'static str = "zcluster_broker";
     /// … in a broker that was started under its former name, `zcluster-proxy`.
     pub const FORMER_PREFIX: &'static str = "zcluster_proxy";
-    /// What to call a peer that has not told its name.
+    /// The label of a peer whose name is not known.
     pub const UNNAMED: &'static str = "unnamed";
 
     /// The counters of one subscriber. Takes locks; keep the result.
@@ -346,7 +345,7 @@ impl SocketTraffic {
         let counter = |what: &str, help: &str| {
             AbsoluteCounter(telemetry.register(
                 &format!("zeek_cluster_zeromq_proxy_{side}_{what}"),
-                &format!("{help} the {kind} socket of the central broker"),
+                &format!("{help} the {kind} socket of the broker"),
             ))
         };
         SocketTraffic {

@@ -72,8 +72,7 @@ pub struct LoggerMetrics {
     pub connections: Gauge,
     /// `zcluster_logger_peers_refused_total{reason}`: peers that were sent away.
     pub peers_refused: PerLabel<PeerFault, Counter>,
-    /// `zcluster_logger_accept_failures_total`: attempts to accept a connection that failed, for want
-    /// of file descriptors mostly.
+    /// `zcluster_logger_accept_failures_total`: attempts to accept a connection that failed, mostly because the process is out of file descriptors.
     pub accept_failures: Counter,
     /// `zcluster_logger_rejections_total{reason}`: batches that were not written, over all senders.
     /// What [`SenderCounters::reject`] counts; these series exist before the first one, so that
@@ -205,7 +204,7 @@ impl LoggerMetrics {
             ),
             memory_limit_bytes: t.register(
                 "zcluster_logger_memory_limit_bytes",
-                "What all queues and buffers of the logger may take (max_memory)",
+                "Limit of all queues and buffers of the logger, in bytes (max_memory)",
             ),
             connections: t
                 .register("zcluster_logger_connections", "Peers connected to the log socket"),
@@ -270,7 +269,7 @@ impl LoggerMetrics {
             ),
             path_truncations: t.register(
                 "zcluster_logger_truncations",
-                "Log files that somebody else has truncated, by path",
+                "Log files truncated by another process, by path",
             ),
             writer_writes: t.writer_writes(),
             sender_batches: t

@@ -111,8 +111,7 @@ impl Telemetry {
         }
     }
 
-    /// `zcluster_ready`: 1 while the process is ready for its work, as `/readyz` says, else 0. Brought up
-    /// to date when somebody asks for `/metrics`.
+    /// `zcluster_ready`: 1 while the process is ready for its work, as `/readyz` says, else 0. Updated at each request for `/metrics`.
     pub fn ready(&self) -> &Gauge {
         let register = || {
             self.register(

@@ -149,7 +149,7 @@ impl NodeMetrics {
         NodeMetrics {
             xpub_drops: t.register(
                 "zeek_cluster_zeromq_xpub_drops",
-                "Own events dropped because the pipe to the central broker was full",
+                "Own events dropped because the pipe to the broker was full",
             ),
             onloop_drops: t.register(
                 "zeek_cluster_zeromq_onloop_drops",
