@@ -422,8 +422,11 @@ fn revoking_a_key_disconnects_only_its_node() {
     for node in nodes.values().chain([&manager]) {
         assert_eq!(node.metric("zcluster_reconnects_total"), 0.0, "{}", node.name);
     }
-    // With its key back it can rejoin.
+    // Its public key alone does not bring it back; restored, it can rejoin.
     let keys = cluster.dir.path().join("keys");
+    let restore = ["keys", "restore", "worker-2", "--layout", cluster.layout_arg()];
+    let restored = run_to_end(command("zcluster").args(restore));
+    assert_eq!(restored.code, Some(0), "{}", restored.stderr);
     let pair =
         zcluster::access::key_file::read_secret_keys(&secret_path(&keys, "worker-2")).unwrap();
     zcluster::access::key_file::write_public_keys(

@@ -130,7 +130,8 @@ pub struct BrokerMetrics {
     /// `zcluster_broker_peers{socket}`: connections that are open, those that still shake hands
     /// among them.
     pub peers: PerLabel<BrokerSocket, Gauge>,
-    /// `zcluster_broker_handshakes_failed_total{socket}`: connections that failed before any message, for example because of a wrong key.
+    /// `zcluster_broker_handshakes_failed_total{socket}`: connections that failed before any
+    /// message, for example because of a wrong key.
     pub handshakes_failed: PerLabel<BrokerSocket, Counter>,
     /// `zcluster_broker_disconnects_total{socket}`: connections that ended.
     pub disconnects: PerLabel<BrokerSocket, Counter>,
@@ -141,28 +142,31 @@ pub struct BrokerMetrics {
     pub cut_off: PerLabel<BrokerSocket, PerLabel<CutOff, Counter>>,
     /// `zcluster_broker_events_received_total`: events accepted from publishers.
     pub events_received: Counter,
-    /// `zcluster_broker_events_sent_total`: events sent to subscribers, counted once per subscriber.
+    /// `zcluster_broker_events_sent_total`: events sent to subscribers, counted once per
+    /// subscriber.
     pub events_sent: Counter,
     /// `zcluster_broker_events_unrouted_total`: events without a subscriber.
     pub events_unrouted: Counter,
-    /// `zcluster_broker_duplicate_names_total`: processes that connected under the name of a node that
-    /// another process had.
+    /// `zcluster_broker_duplicate_names_total`: processes that connected under the name of a node
+    /// that another process had.
     pub duplicate_names: Counter,
-    /// `zcluster_broker_held_total`: how often a publisher was held back because no recipient had room.
+    /// `zcluster_broker_held_total`: how often a publisher was held back because no recipient had
+    /// room.
     pub held: Counter,
     /// `zcluster_broker_queue_messages`: events waiting in the queues of subscribers.
     pub queue_messages: Gauge,
-    /// `zcluster_broker_queue_bytes`: memory they hold; memory shared by several queues counts once.
+    /// `zcluster_broker_queue_bytes`: memory they hold; memory shared by several queues counts
+    /// once.
     pub queue_bytes: Gauge,
     /// `zcluster_broker_subscriptions`: distinct prefixes that are subscribed.
     pub subscriptions: Gauge,
 
-    /// `zcluster_broker_drops_total{reason}`: events that subscribers did not get, over all peers and
-    /// prefixes. What [`BrokerMetrics::dropped`] counts is counted here as well: these series exist
-    /// before the first loss, so that alerts see it.
+    /// `zcluster_broker_drops_total{reason}`: events that subscribers did not get, over all peers
+    /// and prefixes. What [`BrokerMetrics::dropped`] counts is counted here as well: these series
+    /// exist before the first loss, so that alerts see it.
     pub drops: PerLabel<EventDrop, Counter>,
-    /// `zcluster_broker_refusals_total{reason}`: what was not passed on, over all peers; the same for
-    /// [`BrokerMetrics::refused`].
+    /// `zcluster_broker_refusals_total{reason}`: what was not passed on, over all peers; the same
+    /// for [`BrokerMetrics::refused`].
     pub refusals: PerLabel<Refusal, Counter>,
 
     subscriber_matched: LabelledFamily<Counter, 1>,
@@ -259,12 +263,15 @@ impl BrokerMetrics {
                 .register(&name("subscriber_events_sent"), "Events sent to the peer"),
             dropped: telemetry.register(
                 &name("events_dropped"),
-                "Events that matched the peer's subscriptions and were dropped, by topic prefix and reason",
+                "Events that matched the peer's subscriptions and were dropped, by topic prefix \
+                 and reason",
             ),
             publisher_events: telemetry
                 .register(&name("publisher_events"), "Events accepted from the peer"),
-            refused: telemetry
-                .register(&name("refused"), "Messages and subscriptions of the peer that were refused, by reason"),
+            refused: telemetry.register(
+                &name("refused"),
+                "Messages and subscriptions of the peer that were refused, by reason",
+            ),
             peer_names: Arc::new(LabelCap::new(MAX_LABEL_VALUES)),
             dropped_prefixes: Arc::new(LabelCap::new(MAX_LABEL_VALUES)),
         }
@@ -287,8 +294,8 @@ impl BrokerMetrics {
         }
     }
 
-    /// `zcluster_broker_events_dropped_total{peer,prefix,reason}`: events of topics with that prefix
-    /// that the peer has subscribed and did not get. Takes locks; keep the result.
+    /// `zcluster_broker_events_dropped_total{peer,prefix,reason}`: events of topics with that
+    /// prefix that the peer has subscribed and did not get. Takes locks; keep the result.
     ///
     /// Pairs of peer and prefix past [`MAX_LABEL_VALUES`] lose their prefix only, so that the sum
     /// over a peer stays right.
@@ -304,8 +311,8 @@ impl BrokerMetrics {
         self.publisher_events.get_or_create_owned(&[self.peer_label(peer)])
     }
 
-    /// `zcluster_broker_refused_total{peer,reason}`: what it sent and was not passed on. All reasons
-    /// exist from now on. Takes locks; keep the result.
+    /// `zcluster_broker_refused_total{peer,reason}`: what it sent and was not passed on. All
+    /// reasons exist from now on. Takes locks; keep the result.
     pub fn refused(&self, peer: &[u8]) -> PerLabel<Refusal, Counter> {
         let peer = self.peer_label(peer);
         PerLabel::from_fn(|reason: Refusal| {

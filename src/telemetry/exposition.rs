@@ -1,5 +1,5 @@
-//! The two text formats of `/metrics`: OpenMetrics, which the registry writes, and the classic one of
-//! Prometheus, which is made of it here.
+//! The two text formats of `/metrics`: OpenMetrics, which the registry writes, and the classic one
+//! of Prometheus, which is made of it here.
 //!
 //! They have the same samples, byte for byte: names, labels, and the escapes in labels. Only the
 //! lines about families differ, and those hold nothing but what this program itself says. A line of

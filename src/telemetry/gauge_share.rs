@@ -8,8 +8,8 @@ use super::Gauge;
 /// What one part of the program adds to a gauge.
 ///
 /// Names past a [`LabelCap`](super::LabelCap) share one series, and setting its gauge would throw
-/// away what the others said. So a share only ever adds and takes back, and when its last clone goes
-/// it takes back what is left of it. Each operation is two relaxed atomic instructions.
+/// away what the others said. So a share only ever adds and takes back, and when its last clone
+/// goes it takes back what is left of it. Each operation is two relaxed atomic instructions.
 #[derive(Clone, Debug)]
 pub struct GaugeShare(Arc<Share>);
 

@@ -72,7 +72,8 @@ pub struct LoggerMetrics {
     pub connections: Gauge,
     /// `zcluster_logger_peers_refused_total{reason}`: peers that were sent away.
     pub peers_refused: PerLabel<PeerFault, Counter>,
-    /// `zcluster_logger_accept_failures_total`: attempts to accept a connection that failed, mostly because the process is out of file descriptors.
+    /// `zcluster_logger_accept_failures_total`: attempts to accept a connection that failed, mostly
+    /// because the process is out of file descriptors.
     pub accept_failures: Counter,
     /// `zcluster_logger_rejections_total{reason}`: batches that were not written, over all senders.
     /// What [`SenderCounters::reject`] counts; these series exist before the first one, so that
@@ -119,7 +120,8 @@ pub struct PathCounters {
     pub batches: Counter,
     /// `zcluster_logger_records_total{path}`: records in them.
     pub records: Counter,
-    /// `zcluster_logger_written_bytes_total{path}`: bytes written to the file; with `gzip_level` those of the stream.
+    /// `zcluster_logger_written_bytes_total{path}`: bytes written to the file; with `gzip_level`
+    /// those of the stream.
     pub written_bytes: Counter,
     /// `zcluster_logger_write_errors_total{path}`: failed attempts to open or write the file.
     write_errors: Counter,

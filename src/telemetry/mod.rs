@@ -4,8 +4,8 @@
 //! [`Telemetry`] owns the registry; each part of the program takes its typed group of handles from
 //! it ([`NodeMetrics`], [`BrokerMetrics`], [`LogSenderMetrics`], [`LoggerMetrics`]) once, at start.
 //! Counting on a handle is one relaxed atomic operation: no lock, no allocation. Only histograms,
-//! creating a series with labels and scraping take locks. Nothing here opens a socket; `crate::gateway`
-//! serves the text.
+//! creating a series with labels and scraping take locks. Nothing here opens a socket;
+//! `crate::gateway` serves the text.
 
 mod broker;
 mod exposition;
@@ -111,7 +111,8 @@ impl Telemetry {
         }
     }
 
-    /// `zcluster_ready`: 1 while the process is ready for its work, as `/readyz` says, else 0. Updated at each request for `/metrics`.
+    /// `zcluster_ready`: 1 while the process is ready for its work, as `/readyz` says, else 0.
+    /// Updated at each request for `/metrics`.
     pub fn ready(&self) -> &Gauge {
         let register = || {
             self.register(

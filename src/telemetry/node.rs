@@ -265,8 +265,8 @@ impl NodeMetrics {
         }
     }
 
-    /// Counts a received event that the rules of the layout forbid; `sender` is a node of the layout.
-    /// `zcluster_events_denied_total{sender,reason}`, and `zcluster_denials_total{reason}`.
+    /// Counts a received event that the rules of the layout forbid; `sender` is a node of the
+    /// layout. `zcluster_events_denied_total{sender,reason}`, and `zcluster_denials_total{reason}`.
     pub fn deny_event(&self, sender: &str, denial: Denial) {
         self.denials[denial].inc();
         let reason = denial.as_str().to_owned();

@@ -79,7 +79,8 @@ fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// The limit that counts, which the process itself may raise to the hard one; `None`: there is none.
+/// The limit that counts, which the process itself may raise to the hard one; `None`: there is
+/// none.
 fn max_descriptors() -> Option<i64> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
     Some(i64::try_from(limit).unwrap_or(i64::MAX))
