@@ -194,8 +194,9 @@ impl Reader {
         if !self.places.has(&["cluster", "manager_is_logger"]) {
             layout.cluster.manager_is_logger = layout.default_manager_is_logger();
         }
-        // Parts left out of a damaged text may well be in the file.
-        if is_whole {
+        // Parts left out of a damaged text may well be in the file, and one that has no nodes at all
+        // probably ends too early.
+        if is_whole && !(self.mended.is_some() && layout.nodes.is_empty()) {
             let checked = |memory| validate::Origin::Checked { memory };
             let origin = memory.map_or(validate::Origin::File, checked);
             validate(&layout, origin, &self.places, &mut self.reporter);
