@@ -156,7 +156,7 @@ fn bad_lines_are_told_by_number(engine: Engine) {
     assert!(told[0].starts_with("zcluster: stdin line 1: not JSON: "), "{stderr}");
     assert_eq!(
         told[1..],
-        ["zcluster: stdin line 4: no member `event`", "zcluster: 2 lines were not published"]
+        ["zcluster: stdin line 4: missing member `event`", "zcluster: 2 lines were not published"]
     );
     wait_event(&mut subscriber, "Test::good");
 }
