@@ -157,7 +157,7 @@ fn wrong_keys_end_the_node_and_nobody_else(engine: Engine) {
     let keys = SharedKeys::new();
     let other = SharedKeys::new();
     for (cluster_keys, node_keys, words, broker_says) in [
-        (Some(&keys), None, ["does not", "set there, and not here"], "does not encrypt"),
+        (Some(&keys), None, ["does not", "set there, but not here"], "does not encrypt"),
         (None, Some(&keys), ["does not encrypt", "CURVE keys are set here"], "it encrypts"),
         (
             Some(&keys),

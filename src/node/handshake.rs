@@ -58,7 +58,7 @@ mod tests {
         const CRYPTOGRAPHIC: u32 = 0x1100_0001;
         for (kind, value, is_encrypted, proves, text) in [
             (Kind::HandshakeFailedProtocol, MISMATCH, true, true, "not encrypt and this node does"),
-            (Kind::HandshakeFailedProtocol, MISMATCH, false, true, "set there, and not here"),
+            (Kind::HandshakeFailedProtocol, MISMATCH, false, true, "set there, but not here"),
             (Kind::HandshakeFailedProtocol, CRYPTOGRAPHIC, true, true, "curve_server_publickey"),
             (Kind::HandshakeFailedAuth, 400, true, true, "curve_client_publickey"),
             (Kind::HandshakeFailedAuth, 300, true, false, "status 300"),

@@ -65,7 +65,7 @@ fn each_rule_has_its_error() {
         ),
         (
             WORKERS.replace("KEY", "x"),
-            "10:19: `curve_publickey` in [nodes.a]: expected a public key",
+            "10:19: `curve_publickey` in [nodes.a]: expected a CURVE public key",
         ),
         ("allow.wrker.logs = true".into(), "6:7: unknown type of node `wrker` in [allow]"),
         ("nodes.m.allow.publish = \"a\"".into(), "found \"a\", expected a list of strings"),

@@ -145,9 +145,9 @@ mod tests {
         let unknown = call("getenv", vec![Value::text("X")]);
         assert_eq!(why("cat", vec![unknown.clone()]), "the environment variable X");
         assert_eq!(why("fmt", vec![Value::text("%s"), unknown]), "the environment variable X");
-        assert_eq!(why("fmt", vec![Value::text("%s")]), "what `fmt()` returns");
-        assert_eq!(why("fmt", vec![Value::text("%5s"), Value::text("x")]), "what `fmt()` returns");
-        assert_eq!(why("f", vec![]), "what `f()` returns");
+        assert_eq!(why("fmt", vec![Value::text("%s")]), "the result of `fmt()`");
+        assert_eq!(why("fmt", vec![Value::text("%5s"), Value::text("x")]), "the result of `fmt()`");
+        assert_eq!(why("f", vec![]), "the result of `f()`");
         let long = Value::text("x".repeat(3000));
         assert_eq!(why("cat", vec![long.clone(), long]), "a text that is too long");
     }

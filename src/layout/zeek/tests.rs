@@ -228,7 +228,7 @@ fn what_cannot_be_read_is_reported_with_its_place() {
     };
     for (text, severity, expected) in [
         (node("$p=1/tcp"), Severity::Error, "2:1: node `m` has no `$ip`"),
-        (node("$ip=f(1), $p=1/tcp"), Severity::Error, "2:43: `$ip` of `m` is what `f()` returns"),
+        (node("$ip=f(1), $p=1/tcp"), Severity::Error, "2:43: `$ip` of `m` is the result of `f()`"),
         (node("$ip=::1, $p=1/tcp"), Severity::Error, "2:43: `$ip` of `m` is"),
         (
             node("$ip=1.2.3.4, $p=to_port(getenv(\"X\"))"),
@@ -262,7 +262,7 @@ fn what_cannot_be_read_is_reported_with_its_place() {
         (
             "redef Log::default_rotation_interval = f();".into(),
             Severity::Error,
-            "1:40: `rotation` is what `f()` returns",
+            "1:40: `rotation` is the result of `f()`",
         ),
         (
             "redef Log::default_rotation_postprocessor_cmd_env = { [1] = \"x\" };".into(),
