@@ -100,7 +100,7 @@ fn why_the_broker_cannot_be_reached_is_said() {
     // Where the node goes to publish, and why that fails.
     let rows = [
         (nobody.clone(), "Connection refused"),
-        (format!("tcp://127.0.0.1:{hole_port}"), "does not answer as a broker does"),
+        (format!("tcp://127.0.0.1:{hole_port}"), "does not answer like a broker"),
         (format!("tcp://127.0.0.1:{closing_port}"), "disconnected during the handshake"),
         ("ipc:///nonexistent/broker".into(), "No such file or directory"),
     ];

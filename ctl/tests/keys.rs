@@ -311,7 +311,7 @@ fn mistakes_are_one_line() {
     fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
     let ended = site.run("keygen --per-node");
     assert_eq!(ended.code, 78);
-    assert!(ended.stdout.contains("logger-1: made "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("logger-1: created "), "{}", ended.stdout);
     assert!(ended.stderr.contains("worker-1.secret has mode 0644"), "{}", ended.stderr);
 }
 
