@@ -55,7 +55,7 @@ pub enum Command {
     ///
     /// Publishes one event, given as TOPIC EVENT ARG… Without arguments, reads events from standard
     /// input, one JSON object per line, in the same format as `zcluster-node`:
-    /// {"topic":"zeek.cluster.worker","event":"Demo::ping","args":[42]}.
+    /// {"topic":"zeek.cluster.worker","event":"Demo::ping","args":["hello", 42]}.
     ///
     /// Exits once all events have been sent to the broker. Warns on standard error about topics
     /// that have no subscriber; this is not a failure.

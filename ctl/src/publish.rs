@@ -31,7 +31,7 @@ pub struct Args {
     /// The arguments of the event, each as JSON: 42 is a count, {"addr":"192.0.2.1"} an address. A
     /// word that is not JSON is a string; so is '"42"'.
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
-    args: Vec<String>,
+    words: Vec<String>,
     #[command(flatten)]
     client: ClientArgs,
     /// How long to wait for the broker to answer, and to accept each event: in seconds, or with a
@@ -69,7 +69,7 @@ fn publish(args: &Args) -> Result<(), Failure> {
 fn single(args: &Args) -> Result<Option<(BString, Event)>, Failure> {
     let (Some(topic), Some(event)) = (&args.topic, &args.event) else { return Ok(None) };
     let wrong = |error: String| Failure::new(ExitCode::Data, error);
-    let words = args.args.iter().enumerate();
+    let words = args.words.iter().enumerate();
     let values = words.map(|(index, word)| argument(index, word)).collect::<Result<Vec<_>, _>>();
     let line = json!({ "topic": topic, "event": event, "args": values.map_err(wrong)? });
     readable::publication_from_json(&line.to_string())
