@@ -149,5 +149,5 @@ pub(crate) unsafe fn long_tag(job: &mut Job<'_>) {
 /// The machine has AVX2.
 #[target_feature(enable = "avx2")]
 pub(crate) unsafe fn xor(bytes: &mut [u8], stream: &[u8]) {
-    super::run::xor(bytes, stream);
+    super::bytes::xor(bytes, stream);
 }

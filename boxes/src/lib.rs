@@ -11,12 +11,13 @@
 //!    authenticators of 4 or 8 boxes.
 //!
 //! - `key`: the subkey.
-//! - `run`: a run of boxes, from the keystream to the tags.
+//! - `slot`: one box; `run`: a run of them, from the keystream to the tags.
 //! - `stream`: Salsa20 blocks in lanes of vectors; `auth`: Poly1305 in lanes.
 //! - `avx2`, `avx512`: the vectors, by way of `vector`. `portable`: libsodium, box by box, for other machines.
 //!
 //! No branch and no address depends on a secret; only lengths and numbers of boxes do, which anybody
-//! sees on the wire. Keys and keystreams are wiped.
+//! sees on the wire. Keys and keystreams are wiped from memory that outlives a call; what vectors leave
+//! on the stack during one is overwritten by the next.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -25,9 +26,11 @@ mod auth;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bytes;
 mod key;
 mod portable;
 mod run;
+mod slot;
 mod stream;
 #[cfg(target_arch = "x86_64")]
 mod vector;
@@ -35,7 +38,8 @@ mod vector;
 use std::sync::OnceLock;
 
 pub use key::StreamKey;
-pub use run::{Slot, TAG_SIZE, Workspace};
+pub use run::Workspace;
+pub use slot::{Slot, TAG_SIZE};
 
 /// How boxes are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,13 +2,10 @@
 
 use zmq_sys::sodium::{Salsa20, one_time_auth};
 
+use super::bytes::{self, is_same};
 use super::key::StreamKey;
-use super::run::{Slot, is_same};
-
-/// Bytes of keystream that are the one-time key.
-const KEY_SIZE: usize = 32;
-/// Bytes of a block.
-const BLOCK: usize = 64;
+use super::slot::{KEY_SIZE, Slot};
+use super::stream::BLOCK;
 
 pub(crate) fn seal(key: &StreamKey, buffer: &mut [u8], slot: &mut Slot) {
     let message = &mut buffer[slot.message()];
@@ -48,7 +45,7 @@ fn with_first_block<T>(
 /// Encrypts or decrypts a message: with the second half of the first block, then with the others.
 fn xor(salsa: &Salsa20<'_>, first: &[u8; BLOCK], message: &mut [u8]) {
     let (head, rest) = message.split_at_mut(message.len().min(BLOCK - KEY_SIZE));
-    super::run::xor(head, &first[KEY_SIZE..]);
+    bytes::xor(head, &first[KEY_SIZE..]);
     if !rest.is_empty() {
         salsa.xor(rest, 1);
     }

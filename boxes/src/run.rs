@@ -3,45 +3,17 @@
 use zeroize::Zeroize;
 
 use super::auth::Job;
+use super::bytes::{is_same, xor};
+use super::slot::{KEY_SIZE, Slot, TAG_SIZE};
 use super::stream::{BLOCK, Inputs};
 use super::{Engine, StreamKey, portable};
 
-/// Bytes of a tag.
-pub const TAG_SIZE: usize = 16;
-
-/// Bytes of the keystream that are the one-time key of the tag; the message is encrypted with what
-/// follows.
-const KEY_SIZE: usize = 32;
 /// Blocks of keystream that are computed before they are used.
 const BLOCKS: usize = 256;
 /// From this many bytes on a message is worth all lanes for its own tag.
 const LONG: usize = 1024;
 /// The lanes of the widest engine, for blocks.
 const LANES: usize = 16;
-
-/// A box: its tag, and where its message is in a buffer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Slot {
-    /// The last 8 bytes of its nonce, as a number in network order.
-    pub number: u64,
-    /// Its tag, written by [`StreamKey::seal`] and checked by [`StreamKey::open`].
-    pub tag: [u8; TAG_SIZE],
-    /// Where the message begins.
-    pub start: usize,
-    /// Bytes of the message.
-    pub len: usize,
-}
-
-impl Slot {
-    pub(crate) fn message(&self) -> std::ops::Range<usize> {
-        self.start..self.start + self.len
-    }
-
-    /// Blocks of its keystream.
-    fn blocks(&self) -> usize {
-        (KEY_SIZE + self.len).div_ceil(BLOCK)
-    }
-}
 
 /// What the boxes of a thread are computed in. Keystreams are wiped after each use.
 #[derive(Debug, Default)]
@@ -252,31 +224,4 @@ impl Workspace {
 
 fn key_at(stream: &[u8], at: usize) -> &[u8; KEY_SIZE] {
     stream[at..].first_chunk().expect("each keystream begins with a one-time key")
-}
-
-/// Whether two tags are the same, in a time that does not depend on where they differ.
-pub(crate) fn is_same(tag: &[u8; TAG_SIZE], other: &[u8; TAG_SIZE]) -> bool {
-    let difference = tag.iter().zip(other).fold(0, |bits, (a, b)| bits | (a ^ b));
-    std::hint::black_box(difference) == 0
-}
-
-/// `bytes` ^= the start of `stream`. The compiler makes vectors of it.
-#[inline(always)]
-pub(crate) fn xor(bytes: &mut [u8], stream: &[u8]) {
-    let stream = &stream[..bytes.len()];
-    let (chunks, rest) = bytes.as_chunks_mut::<32>();
-    let (streams, behind) = stream.as_chunks::<32>();
-    for (chunk, stream) in chunks.iter_mut().zip(streams) {
-        for (byte, stream) in chunk.iter_mut().zip(stream) {
-            *byte ^= stream;
-        }
-    }
-    let (words, bytes) = rest.as_chunks_mut::<8>();
-    let (streams, behind) = behind.as_chunks::<8>();
-    for (word, stream) in words.iter_mut().zip(streams) {
-        *word = (u64::from_ne_bytes(*word) ^ u64::from_ne_bytes(*stream)).to_ne_bytes();
-    }
-    for (byte, stream) in bytes.iter_mut().zip(behind) {
-        *byte ^= stream;
-    }
 }

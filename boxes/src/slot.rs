@@ -1,0 +1,33 @@
+//! [`Slot`]: one box of a run.
+
+use super::stream::BLOCK;
+
+/// Bytes of a tag.
+pub const TAG_SIZE: usize = 16;
+/// Bytes of the keystream that are the one-time key of the tag; the message is encrypted with what
+/// follows.
+pub(crate) const KEY_SIZE: usize = 32;
+
+/// A box: its tag, and where its message is in a buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// The last 8 bytes of its nonce, as a number in network order.
+    pub number: u64,
+    /// Its tag, written by [`StreamKey::seal`] and checked by [`StreamKey::open`].
+    pub tag: [u8; TAG_SIZE],
+    /// Where the message begins.
+    pub start: usize,
+    /// Bytes of the message.
+    pub len: usize,
+}
+
+impl Slot {
+    pub(crate) fn message(&self) -> std::ops::Range<usize> {
+        self.start..self.start + self.len
+    }
+
+    /// Blocks of its keystream.
+    pub(crate) fn blocks(&self) -> usize {
+        (KEY_SIZE + self.len).div_ceil(BLOCK)
+    }
+}
