@@ -72,7 +72,8 @@ fn ends(exchanges: usize) -> (End, End) {
 /// Opens arbitrary bytes in two pieces. Returns the plain bytes.
 fn open(codec: &mut CurveCodec, sealed: &[u8]) -> Result<Vec<u8>, ZmtpError> {
     let mut plain = Vec::new();
-    let half = codec.open(&sealed[..sealed.len() / 2], LIMIT, &mut plain, &mut CodecScratch::default())?;
+    let half =
+        codec.open(&sealed[..sealed.len() / 2], LIMIT, &mut plain, &mut CodecScratch::default())?;
     assert!(half.need > sealed.len() / 2 - half.consumed || half.need == 0);
     codec.open(&sealed[half.consumed..], LIMIT, &mut plain, &mut CodecScratch::default())?;
     assert!(plain.len() <= sealed.len());
@@ -111,7 +112,10 @@ fuzz_target!(|bytes: &[u8]| {
             // Long headers of short frames have become short headers, which survive another round
             // trip.
             sealed.clear();
-            assert_eq!(client.seal(&plain, &mut sealed, &mut CodecScratch::default()).unwrap().consumed, plain.len());
+            assert_eq!(
+                client.seal(&plain, &mut sealed, &mut CodecScratch::default()).unwrap().consumed,
+                plain.len()
+            );
             assert_eq!(open(&mut server, &sealed), Ok(plain));
         }
     }
