@@ -1,11 +1,14 @@
 //! [`Socket`]: whole multipart messages in and out, without blocking.
 
+use std::cell::OnceCell;
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::layout::Endpoint;
+use tempfile::TempDir;
+
+use crate::layout::{Endpoint, UnixAddress};
 use crate::net::make_way;
 
 use super::{Context, CurveOptions, SocketOptions, TransportError, ZapHandler};
@@ -96,6 +99,9 @@ pub struct Socket {
     pub(super) raw: zmq::Socket,
     /// Must outlive the socket, which without it would admit every client.
     _zap: Option<Arc<ZapHandler>>,
+    /// Where `ipc://*` is, removed with the socket: libzmq would leave its file in the directory that
+    /// the process was started in.
+    directory: OnceCell<TempDir>,
 }
 
 impl fmt::Debug for Socket {
@@ -128,7 +134,7 @@ impl Socket {
             Some(CurveOptions::Client { .. }) | None => None,
         };
         options.apply(&mut raw)?;
-        Ok(Socket { raw, _zap: zap })
+        Ok(Socket { raw, _zap: zap, directory: OnceCell::new() })
     }
 
     /// Accepts connections at `endpoint`. Returns the endpoint as bound, with the port that the
@@ -141,6 +147,17 @@ impl Socket {
         // A NUL would make the zmq crate panic.
         if endpoint.contains('\0') {
             return Err(fail(zmq::Error::EINVAL));
+        }
+        if matches!(endpoint.parse(), Ok(Endpoint::Ipc(UnixAddress::Any))) {
+            let fail = |error: io::Error| {
+                let action = format!("bind to {endpoint}");
+                TransportError::with_reason(action, error.to_string(), zmq::Error::EACCES)
+            };
+            let directory = tempfile::Builder::new().prefix("zcluster-").tempdir().map_err(fail)?;
+            let path = directory.path().join("socket");
+            let bound = self.bind(&format!("ipc://{}", path.display()))?;
+            let _ = self.directory.set(directory);
+            return Ok(bound);
         }
         // libzmq would replace a socket that is in use, and remove any other file.
         if let Ok(Endpoint::Ipc(address)) = endpoint.parse() {
