@@ -13,7 +13,8 @@ pub(crate) const KEY_SIZE: usize = 32;
 pub struct Slot {
     /// The last 8 bytes of its nonce, as a number in network order.
     pub number: u64,
-    /// Its tag, written by [`StreamKey::seal`] and checked by [`StreamKey::open`].
+    /// Its tag, written by [`seal`](crate::StreamKey::seal) and checked by
+    /// [`open`](crate::StreamKey::open).
     pub tag: [u8; TAG_SIZE],
     /// Where the message begins.
     pub start: usize,
