@@ -3,7 +3,7 @@
 //! One thread receives, so that the broker does not wait for whatever reads the output; the main
 //! thread prints. A bounded queue connects them.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zcluster::client::{ClientError, Subscriber};
-use zcluster::daemon::{Failure, Signal, Signals, cannot_print};
+use zcluster::daemon::{self, Failure, Signal, Signals, cannot_print};
 use zcluster::exit::ExitCode;
 use zcluster::node::ReceivedEvent;
 use zcluster::queue::{self, Empty, Limits, Rejected};
@@ -169,7 +169,7 @@ fn print_events(
             }
         };
         let line = readable::event_to_json(time, event.topic(), event.sender(), &decoded);
-        match write_line(&line.to_string()) {
+        match daemon::print_text(&format!("{line}\n")) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             written => written.map_err(|error| cannot_print(&error))?,
         }
@@ -178,12 +178,6 @@ fn print_events(
             return Ok(());
         }
     }
-}
-
-fn write_line(line: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(format!("{line}\n").as_bytes())?;
-    out.flush()
 }
 
 /// Whether standard output is a pipe that has no reader left.
