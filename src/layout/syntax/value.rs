@@ -29,11 +29,6 @@ pub(super) fn may_be_secret(text: &str) -> bool {
         || key_in(text).is_some()
 }
 
-pub(super) fn is_bare_key(name: &str) -> bool {
-    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    !name.is_empty() && name.bytes().all(bare)
-}
-
 /// A name as messages show it: text that looks like a key, or is not a name, is not repeated.
 pub(super) fn name(name: &str) -> &str {
     if key_in(name).is_some() || name.chars().count() > LONGEST_SHOWN { "NAME" } else { name }

@@ -292,7 +292,7 @@ impl Walker<'_> {
         let at = self.span_at(begin).start..self.end_of_last();
         let meant = format!("[{}]", joined(&path));
         let write = write_header(&meant);
-        let is_plain = path.iter().all(|name| value::is_bare_key(name) || !name.is_empty());
+        let is_plain = path.iter().all(|name| !name.is_empty());
         if path.is_empty() || !is_plain {
             self.skip_line();
             self.header.clear();
