@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::secret::Secret;
 use super::table::table;
 use super::words::words;
+use crate::wire::event_format::EventFormat;
 
 words! {
     /// How events are serialized on the bus (WIRE.md §2.8).
@@ -20,6 +21,16 @@ words! {
         BrokerBinV1 = "broker-bin-v1",
         /// WIRE.md §3.2.
         BrokerJsonV1 = "broker-json-v1",
+    }
+}
+
+impl EventSerializer {
+    /// The format in which it writes events.
+    pub(crate) fn format(self) -> EventFormat {
+        match self {
+            EventSerializer::BrokerBinV1 => EventFormat::BrokerBinV1,
+            EventSerializer::BrokerJsonV1 => EventFormat::BrokerJsonV1,
+        }
     }
 }
 

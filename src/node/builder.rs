@@ -14,14 +14,13 @@ use super::local_logs::LocalLogs;
 use super::log_stream::Streams;
 use super::{Node, NodeError, Notifications, Shared};
 use crate::access::{self, Access, AccessCell, ClientKeys};
-use crate::layout::{EventSerializer, Layout, NodeType, ZeroMq};
+use crate::layout::{Layout, NodeType, ZeroMq};
 use crate::membership::{Membership, Settings};
 use crate::pool::{PoolError, PoolSpec, Pools};
 use crate::queue::{self, Limits};
 use crate::telemetry::Telemetry;
 use crate::topic::{self, NodeTopics};
 use crate::transport::{Context, Waker};
-use crate::wire::event_format::EventFormat;
 
 /// Events that wait for the bus; more than a node sends in a second.
 const OUTBOX_MESSAGES: usize = 10_000;
@@ -129,10 +128,7 @@ impl Builder {
             node_prefix: options.node_topic_prefix.clone(),
             nodeid_prefix: options.nodeid_topic_prefix.clone(),
         };
-        let format = match layout.cluster.event_serializer {
-            EventSerializer::BrokerBinV1 => EventFormat::BrokerBinV1,
-            EventSerializer::BrokerJsonV1 => EventFormat::BrokerJsonV1,
-        };
+        let format = layout.cluster.event_serializer.format();
 
         let waker = Arc::new(Waker::new()?);
         let wake = |waker: &Arc<Waker>| {

@@ -116,13 +116,7 @@ impl Condition {
 
     /// Messages and bytes of each queue, as last measured.
     fn depths(&self) -> [(usize, usize); 3] {
-        let metrics = &self.metrics;
-        [
-            (&metrics.publish_queue_messages, &metrics.publish_queue_bytes),
-            (&metrics.onloop_queue_messages, &metrics.onloop_queue_bytes),
-            (&metrics.log_queue_messages, &metrics.log_queue_bytes),
-        ]
-        .map(|(messages, bytes)| {
+        self.metrics.queue_gauges().map(|(messages, bytes)| {
             let get = |gauge: &crate::telemetry::Gauge| usize::try_from(gauge.get()).unwrap_or(0);
             (get(messages), get(bytes))
         })

@@ -660,15 +660,10 @@ impl Io {
         if self.gauges_due.is_some_and(|due| now < due) {
             return;
         }
-        let metrics = &self.metrics;
         let (messages, bytes) = self.outgoing.depth();
         let publish = (messages + self.outbox.len(), bytes + self.outbox.bytes());
         let depths = [publish, self.notify.depth(), self.logs.depth()];
-        let gauges = [
-            (&metrics.publish_queue_messages, &metrics.publish_queue_bytes),
-            (&metrics.onloop_queue_messages, &metrics.onloop_queue_bytes),
-            (&metrics.log_queue_messages, &metrics.log_queue_bytes),
-        ];
+        let gauges = self.metrics.queue_gauges();
         for (queue, ((messages, bytes), gauges)) in depths.into_iter().zip(gauges).enumerate() {
             gauges.0.set(messages as i64);
             gauges.1.set(bytes as i64);
@@ -680,7 +675,6 @@ impl Io {
     }
 }
 
-/// The handshake message in an event, if it is one.
 /// `cluster.log` (WIRE.md §5.10).
 fn cluster_log_schema() -> LogSchema {
     let fields = vec![

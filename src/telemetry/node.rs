@@ -66,7 +66,7 @@ impl LabelValue for Denial {
 #[derive(Clone, Debug)]
 pub struct NodeMetrics {
     /// `zeek_cluster_zeromq_xpub_drops_total`: own events dropped whole because the pipe to the
-    /// central broker was at its high-water mark.
+    /// broker was at its high-water mark.
     pub xpub_drops: Counter,
     /// `zeek_cluster_zeromq_onloop_drops_total`: received events dropped because the application
     /// had not yet taken `onloop_queue_hwm` earlier ones.
@@ -263,6 +263,16 @@ impl NodeMetrics {
                 "socket",
             ),
         }
+    }
+
+    /// Messages and bytes in the queues of events to publish, of received events, and of log
+    /// batches.
+    pub(crate) fn queue_gauges(&self) -> [(&Gauge, &Gauge); 3] {
+        [
+            (&self.publish_queue_messages, &self.publish_queue_bytes),
+            (&self.onloop_queue_messages, &self.onloop_queue_bytes),
+            (&self.log_queue_messages, &self.log_queue_bytes),
+        ]
     }
 
     /// Counts a received event that the rules of the layout forbid; `sender` is a node of the

@@ -7,7 +7,7 @@ use bstr::BString;
 
 use super::ClientError;
 use crate::access::ClientKeys;
-use crate::layout::{EventSerializer, Layout};
+use crate::layout::Layout;
 use crate::node::bus::{Bus, Link, SubscriptionChange};
 use crate::node::identity::new_client_id;
 use crate::node::inquiry::{Answer, Inquiry};
@@ -76,10 +76,7 @@ impl Connection {
         let metrics = telemetry.node().clone();
         let context = Context::new(1)?;
         let bus = Bus::connect(&context, &layout, keys, id.clone(), metrics.clone())?;
-        let format = match layout.cluster.event_serializer {
-            EventSerializer::BrokerBinV1 => EventFormat::BrokerBinV1,
-            EventSerializer::BrokerJsonV1 => EventFormat::BrokerJsonV1,
-        };
+        let format = layout.cluster.event_serializer.format();
         let waker = Arc::new(Waker::new()?);
         let mut connection = Connection {
             bus,
