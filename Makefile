@@ -61,6 +61,7 @@ bench: tools ## Run the benchmarks (benches/README.md)
 	$(CARGO) bench -p zcluster --bench codecs
 	$(CARGO) bench -p zcluster-logger --bench format
 	$(CARGO) bench -p zcluster-logger --bench replay
+	$(CARGO) bench -p zcluster-logger --bench paced
 	$(CARGO) bench -p zcluster-broker --bench forward
 
 fuzz: tools ## Run each fuzz target for FUZZ_SECONDS (needs cargo-fuzz)

@@ -87,8 +87,8 @@ pub struct Pressure {
 }
 
 impl Pressure {
-    /// Records how full the queue is, in percent. Call it several times a second while the queue is not
-    /// empty.
+    /// Records how full the queue is, in percent. Call it about once a second, and several times a
+    /// second while the queue is near its limit.
     pub fn observe(&mut self, percent: u64, now: Instant) {
         if percent < NEAR_LIMIT {
             self.since = None;

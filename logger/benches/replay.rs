@@ -10,27 +10,23 @@
 //! the last byte written; memory is its peak resident set.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod process;
 #[path = "../tests/recording/mod.rs"]
 mod recording;
 
 use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zcluster::transport::{
-    Context, CurveOptions, Interest, PollSet, Socket, SocketKind, SocketOptions,
-};
+use zcluster::transport::{Context, Interest, PollSet};
 use zcluster::wire::LogMessage;
 use zcluster::wire::zeek_bin::Batch;
-use zcluster::wire::zmtp::KeyPair;
 use zcluster_logger::format::{Format, RecordFormatter, WriterOptions};
+
+use process::{Keys, Logger};
 
 /// Records sent in each run, unless the command line says otherwise.
 const RECORDS: u64 = 3_000_000;
@@ -187,79 +183,13 @@ fn yardstick_write(
     Row { what, records, bytes, wall, cpu: wall, peak_kib: 0 }
 }
 
-/// A logger process that is killed when the value is dropped.
-struct Logger(Child);
-
-impl Drop for Logger {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Keys of both sides for encrypted runs.
-struct Keys {
-    client: KeyPair,
-    server: KeyPair,
-}
-
-impl Keys {
-    fn new() -> Self {
-        Keys { client: KeyPair::generate(), server: KeyPair::generate() }
-    }
-
-    /// Returns the key lines for `[zeromq]`.
-    fn options(&self) -> String {
-        [("client", &self.client), ("server", &self.server)]
-            .map(|(role, pair)| {
-                let (public, secret) = (pair.public(), pair.secret().expose_text());
-                format!(
-                    "curve_{role}_publickey = \"{public}\"\ncurve_{role}_secretkey = {:?}\n",
-                    *secret
-                )
-            })
-            .concat()
-    }
-
-    fn of_client(&self) -> CurveOptions {
-        let keys = Arc::new(self.client.clone());
-        CurveOptions::Client { keys, server: *self.server.public() }
-    }
-}
-
 /// Feeds the real binary through a real socket.
 fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64, keys: Option<&Keys>) -> Row {
-    let dir = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let layout = dir.path().join("layout.toml");
-    let text = format!(
-        "[zeromq]\n{}[log]\ndir = {:?}\nformat = \"{}\"\n[nodes.logger]\nnode_type = \"logger\"\n\
-         ip = \"127.0.0.1\"\nport = {port}\nmetrics_port = 0\n",
-        keys.map(Keys::options).unwrap_or_default(),
-        dir.path().join("logs").display().to_string(),
-        format.to_lowercase(),
-    );
-    fs::write(&layout, text).unwrap();
-    // The layout may hold secrets; other permissions would cause a warning.
-    fs::set_permissions(&layout, fs::Permissions::from_mode(0o600)).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_zcluster-logger"))
-        .args(["--node", "logger", "--layout"])
-        .arg(&layout)
-        .env("RUST_LOG", "warn")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-    let logger = Logger(child);
-    let pid = logger.0.id();
-
+    let format_line = format!("format = \"{}\"\n", format.to_lowercase());
+    let logger = Logger::start(Path::new(Logger::BINARY), &format_line, keys);
     let context = Context::new(1).unwrap();
-    let options = SocketOptions { curve: keys.map(Keys::of_client), ..SocketOptions::default() };
-    let push = Socket::new(&context, SocketKind::Push, &options).unwrap();
-    push.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
-    let before = cpu_time(pid);
+    let push = logger.producer(&context, keys);
+    let before = logger.usage();
     let start = Instant::now();
     let (mut records, mut bytes) = (0, 0);
     for (payload, count) in endless(batches, wanted) {
@@ -277,55 +207,20 @@ fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64, keys: Opti
         records += count;
         bytes += payload.len() as u64;
     }
-    let logs = dir.path().join("logs/logger");
     // The last byte is written when the files stop growing and contain every record.
     let mut size_before = 0;
     let wall = loop {
         std::thread::sleep(Duration::from_millis(50));
         let now = start.elapsed();
-        let written = total_size(&logs);
-        if written == size_before && written > 0 && count_records(&logs) >= records {
+        let written = logger.written();
+        if written == size_before && written > 0 && logger.records() >= records {
             break now;
         }
         size_before = written;
         assert!(now < Duration::from_secs(600), "the logger does not keep up");
     };
-    let cpu = cpu_time(pid).saturating_sub(before);
-    let peak_kib = peak_memory(pid);
+    let cpu = logger.usage().cpu.saturating_sub(before.cpu);
     let encrypted = if keys.is_some() { ", encrypted" } else { "" };
     let what = format!("{size}: zcluster-logger, {format}{encrypted}");
-    Row { what, records, bytes, wall, cpu, peak_kib }
-}
-
-fn total_size(dir: &Path) -> u64 {
-    let Ok(files) = fs::read_dir(dir) else { return 0 };
-    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
-}
-
-fn count_records(dir: &Path) -> u64 {
-    let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap());
-    files
-        .filter(|file| !file.file_name().to_string_lossy().starts_with("cluster."))
-        .map(|file| {
-            let text = BufReader::with_capacity(1 << 20, fs::File::open(file.path()).unwrap());
-            text.split(b'\n').filter(|line| !line.as_ref().unwrap().starts_with(b"#")).count()
-                as u64
-        })
-        .sum()
-}
-
-/// User and system time of a process.
-fn cpu_time(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let after_name = stat.rsplit_once(')').unwrap().1;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
-}
-
-/// Peak resident set of a process, in KiB.
-fn peak_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    Row { what, records, bytes, wall, cpu, peak_kib: logger.peak_memory() }
 }

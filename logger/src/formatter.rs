@@ -99,17 +99,21 @@ impl Formatter {
     /// how many records were lost because the writer is gone.
     pub(crate) fn run(mut self) -> u64 {
         let interval = self.settings.flush_interval;
-        let mut next_flush = Instant::now() + interval;
+        // Set while there is text.
+        let mut next_flush: Option<Instant> = None;
         loop {
-            match self.bursts.receive_until(Some(next_flush)) {
+            match self.bursts.receive_until(next_flush) {
                 Ok(burst) => self.take_in(&burst),
                 Err(Empty::TimedOut) => {}
                 Err(Empty::Closed) => break,
             }
             let now = Instant::now();
-            if now >= next_flush {
+            if next_flush.is_some_and(|at| now >= at) {
                 self.flush();
-                next_flush = now + interval.max(Duration::from_millis(10));
+                next_flush = None;
+            }
+            if self.bytes > 0 {
+                next_flush.get_or_insert(now + interval);
             }
         }
         self.flush();

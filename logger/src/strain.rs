@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
-use zcluster::health::{Health, Pressure, percent};
+use zcluster::health::{Health, NEAR_LIMIT, Pressure, percent};
 use zcluster::queue;
 
 use crate::intake::{Buffers, Load};
 use crate::piece::ToWrite;
 use crate::pipeline::Shares;
 
-/// How often the stages are sampled.
-const INTERVAL: Duration = Duration::from_millis(250);
+/// How often the stages are sampled while one is near its limit, and otherwise.
+const NEAR: Duration = Duration::from_millis(250);
+const CALM: Duration = Duration::from_secs(1);
 
 /// What to sample.
 pub(crate) struct Stages {
@@ -43,11 +44,14 @@ impl Strain {
         let body = move || {
             let mut pressures = [Pressure::default(); 3];
             let mut last = (Instant::now(), looked_at.load.held());
-            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            let mut interval = CALM;
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 let now = Instant::now();
                 let held = looked_at.load.held();
                 let percents = looked_at.percents(held.saturating_sub(last.1), now - last.0);
                 last = (now, held);
+                let is_near = percents.iter().any(|percent| *percent >= NEAR_LIMIT);
+                interval = if is_near { NEAR } else { CALM };
                 for ((pressure, percent), shown) in pressures.iter_mut().zip(percents).zip(&*shown)
                 {
                     pressure.observe(percent, now);

@@ -107,6 +107,9 @@ table! {
         write_buffer_size: u32 = 1000,
         /// The longest time a producer holds records back; 0 means until the batch is full.
         flush_interval: Duration = Duration::from_secs(1),
+        /// The longest time a logger leaves what it receives in its sockets, so that it gathers; 0
+        /// means not at all. Read it through [`Log::gathers_for`].
+        gather_interval: Duration = Duration::from_millis(20),
         /// Bound of all of a logger's queues and buffers, in bytes. When it is reached the logger
         /// stops reading its socket. A single larger batch is accepted alone.
         max_memory: u64 = 256 * MIB,
@@ -232,6 +235,11 @@ impl Log {
             include: options.map_or(&[], |options| &options.include),
             exclude: options.map_or(&[], |options| &options.exclude),
         }
+    }
+
+    /// How long received batches gather at most: never past `flush_interval`.
+    pub fn gathers_for(&self) -> Duration {
+        self.gather_interval.min(self.flush_interval)
     }
 
     /// The number of threads that turn batches into text on a host with that many cores.

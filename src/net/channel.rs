@@ -135,11 +135,30 @@ impl Channel {
         plain: &mut Vec<u8>,
         scratch: &mut Scratch,
     ) -> Result<Read, ChannelError> {
+        self.read_some(READ, plain, scratch)
+    }
+
+    /// The same, but of a frame that is just beginning it takes little more than `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Channel::read_to`].
+    pub fn read_some(
+        &mut self,
+        most: usize,
+        plain: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<Read, ChannelError> {
+        let is_little = most < READ;
         let Some(codec) = &mut self.codec else {
-            return Ok(match self.stream.read_to(plain)? {
-                0 => Read::End,
-                count => Read::Bytes(count),
-            });
+            let count = if is_little {
+                let mut bytes = Vec::with_capacity(most);
+                let count = self.stream.read_to(&mut bytes)?;
+                plain.append(&mut bytes);
+                count
+            } else {
+                self.stream.read_to(plain)?
+            };
+            return Ok(if count == 0 { Read::End } else { Read::Bytes(count) });
         };
         let before = plain.len();
         if self.need > READ || self.trickles {
@@ -162,9 +181,14 @@ impl Channel {
             }
             return Ok(Read::Bytes(plain.len() - before));
         }
-        scratch.bytes.clear();
         let sealed = &mut scratch.bytes;
-        sealed.reserve(READ);
+        sealed.clear();
+        if is_little {
+            // No room for more.
+            *sealed = Vec::with_capacity(self.received.len() + most);
+        } else {
+            sealed.reserve(READ);
+        }
         sealed.extend_from_slice(&self.received);
         if self.stream.read_to(sealed)? == 0 {
             return Ok(Read::End);

@@ -4,6 +4,7 @@
 //! them, connection events, and a way to wake the polling thread. Nothing here interprets messages.
 
 mod error;
+mod low_water;
 mod monitor;
 mod options;
 mod poll;
@@ -13,6 +14,7 @@ mod wake;
 mod zap;
 
 pub use error::TransportError;
+pub use low_water::set_receive_low_water;
 pub use monitor::{ConnectionEvent, ConnectionEventKind, HandshakeFault, Monitor};
 pub use options::{CurveOptions, Heartbeat, SUBSCRIPTION_HWM, SocketOptions};
 pub use poll::{Interest, PollSet};

@@ -23,7 +23,7 @@ const MAX_ANSWERS: usize = 4 << 10;
 /// Room reserved at once for an announced message; more follows as it arrives.
 const FIRST_ROOM: usize = 1 << 20;
 /// Unfinished messages up to this size never wait for their turn.
-const SMALL: usize = 16 << 10;
+pub(super) const SMALL: usize = 16 << 10;
 /// The least room for a read into a shared buffer.
 const MIN_READ: usize = 64 << 10;
 /// Bytes of an unfinished message that are copied into each buffer the connection reads into;
@@ -73,6 +73,12 @@ pub(super) struct Connection {
     pub(super) accepted: Instant,
     /// Whether it waits for its turn to be read.
     pub(super) is_waiting: bool,
+    /// Most bytes to read at once while it is not known how large its message is.
+    pub(super) most: Option<usize>,
+    /// Whether it has sent anything since the last sweep.
+    pub(super) has_sent: bool,
+    /// Whether it is read at sweeps, or once its socket holds much.
+    pub(super) is_busy: bool,
     /// Whether it waits for room to write.
     pub(super) waits_to_write: bool,
     /// Messages so far.
@@ -167,6 +173,9 @@ impl Connection {
             peer,
             accepted: Instant::now(),
             is_waiting: false,
+            most: None,
+            has_sent: false,
+            is_busy: false,
             waits_to_write: false,
             messages: 0,
             counted: 0,
@@ -325,8 +334,15 @@ impl Connection {
 
     /// Reads once and returns whether bytes arrived.
     fn read(&mut self, buffer: &mut Vec<u8>, scratch: &mut Scratch) -> Result<bool, Gone> {
-        match self.channel.read_to(buffer, scratch) {
-            Ok(Read::Bytes(count)) => Ok(count > 0),
+        let outcome = match self.most.filter(|_| !self.is_large()) {
+            Some(most) => self.channel.read_some(most, buffer, scratch),
+            None => self.channel.read_to(buffer, scratch),
+        };
+        match outcome {
+            Ok(Read::Bytes(count)) => {
+                self.has_sent = true;
+                Ok(count > 0)
+            }
             Ok(Read::End) if self.need() > 0 => Err(Gone::Torn),
             Ok(Read::End) => Err(Gone::Closed),
             Err(ChannelError::Io(error)) if error.kind() == ErrorKind::WouldBlock => Ok(false),

@@ -1,6 +1,7 @@
 //! The receiving thread: a PULL socket (WIRE.md §4.2) that passes log batches to the formatters.
 //!
 //! It reads large pieces into buffers from which the formatters read the batches without copying.
+//! It waits a little for more before it passes on a small batch ([`gathering`]).
 //! Bytes in flight are bounded by a share of `log.max_memory`. At the limit the thread stops
 //! reading, so producers reach their high-water marks: a logger drops nothing unless it is shutting
 //! down and cannot write.
@@ -11,6 +12,7 @@
 mod buffers;
 mod connection;
 mod dispatch;
+mod gathering;
 mod inbox;
 mod load;
 mod peers;
@@ -32,11 +34,14 @@ use buffers::BUFFER;
 pub(crate) use buffers::Buffers;
 pub(crate) use connection::Sender;
 pub(crate) use dispatch::{Burst, Formatters, OwnBatches};
+use gathering::Gathering;
 use inbox::Inbox;
 pub(crate) use inbox::Rejections;
 pub(crate) use load::Load;
 use peers::Peers;
 
+/// Bytes in the buffer that are passed on at once, even before the next sweep.
+const MUCH: usize = 64 << 10;
 /// A buffer with at most this many bytes is copied, so that small batches that arrive one by one do
 /// not each hold a large buffer.
 const COPIED: usize = 16 << 10;
@@ -129,6 +134,7 @@ impl Intake {
             buffer: buffers.take(),
             buffers: Arc::clone(&buffers),
             inbox: Inbox::new(formatters, metrics),
+            gathering: Gathering::new(layout.log.gathers_for()),
             load: Arc::clone(&load),
             deadline,
             waker: Arc::clone(&waker),
@@ -182,6 +188,7 @@ struct Receiver {
     buffer: Vec<u8>,
     buffers: Arc<Buffers>,
     inbox: Inbox,
+    gathering: Gathering,
     load: Arc<Load>,
     deadline: Deadline,
     waker: Arc<Waker>,
@@ -207,11 +214,10 @@ impl Receiver {
                 return Ok(self.inbox.lost);
             }
             let may_read = self.buffers.has_room();
-            let timeout = if ending.is_some() || !may_read || self.peers.need_attention() {
-                Some(TICK)
-            } else {
-                None
-            };
+            let needs_tick = ending.is_some() || !may_read || self.peers.need_attention();
+            let sweep = self.gathering.next_sweep();
+            let until_sweep = sweep.map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = needs_tick.then_some(TICK).into_iter().chain(until_sweep).min();
             let poller = if may_read { &mut self.poller } else { &mut self.idle };
             events.clear();
             let held_since = (!may_read).then(Instant::now);
@@ -226,7 +232,13 @@ impl Receiver {
                     _ => self.look_at(*event),
                 }
             }
-            self.send_buffer();
+            let is_due = sweep.is_some_and(|at| Instant::now() >= at);
+            if is_due {
+                self.sweep();
+            }
+            if is_due || self.buffer.len() >= MUCH || self.gathering.next_sweep().is_none() {
+                self.send_buffer();
+            }
             self.renew();
             if let Some(listener) = &self.listener {
                 self.peers.resume_accepting(listener, &self.poller);
@@ -251,6 +263,7 @@ impl Receiver {
             None => {
                 // Producers without a connection use another logger, or wait.
                 self.listener = None;
+                self.gathering.stop(&mut self.peers);
                 self.inbox.took_any = false;
                 *ending = Some(Ending::Quietening { last_batch: now });
             }
@@ -303,7 +316,20 @@ impl Receiver {
             self.peers.remove(key, &gone);
         } else {
             self.peers.update(key, &self.poller, &mut self.scratch);
+            self.gathering.note(key, &mut self.peers);
         }
+    }
+
+    /// Reads all busy connections.
+    fn sweep(&mut self) {
+        let busy = self.gathering.begin_sweep();
+        for (key, _) in &busy {
+            let may_read = self.peers.get(*key).is_some_and(|peer| !peer.is_waiting);
+            if may_read {
+                self.look_at(Event { key: *key, readable: true, writable: false });
+            }
+        }
+        self.gathering.end_sweep(busy, &mut self.peers);
     }
 
     fn read(&mut self, key: u64) -> Result<(), connection::Gone> {

@@ -10,7 +10,8 @@ use zcluster::rate_limit::{KeyedRateLimit, RateLimit};
 use zcluster::telemetry::{LoggerMetrics, PeerFault};
 
 use super::LISTENER;
-use super::connection::{Connection, Gone};
+use super::buffers::BUFFER;
+use super::connection::{Connection, Gone, SMALL};
 
 /// Most connections at a time.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -174,6 +175,10 @@ impl Peers {
                 return false;
             }
         }
+        // What arrives may be the start of a large message, of which a whole read would be kept.
+        let may_keep =
+            others + BUFFER <= self.max_held || self.turn.is_some_and(|turn| turn.key == key);
+        peer.most = (!may_keep).then_some(SMALL);
         true
     }
 

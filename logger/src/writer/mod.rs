@@ -44,8 +44,10 @@ const MAX_OPEN_STREAMS: usize = 50;
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Time between warnings of one kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// Time between checks whether a log is due for rotation.
-const ROTATION_CHECK: Duration = Duration::from_millis(200);
+/// Time between looks at the clock and at what else no text reports.
+const CHECK: Duration = Duration::from_secs(1);
+/// Least time until the next look.
+const SHORTEST: Duration = Duration::from_millis(10);
 /// Most columns a warning about a change lists by name.
 const MAX_TOLD: usize = 10;
 /// Bytes of text written to logs that sync each batch before a sync is forced.
@@ -87,6 +89,8 @@ pub(crate) struct Writer {
     /// Records given up because of the shutdown.
     lost_at_end: u64,
     uses: u64,
+    /// When to look at what no text reports.
+    next_check: Instant,
     write_error: RateLimit,
     rotation_error: RateLimit,
     schema_change: RateLimit,
@@ -115,6 +119,7 @@ impl Writer {
             unsynced_bytes: 0,
             lost_at_end: 0,
             uses: 0,
+            next_check: Instant::now() + CHECK,
             write_error: RateLimit::new(WARNING_INTERVAL),
             rotation_error: RateLimit::new(WARNING_INTERVAL),
             schema_change: RateLimit::new(WARNING_INTERVAL),
@@ -125,12 +130,11 @@ impl Writer {
     /// The body of the thread. Writes until the queue is closed and empty, then closes all logs.
     /// Returns how many records could not be written before the deadline.
     pub(crate) fn run(mut self) -> u64 {
-        let mut next_check = Instant::now() + ROTATION_CHECK;
         let mut next_sync = Instant::now() + self.settings.fsync_interval;
         loop {
             // Logs that sync each batch do so when the queue is empty, so that one sync covers many
             // batches.
-            let until = if self.unsynced.is_empty() { next_check } else { Instant::now() };
+            let until = if self.unsynced.is_empty() { self.next_check } else { Instant::now() };
             match self.queue.receive_until(Some(until)) {
                 Ok(ToWrite::Piece(piece)) => self.write_piece(piece),
                 Ok(ToWrite::Rotate) => self.rotate_where(|_| true, false),
@@ -138,13 +142,14 @@ impl Writer {
                 Err(Empty::Closed) => break,
             }
             let now = Instant::now();
-            if now >= next_check {
+            if now >= self.next_check {
                 self.update_gauges();
                 self.watch_the_clock();
                 self.close_unused();
                 let time = SystemTime::now();
                 self.rotate_where(|log| log.next_rotation.is_some_and(|next| time >= next), false);
-                next_check = now + ROTATION_CHECK;
+                self.next_check = now + CHECK;
+                self.check_at_next_rotation();
             }
             if now >= next_sync {
                 self.sync_where(|log| log.log.fsync == Fsync::Interval);
@@ -154,6 +159,15 @@ impl Writer {
         self.close_all();
         self.update_gauges();
         self.lost_at_end
+    }
+
+    /// Makes sure that the next look is not later than the next rotation.
+    fn check_at_next_rotation(&mut self) {
+        let Some(next) = self.table.iter().filter_map(|open| open.next_rotation).min() else {
+            return;
+        };
+        let wait = next.duration_since(SystemTime::now()).unwrap_or_default();
+        self.next_check = self.next_check.min(Instant::now() + wait.clamp(SHORTEST, CHECK));
     }
 
     fn update_gauges(&self) {
@@ -239,6 +253,7 @@ impl Writer {
             let zone = self.settings.rotator.settings().zone.clone();
             let schedule = Schedule::new(log.rotation, self.settings.rotation_base, zone);
             self.table.insert(Open::new(log, number, self.settings.gzip_level, schedule));
+            self.check_at_next_rotation();
         }
         Some(key)
     }

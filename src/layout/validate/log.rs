@@ -67,6 +67,7 @@ impl Check<'_> {
         }
         for (key, value) in [
             ("flush_interval", log.flush_interval),
+            ("gather_interval", log.gather_interval),
             ("shutdown_timeout", log.shutdown_timeout),
             ("fsync_interval", log.fsync_interval),
             ("schema_timeout", log.schema_timeout),
