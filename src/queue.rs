@@ -43,6 +43,10 @@ struct State<T> {
     bulk_messages: usize,
     bulk_bytes: usize,
     closed: bool,
+    /// Whether the receiver waits for an item, and how many senders wait for room. A notification is
+    /// a system call even where nobody waits.
+    is_awaited: bool,
+    waiting_for_room: usize,
 }
 
 struct Shared<T> {
@@ -118,7 +122,14 @@ pub fn bounded<T>(
     limits: Limits,
     on_arrival: impl Fn() + Send + Sync + 'static,
 ) -> (Sender<T>, Receiver<T>) {
-    let state = State { items: VecDeque::new(), bulk_messages: 0, bulk_bytes: 0, closed: false };
+    let state = State {
+        items: VecDeque::new(),
+        bulk_messages: 0,
+        bulk_bytes: 0,
+        closed: false,
+        is_awaited: false,
+        waiting_for_room: 0,
+    };
     let shared = Arc::new(Shared {
         limits,
         state: Mutex::new(state),
@@ -127,6 +138,18 @@ pub fn bounded<T>(
         on_arrival: Box::new(on_arrival),
     });
     (Sender { shared: Arc::new(CloseOnDrop(Arc::clone(&shared))) }, Receiver { shared })
+}
+
+/// Waits for a notification, for that long at most (`None`: without limit).
+fn wait<'a, T>(
+    notified: &Condvar,
+    state: MutexGuard<'a, State<T>>,
+    left: Option<Duration>,
+) -> MutexGuard<'a, State<T>> {
+    match left {
+        None => notified.wait(state).unwrap_or_else(PoisonError::into_inner),
+        Some(left) => notified.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+    }
 }
 
 impl<T> State<T> {
@@ -174,17 +197,13 @@ impl<T> Sender<T> {
             if state.has_room(self.shared.limits, bytes) {
                 break;
             }
-            state = match deadline {
-                None => self.shared.room.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(Rejected::Full(item));
-                    }
-                    let waited = self.shared.room.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(Rejected::Full(item));
+            }
+            state.waiting_for_room += 1;
+            state = wait(&self.shared.room, state, left);
+            state.waiting_for_room -= 1;
         }
         state.bulk_messages += 1;
         state.bulk_bytes += bytes;
@@ -211,8 +230,11 @@ impl<T> Sender<T> {
 
     fn finish_send(&self, mut state: MutexGuard<'_, State<T>>, entry: (Lane, usize, T)) {
         state.items.push_back(entry);
+        let is_awaited = state.is_awaited;
         drop(state);
-        self.shared.arrived.notify_one();
+        if is_awaited {
+            self.shared.arrived.notify_one();
+        }
         (self.shared.on_arrival)();
     }
 
@@ -249,27 +271,26 @@ impl<T> Receiver<T> {
                 if lane == Lane::Bulk {
                     state.bulk_messages -= 1;
                     state.bulk_bytes -= bytes;
+                    let is_awaited = state.waiting_for_room > 0;
                     drop(state);
                     // Wake all senders: a small item may fit where the first sender has a large
                     // one.
-                    self.shared.room.notify_all();
+                    if is_awaited {
+                        self.shared.room.notify_all();
+                    }
                 }
                 return Ok(item);
             }
             if state.closed {
                 return Err(Empty::Closed);
             }
-            state = match deadline {
-                None => self.shared.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(Empty::TimedOut);
-                    }
-                    let waited = self.shared.arrived.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(Empty::TimedOut);
+            }
+            state.is_awaited = true;
+            state = wait(&self.shared.arrived, state, left);
+            state.is_awaited = false;
         }
     }
 
