@@ -25,6 +25,7 @@
 mod bytes;
 mod connection;
 mod delivery;
+mod gathering;
 mod held;
 mod hub;
 mod outbox;

@@ -459,6 +459,15 @@ impl Outbox {
         self.is_below(63, 64)
     }
 
+    /// Whether more can wait in it: it has fewer bytes than that, and most of both lanes is free.
+    pub(super) fn may_gather(&self, bytes: usize) -> bool {
+        let has_room = |queue: &Queue| {
+            let limits = queue.limits;
+            queue.messages < limits.messages / 4 && queue.bytes < limits.bytes / 4
+        };
+        self.bytes() < bytes && has_room(&self.control) && has_room(&self.bulk)
+    }
+
     /// Whether less than `numerator/denominator` of the bulk lane is in use, in messages and in bytes.
     pub(super) fn is_below(&self, numerator: usize, denominator: usize) -> bool {
         let part = |limit: usize| limit / denominator * numerator + limit % denominator;

@@ -1,7 +1,8 @@
 //! [`Shard`]: one thread of the engine with its share of the connections.
 //!
 //! In each turn it reads once from every publisher that has sent something, then writes once to
-//! every subscriber that got something. The first thread accepts connections for all.
+//! every subscriber that got something, unless that had better wait ([`gathering`](super::gathering)).
+//! The first thread accepts connections for all.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -18,6 +19,7 @@ use zcluster::wire::zmtp::{ZmtpError, put_ping};
 use super::bytes::Pool;
 use super::connection::{Attention, Connection, Gone};
 use super::delivery::{Delivery, count};
+use super::gathering::{ENOUGH, Gathering};
 use super::hub::{Hub, Mail};
 use super::outbox::{Outbox, SLICES};
 use super::peer::Peer;
@@ -68,6 +70,7 @@ pub(super) struct Shard {
     access: Arc<Access>,
     access_generation: u64,
     mail: Vec<Mail>,
+    gathering: Gathering,
     /// The thread that gets the next connection.
     next_thread: usize,
     accept_again: Option<Instant>,
@@ -120,6 +123,7 @@ impl Shard {
             access: hub.access.load(),
             access_generation,
             mail: Vec::new(),
+            gathering: Gathering::default(),
             next_thread: 0,
             accept_again: None,
             next_tick: now + TICK,
@@ -155,12 +159,12 @@ impl Shard {
                         read += self.look_at(key, *event);
                         if read >= READ_TURN {
                             read = 0;
-                            self.open_mail();
+                            self.write(events.len());
                         }
                     }
                 }
             }
-            self.open_mail();
+            self.write(events.len());
             if self.now >= self.next_tick {
                 if self.now >= self.next_tick + AWAY {
                     self.lenient_until = self.now + AWAY;
@@ -172,7 +176,7 @@ impl Shard {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if self.hub.has_mail(self.index) {
+        if self.hub.has_mail(self.index) || !self.gathering.is_empty() {
             return Some(Duration::ZERO);
         }
         let is_quiet =
@@ -216,18 +220,33 @@ impl Shard {
         })
     }
 
+    /// Handles the mailbox and writes to all peers with data, except those for whom more should gather.
+    /// `ready`: how many connections the last poll found ready.
+    fn write(&mut self, ready: usize) {
+        let gathers = self.gathering.goes_on(ready, Instant::now()) && !self.is_ending;
+        for key in self.gathering.take() {
+            self.write_or_wait(key, gathers);
+        }
+        self.open_mail(gathers);
+    }
+
+    /// Writes to a peer, or lets it wait.
+    fn write_or_wait(&mut self, key: PeerId, gathers: bool) {
+        if gathers && self.connections.get(&key).is_some_and(may_wait) {
+            self.gathering.add(key);
+        } else if let Err(gone) = self.flush(key) {
+            self.close(key, &gone);
+        }
+    }
+
     /// Handles the mailbox.
-    fn open_mail(&mut self) {
+    fn open_mail(&mut self, gathers: bool) {
         let mut mail = std::mem::take(&mut self.mail);
         self.hub.take_mail(self.index, &mut mail);
         let mut has_room = false;
         for one in mail.drain(..) {
             match one {
-                Mail::Marked(key) => {
-                    if let Err(gone) = self.flush(key) {
-                        self.close(key, &gone);
-                    }
-                }
+                Mail::Marked(key) => self.write_or_wait(key, gathers),
                 Mail::Accepted(stream, address, socket) => self.admit(stream, address, socket),
                 Mail::Room => has_room = true,
             }
@@ -488,7 +507,7 @@ impl Shard {
                 self.hub.mark(peer, self.index);
             }
         }
-        self.open_mail();
+        self.write(0);
         self.retry();
         if self.now < self.lenient_until {
             return;
@@ -541,7 +560,7 @@ impl Shard {
                 }
             }
             self.hub.fall_quiet(self.index);
-            self.open_mail();
+            self.write(0);
         }
         let waits = |connection: &Connection| {
             connection.peer.socket == BrokerSocket::Backend
@@ -570,4 +589,9 @@ impl Shard {
         }
         lost
     }
+}
+
+/// Whether it does no harm if what a peer is to get waits for more.
+fn may_wait(connection: &Connection) -> bool {
+    connection.is_open() && connection.peer.lock().outbox.may_gather(ENOUGH)
 }
