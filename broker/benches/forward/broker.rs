@@ -2,11 +2,63 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::keys;
 use crate::plan::Engine;
+
+/// What to measure: a program and its options.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) engine: Engine,
+    program: PathBuf,
+    /// The section of the layout for the broker.
+    section: &'static str,
+    io_threads: Option<u32>,
+}
+
+impl Subject {
+    /// This build with that engine.
+    pub(crate) fn new(engine: Engine, io_threads: Option<u32>) -> Self {
+        let program = env!("CARGO_BIN_EXE_zcluster-broker").into();
+        Subject { engine, program, section: "broker", io_threads }
+    }
+
+    /// Another build. In old ones, the section of the layout has another name; unknown sections are
+    /// errors.
+    pub(crate) fn before(program: &Path, io_threads: Option<u32>) -> Self {
+        let subject = |section| {
+            let program = program.to_owned();
+            Subject { engine: Engine::Before, program, section, io_threads }
+        };
+        let mut subjects = ["broker", "proxy"].map(subject).into_iter();
+        subjects
+            .find(|subject| Broker::launch(subject, false, Stdio::null()).is_some())
+            .unwrap_or_else(|| panic!("{} is no broker", program.display()))
+    }
+
+    fn layout(&self, is_encrypted: bool) -> String {
+        // Raw clients do not answer PINGs.
+        let mut text = "[zeromq]\nlisten_xsub_endpoint = \"tcp://127.0.0.1:*\"\n\
+             listen_xpub_endpoint = \"tcp://127.0.0.1:*\"\nheartbeat_interval = 0\n"
+            .to_owned();
+        let threads = |key: &str| self.io_threads.map(|threads| format!("{key} = {threads}\n"));
+        let (zmq, switch) = match self.engine {
+            Engine::Zmq => (threads("proxy_io_threads"), None),
+            Engine::Switch | Engine::Before => (None, threads("io_threads")),
+        };
+        text.extend(zmq);
+        if is_encrypted {
+            text.push_str(&keys::options());
+        }
+        text.push_str("[nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n");
+        text.push_str(&format!("[{}]\nengine = \"{}\"\n", self.section, self.engine.word()));
+        text.extend(switch);
+        text
+    }
+}
 
 /// A running broker, killed on drop.
 pub(crate) struct Broker {
@@ -20,35 +72,34 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// Starts a broker on ports that the system chooses, and waits until it listens.
-    pub(crate) fn start(engine: Engine, is_encrypted: bool) -> Self {
+    pub(crate) fn start(subject: &Subject, is_encrypted: bool) -> Self {
+        Self::launch(subject, is_encrypted, Stdio::inherit()).expect("the broker did not start")
+    }
+
+    /// Starts a broker; `None` if it ends at once.
+    fn launch(subject: &Subject, is_encrypted: bool, errors: Stdio) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let layout = dir.path().join("layout.toml");
-        // Raw clients do not answer PINGs.
-        let mut text = "[zeromq]\nlisten_xsub_endpoint = \"tcp://127.0.0.1:*\"\n\
-             listen_xpub_endpoint = \"tcp://127.0.0.1:*\"\nheartbeat_interval = 0\n"
-            .to_owned();
-        if is_encrypted {
-            text.push_str(&keys::options());
-        }
-        text.push_str("[nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n");
-        text.push_str(&format!("[broker]\nengine = \"{}\"\n", engine.word()));
-        fs::write(&layout, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_zcluster-broker"))
+        fs::write(&layout, subject.layout(is_encrypted)).unwrap();
+        let mut child = Command::new(&subject.program)
             .arg("--layout")
             .arg(&layout)
             .env("RUST_LOG", "error")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(errors)
             .spawn()
-            .unwrap();
+            .unwrap_or_else(|error| panic!("{}: {error}", subject.program.display()));
+        let stdout = child.stdout.take().unwrap();
+        let mut broker = Broker { child, xsub: String::new(), xpub: String::new(), _dir: dir };
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("the broker did not start: {error}"));
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line).ok()?;
         let of = |key: &str| ready["ready"][key].as_str().unwrap_or_default().to_owned();
         // A fallback to the other engine must not be measured under the wrong name.
-        assert_eq!(of("engine"), engine.word(), "the broker runs another engine");
-        Broker { child, xsub: of("xsub"), xpub: of("xpub"), _dir: dir }
+        assert_eq!(of("engine"), subject.engine.word(), "the broker runs another engine");
+        (broker.xsub, broker.xpub) = (of("xsub"), of("xpub"));
+        Some(broker)
     }
 
     /// CPU time of all its threads so far, user and system.

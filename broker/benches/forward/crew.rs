@@ -33,13 +33,17 @@ fn counts(counters: &[Counter]) -> Vec<u64> {
     counters.iter().map(Counter::get).collect()
 }
 
-/// Tells clients to stop.
+/// Something that one thread tells others once.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub(crate) struct Flag(Arc<AtomicBool>);
 
-impl Stop {
+impl Flag {
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -49,7 +53,8 @@ pub(crate) type Connections = Box<dyn Send>;
 /// A group of publishers or subscribers.
 pub(crate) struct Crew {
     counters: Vec<Counter>,
-    stop: Stop,
+    stop: Flag,
+    ran_out: Flag,
     threads: Vec<JoinHandle<Connections>>,
 }
 
@@ -57,10 +62,25 @@ impl Crew {
     /// Wraps running threads that update `counters` and obey `stop`.
     pub(crate) fn new(
         counters: Vec<Counter>,
-        stop: Stop,
+        stop: Flag,
         threads: Vec<JoinHandle<Connections>>,
     ) -> Self {
-        Crew { counters, stop, threads }
+        Self::with_supply(counters, stop, Flag::default(), threads)
+    }
+
+    /// The same for clients that set `ran_out` when one of them has nothing left to send.
+    pub(crate) fn with_supply(
+        counters: Vec<Counter>,
+        stop: Flag,
+        ran_out: Flag,
+        threads: Vec<JoinHandle<Connections>>,
+    ) -> Self {
+        Crew { counters, stop, ran_out, threads }
+    }
+
+    /// Whether a client has nothing left to send.
+    pub(crate) fn has_run_out(&self) -> bool {
+        self.ran_out.is_set()
     }
 
     /// The count of each client.
@@ -100,7 +120,7 @@ impl Crew {
     /// Stops all clients and returns their counts. Events of publishers may still be in flight
     /// while the returned connections are open.
     pub(crate) fn finish(self) -> (Vec<u64>, Vec<Connections>) {
-        self.stop.0.store(true, Ordering::Relaxed);
+        self.stop.set();
         let connections = self.threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         (counts(&self.counters), connections)
     }

@@ -5,14 +5,18 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Subject};
 use crate::crew::Crew;
 use crate::event::Sample;
-use crate::plan::{Client, Engine, Shape};
+use crate::plan::{Client, Shape};
 use crate::{keys, libzmq, raw};
 
 /// Time after the first event for buffers and queues to reach their final size.
 pub(crate) const WARM_UP: Duration = Duration::from_millis(250);
+/// How often to check whether publishers have run out of events.
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+/// Shortest window that is worth reporting, if publishers run out of events.
+const SHORTEST: Duration = Duration::from_millis(50);
 
 /// One measurement.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -23,6 +27,8 @@ pub(crate) struct Flow {
     pub(crate) cpu: f64,
     /// Fraction of events that never arrived, over the whole run.
     pub(crate) lost: f64,
+    /// Whether publishers ran out of sealed events, which made the window shorter.
+    pub(crate) is_cut: bool,
 }
 
 /// The changes between two points in time.
@@ -36,9 +42,23 @@ pub(crate) struct Window {
 impl Window {
     /// Measures for that long.
     pub(crate) fn measure(broker: &Broker, crew: &Crew, length: Duration) -> Self {
+        Self::measure_while(broker, crew, length, || true)
+    }
+
+    /// Measures for that long, or until the condition is false.
+    fn measure_while(
+        broker: &Broker,
+        crew: &Crew,
+        length: Duration,
+        holds: impl Fn() -> bool,
+    ) -> Self {
         let look = || (crew.counts(), broker.cpu_time(), Instant::now());
         let before = look();
-        sleep(length);
+        while let Some(left) = length.checked_sub(before.2.elapsed())
+            && holds()
+        {
+            sleep(left.min(CHECK_INTERVAL));
+        }
         let after = look();
         Window {
             events: after.0.iter().zip(&before.0).map(|(after, before)| after - before).collect(),
@@ -69,8 +89,15 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Connects clients and waits until every subscriber receives events.
-    pub(crate) fn start(broker: &Broker, shape: Shape, client: Client, size: usize) -> Self {
+    /// Connects clients and waits until every subscriber receives events. Clients that seal events
+    /// in advance have enough of them for a window of that length after the warm-up.
+    pub(crate) fn start(
+        broker: &Broker,
+        shape: Shape,
+        client: Client,
+        size: usize,
+        window: Duration,
+    ) -> Self {
         // Each subscriber has its own prefix. A broker applies the subscriptions of a connection in
         // order: when publishers see the last one, all before it are active.
         let prefixes: Vec<Vec<String>> = (0..shape.subscribers)
@@ -80,12 +107,15 @@ impl Clients {
         let samples: Vec<Sample> =
             (0..shape.publishers).map(|i| Sample::new(&shape.topic(i), i, size)).collect();
         let (subscribers, publishers) = match client {
-            Client::Raw => {
-                let subscribers = raw::subscribers(&broker.xpub, &prefixes, &samples);
-                (subscribers, raw::publishers(&broker.xsub, &samples, &all))
+            Client::Raw | Client::RawCurve => {
+                let curve = client.is_encrypted().then(keys::raw_client);
+                let curve = curve.as_ref();
+                let subscribers = raw::subscribers(&broker.xpub, &prefixes, &samples, curve);
+                let time = WARM_UP + window;
+                (subscribers, raw::publishers(&broker.xsub, &samples, &all, curve, time))
             }
             Client::Libzmq | Client::Curve => {
-                let curve = client.is_encrypted().then(keys::client);
+                let curve = client.is_encrypted().then(keys::libzmq_client);
                 let curve = curve.as_ref();
                 let subscribers = libzmq::subscribers(&broker.xpub, &prefixes, curve);
                 (subscribers, libzmq::publishers(&broker.xsub, &samples, &all, curve))
@@ -98,16 +128,24 @@ impl Clients {
 
 /// Measures publishers and subscribers at full speed.
 pub(crate) fn flow(
-    engine: Engine,
+    subject: &Subject,
     shape: Shape,
     client: Client,
     size: usize,
     window: Duration,
 ) -> Flow {
-    let broker = Broker::start(engine, client.is_encrypted());
-    let clients = Clients::start(&broker, shape, client, size);
+    let broker = Broker::start(subject, client.is_encrypted());
+    let clients = Clients::start(&broker, shape, client, size, window);
     sleep(WARM_UP);
-    let window = Window::measure(&broker, &clients.subscribers, window);
+    let has_more = || !clients.publishers.has_run_out();
+    let window = Window::measure_while(&broker, &clients.subscribers, window, has_more);
+    let is_cut = !has_more();
+    assert!(
+        !is_cut || window.seconds >= SHORTEST.as_secs_f64(),
+        "the sealed events were all sent in {:?} and {:.3} s",
+        WARM_UP,
+        window.seconds
+    );
     let (sent, connections) = clients.publishers.finish();
     let to = |subscriber: usize| -> u64 {
         let publishers = (0..shape.publishers).filter(|&i| shape.joins(i, subscriber));
@@ -122,5 +160,5 @@ pub(crate) fn flow(
         "more was received than sent: {received:?} of {expected:?}"
     );
     let share = received.iter().sum::<u64>() as f64 / expected.iter().sum::<u64>() as f64;
-    Flow { rate: window.rate(), cpu: window.cpu(), lost: 1.0 - share }
+    Flow { rate: window.rate(), cpu: window.cpu(), lost: 1.0 - share, is_cut }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Subject};
 use crate::event::Sample;
 use crate::flow::{Clients, WARM_UP, Window};
-use crate::plan::{Client, Engine, Shape, Trouble};
+use crate::plan::{Client, Shape, Trouble};
 use crate::raw;
 
 /// One publisher and four healthy subscribers.
@@ -36,14 +36,14 @@ impl Isolation {
 
 /// Measures healthy subscribers without and with a troubled one.
 pub(crate) fn isolation(
-    engine: Engine,
+    subject: &Subject,
     trouble: Trouble,
     client: Client,
     size: usize,
     window: Duration,
 ) -> Isolation {
-    let broker = Broker::start(engine, client.is_encrypted());
-    let clients = Clients::start(&broker, SHAPE, client, size);
+    let broker = Broker::start(subject, client.is_encrypted());
+    let clients = Clients::start(&broker, SHAPE, client, size, window);
     let rate = || {
         let window = window.max(SHORTEST);
         let window = Window::measure(&broker, &clients.subscribers, window);

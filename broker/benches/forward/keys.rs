@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use zcluster::transport::CurveOptions;
-use zcluster::wire::zmtp::KeyPair;
+use zcluster::wire::zmtp::{Curve, KeyPair};
 
 /// The broker's keys, and those of all clients.
 static KEYS: LazyLock<[Arc<KeyPair>; 2]> =
@@ -19,8 +19,14 @@ pub(crate) fn options() -> String {
     )
 }
 
-/// The CURVE options of a client.
-pub(crate) fn client() -> CurveOptions {
+/// The keys of a client without libzmq.
+pub(crate) fn raw_client() -> Curve {
+    let [server, client] = &*KEYS;
+    Curve::Client { keys: Arc::clone(client), server: *server.public() }
+}
+
+/// The CURVE options of a libzmq client.
+pub(crate) fn libzmq_client() -> CurveOptions {
     let [server, client] = &*KEYS;
     CurveOptions::Client { keys: Arc::clone(client), server: *server.public() }
 }

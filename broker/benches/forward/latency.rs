@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::broker::Broker;
-use crate::crew::{STOP_INTERVAL, Stop};
+use crate::broker::{Broker, Subject};
+use crate::crew::{Flag, STOP_INTERVAL};
 use crate::event::{Sample, stamp};
 use crate::flow::WARM_UP;
 use crate::libzmq::Peer;
-use crate::plan::Engine;
 
 const TOPIC: &str = "zeek.cluster.worker";
 /// Shortest window: at the lowest rate, a shorter one has too few events for a percentile.
@@ -30,11 +29,16 @@ pub(crate) struct Latency {
     pub(crate) cpu: f64,
 }
 
-/// Measures at `rate` events per second. Without an engine, the subscriber connects to the
+/// Measures at `rate` events per second. Without a broker, the subscriber connects to the
 /// publisher.
-pub(crate) fn latency(engine: Option<Engine>, rate: u32, size: usize, window: Duration) -> Latency {
+pub(crate) fn latency(
+    subject: Option<&Subject>,
+    rate: u32,
+    size: usize,
+    window: Duration,
+) -> Latency {
     let prefixes = [TOPIC.to_owned()];
-    let broker = engine.map(|engine| Broker::start(engine, false));
+    let broker = subject.map(|subject| Broker::start(subject, false));
     let (subscriber, publisher) = if let Some(broker) = &broker {
         let subscriber = Peer::subscriber(&broker.xpub, &prefixes, None);
         (subscriber, Peer::publisher(&broker.xsub, &prefixes, None))
@@ -83,7 +87,7 @@ fn nanoseconds(clock: Instant) -> u64 {
 fn publish(peer: Peer, mut sample: Sample, rate: u32, clock: Instant, until: Duration) -> Peer {
     // The kernel's default timer slack of 50 µs is longer than the time between two events.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).unwrap();
-    let stop = Stop::default();
+    let stop = Flag::default();
     for n in 0u64.. {
         let due = Duration::from_nanos(n * 1_000_000_000 / u64::from(rate));
         if due >= until {

@@ -8,7 +8,7 @@ use zcluster::transport::{
 };
 use zcluster::wire::SubscriptionMessage;
 
-use crate::crew::{Connections, Counter, Crew, PATIENCE, STOP_INTERVAL, Stop, counters};
+use crate::crew::{Connections, Counter, Crew, Flag, PATIENCE, STOP_INTERVAL, counters};
 use crate::event::Sample;
 
 /// How long a publisher waits when its queue is full. An XPUB does not signal that it has room
@@ -107,7 +107,7 @@ impl Peer {
     }
 
     /// Sends an event as soon as the queue has room; `false` if stopped before that.
-    pub(crate) fn send(&self, sample: &Sample, stop: &Stop) -> bool {
+    pub(crate) fn send(&self, sample: &Sample, stop: &Flag) -> bool {
         while !self.socket.try_send(&sample.frames()).unwrap() {
             if stop.is_set() {
                 return false;
@@ -124,7 +124,7 @@ pub(crate) fn subscribers(
     prefixes: &[Vec<String>],
     curve: Option<&CurveOptions>,
 ) -> Crew {
-    let (counters, stop) = (counters(prefixes.len()), Stop::default());
+    let (counters, stop) = (counters(prefixes.len()), Flag::default());
     let spawn = |(prefixes, counter): (&Vec<String>, &Counter)| {
         let peer = Peer::subscriber(endpoint, prefixes, curve.cloned());
         let (counter, stop) = (counter.clone(), stop.clone());
@@ -156,7 +156,7 @@ pub(crate) fn publishers(
     // None sends before all are connected.
     let connect = |_| Peer::publisher(endpoint, prefixes, curve.cloned());
     let peers: Vec<Peer> = samples.iter().map(connect).collect();
-    let (counters, stop) = (counters(samples.len()), Stop::default());
+    let (counters, stop) = (counters(samples.len()), Flag::default());
     let spawn = |((peer, sample), counter): ((Peer, &Sample), &Counter)| {
         let (sample, counter, stop) = (sample.clone(), counter.clone(), stop.clone());
         std::thread::spawn(move || -> Connections {

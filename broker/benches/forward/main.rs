@@ -1,4 +1,5 @@
-//! Benchmark of the real broker: forwards events with both engines in turn.
+//! Benchmark of the real broker: forwards events with both engines in turn, and with an older build
+//! of it.
 //!
 //! `cargo bench -p zcluster-broker --bench forward [-- --help]`
 //!
@@ -8,8 +9,8 @@
 //! the machine affects both.
 //!
 //! - [`plan`]: scenarios and the command line; [`event`]: the events to send.
-//! - [`broker`]: the broker process; [`raw`], [`libzmq`]: clients; [`keys`]: their encryption keys;
-//!   [`crew`]: their threads.
+//! - [`broker`]: the broker process, of this build or another; [`raw`], [`libzmq`]: clients;
+//!   [`keys`]: their encryption keys; [`crew`]: their threads.
 //! - [`flow`], [`ping_pong`], [`isolation`], [`latency`]: the measurements; [`report`]: tables.
 #![allow(clippy::unwrap_used)]
 
@@ -49,7 +50,7 @@ fn main() {
             measure(&plan, *cell, &mut results);
         }
         // Alternates the order, in case it matters.
-        plan.engines.reverse();
+        plan.subjects.reverse();
     }
     if args.json {
         println!("{:#}", results.to_json(&plan));
@@ -66,22 +67,23 @@ fn measure(plan: &Plan, cell: Cell, results: &mut Results) {
         let row = Results::row(&mut results.latency, cell);
         row.direct.push(latency::latency(None, rate, size, window));
     }
-    for &engine in &plan.engines {
+    for subject in &plan.subjects {
+        let engine = subject.engine;
         match scenario {
             Scenario::Flow(shape) => {
-                let flow = flow::flow(engine, shape, client, size, window);
+                let flow = flow::flow(subject, shape, client, size, window);
                 Results::row(&mut results.flows, cell).of(engine).push(flow);
             }
             Scenario::PingPong => {
-                let flow = ping_pong::ping_pong(engine, client, size, window);
+                let flow = ping_pong::ping_pong(subject, client, size, window);
                 Results::row(&mut results.flows, cell).of(engine).push(flow);
             }
             Scenario::Isolation(trouble) => {
-                let one = isolation::isolation(engine, trouble, client, size, window);
+                let one = isolation::isolation(subject, trouble, client, size, window);
                 Results::row(&mut results.isolation, cell).of(engine).push(one);
             }
             Scenario::Latency(rate) => {
-                let one = latency::latency(Some(engine), rate, size, window);
+                let one = latency::latency(Some(subject), rate, size, window);
                 Results::row(&mut results.latency, cell).of(engine).push(one);
             }
         }

@@ -3,26 +3,30 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::broker::Broker;
-use crate::crew::{Connections, Crew, STOP_INTERVAL, Stop, counters};
+use crate::broker::{Broker, Subject};
+use crate::crew::{Connections, Crew, Flag, STOP_INTERVAL, counters};
 use crate::event::Sample;
 use crate::flow::{Flow, WARM_UP, Window};
-use crate::plan::{Client, Engine};
+use crate::plan::Client;
 use crate::{keys, libzmq, raw};
 
 /// Measures two nodes that answer each other. Both directions count as deliveries.
-pub(crate) fn ping_pong(engine: Engine, client: Client, size: usize, window: Duration) -> Flow {
-    let broker = Broker::start(engine, client.is_encrypted());
+pub(crate) fn ping_pong(subject: &Subject, client: Client, size: usize, window: Duration) -> Flow {
+    let broker = Broker::start(subject, client.is_encrypted());
     // All of the same length, because raw clients count bytes.
     let topics = ["zeek.cluster.node.worker-1.", "zeek.cluster.node.worker-2."].map(String::from);
     let prefix = |i: usize| std::slice::from_ref(&topics[i]);
     // Each publishes to the other's topic.
     let sample = |i: usize| Sample::new(&topics[1 - i], i, size);
-    let stop = Stop::default();
+    let stop = Flag::default();
     let crew = match client {
-        Client::Raw => {
-            let subscribers = [0, 1].map(|i| raw::Connection::subscriber(&broker.xpub, prefix(i)));
-            let publishers = [0, 1].map(|_| raw::Connection::publisher(&broker.xsub, &topics));
+        Client::Raw | Client::RawCurve => {
+            let curve = client.is_encrypted().then(keys::raw_client);
+            let curve = curve.as_ref();
+            let subscriber = |i| raw::Connection::subscriber(&broker.xpub, prefix(i), curve);
+            let subscribers = [0, 1].map(subscriber);
+            let publisher = |_| raw::Connection::publisher(&broker.xsub, &topics, curve);
+            let publishers = [0, 1].map(publisher);
             let [first, second] = pair(subscribers, publishers, |i, subscriber, publisher| {
                 let event = sample(i).encode();
                 RawEnd { received: vec![0; event.len()], event, publisher, subscriber }
@@ -30,7 +34,7 @@ pub(crate) fn ping_pong(engine: Engine, client: Client, size: usize, window: Dur
             answer_each_other(first, second, stop)
         }
         Client::Libzmq | Client::Curve => {
-            let curve = client.is_encrypted().then(keys::client);
+            let curve = client.is_encrypted().then(keys::libzmq_client);
             let subscriber = |i| libzmq::Peer::subscriber(&broker.xpub, prefix(i), curve.clone());
             let subscribers = [0, 1].map(subscriber);
             let publisher = |_| libzmq::Peer::publisher(&broker.xsub, &topics, curve.clone());
@@ -47,7 +51,7 @@ pub(crate) fn ping_pong(engine: Engine, client: Client, size: usize, window: Dur
     // Raw ends wait for events until their connections are closed.
     drop(broker);
     crew.finish();
-    Flow { rate: window.rate(), cpu: window.cpu(), lost: 0.0 }
+    Flow { rate: window.rate(), cpu: window.cpu(), lost: 0.0, is_cut: false }
 }
 
 /// Pairs each subscriber with a publisher.
@@ -86,7 +90,7 @@ struct LibzmqEnd {
     publisher: libzmq::Peer,
     subscriber: libzmq::Peer,
     sample: Sample,
-    stop: Stop,
+    stop: Flag,
 }
 
 impl End for LibzmqEnd {
@@ -106,7 +110,7 @@ impl End for LibzmqEnd {
 }
 
 /// Runs two ends until one of them ends.
-fn answer_each_other<E: End>(mut first: E, mut second: E, stop: Stop) -> Crew {
+fn answer_each_other<E: End>(mut first: E, mut second: E, stop: Flag) -> Crew {
     let counters = counters(1);
     let counter = counters[0].clone();
     let told = stop.clone();

@@ -1,15 +1,20 @@
 //! The measurements: scenarios, clients, engines, and the command line that selects them.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::broker::Subject;
+
 /// Default payload sizes in bytes.
 const SIZES: [usize; 5] = [64, 256, 1 << 10, 8 << 10, 64 << 10];
 /// Payload sizes for flows between libzmq clients, which have limits of their own.
 const LIBZMQ_SIZES: [usize; 2] = [256, 1 << 10];
+/// Payload sizes for flows between encrypted raw clients.
+const SEALED_SIZES: [usize; 3] = [256, 1 << 10, 8 << 10];
 /// Payload size for scenarios that do not vary it.
 const USUAL_SIZE: usize = 256;
 /// Rates of the latency scenarios, in events per second.
@@ -31,6 +36,13 @@ pub(crate) struct Args {
     /// Run only these engines; may be repeated.
     #[arg(long)]
     engine: Vec<Engine>,
+    /// Also measure the engine `switch` of another build of the broker, as `before`.
+    #[arg(long, value_name = "FILE")]
+    broker: Option<PathBuf>,
+    /// Number of threads that forward; for the engine `zmq`, of its I/O threads. By default, the
+    /// broker's defaults.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    io_threads: Option<u32>,
     /// Number of rounds; figures are medians.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -50,10 +62,12 @@ pub(crate) struct Args {
 
 /// The clients of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Client {
     /// Plain TCP sockets that use almost no CPU time.
     Raw,
+    /// The same with CURVE: they send what they encrypted before, and do not decrypt.
+    RawCurve,
     /// libzmq, like every real node.
     Libzmq,
     /// libzmq with CURVE, like the nodes of a cluster on several hosts.
@@ -63,7 +77,7 @@ pub(crate) enum Client {
 impl Client {
     /// Whether its connections are encrypted.
     pub(crate) fn is_encrypted(self) -> bool {
-        self == Client::Curve
+        matches!(self, Client::RawCurve | Client::Curve)
     }
 }
 
@@ -75,14 +89,28 @@ pub(crate) enum Engine {
     Zmq,
     /// The broker's own engine.
     Switch,
+    /// The same engine of another build, which `--broker` names.
+    Before,
 }
 
 impl Engine {
+    /// All engines, in the order of the tables.
+    pub(crate) const ALL: [Self; 3] = [Engine::Zmq, Engine::Switch, Engine::Before];
+
+    /// The name in tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Engine::Zmq => "zmq",
+            Engine::Switch => "switch",
+            Engine::Before => "before",
+        }
+    }
+
     /// The name in layouts and ready lines.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Engine::Zmq => "zmq",
-            Engine::Switch => "switch",
+            Engine::Switch | Engine::Before => "switch",
         }
     }
 }
@@ -199,9 +227,12 @@ pub(crate) struct Cell {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) cells: Vec<Cell>,
-    pub(crate) engines: Vec<Engine>,
+    pub(crate) subjects: Vec<Subject>,
     pub(crate) rounds: u32,
     pub(crate) window: Duration,
+    /// The program of [`Engine::Before`].
+    pub(crate) broker: Option<PathBuf>,
+    pub(crate) io_threads: Option<u32>,
 }
 
 impl Args {
@@ -235,15 +266,38 @@ impl Args {
             add(Scenario::Flow(shape), Client::Curve, &LIBZMQ_SIZES);
         }
         add(Scenario::PingPong, Client::Curve, &LIBZMQ_SIZES);
+        for shape in SHAPES {
+            add(Scenario::Flow(shape), Client::RawCurve, &SEALED_SIZES);
+        }
+        add(Scenario::PingPong, Client::RawCurve, &[USUAL_SIZE]);
         for trouble in [Trouble::Stalled, Trouble::Slow] {
             add(Scenario::Isolation(trouble), Client::Raw, &[USUAL_SIZE]);
         }
         for rate in LATENCY_RATES {
             add(Scenario::Latency(rate), Client::Libzmq, &[USUAL_SIZE]);
         }
-        let engines =
-            if self.engine.is_empty() { &[Engine::Zmq, Engine::Switch] } else { &self.engine[..] };
         let (rounds, seconds) = if self.quick { (1, 0.2) } else { (self.rounds, self.seconds) };
-        Plan { cells, engines: engines.to_vec(), rounds, window: Duration::from_secs_f64(seconds) }
+        Plan {
+            cells,
+            subjects: self.subjects(),
+            rounds,
+            window: Duration::from_secs_f64(seconds),
+            broker: self.broker.clone(),
+            io_threads: self.io_threads,
+        }
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        assert!(
+            self.broker.is_some() || !self.engine.contains(&Engine::Before),
+            "the engine `before` needs --broker"
+        );
+        let wanted = |engine: &Engine| self.engine.is_empty() || self.engine.contains(engine);
+        let subject = |engine| match (engine, &self.broker) {
+            (Engine::Before, Some(program)) => Some(Subject::before(program, self.io_threads)),
+            (Engine::Before, None) => None,
+            _ => Some(Subject::new(engine, self.io_threads)),
+        };
+        Engine::ALL.into_iter().filter(wanted).filter_map(subject).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Prints tables, a summary, or JSON.
 //!
-//! Ratios compare the two engines within a round; like all figures they are medians over the
-//! rounds. Above 1, engine switch is better, except for latencies.
+//! Ratios compare engine switch to the other ones within a round; like all figures they are medians
+//! over the rounds. Above 1, engine switch is better, except for latencies.
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -21,11 +21,15 @@ pub(crate) struct Row<S> {
     pub(crate) direct: Vec<S>,
     pub(crate) zmq: Vec<S>,
     pub(crate) switch: Vec<S>,
+    /// Another build.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) before: Vec<S>,
 }
 
 impl<S> Row<S> {
     pub(crate) fn new(cell: Cell) -> Self {
-        Row { cell, direct: Vec::new(), zmq: Vec::new(), switch: Vec::new() }
+        let (direct, zmq, switch, before) = Default::default();
+        Row { cell, direct, zmq, switch, before }
     }
 
     /// The measurements of an engine, to add to.
@@ -33,6 +37,7 @@ impl<S> Row<S> {
         match engine {
             Engine::Zmq => &mut self.zmq,
             Engine::Switch => &mut self.switch,
+            Engine::Before => &mut self.before,
         }
     }
 
@@ -41,22 +46,23 @@ impl<S> Row<S> {
         match engine {
             Engine::Zmq => &self.zmq,
             Engine::Switch => &self.switch,
+            Engine::Before => &self.before,
         }
     }
 
-    /// The median over all rounds of the ratio of two figures.
-    fn ratio(&self, of: impl Fn(&S, &S) -> f64) -> Option<f64> {
-        median(self.switch.iter().zip(&self.zmq).map(|(switch, zmq)| of(switch, zmq)))
+    /// The median over all rounds of the ratio of two figures, of switch and of another engine.
+    fn ratio(&self, other: Engine, of: impl Fn(&S, &S) -> f64) -> Option<f64> {
+        median(self.switch.iter().zip(self.by(other)).map(|(switch, other)| of(switch, other)))
     }
 }
 
 impl Row<Flow> {
-    fn throughput_ratio(&self) -> Option<f64> {
-        self.ratio(|switch, zmq| switch.rate / zmq.rate)
+    fn throughput_ratio(&self, other: Engine) -> Option<f64> {
+        self.ratio(other, |switch, other| switch.rate / other.rate)
     }
 
-    fn cpu_ratio(&self) -> Option<f64> {
-        self.ratio(|switch, zmq| zmq.cpu / switch.cpu)
+    fn cpu_ratio(&self, other: Engine) -> Option<f64> {
+        self.ratio(other, |switch, other| other.cpu / switch.cpu)
     }
 }
 
@@ -107,12 +113,18 @@ impl Results {
     pub(crate) fn print(&self, plan: &Plan) {
         println!("{}", self.machine);
         println!("{} rounds, windows of {:.1} s; medians", plan.rounds, plan.window.as_secs_f64());
+        if let Some(threads) = plan.io_threads {
+            println!("brokers with {threads} threads");
+        }
+        if let Some(program) = &plan.broker {
+            println!("before: {}", program.display());
+        }
         self.print_flows();
         self.print_isolation();
         self.print_latency();
         let summary = self.summary();
         if !summary.is_empty() {
-            println!("\nsummary, switch compared to zmq");
+            println!("\nsummary, switch compared to zmq unless it says otherwise");
         }
         for line in summary {
             println!("{:<58} {:>6.2}   {}", line.what, line.value, line.goal);
@@ -124,22 +136,39 @@ impl Results {
             return;
         }
         println!("\nthroughput: events delivered per second, broker CPU seconds per million");
-        println!(
-            "{:<38} {:>11} {:>7} {:>6} {:>11} {:>7} {:>6} {:>7} {:>7}",
-            "", "zmq ev/s", "CPU", "lost", "switch ev/s", "CPU", "lost", "ev/s", "CPU"
-        );
+        let engines = engines(&self.flows);
+        print!("{}", label_space());
+        for engine in &engines {
+            print!(" {:>11} {:>7} {:>6}", format!("{} ev/s", engine.name()), "CPU", "lost");
+        }
+        for other in others(&engines) {
+            print!(" {:>11} {:>7}", format!("÷ {} ev/s", other.name()), "CPU");
+        }
+        println!();
+        let mut is_any_cut = false;
         for row in &self.flows {
             print!("{}", label(&row.cell));
-            for side in [&row.zmq, &row.switch] {
+            for engine in &engines {
+                let side = row.by(*engine);
                 let of = |figure: fn(&Flow) -> f64| median(side.iter().map(figure));
+                let is_cut = side.iter().any(|flow| flow.is_cut);
+                is_any_cut |= is_cut;
+                let mark = if is_cut { "*" } else { "" };
                 print!(
                     " {:>11} {:>7} {:>6}",
-                    number(of(|flow| flow.rate), 0),
+                    format!("{mark}{}", number(of(|flow| flow.rate), 0)),
                     number(of(|flow| flow.cpu), 3),
                     percent(of(|flow| flow.lost)),
                 );
             }
-            println!(" {:>7} {:>7}", times(row.throughput_ratio()), times(row.cpu_ratio()));
+            for other in others(&engines) {
+                let throughput = times(row.throughput_ratio(other));
+                print!(" {throughput:>11} {:>7}", times(row.cpu_ratio(other)));
+            }
+            println!();
+        }
+        if is_any_cut {
+            println!("* shorter windows: the publishers ran out of sealed events");
         }
     }
 
@@ -147,19 +176,21 @@ impl Results {
         if self.isolation.is_empty() {
             return;
         }
-        println!(
-            "\nisolation: events/s of a healthy subscriber, before and while another is in trouble"
-        );
-        println!(
-            "{:<38} {:>11} {:>11} {:>6} {:>13} {:>13} {:>6}",
-            "", "zmq before", "during", "kept", "switch before", "during", "kept"
-        );
+        println!("\nisolation: events/s of a healthy subscriber, alone and beside one in trouble");
+        let engines = engines(&self.isolation);
+        print!("{}", label_space());
+        for engine in &engines {
+            let alone = format!("{} alone", engine.name());
+            print!(" {alone:>13} {:>13} {:>6}", "beside", "kept");
+        }
+        println!();
         for row in &self.isolation {
             print!("{}", label(&row.cell));
-            for (side, width) in [(&row.zmq, 11), (&row.switch, 13)] {
+            for engine in &engines {
+                let side = row.by(*engine);
                 let of = |figure: fn(&Isolation) -> f64| median(side.iter().map(figure));
                 print!(
-                    " {:>width$} {:>width$} {:>6}",
+                    " {:>13} {:>13} {:>6}",
                     number(of(|one| one.before), 0),
                     number(of(|one| one.during), 0),
                     percent(of(Isolation::kept)),
@@ -174,14 +205,16 @@ impl Results {
             return;
         }
         println!("\nlatency in µs, broker CPU seconds per million; * not all arrived in time");
-        println!(
-            "{:<38} {:>15} {:>23} {:>23} {:>13} {:>13}",
-            "", "direct p50/p99", "zmq p50/p99 CPU", "switch p50/p99 CPU", "added p50", "added p99"
-        );
+        let engines = engines(&self.latency);
+        print!("{} {:>15}", label_space(), "direct p50/p99");
+        for engine in &engines {
+            print!(" {:>23}", format!("{} p50/p99 CPU", engine.name()));
+        }
+        println!(" {:>13} {:>13}", "added p50", "added p99");
         for row in &self.latency {
             print!("{}", label(&row.cell));
-            for (side, has_broker) in [(&row.direct, false), (&row.zmq, true), (&row.switch, true)]
-            {
+            let with = engines.iter().map(|engine| (row.by(*engine), true));
+            for (side, has_broker) in [(&row.direct[..], false)].into_iter().chain(with) {
                 let of = |figure: fn(&Latency) -> f64| median(side.iter().map(figure));
                 let (p50, p99) = (of(|one| one.p50), of(|one| one.p99));
                 let late = row.cell.scenario.rate().zip(of(|one| one.rate));
@@ -194,9 +227,9 @@ impl Results {
                 }
             }
             for figure in [(|one: &Latency| one.p50) as fn(&Latency) -> f64, |one| one.p99] {
-                let zmq = number(row.added(&row.zmq, figure), 0);
-                let switch = number(row.added(&row.switch, figure), 0);
-                print!(" {:>13}", format!("{zmq} → {switch}"));
+                let added = |engine: &Engine| number(row.added(row.by(*engine), figure), 0);
+                let added: Vec<String> = engines.iter().map(added).collect();
+                print!(" {:>13}", added.join(" → "));
             }
             println!();
         }
@@ -221,8 +254,8 @@ impl Results {
             ("256 B", &[256], "4", "7"),
             ("1 to 8 KiB", &[1 << 10, 8 << 10], "2.2", "3"),
         ] {
-            let of = |ratio: fn(&Row<Flow>) -> Option<f64>| {
-                median(flows(Client::Raw, sizes).filter_map(ratio))
+            let of = |ratio: fn(&Row<Flow>, Engine) -> Option<f64>| {
+                median(flows(Client::Raw, sizes).filter_map(|row| ratio(row, Engine::Zmq)))
             };
             add(
                 format!("raw clients, {name}, median of shapes: throughput ×"),
@@ -235,7 +268,8 @@ impl Results {
                 &format!("goal ≥ {cpu}"),
             );
         }
-        let libzmq = || flows(Client::Libzmq, &[]).filter_map(Row::throughput_ratio);
+        let throughput = |row: &Row<Flow>| row.throughput_ratio(Engine::Zmq);
+        let libzmq = || flows(Client::Libzmq, &[]).filter_map(throughput);
         add(
             "libzmq clients, the worst shape and size: throughput ×".into(),
             libzmq().min_by(f64::total_cmp),
@@ -258,9 +292,23 @@ impl Results {
         let curve = flows(Client::Curve, &[]);
         add(
             "encrypted clients, median: throughput ×".into(),
-            median(curve.filter_map(Row::throughput_ratio)),
+            median(curve.filter_map(throughput)),
             "",
         );
+        for other in [Engine::Zmq, Engine::Before] {
+            let sealed = || flows(Client::RawCurve, &[]);
+            let what = |figure: &str| {
+                format!("encrypted raw clients, median, than {}: {figure}", other.name())
+            };
+            let throughput = sealed().filter_map(|row| row.throughput_ratio(other));
+            add(what("throughput ×"), median(throughput), "");
+            add(what("CPU ÷"), median(sealed().filter_map(|row| row.cpu_ratio(other))), "");
+        }
+        let plain = || flows(Client::Raw, &[]);
+        let throughput = plain().filter_map(|row| row.throughput_ratio(Engine::Before));
+        add("raw clients, median, than before: throughput ×".into(), median(throughput), "");
+        let cpu = plain().filter_map(|row| row.cpu_ratio(Engine::Before));
+        add("raw clients, median, than before: CPU ÷".into(), median(cpu), "");
         for row in &self.isolation {
             let kept = median(row.switch.iter().map(Isolation::kept));
             add(format!("healthy beside a {}: kept", row.cell.scenario), kept, "goal ≥ 0.9");
@@ -277,6 +325,8 @@ impl Results {
         json!({
             "rounds": plan.rounds,
             "window_seconds": plan.window.as_secs_f64(),
+            "broker": plan.broker,
+            "io_threads": plan.io_threads,
             "results": self,
             "summary": self.summary(),
         })
@@ -323,10 +373,29 @@ fn label(cell: &Cell) -> String {
     };
     let client = match cell.client {
         Client::Raw => "raw",
+        Client::RawCurve => "raw-curve",
         Client::Libzmq => "libzmq",
         Client::Curve => "curve",
     };
-    format!("{:<22} {client:<6} {size:>8}", cell.scenario)
+    format!("{:<22} {client:<9} {size:>8}", cell.scenario)
+}
+
+/// As wide as a label.
+fn label_space() -> String {
+    " ".repeat(22 + 1 + 9 + 1 + 8)
+}
+
+/// The engines of a table: other builds only if there is one.
+fn engines<S>(rows: &[Row<S>]) -> Vec<Engine> {
+    let is_there = |engine: &Engine| {
+        *engine != Engine::Before || rows.iter().any(|row| !row.by(*engine).is_empty())
+    };
+    Engine::ALL.into_iter().filter(is_there).collect()
+}
+
+/// The engines to compare switch to.
+fn others(engines: &[Engine]) -> impl Iterator<Item = Engine> + '_ {
+    engines.iter().copied().filter(|engine| *engine != Engine::Switch)
 }
 
 /// Formats a number with thousands separators.
