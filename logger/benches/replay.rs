@@ -1,7 +1,7 @@
 //! The logger as operators run it: recorded batches through a real PUSH socket into the real
 //! binary, beside two yardsticks measured in the same run.
 //!
-//! `cargo bench -p zcluster-logger --bench replay [-- RECORDS]`
+//! `cargo bench -p zcluster-logger --bench replay [-- --help]`
 //!
 //! *Small* batches are those of the recording, four records on average; *full* ones hold the same
 //! records, up to 1,000 a batch. The encrypted rows are the same under CURVE. There the sender
@@ -18,9 +18,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use zcluster::transport::{Context, Interest, PollSet};
 use zcluster::wire::LogMessage;
 use zcluster::wire::zeek_bin::Batch;
@@ -28,8 +29,19 @@ use zcluster_logger::format::{Format, RecordFormatter, WriterOptions};
 
 use process::{Keys, Logger};
 
-/// Records sent in each run, unless the command line says otherwise.
-const RECORDS: u64 = 3_000_000;
+#[derive(Debug, clap::Parser)]
+#[command(name = "replay", about = "Measures zcluster-logger at full speed")]
+struct Args {
+    /// Records sent in each run.
+    #[arg(default_value_t = 3_000_000)]
+    records: u64,
+    /// Another build of zcluster-logger to measure beside this one.
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
+    /// Passed by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
 
 /// One row of the table.
 struct Row {
@@ -50,7 +62,7 @@ impl Row {
             format!("{} MiB", self.peak_kib / 1024)
         };
         println!(
-            "{:<44} {:>12.0} {:>16.0} {:>9.0} {:>9}",
+            "{:<52} {:>12.0} {:>16.0} {:>9.0} {:>9}",
             self.what,
             records / self.wall.as_secs_f64(),
             records / self.cpu.as_secs_f64(),
@@ -61,17 +73,25 @@ impl Row {
 }
 
 fn main() {
-    let wanted = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(RECORDS);
+    let args = Args::parse();
+    let wanted = args.records;
+    let before = args.before.as_deref().map(|path| ("the build before", path));
+    let now = ("zcluster-logger", Path::new(Logger::BINARY));
     let small = recording::payloads("traffic.zmq");
     let full = merge(&small);
-    println!("{:<44} {:>12} {:>16} {:>9} {:>9}", "", "records/s", "records/CPU-s", "MB/s", "peak");
+    println!("{:<52} {:>12} {:>16} {:>9} {:>9}", "", "records/s", "records/CPU-s", "MB/s", "peak");
     for (size, batches) in [("small", &small), ("full", &full)] {
         yardstick_decode(size, batches, wanted).print();
         for format in [Format::Tsv, Format::Json] {
             let name = if format == Format::Tsv { "TSV" } else { "JSON" };
             yardstick_write(size, name, batches, format, wanted).print();
             for keys in [None, Some(Keys::new())] {
-                replay(size, name, batches, wanted, keys.as_ref()).print();
+                for (who, binary) in before.into_iter().chain([now]) {
+                    let mut row = replay(binary, name, batches, wanted, keys.as_ref());
+                    let encrypted = if keys.is_some() { ", encrypted" } else { "" };
+                    row.what = format!("{size}: {who}, {name}{encrypted}");
+                    row.print();
+                }
             }
         }
     }
@@ -184,9 +204,15 @@ fn yardstick_write(
 }
 
 /// Feeds the real binary through a real socket.
-fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64, keys: Option<&Keys>) -> Row {
+fn replay(
+    binary: &Path,
+    format: &str,
+    batches: &[Vec<u8>],
+    wanted: u64,
+    keys: Option<&Keys>,
+) -> Row {
     let format_line = format!("format = \"{}\"\n", format.to_lowercase());
-    let logger = Logger::start(Path::new(Logger::BINARY), &format_line, keys);
+    let logger = Logger::start(binary, &format_line, keys);
     let context = Context::new(1).unwrap();
     let push = logger.producer(&context, keys);
     let before = logger.usage();
@@ -220,7 +246,5 @@ fn replay(size: &str, format: &str, batches: &[Vec<u8>], wanted: u64, keys: Opti
         assert!(now < Duration::from_secs(600), "the logger does not keep up");
     };
     let cpu = logger.usage().cpu.saturating_sub(before.cpu);
-    let encrypted = if keys.is_some() { ", encrypted" } else { "" };
-    let what = format!("{size}: zcluster-logger, {format}{encrypted}");
-    Row { what, records, bytes, wall, cpu, peak_kib: logger.peak_memory() }
+    Row { what: String::new(), records, bytes, wall, cpu, peak_kib: logger.peak_memory() }
 }
