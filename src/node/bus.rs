@@ -136,6 +136,8 @@ impl Bus {
 
     /// Adds what the I/O thread waits for. It cannot wait for room on the XPUB: libzmq reports
     /// publishers as always writable.
+    ///
+    /// A socket that had nothing to receive is read again only after the set has waited.
     pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>) {
         poll.add_monitor(&self.xpub_monitor);
         poll.add_monitor(&self.xsub_monitor);
@@ -198,7 +200,7 @@ impl Bus {
         budget: &mut u32,
         now: Instant,
     ) -> Result<Option<Received>, TransportError> {
-        while *budget > 0 {
+        while *budget > 0 && !self.xsub.is_settled() {
             let Some(received) = self.xsub.try_receive()? else { return Ok(None) };
             *budget -= 1;
             if received.count != 4 {
@@ -233,7 +235,7 @@ impl Bus {
         budget: &mut u32,
         now: Instant,
     ) -> Result<Option<SubscriptionChange>, TransportError> {
-        while *budget > 0 {
+        while *budget > 0 && !self.xpub.is_settled() {
             let Some(received) = self.xpub.try_receive()? else { return Ok(None) };
             *budget -= 1;
             let [frame] = received.frames.as_slice() else {
@@ -311,7 +313,9 @@ impl Bus {
             (&self.xpub_monitor, NodeSocket::Xpub, xpub),
             (&self.xsub_monitor, NodeSocket::Xsub, xsub),
         ] {
-            while let Some(event) = monitor.try_next()? {
+            while !monitor.is_settled()
+                && let Some(event) = monitor.try_next()?
+            {
                 let change = match event.kind {
                     ConnectionEventKind::HandshakeSucceeded => {
                         self.metrics.connections[socket].set(1);

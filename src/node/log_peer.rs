@@ -141,7 +141,9 @@ impl LogPeer {
         metrics: &NodeMetrics,
         now: Instant,
     ) -> Result<Option<Remark>, NodeError> {
-        while let Some(event) = self.monitor.try_next()? {
+        while !self.monitor.is_settled()
+            && let Some(event) = self.monitor.try_next()?
+        {
             let remark = match event.kind {
                 ConnectionEventKind::HandshakeSucceeded => {
                     self.connected = true;

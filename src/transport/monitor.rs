@@ -131,6 +131,12 @@ impl Monitor {
         Ok(Monitor { events })
     }
 
+    /// Whether there was no event when a [`PollSet`](super::PollSet) last waited, or at the last
+    /// attempt after it.
+    pub fn is_settled(&self) -> bool {
+        self.events.is_settled()
+    }
+
     /// The next event that matters; `None` when there is none. Never blocks.
     ///
     /// # Errors

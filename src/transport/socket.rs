@@ -1,6 +1,6 @@
 //! [`Socket`]: whole multipart messages in and out, without blocking.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::ops::Deref;
@@ -102,6 +102,10 @@ pub struct Socket {
     /// Where `ipc://*` is, removed with the socket: libzmq would leave its file in the directory that
     /// the process was started in.
     directory: OnceCell<TempDir>,
+    /// Whether libzmq has handled all that had arrived, and found nothing to receive: then its
+    /// descriptor shows when more arrives. Any other call may handle what arrives, so that the
+    /// descriptor does not show it.
+    pub(super) is_settled: Cell<bool>,
 }
 
 impl fmt::Debug for Socket {
@@ -134,7 +138,7 @@ impl Socket {
             Some(CurveOptions::Client { .. }) | None => None,
         };
         options.apply(&mut raw)?;
-        Ok(Socket { raw, _zap: zap, directory: OnceCell::new() })
+        Ok(Socket { raw, _zap: zap, directory: OnceCell::new(), is_settled: Cell::new(false) })
     }
 
     /// Accepts connections at `endpoint`. Returns the endpoint as bound, with the port that the
@@ -171,6 +175,7 @@ impl Socket {
                 ),
             })?;
         }
+        self.is_settled.set(false);
         self.raw.bind(endpoint).map_err(fail)?;
         match self.raw.get_last_endpoint() {
             Ok(Ok(bound)) => Ok(bound),
@@ -187,6 +192,7 @@ impl Socket {
         if endpoint.contains('\0') {
             return Err(fail(zmq::Error::EINVAL));
         }
+        self.is_settled.set(false);
         self.raw.connect(endpoint).map_err(fail)
     }
 
@@ -196,6 +202,7 @@ impl Socket {
     /// # Errors
     /// With any other kind of socket.
     pub fn subscribe(&self, prefix: &[u8]) -> Result<(), TransportError> {
+        self.is_settled.set(false);
         self.raw.set_subscribe(prefix).map_err(|error| TransportError::new("subscribe", error))
     }
 
@@ -209,18 +216,28 @@ impl Socket {
             .map_err(|error| TransportError::new("set socket option LINGER", error))
     }
 
+    /// Whether there was nothing to receive when a [`PollSet`](super::PollSet) last waited, or at the
+    /// last attempt after it.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled.get()
+    }
+
     /// The next message, or `None` if none has arrived. Never blocks.
     ///
     /// # Errors
     /// When the context was terminated.
     pub fn try_receive(&self) -> Result<Option<Received>, TransportError> {
         let mut received = Received::default();
+        self.is_settled.set(false);
         loop {
             let mut frame = zmq::Message::new();
             match self.raw.recv(&mut frame, zmq::DONTWAIT) {
                 Ok(()) => {}
                 // libzmq delivers whole messages: after the first frame, the others are there.
-                Err(zmq::Error::EAGAIN) => return Ok(None),
+                Err(zmq::Error::EAGAIN) => {
+                    self.is_settled.set(true);
+                    return Ok(None);
+                }
                 Err(zmq::Error::EINTR) => continue,
                 Err(error) => return Err(TransportError::new("receive", error)),
             }
@@ -241,6 +258,7 @@ impl Socket {
     /// # Errors
     /// When the context was terminated.
     pub fn try_send<F: AsRef<[u8]>>(&self, frames: &[F]) -> Result<bool, TransportError> {
+        self.is_settled.set(false);
         let last = frames.len().saturating_sub(1);
         let mut sent = true;
         for (i, frame) in frames.iter().enumerate() {

@@ -151,6 +151,8 @@ impl Connection {
 
     /// Handles what happened to the connection and to subscriptions.
     pub(super) fn turn(&mut self, now: Instant) -> Result<(), ClientError> {
+        // The bus reads what a poll has shown, and a program may publish without ever waiting.
+        self.wait(Duration::ZERO)?;
         for link in self.bus.read_connections(now)? {
             if link == Link::Down {
                 self.losses += 1;
