@@ -17,6 +17,10 @@ use crate::layout::{Endpoint, Host};
 /// stopped stays connected.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
+/// Connections that may wait to be accepted; the system's limit (`net.core.somaxconn`) is often the
+/// same.
+const BACKLOG: i32 = 4_096;
+
 /// Why it is impossible to listen there.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot bind to {endpoint}: {}", reason(error))]
@@ -88,6 +92,9 @@ impl Listener {
                 (Socket::Unix(socket), bound)
             }
         };
+        // The standard library allows fewer. Nodes come all at once when a broker returns, and the
+        // kernel makes those beyond the limit wait for a second or more.
+        rustix::net::listen(&socket, BACKLOG).map_err(|error| fail(error.into()))?;
         if let Some(size) = receive_buffer {
             // Accepted connections inherit it.
             sockopt::set_socket_recv_buffer_size(&socket, size)
