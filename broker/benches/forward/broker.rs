@@ -107,6 +107,13 @@ impl Broker {
         let pid = self.child.id();
         precise_cpu_time(pid).unwrap_or_else(|| cpu_ticks(pid))
     }
+
+    /// The most memory it has used so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    }
 }
 
 impl Drop for Broker {

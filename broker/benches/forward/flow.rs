@@ -90,9 +90,11 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Connects clients and waits until every subscriber receives events. Clients that seal events
-    /// in advance have enough of them for a window of that length after the warm-up.
+    /// in advance have enough of them for a window of that length after the warm-up. The broker has
+    /// `known` prefixes already, of which it tells each publisher.
     pub(crate) fn start(
         broker: &Broker,
+        known: usize,
         shape: Shape,
         client: Client,
         size: usize,
@@ -110,9 +112,15 @@ impl Clients {
             Client::Raw | Client::RawCurve => {
                 let curve = client.is_encrypted().then(keys::raw_client);
                 let curve = curve.as_ref();
+                let connect = |_| {
+                    let mut publisher = raw::Connection::publisher(&broker.xsub, curve);
+                    // As long as some are on their way, libzmq may have no room for more.
+                    publisher.wait_for_notifications(known);
+                    publisher
+                };
+                let publishers = samples.iter().map(connect).collect();
                 let subscribers = raw::subscribers(&broker.xpub, &prefixes, &samples, curve);
-                let time = WARM_UP + window;
-                (subscribers, raw::publishers(&broker.xsub, &samples, &all, curve, time))
+                (subscribers, raw::publishers(publishers, &samples, &all, WARM_UP + window))
             }
             Client::Libzmq | Client::Curve => {
                 let curve = client.is_encrypted().then(keys::libzmq_client);
@@ -134,11 +142,22 @@ pub(crate) fn flow(
     size: usize,
     window: Duration,
 ) -> Flow {
-    let broker = Broker::start(subject, client.is_encrypted());
-    let clients = Clients::start(&broker, shape, client, size, window);
+    flow_through(&Broker::start(subject, client.is_encrypted()), 0, shape, client, size, window)
+}
+
+/// The same with a broker that has other clients, with `known` prefixes.
+pub(crate) fn flow_through(
+    broker: &Broker,
+    known: usize,
+    shape: Shape,
+    client: Client,
+    size: usize,
+    window: Duration,
+) -> Flow {
+    let clients = Clients::start(broker, known, shape, client, size, window);
     sleep(WARM_UP);
     let has_more = || !clients.publishers.has_run_out();
-    let window = Window::measure_while(&broker, &clients.subscribers, window, has_more);
+    let window = Window::measure_while(broker, &clients.subscribers, window, has_more);
     let is_cut = !has_more();
     assert!(
         !is_cut || window.seconds >= SHORTEST.as_secs_f64(),

@@ -43,7 +43,7 @@ pub(crate) fn isolation(
     window: Duration,
 ) -> Isolation {
     let broker = Broker::start(subject, client.is_encrypted());
-    let clients = Clients::start(&broker, SHAPE, client, size, window);
+    let clients = Clients::start(&broker, 0, SHAPE, client, size, window);
     let rate = || {
         let window = window.max(SHORTEST);
         let window = Window::measure(&broker, &clients.subscribers, window);

@@ -11,7 +11,8 @@
 //! - [`plan`]: scenarios and the command line; [`event`]: the events to send.
 //! - [`broker`]: the broker process, of this build or another; [`raw`], [`libzmq`]: clients;
 //!   [`keys`]: their encryption keys; [`crew`]: their threads.
-//! - [`flow`], [`ping_pong`], [`isolation`], [`latency`]: the measurements; [`report`]: tables.
+//! - [`flow`], [`ping_pong`], [`isolation`], [`latency`], [`scale`]: the measurements; [`report`]:
+//!   tables.
 #![allow(clippy::unwrap_used)]
 
 mod broker;
@@ -26,6 +27,7 @@ mod ping_pong;
 mod plan;
 mod raw;
 mod report;
+mod scale;
 
 use clap::Parser;
 
@@ -85,6 +87,18 @@ fn measure(plan: &Plan, cell: Cell, results: &mut Results) {
             Scenario::Latency(rate) => {
                 let one = latency::latency(Some(subject), rate, size, window);
                 Results::row(&mut results.latency, cell).of(engine).push(one);
+            }
+            Scenario::Scale(nodes) => {
+                if let Some(obstacle) = scale::obstacle(engine, nodes, client) {
+                    eprintln!("{} is skipped: {obstacle}", engine.name());
+                } else {
+                    let one = scale::scale(subject, nodes, client, size, window);
+                    Results::row(&mut results.scale, cell).of(engine).push(one);
+                }
+            }
+            Scenario::Prefixes(count) => {
+                let one = scale::prefixes(subject, count, client, size, window);
+                Results::row(&mut results.prefixes, cell).of(engine).push(one);
             }
         }
     }

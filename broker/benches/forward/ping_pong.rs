@@ -25,8 +25,11 @@ pub(crate) fn ping_pong(subject: &Subject, client: Client, size: usize, window: 
             let curve = curve.as_ref();
             let subscriber = |i| raw::Connection::subscriber(&broker.xpub, prefix(i), curve);
             let subscribers = [0, 1].map(subscriber);
-            let publisher = |_| raw::Connection::publisher(&broker.xsub, &topics, curve);
-            let publishers = [0, 1].map(publisher);
+            let publishers = [0, 1].map(|_| {
+                let mut publisher = raw::Connection::publisher(&broker.xsub, curve);
+                publisher.wait_for_subscriptions(&topics);
+                publisher
+            });
             let [first, second] = pair(subscribers, publishers, |i, subscriber, publisher| {
                 let event = sample(i).encode();
                 RawEnd { received: vec![0; event.len()], event, publisher, subscriber }

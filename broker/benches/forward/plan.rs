@@ -19,6 +19,10 @@ const SEALED_SIZES: [usize; 3] = [256, 1 << 10, 8 << 10];
 const USUAL_SIZE: usize = 256;
 /// Rates of the latency scenarios, in events per second.
 const LATENCY_RATES: [u32; 3] = [1_000, 10_000, 50_000];
+/// Nodes in the simulated clusters.
+const NODES: [usize; 3] = [100, 1_000, 4_000];
+/// Prefixes of all subscribers together.
+const PREFIXES: usize = 100_000;
 
 /// The command line.
 #[derive(Debug, clap::Parser)]
@@ -134,7 +138,7 @@ const SHAPES: [Shape; 5] = [
     shape("1→1", 1, 1),
     shape("4→1", 4, 1),
     Shape::fan_out(),
-    Shape { name: "4→4 distinct", publishers: 4, subscribers: 4, distinct: true },
+    Shape::distinct(),
     shape("4→4 broadcast", 4, 4),
 ];
 
@@ -142,6 +146,11 @@ impl Shape {
     /// One publisher, four subscribers.
     pub(crate) const fn fan_out() -> Self {
         shape("1→4", 1, 4)
+    }
+
+    /// Four publishers, each with its own topic and one subscriber.
+    pub(crate) const fn distinct() -> Self {
+        Shape { name: "4→4 distinct", publishers: 4, subscribers: 4, distinct: true }
     }
 
     /// The topic of a publisher.
@@ -184,6 +193,10 @@ pub(crate) enum Scenario {
     Isolation(Trouble),
     /// Latency at that many events per second.
     Latency(u32),
+    /// A cluster of that many nodes.
+    Scale(usize),
+    /// A broker with that many prefixes.
+    Prefixes(usize),
 }
 
 impl Scenario {
@@ -204,6 +217,8 @@ impl fmt::Display for Scenario {
             Scenario::Isolation(Trouble::Stalled) => f.pad("stalled subscriber"),
             Scenario::Isolation(Trouble::Slow) => f.pad("slow subscriber"),
             Scenario::Latency(rate) => f.pad(&format!("latency at {rate}/s")),
+            Scenario::Scale(nodes) => f.pad(&format!("scale {nodes} nodes")),
+            Scenario::Prefixes(count) => f.pad(&format!("scale {count} prefixes")),
         }
     }
 }
@@ -276,6 +291,14 @@ impl Args {
         for rate in LATENCY_RATES {
             add(Scenario::Latency(rate), Client::Libzmq, &[USUAL_SIZE]);
         }
+        let (nodes, prefixes) =
+            if self.quick { (&NODES[..1], PREFIXES / 100) } else { (&NODES[..], PREFIXES) };
+        for client in [Client::Raw, Client::RawCurve] {
+            for &nodes in nodes {
+                add(Scenario::Scale(nodes), client, &[USUAL_SIZE]);
+            }
+        }
+        add(Scenario::Prefixes(prefixes), Client::Raw, &[USUAL_SIZE]);
         let (rounds, seconds) = if self.quick { (1, 0.2) } else { (self.rounds, self.seconds) };
         Plan {
             cells,

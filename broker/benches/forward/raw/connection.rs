@@ -5,8 +5,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use zcluster::wire::SubscriptionMessage;
-use zcluster::wire::zmtp::{CodecScratch, Command, Curve, FrameHeader, SocketType, put_frame};
+use zcluster::wire::zmtp::{CodecScratch, Curve, SocketType, put_frame};
 
+use super::notification::{Notification, take_notification};
 use super::session::Session;
 use crate::crew::PATIENCE;
 
@@ -65,40 +66,45 @@ impl Connection {
         connection
     }
 
-    /// Connects a publisher and waits until the broker has forwarded all these subscriptions.
-    pub(crate) fn publisher(endpoint: &str, prefixes: &[String], curve: Option<&Curve>) -> Self {
-        let mut connection = Self::open(endpoint, SocketType::Xpub, curve);
-        let mut missing: BTreeSet<&[u8]> = prefixes.iter().map(String::as_bytes).collect();
-        while !missing.is_empty() {
-            let (command, body) = connection.next_frame();
-            let prefix = if command {
-                match Command::parse(&body).unwrap() {
-                    Command::Subscribe(prefix) => Some(prefix),
-                    _ => None,
-                }
-            } else {
-                match SubscriptionMessage::parse(&body) {
-                    Some(SubscriptionMessage::Subscribe(prefix)) => Some(prefix),
-                    _ => None,
-                }
-            };
-            prefix.map(|prefix| missing.remove(prefix));
-        }
-        connection
+    /// Connects a publisher.
+    pub(crate) fn publisher(endpoint: &str, curve: Option<&Curve>) -> Self {
+        Self::open(endpoint, SocketType::Xpub, curve)
     }
 
-    /// Returns whether the next frame is a command, and its body.
-    fn next_frame(&mut self) -> (bool, Vec<u8>) {
-        loop {
-            if let Some(header) = FrameHeader::parse(&self.plain).unwrap() {
-                let end = header.header_len + header.body_len as usize;
-                if end <= self.plain.len() {
-                    let frame: Vec<u8> = self.plain.drain(..end).collect();
-                    return (header.command, frame[header.header_len..].to_vec());
+    /// Waits until a publisher has been told of all these subscriptions.
+    pub(crate) fn wait_for_subscriptions(&mut self, prefixes: &[String]) {
+        let mut missing: BTreeSet<&[u8]> = prefixes.iter().map(String::as_bytes).collect();
+        while !missing.is_empty() {
+            self.wait_for_notifications(1);
+            self.take_notifications(|notification| {
+                if let Notification::Subscribed(prefix) = notification {
+                    missing.remove(prefix);
                 }
-            }
-            assert!(self.receive(CHUNK), "the broker closes a connection");
+            });
         }
+    }
+
+    /// Waits until a publisher has received that many notifications that were not taken yet.
+    pub(crate) fn wait_for_notifications(&mut self, count: usize) {
+        let (mut found, mut at) = (0, 0);
+        while found < count {
+            if let Some((notification, size)) = take_notification(&self.plain[at..]) {
+                found += usize::from(notification.is_some());
+                at += size;
+            } else {
+                assert!(self.receive(CHUNK), "the broker closes a connection");
+            }
+        }
+    }
+
+    /// Takes the notifications that were received.
+    pub(crate) fn take_notifications(&mut self, mut take: impl FnMut(Notification<'_>)) {
+        let mut at = 0;
+        while let Some((notification, size)) = take_notification(&self.plain[at..]) {
+            notification.into_iter().for_each(&mut take);
+            at += size;
+        }
+        self.plain.drain(..at);
     }
 
     /// Bytes received since the handshake, encrypted if the connection is.

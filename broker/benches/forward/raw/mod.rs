@@ -6,10 +6,11 @@
 //! the measurement starts, and encrypted subscribers decrypt only their first event.
 //!
 //! - [`session`]: handshake and encryption, without I/O; [`connection`]: a blocking connection.
-//! - [`supply`]: what a publisher sends.
+//! - [`notification`]: what publishers are told; [`supply`]: what they send.
 //! - here: publishers and subscribers on threads.
 
 mod connection;
+mod notification;
 mod session;
 mod supply;
 
@@ -22,7 +23,8 @@ use zcluster::net::Poller;
 use zcluster::wire::zmtp::Curve;
 
 pub(crate) use connection::Connection;
-use session::size_on_wire;
+pub(crate) use notification::{Notification, take_notification};
+pub(crate) use session::{Session, size_on_wire};
 use supply::Supply;
 
 use crate::crew::{Connections, Counter, Crew, Flag, STOP_INTERVAL, counters};
@@ -91,18 +93,18 @@ fn receive(
     Box::new(connections)
 }
 
-/// Starts one publisher for each sample, all on one thread, after they have seen all these
+/// Starts these publishers, one for each sample and all on one thread, after they have seen all these
 /// subscriptions. Encrypted ones have enough to send for about that time, and
 /// [`Crew::has_run_out`] says when one of them has sent everything.
 pub(crate) fn publishers(
-    endpoint: &str,
+    mut connections: Vec<Connection>,
     samples: &[Sample],
     prefixes: &[String],
-    curve: Option<&Curve>,
     time: Duration,
 ) -> Crew {
-    let connect = |_| Connection::publisher(endpoint, prefixes, curve);
-    let connections: Vec<Connection> = samples.iter().map(connect).collect();
+    for connection in &mut connections {
+        connection.wait_for_subscriptions(prefixes);
+    }
     let publishers: Vec<Publisher> = connections
         .into_iter()
         .zip(samples)

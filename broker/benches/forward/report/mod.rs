@@ -3,6 +3,8 @@
 //! Ratios compare engine switch to the other ones within a round; like all figures they are medians
 //! over the rounds. Above 1, engine switch is better, except for latencies.
 
+mod scale;
+
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
@@ -10,6 +12,7 @@ use crate::flow::Flow;
 use crate::isolation::Isolation;
 use crate::latency::Latency;
 use crate::plan::{Cell, Client, Engine, Plan, Scenario};
+use crate::scale::{Prefixes, Scale};
 
 /// One line of a table: the measurements of every round.
 #[derive(Debug, Serialize)]
@@ -87,6 +90,8 @@ pub(crate) struct Results {
     pub(crate) flows: Vec<Row<Flow>>,
     pub(crate) isolation: Vec<Row<Isolation>>,
     pub(crate) latency: Vec<Row<Latency>>,
+    pub(crate) scale: Vec<Row<Scale>>,
+    pub(crate) prefixes: Vec<Row<Prefixes>>,
 }
 
 impl Results {
@@ -97,6 +102,8 @@ impl Results {
             flows: Vec::new(),
             isolation: Vec::new(),
             latency: Vec::new(),
+            scale: Vec::new(),
+            prefixes: Vec::new(),
         }
     }
 
@@ -122,6 +129,8 @@ impl Results {
         self.print_flows();
         self.print_isolation();
         self.print_latency();
+        scale::print_scale(&self.scale);
+        scale::print_prefixes(&self.prefixes);
         let summary = self.summary();
         if !summary.is_empty() {
             println!("\nsummary, switch compared to zmq unless it says otherwise");

@@ -1,0 +1,201 @@
+//! [`Crowd`]: all nodes of a cluster on one thread.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use zcluster::net::{Event, Poller};
+use zcluster::wire::zmtp::{Curve, SocketType};
+
+use super::link::{Buffers, Link};
+use super::names::Names;
+use super::told::Told;
+use crate::broker::Broker;
+use crate::raw::{Session, take_notification};
+
+/// How long anything may take that all nodes do together.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// How long a turn waits for something to happen.
+const TURN: Duration = Duration::from_millis(20);
+
+/// Many nodes. Each has a publisher and a subscriber, like a real one.
+pub(super) struct Crowd {
+    pub(super) names: Names,
+    pub(super) poller: Poller,
+    /// The sessions to connect: those of a node's publisher and of its subscriber, node by node.
+    sessions: Vec<(Session, Vec<u8>)>,
+    /// In the same order.
+    pub(super) links: Vec<Link>,
+    /// How many of them have completed their handshakes.
+    open: usize,
+    /// What each node's publisher has been told.
+    told: Vec<Told>,
+    /// How many of them have been told everything.
+    complete: usize,
+    /// The events of each node's subscriber.
+    inboxes: Vec<Inbox>,
+    /// Bytes of all events.
+    received: u64,
+    pub(super) buffers: Buffers,
+    ready: Vec<Event>,
+}
+
+/// The events that a subscriber has received.
+#[derive(Default)]
+struct Inbox {
+    bytes: u64,
+    /// Whether the first one was read and is a hello to this node. All later ones are only counted.
+    is_checked: bool,
+}
+
+impl Crowd {
+    /// Prepares nodes, encrypted ones if there are keys, as far as is possible without a broker.
+    pub(super) fn new(nodes: usize, curve: Option<&Curve>) -> Self {
+        let names = Names::new(nodes);
+        let session = |ours| {
+            let mut first = Vec::new();
+            (Session::new(ours, curve.cloned(), &mut first), first)
+        };
+        let pair = |_| [session(SocketType::Xpub), session(SocketType::Xsub)];
+        Crowd {
+            poller: Poller::new().unwrap(),
+            sessions: (0..nodes).flat_map(pair).collect(),
+            links: Vec::new(),
+            open: 0,
+            told: (0..nodes).map(|_| Told::new(names.prefixes())).collect(),
+            complete: 0,
+            inboxes: (0..nodes).map(|_| Inbox::default()).collect(),
+            received: 0,
+            buffers: Buffers::new(),
+            ready: Vec::new(),
+            names,
+        }
+    }
+
+    /// Begins to connect all nodes.
+    pub(super) fn connect(&mut self, broker: &Broker) {
+        let address = |endpoint: &str| -> SocketAddr {
+            endpoint.trim_start_matches("tcp://").parse().unwrap()
+        };
+        let addresses = [address(&broker.xsub), address(&broker.xpub)];
+        for (i, (session, first)) in std::mem::take(&mut self.sessions).into_iter().enumerate() {
+            let link = Link::connect(addresses[i % 2], session, first, i as u64, &self.poller);
+            self.links.push(link);
+        }
+    }
+
+    /// Whether all handshakes are complete.
+    pub(super) fn is_open(&self) -> bool {
+        self.open == self.links.len()
+    }
+
+    /// Whether all publishers know all prefixes.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete == self.told.len()
+    }
+
+    pub(super) fn notifications(&self) -> u64 {
+        self.told.iter().map(Told::notifications).sum()
+    }
+
+    /// Bytes of the events that each node has received.
+    pub(super) fn received(&self) -> impl Iterator<Item = u64> + '_ {
+        self.inboxes.iter().map(|inbox| inbox.bytes)
+    }
+
+    /// Bytes of the events that all nodes together have received.
+    pub(super) fn received_in_total(&self) -> u64 {
+        self.received
+    }
+
+    /// Takes turns until something holds.
+    pub(super) fn run_until(&mut self, mut holds: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(
+                Instant::now() < deadline,
+                "{} of {} connections are open, {} of {} publishers know all, {} bytes received",
+                self.open,
+                self.links.len(),
+                self.complete,
+                self.told.len(),
+                self.received
+            );
+            self.turn();
+        }
+    }
+
+    /// Waits until something happens and handles it.
+    fn turn(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        ready.extend(self.poller.wait(Some(TURN)).unwrap());
+        for event in &ready {
+            let link = event.key as usize;
+            if event.writable {
+                self.links[link].flush(false, &self.poller);
+            }
+            if event.readable && link.is_multiple_of(2) {
+                self.read_publisher(link);
+            } else if event.readable {
+                self.read_subscriber(link);
+            }
+        }
+        self.ready = ready;
+    }
+
+    fn read_publisher(&mut self, at: usize) {
+        let (link, told) = (&mut self.links[at], &mut self.told[at / 2]);
+        let (was_open, was_complete) = (link.is_open(), told.is_complete());
+        link.receive(&mut self.buffers, &self.poller);
+        let mut rest = &self.buffers.plain[..];
+        while let Some((notification, size)) = take_notification(rest) {
+            if let Some(notification) = notification {
+                told.take(notification, &self.names);
+            }
+            rest = &rest[size..];
+        }
+        link.keep(rest);
+        self.open += usize::from(link.is_open() && !was_open);
+        self.complete += usize::from(told.is_complete() && !was_complete);
+    }
+
+    fn read_subscriber(&mut self, at: usize) {
+        let (link, inbox) = (&mut self.links[at], &mut self.inboxes[at / 2]);
+        if inbox.is_checked {
+            let count = link.discard(&mut self.buffers) as u64;
+            inbox.bytes += count;
+            self.received += count;
+            return;
+        }
+        let was_open = link.is_open();
+        let count = link.receive(&mut self.buffers, &self.poller) as u64;
+        if !was_open {
+            // There are no events before the last node is in.
+            assert!(self.buffers.plain.is_empty());
+            if link.is_open() {
+                self.open += 1;
+                link.put(&self.names.subscriptions(at / 2), &mut self.buffers);
+                link.flush(false, &self.poller);
+            }
+            return;
+        }
+        inbox.bytes += count;
+        self.received += count;
+        if let Some(first) = self.buffers.plain.get(..self.names.hello_size(false)) {
+            assert!(
+                self.names.is_hello(first, at / 2),
+                "this is not what was sent: {:?}",
+                bstr::BStr::new(first)
+            );
+            inbox.is_checked = true;
+        } else {
+            link.keep(&self.buffers.plain);
+        }
+    }
+}
+
+/// CPU time of this thread so far.
+pub(super) fn own_cpu_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
+}
