@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
-use bstr::BStr;
+use ahash::AHashMap;
+use bstr::{BStr, BString};
 use zcluster::access::{AccessCell, Guard};
 use zcluster::net::Stream;
 use zcluster::telemetry::{BrokerMetrics, BrokerSocket};
@@ -45,6 +46,8 @@ pub(super) struct Directory {
     /// Publishers whose handshake is complete.
     pub(super) subscribers: BTreeMap<PeerId, Arc<Peer>>,
     pub(super) publishers: BTreeMap<PeerId, Publisher>,
+    /// The subscribers that are nodes, by the name of the node; more than one only by mistake.
+    nodes: AHashMap<BString, Vec<Arc<Peer>>>,
 }
 
 /// A publisher whose handshake is complete.
@@ -82,6 +85,7 @@ impl Hub {
             subscriptions: Subscriptions::new(settings.subscriptions),
             subscribers: BTreeMap::new(),
             publishers: BTreeMap::new(),
+            nodes: AHashMap::new(),
         };
         Ok(Hub {
             settings,
@@ -130,14 +134,17 @@ impl Hub {
         self.change().subscribers.insert(peer.id, Arc::clone(peer));
     }
 
-    /// Name and address of another process that is connected under that node name, if there is one.
-    pub(super) fn namesake(&self, name: &BStr, id: &[u8]) -> Option<String> {
-        let directory = self.directory();
-        let mut subscribers = directory.subscribers.values();
-        subscribers.find_map(|peer| {
+    /// A subscriber turns out to be a node. Returns name and address of another process that is
+    /// connected under the same name, if there is one.
+    pub(super) fn join_node(&self, peer: &Arc<Peer>, name: &BStr, id: &[u8]) -> Option<String> {
+        let mut directory = self.change();
+        let same = directory.nodes.entry(name.to_owned()).or_default();
+        let other = same.iter().find_map(|peer| {
             let state = peer.lock();
             state.counts.is_namesake(name, id).then(|| state.counts.who())
-        })
+        });
+        same.push(Arc::clone(peer));
+        other
     }
 
     /// Applies a subscriber's subscriptions and cancellations. New subscriptions take effect before
@@ -200,6 +207,7 @@ impl Hub {
         if directory.subscribers.remove(&peer.id).is_none() {
             return;
         }
+        directory.forget_node(peer);
         let owed = 2 * directory.subscriptions.bytes();
         let mut saying = Saying::default();
         for text in directory.subscriptions.remove(peer.id) {
@@ -346,6 +354,17 @@ impl Saying {
 }
 
 impl Directory {
+    fn forget_node(&mut self, peer: &Peer) {
+        let state = peer.lock();
+        let name = state.counts.name();
+        if let Some(same) = self.nodes.get_mut(name) {
+            same.retain(|one| one.id != peer.id);
+            if same.is_empty() {
+                self.nodes.remove(name);
+            }
+        }
+    }
+
     /// The recipients of a topic, and the longest subscribed prefix that matches it.
     pub(super) fn recipients(&self, topic: &[u8]) -> Option<(Vec<Arc<Peer>>, Text)> {
         let found = self.subscriptions.matching(topic);

@@ -237,7 +237,9 @@ impl Delivery<'_> {
                 if state.counts.becomes_node(id.as_bytes(), sent) {
                     let (name, who) = (state.counts.name().to_owned(), state.counts.who());
                     drop(state);
-                    self.tell_namesake(name.as_bstr(), id.as_bytes(), &who);
+                    if let Some(other) = self.hub.join_node(peer, name.as_bstr(), id.as_bytes()) {
+                        self.tell_namesake(name.as_bstr(), &who, &other);
+                    }
                 }
             }
         }
@@ -247,8 +249,7 @@ impl Delivery<'_> {
     }
 
     /// Warns about two processes under one node name; `who` is the one that has just connected.
-    fn tell_namesake(&mut self, name: &BStr, id: &[u8], who: &str) {
-        let Some(other) = self.hub.namesake(name, id) else { return };
+    fn tell_namesake(&mut self, name: &BStr, who: &str, other: &str) {
         self.hub.metrics.duplicate_names.inc();
         let key = ("duplicate name", name.to_string());
         if let Some(more) = self.warnings.check(&key, self.now) {
