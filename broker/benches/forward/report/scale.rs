@@ -74,25 +74,34 @@ pub(super) fn print_scale(rows: &[Row<Scale>]) {
             line.figure(0, |one| one.join.memory as f64 / MIB),
         );
     });
-    println!("\nhellos from node to node, broker CPU seconds per million");
     println!(
-        "{} {:<6} {:>10} {:>8} {:>8} {:>8} {:>5}",
+        "\nhellos from node to node, in batches and each written by itself; broker CPU seconds per \
+         million"
+    );
+    println!(
+        "{} {:<6} {:>10} {:>8} {:>8} {:>8} {:>10} {:>8} {:>8} {:>5}",
         label_space(),
         "",
         "hellos",
         "seconds",
         "CPU",
         "÷ switch",
+        "singly: s",
+        "CPU",
+        "÷ switch",
         "MiB"
     );
     lines(rows, |line| {
         print!(
-            " {:>10} {:>8} {:>8} {:>8} {:>5}",
+            " {:>10} {:>8} {:>8} {:>8} {:>10} {:>8} {:>8} {:>5}",
             line.figure(0, |one| one.hellos.count as f64),
             line.figure(3, |one| one.hellos.seconds),
             line.figure(3, |one| one.hellos.cpu),
             line.than_switch(|one| one.hellos.cpu),
-            line.figure(0, |one| one.hellos.memory as f64 / MIB),
+            line.figure(3, |one| one.single_hellos.seconds),
+            line.figure(3, |one| one.single_hellos.cpu),
+            line.than_switch(|one| one.single_hellos.cpu),
+            line.figure(0, |one| one.single_hellos.memory as f64 / MIB),
         );
     });
     println!("\n4→4 distinct, without the nodes and while they are silent");

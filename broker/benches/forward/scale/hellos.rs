@@ -39,8 +39,13 @@ struct Greeter {
 /// Sends hellos between all nodes, which must have joined.
 ///
 /// A node greets the others in the order of their names, beginning after its own. It writes a batch
-/// when it is its turn.
-pub(super) fn hellos(crowd: &mut Crowd, broker: &Broker, is_encrypted: bool) -> Hellos {
+/// when it is its turn, or a single hello.
+pub(super) fn hellos(
+    crowd: &mut Crowd,
+    broker: &Broker,
+    is_encrypted: bool,
+    singly: bool,
+) -> Hellos {
     let nodes = crowd.names.len();
     let others = (nodes - 1).min(MOST / nodes);
     let times = FEWEST.div_ceil(nodes * others);
@@ -48,13 +53,17 @@ pub(super) fn hellos(crowd: &mut Crowd, broker: &Broker, is_encrypted: bool) -> 
     let total = (nodes * each) as u64;
     let size = crowd.names.hello_size(is_encrypted) as u64;
 
+    let batch = if singly { size as usize } else { BATCH };
+    let before: Vec<u64> = crowd.received().collect();
+    let received_before = crowd.received_in_total();
+
     let (clock, cpu) = (Instant::now(), broker.cpu_time());
     let mut greeters: VecDeque<Greeter> =
         (0..nodes).map(|node| Greeter { node, sent: 0 }).collect();
     let mut sent = 0;
     let mut hellos = Vec::new();
     crowd.run_until(|crowd| {
-        let received = crowd.received_in_total() / size;
+        let received = (crowd.received_in_total() - received_before) / size;
         for _ in 0..greeters.len() {
             if sent - received >= MOST_IN_FLIGHT {
                 break;
@@ -64,7 +73,7 @@ pub(super) fn hellos(crowd: &mut Crowd, broker: &Broker, is_encrypted: bool) -> 
             if !link.waits_to_write() {
                 hellos.clear();
                 let before = greeter.sent;
-                let room = BATCH.saturating_sub(link.unsent()).div_ceil(size as usize);
+                let room = batch.saturating_sub(link.unsent()).div_ceil(size as usize);
                 while greeter.sent < each && greeter.sent < before + room {
                     let to = (greeter.node + 1 + greeter.sent % others) % nodes;
                     crowd.names.put_hello(greeter.node, to, &mut hellos);
@@ -73,7 +82,7 @@ pub(super) fn hellos(crowd: &mut Crowd, broker: &Broker, is_encrypted: bool) -> 
                 sent += (greeter.sent - before) as u64;
                 link.put(&hellos, &mut crowd.buffers);
                 // libzmq fills batches and cuts hellos in two.
-                link.flush(greeter.sent < each, &crowd.poller);
+                link.flush(!singly && greeter.sent < each, &crowd.poller);
             }
             if greeter.sent < each {
                 greeters.push_back(greeter);
@@ -82,9 +91,9 @@ pub(super) fn hellos(crowd: &mut Crowd, broker: &Broker, is_encrypted: bool) -> 
         received >= total
     });
     let (seconds, cpu) = (clock.elapsed().as_secs_f64(), broker.cpu_time().saturating_sub(cpu));
-    for (node, bytes) in crowd.received().enumerate() {
+    for (node, (bytes, before)) in crowd.received().zip(before).enumerate() {
         let expected = each as u64 * size;
-        assert_eq!(bytes, expected, "bytes of {each} hellos for node {node}");
+        assert_eq!(bytes - before, expected, "bytes of {each} hellos for node {node}");
     }
     Hellos {
         count: total,

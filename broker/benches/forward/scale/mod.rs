@@ -44,6 +44,8 @@ const OTHER_FILES: u64 = 200;
 pub(crate) struct Scale {
     pub(crate) join: Join,
     pub(crate) hellos: Hellos,
+    /// Each written by itself.
+    pub(crate) single_hellos: Hellos,
     /// A flow without the nodes.
     pub(crate) alone: Flow,
     /// A flow beside the nodes, which are silent meanwhile.
@@ -63,9 +65,10 @@ pub(crate) fn scale(
     let mut crowd = Crowd::new(nodes, curve.as_ref());
     let broker = Broker::start(subject, client.is_encrypted());
     let join = join(&mut crowd, &broker);
-    let hellos = hellos(&mut crowd, &broker, client.is_encrypted());
+    let [hellos, single_hellos] =
+        [false, true].map(|singly| hellos(&mut crowd, &broker, client.is_encrypted(), singly));
     let beside = flow_through(&broker, crowd.names.prefixes(), BULK, client, size, window);
-    Scale { join, hellos, alone, beside }
+    Scale { join, hellos, single_hellos, alone, beside }
 }
 
 /// Why a measurement is not possible. Raises the limit of open files, which the broker inherits.
