@@ -58,6 +58,8 @@ pub(super) struct Shard {
     hub: Arc<Hub>,
     index: usize,
     poller: Poller,
+    /// Polls only the waker, during pauses.
+    pausing: Poller,
     /// Only in the first thread, until the engine stops.
     listeners: Vec<(Listener, BrokerSocket)>,
     connections: AHashMap<PeerId, Connection>,
@@ -103,8 +105,9 @@ impl Shard {
         index: usize,
         listeners: Vec<(Listener, BrokerSocket)>,
     ) -> io::Result<Self> {
-        let poller = Poller::new()?;
+        let (poller, pausing) = (Poller::new()?, Poller::new()?);
         poller.add(&**hub.waker(index), WAKER, true, false)?;
+        pausing.add(&**hub.waker(index), WAKER, true, false)?;
         for (key, (listener, _)) in (LISTENERS..WAKER).zip(&listeners) {
             poller.add(listener, key, true, false)?;
         }
@@ -114,6 +117,7 @@ impl Shard {
             hub: Arc::clone(hub),
             index,
             poller,
+            pausing,
             listeners,
             connections: AHashMap::new(),
             held: VecDeque::new(),
@@ -123,7 +127,7 @@ impl Shard {
             access: hub.access.load(),
             access_generation,
             mail: Vec::new(),
-            gathering: Gathering::default(),
+            gathering: Gathering::new(now, thread_cpu_time()),
             next_thread: 0,
             accept_again: None,
             next_tick: now + TICK,
@@ -143,6 +147,12 @@ impl Shard {
             {
                 return Ok(self.finish());
             }
+            if let Some(pause) = self.gathering.pause()
+                && !self.is_ending
+                && !self.hub.has_mail(self.index)
+            {
+                let _ = self.pausing.wait(Some(pause))?;
+            }
             let timeout = self.timeout();
             events.clear();
             events.extend(self.poller.wait(timeout)?);
@@ -150,7 +160,7 @@ impl Shard {
             if self.access_generation != self.hub.access.generation() {
                 self.change_access();
             }
-            let mut read = 0;
+            let (mut read, mut read_before) = (0, 0);
             for event in &events {
                 match event.key {
                     WAKER => self.hub.waker(self.index).reset(),
@@ -158,13 +168,14 @@ impl Shard {
                     key => {
                         read += self.look_at(key, *event);
                         if read >= READ_TURN {
-                            read = 0;
+                            read_before += std::mem::take(&mut read);
                             self.write(events.len());
                         }
                     }
                 }
             }
             self.write(events.len());
+            self.gathering.note(events.len(), read_before + read, self.now, thread_cpu_time);
             if self.now >= self.next_tick {
                 if self.now >= self.next_tick + AWAY {
                     self.lenient_until = self.now + AWAY;
@@ -589,6 +600,12 @@ impl Shard {
         }
         lost
     }
+}
+
+/// CPU time of the calling thread so far.
+fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.try_into().unwrap_or_default()
 }
 
 /// Whether it does no harm if what a peer is to get waits for more.
