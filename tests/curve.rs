@@ -142,7 +142,7 @@ impl Wire {
     fn send_plain(&mut self, plain: &[u8]) {
         let mut sealed = Vec::new();
         assert_eq!(
-            self.codec.seal(plain, &mut sealed, &mut CodecScratch::default()).unwrap().consumed,
+            self.codec.seal([plain], &mut sealed, &mut CodecScratch::default()).unwrap().consumed,
             plain.len()
         );
         self.stream.write_all(&sealed).unwrap();

@@ -101,7 +101,7 @@ fuzz_target!(|bytes: &[u8]| {
             let (client, server) = ends(3);
             let (mut client, mut server) = (client.codec(), server.codec());
             let mut sealed = Vec::new();
-            let _ = client.seal(bytes, &mut sealed, &mut CodecScratch::default());
+            let _ = client.seal([bytes], &mut sealed, &mut CodecScratch::default());
             // The MORE flag outside the box means nothing.
             if bytes.len() % 2 == 1
                 && let Some(flags) = sealed.first_mut()
@@ -113,7 +113,7 @@ fuzz_target!(|bytes: &[u8]| {
             // trip.
             sealed.clear();
             assert_eq!(
-                client.seal(&plain, &mut sealed, &mut CodecScratch::default()).unwrap().consumed,
+                client.seal([&plain[..]], &mut sealed, &mut CodecScratch::default()).unwrap().consumed,
                 plain.len()
             );
             assert_eq!(open(&mut server, &sealed), Ok(plain));

@@ -7,11 +7,11 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::Stream;
-use crate::wire::zmtp::{CodecScratch, CurveCodec, ZmtpError};
+use crate::wire::zmtp::{CodecScratch, CurveCodec, FrameHeader, Progress, ZmtpError};
 
 /// Bytes per read.
 const READ: usize = 256 << 10;
-/// Bytes to encrypt before writing them; a single piece may be larger.
+/// Bytes to encrypt before writing them; the last frame may end behind them.
 const WRITE: usize = 64 << 10;
 /// How much of an incomplete frame may be copied again at every read.
 const CHEAP: usize = 16 << 10;
@@ -209,8 +209,8 @@ impl Channel {
     }
 
     /// Writes as much of the pieces as fits, in order, and returns how many bytes it accepted. If
-    /// encrypted, each piece must consist of whole frames; accepted bytes may still be
-    /// [`unsent`](Self::has_unsent).
+    /// encrypted, each piece must consist of whole frames, of which it accepts whole ones; accepted
+    /// bytes may still be [`unsent`](Self::has_unsent).
     ///
     /// # Errors
     /// `WouldBlock` if nothing fits.
@@ -221,19 +221,18 @@ impl Channel {
     ) -> io::Result<usize> {
         self.flush()?;
         let Some(codec) = &mut self.codec else { return self.stream.write_pieces(pieces) };
-        let (mut taken, mut pieces) = (0, pieces.iter().peekable());
-        while pieces.peek().is_some() {
-            scratch.bytes.clear();
+        let mut taken = 0;
+        loop {
             let sealed = &mut scratch.bytes;
-            let mut room = WRITE;
-            let mut gathered = std::iter::from_fn(|| {
-                let piece = pieces.next_if(|_| room > 0)?;
-                room = room.saturating_sub(piece.len());
-                Some(&**piece)
-            });
-            taken += codec
-                .seal_pieces(&mut gathered, sealed, &mut scratch.codec)
-                .map_err(|_| io::Error::new(ErrorKind::InvalidInput, "a piece of a frame"))?;
+            sealed.clear();
+            let consumed = match codec.seal(run(pieces, taken), sealed, &mut scratch.codec) {
+                Ok(Progress { consumed, need: 0 }) => consumed,
+                _ => return Err(io::Error::new(ErrorKind::InvalidInput, "a piece of a frame")),
+            };
+            if consumed == 0 {
+                break;
+            }
+            taken += consumed;
             let written = write(&self.stream, sealed)?;
             if written < sealed.len() {
                 self.unsent.extend_from_slice(&sealed[written..]);
@@ -270,6 +269,32 @@ impl Channel {
     pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
+}
+
+/// What to encrypt at once: the frames of the pieces that begin within [`WRITE`] bytes from offset
+/// `from` on.
+fn run<'a>(pieces: &'a [IoSlice<'a>], from: usize) -> impl Iterator<Item = &'a [u8]> {
+    let (mut skip, mut room) = (from, WRITE);
+    pieces.iter().map_while(move |piece| {
+        let (skipped, rest) = piece.split_at(skip.min(piece.len()));
+        skip -= skipped.len();
+        let rest = (room > 0).then(|| frames_within(rest, room))?;
+        room = room.saturating_sub(rest.len());
+        Some(rest)
+    })
+}
+
+/// The frames at the start of `bytes` that begin within the first `room` of them.
+fn frames_within(bytes: &[u8], room: usize) -> &[u8] {
+    let mut end = 0;
+    if bytes.len() > room {
+        while end < room {
+            let Ok(Some(header)) = FrameHeader::parse(&bytes[end..]) else { return bytes };
+            end = end.saturating_add(header.end()).min(bytes.len());
+        }
+        return &bytes[..end];
+    }
+    bytes
 }
 
 /// Writes until the socket is full. Returns the number of bytes written.
@@ -351,7 +376,6 @@ mod tests {
                     (at, offset) = (at + 1, 0);
                 }
                 offset += taken;
-                assert!(offset == 0 || !a.is_encrypted());
             } else {
                 assert!(a.flush().is_ok() || a.has_unsent());
             }
@@ -390,12 +414,41 @@ mod tests {
     }
 
     #[test]
+    fn a_large_piece_is_encrypted_bit_by_bit() {
+        let (mut a, mut b) = encrypted();
+        let piece = frames(&[1000; 10_000]).concat();
+        let mut scratch = Scratch::default();
+        let taken = a.write_pieces(&[IoSlice::new(&piece)], &mut scratch).unwrap();
+        // The socket is full, long before the end of the piece.
+        assert!(a.has_unsent() && taken < piece.len() / 2);
+        assert!(a.held() < 2 * WRITE && scratch.bytes.capacity() < 4 * WRITE);
+        let rest = [piece[taken..].to_vec(), frame(b"end")];
+        let out = carry(&mut a, &mut b, &rest);
+        assert!(out == [piece, frame(b"end")].concat());
+    }
+
+    #[test]
+    fn what_is_encrypted_at_once() {
+        let pieces = [frames(&[30_000, 40_000]).concat(), vec![], frames(&[70_000, 1]).concat()];
+        let all: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let frames = [30_009, 5, 40_009, 5, 70_009, 5, 3, 5];
+        let mut from = 0;
+        // Ends with the frame in which the 64 KiB end.
+        for run_of in [&frames[..3], &frames[3..5], &frames[5..], &[]] {
+            let runs: Vec<_> = run(&all, from).collect();
+            let size: usize = run_of.iter().sum();
+            assert!(runs.concat() == pieces.concat()[from..from + size]);
+            from += size;
+        }
+    }
+
+    #[test]
     fn what_is_raw_goes_first_and_what_follows_the_handshake_is_decrypted() {
         let (mut a, mut b) = pair();
         let (mut client, server) = codecs();
         let mut sealed = Vec::new();
-        client.seal(&frame(b"one"), &mut sealed, &mut CodecScratch::default()).unwrap();
-        client.seal(&frame(b"two"), &mut sealed, &mut CodecScratch::default()).unwrap();
+        client.seal([&frame(b"one")[..]], &mut sealed, &mut CodecScratch::default()).unwrap();
+        client.seal([&frame(b"two")[..]], &mut sealed, &mut CodecScratch::default()).unwrap();
         let (early, late) = sealed.split_at(50);
         let mut plain = Vec::new();
         b.encrypt(server, 100, early, &mut plain).unwrap();
@@ -413,7 +466,7 @@ mod tests {
         let (mut plain, mut scratch) = (Vec::new(), Scratch::default());
         let (mut sealed, frames) = (Vec::new(), frames(&[100_000, 10]).concat());
         let codec = a.codec.as_mut().unwrap();
-        codec.seal(&frames, &mut sealed, &mut CodecScratch::default()).unwrap();
+        codec.seal([&frames[..]], &mut sealed, &mut CodecScratch::default()).unwrap();
         let mut copied = 0;
         for piece in sealed.chunks(500) {
             a.put_raw(piece);
@@ -464,7 +517,9 @@ mod tests {
         for ends in [&[19_990, 20_040][..], &[19_990, 20_041], &[19_990, 20_000, 20_040, 20_060]] {
             let mut sealed = Vec::new();
             for _ in 0..2 {
-                client.seal(&frame(&body), &mut sealed, &mut CodecScratch::default()).unwrap();
+                client
+                    .seal([&frame(&body)[..]], &mut sealed, &mut CodecScratch::default())
+                    .unwrap();
                 put_frame(&body, false, &mut expected);
             }
             let mut sent = 0;

@@ -51,7 +51,7 @@ impl CurvePeer {
     pub fn seal(&mut self, frames: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::new();
         assert_eq!(
-            self.codec.seal(frames, &mut sealed, &mut CodecScratch::default()).unwrap().consumed,
+            self.codec.seal([frames], &mut sealed, &mut CodecScratch::default()).unwrap().consumed,
             frames.len()
         );
         sealed
@@ -65,7 +65,7 @@ impl CurvePeer {
             let mut sealed = Vec::new();
             let mut frame = Vec::new();
             put_frame(body, *more, &mut frame);
-            self.codec.seal(&frame, &mut sealed, &mut CodecScratch::default()).unwrap();
+            self.codec.seal([&frame[..]], &mut sealed, &mut CodecScratch::default()).unwrap();
             sealed[0] |= u8::from(*more);
             all.extend(sealed);
         }

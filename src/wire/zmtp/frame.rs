@@ -45,6 +45,14 @@ impl FrameHeader {
         let (more, command) = (flags & MORE != 0, flags & COMMAND != 0);
         Ok(Some(FrameHeader { more, command, header_len, body_len }))
     }
+
+    /// Where the frame ends. `usize::MAX` for a length that does not fit into memory: such a frame
+    /// never arrives in full.
+    #[inline]
+    pub fn end(&self) -> usize {
+        let end = self.body_len.saturating_add(self.header_len as u64);
+        usize::try_from(end).unwrap_or(usize::MAX)
+    }
 }
 
 /// The header of a frame with a body of `body_len` bytes, and the header's length in the array.
@@ -117,6 +125,7 @@ mod tests {
                 assert_eq!(header.header_len, if length > 255 { 9 } else { 2 });
                 assert_eq!(header.body_len, length as u64);
                 assert_eq!(out.len(), header.header_len + length);
+                assert_eq!(out.len(), header.end());
             }
         }
     }

@@ -124,7 +124,7 @@ pub(super) fn command_frame<'a>(
     if header.body_len > limit {
         return Err(ZmtpError::TooLarge { size: header.body_len, limit });
     }
-    let end = header.header_len + header.body_len as usize;
+    let end = header.end();
     Ok(bytes.get(header.header_len..end).map(|body| (body, end)))
 }
 

@@ -262,7 +262,7 @@ mod tests {
             for _ in 0..6 {
                 let (mut sealed, mut plain) = (Vec::new(), Vec::new());
                 let scratch = &mut CodecScratch::default();
-                a.seal(b"\0\x05hello", &mut sealed, scratch).unwrap();
+                a.seal([&b"\0\x05hello"[..]], &mut sealed, scratch).unwrap();
                 b.open(&sealed, 5, &mut plain, scratch).unwrap();
                 assert_eq!(plain, b"\0\x05hello");
                 std::mem::swap(&mut a, &mut b);

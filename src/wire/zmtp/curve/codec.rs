@@ -7,7 +7,7 @@
 use super::super::frame::{COMMAND, MORE, header as frame_header};
 use super::super::{FrameHeader, ZmtpError};
 use super::Fields;
-use zcluster_boxes::{Slot, StreamKey, TAG_SIZE, Workspace};
+use zcluster_boxes::{Engine, Slot, StreamKey, TAG_SIZE, Workspace};
 use zmq_sys::sodium::BoxKey;
 
 /// How the body of an encrypted frame starts.
@@ -34,17 +34,6 @@ pub struct Progress {
 pub struct CodecScratch {
     work: Workspace,
     slots: Vec<Slot>,
-    /// Where the frame of each slot is, or was.
-    frames: Vec<Frame>,
-}
-
-/// A frame of the run that is encrypted or decrypted at once.
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    /// Where it begins in the bytes that are read.
-    from: usize,
-    /// Where its plain frame begins, or where its tag goes.
-    to: usize,
 }
 
 /// Encrypts and decrypts the frames of one connection, many at a time. Its keys are wiped when it is
@@ -70,97 +59,70 @@ impl CurveCodec {
 
     /// `sent` and `received`: the numbers of the last boxes in the handshake.
     pub(super) fn of_server(key: &BoxKey, sent: u64, received: u64) -> Self {
-        Self::new(key, (Self::OF_SERVER, sent), (Self::OF_CLIENT, received))
+        let (sealing, opening) = ((Self::OF_SERVER, sent), (Self::OF_CLIENT, received));
+        Self::new(key, sealing, opening, Engine::best())
     }
 
     /// The same for the other side.
     pub(super) fn of_client(key: &BoxKey, sent: u64, received: u64) -> Self {
-        Self::new(key, (Self::OF_CLIENT, sent), (Self::OF_SERVER, received))
+        let (sealing, opening) = ((Self::OF_CLIENT, sent), (Self::OF_SERVER, received));
+        Self::new(key, sealing, opening, Engine::best())
+    }
+
+    /// A client and a server right after the handshake, with an engine that this machine has: for
+    /// benchmarks and tests.
+    #[doc(hidden)]
+    pub fn ends(key: &BoxKey, engine: Engine) -> [Self; 2] {
+        let (client, server) = ((Self::OF_CLIENT, 2), (Self::OF_SERVER, 1));
+        [Self::new(key, client, server, engine), Self::new(key, server, client, engine)]
     }
 
     fn new(
         key: &BoxKey,
         (sealing, sent): (&[u8; 16], u64),
         (opening, received): (&[u8; 16], u64),
+        engine: Engine,
     ) -> Self {
-        CurveCodec {
-            sealing: StreamKey::new(key.bytes(), sealing),
-            sent,
-            opening: StreamKey::new(key.bytes(), opening),
-            received,
-            fault: None,
-        }
+        let key = |prefix| StreamKey::with_engine(key.bytes(), prefix, engine);
+        let (sealing, opening) = (key(sealing), key(opening));
+        CurveCodec { sealing, sent, opening, received, fault: None }
     }
 
-    /// Encrypts the whole frames at the start of `plain` and appends them to `sealed`, where each
-    /// takes at most 40 bytes more.
+    /// Encrypts the whole frames at the start of each piece and appends them to `sealed`, where each
+    /// takes at most 40 bytes more. Stops where a piece ends with part of a frame.
     ///
     /// # Errors
-    /// When `plain` contains anything but frames; then nothing is appended.
-    pub fn seal(
+    /// When a piece contains anything but frames; then nothing is appended.
+    pub fn seal<'a>(
         &mut self,
-        plain: &[u8],
+        pieces: impl IntoIterator<Item = &'a [u8]>,
         sealed: &mut Vec<u8>,
         scratch: &mut CodecScratch,
     ) -> Result<Progress, ZmtpError> {
-        let mut progress = Progress { consumed: 0, need: 0 };
-        let outcome = self.seal_all(&mut std::iter::once(plain), sealed, scratch, |found| {
-            progress = found;
-        });
-        outcome.map(|_| progress)
-    }
-
-    /// Encrypts pieces of whole frames and appends them to `sealed`. Returns the bytes of the pieces.
-    ///
-    /// # Errors
-    /// When a piece is anything but whole frames; then nothing is appended.
-    pub fn seal_pieces(
-        &mut self,
-        pieces: &mut dyn Iterator<Item = &[u8]>,
-        sealed: &mut Vec<u8>,
-        scratch: &mut CodecScratch,
-    ) -> Result<usize, ZmtpError> {
-        let mut is_whole = true;
         let before = (sealed.len(), self.sent);
-        let taken =
-            self.seal_all(pieces, sealed, scratch, |progress| is_whole &= progress.need == 0)?;
-        if !is_whole {
-            sealed.truncate(before.0);
-            self.sent = before.1;
-            return Err(ZmtpError::Flags(0));
-        }
-        Ok(taken)
-    }
-
-    fn seal_all(
-        &mut self,
-        pieces: &mut dyn Iterator<Item = &[u8]>,
-        sealed: &mut Vec<u8>,
-        scratch: &mut CodecScratch,
-        mut each: impl FnMut(Progress),
-    ) -> Result<usize, ZmtpError> {
-        let (start, first) = (sealed.len(), self.sent);
         scratch.slots.clear();
-        scratch.frames.clear();
-        let mut taken = 0;
+        let mut progress = Progress { consumed: 0, need: 0 };
         for piece in pieces {
-            match self.lay_out(piece, sealed, scratch) {
-                Ok(progress) => {
-                    taken += progress.consumed;
-                    each(progress);
+            match self.lay_out(piece, sealed, &mut scratch.slots) {
+                Ok(Progress { consumed, need }) => {
+                    progress.consumed += consumed;
+                    progress.need = need;
                 }
                 Err(error) => {
-                    sealed.truncate(start);
-                    self.sent = first;
+                    sealed.truncate(before.0);
+                    self.sent = before.1;
                     return Err(error);
                 }
             }
+            if progress.need > 0 {
+                break;
+            }
         }
         self.sealing.seal(&mut scratch.work, sealed, &mut scratch.slots);
-        for (slot, frame) in scratch.slots.iter().zip(&scratch.frames) {
-            sealed[frame.to..frame.to + TAG_SIZE].copy_from_slice(&slot.tag);
+        for slot in &scratch.slots {
+            sealed[slot.start - TAG_SIZE..slot.start].copy_from_slice(&slot.tag);
         }
-        Ok(taken)
+        Ok(progress)
     }
 
     /// Appends the whole frames at the start of `plain` to `sealed`, with their headers, and still to be
@@ -169,7 +131,7 @@ impl CurveCodec {
         &mut self,
         plain: &[u8],
         sealed: &mut Vec<u8>,
-        scratch: &mut CodecScratch,
+        slots: &mut Vec<Slot>,
     ) -> Result<Progress, ZmtpError> {
         let mut consumed = 0;
         loop {
@@ -177,41 +139,14 @@ impl CurveCodec {
             let Some(header) = FrameHeader::parse(rest)? else {
                 return Ok(Progress::wants(consumed, rest, rest.len() + 1));
             };
-            // A length that does not fit into memory never arrives in full.
-            let end = header.body_len.saturating_add(header.header_len as u64);
-            let end = usize::try_from(end).unwrap_or(usize::MAX);
+            let end = header.end();
             let Some(body) = rest.get(header.header_len..end) else {
                 return Ok(Progress::wants(consumed, rest, end));
             };
-            self.lay_out_frame(header.more, header.command, body, sealed, scratch);
+            self.sent += 1;
+            slots.push(lay_out_frame(&header, self.sent, body, sealed));
             consumed += end;
         }
-    }
-
-    #[inline]
-    fn lay_out_frame(
-        &mut self,
-        more: bool,
-        command: bool,
-        body: &[u8],
-        sealed: &mut Vec<u8>,
-        scratch: &mut CodecScratch,
-    ) {
-        self.sent += 1;
-        let size = body.len() + OVERHEAD;
-        // libzmq encrypts whole frames, including their flags: the outer frame has none.
-        let (header, header_len) = frame_header(0, size);
-        sealed.reserve(header_len + size);
-        sealed.extend_from_slice(&header[..header_len]);
-        sealed.extend_from_slice(NAME);
-        sealed.extend_from_slice(&self.sent.to_be_bytes());
-        let to = sealed.len();
-        sealed.extend_from_slice(&[0; TAG_SIZE]);
-        sealed.push(if more { MORE } else { 0 } | if command { SEALED_COMMAND } else { 0 });
-        sealed.extend_from_slice(body);
-        let (number, start, len) = (self.sent, to + TAG_SIZE, 1 + body.len());
-        scratch.slots.push(Slot { number, start, len, ..Slot::default() });
-        scratch.frames.push(Frame { from: 0, to });
     }
 
     /// Decrypts the whole frames at the start of `sealed` and appends them to `plain`, as frames
@@ -233,9 +168,8 @@ impl CurveCodec {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
-        let CodecScratch { work, slots, frames } = scratch;
+        let CodecScratch { work, slots } = scratch;
         slots.clear();
-        frames.clear();
         let begin = plain.len();
         let mut consumed = 0;
         let mut last = self.received;
@@ -244,13 +178,11 @@ impl CurveCodec {
                 Ok(Taken::Frame { number, tag, message, end }) => {
                     last = number;
                     // The byte of flags lands on the last byte of the header, which is written after.
-                    let to = plain.len();
                     let (_, header_len) = frame_header(0, message.len() - 1);
-                    let start = to + header_len - 1;
+                    let start = plain.len() + header_len - 1;
                     plain.resize(start, 0);
                     plain.extend_from_slice(message);
                     slots.push(Slot { number, tag: *tag, start, len: message.len() });
-                    frames.push(Frame { from: consumed, to });
                     consumed += end;
                 }
                 Ok(Taken::Wants(progress)) => break Ok(progress.need),
@@ -274,12 +206,12 @@ impl CurveCodec {
                 }
             };
             let (header, header_len) = frame_header(flags, slot.len - 1);
-            plain[frames[index].to..][..header_len].copy_from_slice(&header[..header_len]);
+            plain[slot.start + 1 - header_len..=slot.start].copy_from_slice(&header[..header_len]);
             self.received = slot.number;
         }
-        if let Some(bad) = frames.get(good) {
-            plain.truncate(bad.to);
-            consumed = bad.from;
+        if good < slots.len() {
+            plain.truncate(slots[..good].last().map_or(begin, |slot| slot.start + slot.len));
+            consumed = end_of(sealed, good);
         }
         match outcome {
             Ok(need) => Ok(Progress { consumed, need }),
@@ -296,6 +228,32 @@ impl CurveCodec {
     pub fn fault(&mut self) -> Option<ZmtpError> {
         self.fault.take()
     }
+}
+
+/// Appends a frame to `sealed` that is still to be encrypted, and returns its box.
+#[inline]
+fn lay_out_frame(header: &FrameHeader, number: u64, body: &[u8], sealed: &mut Vec<u8>) -> Slot {
+    let size = body.len() + OVERHEAD;
+    // libzmq encrypts whole frames, including their flags: the outer frame has none.
+    let (outer, outer_len) = frame_header(0, size);
+    sealed.reserve(outer_len + size);
+    sealed.extend_from_slice(&outer[..outer_len]);
+    sealed.extend_from_slice(NAME);
+    sealed.extend_from_slice(&number.to_be_bytes());
+    sealed.extend_from_slice(&[0; TAG_SIZE]);
+    let start = sealed.len();
+    let command = if header.command { SEALED_COMMAND } else { 0 };
+    sealed.push(if header.more { MORE } else { 0 } | command);
+    sealed.extend_from_slice(body);
+    Slot { number, start, len: 1 + body.len(), ..Slot::default() }
+}
+
+/// Where the first `count` frames end, all of which are there.
+fn end_of(frames: &[u8], count: usize) -> usize {
+    (0..count).fold(0, |at, _| match FrameHeader::parse(&frames[at..]) {
+        Ok(Some(header)) => at + header.end(),
+        _ => at,
+    })
 }
 
 /// What is at the start of encrypted bytes.
@@ -325,9 +283,7 @@ fn take_frame(rest: &[u8], limit: u64, last: u64) -> Result<Taken<'_>, ZmtpError
     if size > limit {
         return Err(ZmtpError::TooLarge { size, limit });
     }
-    // `limit` may be any number.
-    let end = header.body_len.saturating_add(header.header_len as u64);
-    let end = usize::try_from(end).unwrap_or(usize::MAX);
+    let end = header.end();
     let Some(body) = rest.get(header.header_len..end) else {
         return Ok(Taken::Wants(Progress::wants(0, rest, end)));
     };
@@ -368,14 +324,9 @@ pub(crate) mod tests {
 
     /// Codecs of a client and a server right after the handshake.
     pub(crate) fn pair() -> (CurveCodec, CurveCodec) {
-        let (client, server) = (KeyPair::generate(), KeyPair::generate());
-        let key = |theirs: &KeyPair, ours: &KeyPair| {
-            BoxKey::new(theirs.public().as_bytes(), ours.secret().expose()).unwrap()
-        };
-        (
-            CurveCodec::of_client(&key(&server, &client), 2, 1),
-            CurveCodec::of_server(&key(&client, &server), 1, 2),
-        )
+        let (ours, theirs) = (KeyPair::generate(), KeyPair::generate());
+        let key = BoxKey::new(theirs.public().as_bytes(), ours.secret().expose()).unwrap();
+        CurveCodec::ends(&key, Engine::best()).into()
     }
 
     fn open_all(
@@ -389,7 +340,7 @@ pub(crate) mod tests {
 
     fn seal(codec: &mut CurveCodec, plain: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::new();
-        let progress = codec.seal(plain, &mut sealed, &mut CodecScratch::default()).unwrap();
+        let progress = codec.seal([plain], &mut sealed, &mut CodecScratch::default()).unwrap();
         assert_eq!(progress, Progress { consumed: plain.len(), need: 0 });
         sealed
     }
@@ -433,9 +384,37 @@ pub(crate) mod tests {
     fn the_form_of_a_message() {
         let (mut client, _) = pair();
         let mut sealed = Vec::new();
-        client.seal(b"\x01\x03abc", &mut sealed, &mut CodecScratch::default()).unwrap();
+        client.seal([&b"\x01\x03abc"[..]], &mut sealed, &mut CodecScratch::default()).unwrap();
         assert_eq!(sealed[..18], *b"\x00\x24\x07MESSAGE\0\0\0\0\0\0\0\x03");
         assert_eq!(sealed.len(), 2 + 8 + 8 + 16 + 1 + 3);
+    }
+
+    #[test]
+    fn pieces_are_sealed_as_one_run() {
+        let frames = [&b"\x01\x03one"[..], b"\0\x03two", b"\0\x05three"];
+        let all = frames.concat();
+        let (mut client, mut server) = pair();
+        let mut scratch = CodecScratch::default();
+        let mut check = |pieces: &[&[u8]], expected: Result<Progress, ZmtpError>| {
+            let mut sealed = b"kept".to_vec();
+            let outcome = client.seal(pieces.iter().copied(), &mut sealed, &mut scratch);
+            assert_eq!(outcome, expected);
+            let mut plain = Vec::new();
+            // After an error, the numbers continue as if nothing had been sealed.
+            server.open(&sealed[4..], 100, &mut plain, &mut scratch).unwrap();
+            let consumed = expected.map_or(0, |progress| progress.consumed);
+            assert_eq!((&sealed[..4], &plain[..]), (&b"kept"[..], &all[..consumed]));
+            assert_eq!(server.received, client.sent);
+        };
+        check(&[&all], Ok(Progress { consumed: 17, need: 0 }));
+        check(&frames, Ok(Progress { consumed: 17, need: 0 }));
+        check(&[b"", &all[..10], b"", &all[10..]], Ok(Progress { consumed: 17, need: 0 }));
+        check(&[], Ok(Progress { consumed: 0, need: 0 }));
+        // It stops at a part of a frame, whatever follows.
+        check(&[&all[..6], &all[6..]], Ok(Progress { consumed: 5, need: 2 }));
+        check(&[&all[..9], b"\x08"], Ok(Progress { consumed: 5, need: 5 }));
+        check(&[frames[0], b"\x08"], Err(ZmtpError::Flags(8)));
+        check(&[&[frames[0], b"\x05"].concat()], Err(ZmtpError::Flags(5)));
     }
 
     // omq-tokio 0.33.0 sends such frames, and libzmq 4.3.5 accepts them.
@@ -448,7 +427,7 @@ pub(crate) mod tests {
                 let mut sealed = Vec::new();
                 let mut frame = Vec::new();
                 put_frame(&body, inner, &mut frame);
-                client.seal(&frame, &mut sealed, &mut CodecScratch::default()).unwrap();
+                client.seal([&frame[..]], &mut sealed, &mut CodecScratch::default()).unwrap();
                 sealed[0] |= u8::from(outer);
                 let mut expected = Vec::new();
                 put_frame(&body, inner, &mut expected);
@@ -539,13 +518,13 @@ pub(crate) mod tests {
             let mut expected = Vec::new();
             for index in 0..count {
                 let frame = frame(&vec![index; 7 * usize::from(index)]);
-                client.seal(&frame, &mut sealed, &mut scratch).unwrap();
+                client.seal([&frame[..]], &mut sealed, &mut scratch).unwrap();
                 expected.extend_from_slice(&frame);
             }
             let good = sealed.len();
-            client.seal(&frame(b"forged"), &mut sealed, &mut scratch).unwrap();
+            client.seal([&frame(b"forged")[..]], &mut sealed, &mut scratch).unwrap();
             *sealed.last_mut().unwrap() ^= 1;
-            client.seal(&frame(b"behind"), &mut sealed, &mut scratch).unwrap();
+            client.seal([&frame(b"behind")[..]], &mut sealed, &mut scratch).unwrap();
             let progress = server.open(&sealed, 1000, &mut plain, &mut scratch).unwrap();
             assert_eq!(progress, Progress { consumed: good, need: 0 });
             assert_eq!(plain, expected);
@@ -564,12 +543,12 @@ pub(crate) mod tests {
             let need = [0, 2, 9, 265][[0, 1, 8, 9].iter().position(|n| *n == bytes.len()).unwrap()];
             let expected = Ok(Progress { consumed: 0, need });
             assert_eq!(open_all(&mut server, bytes, 1 << 20, &mut plain), expected);
-            assert_eq!(client.seal(bytes, &mut plain, &mut CodecScratch::default()), expected);
+            assert_eq!(client.seal([bytes], &mut plain, &mut CodecScratch::default()), expected);
         }
         let endless = [2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
         let expected = Ok(Progress { consumed: 0, need: usize::MAX });
         assert_eq!(open_all(&mut server, &endless, u64::MAX, &mut plain), expected);
-        assert_eq!(client.seal(&endless, &mut plain, &mut CodecScratch::default()), expected);
+        assert_eq!(client.seal([&endless[..]], &mut plain, &mut CodecScratch::default()), expected);
         assert!(plain.is_empty());
     }
 
@@ -588,7 +567,7 @@ pub(crate) mod tests {
                 plain.extend_from_slice(body);
             }
             let turns: [(&mut CurveCodec, Turn); 2] = [
-                (&mut client, |codec, bytes, out| codec.seal(bytes, out, &mut CodecScratch::default())),
+                (&mut client, |codec, bytes, out| codec.seal([bytes], out, &mut CodecScratch::default())),
                 (&mut server, |codec, bytes, out| open_all(codec, bytes, 600, out)),
             ];
             let mut bytes = plain.clone();
@@ -621,7 +600,7 @@ pub(crate) mod tests {
             let mut framed = Vec::new();
             put_frame(&[NAME, &bytes[..]].concat(), false, &mut framed);
             let _ = open_all(&mut server, &framed, 1000, &mut Vec::new());
-            let _ = client.seal(&bytes, &mut Vec::new(), &mut CodecScratch::default());
+            let _ = client.seal([&bytes[..]], &mut Vec::new(), &mut CodecScratch::default());
         }
     }
 }
