@@ -225,9 +225,9 @@ impl Channel {
         loop {
             let sealed = &mut scratch.bytes;
             sealed.clear();
-            let consumed = match codec.seal(run(pieces, taken), sealed, &mut scratch.codec) {
-                Ok(Progress { consumed, need: 0 }) => consumed,
-                _ => return Err(io::Error::new(ErrorKind::InvalidInput, "a piece of a frame")),
+            let sealing = codec.seal(run(pieces, taken), sealed, &mut scratch.codec);
+            let Ok(Progress { consumed, need: 0 }) = sealing else {
+                return Err(io::Error::new(ErrorKind::InvalidInput, "a piece of a frame"));
             };
             if consumed == 0 {
                 break;
@@ -416,7 +416,7 @@ mod tests {
     #[test]
     fn a_large_piece_is_encrypted_bit_by_bit() {
         let (mut a, mut b) = encrypted();
-        let piece = frames(&[1000; 10_000]).concat();
+        let piece = frames(&vec![1000; 10_000]).concat();
         let mut scratch = Scratch::default();
         let taken = a.write_pieces(&[IoSlice::new(&piece)], &mut scratch).unwrap();
         // The socket is full, long before the end of the piece.

@@ -92,8 +92,8 @@ impl Session {
     pub(crate) fn send(&mut self, frames: &[u8], out: &mut Vec<u8>, scratch: &mut CodecScratch) {
         match &mut self.state {
             State::Open(Some(codec)) => {
-                let taken = codec.seal_pieces(&mut std::iter::once(frames), out, scratch).unwrap();
-                assert_eq!(taken, frames.len());
+                let progress = codec.seal([frames], out, scratch).unwrap();
+                assert_eq!(progress.consumed, frames.len());
             }
             _ => out.extend_from_slice(frames),
         }
