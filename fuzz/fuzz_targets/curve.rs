@@ -1,5 +1,6 @@
 //! Fuzzes CURVE with hostile bytes in a place that the first byte selects: on either side of the
-//! handshake, before and after its first command; after the handshake; and inside genuine boxes.
+//! handshake, before and after its first command; after the handshake; and inside genuine boxes. Also
+//! holds what each engine makes of a run of boxes against libsodium.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -8,6 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use zcluster::wire::zmtp::{
     CodecScratch, Curve, CurveCodec, KeyPair, Open, Opening, SocketType, Step, ZmtpError,
 };
+use zcluster_boxes::{Engine, Slot, StreamKey, Workspace};
+use zmq_sys::sodium::BoxKey;
 
 /// Largest body of a frame in bytes.
 const LIMIT: u64 = 1 << 16;
@@ -80,9 +83,56 @@ fn open(codec: &mut CurveCodec, sealed: &[u8]) -> Result<Vec<u8>, ZmtpError> {
     Ok(plain)
 }
 
+/// Seals a run of boxes with each engine and with libsodium, then opens it, also with a byte changed.
+/// The bytes are a number, the place of the change, and messages with a byte for their length.
+fn hold_against_libsodium(bytes: &[u8]) {
+    const PREFIX: &[u8; 16] = b"CurveZMQMESSAGES";
+    static SODIUM: LazyLock<BoxKey> = LazyLock::new(|| {
+        let [ours, theirs] = &*KEYS;
+        BoxKey::new(theirs.public().as_bytes(), ours.secret().expose()).unwrap()
+    });
+    let Some((number, bytes)) = bytes.split_first_chunk() else { return };
+    let Some((changed, mut bytes)) = bytes.split_first() else { return };
+    let first = u64::from_be_bytes(*number);
+    let (mut plain, mut slots) = (Vec::new(), Vec::new());
+    while let Some((len, rest)) = bytes.split_first() {
+        let message;
+        (message, bytes) = rest.split_at(rest.len().min(usize::from(*len) * 2));
+        let (start, number) = (plain.len(), first.wrapping_add(slots.len() as u64));
+        slots.push(Slot { number, start, len: message.len(), ..Slot::default() });
+        plain.extend_from_slice(message);
+    }
+    let (mut sealed, mut tagged) = (plain.clone(), slots.clone());
+    for slot in &mut tagged {
+        let mut nonce = [0; 24];
+        nonce[..16].copy_from_slice(PREFIX);
+        nonce[16..].copy_from_slice(&slot.number.to_be_bytes());
+        slot.tag = SODIUM.seal(&nonce, &mut sealed[slot.start..slot.start + slot.len]);
+    }
+    let mut work = Workspace::default();
+    for engine in Engine::available() {
+        let key = StreamKey::with_engine(SODIUM.bytes(), PREFIX, engine);
+        let (mut buffer, mut slots) = (plain.clone(), slots.clone());
+        key.seal(&mut work, &mut buffer, &mut slots);
+        assert!(buffer == sealed && slots == tagged, "{engine:?}");
+        assert_eq!(key.open(&mut work, &mut buffer, &slots), slots.len(), "{engine:?}");
+        assert!(buffer == plain, "{engine:?}");
+
+        let mut forged = sealed.clone();
+        let at = usize::from(*changed);
+        let Some(byte) = forged.get_mut(at) else { continue };
+        *byte ^= 1;
+        let bad = slots.iter().position(|slot| at < slot.start + slot.len).unwrap();
+        let mut buffer = forged.clone();
+        assert_eq!(key.open(&mut work, &mut buffer, &slots), bad, "{engine:?}");
+        let start = slots[bad].start;
+        assert!(buffer[..start] == plain[..start] && buffer[start..] == forged[start..]);
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
     let Some((place, bytes)) = bytes.split_first() else { return };
-    match place % 8 {
+    match place % 9 {
         place @ 0..6 => {
             let (client, server) = ends(usize::from(place / 2));
             let mut end = if place % 2 == 0 { client } else { server };
@@ -97,6 +147,7 @@ fuzz_target!(|bytes: &[u8]| {
             let plain = open(&mut server.codec(), bytes);
             assert!(plain.is_err() || plain == Ok(Vec::new()), "nobody can forge it");
         }
+        7 => hold_against_libsodium(bytes),
         _ => {
             let (client, server) = ends(3);
             let (mut client, mut server) = (client.codec(), server.codec());
@@ -113,7 +164,10 @@ fuzz_target!(|bytes: &[u8]| {
             // trip.
             sealed.clear();
             assert_eq!(
-                client.seal([&plain[..]], &mut sealed, &mut CodecScratch::default()).unwrap().consumed,
+                client
+                    .seal([&plain[..]], &mut sealed, &mut CodecScratch::default())
+                    .unwrap()
+                    .consumed,
                 plain.len()
             );
             assert_eq!(open(&mut server, &sealed), Ok(plain));
