@@ -28,7 +28,8 @@ const PREFIXES: usize = 100_000;
 #[derive(Debug, clap::Parser)]
 #[command(name = "forward", about = "Benchmarks both engines of zcluster-broker")]
 pub(crate) struct Args {
-    /// Run only scenarios whose names contain this (`4→1`, `4-1`, `latency`); may be repeated.
+    /// Run only scenarios whose names contain this (`4→1`, `4-1`, `latency`); may be repeated. Those of
+    /// `scale` run only if they are named.
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// Size of the payload frame in bytes, 48 or more; may be repeated.
@@ -257,7 +258,11 @@ impl Args {
         let mut add = |scenario: Scenario, client, sizes: &[usize]| {
             let name = scenario.to_string().replace('→', "-");
             let named = |wanted: &String| name.contains(&wanted.replace('→', "-"));
-            let wanted = self.scenario.is_empty() || self.scenario.iter().any(named);
+            // Large clusters take long.
+            let is_usual =
+                self.quick || !matches!(scenario, Scenario::Scale(_) | Scenario::Prefixes(_));
+            let wanted =
+                if self.scenario.is_empty() { is_usual } else { self.scenario.iter().any(named) };
             if !wanted || !(self.client.is_empty() || self.client.contains(&client)) {
                 return;
             }

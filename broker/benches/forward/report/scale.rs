@@ -51,7 +51,7 @@ pub(super) fn print_scale(rows: &[Row<Scale>]) {
          subscriptions; CPU seconds"
     );
     println!(
-        "{} {:<6} {:>7} {:>7} {:>8} {:>8} {:>9} {:>13} {:>5}",
+        "{} {:<6} {:>7} {:>7} {:>8} {:>8} {:>9} {:>13} {:>8} {:>5}",
         label_space(),
         "",
         "open",
@@ -60,17 +60,19 @@ pub(super) fn print_scale(rows: &[Row<Scale>]) {
         "÷ switch",
         "nodes CPU",
         "notifications",
+        "failures",
         "MiB"
     );
     lines(rows, |line| {
         print!(
-            " {:>7} {:>7} {:>8} {:>8} {:>9} {:>13} {:>5}",
+            " {:>7} {:>7} {:>8} {:>8} {:>9} {:>13} {:>8} {:>5}",
             line.figure(3, |one| one.join.open),
             line.figure(3, |one| one.join.told),
             line.figure(3, |one| one.join.cpu),
             line.than_switch(|one| one.join.cpu),
             line.figure(3, |one| one.join.nodes_cpu),
             line.figure(0, |one| one.join.notifications as f64),
+            line.figure(0, |one| one.join.failures as f64),
             line.figure(0, |one| one.join.memory as f64 / MIB),
         );
     });

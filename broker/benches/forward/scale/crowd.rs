@@ -1,5 +1,7 @@
 //! [`Crowd`]: all nodes of a cluster on one thread.
 
+use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,9 @@ use crate::broker::Broker;
 use crate::raw::{Session, take_notification};
 
 /// How long anything may take that all nodes do together.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long after a failure a node connects again, as with libzmq (`ZMQ_RECONNECT_IVL`).
+const RETRY: Duration = Duration::from_millis(100);
 /// How long a turn waits for something to happen.
 const TURN: Duration = Duration::from_millis(20);
 
@@ -24,8 +28,15 @@ pub(super) struct Crowd {
     pub(super) poller: Poller,
     /// The sessions to connect: those of a node's publisher and of its subscriber, node by node.
     sessions: Vec<(Session, Vec<u8>)>,
+    curve: Option<Curve>,
+    /// Where they connect to.
+    addresses: [SocketAddr; 2],
     /// In the same order.
     pub(super) links: Vec<Link>,
+    /// Links that failed, and when to try again, in this order.
+    retries: VecDeque<(Instant, usize)>,
+    /// How often one failed.
+    failures: u64,
     /// How many of them have completed their handshakes.
     open: usize,
     /// What each node's publisher has been told.
@@ -52,15 +63,14 @@ impl Crowd {
     /// Prepares nodes, encrypted ones if there are keys, as far as is possible without a broker.
     pub(super) fn new(nodes: usize, curve: Option<&Curve>) -> Self {
         let names = Names::new(nodes);
-        let session = |ours| {
-            let mut first = Vec::new();
-            (Session::new(ours, curve.cloned(), &mut first), first)
-        };
-        let pair = |_| [session(SocketType::Xpub), session(SocketType::Xsub)];
         Crowd {
             poller: Poller::new().unwrap(),
-            sessions: (0..nodes).flat_map(pair).collect(),
+            sessions: (0..2 * nodes).map(|link| session(link, curve)).collect(),
+            curve: curve.cloned(),
+            addresses: [SocketAddr::from(([0; 4], 0)); 2],
             links: Vec::new(),
+            retries: VecDeque::new(),
+            failures: 0,
             open: 0,
             told: (0..nodes).map(|_| Told::new(names.prefixes())).collect(),
             complete: 0,
@@ -77,10 +87,30 @@ impl Crowd {
         let address = |endpoint: &str| -> SocketAddr {
             endpoint.trim_start_matches("tcp://").parse().unwrap()
         };
-        let addresses = [address(&broker.xsub), address(&broker.xpub)];
-        for (i, (session, first)) in std::mem::take(&mut self.sessions).into_iter().enumerate() {
-            let link = Link::connect(addresses[i % 2], session, first, i as u64, &self.poller);
-            self.links.push(link);
+        self.addresses = [address(&broker.xsub), address(&broker.xpub)];
+        for (i, session) in std::mem::take(&mut self.sessions).into_iter().enumerate() {
+            self.links.push(Link::connect(self.addresses[i % 2], session, i as u64, &self.poller));
+        }
+    }
+
+    /// Gives a link up that did not get in, to connect again later.
+    fn give_up(&mut self, at: usize, error: &io::Error) {
+        assert!(!self.links[at].is_open(), "a node was cut off: {error}");
+        self.links[at].close(&self.poller);
+        self.retries.push_back((Instant::now() + RETRY, at));
+        self.failures += 1;
+    }
+
+    /// Connects the links again whose time has come.
+    fn retry(&mut self) {
+        let now = Instant::now();
+        while let Some((due, at)) = self.retries.front().copied()
+            && due <= now
+        {
+            self.retries.pop_front();
+            let session = session(at, self.curve.as_ref());
+            let address = self.addresses[at % 2];
+            self.links[at] = Link::connect(address, session, at as u64, &self.poller);
         }
     }
 
@@ -92,6 +122,11 @@ impl Crowd {
     /// Whether all publishers know all prefixes.
     pub(super) fn is_complete(&self) -> bool {
         self.complete == self.told.len()
+    }
+
+    /// How often a node could not connect and tried again.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
     }
 
     pub(super) fn notifications(&self) -> u64 {
@@ -131,23 +166,30 @@ impl Crowd {
         ready.clear();
         ready.extend(self.poller.wait(Some(TURN)).unwrap());
         for event in &ready {
-            let link = event.key as usize;
-            if event.writable {
-                self.links[link].flush(false, &self.poller);
-            }
-            if event.readable && link.is_multiple_of(2) {
-                self.read_publisher(link);
-            } else if event.readable {
-                self.read_subscriber(link);
+            if let Err(error) = self.look_at(*event) {
+                self.give_up(event.key as usize, &error);
             }
         }
         self.ready = ready;
+        self.retry();
     }
 
-    fn read_publisher(&mut self, at: usize) {
+    fn look_at(&mut self, event: Event) -> io::Result<()> {
+        let at = event.key as usize;
+        if event.writable {
+            self.links[at].flush(false, &self.poller)?;
+        }
+        match event.readable {
+            true if at.is_multiple_of(2) => self.read_publisher(at),
+            true => self.read_subscriber(at),
+            false => Ok(()),
+        }
+    }
+
+    fn read_publisher(&mut self, at: usize) -> io::Result<()> {
         let (link, told) = (&mut self.links[at], &mut self.told[at / 2]);
         let (was_open, was_complete) = (link.is_open(), told.is_complete());
-        link.receive(&mut self.buffers, &self.poller);
+        link.receive(&mut self.buffers, &self.poller)?;
         let mut rest = &self.buffers.plain[..];
         while let Some((notification, size)) = take_notification(rest) {
             if let Some(notification) = notification {
@@ -158,27 +200,28 @@ impl Crowd {
         link.keep(rest);
         self.open += usize::from(link.is_open() && !was_open);
         self.complete += usize::from(told.is_complete() && !was_complete);
+        Ok(())
     }
 
-    fn read_subscriber(&mut self, at: usize) {
+    fn read_subscriber(&mut self, at: usize) -> io::Result<()> {
         let (link, inbox) = (&mut self.links[at], &mut self.inboxes[at / 2]);
         if inbox.is_checked {
-            let count = link.discard(&mut self.buffers) as u64;
+            let count = link.discard(&mut self.buffers)? as u64;
             inbox.bytes += count;
             self.received += count;
-            return;
+            return Ok(());
         }
         let was_open = link.is_open();
-        let count = link.receive(&mut self.buffers, &self.poller) as u64;
+        let count = link.receive(&mut self.buffers, &self.poller)? as u64;
         if !was_open {
             // There are no events before the last node is in.
             assert!(self.buffers.plain.is_empty());
             if link.is_open() {
                 self.open += 1;
                 link.put(&self.names.subscriptions(at / 2), &mut self.buffers);
-                link.flush(false, &self.poller);
+                link.flush(false, &self.poller)?;
             }
-            return;
+            return Ok(());
         }
         inbox.bytes += count;
         self.received += count;
@@ -192,7 +235,15 @@ impl Crowd {
         } else {
             link.keep(&self.buffers.plain);
         }
+        Ok(())
     }
+}
+
+/// A session of a node's publisher or subscriber, and the first bytes to send.
+fn session(link: usize, curve: Option<&Curve>) -> (Session, Vec<u8>) {
+    let ours = if link.is_multiple_of(2) { SocketType::Xpub } else { SocketType::Xsub };
+    let mut first = Vec::new();
+    (Session::new(ours, curve.cloned(), &mut first), first)
 }
 
 /// CPU time of this thread so far.

@@ -82,7 +82,7 @@ pub(super) fn hellos(
                 sent += (greeter.sent - before) as u64;
                 link.put(&hellos, &mut crowd.buffers);
                 // libzmq fills batches and cuts hellos in two.
-                link.flush(!singly && greeter.sent < each, &crowd.poller);
+                link.flush(!singly && greeter.sent < each, &crowd.poller).unwrap();
             }
             if greeter.sent < each {
                 greeters.push_back(greeter);

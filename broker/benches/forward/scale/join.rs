@@ -20,6 +20,8 @@ pub(crate) struct Join {
     pub(crate) nodes_cpu: f64,
     /// Subscriptions that publishers have been told of, all together.
     pub(crate) notifications: u64,
+    /// How often a node could not connect and tried again.
+    pub(crate) failures: u64,
     /// The most memory that the broker has used, in bytes.
     pub(crate) memory: u64,
 }
@@ -37,6 +39,7 @@ pub(super) fn join(crowd: &mut Crowd, broker: &Broker) -> Join {
         cpu: broker.cpu_time().saturating_sub(cpu).as_secs_f64(),
         nodes_cpu: own_cpu_time().saturating_sub(nodes_cpu).as_secs_f64(),
         notifications: crowd.notifications(),
+        failures: crowd.failures(),
         memory: broker.peak_memory(),
     }
 }

@@ -1,6 +1,6 @@
 //! [`Link`]: one of a node's two connections. Nothing here blocks.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use rustix::io::Errno;
@@ -45,8 +45,7 @@ impl Link {
     /// Begins to connect a session that has these first bytes to send.
     pub(super) fn connect(
         address: SocketAddr,
-        session: Session,
-        first: Vec<u8>,
+        (session, first): (Session, Vec<u8>),
         key: u64,
         poller: &Poller,
     ) -> Self {
@@ -83,7 +82,10 @@ impl Link {
     }
 
     /// Sends everything in batches, or only complete ones, as far as the kernel has room.
-    pub(super) fn flush(&mut self, only_complete: bool, poller: &Poller) {
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub(super) fn flush(&mut self, only_complete: bool, poller: &Poller) -> io::Result<()> {
         let mut sent = 0;
         let mut is_full = false;
         loop {
@@ -98,7 +100,7 @@ impl Link {
                     is_full = true;
                     break;
                 }
-                Err(error) => panic!("send: {error}"),
+                Err(error) => return Err(error),
             }
         }
         self.out.drain(..sent);
@@ -108,27 +110,31 @@ impl Link {
         }
         if is_full != self.waits_to_write {
             self.waits_to_write = is_full;
-            poller.change(&self.stream, self.key, true, is_full).unwrap();
+            poller.change(&self.stream, self.key, true, is_full)?;
         }
+        Ok(())
     }
 
     /// Receives once. Afterwards `buffers.plain` has the frames; call [`Link::keep`] with those that
     /// are incomplete. Returns the number of bytes received.
-    pub(super) fn receive(&mut self, buffers: &mut Buffers, poller: &Poller) -> usize {
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub(super) fn receive(&mut self, buffers: &mut Buffers, poller: &Poller) -> io::Result<usize> {
         let Buffers { chunk, plain, scratch } = buffers;
         plain.clear();
         plain.append(&mut self.rest);
         let count = match self.stream.read(chunk) {
-            Ok(0) => panic!("the broker cuts a node off"),
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return 0,
-            Err(error) => panic!("receive: {error}"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+            Err(error) => return Err(error),
         };
         self.session.receive(&chunk[..count], plain, &mut self.out, scratch);
         if !self.out.is_empty() {
-            self.flush(false, poller);
+            self.flush(false, poller)?;
         }
-        count
+        Ok(count)
     }
 
     /// Keeps the start of an incomplete frame until the rest arrives.
@@ -137,12 +143,20 @@ impl Link {
     }
 
     /// Lets the kernel discard what has arrived. Returns the number of bytes.
-    pub(super) fn discard(&mut self, buffers: &mut Buffers) -> usize {
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub(super) fn discard(&mut self, buffers: &mut Buffers) -> io::Result<usize> {
         match rustix::net::recv(&self.stream, &mut buffers.chunk[..], RecvFlags::TRUNC) {
-            Ok((_, 0)) => panic!("the broker cuts a node off"),
-            Ok((_, count)) => count,
-            Err(Errno::AGAIN | Errno::INTR) => 0,
-            Err(error) => panic!("receive: {error}"),
+            Ok((_, 0)) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok((_, count)) => Ok(count),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Hears nothing more of it.
+    pub(super) fn close(&self, poller: &Poller) {
+        poller.remove(&self.stream).unwrap();
     }
 }
