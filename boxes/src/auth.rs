@@ -6,19 +6,23 @@
 
 use zeroize::Zeroizing;
 
+use super::slot::{KEY_SIZE, TAG_SIZE};
+
 /// Bytes of a block.
 const BLOCK: usize = 16;
 const MASK: u64 = (1 << 26) - 1;
-/// What lanes without a message read.
+/// What lanes read whose message has not begun.
 const NOTHING: [u8; BLOCK] = [0; BLOCK];
 /// The bit above the 16 bytes of a full block, in the highest limb.
 const ABOVE: u64 = 1 << 24;
+/// The bits that a multiplier may have, in each half.
+const CLAMP: [u64; 2] = [0x0fff_fffc_0fff_ffff, 0x0fff_fffc_0fff_fffc];
 
-/// A message, its one-time key, and its tag.
+/// A message and its one-time key.
+#[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
-    pub(crate) key: &'a [u8; 32],
+    pub(crate) key: &'a [u8; KEY_SIZE],
     pub(crate) message: &'a [u8],
-    pub(crate) tag: [u8; BLOCK],
 }
 
 /// A vector of limbs, or of products of limbs.
@@ -43,88 +47,86 @@ pub(crate) unsafe trait Limbs: Copy {
     unsafe fn right<const BY: u32>(self) -> Self;
     unsafe fn left<const BY: u32>(self) -> Self;
     /// The lower and the upper 8 bytes of a block for each lane.
-    unsafe fn gather(from: &[*const u8]) -> [Self; 2];
+    unsafe fn gather(from: &[*const u8; WIDEST]) -> [Self; 2];
     /// The same, of consecutive blocks.
     unsafe fn load_blocks(from: *const u8) -> [Self; 2];
 }
 
 /// The lanes of the widest vector.
-const WIDEST: usize = 8;
+pub(crate) const WIDEST: usize = 8;
 
-/// The multiplier in the lower half of a one-time key, as limbs.
-fn multiplier(key: &[u8; 32]) -> [u64; 5] {
-    let [low, high] = [0, 8].map(|at| word(&key[at..]));
-    let low = low & 0x0fff_fffc_0fff_ffff;
-    let high = high & 0x0fff_fffc_0fff_fffc;
-    split(low, high)
-}
+// SAFETY: every machine has these.
+unsafe impl Limbs for u64 {
+    const LANES: usize = 1;
+    const ORDER: &'static [usize] = &[0];
 
-fn word(bytes: &[u8]) -> u64 {
-    u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|byte| bytes[byte]))
-}
-
-/// 128 bits as limbs.
-fn split(low: u64, high: u64) -> [u64; 5] {
-    [low & MASK, low >> 26 & MASK, (low >> 52 | high << 12) & MASK, high >> 14 & MASK, high >> 40]
-}
-
-/// `a * b`, for limbs of at most 28 bits.
-fn multiply(a: &[u64; 5], b: &[u64; 5]) -> [u64; 5] {
-    let mut sums = [0; 5];
-    for (i, a) in a.iter().enumerate() {
-        for (j, b) in b.iter().enumerate() {
-            // 2^130 is 5.
-            sums[(i + j) % 5] += a * b * if i + j < 5 { 1 } else { 5 };
-        }
+    #[inline(always)]
+    unsafe fn splat(limb: u64) -> Self {
+        limb
     }
-    carry(sums)
-}
 
-fn carry(mut x: [u64; 5]) -> [u64; 5] {
-    for i in 0..4 {
-        x[i + 1] += x[i] >> 26;
-        x[i] &= MASK;
+    #[inline(always)]
+    unsafe fn load(from: *const u64) -> Self {
+        // SAFETY: promised by the caller.
+        unsafe { *from }
     }
-    x[0] += 5 * (x[4] >> 26);
-    x[4] &= MASK;
-    x[1] += x[0] >> 26;
-    x[0] &= MASK;
-    x
-}
 
-/// The block that a message of this many bytes ends with, if that is not a full one: padded with
-/// a one and zeros.
-fn last_block(message: &[u8]) -> Option<[u8; BLOCK]> {
-    let rest = message.len() % BLOCK;
-    (rest > 0).then(|| {
-        let mut block = [0; BLOCK];
-        block[..rest].copy_from_slice(&message[message.len() - rest..]);
-        block[rest] = 1;
-        block
-    })
-}
-
-/// Reduces the sum completely and adds the upper half of the one-time key.
-fn finish(h: [u64; 5], key: &[u8; 32]) -> [u8; BLOCK] {
-    let h = carry(carry(h));
-    // h - (2^130 - 5), where that is not negative.
-    let mut g = h;
-    g[0] += 5;
-    for i in 0..4 {
-        g[i + 1] += g[i] >> 26;
-        g[i] &= MASK;
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u64) {
+        // SAFETY: promised by the caller.
+        unsafe { *to = self }
     }
-    let is_larger = 0u64.wrapping_sub(g[4] >> 26);
-    g[4] &= MASK;
-    let h: [u64; 5] = std::array::from_fn(|i| (g[i] & is_larger) | (h[i] & !is_larger));
-    let low = h[0] | h[1] << 26 | h[2] << 52;
-    let high = h[2] >> 12 | h[3] << 14 | h[4] << 40;
-    let sum = u128::from(low) | u128::from(high) << 64;
-    let key = u128::from(word(&key[16..])) | u128::from(word(&key[24..])) << 64;
-    sum.wrapping_add(key).to_le_bytes()
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(self, other: Self) -> Self {
+        // Limbs have no other bits.
+        self.wrapping_mul(other)
+    }
+
+    #[inline(always)]
+    unsafe fn and(self, other: Self) -> Self {
+        self & other
+    }
+
+    #[inline(always)]
+    unsafe fn or(self, other: Self) -> Self {
+        self | other
+    }
+
+    #[inline(always)]
+    unsafe fn flip(self) -> Self {
+        !self
+    }
+
+    #[inline(always)]
+    unsafe fn right<const BY: u32>(self) -> Self {
+        self >> BY
+    }
+
+    #[inline(always)]
+    unsafe fn left<const BY: u32>(self) -> Self {
+        self << BY
+    }
+
+    #[inline(always)]
+    unsafe fn gather(from: &[*const u8; WIDEST]) -> [Self; 2] {
+        // SAFETY: promised by the caller.
+        unsafe { Self::load_blocks(from[0]) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_blocks(from: *const u8) -> [Self; 2] {
+        // SAFETY: promised by the caller.
+        unsafe { from.cast::<[u64; 2]>().read_unaligned() }.map(u64::from_le)
+    }
 }
 
-/// The blocks of each lane, from their lower and upper halves; `above` is the bit above each.
+/// The limbs of numbers, from their lower and upper halves; `above` is what is above them.
 #[inline(always)]
 unsafe fn limbs<V: Limbs>([low, high]: [V; 2], above: V) -> [V; 5] {
     // SAFETY: promised by the caller.
@@ -140,17 +142,6 @@ unsafe fn limbs<V: Limbs>([low, high]: [V; 2], above: V) -> [V; 5] {
     }
 }
 
-/// One limb of each lane, so many times.
-#[inline(always)]
-unsafe fn limb<V: Limbs>(lanes: &[[u64; 5]; WIDEST], limb: usize, times: u64) -> V {
-    let mut words = [0; WIDEST];
-    for (word, lane) in words.iter_mut().zip(lanes) {
-        *word = lane[limb] * times;
-    }
-    // SAFETY: promised by the caller; the array is as long as the widest vector.
-    unsafe { V::load(words.as_ptr()) }
-}
-
 /// A multiplier for each lane.
 struct Multiplier<V> {
     r: [V; 5],
@@ -160,19 +151,35 @@ struct Multiplier<V> {
 
 impl<V: Limbs> Multiplier<V> {
     #[inline(always)]
-    unsafe fn new(lanes: &[[u64; 5]; WIDEST]) -> Self {
+    unsafe fn new(r: [V; 5]) -> Self {
+        let mut s = [r[1], r[2], r[3], r[4]];
+        for limb in &mut s {
+            // SAFETY: promised by the caller.
+            *limb = unsafe { limb.add(limb.left::<2>()) };
+        }
+        Multiplier { r, s }
+    }
+
+    /// Those of one-time keys, from the halves of their first 16 bytes.
+    #[inline(always)]
+    unsafe fn of_keys([low, high]: [V; 2]) -> Self {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let [low, high] = [low.and(V::splat(CLAMP[0])), high.and(V::splat(CLAMP[1]))];
+            Self::new(limbs([low, high], V::splat(0)))
+        }
+    }
+
+    /// The same for numbers of one lane each.
+    #[inline(always)]
+    unsafe fn of_lanes(lanes: &[[u64; 5]; WIDEST]) -> Self {
         // SAFETY: promised by the caller; the arrays are as long as the widest vector.
         unsafe {
-            Multiplier {
-                r: [
-                    limb(lanes, 0, 1),
-                    limb(lanes, 1, 1),
-                    limb(lanes, 2, 1),
-                    limb(lanes, 3, 1),
-                    limb(lanes, 4, 1),
-                ],
-                s: [limb(lanes, 1, 5), limb(lanes, 2, 5), limb(lanes, 3, 5), limb(lanes, 4, 5)],
+            let mut r = [V::splat(0); 5];
+            for (index, limb) in r.iter_mut().enumerate() {
+                *limb = V::load(lanes.map(|lane| lane[index]).as_ptr());
             }
+            Self::new(r)
         }
     }
 
@@ -182,6 +189,7 @@ impl<V: Limbs> Multiplier<V> {
         // SAFETY: promised by the caller.
         unsafe {
             let [r0, r1, r2, r3, r4] = self.r;
+            // 2^130 is 5.
             let [s1, s2, s3, s4] = self.s;
             let mut d0 = dot(h, [r0, s4, s3, s2, s1]);
             let mut d1 = dot(h, [r1, r0, s4, s3, s2]);
@@ -208,6 +216,13 @@ impl<V: Limbs> Multiplier<V> {
             [d0, d1, d2, d3, d4]
         }
     }
+
+    /// Adds a block to the sum.
+    #[inline(always)]
+    unsafe fn absorb(&self, h: [V; 5], block: [V; 2], above: V) -> [V; 5] {
+        // SAFETY: promised by the caller.
+        unsafe { self.times(add(h, limbs(block, above))) }
+    }
 }
 
 /// The sum of the products.
@@ -227,98 +242,179 @@ unsafe fn add<V: Limbs>(a: [V; 5], b: [V; 5]) -> [V; 5] {
     unsafe { [a[0].add(b[0]), a[1].add(b[1]), a[2].add(b[2]), a[3].add(b[3]), a[4].add(b[4])] }
 }
 
-/// `a` in the lanes that are all ones in `which`, `b` in the others.
+/// Carries from each limb to the next, except from the highest.
 #[inline(always)]
-unsafe fn choose<V: Limbs>(which: V, a: [V; 5], mut b: [V; 5]) -> [V; 5] {
+unsafe fn carry_up<V: Limbs>(mut h: [V; 5]) -> [V; 5] {
     // SAFETY: promised by the caller.
     unsafe {
-        let others = which.flip();
-        for i in 0..5 {
-            b[i] = a[i].and(which).or(b[i].and(others));
+        for i in 0..4 {
+            h[i + 1] = h[i + 1].add(h[i].right::<26>());
+            h[i] = h[i].and(V::splat(MASK));
         }
-        b
     }
+    h
 }
 
-/// The limbs of each lane.
+/// Carries from each limb to the next, and from the highest to the lowest.
 #[inline(always)]
-unsafe fn lanes_of<V: Limbs>(h: [V; 5]) -> [[u64; 5]; WIDEST] {
-    let mut words = [[0; WIDEST]; 5];
-    for (limb, words) in h.into_iter().zip(&mut words) {
-        // SAFETY: promised by the caller; the array is as long as the widest vector.
-        unsafe { limb.store(words.as_mut_ptr()) }
+unsafe fn carry<V: Limbs>(h: [V; 5]) -> [V; 5] {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let mut h = carry_up(h);
+        let top = h[4].right::<26>();
+        h[4] = h[4].and(V::splat(MASK));
+        h[0] = h[0].add(top.add(top.left::<2>()));
+        h[1] = h[1].add(h[0].right::<26>());
+        h[0] = h[0].and(V::splat(MASK));
+        h
     }
-    std::array::from_fn(|lane| std::array::from_fn(|limb| words[limb][lane]))
 }
 
-/// Computes the tags of messages, one a lane: at most [`Limbs::LANES`], best of similar lengths.
+/// Reduces sums completely and adds the upper halves of the one-time keys. Returns the halves of the
+/// tags.
+#[inline(always)]
+unsafe fn finish<V: Limbs>(h: [V; 5], keys: [V; 2]) -> [V; 2] {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let mut h = carry(carry(h));
+        // h - (2^130 - 5), where that is not negative.
+        let mut g = h;
+        g[0] = g[0].add(V::splat(5));
+        g = carry_up(g);
+        let is_larger = g[4].right::<26>().multiply(V::splat(MASK));
+        let is_smaller = is_larger.flip();
+        for i in 0..5 {
+            h[i] = g[i].and(is_larger).or(h[i].and(is_smaller));
+        }
+        let [h0, h1, h2, h3, h4] = carry_up(add(h, limbs(keys, V::splat(0))));
+        [
+            h0.or(h1.left::<26>()).or(h2.left::<52>()),
+            h2.right::<12>().or(h3.left::<14>()).or(h4.left::<40>()),
+        ]
+    }
+}
+
+/// The values of each lane.
+#[inline(always)]
+unsafe fn lanes_of<V: Limbs, const N: usize>(vectors: [V; N]) -> [[u64; N]; WIDEST] {
+    let mut words = [[0; WIDEST]; N];
+    for (vector, words) in vectors.into_iter().zip(&mut words) {
+        // SAFETY: promised by the caller; the array is as long as the widest vector.
+        unsafe { vector.store(words.as_mut_ptr()) }
+    }
+    std::array::from_fn(|lane| std::array::from_fn(|index| words[index][lane]))
+}
+
+fn tag_of([low, high]: [u64; 2]) -> [u8; TAG_SIZE] {
+    (u128::from(low) | u128::from(high) << 64).to_le_bytes()
+}
+
+/// The last block of a message, padded with a one and zeros if it is not a full one, and what is
+/// above it. Nothing, if the message is empty.
+#[inline(always)]
+fn last_block(message: &[u8]) -> ([u8; BLOCK], u64) {
+    let rest = message.len() % BLOCK;
+    let block = match message.last_chunk() {
+        Some(last) if rest == 0 => return (*last, ABOVE),
+        Some(last) => u128::from_le_bytes(*last) >> (8 * (BLOCK - rest)),
+        None if rest == 0 => return (NOTHING, 0),
+        None => short(message),
+    };
+    ((block | 1 << (8 * rest)).to_le_bytes(), 0)
+}
+
+/// The number that 1 to 15 bytes are: from two pieces, which may overlap.
+#[inline(always)]
+fn short(bytes: &[u8]) -> u128 {
+    fn number<const N: usize>(bytes: &[u8]) -> u128 {
+        bytes[..N].iter().rev().fold(0, |number, byte| number << 8 | u128::from(*byte))
+    }
+    let len = bytes.len();
+    match len {
+        8.. => number::<8>(bytes) | number::<8>(&bytes[len - 8..]) << (8 * (len - 8)),
+        4.. => number::<4>(bytes) | number::<4>(&bytes[len - 4..]) << (8 * (len - 4)),
+        2.. => number::<2>(bytes) | number::<2>(&bytes[len - 2..]) << (8 * (len - 2)),
+        _ => number::<1>(bytes),
+    }
+}
+
+/// Computes the tags of a message in each lane, best of similar lengths.
 ///
 /// # Safety
 /// The machine has the instructions.
 #[inline(always)]
-pub(crate) unsafe fn tags<V: Limbs>(jobs: &mut [Job<'_>]) {
-    assert!(jobs.len() <= V::LANES);
-    let mut multipliers = Zeroizing::new([[0; 5]; WIDEST]);
-    let mut full = [0; WIDEST];
-    let mut last = [None; WIDEST];
-    for (lane, job) in jobs.iter().enumerate() {
-        multipliers[lane] = multiplier(job.key);
-        full[lane] = job.message.len() / BLOCK;
-        last[lane] = last_block(job.message);
+pub(crate) unsafe fn tags<V: Limbs>(jobs: &[Job<'_>; WIDEST]) -> [[u8; TAG_SIZE]; WIDEST] {
+    let mut lanes = [Lane::NONE; WIDEST];
+    let (mut most, mut least) = (0, usize::MAX);
+    for (lane, job) in lanes.iter_mut().zip(jobs).take(V::LANES) {
+        *lane = Lane::new(job);
+        (most, least) = (most.max(lane.blocks), least.min(lane.blocks));
     }
-    let in_use = &full[..jobs.len()];
-    let together = in_use.iter().copied().min().unwrap_or(0);
-    let all = (0..jobs.len()).map(|lane| full[lane] + usize::from(last[lane].is_some())).max();
-    // SAFETY: the caller promises the instructions. Each pointer is to a whole block: of a message
-    // with more full blocks than have been read of it, of `last`, or of `NOTHING`.
-    let sums = unsafe {
-        let multiplier = Multiplier::<V>::new(&multipliers);
-        let above = V::splat(ABOVE);
+    let mut from = [NOTHING.as_ptr(); WIDEST];
+    let mut above = [0; WIDEST];
+    // SAFETY: the caller promises the instructions. Each pointer is to a whole block: of a key, of a
+    // message, of a lane or of `NOTHING`.
+    unsafe {
+        for (from, job) in from.iter_mut().zip(jobs) {
+            *from = job.key.as_ptr();
+        }
+        let multiplier = Multiplier::of_keys(V::gather(&from));
         let mut h = [V::splat(0); 5];
-        let mut from = [NOTHING.as_ptr(); WIDEST];
-        for (from, job) in from.iter_mut().zip(jobs.iter()) {
-            *from = job.message.as_ptr();
+        // All messages end together. A lane whose message has not begun adds nothing to zero.
+        for step in 0..most - least {
+            for (index, lane) in lanes.iter().enumerate() {
+                let begun = (step + lane.blocks).checked_sub(most);
+                (from[index], above[index]) = match begun {
+                    Some(block) => (lane.message.add(block * BLOCK), ABOVE),
+                    None => (NOTHING.as_ptr(), 0),
+                };
+            }
+            h = multiplier.absorb(h, V::gather(&from), V::load(above.as_ptr()));
         }
-        if jobs.len() < V::LANES {
-            for from in &mut from[jobs.len()..] {
-                *from = NOTHING.as_ptr();
+        for (from, lane) in from.iter_mut().zip(&lanes).take(V::LANES) {
+            *from = lane.message.wrapping_add((lane.blocks - least) * BLOCK);
+        }
+        let full = V::splat(ABOVE);
+        for _ in 1..least {
+            h = multiplier.absorb(h, V::gather(&from), full);
+            for from in &mut from {
+                *from = from.wrapping_add(BLOCK);
             }
         }
-        if together > 0 {
-            let step = |lane: usize| if lane < jobs.len() { BLOCK } else { 0 };
-            let steps: [usize; WIDEST] = std::array::from_fn(step);
-            for _ in 0..together {
-                h = multiplier.times(add(h, limbs(V::gather(&from), above)));
-                for (from, step) in from.iter_mut().zip(steps) {
-                    *from = from.wrapping_add(step);
-                }
-            }
+        for (index, lane) in lanes.iter().enumerate() {
+            (from[index], above[index]) = (lane.last.as_ptr(), lane.above_last);
         }
-        // The others have some blocks left, each lane its own number of them.
-        for block in together..all.unwrap_or(0) {
-            let mut from = [NOTHING.as_ptr(); WIDEST];
-            let mut above = [0; WIDEST];
-            let mut is_used = [0; WIDEST];
-            for (lane, job) in jobs.iter().enumerate() {
-                if block < full[lane] {
-                    from[lane] = job.message.as_ptr().add(block * BLOCK);
-                    above[lane] = ABOVE;
-                    is_used[lane] = u64::MAX;
-                } else if block == full[lane]
-                    && let Some(last) = &last[lane]
-                {
-                    from[lane] = last.as_ptr();
-                    is_used[lane] = u64::MAX;
-                }
-            }
-            let limbs = limbs(V::gather(&from), V::load(above.as_ptr()));
-            let new = multiplier.times(add(h, limbs));
-            h = choose(V::load(is_used.as_ptr()), new, h);
+        h = multiplier.absorb(h, V::gather(&from), V::load(above.as_ptr()));
+        for (from, job) in from.iter_mut().zip(jobs) {
+            *from = job.key[BLOCK..].as_ptr();
         }
-        Zeroizing::new(lanes_of(h))
-    };
-    for (job, sum) in jobs.iter_mut().zip(sums.iter()) {
-        job.tag = finish(*sum, job.key);
+        let halves = lanes_of(finish(h, V::gather(&from)));
+        let mut tags = [[0; TAG_SIZE]; WIDEST];
+        for (tag, halves) in tags.iter_mut().zip(halves) {
+            *tag = tag_of(halves);
+        }
+        tags
+    }
+}
+
+/// The message of a lane.
+#[derive(Clone, Copy)]
+struct Lane {
+    message: *const u8,
+    /// Its blocks, one even if it is empty.
+    blocks: usize,
+    last: [u8; BLOCK],
+    above_last: u64,
+}
+
+impl Lane {
+    const NONE: Lane = Lane { message: NOTHING.as_ptr(), blocks: 1, last: NOTHING, above_last: 0 };
+
+    #[inline(always)]
+    fn new(job: &Job<'_>) -> Self {
+        let (last, above_last) = last_block(job.message);
+        let blocks = job.message.len().div_ceil(BLOCK).max(1);
+        Lane { message: job.message.as_ptr(), blocks, last, above_last }
     }
 }
 
@@ -327,55 +423,44 @@ pub(crate) unsafe fn tags<V: Limbs>(jobs: &mut [Job<'_>]) {
 /// # Safety
 /// The machine has the instructions.
 #[inline(always)]
-pub(crate) unsafe fn long_tag<V: Limbs>(job: &mut Job<'_>) {
-    let r = multiplier(job.key);
-    // powers[n]: r^(n + 1).
-    let mut powers = Zeroizing::new([r; WIDEST]);
-    for n in 1..V::LANES {
-        powers[n] = multiply(&powers[n - 1], &r);
-    }
-    let rounds = job.message.len() / (BLOCK * V::LANES);
-    let mut h = [0; 5];
-    if rounds > 0 {
-        let last = Zeroizing::new(std::array::from_fn(|lane| {
-            V::ORDER.get(lane).map_or([0; 5], |block| powers[V::LANES - 1 - block])
-        }));
-        // SAFETY: the caller promises the instructions; the message has that many rounds of blocks.
-        let lanes = unsafe {
-            let all = Multiplier::<V>::new(&[powers[V::LANES - 1]; WIDEST]);
-            let last = Multiplier::<V>::new(&last);
-            let above = V::splat(ABOVE);
-            let mut h = [V::splat(0); 5];
-            let mut from = job.message.as_ptr();
-            for _ in 1..rounds {
-                h = all.times(add(h, limbs(V::load_blocks(from), above)));
-                from = from.add(BLOCK * V::LANES);
+pub(crate) unsafe fn long_tag<V: Limbs>(job: Job<'_>) -> [u8; TAG_SIZE] {
+    let Job { key, message } = job;
+    let rounds = message.len() / (BLOCK * V::LANES);
+    let (shared, rest) = message.split_at(rounds * BLOCK * V::LANES);
+    // SAFETY: the caller promises the instructions. Each pointer is to as many blocks as are read.
+    unsafe {
+        let one = Multiplier::of_keys(u64::load_blocks(key.as_ptr()));
+        let mut h = [0; 5];
+        if let Some(before_last) = rounds.checked_sub(1) {
+            // powers[n]: r^(n + 1).
+            let mut powers = Zeroizing::new([one.r; WIDEST]);
+            for n in 1..V::LANES {
+                powers[n] = one.times(powers[n - 1]);
             }
-            h = last.times(add(h, limbs(V::load_blocks(from), above)));
-            Zeroizing::new(lanes_of(h))
-        };
-        for lane in lanes.iter().take(V::LANES) {
-            for (sum, limb) in h.iter_mut().zip(lane) {
-                *sum += limb;
+            let last = Zeroizing::new(std::array::from_fn(|lane| {
+                V::ORDER.get(lane).map_or([0; 5], |block| powers[V::LANES - 1 - block])
+            }));
+            let all = Multiplier::<V>::of_lanes(&[powers[V::LANES - 1]; WIDEST]);
+            let last = Multiplier::<V>::of_lanes(&last);
+            let (above, mut sums) = (V::splat(ABOVE), [V::splat(0); 5]);
+            let round =
+                |round: usize| V::load_blocks(shared.as_ptr().add(round * BLOCK * V::LANES));
+            for at in 0..before_last {
+                sums = all.absorb(sums, round(at), above);
             }
+            sums = last.absorb(sums, round(before_last), above);
+            for lane in lanes_of(sums).into_iter().take(V::LANES) {
+                h = add(h, lane);
+            }
+            h = carry(h);
         }
-        h = carry(h);
+        for block in rest.chunks_exact(BLOCK) {
+            h = one.absorb(h, u64::load_blocks(block.as_ptr()), ABOVE);
+        }
+        if !rest.len().is_multiple_of(BLOCK) {
+            let (block, above) = last_block(message);
+            h = one.absorb(h, u64::load_blocks(block.as_ptr()), above);
+        }
+        tag_of(finish(h, u64::load_blocks(key[BLOCK..].as_ptr())))
     }
-    let rest = &job.message[rounds * BLOCK * V::LANES..];
-    let blocks = rest.chunks_exact(BLOCK);
-    for block in blocks {
-        h = absorb(h, split(word(block), word(&block[8..])), ABOVE, &r);
-    }
-    if let Some(block) = last_block(job.message) {
-        h = absorb(h, split(word(&block), word(&block[8..])), 0, &r);
-    }
-    job.tag = finish(h, job.key);
-}
-
-fn absorb(mut h: [u64; 5], block: [u64; 5], above: u64, r: &[u64; 5]) -> [u64; 5] {
-    for (sum, limb) in h.iter_mut().zip(block) {
-        *sum += limb;
-    }
-    h[4] += above;
-    multiply(&h, r)
 }

@@ -8,23 +8,50 @@ pub(crate) fn is_same(tag: &[u8; TAG_SIZE], other: &[u8; TAG_SIZE]) -> bool {
     std::hint::black_box(difference) == 0
 }
 
-/// `bytes` ^= the start of `stream`. The compiler makes vectors of it.
+/// `bytes` ^= the start of `stream`.
 #[inline(always)]
 pub(crate) fn xor(bytes: &mut [u8], stream: &[u8]) {
     let stream = &stream[..bytes.len()];
-    let (chunks, rest) = bytes.as_chunks_mut::<32>();
-    let (streams, behind) = stream.as_chunks::<32>();
-    for (chunk, stream) in chunks.iter_mut().zip(streams) {
-        for (byte, stream) in chunk.iter_mut().zip(stream) {
-            *byte ^= stream;
+    match bytes.len() {
+        32.. => xor_pieces::<32>(bytes, stream),
+        16.. => xor_pieces::<16>(bytes, stream),
+        8.. => xor_pieces::<8>(bytes, stream),
+        4.. => xor_pieces::<4>(bytes, stream),
+        _ => xor_pieces::<1>(bytes, stream),
+    }
+}
+
+/// The same in pieces of `N` bytes, of which the last two may overlap. The compiler makes vectors of
+/// them.
+#[inline(always)]
+fn xor_pieces<const N: usize>(bytes: &mut [u8], stream: &[u8]) {
+    let (Some(last), Some(last_stream)) = (bytes.last_chunk(), stream.last_chunk()) else { return };
+    let last = xored::<N>(last, last_stream);
+    let (pieces, _) = bytes.as_chunks_mut();
+    for (piece, stream) in pieces.iter_mut().zip(stream.as_chunks().0) {
+        *piece = xored::<N>(piece, stream);
+    }
+    if let Some(to) = bytes.last_chunk_mut() {
+        *to = last;
+    }
+}
+
+#[inline(always)]
+fn xored<const N: usize>(bytes: &[u8; N], stream: &[u8; N]) -> [u8; N] {
+    std::array::from_fn(|at| bytes[at] ^ stream[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_once() {
+        let stream: Vec<u8> = (1..=100).collect();
+        for len in 0..stream.len() {
+            let mut bytes = vec![0x80; len];
+            xor(&mut bytes, &stream);
+            assert!(bytes.iter().zip(&stream).all(|(byte, stream)| byte ^ stream == 0x80), "{len}");
         }
-    }
-    let (words, bytes) = rest.as_chunks_mut::<8>();
-    let (streams, behind) = behind.as_chunks::<8>();
-    for (word, stream) in words.iter_mut().zip(streams) {
-        *word = (u64::from_ne_bytes(*word) ^ u64::from_ne_bytes(*stream)).to_ne_bytes();
-    }
-    for (byte, stream) in bytes.iter_mut().zip(behind) {
-        *byte ^= stream;
     }
 }

@@ -3,14 +3,15 @@
 use std::fmt;
 
 use zeroize::Zeroizing;
+use zmq_sys::sodium::SecretBytes;
 
-use super::Engine;
-use super::stream::{CONSTANTS, double_round};
+use super::stream::{CONSTANTS, double_round, word};
+use super::{Engine, Slot, Workspace, portable};
 
 /// The subkey for boxes whose nonces share their first 16 bytes. Wiped when it is dropped; on the
 /// heap, so that moving it leaves no copies behind.
 pub struct StreamKey {
-    words: Box<Zeroizing<[u32; 8]>>,
+    bytes: SecretBytes,
     engine: Engine,
 }
 
@@ -33,33 +34,47 @@ impl StreamKey {
     /// When it has not.
     pub fn with_engine(key: &[u8; 32], prefix: &[u8; 16], engine: Engine) -> Self {
         assert!(engine.is_here(), "this machine has no {engine:?}");
-        let mut words = Box::new(Zeroizing::new([0; 8]));
-        hsalsa20(key, prefix, &mut words);
-        StreamKey { words, engine }
+        let mut bytes = SecretBytes::default();
+        hsalsa20(key, prefix, &mut bytes);
+        StreamKey { bytes, engine }
     }
 
-    pub(crate) fn words(&self) -> &[u32; 8] {
-        &self.words
-    }
-
-    pub(crate) fn bytes(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        for (bytes, word) in bytes.chunks_exact_mut(4).zip(self.words.iter()) {
-            bytes.copy_from_slice(&word.to_le_bytes());
+    /// Encrypts the messages of `slots` in place and sets their tags.
+    ///
+    /// # Panics
+    /// When a message is not within `buffer`.
+    pub fn seal(&self, work: &mut Workspace, buffer: &mut [u8], slots: &mut [Slot]) {
+        match self.engine {
+            // SAFETY: a key's engine is one that this machine has.
+            #[cfg(target_arch = "x86_64")]
+            Engine::Avx512 => unsafe { super::avx512::seal(&self.bytes, work, buffer, slots) },
+            // SAFETY: the same.
+            #[cfg(target_arch = "x86_64")]
+            Engine::Avx2 => unsafe { super::avx2::seal(&self.bytes, work, buffer, slots) },
+            _ => portable::seal(&self.bytes, buffer, slots),
         }
-        bytes
     }
 
-    pub(crate) fn engine(&self) -> Engine {
-        self.engine
+    /// Decrypts the messages of `slots` in place, up to the first that is not genuine: that one and
+    /// those behind it stay as they are. Returns how many were decrypted.
+    ///
+    /// # Panics
+    /// When a message is not within `buffer`.
+    pub fn open(&self, work: &mut Workspace, buffer: &mut [u8], slots: &[Slot]) -> usize {
+        match self.engine {
+            // SAFETY: a key's engine is one that this machine has.
+            #[cfg(target_arch = "x86_64")]
+            Engine::Avx512 => unsafe { super::avx512::open(&self.bytes, work, buffer, slots) },
+            // SAFETY: the same.
+            #[cfg(target_arch = "x86_64")]
+            Engine::Avx2 => unsafe { super::avx2::open(&self.bytes, work, buffer, slots) },
+            _ => portable::open(&self.bytes, buffer, slots),
+        }
     }
 }
 
 /// HSalsa20: the rounds of Salsa20 over key and nonce, without adding the input at the end.
-fn hsalsa20(key: &[u8; 32], nonce: &[u8; 16], out: &mut [u32; 8]) {
-    let word = |bytes: &[u8], index: usize| {
-        u32::from_le_bytes([0, 1, 2, 3].map(|byte| bytes[4 * index + byte]))
-    };
+fn hsalsa20(key: &[u8; 32], nonce: &[u8; 16], out: &mut [u8; 32]) {
     let mut x = Zeroizing::new([0; 16]);
     for index in 0..4 {
         x[5 * index] = CONSTANTS[index];
@@ -71,7 +86,7 @@ fn hsalsa20(key: &[u8; 32], nonce: &[u8; 16], out: &mut [u32; 8]) {
         // SAFETY: every machine has the instructions for words.
         unsafe { double_round(&mut x) }
     }
-    for (word, from) in out.iter_mut().zip([0, 5, 10, 15, 6, 7, 8, 9]) {
-        *word = x[from];
+    for (bytes, from) in out.chunks_exact_mut(4).zip([0, 5, 10, 15, 6, 7, 8, 9]) {
+        bytes.copy_from_slice(&x[from].to_le_bytes());
     }
 }

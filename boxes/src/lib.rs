@@ -11,9 +11,10 @@
 //!    authenticators of 4 or 8 boxes.
 //!
 //! - `key`: the subkey.
-//! - `slot`: one box; `run`: a run of them, from the keystream to the tags.
+//! - `avx2`, `avx512`: the vectors of an engine, by way of `vector`. `portable`: libsodium, box by box,
+//!   for other machines.
+//! - `slot`: one box; `run`: a run of them, from the keystreams to the tags.
 //! - `stream`: Salsa20 blocks in lanes of vectors; `auth`: Poly1305 in lanes.
-//! - `avx2`, `avx512`: the vectors, by way of `vector`. `portable`: libsodium, box by box, for other machines.
 //!
 //! No branch and no address depends on a secret; only lengths and numbers of boxes do, which anybody
 //! sees on the wire. Keys and keystreams are wiped from memory that outlives a call; what vectors leave

@@ -1,22 +1,28 @@
 //! libsodium, box by box, with the subkey kept.
 
+use zeroize::Zeroizing;
 use zmq_sys::sodium::{Salsa20, one_time_auth};
 
 use super::bytes::{self, is_same};
-use super::key::StreamKey;
 use super::slot::{KEY_SIZE, Slot};
 use super::stream::BLOCK;
 
-pub(crate) fn seal(key: &StreamKey, buffer: &mut [u8], slot: &mut Slot) {
-    let message = &mut buffer[slot.message()];
-    with_first_block(key, slot.number, |salsa, first| {
-        xor(salsa, first, message);
-        slot.tag = one_time_auth(one_time_key(first), message);
-    });
+pub(crate) fn seal(key: &[u8; 32], buffer: &mut [u8], slots: &mut [Slot]) {
+    for slot in slots {
+        let message = &mut buffer[slot.message()];
+        with_first_block(key, slot.number, |salsa, first| {
+            xor(salsa, first, message);
+            slot.tag = one_time_auth(one_time_key(first), message);
+        });
+    }
 }
 
-pub(crate) fn open(key: &StreamKey, buffer: &mut [u8], slot: &Slot) -> bool {
-    let message = &mut buffer[slot.message()];
+pub(crate) fn open(key: &[u8; 32], buffer: &mut [u8], slots: &[Slot]) -> usize {
+    let is_bad = |slot: &Slot| !open_one(key, &mut buffer[slot.message()], slot);
+    slots.iter().position(is_bad).unwrap_or(slots.len())
+}
+
+fn open_one(key: &[u8; 32], message: &mut [u8], slot: &Slot) -> bool {
     with_first_block(key, slot.number, |salsa, first| {
         let is_genuine = is_same(&one_time_auth(one_time_key(first), message), &slot.tag);
         if is_genuine {
@@ -31,13 +37,12 @@ fn one_time_key(first: &[u8; BLOCK]) -> &[u8; KEY_SIZE] {
 }
 
 fn with_first_block<T>(
-    key: &StreamKey,
+    key: &[u8; 32],
     number: u64,
     body: impl FnOnce(&Salsa20<'_>, &[u8; BLOCK]) -> T,
 ) -> T {
-    let bytes = zeroize::Zeroizing::new(key.bytes());
-    let salsa = Salsa20 { key: &bytes, nonce: number.to_be_bytes() };
-    let mut first = zeroize::Zeroizing::new([0; BLOCK]);
+    let salsa = Salsa20 { key, nonce: number.to_be_bytes() };
+    let mut first = Zeroizing::new([0; BLOCK]);
     salsa.xor(&mut *first, 0);
     body(&salsa, &first)
 }

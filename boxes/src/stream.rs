@@ -1,10 +1,17 @@
 //! Salsa20 blocks, as many at once as a vector has lanes.
 
+use std::ops::Range;
+
+use zeroize::Zeroize;
+
 /// "expand 32-byte k", the words on the diagonal.
 pub(crate) const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
 /// Bytes of a block.
 pub(crate) const BLOCK: usize = 64;
+
+/// Blocks of keystream that are computed before they are used.
+pub(crate) const BLOCKS: usize = 512;
 
 /// A word of the state, or a vector of words.
 ///
@@ -69,41 +76,10 @@ unsafe fn quarter<W: Word, const A: usize, const B: usize, const C: usize, const
     }
 }
 
-/// The input of blocks: which number each box has, and which block of it is meant. Structures of
-/// arrays, since lanes are loaded from them.
-#[derive(Debug, Default)]
-pub(crate) struct Inputs {
-    /// The last 8 bytes of the nonce, as two words.
-    pub(crate) nonce: [Vec<u32>; 2],
-    /// The counter; no box has 2^32 blocks.
-    pub(crate) counter: Vec<u32>,
-}
-
-impl Inputs {
-    pub(crate) fn clear(&mut self) {
-        self.nonce.iter_mut().for_each(Vec::clear);
-        self.counter.clear();
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.counter.len()
-    }
-
-    /// Adds `count` blocks of a box, from block `first` on.
-    pub(crate) fn push(&mut self, number: u64, first: u32, count: u32) {
-        let count = count as usize;
-        let len = self.len() + count;
-        self.nonce[0].resize(len, ((number >> 32) as u32).swap_bytes());
-        self.nonce[1].resize(len, (number as u32).swap_bytes());
-        self.counter.extend(first..first + count as u32);
-    }
-
-    /// Adds blocks that nobody needs, so that the number is a multiple of `lanes`.
-    pub(crate) fn pad(&mut self, lanes: usize) {
-        let len = self.len().next_multiple_of(lanes);
-        self.nonce.iter_mut().for_each(|words| words.resize(len, 0));
-        self.counter.resize(len, 0);
-    }
+/// The word with that index.
+#[inline(always)]
+pub(crate) fn word(bytes: &[u8], index: usize) -> u32 {
+    u32::from_le_bytes([0, 1, 2, 3].map(|byte| bytes[4 * index + byte]))
 }
 
 /// A vector of 32-bit words.
@@ -120,25 +96,21 @@ pub(crate) unsafe trait Words: Word {
     unsafe fn store_blocks(x: &[Self; 16], to: *mut u8);
 }
 
-/// Computes [`Words::LANES`] blocks, those of `inputs` from `at` on, and writes them to `to`.
+/// Computes a block in each lane and writes them to `to`, one after the other.
 ///
 /// # Safety
-/// The machine has the instructions; `inputs` and `to` have that many blocks.
+/// The machine has the instructions; `to` is as long as that.
 #[inline(always)]
-pub(crate) unsafe fn blocks<W: Words>(key: &[u32; 8], inputs: &Inputs, at: usize, to: *mut u8) {
-    debug_assert!(at + W::LANES <= inputs.len());
-    // SAFETY: the caller promises that the machine has the instructions and that there are blocks.
+unsafe fn blocks<W: Words>(key: &[u8; 32], nonce: [W; 2], counter: W, to: *mut u8) {
+    // SAFETY: promised by the caller.
     unsafe {
-        let zero = W::splat(0);
-        let mut input = [zero; 16];
+        let mut input = [W::splat(0); 16];
         for index in 0..4 {
             input[5 * index] = W::splat(CONSTANTS[index]);
-            input[1 + index] = W::splat(key[index]);
-            input[11 + index] = W::splat(key[4 + index]);
+            input[1 + index] = W::splat(word(key, index));
+            input[11 + index] = W::splat(word(key, 4 + index));
         }
-        input[6] = W::load(inputs.nonce[0].as_ptr().add(at));
-        input[7] = W::load(inputs.nonce[1].as_ptr().add(at));
-        input[8] = W::load(inputs.counter.as_ptr().add(at));
+        [input[6], input[7], input[8]] = [nonce[0], nonce[1], counter];
         let mut x = input;
         for _ in 0..10 {
             double_round(&mut x);
@@ -147,5 +119,120 @@ pub(crate) unsafe fn blocks<W: Words>(key: &[u32; 8], inputs: &Inputs, at: usize
             x[index] = x[index].add(input[index]);
         }
         W::store_blocks(&x, to);
+    }
+}
+
+/// Keystreams of many boxes, one after the other.
+#[derive(Debug)]
+pub(crate) struct Keystreams {
+    /// Which blocks they are: the number of the box, and the counter. Structures of arrays, since
+    /// vectors are loaded from them.
+    nonce: [[u32; BLOCKS]; 2],
+    counter: [u32; BLOCKS],
+    /// How many are in use, now and since the last [`Keystreams::wipe`].
+    len: usize,
+    most: usize,
+    blocks: [Block; BLOCKS],
+}
+
+/// A block, aligned as a line of the cache.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Block([u64; BLOCK / 8]);
+
+impl Default for Keystreams {
+    fn default() -> Self {
+        Keystreams {
+            nonce: [[0; BLOCKS]; 2],
+            // No box has 2^32 blocks.
+            counter: [0; BLOCKS],
+            len: 0,
+            most: 0,
+            // It is boxed as it is made.
+            #[allow(clippy::large_stack_arrays)]
+            blocks: [Block([0; BLOCK / 8]); BLOCKS],
+        }
+    }
+}
+
+impl Keystreams {
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Whether there is no room for that many more.
+    pub(crate) fn is_full(&self, more: usize) -> bool {
+        self.len + more > BLOCKS
+    }
+
+    /// Adds blocks of a box. Returns where the first of them will be, in bytes.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, number: u64, counters: Range<u32>) -> usize {
+        let start = self.len;
+        self.len += counters.len();
+        let [high, low] = [(number >> 32) as u32, number as u32].map(u32::swap_bytes);
+        self.nonce[0][start..self.len].fill(high);
+        self.nonce[1][start..self.len].fill(low);
+        for (word, counter) in self.counter[start..self.len].iter_mut().zip(counters) {
+            *word = counter;
+        }
+        start * BLOCK
+    }
+
+    /// Computes the blocks, in vectors of `Wide`, and the last ones in one of `Narrow` if that has
+    /// room for them.
+    ///
+    /// # Safety
+    /// The machine has the instructions.
+    #[inline(always)]
+    pub(crate) unsafe fn compute<Wide: Words, Narrow: Words>(&mut self, key: &[u8; 32]) {
+        const {
+            assert!(BLOCKS.is_multiple_of(Wide::LANES));
+            assert!(Wide::LANES.is_multiple_of(Narrow::LANES));
+        }
+        let mut at = 0;
+        // SAFETY: the caller promises the instructions. `at` is a multiple of the lanes, as is the size
+        // of the arrays.
+        unsafe {
+            while at < self.len {
+                if self.len - at > Narrow::LANES {
+                    self.compute_at::<Wide>(key, at);
+                    at += Wide::LANES;
+                } else {
+                    self.compute_at::<Narrow>(key, at);
+                    at += Narrow::LANES;
+                }
+            }
+        }
+        self.most = self.most.max(at);
+    }
+
+    /// # Safety
+    /// The machine has the instructions, and there are that many blocks from `at` on.
+    #[inline(always)]
+    unsafe fn compute_at<W: Words>(&mut self, key: &[u8; 32], at: usize) {
+        debug_assert!(at + W::LANES <= BLOCKS);
+        // SAFETY: promised by the caller.
+        unsafe {
+            let [high, low] = &self.nonce;
+            let nonce = [W::load(high.as_ptr().add(at)), W::load(low.as_ptr().add(at))];
+            let counter = W::load(self.counter.as_ptr().add(at));
+            blocks::<W>(key, nonce, counter, self.blocks.as_mut_ptr().add(at).cast());
+        }
+    }
+
+    /// The blocks.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let blocks = &self.blocks[..self.len];
+        // SAFETY: blocks are bytes without gaps.
+        unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len() * BLOCK) }
+    }
+
+    /// Wipes the blocks from memory.
+    pub(crate) fn wipe(&mut self) {
+        for block in &mut self.blocks[..self.most] {
+            block.0.zeroize();
+        }
+        (self.len, self.most) = (0, 0);
     }
 }

@@ -138,7 +138,7 @@ macro_rules! limbs {
             }
 
             #[inline(always)]
-            unsafe fn gather($from: &[*const u8]) -> [Self; 2] {
+            unsafe fn gather($from: &[*const u8; $crate::auth::WIDEST]) -> [Self; 2] {
                 // SAFETY: promised by the caller.
                 unsafe {
                     let [a, b] = $gather;

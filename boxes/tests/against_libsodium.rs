@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::io::Write;
+
 use proptest::prelude::*;
 use zcluster_boxes::{Engine, Slot, StreamKey, Workspace};
 use zmq_sys::sodium::{BoxKey, public_key, random};
@@ -72,7 +74,9 @@ fn every_short_length() {
         check(&[len], 7);
         check(&[len, 300 - len, len, 1, len], u64::from(u32::MAX) - 1);
     }
-    println!("engines: {:?}", Engine::available().collect::<Vec<_>>());
+    // Even where output is captured.
+    let engines: Vec<Engine> = Engine::available().collect();
+    writeln!(std::io::stderr(), "engines tested: {engines:?}").unwrap();
 }
 
 #[test]
