@@ -31,7 +31,7 @@ pub struct Open {
 pub enum Step {
     /// It needs more bytes from the peer.
     More,
-    /// The owner of this key wants to connect: call [`Opening::authorize`].
+    /// Somebody who claims to own this key wants to connect: call [`Opening::authorize`].
     Authorize(PublicKey),
     /// It is complete.
     Open(Open),
@@ -86,16 +86,18 @@ impl Opening {
         }
     }
 
-    /// Accepts or rejects the waiting client.
+    /// Accepts or rejects the waiting client. One that is accepted must prove that it owns its key,
+    /// which costs a multiplication on the curve.
     ///
     /// # Errors
-    /// If it is rejected; the connection ends once `out` is sent. Also if no client is waiting.
+    /// If it is rejected or does not own the key; the connection ends once `out` is sent. Also if no
+    /// client is waiting.
     pub fn authorize(&mut self, is_allowed: bool, out: &mut Vec<u8>) -> Result<Open, ZmtpError> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Authorizing(welcomed, minor) if is_allowed => {
                 let peer = Peer { minor, socket_type: welcomed.socket_type };
                 let client = Some(welcomed.client);
-                Ok(Open { peer, codec: Some(welcomed.ready(self.ours, out)), client })
+                Ok(Open { peer, codec: Some(welcomed.ready(self.ours, out)?), client })
             }
             State::Authorizing(welcomed, _) => {
                 // The ZAP status code (RFC 27) that libzmq sends.
@@ -328,6 +330,23 @@ mod tests {
                 let rest = std::mem::take(&mut a.out);
                 assert_eq!(b.take(&rest, 1, true), Err(mechanism(ours, &theirs)));
             }
+        }
+    }
+
+    // Only if it is allowed to connect is it checked that the client owns its key.
+    #[test]
+    fn who_claims_the_key_of_somebody_else_does_not_come_in() {
+        let (thief, owner, ours) = (KeyPair::generate(), KeyPair::generate(), KeyPair::generate());
+        let forged = KeyPair::mismatched(thief.secret(), *owner.public());
+        for (is_allowed, expected) in [
+            (true, ZmtpError::Undecryptable("INITIATE")),
+            (false, ZmtpError::Unauthorized(*owner.public())),
+        ] {
+            let mut a = End::new(SocketType::Push, Some(client(&forged, &ours)));
+            let mut b = End::new(SocketType::Pull, Some(server(&ours)));
+            assert_eq!(talk(&mut a, &mut b, 1000, is_allowed), Err(('b', expected)));
+            assert!(b.open.is_none() && b.out.is_empty() == is_allowed);
+            assert!(b.opening.authorize(true, &mut Vec::new()).is_err());
         }
     }
 

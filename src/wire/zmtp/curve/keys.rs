@@ -123,6 +123,12 @@ impl KeyPair {
         SecretKey::generate().into()
     }
 
+    /// A pair for somebody who claims the public key of somebody else.
+    #[cfg(test)]
+    pub(crate) fn mismatched(secret: &SecretKey, public: PublicKey) -> Self {
+        KeyPair { secret: secret.clone(), public }
+    }
+
     /// The secret key.
     pub fn secret(&self) -> &SecretKey {
         &self.secret

@@ -6,8 +6,8 @@
 //! client                                server
 //!   HELLO     short-term key of client →           proves to know the server's key
 //!           ← WELCOME  short-term key of server    proves to be the server
-//!   INITIATE  client's key, its type   →           proves to hold the client's secret key
-//!                                                  … the caller decides whether to accept it
+//!   INITIATE  client's key, its type   →           … the caller decides whether to accept it
+//!                                                  proves to hold the client's secret key
 //!           ← READY    server's type               or ERROR 400
 //!   MESSAGE                           ⇄  MESSAGE
 //! ```

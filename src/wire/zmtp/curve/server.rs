@@ -8,12 +8,17 @@ use super::super::handshake::{MAX_READY, peer_type};
 use super::super::{SocketType, ZmtpError};
 use super::codec::CurveCodec;
 use super::{COOKIE_SIZE, Fields, KeyPair, PublicKey, SecretKey, counted_nonce, random_nonce};
-use zmq_sys::sodium::{self, BoxKey, KEY_SIZE};
+use zmq_sys::sodium::{self, BoxKey, KEY_SIZE, MAC_SIZE};
+
+const UNDECRYPTABLE: ZmtpError = ZmtpError::Undecryptable("INITIATE");
 
 /// Size of HELLO in bytes; it is fixed.
 const HELLO_SIZE: u64 = 200;
 /// Size in bytes of an INITIATE without properties.
 const INITIATE_SIZE: u64 = 257;
+
+/// Size of a vouch in bytes: two keys, sealed.
+const VOUCH_SIZE: usize = 2 * KEY_SIZE + MAC_SIZE;
 
 /// The command that the server waits for.
 #[derive(Debug)]
@@ -34,13 +39,29 @@ pub(in super::super) enum Server {
     },
 }
 
-/// A client that has proved its identity and waits to be accepted.
+/// A client that waits to be accepted. It knows our key and its own short-term key; that it owns the
+/// long-term key is still to be shown, because that costs as much as accepting it.
 #[derive(Debug)]
 pub(in super::super) struct Welcomed {
+    /// The long-term key it claims to own.
     pub(in super::super) client: PublicKey,
     pub(in super::super) socket_type: SocketType,
+    vouch: Vouch,
+    /// The key of the connection.
     key: BoxKey,
     received: u64,
+}
+
+/// With its long-term key, the client confirms that the short-term key is its own and that the
+/// handshake is meant for us.
+#[derive(Debug)]
+struct Vouch {
+    random: [u8; 16],
+    sealed: [u8; VOUCH_SIZE],
+    /// What it must contain.
+    expected: [u8; 2 * KEY_SIZE],
+    /// Our short-term key.
+    ours: SecretKey,
 }
 
 impl Server {
@@ -65,7 +86,8 @@ impl Server {
                 Ok(None)
             }
             Server::Initiate { known, theirs, ours: secret, cookie } => {
-                initiate(body, known, theirs, secret, cookie, ours).map(Some)
+                let keys = Keys { known, theirs, ours: secret };
+                initiate(body, &keys, cookie, ours).map(Some)
             }
         }
     }
@@ -105,16 +127,20 @@ fn welcome(keys: &[KeyPair], body: &[u8], out: &mut Vec<u8>) -> Result<Server, Z
     Ok(Server::Initiate { known, theirs: theirs.into(), ours: secret, cookie })
 }
 
-/// Reads INITIATE.
+/// The keys of a handshake, without which INITIATE cannot be read.
+struct Keys<'a> {
+    known: &'a PublicKey,
+    theirs: &'a PublicKey,
+    ours: &'a SecretKey,
+}
+
+/// Reads INITIATE, except for the vouch.
 fn initiate(
     body: &[u8],
-    known: &PublicKey,
-    theirs: &PublicKey,
-    secret: &SecretKey,
+    keys: &Keys<'_>,
     cookie: &[u8; COOKIE_SIZE],
     ours: SocketType,
 ) -> Result<Welcomed, ZmtpError> {
-    const UNDECRYPTABLE: ZmtpError = ZmtpError::Undecryptable("INITIATE");
     let body = body.strip_prefix(b"\x08INITIATE").ok_or(ZmtpError::Expected("INITIATE"))?;
     let fields = |body| {
         let mut fields = Fields(body);
@@ -125,7 +151,7 @@ fn initiate(
         return Err(UNDECRYPTABLE);
     }
     let open = || {
-        let key = BoxKey::new(theirs.as_bytes(), secret.expose())?;
+        let key = BoxKey::new(keys.theirs.as_bytes(), keys.ours.expose())?;
         let plain = key.open_to_vec(&counted_nonce(b"CurveZMQINITIATE", number), sealed)?;
         Some((key, plain))
     };
@@ -133,25 +159,45 @@ fn initiate(
     let fields = |plain| {
         let mut fields = Fields(plain);
         let client = *fields.take::<KEY_SIZE>()?;
-        Some((client, fields.take::<16>()?, fields.take::<80>()?, fields.0))
+        Some((client, *fields.take::<16>()?, *fields.take::<VOUCH_SIZE>()?, fields.0))
     };
-    let (client, random, vouch, properties) =
+    let (client, random, sealed, properties) =
         fields(&plain).ok_or(ZmtpError::Command("INITIATE"))?;
-    // The vouch: with its long-term key, the client confirms that the short-term key is its own and
-    // that the handshake is meant for us.
-    let expected = [&theirs.as_bytes()[..], known.as_bytes()].concat();
-    let vouched = BoxKey::new(&client, secret.expose())
-        .and_then(|key| key.open_to_vec(&random_nonce(*b"VOUCH---", random), vouch));
-    if vouched != Some(expected) {
-        return Err(UNDECRYPTABLE);
+    let mut expected = [0; 2 * KEY_SIZE];
+    expected[..KEY_SIZE].copy_from_slice(keys.theirs.as_bytes());
+    expected[KEY_SIZE..].copy_from_slice(keys.known.as_bytes());
+    Ok(Welcomed {
+        client: client.into(),
+        socket_type: peer_type(ours, properties)?,
+        vouch: Vouch { random, sealed, expected, ours: keys.ours.clone() },
+        key,
+        received: u64::from_be_bytes(number),
+    })
+}
+
+impl Vouch {
+    /// Whether the owner of the long-term key `client` made it.
+    fn is_of(&self, client: &PublicKey) -> bool {
+        let opened = BoxKey::new(client.as_bytes(), self.ours.expose()).and_then(|key| {
+            key.open_to_vec(&random_nonce(*b"VOUCH---", &self.random), &self.sealed)
+        });
+        opened.is_some_and(|opened| opened == self.expected)
     }
-    let socket_type = peer_type(ours, properties)?;
-    Ok(Welcomed { client: client.into(), socket_type, key, received: u64::from_be_bytes(number) })
 }
 
 impl Welcomed {
-    /// Appends READY; all later frames are encrypted.
-    pub(in super::super) fn ready(self, ours: SocketType, out: &mut Vec<u8>) -> CurveCodec {
+    /// Checks that the client owns its key and appends READY; all later frames are encrypted.
+    ///
+    /// # Errors
+    /// When the key is somebody else's.
+    pub(in super::super) fn ready(
+        self,
+        ours: SocketType,
+        out: &mut Vec<u8>,
+    ) -> Result<CurveCodec, ZmtpError> {
+        if !self.vouch.is_of(&self.client) {
+            return Err(UNDECRYPTABLE);
+        }
         let number = 1u64;
         let mut properties = Vec::new();
         put_properties(ours, &mut properties);
@@ -159,6 +205,6 @@ impl Welcomed {
         let nonce = counted_nonce(b"CurveZMQREADY---", number_bytes);
         let sealed = self.key.seal_to_vec(&nonce, &properties);
         put_command(&[b"\x05READY", &number_bytes[..], &sealed].concat(), out);
-        CurveCodec::of_server(&self.key, number, self.received)
+        Ok(CurveCodec::of_server(&self.key, number, self.received))
     }
 }
