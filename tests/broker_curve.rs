@@ -14,7 +14,7 @@ use support::keys::SharedKeys;
 use support::watched::{Peer, client, keys};
 use support::{Cluster, Engine, NodeSpec, Process, Signal, wait_for};
 use zcluster::transport::{ConnectionEventKind, CurveOptions, SocketKind};
-use zcluster::wire::zmtp::SocketType;
+use zcluster::wire::zmtp::{SocketType, put_frame, put_subscription};
 
 const NODES: &[NodeSpec<'static>] =
     &[("manager", "manager"), ("worker-1", "worker"), ("worker-2", "worker")];
@@ -270,6 +270,56 @@ fn large(number: u64) -> [Vec<u8>; 4] {
 
 fn number_of(frames: &[Vec<u8>]) -> u64 {
     u64::from_be_bytes(frames[3][..8].try_into().unwrap())
+}
+
+#[test]
+fn what_comes_before_a_forged_frame_counts() {
+    const FRAMES: &str = "zeek_cluster_zeromq_proxy_backend_messages_received_total";
+    let mut bus = Shared::start(Engine::Switch, "", "");
+    let forged = |socket| bus.broker.metric_with(CUT_OFF, &cut_off(socket, "protocol"));
+    let event = |number: u8| {
+        let mut frames = Vec::new();
+        for (frame, more) in
+            [(&b"test.forged"[..], true), (b"sender", true), (b"format", true), (&[number], false)]
+        {
+            put_frame(frame, more, &mut frames);
+        }
+        frames
+    };
+    let before: Vec<u8> = (0..100).flat_map(event).collect();
+    let received = bus.broker.metric(EVENTS);
+    let mut peer = CurvePeer::connect(&bus.broker.endpoint("xsub"), &bus.keys, SocketType::Xpub);
+    let sealed = peer.seal_with_forgery(&before, &event(100), &event(101));
+    peer.stream.write_all(&sealed).unwrap();
+    for number in 0..100 {
+        assert_eq!(bus.subscriber.receive()[3], [number]);
+    }
+    wait_for("the publisher to be cut off", || (forged("frontend") == 1.0).then_some(()));
+    assert_eq!(bus.broker.metric(EVENTS), received + 100.0);
+
+    let subscriptions = |prefixes: std::ops::Range<usize>| -> Vec<u8> {
+        let mut frames = Vec::new();
+        prefixes
+            .for_each(|n| put_subscription(true, format!("sub.{n:03}").as_bytes(), &mut frames));
+        frames
+    };
+    let received = bus.broker.metric(FRAMES);
+    let mut peer = CurvePeer::connect(&bus.broker.endpoint("xpub"), &bus.keys, SocketType::Sub);
+    let sealed = peer.seal_with_forgery(
+        &subscriptions(0..100),
+        &subscriptions(100..101),
+        &subscriptions(101..102),
+    );
+    peer.stream.write_all(&sealed).unwrap();
+    // It has them until it is cut off.
+    for on in [true, false] {
+        for n in 0..100 {
+            bus.publisher.wait_subscription(on, format!("sub.{n:03}").as_bytes());
+        }
+    }
+    assert_eq!(forged("backend"), 1.0);
+    assert_eq!(bus.broker.metric(FRAMES), received + 100.0);
+    bus.assert_well();
 }
 
 #[test]

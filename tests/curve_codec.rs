@@ -5,6 +5,8 @@
 #[path = "../benches/curve/boxwise.rs"]
 mod boxwise;
 
+use std::io::Write;
+
 use boxwise::{Boxwise, header};
 use proptest::prelude::*;
 use zcluster::wire::zmtp::{CodecScratch, CurveCodec, Progress, ZmtpError};
@@ -20,7 +22,8 @@ const FLAGS: [u8; 3] = [0, 1, 4];
 /// The engines of this machine. Says which they are, even where output is captured.
 fn engines(test: &str) -> Vec<Engine> {
     let engines: Vec<Engine> = Engine::available().collect();
-    eprintln!("{test}: with {engines:?}");
+    // Unlike `eprintln!`, this is not captured.
+    std::io::stderr().write_all(format!("{test}: with {engines:?}\n").as_bytes()).unwrap();
     engines
 }
 

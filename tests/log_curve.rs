@@ -207,6 +207,36 @@ fn pieces_and_pings_are_no_different_under_curve() {
 }
 
 #[test]
+fn batches_before_a_forged_frame_are_written() {
+    let keys = SharedKeys::new();
+    let cluster = Cluster::new(NODES, &keys.options());
+    let mut logger = cluster.logger("logger-1");
+    let mut peer = CurvePeer::producer(&logger.endpoint("log"), &keys);
+    let batch = |n| {
+        let mut batch = BatchBuilder::new(producer::schema()).unwrap();
+        batch.push(&[LogValue::from("peer"), LogValue::Count(n)]).unwrap();
+        let mut frames = Vec::new();
+        for frame in [LogMessage::KIND, b"peer", LogMessage::ZEEK_BIN] {
+            put_frame(frame, true, &mut frames);
+        }
+        put_frame(&batch.finish(), false, &mut frames);
+        frames
+    };
+    let before: Vec<u8> = (0..9).flat_map(batch).collect();
+    let sealed = peer.seal_with_forgery(&before, &batch(9), &batch(10));
+    peer.stream.write_all(&sealed).unwrap();
+    logger.wait_metric(WRITTEN, 9.0);
+    wait_for("the producer to be refused", || {
+        (logger.metric_with(REFUSED, "reason=\"protocol\"") == 1.0).then_some(())
+    });
+    let batches = "zcluster_logger_batches_total";
+    assert_eq!(logger.metric(batches), 9.0);
+    logger.stop();
+    let expected: Vec<String> = (0..9).map(|n| format!("peer\t{n}")).collect();
+    assert_eq!(written(&cluster), expected);
+}
+
+#[test]
 fn unauthorized_peers_are_refused_and_reported_per_host() {
     let keys = SharedKeys::new();
     let stranger = KeyPair::generate();

@@ -57,6 +57,14 @@ impl CurvePeer {
         sealed
     }
 
+    /// Encrypts frames, and alters the last byte of those in the middle.
+    pub fn seal_with_forgery(&mut self, before: &[u8], forged: &[u8], behind: &[u8]) -> Vec<u8> {
+        let mut sealed = [self.seal(before), self.seal(forged)].concat();
+        *sealed.last_mut().unwrap() ^= 1;
+        sealed.extend(self.seal(behind));
+        sealed
+    }
+
     /// Encrypts frames one by one, and repeats their MORE flags outside the boxes, as some
     /// implementations do.
     pub fn seal_with_more_outside(&mut self, frames: &[(&[u8], bool)]) -> Vec<u8> {
