@@ -29,8 +29,8 @@ pub use signals::{Signal, Signals};
 use self::lines::SEVERAL_LINES;
 use crate::access::KeyError;
 use crate::exit::ExitCode;
-use crate::gateway::{self, HttpServer};
 use crate::health::Health;
+use crate::http::{self, HttpServer};
 use crate::layout::{self, Endpoint, Layout, Loaded, NodeType};
 use crate::node::{Node, NodeError, Notification, Notifications};
 use crate::telemetry::Telemetry;
@@ -253,7 +253,7 @@ pub fn serve_metrics(
     let Some(node) = layout.node(name) else { return Ok(None) };
     let Some(address) = layout.metrics_socket(name) else { return Ok(None) };
     let services = (node.node_type == NodeType::Manager).then(|| services(layout, BROKER));
-    gateway::serve_metrics(address, telemetry, services, health)
+    http::serve_metrics(address, telemetry, services, health)
         .map(Some)
         .map_err(|error| Failure::new(ExitCode::Unavailable, error))
 }

@@ -19,22 +19,20 @@
 //! | [`atomic_file`] | atomic writes of small files |
 //! | [`file_name`] | the escaping of log paths in file names |
 //! | [`daemon`], [`exit`] | the common parts of all daemons; their exit codes |
-//! | [`console`] | the program `zcluster-node` |
 //! | [`wire`] | pure codecs, one module per wire format |
-//! | [`gateway`] | HTTP: metrics, health and status |
+//! | [`http`] | HTTP: metrics, health and status |
 //! | [`health`] | what is wrong with a process now |
 //! | [`telemetry`], [`rate_limit`] | metrics of all binaries; rate limits of log lines |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access;
 pub mod atomic_file;
-pub mod console;
 pub mod daemon;
 pub mod event;
 pub mod exit;
 pub mod file_name;
-pub mod gateway;
 pub mod health;
+pub mod http;
 pub mod input_lines;
 pub mod layout;
 pub mod membership;

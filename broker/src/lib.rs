@@ -16,8 +16,8 @@ use std::sync::Arc;
 use zcluster::access::{AccessCell, server_access};
 use zcluster::daemon::{self, AccessSource, Failure, Signal, Signals};
 use zcluster::exit::ExitCode;
-use zcluster::gateway;
 use zcluster::health::Health;
+use zcluster::http;
 use zcluster::layout::{CurveKeys, Layout};
 use zcluster::telemetry::{BrokerMetrics, Telemetry};
 
@@ -116,9 +116,9 @@ fn serve(args: &Args, signals: &Signals, program: &Program) -> Result<(), Failur
             let services = Some(daemon::services(&layout, name));
             let server = match engine.status() {
                 Some(status) => {
-                    gateway::serve_metrics_and_status(address, &telemetry, services, health, status)
+                    http::serve_metrics_and_status(address, &telemetry, services, health, status)
                 }
-                None => gateway::serve_metrics(address, &telemetry, services, health),
+                None => http::serve_metrics(address, &telemetry, services, health),
             };
             Some(server.map_err(|error| Failure::new(ExitCode::Unavailable, error))?)
         }

@@ -10,8 +10,8 @@ use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
 use snapbox::cmd::Command;
 use snapbox::str;
-use zcluster::gateway::{HttpServer, serve_metrics, serve_metrics_and_status};
 use zcluster::health::Health;
+use zcluster::http::{HttpServer, serve_metrics, serve_metrics_and_status};
 use zcluster::telemetry::Telemetry;
 
 fn status() -> Command {

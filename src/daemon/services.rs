@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::gateway::Service;
+use crate::http::Service;
 use crate::layout::{Endpoint, Layout, Node};
 
 /// The type of the broker, and its name if its process does not set one.

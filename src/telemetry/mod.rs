@@ -5,7 +5,7 @@
 //! it ([`NodeMetrics`], [`BrokerMetrics`], [`LogSenderMetrics`], [`LoggerMetrics`]) once, at start.
 //! Counting on a handle is one relaxed atomic operation: no lock, no allocation. Only histograms,
 //! creating a series with labels and scraping take locks. Nothing here opens a socket;
-//! `crate::gateway` serves the text.
+//! `crate::http` serves the text.
 
 mod broker;
 mod exposition;

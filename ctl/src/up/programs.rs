@@ -8,12 +8,11 @@ use rustix::fs::{Access, access};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "cannot find {program} in --bin-dir, next to {} or in PATH: build it with `cargo build -p \
-     {package}`",
+     {program}`",
     beside.display()
 )]
 pub(crate) struct Missing {
     program: &'static str,
-    package: &'static str,
     beside: PathBuf,
 }
 
@@ -29,9 +28,7 @@ pub(crate) fn find(program: &'static str, bin_dir: Option<&Path>) -> Result<Path
         .chain(std::env::split_paths(&path))
         .map(|folder| folder.join(program))
         .find(|file| file.is_file() && access(file, Access::EXEC_OK).is_ok());
-    // The node is a binary of the root package; the others have their own.
-    let package = if program == "zcluster-node" { "zcluster" } else { program };
-    found.ok_or(Missing { program, package, beside: own })
+    found.ok_or(Missing { program, beside: own })
 }
 
 #[cfg(test)]

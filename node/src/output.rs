@@ -5,12 +5,12 @@ use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use crate::daemon::{self, Failure};
-use crate::exit::ExitCode;
-use crate::node::{Notification, Notifications, ReceivedEvent};
-use crate::rate_limit::RateLimit;
-use crate::readable;
-use crate::value::Timestamp;
+use zcluster::daemon::{self, Failure};
+use zcluster::exit::ExitCode;
+use zcluster::node::{Notification, Notifications, ReceivedEvent};
+use zcluster::rate_limit::RateLimit;
+use zcluster::readable;
+use zcluster::value::Timestamp;
 
 /// Starts to print. The receiver returns a failure once, when an event cannot be printed because
 /// standard output is closed; it disconnects when the node has ended. Failing to print a status

@@ -27,7 +27,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_io_timeout::TimeoutStream;
 
-use super::GatewayError;
+use super::HttpError;
 use crate::rate_limit::RateLimit;
 
 /// Limits for the clients of one server. They no longer apply to a connection that was upgraded:
@@ -97,9 +97,9 @@ impl HttpServer {
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Listen`] if it cannot listen on the address, [`GatewayError::Start`] if the
+    /// [`HttpError::Listen`] if it cannot listen on the address, [`HttpError::Start`] if the
     /// system refuses a thread.
-    pub fn start(listen: SocketAddr, router: Router) -> Result<HttpServer, GatewayError> {
+    pub fn start(listen: SocketAddr, router: Router) -> Result<HttpServer, HttpError> {
         Self::start_with(listen, router, Limits::default())
     }
 
@@ -107,14 +107,14 @@ impl HttpServer {
         listen: SocketAddr,
         router: Router,
         limits: Limits,
-    ) -> Result<HttpServer, GatewayError> {
-        let refused = |error| GatewayError::Listen { address: listen, error };
+    ) -> Result<HttpServer, HttpError> {
+        let refused = |error| HttpError::Listen { address: listen, error };
         let listener = StdListener::bind(listen).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
 
         let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(GatewayError::Start)?;
+        let runtime = runtime.map_err(HttpError::Start)?;
         let listener = {
             let _context = runtime.enter();
             TcpListener::from_std(listener).map_err(refused)?
@@ -127,7 +127,7 @@ impl HttpServer {
                 let _ending = ending;
                 run(runtime, listener, router, limits, stopping);
             })
-            .map_err(GatewayError::Start)?;
+            .map_err(HttpError::Start)?;
         log::info!("serving HTTP on {address}");
         Ok(HttpServer {
             address,

@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use crate::daemon::Failure;
-use crate::exit::ExitCode;
-use crate::node::Node;
-use crate::{input_lines, readable};
+use zcluster::daemon::Failure;
+use zcluster::exit::ExitCode;
+use zcluster::node::Node;
+use zcluster::{input_lines, readable};
 
 /// Starts to read standard input and to publish its lines, until its end. Logs lines that are not
 /// valid publications.

@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select};
 
-use crate::daemon::{self, AccessSource, Failure, Reloader, Signal, Signals};
-use crate::exit::ExitCode;
-use crate::layout::{self, Layout, NodeType};
-use crate::node::Node;
-use crate::telemetry::Telemetry;
+use zcluster::daemon::{self, AccessSource, Failure, Reloader, Signal, Signals};
+use zcluster::exit::ExitCode;
+use zcluster::layout::{self, Layout, NodeType};
+use zcluster::node::Node;
+use zcluster::telemetry::Telemetry;
 
 /// A node of a Zeek-compatible cluster.
 ///

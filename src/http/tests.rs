@@ -1,20 +1,20 @@
 //! Each test has its own server, on a port the system chose, and real sockets to it.
 
-#[cfg(not(feature = "gateway"))]
+#[cfg(not(feature = "http"))]
 use super::*;
 
-#[cfg(not(feature = "gateway"))]
+#[cfg(not(feature = "http"))]
 #[test]
 fn without_the_feature_there_is_a_clear_error() {
     let address = "127.0.0.1:0".parse().unwrap();
     let error = serve_metrics(address, &Telemetry::new("", ""), None, Health::ok).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "cannot serve HTTP on 127.0.0.1:0: built without the feature `gateway`"
+        "cannot serve HTTP on 127.0.0.1:0: built without the feature `http`"
     );
 }
 
-#[cfg(feature = "gateway")]
+#[cfg(feature = "http")]
 mod served {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpStream};
@@ -25,7 +25,7 @@ mod served {
     use axum::Router;
     use axum::routing::get;
 
-    use super::super::http::Limits;
+    use super::super::server::Limits;
     use super::super::*;
 
     /// Long enough for any answer on a busy machine; a test that reaches it fails.

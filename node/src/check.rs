@@ -2,10 +2,10 @@
 //!
 //! Opens no socket, so that it can run beside the node.
 
-use crate::access::{Access, ClientKeys, client_keys};
-use crate::daemon::Failure;
-use crate::daemon::check::{Report, bound};
-use crate::layout::{Layout, LogHwmAction, Node, ZeroMq};
+use zcluster::access::{Access, ClientKeys, client_keys};
+use zcluster::daemon::Failure;
+use zcluster::daemon::check::{Report, bound};
+use zcluster::layout::{Layout, LogHwmAction, Node, ZeroMq};
 
 use super::is_ours;
 
@@ -83,7 +83,7 @@ fn list(texts: impl IntoIterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::ExitCode;
+    use zcluster::exit::ExitCode;
 
     const NODES: &str = "[nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n\
         metrics_port = 9911\nport = 5559\n\

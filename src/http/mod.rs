@@ -2,31 +2,31 @@
 //! and, where numbers do not say enough, `/status`.
 //!
 //! The only place with a tokio runtime: one separate thread, which the data plane never waits for.
-//! Without the cargo feature `gateway` the same functions exist and return an error that says so.
+//! Without the cargo feature `http` the same functions exist and return an error that says so.
 
 use std::io;
 use std::net::SocketAddr;
 
 use thiserror::Error;
 
-#[cfg(feature = "gateway")]
+#[cfg(feature = "http")]
 mod accept;
-#[cfg(feature = "gateway")]
-mod http;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "http")]
 mod routes;
+#[cfg(feature = "http")]
+mod server;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "gateway")]
-pub use http::HttpServer;
+#[cfg(feature = "http")]
+pub use server::HttpServer;
 
 use crate::health::Health;
 use crate::telemetry::Telemetry;
 
 /// Why HTTP is not served.
 #[derive(Debug, Error)]
-pub enum GatewayError {
+pub enum HttpError {
     /// Cannot listen on the address: another process uses it, or this host does not have it.
     #[error("cannot serve HTTP on {address}: {error}")]
     Listen {
@@ -39,8 +39,8 @@ pub enum GatewayError {
     /// The system refused the thread or the descriptors that a server needs.
     #[error("cannot start the HTTP thread: {0}")]
     Start(#[source] io::Error),
-    /// The program was built without the cargo feature `gateway`.
-    #[error("cannot serve HTTP on {0}: built without the feature `gateway`")]
+    /// The program was built without the cargo feature `http`.
+    #[error("cannot serve HTTP on {0}: built without the feature `http`")]
     NotBuiltIn(SocketAddr),
 }
 
@@ -63,22 +63,22 @@ pub struct Service {
 ///
 /// # Errors
 ///
-/// [`GatewayError::Listen`] if it cannot listen on the address, [`GatewayError::Start`] if the
-/// system refuses a thread, [`GatewayError::NotBuiltIn`] without the feature `gateway`.
+/// [`HttpError::Listen`] if it cannot listen on the address, [`HttpError::Start`] if the
+/// system refuses a thread, [`HttpError::NotBuiltIn`] without the feature `http`.
 pub fn serve_metrics(
     address: SocketAddr,
     telemetry: &Telemetry,
     services: Option<Vec<Service>>,
     health: impl Fn() -> Health + Send + Sync + 'static,
-) -> Result<HttpServer, GatewayError> {
-    #[cfg(feature = "gateway")]
+) -> Result<HttpServer, HttpError> {
+    #[cfg(feature = "http")]
     {
         HttpServer::start(address, routes::metrics(telemetry.clone(), services, health))
     }
-    #[cfg(not(feature = "gateway"))]
+    #[cfg(not(feature = "http"))]
     {
         let _ = (telemetry, services, health);
-        Err(GatewayError::NotBuiltIn(address))
+        Err(HttpError::NotBuiltIn(address))
     }
 }
 
@@ -96,25 +96,25 @@ pub fn serve_metrics_and_status(
     services: Option<Vec<Service>>,
     health: impl Fn() -> Health + Send + Sync + 'static,
     status: impl Fn() -> serde_json::Value + Send + Sync + 'static,
-) -> Result<HttpServer, GatewayError> {
-    #[cfg(feature = "gateway")]
+) -> Result<HttpServer, HttpError> {
+    #[cfg(feature = "http")]
     {
         let router = routes::metrics(telemetry.clone(), services, health);
         HttpServer::start(address, routes::with_status(router, status))
     }
-    #[cfg(not(feature = "gateway"))]
+    #[cfg(not(feature = "http"))]
     {
         let _ = (telemetry, services, health, status);
-        Err(GatewayError::NotBuiltIn(address))
+        Err(HttpError::NotBuiltIn(address))
     }
 }
 
-/// The type of the server that a program without the feature `gateway` cannot create.
-#[cfg(not(feature = "gateway"))]
+/// The type of the server that a program without the feature `http` cannot create.
+#[cfg(not(feature = "http"))]
 #[derive(Debug)]
 pub enum HttpServer {}
 
-#[cfg(not(feature = "gateway"))]
+#[cfg(not(feature = "http"))]
 impl HttpServer {
     /// The address it listens on.
     pub fn local_addr(&self) -> SocketAddr {

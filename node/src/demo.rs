@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use crate::Event;
-use crate::daemon::Failure;
-use crate::exit::ExitCode;
-use crate::layout::NodeType;
-use crate::node::{LogStream, Node};
-use crate::topic;
-use crate::value::{Port, Protocol, Timestamp};
-use crate::wire::zeek_bin::{FieldSpec, LogSchema, LogType, LogValue, Scalar};
+use zcluster::Event;
+use zcluster::daemon::Failure;
+use zcluster::exit::ExitCode;
+use zcluster::layout::NodeType;
+use zcluster::node::{LogStream, Node};
+use zcluster::topic;
+use zcluster::value::{Port, Protocol, Timestamp};
+use zcluster::wire::zeek_bin::{FieldSpec, LogSchema, LogType, LogValue, Scalar};
 
 /// Time between heartbeats.
 const INTERVAL: Duration = Duration::from_secs(1);
