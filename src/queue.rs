@@ -243,6 +243,11 @@ impl<T> Sender<T> {
         self.shared.close();
     }
 
+    /// Whether the queue is closed, for example because the receiver is gone.
+    pub fn is_closed(&self) -> bool {
+        self.shared.lock().closed
+    }
+
     /// Bulk items waiting, and their bytes.
     pub fn depth(&self) -> (usize, usize) {
         let state = self.shared.lock();

@@ -14,7 +14,8 @@ use log::{Level, LevelFilter, Metadata, Record};
 /// The environment variable.
 const VARIABLE: &str = "RUST_LOG";
 /// The crates of this workspace that log; each module is one of them or part of one.
-const CRATES: [&str; 3] = ["zcluster", "zcluster_broker", "zcluster_logger"];
+const CRATES: [&str; 5] =
+    ["zcluster", "zcluster_broker", "zcluster_gateway", "zcluster_logger", "zcluster_node"];
 /// The levels, as users write them.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// The number of characters of a value that messages show.

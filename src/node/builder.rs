@@ -137,10 +137,8 @@ impl Builder {
         };
         let limits = |messages, bytes| Limits { messages, bytes: clamp(bytes) };
         let (outgoing, outgoing_rx) = queue::bounded(HANDOVER, wake(&waker));
-        let (notify, notifications) = queue::bounded(
-            limits(options.onloop_queue_hwm as usize, options.onloop_queue_bytes),
-            || {},
-        );
+        let received_limits = limits(options.onloop_queue_hwm as usize, options.onloop_queue_bytes);
+        let (notify, notifications) = queue::bounded(received_limits, || {});
         let batch_limit = usize::try_from(options.log_sndhwm).unwrap_or(0);
         for (messages, bytes, limits) in [
             (
@@ -151,7 +149,7 @@ impl Builder {
             (
                 &metrics.onloop_queue_limit_messages,
                 &metrics.onloop_queue_limit_bytes,
-                limits(options.onloop_queue_hwm as usize, options.onloop_queue_bytes),
+                received_limits,
             ),
             (
                 &metrics.log_queue_limit_messages,
@@ -205,7 +203,7 @@ impl Builder {
             format,
             metrics,
             context,
-            waker,
+            waker: Arc::clone(&waker),
             bus,
             fanout,
             local_logs,
@@ -230,6 +228,8 @@ impl Builder {
             format,
             telemetry,
             outgoing,
+            received_limits,
+            waker,
             members,
             pools,
             streams,

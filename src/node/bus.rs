@@ -2,7 +2,7 @@
 //!
 //! Knows subscriptions and frames, but nothing of membership or the application.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,9 @@ const MAX_KNOWN_PREFIXES: usize = 100_000;
 /// Longer prefixes match no real topic and are not remembered.
 const MAX_KNOWN_PREFIX_LEN: usize = 1024;
 
+/// How many topics to remember who reads. A new topic beyond makes it forget them all.
+const MAX_AUDIENCES: usize = 4_096;
+
 /// How often each kind of problem is logged.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -35,6 +38,13 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) enum Link {
     Up,
     Down,
+}
+
+/// An event that has arrived.
+pub(super) struct Incoming {
+    pub(super) message: Received,
+    /// Whether this node published it.
+    pub(super) is_own: bool,
 }
 
 /// The state of one connection.
@@ -59,6 +69,36 @@ pub(super) enum SubscriptionChange {
     },
 }
 
+/// Who has subscribed: the node and its application, or [guests](super::guests).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    Node,
+    Guests,
+}
+
+/// Whom an event is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Audience {
+    pub(super) node: bool,
+    pub(super) guests: bool,
+}
+
+/// A subscription of this node: how often each reader requested it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    node: usize,
+    guests: usize,
+}
+
+impl Counts {
+    fn of(&mut self, reader: Reader) -> &mut usize {
+        match reader {
+            Reader::Node => &mut self.node,
+            Reader::Guests => &mut self.guests,
+        }
+    }
+}
+
 struct Warnings {
     parts: RateLimit,
     format: RateLimit,
@@ -77,7 +117,11 @@ pub(super) struct Bus {
     xsub: Socket,
     /// Our subscriptions and how often each was requested. Each is sent only once: a second one
     /// could never be cancelled (WIRE.md §1.4).
-    own: BTreeMap<BString, usize>,
+    own: BTreeMap<BString, Counts>,
+    /// How many subscriptions guests have.
+    guests: usize,
+    /// Whom events on a topic are for; empty without guests.
+    audiences: HashMap<BString, Audience>,
     /// Prefixes that have a subscriber.
     known: HashSet<BString>,
     /// The connections of the XPUB and the XSUB.
@@ -121,6 +165,8 @@ impl Bus {
             xpub,
             xsub,
             own: BTreeMap::new(),
+            guests: 0,
+            audiences: HashMap::new(),
             known: HashSet::new(),
             links: [LinkState::default(); 2],
             endpoints,
@@ -146,23 +192,74 @@ impl Bus {
     }
 
     /// Subscribes, unless this node already has.
-    pub(super) fn subscribe(&mut self, prefix: BString) -> Result<(), TransportError> {
+    pub(super) fn subscribe(
+        &mut self,
+        prefix: BString,
+        reader: Reader,
+    ) -> Result<(), TransportError> {
         if !self.own.contains_key(&prefix) {
             self.xsub.try_send(&[SubscriptionMessage::Subscribe(&prefix).encode()])?;
         }
-        *self.own.entry(prefix).or_default() += 1;
+        self.guests += usize::from(reader == Reader::Guests);
+        self.audiences.clear();
+        *self.own.entry(prefix).or_default().of(reader) += 1;
         Ok(())
     }
 
     /// Cancels one subscription; cancelling the last one of a prefix unsubscribes.
-    pub(super) fn unsubscribe(&mut self, prefix: &BString) -> Result<(), TransportError> {
-        let Some(count) = self.own.get_mut(prefix) else { return Ok(()) };
-        *count -= 1;
-        if *count == 0 {
+    pub(super) fn unsubscribe(
+        &mut self,
+        prefix: &BString,
+        reader: Reader,
+    ) -> Result<(), TransportError> {
+        let Some(counts) = self.own.get_mut(prefix) else { return Ok(()) };
+        let Some(less) = counts.of(reader).checked_sub(1) else { return Ok(()) };
+        *counts.of(reader) = less;
+        let is_last = counts.node == 0 && counts.guests == 0;
+        self.guests -= usize::from(reader == Reader::Guests);
+        self.audiences.clear();
+        if is_last {
             self.own.remove(prefix);
             self.xsub.try_send(&[SubscriptionMessage::Unsubscribe(prefix).encode()])?;
         }
         Ok(())
+    }
+
+    /// Cancels all subscriptions of guests.
+    pub(super) fn forget_guests(&mut self) -> Result<(), TransportError> {
+        let of_guests = self.own.iter().filter(|(_, counts)| counts.guests > 0);
+        let prefixes: Vec<(BString, usize)> =
+            of_guests.map(|(prefix, counts)| (prefix.clone(), counts.guests)).collect();
+        for (prefix, times) in prefixes {
+            for _ in 0..times {
+                self.unsubscribe(&prefix, Reader::Guests)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whom an event on that topic is for.
+    pub(super) fn audience(&mut self, topic: &[u8]) -> Audience {
+        if self.guests == 0 {
+            return Audience { node: true, guests: false };
+        }
+        if let Some(audience) = self.audiences.get(topic) {
+            return *audience;
+        }
+        let mut audience = Audience::default();
+        for end in 0..=topic.len() {
+            if let Some(counts) = self.own.get(&topic[..end]) {
+                audience.node |= counts.node > 0;
+                audience.guests |= counts.guests > 0;
+            }
+        }
+        if self.audiences.len() >= MAX_AUDIENCES {
+            self.audiences.clear();
+        }
+        if topic.len() <= MAX_KNOWN_PREFIX_LEN {
+            self.audiences.insert(topic.into(), audience);
+        }
+        audience
     }
 
     /// Sends an event; `false` if there is no room for it.
@@ -172,9 +269,20 @@ impl Bus {
         format: EventFormat,
         payload: &[u8],
     ) -> Result<bool, TransportError> {
+        self.try_publish_as(None, topic, format, payload)
+    }
+
+    /// Sends an event of another sender, if one is given; `false` if there is no room for it.
+    pub(super) fn try_publish_as(
+        &mut self,
+        sender: Option<&[u8]>,
+        topic: &[u8],
+        format: EventFormat,
+        payload: &[u8],
+    ) -> Result<bool, TransportError> {
         let message = EventMessage {
             topic,
-            sender: self.id.as_bytes(),
+            sender: sender.unwrap_or(self.id.as_bytes()),
             format: format.name().as_bytes(),
             payload,
         };
@@ -192,14 +300,14 @@ impl Bus {
         }
     }
 
-    /// The next event that is neither malformed nor our own. `None` if nothing has arrived or
-    /// `budget`, the number of messages to look at, is used up.
+    /// The next event that is not malformed; our own ones only if guests may want them. `None` if
+    /// nothing has arrived or `budget`, the number of messages to look at, is used up.
     pub(super) fn next_event(
         &mut self,
         format: EventFormat,
         budget: &mut u32,
         now: Instant,
-    ) -> Result<Option<Received>, TransportError> {
+    ) -> Result<Option<Incoming>, TransportError> {
         while *budget > 0 && !self.xsub.is_settled() {
             let Some(received) = self.xsub.try_receive()? else { return Ok(None) };
             *budget -= 1;
@@ -208,9 +316,12 @@ impl Bus {
                 continue;
             }
             let Ok(message) = EventMessage::parse(&received.frames) else { continue };
-            if message.sender == self.id.as_bytes() {
+            let is_own = message.sender == self.id.as_bytes();
+            if is_own {
                 self.metrics.own_echoes.inc();
-                continue;
+                if self.guests == 0 {
+                    continue;
+                }
             }
             if message.format != format.name().as_bytes() {
                 self.metrics.event_errors[EventFault::Format].inc();
@@ -224,7 +335,7 @@ impl Bus {
                 }
                 continue;
             }
-            return Ok(Some(received));
+            return Ok(Some(Incoming { message: received, is_own }));
         }
         Ok(None)
     }

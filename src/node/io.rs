@@ -10,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bstr::{BString, ByteSlice};
 
-use super::bus::{Bus, Link, SubscriptionChange};
+use super::bus::{Audience, Bus, Incoming, Link, Reader, SubscriptionChange};
 use super::condition::{Condition, Lack, Reporter, Signs, Stage, State};
 use super::fanout::Fanout;
+use super::guests::{Arrival, Change, Desk, Seen};
 use super::local_logs::LocalLogs;
 use super::log_pump::{Closed, LogPump};
 use super::log_stream::{CLUSTER_LOG, LogStream, Streams};
@@ -30,7 +31,7 @@ use crate::queue::{self, Empty, Limits, Rejected};
 use crate::rate_limit::{KeyedRateLimit, RateLimit};
 use crate::telemetry::NodeMetrics;
 use crate::topic::{NodeId, NodeTopics};
-use crate::transport::{Context, PollSet, Received, TransportError, Waker};
+use crate::transport::{Context, PollSet, TransportError, Waker};
 use crate::value::{Timestamp, Value};
 use crate::wire::event_format::EventFormat;
 use crate::wire::zeek_bin::{FieldSpec, LogSchema, LogValue, Scalar};
@@ -103,6 +104,8 @@ pub(super) struct Io {
     /// Greetings waiting for room; they are sent before any event.
     greetings: Greetings,
     outbox: Outbox,
+    /// The desk of the gateway that this node hosts.
+    guests: Option<Box<Desk>>,
     /// The last attempt to publish found no room.
     bus_is_full: bool,
     probe: Probe,
@@ -176,6 +179,7 @@ impl Io {
             failure: parts.failure,
             greetings: Greetings::default(),
             outbox: Outbox::new(parts.outbox_limits),
+            guests: None,
             bus_is_full: false,
             probe: Probe { count: 0, topic: None },
             has_left: false,
@@ -205,7 +209,7 @@ impl Io {
 
     fn start(&mut self) -> Result<(), NodeError> {
         for topic in &self.own_topics {
-            self.bus.subscribe(topic.clone())?;
+            self.bus.subscribe(topic.clone(), Reader::Node)?;
         }
         Ok(self.send_probe()?)
     }
@@ -236,19 +240,20 @@ impl Io {
             self.subscription_changed(change, now)?;
         }
         let mut events = share;
-        while let Some(received) = self.bus.next_event(self.format, &mut events, now)? {
-            self.event_received(received, now)?;
+        while let Some(incoming) = self.bus.next_event(self.format, &mut events, now)? {
+            self.event_received(incoming, now)?;
         }
         let commands_left = self.take_commands(share, now)?;
         if self.membership.deadline().is_some_and(|deadline| deadline <= now) {
             self.feed_membership(Input::Tick, now)?;
         }
         self.send_publications()?;
+        let guests_left = self.serve_guests(share)?;
         let batches_left = self.logs.pump(share, self.deadline.is_some(), now)?;
         self.tell_of_broker(now);
         self.update_gauges(now);
         self.report(now);
-        Ok(subscriptions == 0 || events == 0 || commands_left || batches_left)
+        Ok(subscriptions == 0 || events == 0 || commands_left || guests_left || batches_left)
     }
 
     fn sleep(&mut self, now: Instant, busy: bool) -> Result<(), TransportError> {
@@ -279,7 +284,10 @@ impl Io {
 
     fn is_done(&self, now: Instant) -> bool {
         let Some(deadline) = self.deadline else { return false };
-        let sent = self.outbox.is_empty() && self.greetings.is_empty() && self.logs.is_drained();
+        let sent = self.outbox.is_empty()
+            && self.greetings.is_empty()
+            && self.guests.as_ref().is_none_or(|desk| desk.waiting() == 0)
+            && self.logs.is_drained();
         sent || now >= deadline
     }
 
@@ -292,6 +300,7 @@ impl Io {
             deadline,
             notify,
             outbox,
+            guests,
             bus,
             logs,
             _context: context,
@@ -303,7 +312,8 @@ impl Io {
         let left = left.map_or(0, |left| i32::try_from(left.as_millis()).unwrap_or(i32::MAX));
         // Linger -1 means forever, but the caller waits only until the deadline.
         let linger = layout.zeromq.linger_ms.max(left);
-        let events = outbox.len() as u64;
+        let of_guests = guests.map_or(0, |desk| desk.waiting());
+        let events = (outbox.len() + of_guests) as u64;
         metrics.xpub_drops.inc_by(events);
         if let Err(error) = bus.set_linger(linger) {
             log::debug!("{name}: {error}");
@@ -333,14 +343,18 @@ impl Io {
         self.probe.topic.is_none()
     }
 
-    fn send_probe(&mut self) -> Result<(), TransportError> {
+    fn next_probe_topic(&mut self) -> BString {
         self.probe.count += 1;
         let prefix = &self.layout.zeromq.internal_topic_prefix;
-        let topic = BString::from(format!("{prefix}{}.{}.", self.id, self.probe.count));
+        BString::from(format!("{prefix}{}.{}.", self.id, self.probe.count))
+    }
+
+    fn send_probe(&mut self) -> Result<(), TransportError> {
+        let topic = self.next_probe_topic();
         if let Some(old) = self.probe.topic.replace(topic.clone()) {
-            self.bus.unsubscribe(&old)?;
+            self.bus.unsubscribe(&old, Reader::Node)?;
         }
-        self.bus.subscribe(topic)
+        self.bus.subscribe(topic, Reader::Node)
     }
 
     /// Logs that the broker is lost or missing, and that it is back: both connections are up, and
@@ -360,6 +374,10 @@ impl Io {
             }
             Link::Down => {
                 self.notify(Notification::Disconnected, now);
+                self.tell_guests(|| Arrival::Disconnected);
+                if let Some(desk) = &mut self.guests {
+                    desk.confirmations.disconnected();
+                }
                 self.feed_membership(Input::Disconnected, now)?;
                 Ok(self.send_probe()?)
             }
@@ -375,9 +393,19 @@ impl Io {
             SubscriptionChange::Subscribed { prefix, new } => {
                 if self.probe.topic.as_ref() == Some(&prefix) {
                     self.probe.topic = None;
-                    self.bus.unsubscribe(&prefix)?;
+                    self.bus.unsubscribe(&prefix, Reader::Node)?;
                     self.notify(Notification::Connected, now);
+                    self.tell_guests(|| Arrival::Connected);
                     return self.feed_membership(Input::Ready, now);
+                }
+                if let Some(desk) = &mut self.guests {
+                    let seen = desk.confirmations.seen(&prefix);
+                    if let Seen::Confirmed(number) = seen {
+                        desk.tell(Arrival::Confirmed(number));
+                    }
+                    if seen != Seen::Other {
+                        return Ok(self.bus.unsubscribe(&prefix, Reader::Node)?);
+                    }
                 }
                 let nodeid = self.topics.parse_nodeid(&prefix);
                 if new {
@@ -399,14 +427,31 @@ impl Io {
         }
     }
 
-    fn event_received(&mut self, received: Received, now: Instant) -> Result<(), NodeError> {
-        let bytes = received.len();
-        let Some(event) = ReceivedEvent::new(received, self.format, &self.metrics) else {
+    fn event_received(&mut self, incoming: Incoming, now: Instant) -> Result<(), NodeError> {
+        let Incoming { message, is_own } = incoming;
+        let Some(event) = ReceivedEvent::new(message, self.format, &self.metrics) else {
             return Ok(());
         };
-        if !self.is_allowed(&event, now) {
+        if !is_own && !self.is_allowed(&event, now) {
             return Ok(());
         }
+        let Audience { node, guests } = self.bus.audience(event.topic());
+        let is_for_node = node && !is_own;
+        if !guests {
+            return if is_for_node { self.event_for_node(event, now) } else { Ok(()) };
+        }
+        if is_for_node {
+            self.event_for_node(event.copy(), now)?;
+        }
+        if let Some(desk) = &mut self.guests
+            && !desk.deliver(event, &self.metrics)
+        {
+            self.warn_of_slow_reader("the gateway", now);
+        }
+        Ok(())
+    }
+
+    fn event_for_node(&mut self, event: ReceivedEvent, now: Instant) -> Result<(), NodeError> {
         if event.topic() == self.own_nodeid_topic.as_bstr() {
             let decoded = event.decode_uncounted();
             match &decoded {
@@ -430,20 +475,25 @@ impl Io {
                 }
             }
         }
+        let bytes = event.size();
         match self.notify.try_send(Notification::Event(event), bytes) {
             // Without a receiver, events are not wanted.
             Ok(()) | Err(Rejected::Closed(_)) => {}
             Err(Rejected::Full(_)) => {
                 self.metrics.onloop_drops.inc();
-                if let Some(more) = self.warnings.onloop.check(now) {
-                    log::warn!(
-                        "dropped an event: the application reads events too slowly \
-                         (onloop_queue_hwm; {more} more like this)"
-                    );
-                }
+                self.warn_of_slow_reader("the application", now);
             }
         }
         Ok(())
+    }
+
+    fn warn_of_slow_reader(&mut self, reader: &str, now: Instant) {
+        if let Some(more) = self.warnings.onloop.check(now) {
+            log::warn!(
+                "dropped an event: {reader} reads events too slowly \
+                 (onloop_queue_hwm; {more} more like this)"
+            );
+        }
     }
 
     /// Whether the rules of the layout let an event through. The sender is what the event claims:
@@ -530,12 +580,20 @@ impl Io {
                         self.bus.count_drop(now);
                     }
                 }
-                Ok(Outgoing::Subscribe(prefix)) => self.bus.subscribe(prefix)?,
-                Ok(Outgoing::Unsubscribe(prefix)) => self.bus.unsubscribe(&prefix)?,
+                Ok(Outgoing::Subscribe(prefix)) => self.bus.subscribe(prefix, Reader::Node)?,
+                Ok(Outgoing::Unsubscribe(prefix)) => {
+                    self.bus.unsubscribe(&prefix, Reader::Node)?;
+                }
+                Ok(Outgoing::Host(desk)) => {
+                    self.bus.forget_guests()?;
+                    self.guests = Some(desk);
+                }
+                Ok(Outgoing::Guests(change)) => self.change_guests(change)?,
+                Ok(Outgoing::ClusterLog(line)) => self.write_cluster_log(&line),
                 Ok(Outgoing::Leave) => {
                     self.has_left = true;
                     for topic in std::mem::take(&mut self.own_topics) {
-                        self.bus.unsubscribe(&topic)?;
+                        self.bus.unsubscribe(&topic, Reader::Node)?;
                     }
                 }
                 Ok(Outgoing::Shutdown { deadline }) => self.deadline = Some(deadline),
@@ -575,6 +633,59 @@ impl Io {
         Ok(())
     }
 
+    // Guests.
+
+    fn tell_guests(&mut self, arrival: impl FnOnce() -> Arrival) {
+        if let Some(desk) = &mut self.guests {
+            desk.tell(arrival());
+        }
+    }
+
+    fn change_guests(&mut self, change: Change) -> Result<(), TransportError> {
+        for prefix in change.subscribe {
+            self.bus.subscribe(prefix, Reader::Guests)?;
+        }
+        for prefix in change.unsubscribe {
+            self.bus.unsubscribe(&prefix, Reader::Guests)?;
+        }
+        if let (Some(desk), Some(number)) = (&mut self.guests, change.confirm) {
+            desk.confirmations.want(number);
+        }
+        Ok(())
+    }
+
+    /// Sends up to `share` events of guests, while the bus takes them, and confirms subscriptions;
+    /// `true` when more can be sent.
+    fn serve_guests(&mut self, share: u32) -> Result<bool, TransportError> {
+        let Some(mut desk) = self.guests.take() else { return Ok(false) };
+        if desk.is_closed() && desk.waiting() == 0 {
+            self.bus.forget_guests()?;
+            return Ok(false);
+        }
+        let can_send = self.is_ready() && self.membership.is_settled() && self.outbox.is_empty();
+        let mut left = if can_send && !self.bus_is_full { share } else { 0 };
+        let had_share = left > 0;
+        while left > 0
+            && let Some(event) = desk.next_event()
+        {
+            let sender = Some(event.sender.as_slice());
+            if !self.bus.try_publish_as(sender, &event.topic, self.format, &event.payload)? {
+                self.bus_is_full = true;
+                desk.put_back(event);
+                break;
+            }
+            left -= 1;
+        }
+        if desk.confirmations.is_due() {
+            let topic = self.next_probe_topic();
+            self.bus.subscribe(topic.clone(), Reader::Node)?;
+            desk.confirmations.sent(topic);
+        }
+        desk.finish_turn();
+        self.guests = Some(desk);
+        Ok(had_share && left == 0)
+    }
+
     // Membership.
 
     fn feed_membership(&mut self, input: Input, now: Instant) -> Result<(), NodeError> {
@@ -585,12 +696,14 @@ impl Io {
                     log::info!("{}: node up: {name} ({id})", self.name);
                     self.metrics.node_up.inc();
                     self.member_changed(&name, true, now);
+                    self.tell_guests(|| Arrival::NodeUp { name: name.clone(), id: id.clone() });
                     self.notify(Notification::NodeUp { name, id }, now);
                 }
                 Action::NodeDown(name, id) => {
                     log::info!("{}: node down: {name} ({id})", self.name);
                     self.metrics.node_down.inc();
                     self.member_changed(&name, false, now);
+                    self.tell_guests(|| Arrival::NodeDown { name: name.clone(), id: id.clone() });
                     self.notify(Notification::NodeDown { name, id }, now);
                 }
                 Action::NameTaken(id) => {

@@ -10,6 +10,8 @@
 //! | events received | `onloop_queue_hwm` and `onloop_queue_bytes` | the event is dropped and counted |
 //! | log batches to send | `log_sndhwm` and `log_queue_bytes` | `log_hwm_action` |
 //!
+//! A node can also host a gateway for programs that do not speak ZeroMQ: see [`guests`].
+//!
 //! Membership changes and commands use a separate lane of the same queues, which bulk data cannot
 //! fill.
 //!
@@ -46,6 +48,7 @@ mod bus;
 pub mod client;
 mod condition;
 mod fanout;
+pub mod guests;
 mod handshake;
 mod identity;
 mod inquiry;
@@ -76,14 +79,15 @@ use crate::access::{AccessCell, KeyError};
 use crate::health::Health;
 use crate::layout::Layout;
 use crate::pool::{PoolError, Pools};
-use crate::queue::{self, Rejected};
+use crate::queue::{self, Limits, Rejected};
 use crate::telemetry::Telemetry;
 use crate::topic::{NodeId, NodeTopics};
-use crate::transport::TransportError;
+use crate::transport::{TransportError, Waker};
 use crate::wire::event_format::EventFormat;
 use crate::wire::zeek_bin::{LogSchema, SchemaError};
 
 use condition::Condition;
+use guests::{Change, Desk};
 use log_stream::Streams;
 
 /// Why a node does not start, or an operation on it fails.
@@ -149,6 +153,12 @@ enum Outgoing {
     },
     Subscribe(BString),
     Unsubscribe(BString),
+    /// Serve the guests of a gateway.
+    Host(Box<Desk>),
+    /// Change what they subscribe to.
+    Guests(Change),
+    /// Write a line of `cluster.log`.
+    ClusterLog(String),
     /// Say goodbye: peers see this node down, while its sockets stay open.
     Leave,
     /// Send what is waiting, until the deadline, and end.
@@ -193,6 +203,9 @@ struct Shared {
     format: EventFormat,
     telemetry: Telemetry,
     outgoing: queue::Sender<Outgoing>,
+    /// Bounds of a queue of received events.
+    received_limits: Limits,
+    waker: Arc<Waker>,
     members: Arc<Mutex<BTreeMap<String, NodeId>>>,
     pools: Arc<Mutex<Pools>>,
     streams: Arc<Streams>,

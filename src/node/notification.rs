@@ -73,6 +73,17 @@ impl ReceivedEvent {
         BStr::new(&*self.frames[1])
     }
 
+    /// Its size in bytes, as queues count it.
+    pub(super) fn size(&self) -> usize {
+        self.frames.iter().map(|frame| frame.len()).sum()
+    }
+
+    /// A copy of all bytes, for a second reader.
+    pub(super) fn copy(&self) -> Self {
+        let frames = self.frames.iter().map(|frame| Frame::from(&**frame)).collect();
+        ReceivedEvent { frames, format: self.format, metrics: Arc::clone(&self.metrics) }
+    }
+
     /// The undecoded event.
     pub fn payload(&self) -> &[u8] {
         &self.frames[3]

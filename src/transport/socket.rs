@@ -67,6 +67,11 @@ impl AsRef<[u8]> for Frame {
         &self.0
     }
 }
+impl From<&[u8]> for Frame {
+    fn from(bytes: &[u8]) -> Self {
+        Frame(zmq::Message::from(bytes))
+    }
+}
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(bstr::BStr::new(&**self), f)

@@ -8,7 +8,7 @@ use bstr::BString;
 use super::ClientError;
 use crate::access::ClientKeys;
 use crate::layout::Layout;
-use crate::node::bus::{Bus, Link, SubscriptionChange};
+use crate::node::bus::{Bus, Link, Reader, SubscriptionChange};
 use crate::node::identity::new_client_id;
 use crate::node::inquiry::{Answer, Inquiry};
 use crate::node::watch::{MUTE, NO_ANSWER, Watch};
@@ -131,7 +131,7 @@ impl Connection {
     }
 
     pub(super) fn subscribe(&mut self, prefix: BString) -> Result<(), TransportError> {
-        self.bus.subscribe(prefix)
+        self.bus.subscribe(prefix, Reader::Node)
     }
 
     /// Hands an event to libzmq; `false` if it has no room.
@@ -146,7 +146,7 @@ impl Connection {
     /// The next event, if one has arrived.
     pub(super) fn next_event(&mut self, now: Instant) -> Result<Option<Received>, TransportError> {
         let mut budget = SHARE;
-        self.bus.next_event(self.format, &mut budget, now)
+        Ok(self.bus.next_event(self.format, &mut budget, now)?.map(|incoming| incoming.message))
     }
 
     /// Handles what happened to the connection and to subscriptions.
@@ -170,7 +170,7 @@ impl Connection {
                 Stage::FirstProbe => self.send_probe(Stage::SecondProbe)?,
                 Stage::SecondProbe => {
                     self.stage = Stage::Ready;
-                    self.bus.unsubscribe(&prefix)?;
+                    self.bus.unsubscribe(&prefix, Reader::Node)?;
                 }
                 Stage::Ready => {}
             }
@@ -186,8 +186,8 @@ impl Connection {
         let prefix = &self.layout.zeromq.internal_topic_prefix;
         let topic = BString::from(format!("{prefix}{}.{}.", self.id, self.probes));
         let old = std::mem::replace(&mut self.probe, topic.clone());
-        self.bus.unsubscribe(&old)?;
-        self.bus.subscribe(topic)
+        self.bus.unsubscribe(&old, Reader::Node)?;
+        self.bus.subscribe(topic, Reader::Node)
     }
 
     /// Waits until something may have happened. Blocks for `timeout` at most.

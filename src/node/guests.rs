@@ -1,0 +1,359 @@
+//! [`Guests`]: what a gateway has of the node that hosts it.
+//!
+//! Programs that do not speak ZeroMQ take part in the cluster through a gateway. To the node they are
+//! guests: they have subscriptions of their own, whose events do not reach the node's application,
+//! and they publish under ids of their own. All of them share the node's connection to the bus.
+//!
+//! | queue | bound | when full |
+//! |---|---|---|
+//! | events for guests | `onloop_queue_hwm` and `onloop_queue_bytes` | the event is dropped and counted |
+//! | events from guests | chosen by the gateway | [`Guests::try_publish`] says so; nothing is lost |
+//!
+//! Events of guests wait here, not in the node's outbox, until the bus has room for them: a gateway
+//! holds its clients back instead of dropping.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bstr::BString;
+
+use super::{Node, NodeError, Outgoing, ReceivedEvent, refused};
+use crate::Event;
+use crate::queue::{self, Limits, Rejected};
+use crate::telemetry::NodeMetrics;
+use crate::topic::NodeId;
+
+/// What a gateway learns from its node, in the order it happened.
+#[derive(Debug)]
+pub enum Arrival {
+    /// An event on a topic that a guest has subscribed to.
+    Event(ReceivedEvent),
+    /// Every [`Change`] up to the one with this number is in effect, and events published from now
+    /// on reach every subscriber.
+    Confirmed(u64),
+    /// A node is up.
+    NodeUp {
+        /// Its name in the layout.
+        name: String,
+        /// The id of its process.
+        id: NodeId,
+    },
+    /// A node is gone.
+    NodeDown {
+        /// Its name in the layout.
+        name: String,
+        /// The id of the process that is gone.
+        id: NodeId,
+    },
+    /// The bus has answered, for the first time or after a loss of the connection.
+    Connected,
+    /// The connection to the broker is lost.
+    Disconnected,
+}
+
+/// A change of the subscriptions of all guests together. Each prefix is subscribed once, however many
+/// guests want it (WIRE.md §1.4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Prefixes that nobody had before.
+    pub subscribe: Vec<BString>,
+    /// Prefixes that nobody needs any more.
+    pub unsubscribe: Vec<BString>,
+    /// Asks for [`Arrival::Confirmed`] with this number. Later changes have larger numbers.
+    pub confirm: Option<u64>,
+}
+
+/// One event of a guest.
+#[derive(Debug)]
+pub(super) struct GuestEvent {
+    pub(super) sender: BString,
+    pub(super) topic: BString,
+    pub(super) payload: Vec<u8>,
+}
+
+impl GuestEvent {
+    fn size(&self) -> usize {
+        self.sender.len() + self.topic.len() + self.payload.len()
+    }
+}
+
+/// The gateway's side: a handle to the node and what arrives from it. Dropping it ends the
+/// subscriptions of all guests.
+pub struct Guests {
+    node: Node,
+    arrivals: queue::Receiver<Arrival>,
+    events: queue::Sender<GuestEvent>,
+    is_waiting: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Guests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guests").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Guests {
+    /// The node that hosts them.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Changes subscriptions. Does not block.
+    ///
+    /// # Errors
+    /// [`NodeError::Closed`] after shutdown; [`NodeError::QueueFull`] when thousands of such requests
+    /// wait, with nothing changed.
+    pub fn change(&self, change: Change) -> Result<(), NodeError> {
+        self.node.command(Outgoing::Guests(change))
+    }
+
+    /// Publishes an event under the id of a guest. Does not block.
+    ///
+    /// # Errors
+    /// [`NodeError::QueueFull`] while events of guests wait for the bus: once there is room, the
+    /// gateway is woken. [`NodeError::Closed`] after shutdown.
+    pub fn try_publish(
+        &self,
+        sender: impl Into<BString>,
+        topic: impl Into<BString>,
+        event: &Event,
+    ) -> Result<(), NodeError> {
+        let mut payload = Vec::with_capacity(256);
+        self.node.shared.format.encode(event, &mut payload);
+        let event = GuestEvent { sender: sender.into(), topic: topic.into(), payload };
+        let bytes = event.size();
+        match self.events.try_send(event, bytes) {
+            Ok(()) => Ok(()),
+            Err(Rejected::Full(event)) => {
+                // The node may have made room just before it could know that somebody waits.
+                self.is_waiting.store(true, Ordering::SeqCst);
+                self.events.try_send(event, bytes).map_err(|rejected| refused(&rejected))
+            }
+            Err(rejected) => Err(refused(&rejected)),
+        }
+    }
+
+    /// Writes a line of `cluster.log`. Does not block.
+    ///
+    /// # Errors
+    /// As [`Guests::change`].
+    pub fn log(&self, line: impl Into<String>) -> Result<(), NodeError> {
+        self.node.command(Outgoing::ClusterLog(line.into()))
+    }
+
+    /// What has arrived, if anything. Does not block.
+    pub fn try_receive(&self) -> Option<Arrival> {
+        self.arrivals.try_receive()
+    }
+
+    /// Events that have arrived and wait to be received, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.arrivals.depth()
+    }
+}
+
+impl Node {
+    /// Makes this node host guests. `wake` is called on the I/O thread, once a turn, when something
+    /// has arrived for them or there is room again for their events; it must not block.
+    /// `outgoing` bounds the events of guests that wait for the bus.
+    ///
+    /// A node hosts one gateway: an earlier one gets nothing more.
+    ///
+    /// # Errors
+    /// As [`Node::subscribe`].
+    pub fn host(
+        &self,
+        outgoing: Limits,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Guests, NodeError> {
+        let shared = &self.shared;
+        let (sender, arrivals) = queue::bounded(shared.received_limits, || {});
+        let waker = Arc::clone(&shared.waker);
+        let (events, receiver) = queue::bounded(outgoing, move || waker.wake());
+        let is_waiting = Arc::new(AtomicBool::new(false));
+        let desk = Desk {
+            arrivals: sender,
+            events: receiver,
+            is_waiting: Arc::clone(&is_waiting),
+            wake: Box::new(wake),
+            has_news: false,
+            stuck: None,
+            confirmations: Confirmations::default(),
+        };
+        self.command(Outgoing::Host(Box::new(desk)))?;
+        Ok(Guests { node: self.clone(), arrivals, events, is_waiting })
+    }
+}
+
+/// The I/O thread's side.
+pub(super) struct Desk {
+    arrivals: queue::Sender<Arrival>,
+    events: queue::Receiver<GuestEvent>,
+    /// Whether the gateway waits for room.
+    is_waiting: Arc<AtomicBool>,
+    wake: Box<dyn Fn() + Send + Sync>,
+    /// Something has arrived since the gateway was last woken.
+    has_news: bool,
+    /// The event that found no room on the bus.
+    stuck: Option<GuestEvent>,
+    pub(super) confirmations: Confirmations,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("confirmations", &self.confirmations).finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// Passes an event on; `false` if it is dropped because the gateway reads too slowly.
+    pub(super) fn deliver(&mut self, event: ReceivedEvent, metrics: &NodeMetrics) -> bool {
+        self.has_news = true;
+        let bytes = event.size();
+        let is_dropped =
+            matches!(self.arrivals.try_send(Arrival::Event(event), bytes), Err(Rejected::Full(_)));
+        if is_dropped {
+            metrics.onloop_drops.inc();
+        }
+        !is_dropped
+    }
+
+    /// Passes on what is no event, in the lane that events cannot fill.
+    pub(super) fn tell(&mut self, arrival: Arrival) {
+        self.has_news = true;
+        // A gateway that is gone needs no news, and one that reads nothing has lost its events, too.
+        let _ = self.arrivals.send_control(arrival);
+    }
+
+    /// The next event to publish.
+    pub(super) fn next_event(&mut self) -> Option<GuestEvent> {
+        self.stuck.take().or_else(|| self.events.try_receive())
+    }
+
+    /// Keeps the event that [`Desk::next_event`] returned, because the bus has no room.
+    pub(super) fn put_back(&mut self, event: GuestEvent) {
+        self.stuck = Some(event);
+    }
+
+    /// Events that wait for the bus.
+    pub(super) fn waiting(&self) -> usize {
+        usize::from(self.stuck.is_some()) + self.events.depth().0
+    }
+
+    /// Whether the gateway is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.arrivals.is_closed()
+    }
+
+    /// Wakes the gateway if there is a reason to.
+    pub(super) fn finish_turn(&mut self) {
+        let is_room_awaited = self.is_waiting.load(Ordering::SeqCst)
+            && self.stuck.is_none()
+            && self.is_waiting.swap(false, Ordering::SeqCst);
+        if std::mem::take(&mut self.has_news) || is_room_awaited {
+            (self.wake)();
+        }
+    }
+}
+
+/// Finds out when changes are in effect. The connection keeps the order of subscriptions, so a fresh
+/// one of our own (WIRE.md §1.8) that comes back to the XPUB shows that all before it have arrived.
+/// One probe serves all changes that wait when it leaves.
+///
+/// A connection that was lost begins again with all subscriptions in no particular order. The probe
+/// may then overtake them, so a second one follows.
+#[derive(Debug, Default)]
+pub(super) struct Confirmations {
+    /// The largest number to confirm that no probe covers yet.
+    wanted: Option<u64>,
+    under_way: Option<Inquiry>,
+}
+
+#[derive(Debug)]
+struct Inquiry {
+    topic: BString,
+    number: u64,
+    is_doubtful: bool,
+}
+
+impl Confirmations {
+    pub(super) fn want(&mut self, number: u64) {
+        self.wanted = Some(number);
+    }
+
+    /// Whether a probe should leave now; [`Confirmations::sent`] follows.
+    pub(super) fn is_due(&self) -> bool {
+        self.wanted.is_some() && self.under_way.is_none()
+    }
+
+    pub(super) fn sent(&mut self, topic: BString) {
+        if let Some(number) = self.wanted.take() {
+            self.under_way = Some(Inquiry { topic, number, is_doubtful: false });
+        }
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        if let Some(inquiry) = &mut self.under_way {
+            inquiry.is_doubtful = true;
+        }
+    }
+
+    /// What that subscription, which our XPUB shows, means.
+    pub(super) fn seen(&mut self, prefix: &BString) -> Seen {
+        match self.under_way.take_if(|inquiry| inquiry.topic == *prefix) {
+            None => Seen::Other,
+            Some(inquiry) if inquiry.is_doubtful => {
+                self.wanted = Some(self.wanted.unwrap_or(inquiry.number));
+                Seen::Doubtful
+            }
+            Some(inquiry) => Seen::Confirmed(inquiry.number),
+        }
+    }
+}
+
+/// What a subscription means to [`Confirmations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It is no probe.
+    Other,
+    /// The probe that came back proves nothing.
+    Doubtful,
+    /// Everything up to that number is in effect.
+    Confirmed(u64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_probe_confirms_all_changes_before_it() {
+        let mut confirmations = Confirmations::default();
+        assert!(!confirmations.is_due());
+        confirmations.want(1);
+        confirmations.want(2);
+        assert!(confirmations.is_due());
+        confirmations.sent("probe.1.".into());
+        confirmations.want(3);
+        assert!(!confirmations.is_due(), "one at a time");
+        assert_eq!(confirmations.seen(&"other".into()), Seen::Other);
+        assert_eq!(confirmations.seen(&"probe.1.".into()), Seen::Confirmed(2));
+        assert!(confirmations.is_due());
+        confirmations.sent("probe.2.".into());
+        assert_eq!(confirmations.seen(&"probe.2.".into()), Seen::Confirmed(3));
+        assert!(!confirmations.is_due());
+    }
+
+    #[test]
+    fn a_probe_that_saw_the_connection_break_confirms_nothing() {
+        let mut confirmations = Confirmations::default();
+        confirmations.want(1);
+        confirmations.sent("probe.1.".into());
+        confirmations.disconnected();
+        assert_eq!(confirmations.seen(&"probe.1.".into()), Seen::Doubtful);
+        assert!(confirmations.is_due());
+        confirmations.sent("probe.2.".into());
+        assert_eq!(confirmations.seen(&"probe.2.".into()), Seen::Confirmed(1));
+    }
+}
