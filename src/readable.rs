@@ -61,6 +61,9 @@ use crate::event::Event;
 use crate::value::Timestamp;
 use crate::wire::MAX_DEPTH;
 
+/// Containers around the arguments of an event on the wire: message, content and arguments.
+pub const ENVELOPE: usize = 3;
+
 /// Why JSON is not a value or a publication.
 ///
 /// Paths point to the wrong part: `args[1].set[0]`. If the path is empty, as for a whole text, it
@@ -144,9 +147,6 @@ pub fn event_to_json(time: Timestamp, topic: &[u8], sender: &[u8], event: &Event
 ///
 /// Any [`ReadableError`]. The event itself takes three levels of nesting.
 pub fn publication_from_json(line: &str) -> Result<(BString, Event), ReadableError> {
-    /// Containers around the arguments on the wire: message, content and arguments.
-    const ENVELOPE: usize = 3;
-
     let json = Json::parse(line)?;
     let whole = Part::whole(&json);
     let Some(members) = json.as_object() else {

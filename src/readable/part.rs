@@ -68,12 +68,23 @@ impl<'p> Part<'p> {
     /// [`ReadableError::Unexpected`] if it is no array, [`ReadableError::TooDeep`] if it is inside
     /// [`MAX_DEPTH`] containers already.
     pub fn elements(&self) -> Result<impl ExactSizeIterator<Item = Part<'_>>, ReadableError> {
-        if self.depth >= MAX_DEPTH {
-            return Err(ReadableError::TooDeep { path: self.path() });
-        }
         let Json::Array(elements) = self.json else { return Err(self.unexpected("an array")) };
+        let depth = self.container()?.depth;
         let elements = elements.iter().enumerate();
-        Ok(elements.map(|(i, json)| self.index(i, json).inside(self.depth + 1)))
+        Ok(elements.map(move |(i, json)| self.index(i, json).inside(depth)))
+    }
+
+    /// The same part, for what is inside it if it is a container.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadableError::TooDeep`] if it is inside [`MAX_DEPTH`] containers already.
+    pub fn container(self) -> Result<Self, ReadableError> {
+        if self.depth < MAX_DEPTH {
+            Ok(self.inside(self.depth + 1))
+        } else {
+            Err(ReadableError::TooDeep { path: self.path() })
+        }
     }
 
     /// The two elements of this array, which does not count as a container.
