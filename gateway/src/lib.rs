@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod schema;
+pub mod v2;
 
 #[cfg(test)]
 mod testing;

@@ -2,8 +2,8 @@
 
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
-use zcluster::Value;
 use zcluster::value::{Address, Port, Protocol, Real, Subnet, Timespan, Timestamp};
+use zcluster::{Event, Value};
 
 use crate::schema::Scalar;
 
@@ -62,4 +62,14 @@ pub(crate) fn value() -> BoxedStrategy<Value> {
         ]
     })
     .boxed()
+}
+
+/// Any event with a name that is UTF-8, with metadata or without.
+pub(crate) fn event() -> impl Strategy<Value = Event> {
+    let metadata = proptest::option::of(vec((count(), value()), 1..3));
+    (".{1,9}", vec(value(), 0..4), metadata).prop_map(|(name, args, metadata)| Event {
+        name: name.into(),
+        args,
+        metadata,
+    })
 }

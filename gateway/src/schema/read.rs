@@ -14,7 +14,11 @@ impl Schema {
     /// # Errors
     ///
     /// Any [`Mismatch`] except [`Mismatch::Type`].
-    pub fn read_args(&self, event: &str, json: Option<Part<'_>>) -> Result<Vec<Value>, Mismatch> {
+    pub fn read_args(
+        &self,
+        event: &str,
+        json: Option<Part<'_, '_>>,
+    ) -> Result<Vec<Value>, Mismatch> {
         let Some(args) = self.args(event.as_bytes()) else {
             return Err(Mismatch::Undeclared { event: event.into() });
         };
@@ -38,7 +42,7 @@ impl Schema {
         noun: &'static str,
         owner: &str,
         fields: &[Field],
-        part: Part<'_>,
+        part: Part<'_, '_>,
     ) -> Result<Vec<Value>, Mismatch> {
         let inside = part.container()?;
         let mut values = vec![None; fields.len()];
@@ -67,14 +71,14 @@ impl Schema {
     }
 
     /// Reads a field, which may be unset, or an argument, which may not.
-    fn field(&self, field: &Field, noun: &str, part: Part<'_>) -> Result<Value, Mismatch> {
+    fn field(&self, field: &Field, noun: &str, part: Part<'_, '_>) -> Result<Value, Mismatch> {
         match part.json() {
             Json::Null if noun == "field" => Ok(Value::None),
             _ => self.read(&field.ty, part),
         }
     }
 
-    fn read(&self, ty: &Type, part: Part<'_>) -> Result<Value, Mismatch> {
+    fn read(&self, ty: &Type, part: Part<'_, '_>) -> Result<Value, Mismatch> {
         match ty {
             Type::Any => Ok(part.value()?),
             Type::Scalar(ty) => scalar(*ty, part),
@@ -99,7 +103,7 @@ impl Schema {
         }
     }
 
-    fn read_index(&self, index: &Index, part: Part<'_>) -> Result<Value, Mismatch> {
+    fn read_index(&self, index: &Index, part: Part<'_, '_>) -> Result<Value, Mismatch> {
         let types = match &index.0[..] {
             [ty] => return self.read(ty, part),
             types => types,
@@ -112,13 +116,13 @@ impl Schema {
         Ok(Value::Vector(values.collect::<Result<_, _>>()?))
     }
 
-    fn read_record(&self, record: &RecordId, part: Part<'_>) -> Result<Value, Mismatch> {
+    fn read_record(&self, record: &RecordId, part: Part<'_, '_>) -> Result<Value, Mismatch> {
         let fields = &self.records[record.place];
         let values = match part.json() {
             Json::Object(_) => self.fields("field", &record.name, fields, part)?,
             Json::Array(elements) if elements.len() >= fields.len() => {
                 let declared = fields.iter().map(Some).chain(std::iter::repeat(None));
-                let element = |(field, part): (Option<&Field>, Part<'_>)| match field {
+                let element = |(field, part): (Option<&Field>, Part<'_, '_>)| match field {
                     Some(field) => self.field(field, "field", part),
                     None => Ok(part.value()?),
                 };
@@ -138,7 +142,7 @@ impl Schema {
 }
 
 /// Reads a scalar: what follows the name of the type in the object form, or that form itself.
-fn scalar(ty: Scalar, part: Part<'_>) -> Result<Value, Mismatch> {
+fn scalar(ty: Scalar, part: Part<'_, '_>) -> Result<Value, Mismatch> {
     if let Json::Object(_) = part.json() {
         let value = part.value()?;
         let expected = || format!("a value of type {}", ty.name());
@@ -151,7 +155,7 @@ fn scalar(ty: Scalar, part: Part<'_>) -> Result<Value, Mismatch> {
 }
 
 /// Reads a pattern from the text between its slashes.
-fn pattern(part: Part<'_>) -> Result<Value, Mismatch> {
+fn pattern(part: Part<'_, '_>) -> Result<Value, Mismatch> {
     part.container()?;
     let text = part.text("a pattern")?;
     let exact = format!("^?({text})$?");
@@ -162,8 +166,8 @@ fn pattern(part: Part<'_>) -> Result<Value, Mismatch> {
 /// Reads the content of a container, with or without the name of its type around it.
 fn content<T>(
     name: &'static str,
-    part: Part<'_>,
-    read: impl FnOnce(Part<'_>) -> Result<T, Mismatch>,
+    part: Part<'_, '_>,
+    read: impl FnOnce(Part<'_, '_>) -> Result<T, Mismatch>,
 ) -> Result<T, Mismatch> {
     match part.json().as_object() {
         Some([(type_name, json)]) if type_name == name => read(part.member(type_name, json)),
