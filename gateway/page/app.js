@@ -66,7 +66,7 @@ const connection = new Connection(new URL("v2/messages/json", document.baseURI),
     state = next;
     if (next.name === "open") {
       if (before !== "open") announce("Connected to the gateway.");
-      token.get() !== null && (byId("forget").hidden = false);
+      byId("forget").hidden = token.get() === null;
     } else if (before === "open") {
       tail.mark(`The connection was interrupted at ${time(new Date())}.`);
       announce("The connection to the gateway is lost.");
@@ -118,6 +118,7 @@ function receive(message) {
       changed("head");
       return;
     case "stats": {
+      markLosing(message.clients, stats?.clients ?? []);
       stats = message;
       const at = new Date(message.ts);
       const seconds = at.getTime() / 1000;
@@ -128,6 +129,12 @@ function receive(message) {
       changed("rates", "stats", "head");
     }
   }
+}
+
+/** Marks the clients that have lost something since the measurement before. */
+function markLosing(clients, before) {
+  const dropped = new Map(before.map((client) => [client.endpoint, client.dropped]));
+  for (const client of clients) client.losing = client.dropped > (dropped.get(client.endpoint) ?? client.dropped);
 }
 
 // --- announcements for screen readers, a sentence for many changes ---
@@ -176,7 +183,7 @@ function drawHead() {
 
   if (welcome) {
     text(byId("gateway-node"), welcome.node);
-    text(byId("server"), welcome.server);
+    text(byId("server"), `Served by ${welcome.server}.`);
   }
   const down = nodes.size - nodes.up;
   put("figure-nodes", nodes.size === 0 ? "–" : `${nodes.up} of ${nodes.size}`, down > 0 && "bad");
@@ -222,14 +229,31 @@ function put(id, value, alarm) {
 
 // --- nodes ---
 
+// So many at first; those that are down come before the others.
+const NODES = 60;
+const TYPES = ["manager", "logger", "proxy", "worker"];
+const rank = ({ type }) => (TYPES.indexOf(type) + TYPES.length + 1) % (TYPES.length + 1);
 const tiles = new Map();
+let allNodes = false;
+
+document.querySelector("#nodes .more button").addEventListener("click", () => {
+  allNodes = !allNodes;
+  changed("nodes");
+});
 
 function drawNodes() {
-  const list = nodes.list.sort((a, b) => a.up - b.up || byName(a.type ?? "", b.type ?? "") || byName(a.node, b.node));
+  const all = nodes.list.sort(
+    (a, b) => a.up - b.up || rank(a) - rank(b) || byName(a.type ?? "", b.type ?? "") || byName(a.node, b.node),
+  );
+  const list = allNodes ? all : all.slice(0, NODES);
   const box = document.querySelector("#nodes ul");
   const empty = document.querySelector("#nodes .empty");
   empty.hidden = list.length > 0;
   text(empty, state.name === "open" ? "The gateway knows no node." : "Nothing is known yet.");
+  const more = document.querySelector("#nodes .more");
+  more.hidden = all.length <= NODES;
+  text(more.firstElementChild, list.length < all.length ? `and ${all.length - list.length} more` : "");
+  text(more.lastElementChild, allNodes ? "Show less" : `Show all ${all.length}`);
   for (const [node, tile] of tiles) {
     if (list.some((other) => other.node === node)) continue;
     tile.remove();
@@ -240,14 +264,18 @@ function drawNodes() {
     let tile = tiles.get(node);
     if (!tile) {
       tile = document.createElement("li");
-      for (const part of ["name net", "type net", "lamp", "since"]) {
-        const span = document.createElement("span");
-        span.className = part;
-        tile.append(span, " ");
+      for (const parts of [["name net", "lamp"], ["type net", "since"]]) {
+        const line = document.createElement("div");
+        for (const part of parts) {
+          const span = document.createElement("span");
+          span.className = part;
+          line.append(span, " ");
+        }
+        tile.append(line);
       }
       tiles.set(node, tile);
     }
-    const [title, kind, mode, when] = tile.children;
+    const [title, mode, kind, when] = tile.querySelectorAll("span");
     text(title, node);
     text(kind, type ?? "");
     tile.className = up ? "up" : "down";
@@ -281,7 +309,7 @@ const dropsTable = new Table(
     name((drop) => drop.reason),
     figure((drop) => rate(drop.per_second)),
     figure((drop) => count(drop.total)),
-    figure((drop) => (drop.growing ? "now" : drop.last ? time(drop.last) : "before this page")),
+    figure((drop) => (drop.growing ? "now" : drop.last ? time(drop.last) : "before this page"), "last"),
   ],
   { again: again("stats") },
 );
@@ -300,7 +328,7 @@ const slowTable = new Table(
 const clientsTable = new Table(
   byId("clients"),
   [
-    name((client) => (client.own ? `${client.endpoint} (this page)` : client.endpoint)),
+    name((client) => client.label + (client.own ? " (this page)" : "")),
     name((client) => client.application ?? "–"),
     name((client) => client.address),
     figure((client) => `v${client.version}`),
@@ -327,11 +355,19 @@ function drawStats() {
   const slow = stats.slow.map((entry) => ({ ...entry, key: entry.peer }));
   slow.sort((a, b) => b.queued_bytes - a.queued_bytes);
   slowTable.show(slow, "No subscriber is behind.");
+  // Their ids are that of the gateway and a number.
+  const own = /^(.*-)websocket-\d+$/.exec(welcome?.endpoint ?? "");
+  const common = own ? own[1] : "";
+  const shorten = (endpoint) => (endpoint.startsWith(common) ? endpoint.slice(common.length) : endpoint);
+  const note = byId("clients-note");
+  note.hidden = common === "" || stats.clients.length === 0;
+  text(note, `In the cluster their ids begin with ${common}`);
   const clients = stats.clients.map((client) => ({
     ...client,
     key: client.endpoint,
+    label: shorten(client.endpoint),
     own: client.endpoint === welcome?.endpoint,
-    className: client.queued_messages > 0 && client.dropped > 0 ? "growing" : "",
+    className: client.losing ? "growing" : "",
   }));
   clients.sort(
     (a, b) =>

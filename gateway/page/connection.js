@@ -15,7 +15,10 @@ export class Connection {
   #token;
   #events;
   #socket = null;
+  // A connection that fell silent, until the new one has taken over its session.
+  #old = null;
   #ready = false;
+  #readyAt = 0;
   #everReady = false;
   #session = null;
   #seq = 0;
@@ -46,12 +49,11 @@ export class Connection {
   /** Connects now, whatever it waits for. */
   connect() {
     clearTimeout(this.#timer);
-    // An old socket is not closed yet: that would end the session. The gateway closes it when we resume.
-    const old = this.#socket;
-    if (old && !this.#ready) {
-      this.#socket = null;
-      old.close();
-    }
+    const before = this.#socket;
+    this.#socket = null;
+    // Closing it would end the session.
+    if (this.#ready) this.#old = before;
+    else before?.close();
     this.#ready = false;
     this.#pending.clear();
     this.#events.state({ name: "connecting" });
@@ -77,7 +79,6 @@ export class Connection {
     };
     socket.onclose = ({ code, reason }) => {
       if (socket === this.#socket) this.#lost(code, reason);
-      // A leftover of before has nothing to say any more.
     };
   }
 
@@ -152,7 +153,9 @@ export class Connection {
   #isReady() {
     this.#ready = true;
     this.#everReady = true;
-    this.#tries = 0;
+    this.#readyAt = performance.now();
+    this.#old?.close();
+    this.#old = null;
     this.#events.welcome(this.#welcome);
     this.#events.state({ name: "open" });
   }
@@ -189,6 +192,7 @@ export class Connection {
   async #lost(code, reason) {
     const welcomed = this.#welcome !== null;
     const socket = this.#socket;
+    if (this.#ready && performance.now() - this.#readyAt > LONGEST_PAUSE) this.#tries = 0;
     this.#ready = false;
     this.#pending.clear();
     let why = reason || "";
@@ -214,7 +218,9 @@ export class Connection {
     const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
     let status;
     try {
-      status = (await fetch(this.#url, { headers, cache: "no-store" })).status;
+      const answer = await fetch(this.#url, { headers, cache: "no-store" });
+      await answer.text();
+      status = answer.status;
     } catch {
       return null;
     }

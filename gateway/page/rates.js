@@ -6,7 +6,8 @@ import { Table, figure, text } from "./table.js";
 /* global uPlot */
 
 const COLORS = 8;
-const WINDOW = 300;
+const SHORTEST = 60;
+const LONGEST = 300;
 
 export class RatesPanel {
   #section;
@@ -28,6 +29,8 @@ export class RatesPanel {
     const label = (cell, item) => {
       if (!cell.firstChild) {
         cell.className = "net";
+        const line = document.createElement("span");
+        line.className = "line";
         const swatch = document.createElement("span");
         const name = document.createElement(pick ? "button" : "span");
         if (pick) {
@@ -35,13 +38,14 @@ export class RatesPanel {
           name.className = "name";
           name.addEventListener("click", () => pick(item.key));
         }
-        cell.append(swatch, name);
+        line.append(swatch, name);
+        cell.append(line);
       }
-      const [swatch, name] = cell.children;
+      const [swatch, name] = cell.firstChild.children;
       swatch.className = item.slot < 0 ? "swatch" : `swatch series-${item.slot + 1}`;
       text(name, item.key);
     };
-    const columns = [label, figure((item) => rate(item.shown)), figure((item) => rate(item.mean))];
+    const columns = [label, figure((item) => rate(item.shown)), figure((item) => rate(item.mean), "mean")];
     const rest = (items) => {
       const sum = items.reduce((sum, item) => sum + (item.shown ?? 0), 0);
       return `and ${items.length} more with ${rate(sum)} / s`;
@@ -102,20 +106,24 @@ export class RatesPanel {
     return {
       width: this.#chartBox.clientWidth || 300,
       height: this.#chartBox.clientHeight || 180,
+      padding: [10, 10, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       scales: {
-        x: { range: (_, __, last) => [last - WINDOW + 1, last] },
+        // A minute at first, then all that there is.
+        x: { range: (_, first, last) => [Math.max(last - LONGEST, Math.min(first, last - SHORTEST)), last] },
         y: { range: (_, __, largest) => [0, Math.max(1, largest * 1.1)] },
       },
       axes: [
         {
           ...axis,
+          size: 26,
+          gap: 4,
           space: 60,
           incrs: [15, 30, 60, 120],
           values: (_, at) => at.map((t) => time(new Date(t * 1000), { seconds: t % 60 !== 0 })),
         },
-        { ...axis, size: 48, values: (_, at) => at.map(short) },
+        { ...axis, size: 44, values: (_, at) => at.map(short) },
       ],
       series: [
         {},

@@ -100,7 +100,7 @@ export const name = (get) => (cell, item) => {
 };
 
 /** A column of figures. */
-export const figure = (get) => (cell, item) => {
-  cell.className = "number";
+export const figure = (get, className = "") => (cell, item) => {
+  cell.className = `number ${className}`;
   text(cell, get(item));
 };

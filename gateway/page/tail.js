@@ -3,6 +3,7 @@
 // A flood costs a bounded amount of work: events go into a ring, and a few times per second the newest of them
 // become rows. Events that were replaced before anybody could see them are counted.
 
+import { brief } from "./brief.js";
 import { count, plural, rate, time } from "./format.js";
 import { Ring, clip } from "./ring.js";
 import { text } from "./table.js";
@@ -242,7 +243,8 @@ export class Tail {
     topic.textContent = entry.topic;
     event.firstChild.textContent = entry.event;
     event.firstChild.setAttribute("aria-expanded", "false");
-    args.textContent = entry.args.length > IN_ROW ? `${entry.args.slice(0, IN_ROW)}…` : entry.args;
+    const line = brief(entry.args);
+    args.textContent = line.length > IN_ROW ? `${line.slice(0, IN_ROW)}…` : line;
     return row;
   }
 
@@ -256,6 +258,7 @@ export class Tail {
       const cell = element("td", "");
       cell.colSpan = 4;
       const json = element("pre", "net");
+      json.tabIndex = 0;
       json.textContent = pretty(row.entry);
       cell.append(json);
       details.append(cell);

@@ -58,11 +58,12 @@ macro_rules! file {
 }
 
 /// All files of the page.
-pub static FILES: [File; 15] = [
+pub static FILES: [File; 16] = [
     file!("/", "index.html", HTML),
     file!("style.css", CSS),
     file!("icon.svg", SVG),
     file!("app.js", JS),
+    file!("brief.js", JS),
     file!("connection.js", JS),
     file!("format.js", JS),
     file!("model.js", JS),

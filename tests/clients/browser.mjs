@@ -71,9 +71,19 @@ export const tailRows = (page) =>
     }),
   );
 
-/** Whether something is wider than the window. */
-export const scrollsSideways = (page) =>
-  page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
+/** Checks that nothing is wider than the window. */
+export async function fitsSideways(page) {
+  const wide = await page.evaluate(() => {
+    const { clientWidth, scrollWidth } = document.documentElement;
+    // A phone widens its window to fit the content.
+    if (scrollWidth <= clientWidth && window.innerWidth <= screen.width) return [];
+    return [...document.querySelectorAll("body *")]
+      .filter((element) => element.getBoundingClientRect().right > screen.width && !element.closest(".sideways > *"))
+      .map((element) => `${element.tagName} ${element.id} ${element.className}`)
+      .concat(`${scrollWidth} of ${screen.width}`);
+  });
+  check("free of horizontal scrolling", wide.length === 0, wide.slice(-8));
+}
 
 export function screenshots(directory) {
   mkdirSync(directory, { recursive: true });
