@@ -4,7 +4,7 @@
 // Messages only change the model; the page is drawn once per frame.
 
 import { Connection } from "./connection.js";
-import { byName, bytes, count, plural, rate, time } from "./format.js";
+import { byName, bytes, count, plural, rate, shorten, time, visible } from "./format.js";
 import { Drops, Nodes, Rates } from "./model.js";
 import { RatesPanel } from "./rates.js";
 import { Table, figure, name, text } from "./table.js";
@@ -21,6 +21,7 @@ let stats = null;
 let bus = null;
 let welcome = null;
 let state = { name: "connecting" };
+let lostAt = null;
 
 // What must be drawn with the next frame.
 const dirty = new Set();
@@ -68,9 +69,11 @@ const connection = new Connection(new URL("v2/messages/json", document.baseURI),
       if (before !== "open") announce("Connected to the gateway.");
       byId("forget").hidden = token.get() === null;
     } else if (before === "open") {
-      tail.mark(`The connection was interrupted at ${time(new Date())}.`);
+      lostAt = new Date();
+      tail.mark(`The connection was interrupted at ${time(lostAt)}.`);
       announce("The connection to the gateway is lost.");
     }
+    tail.setConnected(next.name === "open");
     if (next.name === "denied") askForToken(next.reason);
     else byId("token-form").hidden = true;
     changed("head", "tail");
@@ -82,11 +85,9 @@ const connection = new Connection(new URL("v2/messages/json", document.baseURI),
   resumed({ replayed, complete }) {
     const all = complete ? "nothing was lost" : "not everything could be sent again";
     tail.mark(`Connected again: ${plural(replayed, "event")} of the meantime follow${replayed === 1 ? "s" : ""}, ${all}.`);
-    tail.followAgain();
   },
   restarted() {
     tail.mark("Connected again, as a new session: events of the meantime are missing.");
-    tail.followAgain();
   },
   message: receive,
 });
@@ -159,7 +160,7 @@ function speak() {
   speaking = 0;
   for (const [set, word] of [[goneDown, "down"], [comeUp, "up"]]) {
     if (set.size > 3) sentences.push(`${set.size} nodes are ${word}.`);
-    else for (const node of set) sentences.push(`${node} is ${word}.`);
+    else for (const node of set) sentences.push(`${visible(node)} is ${word}.`);
     set.clear();
   }
   text(byId("announcements"), sentences.slice(-5).join(" "));
@@ -182,8 +183,8 @@ function drawHead() {
   else lamp(byId("bus"), bus ? "good" : "bad", bus ? "Bus connected" : "Bus not connected");
 
   if (welcome) {
-    text(byId("gateway-node"), welcome.node);
-    text(byId("server"), `Served by ${welcome.server}.`);
+    text(byId("gateway-node"), shorten(visible(welcome.node), 40));
+    text(byId("server"), `Served by ${visible(welcome.server)}.`);
   }
   const down = nodes.size - nodes.up;
   put("figure-nodes", nodes.size === 0 ? "–" : `${nodes.up} of ${nodes.size}`, down > 0 && "bad");
@@ -212,8 +213,9 @@ function drawLink() {
     else lamp(link, "warn", `Silent for ${Math.round(silence / 1000)} s`);
   } else if (state.name === "waiting") {
     const seconds = Math.max(0, Math.ceil((state.until - performance.now()) / 1000));
-    const why = state.reason ? `: ${state.reason}` : "";
-    lamp(link, "bad", `Not connected${why}, next try in ${seconds} s`);
+    const since = lostAt ? ` since ${time(lostAt)}` : "";
+    const why = state.reason ? ` (${visible(state.reason)})` : "";
+    lamp(link, "bad", `Not connected${since}${why}, next try in ${seconds} s`);
   } else if (state.name === "denied") {
     lamp(link, "bad", "No access");
   } else {
@@ -254,6 +256,9 @@ function drawNodes() {
   more.hidden = all.length <= NODES;
   text(more.firstElementChild, list.length < all.length ? `and ${all.length - list.length} more` : "");
   text(more.lastElementChild, allNodes ? "Show less" : `Show all ${all.length}`);
+  const note = byId("nodes-note");
+  note.hidden = !all.some(({ since }) => since === null);
+  text(note, `Without a time: since before ${time(nodes.start ?? new Date())}, when this page connected.`);
   for (const [node, tile] of tiles) {
     if (list.some((other) => other.node === node)) continue;
     tile.remove();
@@ -276,11 +281,11 @@ function drawNodes() {
       tiles.set(node, tile);
     }
     const [title, mode, kind, when] = tile.querySelectorAll("span");
-    text(title, node);
-    text(kind, type ?? "");
+    text(title, shorten(visible(node)));
+    text(kind, shorten(visible(type ?? "")));
     tile.className = up ? "up" : "down";
     lamp(mode, up ? "good" : "bad", up ? "up" : "down");
-    text(when, `since ${exact ? "" : "before "}${time(since)}`);
+    text(when, since ? `since ${exact ? "" : "before "}${time(since)}` : "");
     if (tile === place) place = place.nextElementSibling;
     else box.insertBefore(tile, place);
   }
@@ -345,7 +350,7 @@ function drawStats() {
   if (!stats) return;
   const unreachable = byId("unreachable");
   unreachable.hidden = stats.unreachable.length === 0;
-  const who = stats.unreachable.slice(0, 10).join(", ") + (stats.unreachable.length > 10 ? ", …" : "");
+  const who = stats.unreachable.slice(0, 10).map((process) => shorten(visible(process))).join(", ") + (stats.unreachable.length > 10 ? ", …" : "");
   text(unreachable, `No figures from ${who}: what happens there is missing below.`);
 
   dropsTable.show(
@@ -358,14 +363,14 @@ function drawStats() {
   // Their ids are that of the gateway and a number.
   const own = /^(.*-)websocket-\d+$/.exec(welcome?.endpoint ?? "");
   const common = own ? own[1] : "";
-  const shorten = (endpoint) => (endpoint.startsWith(common) ? endpoint.slice(common.length) : endpoint);
+  const withoutCommon = (endpoint) => (endpoint.startsWith(common) ? endpoint.slice(common.length) : endpoint);
   const note = byId("clients-note");
   note.hidden = common === "" || stats.clients.length === 0;
   text(note, `In the cluster their ids begin with ${common}`);
   const clients = stats.clients.map((client) => ({
     ...client,
     key: client.endpoint,
-    label: shorten(client.endpoint),
+    label: withoutCommon(client.endpoint),
     own: client.endpoint === welcome?.endpoint,
     className: client.losing ? "growing" : "",
   }));

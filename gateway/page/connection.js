@@ -30,6 +30,7 @@ export class Connection {
   #pending = new Map();
   // What we follow, and what the session may be subscribed to, as far as we sent it.
   #wanted = null;
+  #answered = () => {};
   #sent = new Set();
 
   /**
@@ -82,15 +83,14 @@ export class Connection {
     };
   }
 
-  /** Subscribes to `prefix` instead of what was subscribed before; null subscribes to nothing. */
-  follow(prefix, done) {
+  /**
+   * Subscribes to `prefix` instead of what was subscribed before; null subscribes to nothing. `answered(message)` is
+   * called now and after each reconnect.
+   */
+  follow(prefix, answered = () => {}) {
     this.#wanted = prefix;
-    if (!this.#ready) return;
-    this.#subscribe(done);
-  }
-
-  get following() {
-    return this.#wanted;
+    this.#answered = answered;
+    if (this.#ready) this.#subscribe();
   }
 
   /** Milliseconds since the gateway said something; 0 if there is no connection. */
@@ -160,8 +160,9 @@ export class Connection {
     this.#events.state({ name: "open" });
   }
 
-  #subscribe(done = () => {}) {
+  #subscribe() {
     const wanted = this.#wanted;
+    const answered = this.#answered;
     const old = [...this.#sent].filter((prefix) => prefix !== wanted);
     if (wanted !== null) {
       this.#sent.add(wanted);
@@ -170,7 +171,7 @@ export class Connection {
           this.#sent.delete(wanted);
           this.#wanted = null;
         }
-        done(answer);
+        answered(answer);
       });
     }
     if (old.length > 0) {

@@ -2,7 +2,7 @@
 
 const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const oneDecimal = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
 
 export const count = (number) => grouped.format(number);
 
@@ -24,6 +24,20 @@ export function bytes(number) {
   }
   return `${oneDecimal.format(number)} GiB`;
 }
+
+// Controls, and characters that change the direction of what follows them.
+const INVISIBLE = /[\p{Cc}\p{Bidi_Control}]/gu;
+const TURNING = /\p{Bidi_Control}/gu;
+const escape = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+
+/** Text from the network: nothing in it is hidden, or moves the text around it. */
+export const visible = (text) => text.replace(INVISIBLE, escape);
+
+/** The same for JSON on several lines. */
+export const visibleJson = (json) => json.replace(TURNING, escape);
+
+/** Of a very long text the beginning. */
+export const shorten = (text, most = 160) => (text.length > most ? `${text.slice(0, most)}…` : text);
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 

@@ -3,18 +3,21 @@
 /** Nodes up and down. */
 export class Nodes {
   #nodes = new Map();
+  /** When the first list came. */
+  start = null;
 
   /** A whole list, as of `now`. Returns what changed, as `[name, up]`. */
   replace(list, now) {
     const before = this.#nodes;
     this.#nodes = new Map();
+    this.start ??= now;
     const changes = [];
     for (const { node, node_type, id, up } of list) {
       const old = before.get(node);
       const same = old && old.up === up && old.id === id;
       if (old && old.up !== up) changes.push([node, up]);
-      // Since when is known only of what happened before our eyes.
-      const since = same ? old.since : now;
+      // `since` is known exactly only of what happened before our eyes, and not at all of what was there at first.
+      const since = same ? old.since : before.size > 0 ? now : null;
       this.#nodes.set(node, { node, type: node_type, id, up, since, exact: same && old.exact });
     }
     return changes;

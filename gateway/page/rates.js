@@ -1,6 +1,6 @@
 // A panel of rates: a chart of the largest ones over five minutes, and the table that is its legend.
 
-import { rate, short, time } from "./format.js";
+import { rate, short, shorten, time, visible } from "./format.js";
 import { Table, figure, text } from "./table.js";
 
 /* global uPlot */
@@ -43,7 +43,7 @@ export class RatesPanel {
       }
       const [swatch, name] = cell.firstChild.children;
       swatch.className = item.slot < 0 ? "swatch" : `swatch series-${item.slot + 1}`;
-      text(name, item.key);
+      text(name, shorten(visible(item.key)));
     };
     const columns = [label, figure((item) => rate(item.shown)), figure((item) => rate(item.mean), "mean")];
     const rest = (items) => {

@@ -1,6 +1,6 @@
 // Tables whose rows stay the same elements while their figures change.
 
-import { plural } from "./format.js";
+import { plural, shorten, visible } from "./format.js";
 
 // Rows do not move under a pointer or a focus that is about to use them.
 const HOLD = 3000;
@@ -96,7 +96,7 @@ export class Table {
 /** A column of text from the network. */
 export const name = (get) => (cell, item) => {
   cell.className = "net";
-  text(cell, get(item));
+  text(cell, shorten(visible(get(item))));
 };
 
 /** A column of figures. */

@@ -4,7 +4,7 @@
 // become rows. Events that were replaced before anybody could see them are counted.
 
 import { brief } from "./brief.js";
-import { count, plural, rate, time } from "./format.js";
+import { count, plural, rate, time, visible, visibleJson } from "./format.js";
 import { Ring, clip } from "./ring.js";
 import { text } from "./table.js";
 
@@ -28,6 +28,7 @@ export class Tail {
   #drawn = 0;
   #drawnAt = 0;
   #prefix = null;
+  #connected = false;
   #confirmed = false;
   #problem = "";
   #paused = false;
@@ -81,10 +82,10 @@ export class Tail {
     this.#connection.follow(prefix, (answer) => this.#answered(prefix, answer));
   }
 
-  /** After a reconnect: the subscription is active again. */
-  followAgain() {
-    this.#confirmed = true;
-    this.#changed();
+  /** Without a connection nothing is subscribed; afterwards the connection does it again. */
+  setConnected(connected) {
+    this.#connected = connected;
+    if (!connected) this.#confirmed = false;
   }
 
   receive(message) {
@@ -240,10 +241,10 @@ export class Tail {
     row.entry = entry;
     const [at, topic, event, args] = row.children;
     at.textContent = time(new Date(entry.ts), { millis: true });
-    topic.textContent = entry.topic;
-    event.firstChild.textContent = entry.event;
+    topic.textContent = visible(entry.topic);
+    event.firstChild.textContent = visible(entry.event);
     event.firstChild.setAttribute("aria-expanded", "false");
-    const line = brief(entry.args);
+    const line = visible(brief(entry.args));
     args.textContent = line.length > IN_ROW ? `${line.slice(0, IN_ROW)}…` : line;
     return row;
   }
@@ -259,7 +260,7 @@ export class Tail {
       cell.colSpan = 4;
       const json = element("pre", "net");
       json.tabIndex = 0;
-      json.textContent = pretty(row.entry);
+      json.textContent = visibleJson(pretty(row.entry));
       cell.append(json);
       details.append(cell);
       row.after(details);
@@ -294,17 +295,19 @@ export class Tail {
       return this.#ring.size > 0 ? "Stopped." : "Nothing is subscribed until you follow a prefix.";
     }
     const what = this.#prefix === "" ? "everything" : quoted(this.#prefix);
+    if (!this.#connected) return `Not connected. Then ${what} is followed.`;
     if (!this.#confirmed) return `Subscribing to ${what}…`;
     const parts = [`Following ${what}: ${count(this.#received)} received, ${rate(this.#perSecond)} / s`];
     if (this.#skipped > 0) parts.push(`${count(this.#skipped)} came too fast to show`);
     if (this.#lost > 0) parts.push(`${count(this.#lost)} lost`);
     else if (this.#lostUnknown) parts.push("some lost");
-    if (this.#paused) parts.push(`paused, ${plural(this.#number - this.#drawn, "newer one")}`);
+    const newer = this.#number - this.#drawn;
+    if (this.#paused) parts.push(newer > 0 ? `paused, ${plural(newer, "newer one")}` : "paused");
     return `${parts.join("; ")}.`;
   }
 }
 
-const quoted = (prefix) => `“${prefix}”`;
+const quoted = (prefix) => `“${visible(prefix)}”`;
 
 function element(name, className) {
   const made = document.createElement(name);

@@ -87,7 +87,11 @@ export async function fitsSideways(page) {
 
 export function screenshots(directory) {
   mkdirSync(directory, { recursive: true });
-  return (page, name, options = { fullPage: true }) => page.screenshot({ path: join(directory, `${name}.png`), ...options });
+  return async (page, name, options = { fullPage: true }) => {
+    // What sticks to the top would be in the middle.
+    if (options.fullPage) await page.evaluate(() => scrollTo(0, 0));
+    await page.screenshot({ path: join(directory, `${name}.png`), ...options });
+  };
 }
 
 /** Runs tests, a name and a function each, and returns how many failed. */

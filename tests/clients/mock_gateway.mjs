@@ -117,6 +117,11 @@ export class MockGateway {
     for (const client of [...this.#clients]) client.socket.terminate();
   }
 
+  /** What is subscribed. */
+  topics() {
+    return [...this.#clients].flatMap((client) => [...client.topics]);
+  }
+
   /** As after a restart: sessions and numbers are gone. */
   forget() {
     this.#sessions.clear();

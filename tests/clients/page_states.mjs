@@ -144,7 +144,6 @@ test("a busy cluster on a desk, light and dark, and on a phone", async (gateway,
   check("it holds the tail", (await textOf(light, "#pause")) === "Continue");
   for (const page of [light, dark, phone]) await isAccessible(page);
   for (const [page, name] of [[light, "desk-light"], [dark, "desk-dark"], [phone, "phone"]]) {
-    await page.evaluate(() => scrollTo(0, 0));
     await shot(page, name);
   }
   await dark.locator("#events .chart").hover({ position: { x: 500, y: 80 } });
@@ -195,6 +194,7 @@ test("a flood of 5,000 events per second", async (gateway, visit) => {
   const flood = gateway.flood(5000, 8, (n) => [names[n % 10], "Flood::event", [n, { addr: "192.0.2.1" }, "some text ".repeat(10)]]);
   await new Promise((done) => setTimeout(done, 6000));
   check("a bounded number of rows", (await page.locator("#tail-box tbody tr").count()) <= 200);
+  await page.evaluate(() => document.getElementById("tail").scrollIntoView());
   await shot(page, "flood", {});
   // It can still be used.
   const before = performance.now();
@@ -281,6 +281,7 @@ test("what names contain is text", async (gateway, visit) => {
   gateway.publish(evil, evil, [evil, { [evil]: evil }], { metadata: [[200, evil]] });
   for (const each of [page, phone]) {
     await until("all there", async () => (await tailRows(each)).length === 1 && /img/.test(await textOf(each, "#slow tbody")));
+    check("nothing is hidden", /\\u202egnitset\\u000a/i.test(await textOf(each, "#slow tbody")), await textOf(each, "#slow tbody"));
     check("no element came of it", (await each.locator("img, b").count()) === 0 && !/hacked/.test(await each.title()));
     await fitsSideways(each);
   }
@@ -304,7 +305,6 @@ test("an interruption: events of the meantime follow", async (gateway, visit) =>
   gateway.node("worker-2", null, false);
   gateway.publish("zeek.b", "E::meantime");
   await new Promise((done) => setTimeout(done, 1500));
-  await page.evaluate(() => scrollTo(0, 0));
   await shot(page, "disconnected");
   gateway.refuse = null;
   await page.click("#retry");
@@ -328,7 +328,17 @@ test("an interruption: events of the meantime follow", async (gateway, visit) =>
   await until("a new session", async () => /as a new session/.test(await textOf(page, "#tail-box")));
   gateway.publish("zeek.e", "E::new");
   await until("goes on", async () => (await tailRows(page))[0].event === "E::new");
+  await page.evaluate(() => document.getElementById("tail").scrollIntoView());
   await shot(page, "resumed", {});
+
+  gateway.refuse = 503;
+  gateway.cut();
+  await until("disconnected", async () => /^Not connected/.test(await state(page)));
+  await page.fill("#prefix", "other.");
+  await page.press("#prefix", "Enter");
+  gateway.refuse = null;
+  await until("following what was chosen meanwhile", async () => /^Following “other\.”/.test(await state(page)));
+  check("and nothing else", gateway.topics().join() === "other.", gateway.topics());
 });
 
 test("a gateway that falls silent is left for a new connection, without ending the session", async (gateway, visit) => {
@@ -369,6 +379,19 @@ test("a token: asked for, refused, accepted, kept, and taken from the address", 
   await until("connected", async () => (await textOf(linked, "#link")) === "Connected");
   check("not in the address", linked.url() === url, linked.url());
   await until("who we are", async () => /alerts/.test(await textOf(linked, "#clients")));
+});
+
+test("a prefix that is chosen before there is a connection", async (gateway, visit) => {
+  gateway.refuse = 503;
+  const page = await visit();
+  page.expected = /503/;
+  await page.fill("#prefix", "zeek.");
+  await page.press("#prefix", "Enter");
+  await until("waiting", async () => /^Not connected\. Then “zeek\.” is followed/.test(await state(page)));
+  gateway.refuse = null;
+  await until("following", async () => /^Following “zeek\.”/.test(await state(page)));
+  gateway.publish("zeek.a", "E::e");
+  await until("one", async () => (await tailRows(page)).length === 1);
 });
 
 test("without a bus", async (gateway, visit) => {
