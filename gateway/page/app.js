@@ -87,7 +87,7 @@ const connection = new Connection(new URL("v2/messages/json", document.baseURI),
     tail.mark(`Connected again: ${plural(replayed, "event")} of the meantime follow${replayed === 1 ? "s" : ""}, ${all}.`);
   },
   restarted() {
-    tail.mark("Connected again, as a new session: events of the meantime are missing.");
+    tail.mark("Connected again, as a new session: events of the meantime are missing.", null);
   },
   message: receive,
 });

@@ -111,7 +111,7 @@ export class RatesPanel {
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       scales: {
         // A minute at first, then all that there is.
-        x: { range: (_, first, last) => [Math.max(last - LONGEST, Math.min(first, last - SHORTEST)), last] },
+        x: { range: () => this.#window() },
         y: { range: (_, __, largest) => [0, Math.max(1, largest * 1.1)] },
       },
       axes: [
@@ -144,6 +144,12 @@ export class RatesPanel {
         ],
       },
     };
+  }
+
+  #window() {
+    const { times } = this.#rates;
+    const [first, last] = [times[0], times.at(-1)];
+    return [Math.max(last - LONGEST, Math.min(first, last - SHORTEST)), last];
   }
 
   #cursorMoved() {

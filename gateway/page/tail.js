@@ -107,21 +107,22 @@ export class Tail {
       this.#push({ ...entry, bytes: 2 * characters + 200 });
     } else {
       const { dropped, from, to } = message;
-      if (dropped === null) this.#lostUnknown = true;
-      else this.#lost += dropped;
       const range = from === to ? `number ${from}` : `between numbers ${from} and ${to}`;
       this.mark(
         dropped === null
           ? `Events ${range} are lost: the gateway no longer had them after the interruption.`
           : `${plural(dropped, "event")} lost here, ${range}: this page read too slowly.`,
+        dropped,
       );
     }
   }
 
-  /** A line between the events. */
-  mark(line) {
-    if (this.#ring.size === 0 && this.#prefix === null) return;
-    this.#push({ mark: line, topic: null, bytes: 2 * line.length + 200 });
+  /** A line between the events; `missing` is how many are missing there, null if nobody knows. */
+  mark(line, missing = 0) {
+    if (this.#prefix === null) return;
+    if (missing === null) this.#lostUnknown = true;
+    else this.#lost += missing;
+    this.#push({ mark: line, lost: missing !== 0, topic: null, bytes: 2 * line.length + 200 });
   }
 
   #push(entry) {
@@ -221,7 +222,7 @@ export class Tail {
 
   #row(entry, spare) {
     if (entry.mark) {
-      const row = element("tr", "mark");
+      const row = element("tr", entry.lost ? "mark lost" : "mark");
       const cell = element("td", "");
       cell.colSpan = 4;
       cell.textContent = entry.mark;
@@ -300,7 +301,7 @@ export class Tail {
     const parts = [`Following ${what}: ${count(this.#received)} received, ${rate(this.#perSecond)} / s`];
     if (this.#skipped > 0) parts.push(`${count(this.#skipped)} came too fast to show`);
     if (this.#lost > 0) parts.push(`${count(this.#lost)} lost`);
-    else if (this.#lostUnknown) parts.push("some lost");
+    if (this.#lostUnknown) parts.push("some missing after an interruption");
     const newer = this.#number - this.#drawn;
     if (this.#paused) parts.push(newer > 0 ? `paused, ${plural(newer, "newer one")}` : "paused");
     return `${parts.join("; ")}.`;

@@ -86,11 +86,13 @@ export class MockGateway {
     this.#tell("bus", { type: "bus", connected });
   }
 
-  publish(topic, event, args = [], more = {}) {
+  publish(topic, event, args = [], more = {}, publisher = null) {
     const message = { type: "event", seq: ++this.#seq, topic, event, args, ts: new Date().toISOString(), ...more };
     this.#kept.push(message);
     if (this.#kept.length > this.replay) this.#kept = this.#kept.slice(-this.replay);
-    for (const client of this.#clients) if (selects(client.topics, topic)) this.#send(client, message);
+    for (const client of this.#clients) {
+      if (client !== publisher && selects(client.topics, topic)) this.#send(client, message);
+    }
     return this.#seq;
   }
 
@@ -194,7 +196,7 @@ export class MockGateway {
     });
   }
 
-  #receive(client, { type, id, topics, kinds, session, after }) {
+  #receive(client, { type, id, topics, kinds, session, after, topic, event, args }) {
     const first = client.first;
     client.first = false;
     const ok = (more = {}) => {
@@ -208,6 +210,9 @@ export class MockGateway {
       ok();
     } else if (type === "unsubscribe") {
       topics.forEach((topic) => client.topics.delete(topic));
+      ok();
+    } else if (type === "publish") {
+      this.publish(topic, event, args, {}, client);
       ok();
     } else if (type === "notices") {
       client.kinds = new Set(kinds);

@@ -320,12 +320,12 @@ test("an interruption: events of the meantime follow", async (gateway, visit) =>
   gateway.cut();
   for (let n = 0; n < 5; n += 1) gateway.publish("zeek.d", "E::lost");
   gateway.refuse = null;
-  await until("incomplete", async () => /the gateway no longer had them/.test(await textOf(page, "#tail-box")));
-  await until("some lost", async () => /some lost/.test(await state(page)));
+  await until("incomplete", async () => /the gateway no longer had them/.test(await textOf(page, "#tail-box")), 20_000);
+  await until("some missing", async () => /some missing/.test(await state(page)));
 
   gateway.forget();
   gateway.cut();
-  await until("a new session", async () => /as a new session/.test(await textOf(page, "#tail-box")));
+  await until("a new session", async () => /as a new session/.test(await textOf(page, "#tail-box")), 20_000);
   gateway.publish("zeek.e", "E::new");
   await until("goes on", async () => (await tailRows(page))[0].event === "E::new");
   await page.evaluate(() => document.getElementById("tail").scrollIntoView());
@@ -337,7 +337,7 @@ test("an interruption: events of the meantime follow", async (gateway, visit) =>
   await page.fill("#prefix", "other.");
   await page.press("#prefix", "Enter");
   gateway.refuse = null;
-  await until("following what was chosen meanwhile", async () => /^Following “other\.”/.test(await state(page)));
+  await until("following what was chosen meanwhile", async () => /^Following “other\.”/.test(await state(page)), 20_000);
   check("and nothing else", gateway.topics().join() === "other.", gateway.topics());
 });
 
