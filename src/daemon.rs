@@ -300,7 +300,7 @@ pub fn print_ready(members: &serde_json::Map<String, serde_json::Value>) {
 ///
 /// # Errors
 /// When the line is lost.
-pub fn print_line(line: &serde_json::Value) -> io::Result<()> {
+pub fn print_line(line: &impl std::fmt::Display) -> io::Result<()> {
     output::write_line(&line.to_string())
 }
 

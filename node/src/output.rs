@@ -61,7 +61,7 @@ impl Printer {
         Ok(())
     }
 
-    fn event_line(&mut self, received: &ReceivedEvent) -> Option<serde_json::Value> {
+    fn event_line(&mut self, received: &ReceivedEvent) -> Option<String> {
         match received.decode() {
             Ok(event) => {
                 let now = Timestamp::from(SystemTime::now());

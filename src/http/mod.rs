@@ -19,7 +19,7 @@ mod server;
 mod tests;
 
 #[cfg(feature = "http")]
-pub use server::HttpServer;
+pub use server::{HttpServer, Limits, Plain, Transport};
 
 use crate::health::Health;
 use crate::telemetry::Telemetry;

@@ -5,27 +5,31 @@
 //! closed. So neither slow nor silent clients keep others out or delay a shutdown.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::{Pin, pin};
 use std::sync::mpsc;
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::{fmt, io};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::StatusCode;
+use axum::http::{Extensions, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_io_timeout::TimeoutStream;
+use tower_service::Service;
 
 use super::HttpError;
 use crate::rate_limit::RateLimit;
@@ -33,24 +37,24 @@ use crate::rate_limit::RateLimit;
 /// Limits for the clients of one server. They no longer apply to a connection that was upgraded:
 /// the code that upgrades it must bound it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Concurrent connections.
-    pub(super) connections: usize,
+    pub connections: usize,
     /// How long a connection keeps its place while others wait for one.
-    pub(super) guaranteed: Duration,
+    pub guaranteed: Duration,
     /// From the end of a response, or the start of the connection, to the end of the next request
     /// header: bounds both slow headers and idle connections.
-    pub(super) next_request: Duration,
+    pub next_request: Duration,
     /// From the end of a request's header to its response.
-    pub(super) response: Duration,
+    pub response: Duration,
     /// How long a client may read nothing of a response.
-    pub(super) stalled_write: Duration,
+    pub stalled_write: Duration,
     /// Size of request line and headers, in bytes.
-    pub(super) header_bytes: usize,
+    pub header_bytes: usize,
     /// Size of a request body, in bytes.
-    pub(super) body_bytes: usize,
+    pub body_bytes: usize,
     /// How long a shutdown waits for responses in progress.
-    pub(super) drain: Duration,
+    pub drain: Duration,
 }
 
 impl Default for Limits {
@@ -65,6 +69,42 @@ impl Default for Limits {
             body_bytes: 64 * 1024,
             drain: Duration::from_millis(500),
         }
+    }
+}
+
+/// Turns an accepted TCP connection into the stream that HTTP is spoken on, for example by a TLS
+/// handshake.
+pub trait Transport: Clone + Send + Sync + 'static {
+    /// The stream.
+    type Stream: AsyncRead + AsyncWrite + Send + 'static;
+
+    /// Prepares a connection from `peer`. What it adds to the extensions is in those of every
+    /// request of this connection. [`Limits::next_request`] bounds how long it takes.
+    ///
+    /// # Errors
+    /// If the client does not play along; its connection ends.
+    fn prepare(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        extensions: &mut Extensions,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// HTTP on TCP as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Transport for Plain {
+    type Stream = TcpStream;
+
+    async fn prepare(
+        &self,
+        stream: TcpStream,
+        _peer: SocketAddr,
+        _extensions: &mut Extensions,
+    ) -> io::Result<TcpStream> {
+        Ok(stream)
     }
 }
 
@@ -100,13 +140,20 @@ impl HttpServer {
     /// [`HttpError::Listen`] if it cannot listen on the address, [`HttpError::Start`] if the
     /// system refuses a thread.
     pub fn start(listen: SocketAddr, router: Router) -> Result<HttpServer, HttpError> {
-        Self::start_with(listen, router, Limits::default())
+        Self::start_with(listen, router, Limits::default(), Plain)
     }
 
-    pub(super) fn start_with(
+    /// The same, with other limits, and on another transport than plain TCP. If a task that the
+    /// handlers have started is to run on the server's thread, start it from a handler.
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpServer::start`].
+    pub fn start_with(
         listen: SocketAddr,
         router: Router,
         limits: Limits,
+        transport: impl Transport,
     ) -> Result<HttpServer, HttpError> {
         let refused = |error| HttpError::Listen { address: listen, error };
         let listener = StdListener::bind(listen).map_err(refused)?;
@@ -125,7 +172,7 @@ impl HttpServer {
             .name("http".into())
             .spawn(move || {
                 let _ending = ending;
-                run(runtime, listener, router, limits, stopping);
+                run(runtime, listener, router, limits, transport, stopping);
             })
             .map_err(HttpError::Start)?;
         log::info!("serving HTTP on {address}");
@@ -179,12 +226,13 @@ fn run(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    transport: impl Transport,
     stopping: watch::Receiver<()>,
 ) {
     let router = router
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(middleware::from_fn(move |request, next| in_time(limits.response, request, next)));
-    runtime.block_on(serve(listener, router, limits, stopping));
+    runtime.block_on(serve(listener, router, limits, transport, stopping));
     // Tasks that handlers spawned end here; blocking tasks are not waited for.
     runtime.shutdown_background();
 }
@@ -199,6 +247,7 @@ async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    transport: impl Transport,
     mut stopping: watch::Receiver<()>,
 ) {
     let mut http = http1::Builder::new();
@@ -213,10 +262,10 @@ async fn serve(
             connections.make_room().await;
             listener.accept().await
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             _ = stopping.changed() => break,
             accepted = accepted => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     if let Some(more) = refusals.check(std::time::Instant::now()) {
                         log::warn!(
@@ -228,9 +277,19 @@ async fn serve(
                 }
             },
         };
-        let service = TowerToHyperService::new(router.clone());
-        let stream = guarded(stream, limits);
-        connections.spawn(converse(http.clone(), stream, service, stopping.clone()));
+        let (http, router, stopping) = (http.clone(), router.clone(), stopping.clone());
+        let transport = transport.clone();
+        connections.spawn(async move {
+            let mut extensions = Extensions::new();
+            let prepared = transport.prepare(stream, peer, &mut extensions);
+            let stream = match timeout(limits.next_request, prepared).await {
+                Ok(Ok(stream)) => guarded(stream, limits),
+                Ok(Err(error)) => return log::debug!("HTTP: {peer}: {error}"),
+                Err(_) => return log::debug!("HTTP: {peer}: no handshake in time"),
+            };
+            let service = WithExtensions { inner: router, extensions };
+            converse(http, stream, TowerToHyperService::new(service), stopping).await;
+        });
     }
     drop(listener);
     if timeout(limits.drain, connections.all_ended()).await.is_err() {
@@ -240,10 +299,10 @@ async fn serve(
 
 /// Serves one connection until it ends. When the server stops, the response in progress is the
 /// last.
-async fn converse(
+async fn converse<S: AsyncRead + AsyncWrite + Send + 'static>(
     http: http1::Builder,
-    stream: TokioIo<Pin<Box<TimeoutStream<TcpStream>>>>,
-    service: TowerToHyperService<Router>,
+    stream: Guarded<S>,
+    service: TowerToHyperService<WithExtensions>,
     mut stopping: watch::Receiver<()>,
 ) {
     let mut connection = pin!(http.serve_connection(stream, service).with_upgrades());
@@ -260,8 +319,36 @@ async fn converse(
     }
 }
 
+/// Adds the extensions of a connection to each of its requests.
+#[derive(Clone)]
+struct WithExtensions {
+    inner: Router,
+    extensions: Extensions,
+}
+
+impl Service<hyper::Request<hyper::body::Incoming>> for WithExtensions {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Router as Service<hyper::Request<hyper::body::Incoming>>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        <Router as Service<hyper::Request<hyper::body::Incoming>>>::poll_ready(
+            &mut self.inner,
+            context,
+        )
+    }
+
+    fn call(&mut self, mut request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
+        request.extensions_mut().extend(self.extensions.clone());
+        self.inner.call(request)
+    }
+}
+
+/// What hyper reads and writes.
+type Guarded<S> = TokioIo<Pin<Box<TimeoutStream<S>>>>;
+
 /// The stream for hyper, with a limit on how long a client may stop reading.
-fn guarded(stream: TcpStream, limits: Limits) -> TokioIo<Pin<Box<TimeoutStream<TcpStream>>>> {
+fn guarded<S: AsyncRead + AsyncWrite>(stream: S, limits: Limits) -> Guarded<S> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.stalled_write));
     TokioIo::new(Box::pin(stream))

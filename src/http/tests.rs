@@ -25,7 +25,7 @@ mod served {
     use axum::Router;
     use axum::routing::get;
 
-    use super::super::server::Limits;
+    use super::super::server::{Limits, Plain};
     use super::super::*;
 
     /// Long enough for any answer on a busy machine; a test that reaches it fails.
@@ -93,7 +93,7 @@ mod served {
             .route("/ok", get(|| async { "fine" }))
             .route("/large", get(|| async { "x".repeat(64 << 20) }))
             .route("/never", get(std::future::pending::<()>));
-        HttpServer::start_with(loopback(), router, limits).unwrap()
+        HttpServer::start_with(loopback(), router, limits, Plain).unwrap()
     }
 
     #[test]

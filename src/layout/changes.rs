@@ -1,7 +1,7 @@
 //! [`waiting_for_restart`]: the options that a process would apply only after a restart. Pure.
 //!
-//! Keys and rules are not included: a running process reloads them at SIGHUP
-//! ([`Reloader`](crate::daemon::Reloader)).
+//! What a running process reloads at SIGHUP is not included: keys and rules
+//! ([`Reloader`](crate::daemon::Reloader)), and what [`WebSocket::take_over`] names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,16 +34,11 @@ pub fn waiting_for_restart(running: &Layout, other: &Layout, role: Role) -> Vec<
     changes.section("log", &mut running.log, &mut other.log);
     changes.tables("log.path", &mut running.log.path, &mut other.log.path);
     changes.section("telemetry", &mut running.telemetry, &mut other.telemetry);
-    let websockets = |layout: &Layout| -> BTreeMap<String, WebSocket> {
-        let nodes = layout.nodes.iter();
-        nodes.filter_map(|(name, node)| Some((name.clone(), node.websocket.clone()?))).collect()
-    };
-    let (before, after) = (websockets(&running), websockets(&other));
     changes.tables("nodes", &mut running.nodes, &mut other.nodes);
-    // For added and removed nodes the section is enough.
-    for name in running.nodes.keys().filter(|name| other.nodes.contains_key(*name)) {
-        if before.get(name) != after.get(name) {
-            changes.name("nodes", Some(name), "websocket");
+    for (name, node) in &running.nodes {
+        // For added and removed nodes the section is enough.
+        if let Some(other) = other.nodes.get(name) {
+            changes.websocket(name, node.websocket.as_ref(), other.websocket.as_ref());
         }
     }
     changes.names
@@ -82,6 +77,23 @@ impl Changes {
         }
     }
 
+    fn websocket(&mut self, node: &str, one: Option<&WebSocket>, other: Option<&WebSocket>) {
+        let (Some(one), Some(other)) = (one, other) else {
+            if one.is_some() || other.is_some() {
+                self.name("nodes", Some(node), "websocket");
+            }
+            return;
+        };
+        let (mut one, mut other) = (one.clone(), other.clone());
+        one.take_over(&other);
+        let options = differing(&mut one, &mut other);
+        let of_tls = differing(&mut one.tls_options, &mut other.tls_options);
+        let of_tls = of_tls.into_iter().map(|option| format!("tls_options.{option}"));
+        for option in options.into_iter().map(str::to_owned).chain(of_tls) {
+            self.name("nodes", Some(node), &format!("websocket.{option}"));
+        }
+    }
+
     fn name(&mut self, section: &str, name: Option<&str>, option: &str) {
         if !waits(self.role, section, option) {
             return;
@@ -109,7 +121,8 @@ fn waits(role: Role, section: &str, option: &str) -> bool {
             "zeromq" | "curve" => {
                 !OF_THE_BROKER.contains(&option) && !RELOADED_BY_SERVERS.contains(&option)
             }
-            "nodes" => option != "curve_publickey",
+            // It serves no WebSocket API.
+            "nodes" => option != "curve_publickey" && !option.starts_with("websocket"),
             _ => true,
         },
         Role::Node => match section {
@@ -235,14 +248,36 @@ mod tests {
             node("ip = \"127.0.0.1\"\nmetrics_port = 4"),
             node("ip = \"127.0.0.1\"\nmetrics_port = 5\nwebsocket = { listen_port = 3 }"),
         );
-        let own = "[nodes.\"a.b\"] metrics_port, [nodes.\"a.b\"] websocket";
-        assert_eq!(all(&before, &after), ["", own, own]);
+        let metrics = "[nodes.\"a.b\"] metrics_port";
+        let own = format!("{metrics}, [nodes.\"a.b\"] websocket");
+        assert_eq!(all(&before, &after), ["", metrics, &own]);
         after.nodes.get_mut("a.b").unwrap().allow.logs = Some(false);
-        assert_eq!(all(&before, &after), ["", own, own], "rules are loaded");
+        assert_eq!(all(&before, &after), ["", metrics, &own], "rules are loaded");
         let waits = "[broker.topic.t] when_full";
         assert_eq!(all(&topic("block"), &topic("drop-oldest")), [waits, "", ""]);
         let waits = "[log.path.conn] rotation";
         assert_eq!(all(&path("rotation = 0"), &path("rotation = \"1h\"")), ["", waits, ""]);
+    }
+
+    #[test]
+    fn a_websocket_api_takes_over_who_may_use_it_and_names_the_rest() {
+        let node = |more: &str| {
+            let head = "[nodes.m]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n";
+            layout(&format!("{head}[nodes.m.websocket]\n{more}"))
+        };
+        let tls = "cert_file = \"c\"\nkey_file = \"k\"\n";
+        for (change, waits) in [
+            ("", ""),
+            ("allowed_origins = [\"https://a\"]\n[nodes.m.websocket.applications.x]\n", ""),
+            ("listen_port = 2\nmax_rate = 9", "listen_port, max_rate"),
+            ("allow_anonymous = true", "allow_anonymous"),
+            (tls, "tls_options.cert_file, tls_options.key_file"),
+        ] {
+            let named: Vec<_> = waits.split(", ").filter(|option| !option.is_empty()).collect();
+            let named: Vec<_> = named.iter().map(|o| format!("[nodes.m] websocket.{o}")).collect();
+            let expected = ["", "", &named.join(", ")];
+            assert_eq!(all(&node(""), &node(change)), expected, "{change}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
-use super::secret::{Secret, key_in};
+use super::secret::{Secret, key_in, name_in};
 
 /// The severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -279,11 +279,9 @@ fn before_key(line: &str) -> usize {
 }
 
 fn before_value_of_key(line: &str) -> usize {
-    let lower = line.to_ascii_lowercase();
-    let names = ["curve", "secret", "publickey"].into_iter().filter_map(|name| lower.find(name));
-    let Some(name) = names.min() else { return line.len() };
+    let Some(name) = name_in(line) else { return line.len() };
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
-    let end = name + lower.bytes().skip(name).take_while(is_word).count();
+    let end = name + line.bytes().skip(name).take_while(is_word).count();
     match line.find('=') {
         // Z85 digits include `=`: it is an assignment only if no value precedes it.
         Some(at) if at < end || line[end..at].trim().is_empty() => at + 1,

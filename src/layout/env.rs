@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::endpoint::Endpoint;
 use super::secret::Secret;
 use super::setting::{Raw, Scalar};
-use super::validate::{is_curve_key, is_extension, port_taken};
+use super::validate::{exposure, is_curve_key, is_extension, port_taken};
 use super::{Layout, NodeType};
 
 /// Common prefix of the variables for CURVE keys and for the broker's ports.
@@ -15,6 +15,7 @@ const PREFIX: &str = "ZEEK_CLUSTER_BACKEND_ZEROMQ_";
 
 const XPUB_PORT: &str = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XPUB_PORT";
 const XSUB_PORT: &str = "ZEEK_CLUSTER_BACKEND_ZEROMQ_XSUB_PORT";
+const WEBSOCKET_ADDRESS: &str = "ZEEK_WEBSOCKET_LISTEN_ADDRESS";
 
 /// The variables with secret keys. Child processes do not need them.
 pub const SECRET_VARIABLES: [&str; 2] = [
@@ -94,6 +95,12 @@ pub enum EnvironmentError {
         /// The sockets that conflict.
         taken: String,
     },
+    /// The WebSocket API would be open where the layout does not say that it may be.
+    #[error("environment variable {WEBSOCKET_ADDRESS}: {problem}")]
+    Exposed {
+        /// What is wrong, and what was expected.
+        problem: String,
+    },
     /// The keys in the environment are enough for neither clients nor servers (WIRE.md §7.1).
     #[error(
         "the CURVE keys in the environment are not enough: clients need \
@@ -141,7 +148,7 @@ impl Environment {
             curve_client_secretkey: reader.key("CLIENT_SECRETKEY"),
             xpub_port: reader.parse(XPUB_PORT),
             xsub_port: reader.parse(XSUB_PORT),
-            websocket_address: reader.parse("ZEEK_WEBSOCKET_LISTEN_ADDRESS"),
+            websocket_address: reader.parse(WEBSOCKET_ADDRESS),
             websocket_port: reader.parse("ZEEK_WEBSOCKET_LISTEN_PORT"),
             log_suffix: reader.suffix("ZEEK_LOG_SUFFIX"),
             default_listen_address: reader.parse("ZEEK_DEFAULT_LISTEN_ADDRESS"),
@@ -221,8 +228,8 @@ impl Layout {
     /// # Errors
     ///
     /// CURVE keys from the environment never mix with keys from the file, and must be enough for a
-    /// client or a server. A port must not be taken by another socket. After an error, discard the
-    /// layout.
+    /// client or a server. A port must not be taken by another socket, and a WebSocket API must not
+    /// become open to everyone. After an error, discard the layout.
     pub fn apply_environment(&mut self, environment: &Environment) -> Result<(), EnvironmentError> {
         self.apply_curve(environment)?;
         let zeromq = &mut self.zeromq;
@@ -265,12 +272,19 @@ impl Layout {
         self.telemetry.metrics_address =
             self.telemetry.metrics_address.or(environment.default_listen_address);
         let local = match &environment.node {
-            Some(name) => self.nodes.get_mut(name),
-            None => self.nodes.values_mut().find(|node| node.node_type == NodeType::Manager),
+            Some(name) => self.nodes.iter_mut().find(|(node, _)| *node == name),
+            None => self.nodes.iter_mut().find(|(_, node)| node.node_type == NodeType::Manager),
         };
-        if let Some(websocket) = local.and_then(|node| node.websocket.as_mut()) {
+        if let Some((name, node)) = local
+            && let Some(websocket) = &mut node.websocket
+        {
             websocket.listen_addr = environment.websocket_address.unwrap_or(websocket.listen_addr);
             websocket.listen_port = environment.websocket_port.unwrap_or(websocket.listen_port);
+            if environment.websocket_address.is_some()
+                && let Some(problem) = exposure(name, websocket)
+            {
+                return Err(EnvironmentError::Exposed { problem });
+            }
         }
         Ok(())
     }
@@ -369,6 +383,15 @@ mod tests {
         apply(&mut layout, &variables).unwrap();
         assert_eq!(websocket(&layout, "other").listen_port, 8080);
         assert_eq!(websocket(&layout, "manager"), WebSocket::default());
+
+        let everywhere = [("ZEEK_WEBSOCKET_LISTEN_ADDRESS", "0.0.0.0")];
+        let error = apply(&mut layout.clone(), &everywhere).unwrap_err().to_string();
+        let expected = "environment variable ZEEK_WEBSOCKET_LISTEN_ADDRESS: the WebSocket API of \
+                        `manager` would be open to any client that reaches 0.0.0.0; expected ";
+        assert!(error.starts_with(expected), "{error}");
+        let manager = layout.nodes.get_mut("manager").unwrap();
+        manager.websocket.as_mut().unwrap().allow_anonymous = true;
+        apply(&mut layout, &everywhere).unwrap();
     }
 
     #[test]

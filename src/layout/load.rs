@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::diagnostic::{Diagnostic, LayoutErrors};
 use super::env::{Environment, EnvironmentErrors};
-use super::{Layout, Node};
+use super::{Layout, Node, WebSocket};
 use crate::exit::ExitCode;
 
 /// A layout ready for use.
@@ -84,8 +84,8 @@ impl LoadError {
     }
 }
 
-/// Reads the layout file at `path`, resolves the key directories that it names relative to it, and
-/// applies the environment, read through `lookup`.
+/// Reads the layout file at `path`, resolves the files of keys and WebSocket APIs that it names
+/// relative to it, and applies the environment, read through `lookup`.
 ///
 /// Pass a `--node` from the command line as the answer to `CLUSTER_NODE`:
 ///
@@ -109,7 +109,7 @@ pub fn load(
     let path = path.as_ref().to_owned();
     let text = read_text(&path)?;
     let (mut layout, warnings) = Layout::from_toml(&text, &path.display().to_string())?;
-    find_keys(&mut layout, &path);
+    find_files(&mut layout, &path);
     let environment = Environment::read(lookup)?;
     layout.apply_environment(&environment).map_err(EnvironmentErrors::from)?;
     Ok(Loaded { layout, warnings, environment, path })
@@ -149,7 +149,7 @@ pub fn check(
         }
     };
     let Some(mut layout) = layout else { return Ok(checked) };
-    find_keys(&mut layout, &path);
+    find_files(&mut layout, &path);
     if let Err(error) = layout.apply_environment(&environment) {
         checked.errors.push(EnvironmentErrors::from(error).into());
         return Ok(checked);
@@ -202,10 +202,12 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, LoadError> {
 }
 
 /// Processes of one host share the layout, but may have different working directories.
-fn find_keys(layout: &mut Layout, path: &Path) {
+fn find_files(layout: &mut Layout, path: &Path) {
     let beside = path.parent().unwrap_or(Path::new(""));
-    for dir in [&mut layout.curve.authorized_keys_dir, &mut layout.curve.secret_keys_dir] {
-        *dir = beside.join(&*dir);
+    let keys = [&mut layout.curve.authorized_keys_dir, &mut layout.curve.secret_keys_dir];
+    let websockets = layout.nodes.values_mut().filter_map(|node| node.websocket.as_mut());
+    for file in keys.into_iter().chain(websockets.flat_map(WebSocket::files)) {
+        *file = beside.join(&*file);
     }
 }
 
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_found_from_where_the_layout_is() {
+    fn files_are_found_from_where_the_layout_is() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l.toml");
         let node = "[nodes.m]\nnode_type = \"manager\"\nip = \"::1\"\n";
@@ -310,6 +312,16 @@ mod tests {
         let curve = load(&path, |_| None).unwrap().layout.curve;
         assert_eq!(curve.authorized_keys_dir, Path::new("/etc/keys"));
         assert_eq!(curve.secret_keys_dir, dir.path().join("keys/secret"));
+
+        let tls = "cert_file = \"a.pem\"\nkey_file = \"/k.pem\"\nenable_peer_verification = true\n\
+                   ca_file = \"../ca.pem\"\n";
+        let application = "[nodes.m.websocket.applications.a]\ntoken_file = \"t/a\"\n";
+        let websocket = format!("[nodes.m.websocket]\nschema_file = \"s\"\n{tls}{application}");
+        fs::write(&path, format!("{node}{websocket}")).unwrap();
+        let mut layout = load(&path, |_| None).unwrap().layout;
+        let files = layout.nodes.get_mut("m").unwrap().websocket.as_mut().unwrap().files();
+        let files: Vec<_> = files.map(|file| file.clone()).collect();
+        assert_eq!(files, ["s", "a.pem", "/k.pem", "../ca.pem", "t/a"].map(|f| dir.path().join(f)));
     }
 
     #[test]

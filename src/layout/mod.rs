@@ -24,6 +24,7 @@ mod table;
 mod toml;
 mod toml_print;
 mod validate;
+mod websocket;
 mod words;
 pub mod zeek;
 
@@ -42,9 +43,10 @@ pub use log::{
     PathSettings, RotationName,
 };
 pub use node::{Node, NodeType, UnknownNodeType};
-pub use options::{Cluster, EventSerializer, LogHwmAction, Telemetry, WebSocket, ZeroMq};
+pub use options::{Cluster, EventSerializer, LogHwmAction, Telemetry, ZeroMq};
 pub use secret::Secret;
 pub use toml_print::{to_toml, to_toml_with_secrets};
+pub use websocket::{Application, TlsOptions, WebSocket, WhenClientFull};
 
 /// The newest version of layout files that this program knows. It increases when a new option must
 /// be understood by every program in the cluster.

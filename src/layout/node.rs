@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::curve::Allow;
-use super::options::WebSocket;
 use super::setting::{Raw, Scalar, Setting, toml_string};
 use super::table::Table;
+use super::websocket::WebSocket;
 use super::words::{names, one_of};
 use crate::wire::zmtp::PublicKey;
 

@@ -2,10 +2,9 @@
 //!
 //! A new option is one line here ([`table`](super::table)). Names and defaults in the `[zeromq]`
 //! section are those of WIRE.md §7.4. `[log]` is in [`log`](super::log), `[broker]` in
-//! [`broker`](super::broker).
+//! [`broker`](super::broker), `websocket` of a node in [`websocket`](super::websocket).
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::Secret;
@@ -213,28 +212,5 @@ table! {
         metrics_address: Option<IpAddr> = None,
         /// Name of the label that holds the node's name.
         metrics_endpoint_label: String = "node".into(),
-    }
-}
-
-table! {
-    /// `websocket = { … }` of a node: the WebSocket API it offers (WIRE.md §3.3).
-    pub struct WebSocket {
-        /// Address to listen on.
-        listen_addr: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-        /// Port to listen on; 0 lets the system choose.
-        listen_port: u16 = 27759,
-        /// Bound of the inbound queue shared by all clients, in messages.
-        max_event_queue_size: u32 = 32,
-        /// How often clients are pinged, in whole seconds; 0 means never.
-        ping_interval: Duration = Duration::from_secs(5),
-        /// TLS certificate chain, a PEM file. Set together with `key_file`, or not at all.
-        cert_file: Option<PathBuf> = None,
-        /// TLS private key, a PEM file.
-        key_file: Option<PathBuf> = None,
-        /// Whether clients must present a certificate. Requires `cert_file`.
-        enable_peer_verification: bool = false,
-        /// The authorities that may sign client certificates, a PEM file; unset means the system's
-        /// list.
-        ca_file: Option<PathBuf> = None,
     }
 }

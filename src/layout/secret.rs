@@ -43,6 +43,16 @@ pub(super) fn key_in(text: &str) -> Option<usize> {
     })
 }
 
+/// Where a text first contains a name as secrets have: that of an option, or what users call one.
+pub(super) fn name_in(text: &str) -> Option<usize> {
+    let lower = text.to_ascii_lowercase();
+    let names = ["curve", "secret", "publickey"].into_iter().filter_map(|name| lower.find(name));
+    // The path of a file of tokens is not secret.
+    let mut tokens = lower.match_indices("token").map(|(at, _)| at);
+    let token = tokens.find(|at| !lower[*at..].starts_with("token_file"));
+    names.chain(token).min()
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -64,6 +74,21 @@ mod tests {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret} {secret:?}"), "<secret> <secret>");
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn names_of_secrets_are_known_wherever_they_are() {
+        for (text, at) in [
+            ("é.curve_mode", Some(3)),
+            ("my_SECRET, curve", Some(3)),
+            ("[x]publickey", Some(3)),
+            ("token = 1", Some(0)),
+            ("token_file, tokens = [", Some(12)),
+            ("token_file = \"a\"", None),
+            ("ciphers", None),
+        ] {
+            assert_eq!(name_in(text), at, "{text}");
+        }
     }
 
     #[test]

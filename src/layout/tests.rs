@@ -10,6 +10,7 @@ mod curve;
 mod limits;
 mod log;
 mod reach;
+mod websocket;
 
 const HEAD: &str = "[nodes.m]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\nport = 5559\n";
 
@@ -190,7 +191,6 @@ fn each_rule_has_its_error() {
         ("[log]\nformat = \"xml\"\n", "expected one of \"tsv\", \"json\""),
         ("[log]\nsuffix = \"a/b\"\n", "expected a file extension"),
         ("[telemetry]\nmetrics_endpoint_label = \"1x\"\n", "expected letters"),
-        ("[nodes.m.websocket]\ncert_file = \"a\"\n", "`cert_file` without `key_file`"),
         ("[nodes.m.websocket]\nport = 1\n", "unknown key `port` in `websocket` of [nodes.m]"),
         ("[nodes.x]\nnode_type = \"worker\"\nip = \"::1\"\nwebsockt = 1\n", "mean `websocket`?"),
     ] {
@@ -244,10 +244,6 @@ fn what_is_legal_but_unwise_is_a_warning() {
             "[nodes.l]\nnode_type = \"logger\"\nip = \"::1\"\nport = 1\n[cluster]\nmanager_is_logger = true\n",
             "beside the loggers",
         ),
-        (
-            "[nodes.m.websocket]\nlisten_addr = \"0.0.0.0\"\n",
-            "open to any client that reaches 0.0.0.0",
-        ),
         ("[log]\nset_separator = \"\\t\"\n", "are the same"),
     ] {
         let warnings = warnings(&format!("{HEAD}{extra}"));
@@ -299,6 +295,9 @@ fn options_own_to_us_exist() {
     let names: Vec<_> = zeromq.options().into_iter().map(|(name, _)| name).collect();
     assert!(ZeroMq::OWN.iter().all(|own| names.contains(own)));
     assert!(ZeroMq::IGNORED.iter().all(|ignored| !names.contains(ignored)));
+    let mut websocket = WebSocket::default();
+    let names: Vec<_> = websocket.options().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names[names.len() - WebSocket::OWN.len()..], WebSocket::OWN);
 }
 
 #[test]

@@ -17,7 +17,10 @@ use super::setting::{Raw, toml_key};
 use super::syntax::{self, Mended};
 use super::table::Table;
 use super::validate::{self, validate};
-use super::{Allow, CurveKeys, LAYOUT_VERSION, Layout, Node, NodeType, WebSocket, ZeroMq};
+use super::{
+    Allow, Application, CurveKeys, LAYOUT_VERSION, Layout, Node, NodeType, TlsOptions, WebSocket,
+    ZeroMq,
+};
 
 /// The former name of `[broker]`: still read, no longer written.
 const FORMER_BROKER: &str = "proxy";
@@ -335,7 +338,7 @@ impl Reader {
         let Some(table) = self.table(value, &label) else { return };
         for (key, value) in table {
             if key.get_ref() == beside {
-                self.named_tables(section, beside, value, tables(options));
+                self.named_tables(&[section, beside], value, tables(options));
             } else {
                 self.option(&[section], &label, key, value, options, &[], &[beside]);
             }
@@ -344,19 +347,17 @@ impl Reader {
 
     fn named_tables<B: Table + Default>(
         &mut self,
-        section: &'static str,
-        beside: &'static str,
+        path: &[&str],
         value: &Spanned<DeValue<'_>>,
         tables: &mut BTreeMap<String, B>,
     ) {
-        let label = format!("{section}.{beside}");
-        let Some(table) = self.table(value, &format!("[{label}]")) else { return };
+        let Some(table) = self.table(value, &header(path)) else { return };
         for (key, value) in table {
             let name: &str = key.get_ref();
-            let path = [section, beside, name];
+            let path = [path, &[name]].concat();
             self.places.put(&path, self.span(key));
             let options = tables.entry(name.into()).or_default();
-            self.section(&path, &format!("[{label}.{}]", toml_key(name)), value, options, &[]);
+            self.section(&path, &header(&path), value, options, &[]);
         }
     }
 
@@ -411,11 +412,9 @@ impl Reader {
         let Some(table) = self.table(value, &label) else { return node };
         for (key, value) in table {
             if key.get_ref() == "websocket" {
+                self.places.put(&["nodes", name, "websocket"], self.span(key));
                 let websocket = node.websocket.insert(WebSocket::default());
-                let path = ["nodes", name, "websocket"];
-                self.places.put(&path, self.span(key));
-                let label = format!("`websocket` of {label}");
-                self.section(&path, &label, value, websocket, &[]);
+                self.websocket(name, value, websocket);
             } else if key.get_ref() == "allow" {
                 let path = ["nodes", name, "allow"];
                 self.places.put(&path, self.span(key));
@@ -439,6 +438,57 @@ impl Reader {
         node.zone_id = node.zone_id.filter(|zone| !zone.is_empty());
         node
     }
+
+    /// Reads the WebSocket API of a node. Zeek's TLS options may also be in the table itself, where
+    /// layouts have had them.
+    fn websocket(&mut self, node: &str, value: &Spanned<DeValue<'_>>, websocket: &mut WebSocket) {
+        let path = ["nodes", node, "websocket"];
+        let label = format!("`websocket` of {}", header(&path[..2]));
+        let of_tls = [&path[..], &["tls_options"]].concat();
+        let of_applications = [&path[..], &["applications"]].concat();
+        let tls_names = names(&mut TlsOptions::default());
+        let application_names = names(&mut Application::default());
+        let others = [&tls_names[..], &["tls_options", "applications"]].concat();
+        let Some(table) = self.table(value, &label) else { return };
+        if let Some((key, value)) = table.get_key_value("tls_options") {
+            self.places.put(&of_tls, self.span(key));
+            self.section(&of_tls, &header(&of_tls), value, &mut websocket.tls_options, &[]);
+        }
+        for (key, value) in table {
+            match &**key.get_ref() {
+                "tls_options" => {}
+                "applications" => {
+                    self.places.put(&of_applications, self.span(key));
+                    self.named_tables(&of_applications, value, &mut websocket.applications);
+                }
+                name if tls_names.contains(&name) => {
+                    if self.places.has(&[&of_tls[..], &[name]].concat()) {
+                        let message = format!("`{name}` is in {label} and in its `tls_options`");
+                        self.error(key, format!("{message}; expected it once"));
+                        continue;
+                    }
+                    let options = &mut websocket.tls_options;
+                    self.option(&of_tls, &label, key, value, options, &[], &[]);
+                }
+                name if application_names.contains(&name) => {
+                    let place = header(&[&of_applications[..], &["NAME"]].concat());
+                    let message = format!("`{name}` in {label}; expected it in {place}");
+                    self.error(key, message);
+                }
+                _ => self.option(&path, &label, key, value, websocket, &[], &others),
+            }
+        }
+    }
+}
+
+/// The header of a table.
+fn header(path: &[&str]) -> String {
+    format!("[{}]", path.iter().map(|name| toml_key(name)).collect::<Vec<_>>().join("."))
+}
+
+/// The names of a table's options.
+fn names(table: &mut dyn Table) -> Vec<&'static str> {
+    table.options().into_iter().map(|(name, _)| name).collect()
 }
 
 /// The value without its place.

@@ -26,6 +26,9 @@ pub fn to_toml_with_secrets(layout: &Layout) -> Zeroizing<String> {
     out
 }
 
+/// Characters that readers can be expected to see of a line.
+const WIDTH: usize = 100;
+
 /// `name = value`, or the comment that replaces a secret.
 type Line = Zeroizing<String>;
 
@@ -74,39 +77,62 @@ fn print(out: &mut String, layout: &Layout, secrets: bool) {
         NodeType::None,
     ] {
         for (name, node) in layout.nodes_of_type(node_type) {
-            let title = format!("[nodes.{}]", toml_key(name));
-            section(out, &title, "", &node_lines(node));
-            let title = format!("[nodes.{}.allow]", toml_key(name));
-            section(out, &title, "", &changed(&node.allow, secrets));
+            print_node(out, &format!("nodes.{}", toml_key(name)), node, secrets);
         }
     }
 }
 
+fn print_node(out: &mut String, title: &str, node: &Node, secrets: bool) {
+    let mut lines = node_lines(node);
+    let mut websocket = node.websocket.as_ref();
+    if let Some(short) = websocket.and_then(short_websocket) {
+        lines.push(short);
+        websocket = None;
+    }
+    section(out, &format!("[{title}]"), "", &lines);
+    section(out, &format!("[{title}.allow]"), "", &changed(&node.allow, secrets));
+    if let Some(websocket) = websocket {
+        section(out, &format!("[{title}.websocket]"), "", &websocket_lines(websocket));
+        let applications = &websocket.applications;
+        named_sections(out, &format!("{title}.websocket.applications"), applications);
+    }
+}
+
 fn node_lines(node: &Node) -> Vec<Line> {
-    let mut lines: Vec<_> = node
-        .clone()
+    node.clone()
         .options()
         .into_iter()
         .filter(|(name, _)| *name != "curve_publickey" || !node.curve_publickey.is_empty())
         .filter_map(|(name, value)| Some(line(name, &value.to_toml()?)))
+        .collect()
+}
+
+/// A WebSocket API in braces, if it fits on a line. No table can follow it there.
+fn short_websocket(websocket: &WebSocket) -> Option<Line> {
+    let line = line("websocket", &braces(&websocket_lines(websocket)));
+    (websocket.applications.is_empty() && line.len() <= WIDTH).then_some(line)
+}
+
+fn websocket_lines(websocket: &WebSocket) -> Vec<Line> {
+    let (mut options, mut defaults) = (websocket.clone(), WebSocket::default());
+    let options = options.options().into_iter().zip(defaults.options());
+    let mut lines: Vec<_> = options
+        // Where it listens is worth showing even if it is the default.
+        .filter(|((name, value), (_, default))| {
+            name.starts_with("listen_") || value.to_toml() != default.to_toml()
+        })
+        .filter_map(|((name, value), _)| Some(line(name, &value.to_toml()?)))
         .collect();
-    if let Some(websocket) = &node.websocket {
-        let mut websocket = websocket.clone();
-        let mut defaults = WebSocket::default();
-        let defaults = defaults.options();
-        let members: Vec<String> = websocket
-            .options()
-            .into_iter()
-            .zip(defaults)
-            // Where it listens is worth showing even if it is the default.
-            .filter(|((name, value), (_, default))| {
-                name.starts_with("listen_") || value.to_toml() != default.to_toml()
-            })
-            .filter_map(|((name, value), _)| Some(format!("{name} = {}", value.to_toml()?)))
-            .collect();
-        lines.push(line("websocket", &format!("{{ {} }}", members.join(", "))));
+    let tls = changed(&websocket.tls_options, false);
+    if !tls.is_empty() {
+        lines.push(line("tls_options", &braces(&tls)));
     }
     lines
+}
+
+fn braces(lines: &[Line]) -> String {
+    let lines: Vec<_> = lines.iter().map(|line| line.as_str()).collect();
+    format!("{{ {} }}", lines.join(", "))
 }
 
 /// The options that differ from their defaults.

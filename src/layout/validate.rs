@@ -1,6 +1,7 @@
 //! Checks that the parts of a [`Layout`] fit together: ranges, references between nodes, endpoints
 //! and ports. The same rules apply to every format a layout is read from. Rules for keys are in
-//! [`curve`], for `[log]` in [`log`], for `[broker]` in [`broker`].
+//! [`curve`], for `[log]` in [`log`], for `[broker]` in [`broker`], for `websocket` of a node in
+//! [`websocket`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,9 +15,11 @@ mod broker;
 mod curve;
 mod log;
 mod reach;
+mod websocket;
 
 pub(super) use curve::is_curve_key;
 pub(super) use log::is_extension;
+pub(super) use websocket::exposure;
 
 /// What a layout was read from.
 #[derive(Clone, Copy, Debug)]
@@ -109,10 +112,15 @@ impl Check<'_> {
         self.reporter.warn(self.places.find(path), message);
     }
 
-    fn at_least_one(&mut self, path: &[&str], value: u64) {
-        if value == 0 {
-            self.error(path, format!("{}: found `0`, expected at least 1", option_name(path)));
+    fn at_least(&mut self, path: &[&str], value: u64, least: u64) {
+        if value < least {
+            let name = option_name(path);
+            self.error(path, format!("{name}: found `{value}`, expected at least {least}"));
         }
+    }
+
+    fn at_least_one(&mut self, path: &[&str], value: u64) {
+        self.at_least(path, value, 1);
     }
 
     fn at_most(&mut self, path: &[&str], value: Duration, longest: Duration) {
@@ -335,46 +343,6 @@ impl Check<'_> {
         }
     }
 
-    fn websockets(&mut self) {
-        for (name, node) in &self.layout.nodes {
-            let Some(websocket) = &node.websocket else { continue };
-            let at = |key| ["nodes", name, "websocket", key];
-            let tls = websocket.cert_file.is_some();
-            if tls != websocket.key_file.is_some() {
-                let (set, unset) =
-                    if tls { ("cert_file", "key_file") } else { ("key_file", "cert_file") };
-                self.error(
-                    &at(set),
-                    format!("`{set}` without `{unset}`; expected both or neither"),
-                );
-            }
-            if websocket.enable_peer_verification && !tls {
-                self.error(
-                    &at("enable_peer_verification"),
-                    "clients can be verified over TLS only; expected `cert_file` and `key_file` too",
-                );
-            }
-            if websocket.ca_file.is_some() && !websocket.enable_peer_verification {
-                self.warn(
-                    &at("ca_file"),
-                    "`ca_file` has no effect without `enable_peer_verification`",
-                );
-            }
-            self.at_least_one(&at("max_event_queue_size"), websocket.max_event_queue_size.into());
-            self.at_most(&at("ping_interval"), websocket.ping_interval, LONGEST);
-            if !websocket.listen_addr.is_loopback() && !websocket.enable_peer_verification {
-                self.warn(
-                    &at("listen_addr"),
-                    format!(
-                        "the WebSocket API of `{name}` is open to any client that reaches {}: \
-                         clients are not verified",
-                        websocket.listen_addr
-                    ),
-                );
-            }
-        }
-    }
-
     fn endpoints(&mut self) {
         let zeromq = &self.layout.zeromq;
         for (key, text) in [
@@ -544,23 +512,35 @@ impl Check<'_> {
     /// Bounds larger than this host's memory, which would run out first.
     fn memory(&mut self) {
         let Origin::Checked { memory } = self.origin else { return };
-        let Layout { zeromq, broker, log, .. } = self.layout;
-        for (section, key, bytes) in [
-            ("zeromq", "publish_queue_bytes", zeromq.publish_queue_bytes),
-            ("zeromq", "onloop_queue_bytes", zeromq.onloop_queue_bytes),
-            ("zeromq", "log_queue_bytes", zeromq.log_queue_bytes),
-            ("zeromq", "max_message_size", zeromq.max_message_size),
-            ("broker", "subscriber_max_bytes", broker.subscriber_max_bytes),
-            ("broker", "control_max_bytes", broker.control_max_bytes),
-            ("log", "max_memory", log.max_memory),
-        ] {
-            if bytes > memory && self.places.has(&[section, key]) {
+        let Layout { zeromq, broker, log, nodes, .. } = self.layout;
+        let own = [
+            (vec!["zeromq", "publish_queue_bytes"], zeromq.publish_queue_bytes),
+            (vec!["zeromq", "onloop_queue_bytes"], zeromq.onloop_queue_bytes),
+            (vec!["zeromq", "log_queue_bytes"], zeromq.log_queue_bytes),
+            (vec!["zeromq", "max_message_size"], zeromq.max_message_size),
+            (vec!["broker", "subscriber_max_bytes"], broker.subscriber_max_bytes),
+            (vec!["broker", "control_max_bytes"], broker.control_max_bytes),
+            (vec!["log", "max_memory"], log.max_memory),
+        ];
+        let websockets = nodes.iter().flat_map(|(name, node)| {
+            let of = move |key, bytes| (vec!["nodes", name, "websocket", key], bytes);
+            node.websocket.iter().flat_map(move |websocket| {
+                [
+                    of("max_message_size", websocket.max_message_size),
+                    of("client_queue_bytes", websocket.client_queue_bytes),
+                    of("replay_bytes", websocket.replay_bytes),
+                ]
+            })
+        });
+        for (path, bytes) in own.into_iter().chain(websockets) {
+            if bytes > memory && self.places.has(&path) {
                 let message = format!(
-                    "`{key}` is {}, and this host has {} of memory",
+                    "{} is {}, and this host has {} of memory",
+                    option_name(&path),
                     bytesize::ByteSize(bytes).display().iec(),
                     bytesize::ByteSize(memory).display().iec()
                 );
-                self.warn(&[section, key], message);
+                self.warn(&path, message);
             }
         }
     }

@@ -1,31 +1,22 @@
-//! Reads and writes the text of scalars. Readers return `None` for text that is malformed or out of
-//! range.
+//! Reads scalars from their JSON. `None` is JSON of another type, malformed, or out of range.
 
 use std::net::IpAddr;
 
-use serde_json::{Number, Value as Json, json};
+use serde_json::Number;
 
+use super::Json;
 use crate::value::{Address, Port, Protocol, Real, Subnet, Timespan, Timestamp, Value};
 
 const NANOS_PER_SEC: i64 = 1_000_000_000;
 const MAX_PREFIX_LEN: u8 = 128;
 
-/// RFC 3339 in UTC, with as many fraction digits as needed.
-pub(super) fn time_to_text(time: Timestamp) -> String {
-    zoned(time).to_string()
-}
-
-/// RFC 3339 in UTC, with six fraction digits.
-pub(super) fn time_to_micros(time: Timestamp) -> String {
-    format!("{:.6}", zoned(time))
-}
-
-fn zoned(Timestamp(nanos): Timestamp) -> jiff::Timestamp {
+/// Displays RFC 3339 in UTC, with as many fraction digits as needed unless told otherwise.
+pub(super) fn zoned(Timestamp(nanos): Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_nanosecond(nanos.into())
         .expect("64 bits of nanoseconds stay between the years 1677 and 2262")
 }
 
-pub(super) fn time(json: &Json) -> Option<Value> {
+pub(super) fn time(json: &Json<'_>) -> Option<Value> {
     let nanos = match json {
         Json::String(text) => text.parse::<jiff::Timestamp>().ok()?.as_nanosecond().try_into().ok(),
         Json::Number(number) => seconds(number),
@@ -34,18 +25,7 @@ pub(super) fn time(json: &Json) -> Option<Value> {
     nanos.map(|nanos| Value::Timestamp(Timestamp(nanos)))
 }
 
-/// Seconds, with as many fraction digits as needed.
-pub(super) fn interval_to_text(Timespan(nanos): Timespan) -> String {
-    let sign = if nanos < 0 { "-" } else { "" };
-    let (whole, fraction) = {
-        let (nanos, second) = (nanos.unsigned_abs(), NANOS_PER_SEC.unsigned_abs());
-        (nanos / second, nanos % second)
-    };
-    let fraction = format!(".{fraction:09}");
-    format!("{sign}{whole}{}s", fraction.trim_end_matches('0').trim_end_matches('.'))
-}
-
-pub(super) fn interval(json: &Json) -> Option<Value> {
+pub(super) fn interval(json: &Json<'_>) -> Option<Value> {
     const UNITS: [(&str, i64); 6] = [
         ("ns", 1),
         ("us", 1_000),
@@ -99,10 +79,33 @@ fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)
 }
 
-pub(super) fn real(json: &Json) -> Option<Value> {
+/// Reads a count: a number, or its digits as a string.
+pub(super) fn count(json: &Json<'_>) -> Option<Value> {
+    let n = match json {
+        Json::String(text) => digits(text)?.parse().ok()?,
+        _ => json.as_u64()?,
+    };
+    Some(Value::Count(n))
+}
+
+/// Reads an int: a number, or its digits as a string.
+pub(super) fn integer(json: &Json<'_>) -> Option<Value> {
+    let n = match json {
+        Json::Number(number) => number.as_i64()?,
+        Json::String(text) => {
+            digits(text.strip_prefix('-').unwrap_or(text))?;
+            text.parse().ok()?
+        }
+        _ => return None,
+    };
+    Some(Value::Integer(n))
+}
+
+pub(super) fn real(json: &Json<'_>) -> Option<Value> {
     let x = match json {
         Json::Number(number) => number.as_f64()?,
-        Json::String(text) => match text.as_str() {
+        Json::String(text) => match &**text {
+            "-0" => -0.0,
             "inf" => f64::INFINITY,
             "-inf" => f64::NEG_INFINITY,
             "nan" => f64::NAN,
@@ -126,15 +129,7 @@ pub(super) fn port(text: &str) -> Option<Value> {
     Some(Port { number, protocol }.into())
 }
 
-/// The usual text, or the two fields if that text would be read as another subnet.
-pub(super) fn subnet_to_json(subnet: Subnet) -> Json {
-    if Subnet::new(subnet.network, subnet.natural_len()) == Some(subnet) {
-        return json!(subnet.to_string());
-    }
-    json!({ "network": subnet.network.to_string(), "prefix_len": subnet.prefix_len })
-}
-
-pub(super) fn subnet(json: &Json) -> Option<Value> {
+pub(super) fn subnet(json: &Json<'_>) -> Option<Value> {
     let address = |text: &str| text.parse::<IpAddr>().ok().map(Address::from);
     let subnet = match json {
         Json::String(text) => {
@@ -142,8 +137,9 @@ pub(super) fn subnet(json: &Json) -> Option<Value> {
             Subnet::new(address(network)?, digits(len)?.parse().ok()?)?
         }
         Json::Object(members) if members.len() == 2 => {
-            let network = address(json.get("network")?.as_str()?)?;
-            let prefix_len = json.get("prefix_len")?.as_u64()?.try_into().ok()?;
+            let member = |name| members.iter().find(|(n, _)| n == name).map(|(_, json)| json);
+            let network = address(member("network")?.as_str()?)?;
+            let prefix_len = member("prefix_len")?.as_u64()?.try_into().ok()?;
             (prefix_len <= MAX_PREFIX_LEN).then_some(Subnet { network, prefix_len })?
         }
         _ => return None,

@@ -16,6 +16,7 @@ mod log_sender;
 mod logger;
 mod node;
 mod process;
+mod websocket;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -35,6 +36,7 @@ pub use labels::{LabelValue, PerLabel};
 pub use log_sender::{LogSenderMetrics, LogStreamCounters};
 pub use logger::{BatchFault, LoggerMetrics, PathCounters, PeerFault, SenderCounters};
 pub use node::{EventFault, LogLoss, NodeMetrics, NodeSocket};
+pub use websocket::{ApplicationMetrics, ClientRefusal, WebSocketMetrics};
 
 /// A number that only grows. `inc` and `inc_by` are one relaxed atomic addition.
 pub type Counter = prometheus_client::metrics::counter::Counter<u64>;
@@ -66,6 +68,7 @@ struct Shared {
     broker: OnceLock<BrokerMetrics>,
     log_sender: OnceLock<LogSenderMetrics>,
     logger: OnceLock<LoggerMetrics>,
+    websocket: OnceLock<WebSocketMetrics>,
 }
 
 impl Telemetry {
@@ -91,6 +94,7 @@ impl Telemetry {
                 broker: OnceLock::new(),
                 log_sender: OnceLock::new(),
                 logger: OnceLock::new(),
+                websocket: OnceLock::new(),
             }),
         }
     }
@@ -146,6 +150,11 @@ impl Telemetry {
     /// What a logger counts. Every call hands out the same counters.
     pub fn logger(&self) -> &LoggerMetrics {
         self.shared.logger.get_or_init(|| LoggerMetrics::register(self))
+    }
+
+    /// What a gateway counts. Every call hands out the same counters.
+    pub fn websocket(&self) -> &WebSocketMetrics {
+        self.shared.websocket.get_or_init(|| WebSocketMetrics::register(self))
     }
 
     /// Multipart messages with a wrong number of frames, on any socket of the process: Zeek has

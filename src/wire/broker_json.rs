@@ -198,7 +198,7 @@ fn encode_real(Real(x): Real, out: &mut Vec<u8>) {
 fn encode_string(bytes: &[u8], policy: InvalidUtf8, out: &mut Vec<u8>) {
     quoted(out, |out| {
         for chunk in bytes.utf8_chunks() {
-            encode_text(chunk.valid(), out);
+            json::escape_json(chunk.valid(), |part| out.extend_from_slice(part.as_bytes()));
             match policy {
                 InvalidUtf8::Raw => out.extend_from_slice(chunk.invalid()),
                 InvalidUtf8::Escape => {
@@ -209,24 +209,6 @@ fn encode_string(bytes: &[u8], policy: InvalidUtf8, out: &mut Vec<u8>) {
             }
         }
     });
-}
-
-fn encode_text(text: &str, out: &mut Vec<u8>) {
-    let mut rest = text.as_bytes();
-    while let Some(plain) = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)) {
-        out.extend_from_slice(&rest[..plain]);
-        match rest[plain] {
-            byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
-            0x08 => out.extend_from_slice(br"\b"),
-            0x0c => out.extend_from_slice(br"\f"),
-            b'\n' => out.extend_from_slice(br"\n"),
-            b'\r' => out.extend_from_slice(br"\r"),
-            b'\t' => out.extend_from_slice(br"\t"),
-            control => append(out, format_args!("\\u{control:04x}")),
-        }
-        rest = &rest[plain + 1..];
-    }
-    out.extend_from_slice(rest);
 }
 
 /// Reads a text that holds exactly one value.

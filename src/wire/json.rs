@@ -68,6 +68,39 @@ pub(super) fn parse(text: &[u8]) -> Result<Node<'_>, SyntaxError> {
     Ok(node)
 }
 
+/// Passes on the text of a string in JSON, without the quotes, in parts: what stays as it is, and the
+/// escapes of quotes, backslashes and control characters.
+pub(crate) fn escape_json(text: &str, mut put: impl FnMut(&str)) {
+    let mut start = 0;
+    for (i, byte) in text.bytes().enumerate() {
+        if !matches!(byte, b'"' | b'\\' | 0..=0x1f) {
+            continue;
+        }
+        put(&text[start..i]);
+        start = i + 1;
+        let escape = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            0x08 => "\\b",
+            0x0c => "\\f",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            control => {
+                let digits = [control >> 4, control & 0xf].map(|digit| HEX[usize::from(digit)]);
+                put("\\u00");
+                put(digits[0]);
+                digits[1]
+            }
+        };
+        put(escape);
+    }
+    put(&text[start..]);
+}
+
+const HEX: [&str; 16] =
+    ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f"];
+
 /// Reads an integer literal in any base; `None` for reals and for integers that do not fit.
 pub(super) fn parse_integer(literal: &str) -> Option<i128> {
     let (negative, digits) = split_sign(literal);

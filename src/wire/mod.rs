@@ -18,6 +18,8 @@ pub use event_format::{EventDecodeError, EventFormat};
 pub use frames::{EventMessage, FrameError, LogMessage, SubscriptionMessage};
 pub use recording::Recording;
 
+pub(crate) use json::escape_json;
+
 /// How many containers may nest in a decoded value.
 ///
 /// Zeek's limit for arrays and objects in JSON (WIRE.md §3.1). Real events stay below ten.

@@ -106,9 +106,11 @@ fn leave_out(edits: &mut Vec<Edit>, statement: &Statement, index: usize) {
     edits.push(Edit::new(statement.at.clone(), text));
 }
 
-/// For a duplicate name, the message that says where the first one is.
+/// For a duplicate name, or one in a table that is complete, the message that says where the first
+/// one is.
 fn duplicate(text: &str, statements: &[Statement], index: usize, message: &str) -> Option<Remark> {
-    if !message.starts_with("duplicate key") {
+    let adds = message.starts_with("cannot extend value of type inline table");
+    if !adds && !message.starts_with("duplicate key") {
         return None;
     }
     let statement = &statements[index];
@@ -117,7 +119,8 @@ fn duplicate(text: &str, statements: &[Statement], index: usize, message: &str) 
         let holds = other.kind == Kind::Entry && b.starts_with(a);
         !a.is_empty() && (a.starts_with(b) || holds)
     })?;
-    Some(walk::twice(text, first, statement))
+    let remark = if adds { walk::after_braces } else { walk::twice };
+    Some(remark(text, first, statement))
 }
 
 fn message_of(error: &::toml::de::Error) -> String {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ::toml::de::DeValue;
 
-use super::super::secret::key_in;
+use super::super::secret::{key_in, name_in};
 use super::super::setting::toml_string;
 
 /// Longer values are not repeated in messages.
@@ -24,9 +24,7 @@ pub(super) enum Bare {
 
 /// Whether an option of that name may be secret: messages then do not repeat its value.
 pub(super) fn may_be_secret(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    ["curve", "secret", "publickey"].iter().any(|name| lower.contains(name))
-        || key_in(text).is_some()
+    name_in(text).or_else(|| key_in(text)).is_some()
 }
 
 /// A name as messages show it: text that looks like a key, or is not a name, is not repeated.

@@ -91,6 +91,26 @@ pub(super) fn twice(text: &str, first: &Statement, again: &Statement) -> Remark 
     }
 }
 
+/// The message about a statement that adds to a table in braces.
+pub(super) fn after_braces(text: &str, first: &Statement, again: &Statement) -> Remark {
+    let line = text[..first.at.start].matches('\n').count() + 1;
+    let is_shown = again.path.iter().all(|name| value::name(name) == name);
+    let message = if is_shown {
+        let (what, expected) = match again.kind {
+            Kind::Header => (joined(&again.path), format!("[{}] there", joined(&first.path))),
+            Kind::Entry => (joined(&again.path[again.header..]), "it inside of them".into()),
+        };
+        let braces = joined(&first.path[first.header..]);
+        format!(
+            "`{what}` cannot add to `{braces}`, which is in braces at line {line}; expected {expected}"
+        )
+    } else {
+        format!("this cannot add to what is in braces at line {line}")
+    };
+    let end = again.at.start + text[again.at.clone()].lines().next().map_or(0, str::len);
+    Remark { at: again.at.start..end, message }
+}
+
 struct Walker<'t> {
     text: &'t str,
     tokens: Vec<(TokenKind, Range<usize>)>,

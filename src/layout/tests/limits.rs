@@ -23,7 +23,7 @@ fn kind(setting: &mut dyn Setting) -> String {
 }
 
 /// Whole numbers, any of which may be intended.
-const ANY_NUMBER: [&str; 10] = [
+const ANY_NUMBER: [&str; 13] = [
     // It has a message of its own.
     "layout_version",
     "onloop_queue_hwm",
@@ -32,6 +32,9 @@ const ANY_NUMBER: [&str; 10] = [
     "control_hwm",
     "max_subscriptions",
     "max_event_queue_size",
+    "max_rate",
+    "client_queue_messages",
+    "replay_events",
     "compress_level",
     "linger_ms",
     "xpub_sndhwm",
@@ -95,7 +98,14 @@ fn zero_is_taken_where_it_means_something() {
         "max_memory",
         "fsync_interval",
         "schema_timeout",
+        // Of a WebSocket API.
         "max_event_queue_size",
+        "max_connections",
+        "max_message_size",
+        "max_subscriptions",
+        "handshake_timeout",
+        "client_queue_messages",
+        "client_queue_bytes",
     ];
     let mut found = Vec::new();
     for (section, mut table) in sections() {

@@ -153,10 +153,7 @@ impl Check<'_> {
         let (mut is_first, mut is_first_subscribe) = (true, true);
         for (path, allow) in rules {
             for (key, prefixes) in [("publish", &allow.publish), ("subscribe", &allow.subscribe)] {
-                if prefixes.iter().flatten().any(String::is_empty) {
-                    let message = format!("`{key}`: every topic begins with \"\": it allows all");
-                    self.warn(&[&path[..], &[key]].concat(), message);
-                }
+                self.empty_prefix(&[&path[..], &[key]].concat(), prefixes.as_deref());
             }
             if layout.has_keys_per_node() {
                 continue;
@@ -173,6 +170,15 @@ impl Check<'_> {
                                sender";
                 self.warn(&[&path[..], &["subscribe"]].concat(), message);
             }
+        }
+    }
+
+    /// A list of allowed prefixes that limits nothing.
+    pub(super) fn empty_prefix(&mut self, path: &[&str], prefixes: Option<&[String]>) {
+        if prefixes.into_iter().flatten().any(String::is_empty) {
+            let name = super::option_name(path);
+            let message = format!("{name}: every topic begins with \"\": it allows all");
+            self.warn(path, message);
         }
     }
 }

@@ -3,11 +3,11 @@
 
 use std::fmt::Write;
 
-use super::super::setting::{Scalar, zeek_string};
+use super::super::setting::{Scalar, toml_key, zeek_string};
 use super::super::table::{Table, differing};
 use super::super::{
-    EventSerializer, Layout, Log, LogFormat, Node, NodeType, RotationName, Telemetry, WebSocket,
-    ZeroMq,
+    EventSerializer, Layout, Log, LogFormat, Node, NodeType, RotationName, Telemetry, TlsOptions,
+    WebSocket, ZeroMq,
 };
 use super::names::{LOG, LOG_ASCII, ZEROMQ, log_name};
 
@@ -65,7 +65,24 @@ fn left_out(layout: &Layout) -> Vec<String> {
         names.extend(options.iter().map(|name| format!("[{section}] {name}")));
     }
     names.extend(layout.allow.keys().map(|node_type| format!("[allow.{node_type}]")));
+    for (name, node) in &layout.nodes {
+        let websocket = node.websocket.iter().flat_map(left_out_of_websocket);
+        names.extend(websocket.map(|option| format!("[nodes.{}] {option}", toml_key(name))));
+    }
     names
+}
+
+fn left_out_of_websocket(websocket: &WebSocket) -> Vec<String> {
+    if !is_as_safe_in_zeek(websocket) {
+        return vec!["websocket".into()];
+    }
+    let mut options = differing(&mut websocket.clone(), &mut WebSocket::default());
+    // Zeek always admits them.
+    options.retain(|name| WebSocket::OWN.contains(name) && *name != "allow_anonymous");
+    if !websocket.applications.is_empty() {
+        options.push("applications");
+    }
+    options.into_iter().map(|name| format!("websocket.{name}")).collect()
 }
 
 fn nodes(layout: &Layout) -> String {
@@ -104,21 +121,22 @@ fn fields(node: &Node) -> String {
 }
 
 fn websocket_script(out: &mut String, node: &str, websocket: &WebSocket) {
-    let mut websocket = websocket.clone();
-    let mut defaults = WebSocket::default();
-    let defaults = defaults.options();
-    let mut fields = Vec::new();
-    let mut tls = Vec::new();
-    for ((name, value), (_, default)) in websocket.options().into_iter().zip(defaults) {
-        let Some(text) = value.to_zeek() else { continue };
-        if name.ends_with("_file") || name == "enable_peer_verification" {
-            if Some(&text) != default.to_zeek().as_ref() {
-                tls.push(format!("${name}={text}"));
-            }
-        } else if name.starts_with("listen_") || Some(&text) != default.to_zeek().as_ref() {
-            fields.push(format!("${name}={text}"));
-        }
+    if !is_as_safe_in_zeek(websocket) {
+        let _ = writeln!(
+            out,
+            "\n# The WebSocket API of {} is left out: Zeek has no tokens, so it would be open to any\n\
+             # client.",
+            zeek_string(node)
+        );
+        return;
     }
+    let is_shown = |name: &str, is_default: bool| {
+        // Where it listens is worth showing even if it is the default.
+        name.starts_with("listen_") || (!is_default && !WebSocket::OWN.contains(&name))
+    };
+    let mut fields = record(&mut websocket.clone(), &mut WebSocket::default(), is_shown);
+    let is_shown = |_: &str, is_default: bool| !is_default;
+    let tls = record(&mut websocket.tls_options.clone(), &mut TlsOptions::default(), is_shown);
     if !tls.is_empty() {
         fields.push(format!("$tls_options=[{}]", tls.join(", ")));
     }
@@ -129,6 +147,28 @@ fn websocket_script(out: &mut String, node: &str, websocket: &WebSocket) {
         zeek_string(node),
         fields.join(", ")
     );
+}
+
+/// The fields of a record: the options that `is_shown` by their name and whether they have their
+/// default.
+fn record(
+    table: &mut dyn Table,
+    defaults: &mut dyn Table,
+    is_shown: impl Fn(&str, bool) -> bool,
+) -> Vec<String> {
+    let options = table.options().into_iter().zip(defaults.options());
+    let fields = options.filter_map(|((name, value), (_, default))| {
+        let text = value.to_zeek()?;
+        let is_default = Some(&text) == default.to_zeek().as_ref();
+        is_shown(name, is_default).then(|| format!("${name}={text}"))
+    });
+    fields.collect()
+}
+
+/// Whether no more clients could use it in Zeek, which knows of certificates only.
+fn is_as_safe_in_zeek(websocket: &WebSocket) -> bool {
+    let is_verified = websocket.tls_options.enable_peer_verification;
+    websocket.listen_addr.is_loopback() || is_verified || websocket.admits_anonymous()
 }
 
 /// The options that differ from Zeek's defaults.

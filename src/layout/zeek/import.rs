@@ -737,25 +737,44 @@ impl Script<'_, '_> {
         };
         let mut websocket = WebSocket::default();
         self.websocket_fields(&mut websocket, fields);
+        let address = websocket.listen_addr;
+        if !address.is_loopback() && !websocket.has_access() {
+            websocket.allow_anonymous = true;
+            let message = format!(
+                "the WebSocket API is open to any client that reaches {address}, as in Zeek, by \
+                 `allow_anonymous = true`; instead, expected `applications` or \
+                 `enable_peer_verification` in the layout"
+            );
+            self.importer.reporter.warn(at, message);
+        }
         self.importer.websockets.push(Api { node, websocket, scope, at });
     }
 
     fn websocket_fields(&mut self, websocket: &mut WebSocket, fields: &[Field]) {
         for field in fields {
-            if let ("tls_options", Value::Record(fields)) = (field.name.as_str(), &field.value) {
-                self.websocket_fields(websocket, fields);
-                continue;
-            }
-            let (name_at, value_at) = (self.span(field.name_at), self.span(field.value_at));
-            let name = if field.name == "listen_host" { "listen_addr" } else { &field.name };
-            let reporter = &mut self.importer.reporter;
-            let mut options = websocket.options();
-            if let Some((known, setting)) = options.iter_mut().find(|(known, _)| *known == name) {
-                read(reporter, known, *setting, &field.value, value_at);
+            let name = field.name.as_str();
+            if let ("tls_options", Value::Record(fields)) = (name, &field.value) {
+                for field in fields {
+                    self.websocket_field(&mut websocket.tls_options, &field.name, field);
+                }
+            } else if name == "listen_host" {
+                self.websocket_field(websocket, "listen_addr", field);
             } else {
-                let message = format!("`${}` of the WebSocket API is left out", field.name);
-                reporter.warn(name_at, message);
+                self.websocket_field(websocket, name, field);
             }
+        }
+    }
+
+    fn websocket_field(&mut self, options: &mut dyn Table, name: &str, field: &Field) {
+        let (name_at, value_at) = (self.span(field.name_at), self.span(field.value_at));
+        let reporter = &mut self.importer.reporter;
+        let mut options = options.options();
+        let of_zeek = options.iter_mut().filter(|(known, _)| !WebSocket::OWN.contains(known));
+        if let Some((known, setting)) = of_zeek.into_iter().find(|(known, _)| *known == name) {
+            read(reporter, known, *setting, &field.value, value_at);
+        } else {
+            let message = format!("`${}` of the WebSocket API is left out", field.name);
+            reporter.warn(name_at, message);
         }
     }
 }

@@ -358,8 +358,8 @@ fn layouts() -> impl Strategy<Value = Layout> {
                         WebSocket { listen_port: 9000 + number, ..Default::default() };
                     if managed {
                         websocket.ping_interval = Duration::from_millis(1500);
-                        websocket.cert_file = Some("/etc/a b.pem".into());
-                        websocket.key_file = Some("k.pem".into());
+                        websocket.tls_options.cert_file = Some("/etc/a b.pem".into());
+                        websocket.tls_options.key_file = Some("k.pem".into());
                     }
                     node.websocket = Some(websocket);
                 }
@@ -998,9 +998,69 @@ fn what_zeek_has_no_like_of_is_named() {
         node_type = "manager"
         ip = "127.0.0.1"
         port = 1
+        [nodes.manager.websocket]
+        max_event_queue_size = 9
+        max_rate = 9
+        allow_anonymous = true
+        applications.anonymous = {}
     "#;
     let (layout, _) = Layout::from_toml(text, "l.toml").unwrap();
-    let left_out = ["[zeromq] hello_delay", "[log] max_memory", "[broker] engine"];
+    let left_out = [
+        "[zeromq] hello_delay",
+        "[log] max_memory",
+        "[broker] engine",
+        "[nodes.manager] websocket.max_rate",
+        "[nodes.manager] websocket.applications",
+    ];
     assert_eq!(export(&layout).left_out, left_out);
     assert_eq!(export(&Layout::default()).left_out, [""; 0]);
+}
+
+#[test]
+fn a_websocket_api_is_as_open_as_zeeks_and_zeeks_never_more_open() {
+    let zeek = |fields: &str| {
+        let listen = "Cluster::listen_websocket";
+        let body = format!("event zeek_init() {{ {listen}([$listen_port=1/tcp, {fields}]); }}");
+        import_all(&[NODES, &body])
+    };
+    let tls = "$tls_options=[$cert_file=\"c\", $key_file=\"k\", $ciphers=\"A:B\"";
+    for (fields, warning, allow_anonymous) in [
+        ("$listen_addr=127.0.0.1".into(), None, false),
+        (
+            "$listen_addr=0.0.0.0".into(),
+            Some("1:21: the WebSocket API is open to any client that reaches 0.0.0.0, as in Zeek"),
+            true,
+        ),
+        (
+            format!("$listen_addr=10.0.0.1, {tls}]"),
+            Some("is open to any client that reaches 10.0.0.1"),
+            true,
+        ),
+        (format!("$listen_addr=[::], {tls}, $enable_peer_verification=T]"), None, false),
+        (
+            "$listen_addr=[::1], $max_rate=1".into(),
+            Some(": `$max_rate` of the WebSocket API is left out"),
+            false,
+        ),
+    ] {
+        let import = zeek(&fields);
+        assert_eq!(messages(&import, Severity::Error), [""; 0], "{fields}");
+        let warnings = messages(&import, Severity::Warning);
+        assert_eq!(warnings.len(), usize::from(warning.is_some()), "{fields}: {warnings:?}");
+        assert!(warnings.iter().all(|w| w.contains(warning.unwrap())), "{fields}: {warnings:?}");
+        let websocket = import.layout.node("manager").unwrap().websocket.clone().unwrap();
+        assert_eq!(websocket.allow_anonymous, allow_anonymous, "{fields}");
+        let ciphers = if fields.contains("ciphers") { "A:B" } else { "" };
+        assert_eq!(websocket.tls_options.ciphers, ciphers);
+        assert_eq!(import_again(&import.layout).layout, import.layout, "{fields}");
+    }
+
+    let tokens = "[nodes.m]\nnode_type = \"manager\"\nip = \"10.0.0.1\"\n\
+                  [nodes.m.websocket]\nlisten_addr = \"10.0.0.1\"\n\
+                  applications.a.token_file = \"t\"\n";
+    let exported = export(&Layout::from_toml(tokens, "l").unwrap().0);
+    assert_eq!(exported.left_out, ["[nodes.m] websocket"]);
+    let said = "# The WebSocket API of \"m\" is left out: Zeek has no tokens";
+    assert!(exported.options.contains(said), "{}", exported.options);
+    assert!(!exported.options.contains("listen_websocket"), "{}", exported.options);
 }
