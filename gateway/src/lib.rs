@@ -7,3 +7,4 @@ pub mod v2;
 
 #[cfg(test)]
 mod testing;
+pub mod access;
