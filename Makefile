@@ -5,7 +5,7 @@ CARGO ?= cargo
 LAYOUT ?= cluster-layout.toml
 # Seconds each fuzz target runs.
 FUZZ_SECONDS ?= 30
-FUZZ_TARGETS := broker_bin broker_json curve frames zeek_bin zmtp
+FUZZ_TARGETS := broker_bin broker_json curve frames gateway_json zeek_bin zmtp
 # Rounds of `make chaos` that kill loggers.
 CHAOS_ROUNDS ?= 50
 # Rounds of `make chaos` that kill peers of the broker under load, about five a second.

@@ -1,4 +1,4 @@
-//! Fills `fuzz/corpus/` with the recorded traffic, so that fuzzing starts from real messages:
+//! Fills `fuzz/corpus/` with recorded traffic and examples, so that fuzzing starts from real messages:
 //! `cargo run --example fuzz-seeds`.
 
 use std::error::Error;
@@ -41,6 +41,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let json = fs::read(events.join("types-utf8.ndjson"))?;
     for (i, line) in json.split(|b| *b == b'\n').enumerate() {
         seed("broker_json", &format!("types-utf8-{i}"), line)?;
+    }
+    // What clients send in the examples of the documentation: `>`, and the lines that continue it.
+    let documentation = fs::read_to_string(root.join("docs/websocket.md"))?;
+    for (i, example) in documentation.split("\n> ").skip(1).enumerate() {
+        let mut lines = example.lines();
+        let first = lines.next().unwrap_or_default();
+        let rest: String = lines.take_while(|line| line.starts_with("   ")).collect();
+        seed("gateway_json", &format!("example-{i}"), (first.to_owned() + &rest).as_bytes())?;
     }
     Ok(())
 }

@@ -55,11 +55,14 @@ use thiserror::Error;
 
 pub use json::Json;
 pub use part::Part;
-pub use write::{Numbers, write_array, write_metadata, write_text, write_time, write_value};
+pub use write::{Numbers, rfc3339, write_array, write_metadata, write_text, write_value};
 
 use crate::event::Event;
 use crate::value::Timestamp;
 use crate::wire::MAX_DEPTH;
+
+/// Containers around the arguments of an event on the wire: message, content and arguments.
+pub const ENVELOPE: usize = 3;
 
 /// Why JSON is not a value or a publication.
 ///
@@ -111,7 +114,7 @@ fn prefix(path: &str) -> String {
 /// that are not UTF-8 become `�`: real names do not have any.
 pub fn event_to_json(time: Timestamp, topic: &[u8], sender: &[u8], event: &Event) -> String {
     const NUMBERS: Numbers = Numbers::Exact;
-    let mut line = format!(r#"{{"time":"{:.6}","topic":"#, scalar::zoned(time));
+    let mut line = format!(r#"{{"time":"{:.6}","topic":"#, rfc3339(time));
     write_text(topic, &mut line);
     line.push_str(r#","sender":"#);
     write_text(sender, &mut line);
@@ -144,9 +147,6 @@ pub fn event_to_json(time: Timestamp, topic: &[u8], sender: &[u8], event: &Event
 ///
 /// Any [`ReadableError`]. The event itself takes three levels of nesting.
 pub fn publication_from_json(line: &str) -> Result<(BString, Event), ReadableError> {
-    /// Containers around the arguments on the wire: message, content and arguments.
-    const ENVELOPE: usize = 3;
-
     let json = Json::parse(line)?;
     let whole = Part::whole(&json);
     let Some(members) = json.as_object() else {
@@ -156,7 +156,7 @@ pub fn publication_from_json(line: &str) -> Result<(BString, Event), ReadableErr
     for (member, json) in members {
         let part = whole.member(member, json).inside(ENVELOPE);
         match &**member {
-            "topic" => topic = Some(part.text("a string")?.into()),
+            "topic" => topic = Some(part.text("a string")?),
             "event" => name = Some(part.text("the name of an event")?),
             "args" => args = part.elements()?.map(Part::value).collect::<Result<_, _>>()?,
             "metadata" => metadata = Some(part.metadata()?),
@@ -166,7 +166,8 @@ pub fn publication_from_json(line: &str) -> Result<(BString, Event), ReadableErr
     }
     let topic = topic.ok_or(ReadableError::MissingMember { name: "topic" })?;
     let name = name.ok_or(ReadableError::MissingMember { name: "event" })?;
-    Ok((topic, Event { name: name.into(), args, metadata }))
+    let name = name.into_owned().into();
+    Ok((topic.into_owned().into(), Event { name, args, metadata }))
 }
 
 #[cfg(test)]

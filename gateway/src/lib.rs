@@ -2,3 +2,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod page;
+pub mod schema;
+pub mod v2;
+
+#[cfg(test)]
+mod testing;

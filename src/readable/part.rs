@@ -1,5 +1,6 @@
 //! [`Part`]: JSON that knows where in the text it is, so that errors can say it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -11,8 +12,8 @@ use crate::wire::MAX_DEPTH;
 ///
 /// Paths are lists on the stack, from the inside out: only errors format them.
 #[derive(Clone, Copy)]
-pub struct Part<'p> {
-    json: &'p Json<'p>,
+pub struct Part<'p, 'a> {
+    json: &'p Json<'a>,
     at: Path<'p>,
     depth: usize,
 }
@@ -35,14 +36,14 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-impl<'p> Part<'p> {
+impl<'p, 'a> Part<'p, 'a> {
     /// A whole text.
-    pub fn whole(json: &'p Json<'p>) -> Self {
+    pub fn whole(json: &'p Json<'a>) -> Self {
         Part { json, at: Path::Start, depth: 0 }
     }
 
     /// The JSON itself.
-    pub fn json(self) -> &'p Json<'p> {
+    pub fn json(self) -> &'p Json<'a> {
         self.json
     }
 
@@ -53,11 +54,11 @@ impl<'p> Part<'p> {
     }
 
     /// `json`, which is the member `name` of this object.
-    pub fn member<'c>(&'c self, name: &'c str, json: &'c Json<'c>) -> Part<'c> {
+    pub fn member<'c>(&'c self, name: &'c str, json: &'c Json<'a>) -> Part<'c, 'a> {
         Part { json, at: Path::Member(&self.at, name), depth: self.depth }
     }
 
-    fn index<'c>(&'c self, i: usize, json: &'c Json<'c>) -> Part<'c> {
+    fn index<'c>(&'c self, i: usize, json: &'c Json<'a>) -> Part<'c, 'a> {
         Part { json, at: Path::Index(&self.at, i), depth: self.depth }
     }
 
@@ -67,13 +68,24 @@ impl<'p> Part<'p> {
     ///
     /// [`ReadableError::Unexpected`] if it is no array, [`ReadableError::TooDeep`] if it is inside
     /// [`MAX_DEPTH`] containers already.
-    pub fn elements(&self) -> Result<impl ExactSizeIterator<Item = Part<'_>>, ReadableError> {
-        if self.depth >= MAX_DEPTH {
-            return Err(ReadableError::TooDeep { path: self.path() });
-        }
+    pub fn elements(&self) -> Result<impl ExactSizeIterator<Item = Part<'_, 'a>>, ReadableError> {
         let Json::Array(elements) = self.json else { return Err(self.unexpected("an array")) };
+        let depth = self.container()?.depth;
         let elements = elements.iter().enumerate();
-        Ok(elements.map(|(i, json)| self.index(i, json).inside(self.depth + 1)))
+        Ok(elements.map(move |(i, json)| self.index(i, json).inside(depth)))
+    }
+
+    /// The same part, for what is inside it if it is a container.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadableError::TooDeep`] if it is inside [`MAX_DEPTH`] containers already.
+    pub fn container(self) -> Result<Self, ReadableError> {
+        if self.depth < MAX_DEPTH {
+            Ok(self.inside(self.depth + 1))
+        } else {
+            Err(ReadableError::TooDeep { path: self.path() })
+        }
     }
 
     /// The two elements of this array, which does not count as a container.
@@ -81,7 +93,7 @@ impl<'p> Part<'p> {
     /// # Errors
     ///
     /// [`ReadableError::Unexpected`], with `expected`, if it is anything else.
-    pub fn pair(&self, expected: &'static str) -> Result<[Part<'_>; 2], ReadableError> {
+    pub fn pair(&self, expected: &'static str) -> Result<[Part<'_, 'a>; 2], ReadableError> {
         match self.json {
             Json::Array(elements) if elements.len() == 2 => {
                 Ok([self.index(0, &elements[0]), self.index(1, &elements[1])])
@@ -90,13 +102,16 @@ impl<'p> Part<'p> {
         }
     }
 
-    /// The text of this string.
+    /// The text of this string, which borrows from the whole text if it has no escapes.
     ///
     /// # Errors
     ///
     /// [`ReadableError::Unexpected`], with `expected`, if it is anything else.
-    pub fn text(self, expected: &'static str) -> Result<&'p str, ReadableError> {
-        self.json.as_str().ok_or_else(|| self.unexpected(expected))
+    pub fn text(self, expected: &'static str) -> Result<Cow<'a, str>, ReadableError> {
+        match self.json {
+            Json::String(text) => Ok(text.clone()),
+            _ => Err(self.unexpected(expected)),
+        }
     }
 
     /// Reads this array as a vector, element by element.
@@ -106,7 +121,7 @@ impl<'p> Part<'p> {
     /// Those of [`elements`](Self::elements) and of `element`.
     pub fn vector<E: From<ReadableError>>(
         self,
-        element: impl Fn(Part<'_>) -> Result<Value, E>,
+        element: impl Fn(Part<'_, 'a>) -> Result<Value, E>,
     ) -> Result<Value, E> {
         Ok(Value::Vector(self.elements()?.map(element).collect::<Result<_, E>>()?))
     }
@@ -118,7 +133,7 @@ impl<'p> Part<'p> {
     /// As [`vector`](Self::vector); [`ReadableError::Unexpected`] for duplicates.
     pub fn set<E: From<ReadableError>>(
         self,
-        element: impl Fn(Part<'_>) -> Result<Value, E>,
+        element: impl Fn(Part<'_, 'a>) -> Result<Value, E>,
     ) -> Result<Value, E> {
         let mut elements = BTreeSet::new();
         for part in self.elements()? {
@@ -136,8 +151,8 @@ impl<'p> Part<'p> {
     /// As [`set`](Self::set), for duplicate keys.
     pub fn table<E: From<ReadableError>>(
         self,
-        key: impl Fn(Part<'_>) -> Result<Value, E>,
-        value: impl Fn(Part<'_>) -> Result<Value, E>,
+        key: impl Fn(Part<'_, 'a>) -> Result<Value, E>,
+        value: impl Fn(Part<'_, 'a>) -> Result<Value, E>,
     ) -> Result<Value, E> {
         let mut entries = BTreeMap::new();
         for part in self.elements()? {
@@ -156,7 +171,7 @@ impl<'p> Part<'p> {
     }
 
     /// The error that this is not what is `expected`.
-    pub fn unexpected(&self, expected: impl Into<std::borrow::Cow<'static, str>>) -> ReadableError {
+    pub fn unexpected(&self, expected: impl Into<Cow<'static, str>>) -> ReadableError {
         ReadableError::Unexpected {
             path: self.path(),
             expected: expected.into(),

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use super::{Json, Part, ReadableError, scalar};
 use crate::value::{Real, Value};
 
-impl Part<'_> {
+impl Part<'_, '_> {
     /// Reads a value in any of the forms of this [module](super).
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Part<'_> {
     ///
     /// Those of [`value`](Self::value).
     pub fn metadata(self) -> Result<Vec<(u64, Value)>, ReadableError> {
-        let entry = |entry: Part<'_>| {
+        let entry = |entry: Part<'_, '_>| {
             let [id, value] = entry.pair("an array of an id and a value")?;
             let Some(Value::Count(number)) = scalar::count(id.json()) else {
                 return Err(id.unexpected("the id of metadata, a count"));
@@ -113,6 +113,6 @@ impl Part<'_> {
 }
 
 /// [`Part::value`] for parts of any lifetime, which a method of one `impl` is not.
-fn value(part: Part<'_>) -> Result<Value, ReadableError> {
+fn value(part: Part<'_, '_>) -> Result<Value, ReadableError> {
     part.value()
 }

@@ -10,12 +10,6 @@ use crate::value::{Address, Port, Protocol, Real, Subnet, Timespan, Timestamp, V
 const NANOS_PER_SEC: i64 = 1_000_000_000;
 const MAX_PREFIX_LEN: u8 = 128;
 
-/// Displays RFC 3339 in UTC, with as many fraction digits as needed unless told otherwise.
-pub(super) fn zoned(Timestamp(nanos): Timestamp) -> jiff::Timestamp {
-    jiff::Timestamp::from_nanosecond(nanos.into())
-        .expect("64 bits of nanoseconds stay between the years 1677 and 2262")
-}
-
 pub(super) fn time(json: &Json<'_>) -> Option<Value> {
     let nanos = match json {
         Json::String(text) => text.parse::<jiff::Timestamp>().ok()?.as_nanosecond().try_into().ok(),

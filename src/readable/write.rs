@@ -6,7 +6,6 @@ use bstr::ByteSlice;
 use data_encoding::HEXLOWER;
 use serde_json::Number;
 
-use super::scalar;
 use crate::value::{Real, Subnet, Timespan, Timestamp, Value};
 use crate::wire::escape_json;
 
@@ -61,11 +60,7 @@ pub fn write_value(value: &Value, numbers: Numbers, out: &mut String) {
         Value::Address(address) => append(out, format_args!(r#"{{"addr":"{address}"}}"#)),
         Value::Subnet(subnet) => write_subnet(*subnet, out),
         Value::Port(port) => append(out, format_args!(r#"{{"port":"{port}"}}"#)),
-        Value::Timestamp(time) => {
-            out.push_str(r#"{"time":"#);
-            write_time(*time, out);
-            out.push('}');
-        }
+        Value::Timestamp(time) => append(out, format_args!(r#"{{"time":"{}"}}"#, rfc3339(*time))),
         Value::Timespan(span) => write_interval(*span, out),
         Value::Enum(name) => {
             out.push_str(r#"{"enum":"#);
@@ -94,6 +89,13 @@ pub fn write_value(value: &Value, numbers: Numbers, out: &mut String) {
     }
 }
 
+/// Displays a time as in RFC 3339, in UTC, with as many fraction digits as needed unless a precision
+/// is given.
+pub fn rfc3339(Timestamp(nanos): Timestamp) -> impl fmt::Display {
+    jiff::Timestamp::from_nanosecond(nanos.into())
+        .expect("64 bits of nanoseconds stay between the years 1677 and 2262")
+}
+
 /// Appends an array.
 pub fn write_array<T>(
     items: impl IntoIterator<Item = T>,
@@ -120,11 +122,6 @@ pub fn write_text(text: &[u8], out: &mut String) {
         }
     }
     out.push('"');
-}
-
-/// Appends a string: a time as RFC 3339 in UTC, with as many fraction digits as needed.
-pub fn write_time(time: Timestamp, out: &mut String) {
-    append(out, format_args!("\"{}\"", scalar::zoned(time)));
 }
 
 /// Appends metadata as an array of pairs of an id and a value.
