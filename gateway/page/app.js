@@ -25,19 +25,23 @@ let lostAt = null;
 
 // What must be drawn with the next frame.
 const dirty = new Set();
-let frame = false;
+let cancelFrame = null;
 
 function changed(...parts) {
   for (const part of parts) dirty.add(part);
-  if (frame) return;
-  frame = true;
+  if (cancelFrame) return;
   // A hidden page gets no frames, but its title may be in sight.
-  if (document.hidden) setTimeout(draw, 500);
-  else requestAnimationFrame(draw);
+  if (document.hidden) {
+    const timer = setTimeout(draw, 500);
+    cancelFrame = () => clearTimeout(timer);
+  } else {
+    const frame = requestAnimationFrame(draw);
+    cancelFrame = () => cancelAnimationFrame(frame);
+  }
 }
 
 function draw() {
-  frame = false;
+  cancelFrame = null;
   const parts = new Set(dirty);
   dirty.clear();
   if (parts.has("head")) drawHead();
@@ -56,7 +60,10 @@ function draw() {
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) changed("head", "nodes", "rates", "stats", "tail");
+  // What was asked for before may never come.
+  cancelFrame?.();
+  cancelFrame = null;
+  changed("head", "nodes", "rates", "stats", "tail");
 });
 
 // --- what the gateway says ---
@@ -70,7 +77,8 @@ const connection = new Connection(new URL("v2/messages/json", document.baseURI),
       byId("forget").hidden = token.get() === null;
     } else if (before === "open") {
       lostAt = new Date();
-      tail.mark(`The connection was interrupted at ${time(lostAt)}.`);
+      const why = next.reason ? `: ${visible(next.reason)}` : "";
+      tail.mark(`The connection was interrupted at ${time(lostAt)}${why}.`);
       announce("The connection to the gateway is lost.");
     }
     tail.setConnected(next.name === "open");

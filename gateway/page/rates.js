@@ -106,7 +106,8 @@ export class RatesPanel {
     return {
       width: this.#chartBox.clientWidth || 300,
       height: this.#chartBox.clientHeight || 180,
-      padding: [10, 10, 0, 0],
+      // On the right, half of a time fits.
+      padding: [10, 26, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       scales: {

@@ -24,7 +24,7 @@ export class Tail {
   #changed;
   #ring = new Ring(KEEP, KEEP_BYTES);
   #number = 0;
-  // The newest entry that was considered for a row.
+  // The newest entry that was considered for a row, and when something was drawn.
   #drawn = 0;
   #drawnAt = 0;
   #prefix = null;
@@ -197,18 +197,19 @@ export class Tail {
 
   /** Returns whether there is more to draw later. */
   render() {
+    const now = performance.now();
     const waiting = this.#number - this.#drawn;
-    const later = waiting > FEW && performance.now() - this.#drawnAt < PAUSE;
-    if (!this.#paused && !later && waiting > 0) this.#draw(true);
+    if (waiting > FEW && now - this.#drawnAt < PAUSE) return true;
+    this.#drawnAt = now;
+    if (!this.#paused && waiting > 0) this.#draw(true);
     this.#describe();
-    return later && !this.#paused;
+    return false;
   }
 
   #draw(countSkipped) {
     const fresh = this.#ring.newest(this.#drawn, ROWS);
     if (countSkipped) this.#skipped += this.#number - this.#drawn - fresh.length;
     this.#drawn = this.#number;
-    this.#drawnAt = performance.now();
     const spare = [];
     while (this.#body.childElementCount > ROWS - fresh.length && this.#body.lastElementChild) {
       const row = this.#body.lastElementChild;

@@ -1,25 +1,30 @@
 //! The live page: its files, embedded in the program, and the answers to requests for them.
 //!
-//! Pure: path and `If-None-Match` in, an [`Answer`] out. The page holds no secrets and is served to everybody who
-//! can connect; what it shows comes over `/v2/messages/json`, with the access control of that path.
+//! Pure: path and `If-None-Match` in, an [`Answer`] out. The page holds no secrets and is served to
+//! everybody who can connect; what it shows comes over `/v2/messages/json`, with the access control
+//! of that path.
 //!
 //! What the page relies on:
 //! - It is served at a path that ends in `/`; all its addresses are relative.
 //! - Every answer carries [`HEADERS`].
-//! - A browser does not tell a page why its WebSocket was refused. The page then sends an ordinary GET to
-//!   `/v2/messages/json`, with its token as `Authorization: Bearer`: the answer must be 401 without a token that is
-//!   accepted, 403 if the page is not allowed for another reason, and anything else if access is not the problem.
-//!   So access is checked before the headers of the upgrade.
+//! - Its WebSocket sends the token as `?access_token=` (RFC 6750 §2.3), percent-encoded: a browser
+//!   lets a page set no headers there. Its origin is the gateway's own.
+//! - A browser does not tell a page why its WebSocket was refused. The page then sends an ordinary
+//!   GET to `/v2/messages/json`, with its token as `Authorization: Bearer`: the answer must be 401
+//!   without a token that is accepted, 403 if the page is not allowed for another reason, and
+//!   anything else if access is not the problem. So access is checked before the headers of the
+//!   upgrade.
 
 use std::sync::LazyLock;
 
-/// The page needs nothing but its own files and its own WebSocket: no inline script or style, no `eval`, nothing
-/// loaded from elsewhere. (`'self'` includes `ws:` and `wss:` to the same host and port.)
+/// The page needs nothing but its own files and its own WebSocket: no inline script or style, no
+/// `eval`, nothing loaded from elsewhere. (`'self'` includes `ws:` and `wss:` to the same host and
+/// port.)
 pub const CONTENT_SECURITY_POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Headers of every answer, in addition to its `Content-Type` and `ETag`. Browsers ask each time whether their copy
-/// is current: after an upgrade of the gateway, nobody sees the page of before.
+/// Headers of every answer, in addition to its `Content-Type` and `ETag`. Browsers ask each time
+/// whether their copy is current: after an upgrade of the gateway, nobody sees the page of before.
 pub const HEADERS: [(&str, &str); 4] = [
     ("content-security-policy", CONTENT_SECURITY_POLICY),
     ("cache-control", "no-cache"),
@@ -90,8 +95,8 @@ pub struct Answer {
     pub body: &'static [u8],
 }
 
-/// Answers a GET or HEAD of `path` (without the query), given the request's `If-None-Match`. `None` if the page has
-/// no such file.
+/// Answers a GET or HEAD of `path` (without the query), given the request's `If-None-Match`. `None`
+/// if the page has no such file.
 pub fn answer(path: &str, if_none_match: Option<&str>) -> Option<Answer> {
     static ETAGS: LazyLock<[String; FILES.len()]> =
         LazyLock::new(|| std::array::from_fn(|at| etag(FILES[at].bytes)));
@@ -106,8 +111,8 @@ pub fn answer(path: &str, if_none_match: Option<&str>) -> Option<Answer> {
     })
 }
 
-/// A strong ETag: length and FNV-1a of the content. It tells versions of the page apart; nobody has an interest in
-/// collisions.
+/// A strong ETag: length and FNV-1a of the content. It tells versions of the page apart; nobody has
+/// an interest in collisions.
 fn etag(bytes: &[u8]) -> String {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -115,8 +120,8 @@ fn etag(bytes: &[u8]) -> String {
     format!("\"{:x}-{hash:016x}\"", bytes.len())
 }
 
-/// Whether `If-None-Match` (RFC 9110 §13.1.2) names `etag`. The comparison is the weak one: proxies that compress
-/// make tags weak.
+/// Whether `If-None-Match` (RFC 9110 §13.1.2) names `etag`. The comparison is the weak one: proxies
+/// that compress make tags weak.
 fn is_listed(etag: &str, tags: &str) -> bool {
     let mut tags = tags.split(',').map(str::trim);
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)

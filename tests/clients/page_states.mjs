@@ -394,6 +394,24 @@ test("a prefix that is chosen before there is a connection", async (gateway, vis
   await until("one", async () => (await tailRows(page)).length === 1);
 });
 
+test("a page that is hidden says in its title what is wrong", async (gateway, visit) => {
+  cluster(gateway);
+  const page = await visit();
+  await until("all up", async () => (await page.title()) === "gateway – zcluster");
+  const hide = (hidden) =>
+    page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      // As a browser does.
+      window.requestAnimationFrame = hidden ? () => 0 : (frame) => setTimeout(frame, 16);
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+  await hide(true);
+  gateway.node("worker-3", null, false);
+  await until("in the title", async () => /1 down/.test(await page.title()), 3000);
+  await hide(false);
+  await until("shown", async () => (await nodeState(page, "worker-3")) === "down", 2000);
+});
+
 test("without a bus", async (gateway, visit) => {
   cluster(gateway);
   const page = await visit();
