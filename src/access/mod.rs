@@ -20,6 +20,7 @@ use std::sync::Arc;
 use bstr::{BString, ByteSlice};
 
 pub use cell::AccessCell;
+pub use claims::speaks_for_nodes;
 pub use files::{ClientKeys, KeyError, client_keys, server_access};
 pub use guard::{Denial, Guard};
 
