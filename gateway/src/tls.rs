@@ -1,8 +1,8 @@
 //! TLS of the gateway's port: its certificate, and which certificates of clients it accepts.
 //!
-//! - [`ciphers`]: the names of cipher suites.
-//! - [`pem`]: the files of certificates and of the key.
-//! - [`certificate`]: what is in a certificate that rustls does not tell.
+//! - `ciphers`: the names of cipher suites.
+//! - `pem`: the files of certificates and of the key.
+//! - `certificate`: what is in a certificate that rustls does not tell.
 
 mod certificate;
 mod ciphers;
