@@ -1,5 +1,5 @@
 //! Who may use the gateway, and for what: which application a client belongs to, which topics that
-//! application may use, and which web pages may connect. Pure, except for [`tokens`].
+//! application may use, and which web pages may connect. Pure, except for `tokens`.
 //!
 //! [`Access`] is built from the layout and the files of tokens; a SIGHUP replaces it as a whole, and
 //! [`Access::renew`] says what becomes of a client that is already connected.

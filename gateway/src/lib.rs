@@ -9,6 +9,7 @@
 //! | [`hub`] | clients, their subscriptions, and what waits for each of them; pure |
 //! | [`schema`] | what events must look like, if that is declared |
 //! | [`access`] | who may connect, and what they may publish and subscribe to |
+//! | [`tls`] | encryption, and the names in certificates of clients |
 //! | [`page`] | the files of the live page |
 //! | `server` | sockets: HTTP, the connections of clients, and the node |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -18,6 +19,7 @@ pub mod hub;
 pub mod page;
 pub mod schema;
 mod server;
+pub mod tls;
 pub mod v1;
 pub mod v2;
 
