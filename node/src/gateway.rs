@@ -40,13 +40,7 @@ pub(super) fn start(
             }
         },
     );
-    let gateway = gateway.map_err(failure)?;
-    if let Some(address) = gateway.local_addr() {
-        log::info!(
-            "WebSocket API on ws://{address}/v1/messages/json, live page on http://{address}/"
-        );
-    }
-    Ok(Some(gateway))
+    gateway.map(Some).map_err(failure)
 }
 
 /// What a reload of the layout changes of it.

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -33,6 +33,7 @@ use zcluster::telemetry::{Counter, Telemetry, WebSocketMetrics};
 use crate::access::{Access, AccessError};
 use crate::hub::{Bounds, Hub, Nodes, Settings, WhenFull};
 use crate::schema::Schema;
+use crate::tls::{Tls, TlsError};
 
 pub(crate) use announce::lines;
 
@@ -53,6 +54,9 @@ pub enum GatewayError {
     /// Files of access control cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// Files of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The schema file cannot be read.
     #[error("cannot read the schema file {}: {error}", path.display())]
     UnreadableSchema {
@@ -102,12 +106,26 @@ struct Shared {
     clients: AtomicUsize,
     options: WebSocket,
     access: ArcSwap<Access>,
+    tls: Option<Tls>,
     metrics: WebSocketMetrics,
     blocks: OnceLock<Counter>,
     on_event: Box<dyn Fn(Event) + Send + Sync>,
 }
 
 impl Shared {
+    fn reload_tls(&self) -> Result<(), GatewayError> {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        tls.reload()?;
+        self.warn_of_certificate();
+        Ok(())
+    }
+
+    fn warn_of_certificate(&self) {
+        if let Some(warning) = self.tls.as_ref().and_then(|tls| tls.warning(SystemTime::now())) {
+            log::warn!("WebSocket API: {warning}");
+        }
+    }
+
     fn hub(&self) -> MutexGuard<'_, Hub> {
         lock(&self.hub)
     }
@@ -157,7 +175,7 @@ impl std::fmt::Debug for AccessControl {
 }
 
 impl AccessControl {
-    /// Reads access again: files of tokens, and the options that can change while it runs. Clients
+    /// Reads access again: files of tokens and certificates, and the options that can change while it runs. Clients
     /// that are still allowed what they have notice nothing; others are disconnected. Returns a
     /// summary.
     ///
@@ -166,6 +184,7 @@ impl AccessControl {
     pub fn reload(&self, options: &WebSocket) -> Result<String, GatewayError> {
         let access = Arc::new(Access::load(options)?);
         if let Some(shared) = self.shared.upgrade() {
+            shared.reload_tls()?;
             shared.access.store(Arc::clone(&access));
             shared.hub().renew(&access);
             shared.settle();
@@ -210,6 +229,7 @@ impl Gateway {
             clients: AtomicUsize::new(0),
             options: options.clone(),
             access: ArcSwap::from_pointee(Access::load(options)?),
+            tls: Tls::load(&options.tls_options)?,
             metrics: telemetry.websocket().clone(),
             blocks: OnceLock::new(),
             on_event: Box::new(on_event),
@@ -231,9 +251,16 @@ impl Gateway {
             address,
             router,
             http_limits(options),
-            transport::Tcp,
+            transport::Wire(Arc::clone(&shared)),
             pump::run(Arc::clone(&shared)),
         )?;
+        shared.warn_of_certificate();
+        let scheme = if shared.tls.is_some() { "https" } else { "http" };
+        log::info!(
+            "WebSocket API and live page on {scheme}://{}/: {}",
+            http.local_addr(),
+            shared.access.load().summary()
+        );
         let _ = shared.blocks.set(shared.metrics.blocks(http.local_addr()));
         Ok(Gateway { http: Some(http), shared, ended })
     }

@@ -2,27 +2,44 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::http::Extensions;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use zcluster::http::Transport;
+use zcluster::telemetry::ClientRefusal;
 
-/// TCP, with the address of the client in the extensions of its requests.
-#[derive(Clone, Debug)]
-pub(super) struct Tcp;
+use super::Shared;
+use super::upgrade::CertificateNames;
+use crate::tls::certificate_names;
 
-impl Transport for Tcp {
-    type Stream = TcpStream;
+/// TCP, or TLS on it. The address of the client and the names in its certificate are in the extensions
+/// of its requests.
+#[derive(Clone)]
+pub(super) struct Wire(pub(super) Arc<Shared>);
+
+impl Transport for Wire {
+    type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 
     async fn prepare(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
         extensions: &mut Extensions,
-    ) -> io::Result<TcpStream> {
+    ) -> io::Result<Self::Stream> {
         // What is written is whole: there is nothing to wait for.
         stream.set_nodelay(true)?;
         extensions.insert(peer);
-        Ok(stream)
+        let Some(tls) = &self.0.tls else { return Ok(Either::Left(stream)) };
+        let accepted = tls.acceptor().accept(stream).await;
+        let stream = accepted.inspect_err(|_| {
+            self.0.metrics.refused[ClientRefusal::Tls].inc();
+        })?;
+        if let Some(chain) = stream.get_ref().1.peer_certificates() {
+            extensions.insert(CertificateNames(certificate_names(chain).into()));
+        }
+        Ok(Either::Right(stream))
     }
 }
