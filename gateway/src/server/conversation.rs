@@ -126,11 +126,11 @@ async fn say_goodbye(socket: &mut WebSocket, code: u16, reason: String) {
         }
         loop {
             match socket.next().await {
+                Some(Ok(Message::Close(_))) => return,
                 Some(Ok(_)) => {}
-                None => return,
                 // After an error, nothing more can be read. Closing at once would reset the
                 // connection, and the client might not see why it ends.
-                Some(Err(_)) => pending().await,
+                Some(Err(_)) | None => pending().await,
             }
         }
     };
