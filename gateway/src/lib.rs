@@ -10,11 +10,13 @@
 //! | [`schema`] | what events must look like, if that is declared |
 //! | [`access`] | who may connect, and what they may publish and subscribe to |
 //! | [`tls`] | encryption, and the names in certificates of clients |
+//! | `figures` | what other processes say about themselves, as rates |
 //! | [`page`] | the files of the live page |
 //! | `server` | sockets: HTTP, the connections of clients, and the node |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access;
+mod figures;
 pub mod hub;
 pub mod page;
 pub mod schema;

@@ -8,6 +8,7 @@ mod announce;
 mod conversation;
 mod files;
 mod pump;
+mod stats;
 mod transport;
 mod upgrade;
 
@@ -22,6 +23,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use zcluster::Event;
+use zcluster::daemon::BROKER;
 use zcluster::health::Health;
 use zcluster::http::{HttpError, HttpServer, Limits, Service, routes};
 use zcluster::layout::{Layout, WebSocket, WhenClientFull};
@@ -244,6 +246,18 @@ impl Gateway {
             woken.room.notify_waiters();
         })?;
         let _ = shared.guests.set(guests);
+        let sources = stats::Sources {
+            node: node.name().into(),
+            telemetry: telemetry.clone(),
+            services: services.clone(),
+            broker: services.iter().find(|s| s.node_type == BROKER).map(|s| s.address),
+        };
+        let work = {
+            let shared = Arc::clone(&shared);
+            async move {
+                tokio::join!(pump::run(Arc::clone(&shared)), stats::run(shared, sources));
+            }
+        };
         let router = routes::metrics(telemetry.clone(), Some(services), health);
         let router = upgrade::router(router.merge(files::router()), &shared);
         let address = SocketAddr::new(options.listen_addr, options.listen_port);
@@ -252,7 +266,7 @@ impl Gateway {
             router,
             http_limits(options),
             transport::Wire(Arc::clone(&shared)),
-            pump::run(Arc::clone(&shared)),
+            work,
         )?;
         shared.warn_of_certificate();
         let scheme = if shared.tls.is_some() { "https" } else { "http" };
