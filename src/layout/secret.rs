@@ -39,7 +39,9 @@ pub(super) fn key_in(text: &str) -> Option<usize> {
         let at = start;
         start += run.len();
         let length = run.bytes().take_while(|byte| is_digit(char::from(*byte))).count();
-        (length >= MOST_OF_A_KEY && run.contains(is_rare)).then_some(at)
+        // The header of a table has brackets.
+        let inner = run[..length].trim_matches(['[', ']']);
+        (length >= MOST_OF_A_KEY && inner.contains(is_rare)).then_some(at)
     })
 }
 
@@ -101,6 +103,8 @@ mod tests {
             (key[..31].into(), None),
             ("/a/rather/long/path/to/some/directory/of/logs".into(), None),
             ("zeek.cluster.nodeid.zeromq_worker-1_host_1_N0.".into(), None),
+            ("[nodes.manager.websocket.applications.zeekctl]".into(), None),
+            (format!("[{key}]"), Some(0)),
             ("[$node_type=Cluster::WORKER,$ip=10.0.0.1,$p=27760/tcp]".into(), None),
             (String::new(), None),
         ] {
