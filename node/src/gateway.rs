@@ -60,7 +60,7 @@ pub(super) fn reloader(
     }
 }
 
-fn failure(error: GatewayError) -> Failure {
+pub(super) fn failure(error: GatewayError) -> Failure {
     let code = match error {
         GatewayError::Http(_) | GatewayError::Node(_) => ExitCode::Unavailable,
         _ => ExitCode::Config,
