@@ -28,7 +28,8 @@ pub(crate) struct Job<'a> {
 /// A vector of limbs, or of products of limbs.
 ///
 /// # Safety
-/// The machine has the instructions.
+/// Methods may be called where the machine has the instructions, with pointers to all that they read or
+/// write: [`Limbs::LANES`] limbs, aligned as such, or as many blocks of 16 bytes, which need not be.
 pub(crate) unsafe trait Limbs: Copy {
     /// Limbs in it.
     const LANES: usize;
@@ -46,7 +47,7 @@ pub(crate) unsafe trait Limbs: Copy {
     unsafe fn flip(self) -> Self;
     unsafe fn right<const BY: u32>(self) -> Self;
     unsafe fn left<const BY: u32>(self) -> Self;
-    /// The lower and the upper 8 bytes of a block for each lane.
+    /// The lower and the upper 8 bytes of a block for each lane. Pointers of further lanes are not used.
     unsafe fn gather(from: &[*const u8; WIDEST]) -> [Self; 2];
     /// The same, of consecutive blocks.
     unsafe fn load_blocks(from: *const u8) -> [Self; 2];
@@ -440,7 +441,7 @@ pub(crate) unsafe fn long_tag<V: Limbs>(job: Job<'_>) -> [u8; TAG_SIZE] {
             let last = Zeroizing::new(std::array::from_fn(|lane| {
                 V::ORDER.get(lane).map_or([0; 5], |block| powers[V::LANES - 1 - block])
             }));
-            let all = Multiplier::<V>::of_lanes(&[powers[V::LANES - 1]; WIDEST]);
+            let all = Multiplier::<V>::new(powers[V::LANES - 1].map(|limb| V::splat(limb)));
             let last = Multiplier::<V>::of_lanes(&last);
             let (above, mut sums) = (V::splat(ABOVE), [V::splat(0); 5]);
             let round =

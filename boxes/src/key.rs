@@ -42,8 +42,9 @@ impl StreamKey {
     /// Encrypts the messages of `slots` in place and sets their tags.
     ///
     /// # Panics
-    /// When a message is not within `buffer`.
+    /// When a message is not within `buffer`; nothing is written then.
     pub fn seal(&self, work: &mut Workspace, buffer: &mut [u8], slots: &mut [Slot]) {
+        check(buffer, slots);
         match self.engine {
             // SAFETY: a key's engine is one that this machine has.
             #[cfg(target_arch = "x86_64")]
@@ -59,8 +60,9 @@ impl StreamKey {
     /// those behind it stay as they are. Returns how many were decrypted.
     ///
     /// # Panics
-    /// When a message is not within `buffer`.
+    /// When a message is not within `buffer`; nothing is written then.
     pub fn open(&self, work: &mut Workspace, buffer: &mut [u8], slots: &[Slot]) -> usize {
+        check(buffer, slots);
         match self.engine {
             // SAFETY: a key's engine is one that this machine has.
             #[cfg(target_arch = "x86_64")]
@@ -71,6 +73,12 @@ impl StreamKey {
             _ => portable::open(&self.bytes, buffer, slots),
         }
     }
+}
+
+/// Before anything is computed, so that no panic leaves keystreams behind.
+fn check(buffer: &[u8], slots: &[Slot]) {
+    let is_within = |slot: &Slot| slot.end().is_some_and(|end| end <= buffer.len());
+    assert!(slots.iter().all(is_within), "a message is not within its buffer");
 }
 
 /// HSalsa20: the rounds of Salsa20 over key and nonce, without adding the input at the end.

@@ -202,3 +202,60 @@ fn is_long(group: &[Ranked], lanes: usize) -> bool {
     let busy = group.iter().filter(|slot| 2 * slot.len() >= longest).count();
     longest >= LONG || busy * (longest + COST) < lanes * longest
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::{Engine, StreamKey};
+
+    #[test]
+    fn no_keystream_outlives_a_call() {
+        let lengths = [20, 45, 13, 256, 5000, 0, 20_000, 64];
+        let ends = lengths.iter().scan(0, |end, len| {
+            *end += len;
+            Some(*end)
+        });
+        let slots: Vec<Slot> = (0..)
+            .zip(lengths.iter().zip(ends))
+            .map(|(number, (len, end))| Slot { number, start: end - len, len: *len, tag: [0; 16] })
+            .collect();
+        // One box, many, and more than are computed at once.
+        for slots in [&slots[..1], &slots, &slots.repeat(100)] {
+            for engine in Engine::available() {
+                let key = StreamKey::with_engine(&[7; 32], &[8; 16], engine);
+                let mut work = Workspace::default();
+                let mut slots = slots.to_vec();
+                let mut buffer = vec![1; lengths.iter().sum()];
+                key.seal(&mut work, &mut buffer, &mut slots);
+                assert!(work.streams.is_wiped(), "{engine:?} seals");
+                // Those that are sealed more than once are forgeries to whoever opens them.
+                let opened = key.open(&mut work, &mut buffer, &slots);
+                assert_eq!(opened == slots.len(), slots.len() <= lengths.len());
+                assert!(work.streams.is_wiped(), "{engine:?} opens");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_outside_of_the_buffer_leaves_no_traces() {
+        let good = Slot { number: 1, start: 0, len: 100, ..Slot::default() };
+        for bad in [(100, 1), (99, 2), (101, 0), (usize::MAX, 2), (1, usize::MAX), (0, usize::MAX)]
+        {
+            let bad = Slot { number: 2, start: bad.0, len: bad.1, ..Slot::default() };
+            for engine in Engine::available() {
+                let key = StreamKey::with_engine(&[7; 32], &[8; 16], engine);
+                let mut work = Workspace::default();
+                let mut buffer = [1; 100];
+                let mut slots = [good, bad];
+                let seals = AssertUnwindSafe(|| key.seal(&mut work, &mut buffer, &mut slots));
+                assert!(catch_unwind(seals).is_err(), "{bad:?}");
+                let opens = AssertUnwindSafe(|| key.open(&mut work, &mut buffer, &slots));
+                assert!(catch_unwind(opens).is_err(), "{bad:?}");
+                assert_eq!((buffer, slots), ([1; 100], [good, bad]));
+                assert!(work.streams.is_wiped());
+            }
+        }
+    }
+}

@@ -32,6 +32,11 @@ impl Slot {
         self.start..self.start + self.len
     }
 
+    /// Where the message ends; `None` if no buffer is as large.
+    pub(crate) fn end(&self) -> Option<usize> {
+        self.start.checked_add(self.len)
+    }
+
     /// Blocks of its keystream.
     pub(crate) fn blocks(&self) -> usize {
         (KEY_SIZE + self.len).div_ceil(BLOCK)

@@ -85,7 +85,8 @@ pub(crate) fn word(bytes: &[u8], index: usize) -> u32 {
 /// A vector of 32-bit words.
 ///
 /// # Safety
-/// The machine has the instructions.
+/// Methods may be called where the machine has the instructions, with pointers to all that they read or
+/// write: [`Words::LANES`] words, or as many blocks of 64 bytes, without any alignment.
 pub(crate) unsafe trait Words: Word {
     /// Words in it.
     const LANES: usize;
@@ -226,6 +227,12 @@ impl Keystreams {
         let blocks = &self.blocks[..self.len];
         // SAFETY: blocks are bytes without gaps.
         unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len() * BLOCK) }
+    }
+
+    /// Whether nothing is left of any block.
+    #[cfg(test)]
+    pub(crate) fn is_wiped(&self) -> bool {
+        self.blocks.iter().all(|block| block.0 == [0; BLOCK / 8])
     }
 
     /// Wipes the blocks from memory.

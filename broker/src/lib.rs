@@ -133,7 +133,7 @@ fn serve(args: &Args, signals: &Signals, program: &Program) -> Result<(), Failur
             server: Some(CurveKeys::BROKER.into()),
             running: Arc::clone(&layout),
         };
-        let reloader = daemon::Reloader::start(source, access, engine.on_reload())?;
+        let reloader = daemon::Reloader::start(source, access, |_| Ok(()), engine.on_reload())?;
         signals.handle(move |signal| match signal {
             Signal::Stop => stop.ask(),
             Signal::Hangup => reloader.ask(),

@@ -138,7 +138,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         running: Arc::clone(&layout),
     };
     let waker = intake.waker();
-    let reloader = daemon::Reloader::start(source, access, move || waker.wake())?;
+    let reloader = daemon::Reloader::start(source, access, |_| Ok(()), move || waker.wake())?;
     let (stop, rotate) = (ends.clone(), pipeline.pieces.clone());
     signals.handle(move |signal| match signal {
         Signal::Stop => {

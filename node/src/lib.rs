@@ -4,10 +4,12 @@
 //! - `check`: `--check`, what the configuration means on this host.
 //! - `input`: reads lines and publishes them.
 //! - `output`: prints events, and nodes that come and go.
+//! - `gateway`: the WebSocket API, if the layout gives the node one.
 //! - `demo`: demo traffic.
 
 mod check;
 mod demo;
+mod gateway;
 mod input;
 mod output;
 
@@ -22,6 +24,7 @@ use zcluster::exit::ExitCode;
 use zcluster::layout::{self, Layout, NodeType};
 use zcluster::node::Node;
 use zcluster::telemetry::Telemetry;
+use zcluster_gateway::Gateway;
 
 /// A node of a Zeek-compatible cluster.
 ///
@@ -82,6 +85,7 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     for prefix in &args.subscribe {
         node.subscribe(prefix.as_str())?;
     }
+    let gateway = gateway::start(&node, &layout, &own, &telemetry, args.quiet)?;
     let asked = node.clone();
     let http = daemon::serve_metrics(&layout, &name, &telemetry, move || asked.health())?;
 
@@ -91,11 +95,15 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         server: None,
         running: layout,
     };
-    let reloader = Reloader::start(source, Arc::clone(node.access()), || {})?;
+    let apply = gateway::reloader(gateway.as_ref(), &name);
+    let reloader = Reloader::start(source, Arc::clone(node.access()), apply, || {})?;
     let signals = stop_signals(signals, reloader);
     let mut ready = daemon::ready_members(&node);
     if let Some(http) = &http {
         ready.insert("metrics".into(), http.local_addr().to_string().into());
+    }
+    if let Some(address) = gateway.as_ref().and_then(Gateway::local_addr) {
+        ready.insert("http".into(), address.to_string().into());
     }
     daemon::print_ready(&ready);
 
@@ -107,6 +115,8 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
 
     let outcome = wait_for_end(&signals, &output);
     drop(demo);
+    // First, so that what clients have sent is still published.
+    drop(gateway);
     // Also for a node that has ended by itself: this reports what it has not sent.
     let unsent = node.shutdown(patience);
     if let Some(error) = node.take_failure() {

@@ -67,6 +67,12 @@ pub(super) fn membership_event(format: &[u8], payload: &[u8]) -> Result<Option<E
     Ok(is_claim(&event.name).then_some(event))
 }
 
+/// Whether an event of that name says who takes part in the cluster. Only nodes publish such events,
+/// and some of them nobody does.
+pub fn speaks_for_nodes(event: &[u8]) -> bool {
+    is_raised_locally(event) || is_claim(event)
+}
+
 fn is_raised_locally(name: &[u8]) -> bool {
     RAISED_LOCALLY.iter().any(|other| name == other.as_bytes())
 }

@@ -5,14 +5,13 @@
 //! public keys and is refused if any user may write to it. Both are refused in a directory that any
 //! user may write to, because they could be replaced there.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
+use super::protected_file::{ProtectedFileError, Protection, read};
 use crate::atomic_file;
 use crate::wire::zmtp::{BadKey, KeyPair, PublicKey, SecretKey};
 
@@ -79,6 +78,17 @@ pub enum KeyFileError {
     },
 }
 
+impl From<ProtectedFileError> for KeyFileError {
+    fn from(error: ProtectedFileError) -> Self {
+        match error {
+            ProtectedFileError::Read { path, source } => Self::Read { path, source },
+            ProtectedFileError::Mode { path, mode, what, expected, fix } => {
+                Self::Mode { path, mode, what, expected, fix }
+            }
+        }
+    }
+}
+
 impl KeyFileError {
     /// Whether the file does not exist.
     pub fn is_not_found(&self) -> bool {
@@ -112,7 +122,7 @@ pub fn public_path(dir: &Path, name: &str) -> PathBuf {
 /// # Errors
 /// When it cannot be read, others may read it, or it holds something else.
 pub fn read_secret_keys(path: &Path) -> Result<Vec<KeyPair>, KeyFileError> {
-    let text = read(path, MAX_SIZE, 0o077, "read or change it", ("0600", "600"))?;
+    let text = read(path, MAX_SIZE, Protection::OWNER)?;
     Ok(keys::<SecretKey>(path, &text)?.into_iter().map(KeyPair::from).collect())
 }
 
@@ -121,7 +131,7 @@ pub fn read_secret_keys(path: &Path) -> Result<Vec<KeyPair>, KeyFileError> {
 /// # Errors
 /// When it cannot be read, any user may write to it, or it holds something else.
 pub fn read_public_keys(path: &Path) -> Result<Vec<PublicKey>, KeyFileError> {
-    let text = read(path, MAX_SIZE, 0o002, "change it", ("0644", "644"))?;
+    let text = read(path, MAX_SIZE, Protection::READABLE)?;
     keys(path, &text)
 }
 
@@ -166,7 +176,7 @@ pub fn write_public_keys(path: &Path, keys: &[PublicKey]) -> io::Result<()> {
 
 /// The public keys in a file, ignoring everything else; none if it cannot be read.
 pub fn find_public_keys(path: &Path) -> Vec<PublicKey> {
-    let text = read(path, MAX_SIZE, 0, "", ("", "")).unwrap_or_default();
+    let text = read(path, MAX_SIZE, Protection::NONE).unwrap_or_default();
     text.lines().filter_map(|line| line.trim().parse().ok()).collect()
 }
 
@@ -184,60 +194,12 @@ pub fn remove_public_key(path: &Path, key: &PublicKey) -> Result<bool, KeyFileEr
         atomic_file::remove(path)
     } else {
         // Comments stay: they may say whose the other keys are.
-        let text = read(path, MAX_SIZE, 0, "", ("", ""))?;
+        let text = read(path, MAX_SIZE, Protection::NONE)?;
         let lines = text.lines().filter(|line| line.trim().parse() != Ok(*key));
         let rest: String = lines.flat_map(|line| [line, "\n"]).collect();
         atomic_file::replace(path, 0o644, rest.as_bytes())
     };
     written.map(|()| true).map_err(|source| KeyFileError::Write { path: path.into(), source })
-}
-
-/// Reads a file of at most `max_size` bytes that has none of the permissions in `mask`.
-pub(super) fn read(
-    path: &Path,
-    max_size: u64,
-    mask: u32,
-    what: &'static str,
-    (expected, fix): (&'static str, &'static str),
-) -> Result<Zeroizing<String>, KeyFileError> {
-    let fail = |source| KeyFileError::Read { path: path.into(), source };
-    // Checks and reads the same open file. Does not wait for a writer, for example of a pipe.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let mut file =
-        OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & mask != 0 {
-        let path = path.into();
-        return Err(KeyFileError::Mode { path, mode, what, expected, fix });
-    }
-    if !metadata.is_file() || metadata.len() > max_size {
-        return Err(fail(io::Error::other("expected a regular file of a few lines")));
-    }
-    check_directory(path)?;
-    read_text(&mut file, metadata.len().min(max_size)).map_err(fail)
-}
-
-/// Checks that only the owner and group of the directory can replace the file.
-fn check_directory(path: &Path) -> Result<(), KeyFileError> {
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let fail = |source| KeyFileError::Read { path: dir.into(), source };
-    let mode = dir.metadata().map_err(fail)?.permissions().mode() & 0o7777;
-    if mode & 0o002 == 0 {
-        return Ok(());
-    }
-    let what = "put other keys there";
-    Err(KeyFileError::Mode { path: dir.into(), mode, what, expected: "0755 or less", fix: "o-w" })
-}
-
-fn read_text(file: &mut File, size: u64) -> io::Result<Zeroizing<String>> {
-    // Room for all of it: growing would leave copies of secrets behind.
-    let mut text = Zeroizing::new(String::with_capacity(size as usize + 1));
-    file.take(size).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 fn keys<K: FromStr<Err = BadKey>>(path: &Path, text: &str) -> Result<Vec<K>, KeyFileError> {
@@ -258,6 +220,7 @@ fn keys<K: FromStr<Err = BadKey>>(path: &Path, text: &str) -> Result<Vec<K>, Key
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

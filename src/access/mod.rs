@@ -1,5 +1,5 @@
 //! Which peers may connect, and what they may send (WIRE.md §7.1, docs/security.md). Pure, except
-//! for [`files`], [`key_file`], [`revoked`] and [`inspect`].
+//! for [`files`], [`key_file`], [`protected_file`], [`revoked`] and [`inspect`].
 //!
 //! [`Access`] holds the keys and rules of a process, built from the layout and the key files; a
 //! [`Guard`] checks one connection against it. [`AccessCell`] holds the current one for all
@@ -11,6 +11,7 @@ pub mod files;
 mod guard;
 pub mod inspect;
 pub mod key_file;
+pub mod protected_file;
 pub mod revoked;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use bstr::{BString, ByteSlice};
 
 pub use cell::AccessCell;
+pub use claims::speaks_for_nodes;
 pub use files::{ClientKeys, KeyError, client_keys, server_access};
 pub use guard::{Denial, Guard};
 

@@ -12,7 +12,8 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 
-use super::key_file::{KeyFileError, read};
+use super::key_file::KeyFileError;
+use super::protected_file::{Protection, read};
 use crate::atomic_file;
 use crate::wire::zmtp::PublicKey;
 
@@ -54,7 +55,7 @@ impl Revoked {
     /// an error is better than admitting a revoked key.
     pub fn read(dir: &Path) -> Result<Self, KeyFileError> {
         let path = dir.join(REVOKED);
-        let text = match read(&path, MAX_SIZE, 0o002, "change it", ("0644", "644")) {
+        let text = match read(&path, MAX_SIZE, Protection::READABLE).map_err(KeyFileError::from) {
             Err(error) if error.is_not_found() => return Ok(Revoked { path, ..Self::default() }),
             text => text?.to_string(),
         };

@@ -43,8 +43,9 @@ struct Reloaded {
 }
 
 impl Reloader {
-    /// Starts the thread. It stores what it reads in the cell, then calls `tell` to notify the
-    /// users of the cell. The rest of the layout has no effect: options that differ from those of
+    /// Starts the thread. It calls `apply` with the new layout, for what else the process can change
+    /// while it runs; if that fails, nothing changes. Then it stores what it has read in the cell, and
+    /// calls `tell` to notify the users of the cell. The rest of the layout has no effect: options that differ from those of
     /// the running process are named in a warning.
     ///
     /// # Errors
@@ -52,6 +53,7 @@ impl Reloader {
     pub fn start(
         source: AccessSource,
         cell: Arc<AccessCell>,
+        apply: impl Fn(&Layout) -> Result<(), Failure> + Send + 'static,
         tell: impl Fn() + Send + 'static,
     ) -> Result<Self, Failure> {
         // One request may wait during a reload, which may have read the files before the last
@@ -59,7 +61,7 @@ impl Reloader {
         let (asked, requests) = mpsc::sync_channel(1);
         let body = move || {
             for () in requests {
-                match source.reload(&cell) {
+                match source.reload(&cell, &apply) {
                     Ok(reloaded) => {
                         tell();
                         log::info!("{}", reloaded.summary);
@@ -90,7 +92,11 @@ impl Reloader {
 
 impl AccessSource {
     /// Replaces the value in the cell. Returns what to log.
-    fn reload(&self, cell: &AccessCell) -> Result<Reloaded, Failure> {
+    fn reload(
+        &self,
+        cell: &AccessCell,
+        apply: &impl Fn(&Layout) -> Result<(), Failure>,
+    ) -> Result<Reloaded, Failure> {
         let layout = load_layout(&self.layout, self.node.as_deref())?.layout;
         let access = match &self.server {
             Some(name) => server_access(&layout, name)?,
@@ -103,6 +109,7 @@ impl AccessSource {
                 "CURVE cannot be switched on or off while the process runs; restart it",
             ));
         }
+        apply(&layout)?;
         let summary = match &self.server {
             Some(_) => access.summary(),
             None => access.rules_summary().into(),
@@ -177,7 +184,7 @@ mod tests {
         let access = |path| server_access(&load_layout(path, None).unwrap().layout, "logger-1");
         let cell = AccessCell::new(access(&path).unwrap());
         let server = source(&path);
-        let reload = || server.reload(&cell).is_ok();
+        let reload = || server.reload(&cell, &|_| Ok(())).is_ok();
         let admits = |keys: &KeyPair| cell.load().admit(keys.public()).is_some();
 
         fs::write(&path, layout(&keys, second.public())).unwrap();
@@ -205,9 +212,9 @@ mod tests {
         let cell = AccessCell::new(Access::default());
         fs::write(&path, NODES).unwrap();
         let server = source(&path);
-        assert!(server.reload(&cell).is_ok());
+        assert!(server.reload(&cell, &|_| Ok(())).is_ok());
         fs::write(&path, layout(&KeyPair::generate(), KeyPair::generate().public())).unwrap();
-        let error = server.reload(&cell).unwrap_err();
+        let error = server.reload(&cell, &|_| Ok(())).unwrap_err();
         assert!(error.message.contains("cannot be switched on or off"), "{}", error.message);
         assert_eq!(cell.generation(), 1);
     }
@@ -220,7 +227,7 @@ mod tests {
         let cell = AccessCell::new(Access::default());
         let server = source(&path);
         let reload = || {
-            let reloaded = server.reload(&cell).unwrap();
+            let reloaded = server.reload(&cell, &|_| Ok(())).unwrap();
             (reloaded.summary.clone(), reloaded.warning())
         };
         let loaded = "keys and rules reloaded: nothing is encrypted, ";

@@ -12,7 +12,7 @@ use thiserror::Error;
 #[cfg(feature = "http")]
 mod accept;
 #[cfg(feature = "http")]
-mod routes;
+pub mod routes;
 #[cfg(feature = "http")]
 mod server;
 #[cfg(test)]

@@ -34,8 +34,9 @@ fn target_groups(services: Vec<Service>) -> Vec<TargetGroup> {
     services.into_iter().map(group).collect()
 }
 
-/// `/metrics`, `/healthz`, `/readyz` and, with `services`, `/services.json`.
-pub(super) fn metrics(
+/// `/metrics`, `/healthz`, `/readyz` and, with `services`, `/services.json`. Each request calls
+/// `health`, which must not block.
+pub fn metrics(
     telemetry: Telemetry,
     services: Option<Vec<Service>>,
     health: impl Fn() -> Health + Send + Sync + 'static,

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::{Pin, pin};
 use std::sync::mpsc;
@@ -140,11 +141,11 @@ impl HttpServer {
     /// [`HttpError::Listen`] if it cannot listen on the address, [`HttpError::Start`] if the
     /// system refuses a thread.
     pub fn start(listen: SocketAddr, router: Router) -> Result<HttpServer, HttpError> {
-        Self::start_with(listen, router, Limits::default(), Plain)
+        Self::start_with(listen, router, Limits::default(), Plain, pending())
     }
 
-    /// The same, with other limits, and on another transport than plain TCP. If a task that the
-    /// handlers have started is to run on the server's thread, start it from a handler.
+    /// The same, with other limits, on another transport than plain TCP, and with a task of the
+    /// caller that runs on the server's thread until the server has stopped.
     ///
     /// # Errors
     ///
@@ -154,6 +155,7 @@ impl HttpServer {
         router: Router,
         limits: Limits,
         transport: impl Transport,
+        beside: impl Future<Output = ()> + Send + 'static,
     ) -> Result<HttpServer, HttpError> {
         let refused = |error| HttpError::Listen { address: listen, error };
         let listener = StdListener::bind(listen).map_err(refused)?;
@@ -172,6 +174,7 @@ impl HttpServer {
             .name("http".into())
             .spawn(move || {
                 let _ending = ending;
+                runtime.spawn(beside);
                 run(runtime, listener, router, limits, transport, stopping);
             })
             .map_err(HttpError::Start)?;

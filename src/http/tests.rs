@@ -93,7 +93,7 @@ mod served {
             .route("/ok", get(|| async { "fine" }))
             .route("/large", get(|| async { "x".repeat(64 << 20) }))
             .route("/never", get(std::future::pending::<()>));
-        HttpServer::start_with(loopback(), router, limits, Plain).unwrap()
+        HttpServer::start_with(loopback(), router, limits, Plain, std::future::pending()).unwrap()
     }
 
     #[test]

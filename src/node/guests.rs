@@ -7,7 +7,7 @@
 //! | queue | bound | when full |
 //! |---|---|---|
 //! | events for guests | `onloop_queue_hwm` and `onloop_queue_bytes` | the event is dropped and counted |
-//! | events from guests | chosen by the gateway | [`Guests::try_publish`] says so; nothing is lost |
+//! | events from guests | chosen by the gateway | [`Guests::try_publish`] returns the event |
 //!
 //! Events of guests wait here, not in the node's outbox, until the bus has room for them: a gateway
 //! holds its clients back instead of dropping.
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bstr::BString;
 
-use super::{Node, NodeError, Outgoing, ReceivedEvent, refused};
+use super::{Node, NodeError, Outgoing, ReceivedEvent};
 use crate::Event;
 use crate::queue::{self, Limits, Rejected};
 use crate::telemetry::NodeMetrics;
@@ -64,9 +64,9 @@ pub struct Change {
     pub confirm: Option<u64>,
 }
 
-/// One event of a guest.
+/// One event of a guest, ready to be sent: see [`Guests::prepare`].
 #[derive(Debug)]
-pub(super) struct GuestEvent {
+pub struct GuestEvent {
     pub(super) sender: BString,
     pub(super) topic: BString,
     pub(super) payload: Vec<u8>,
@@ -108,29 +108,32 @@ impl Guests {
         self.node.command(Outgoing::Guests(change))
     }
 
-    /// Publishes an event under the id of a guest. Does not block.
-    ///
-    /// # Errors
-    /// [`NodeError::QueueFull`] while events of guests wait for the bus: once there is room, the
-    /// gateway is woken. [`NodeError::Closed`] after shutdown.
-    pub fn try_publish(
+    /// Prepares an event that is published under the id of a guest.
+    pub fn prepare(
         &self,
         sender: impl Into<BString>,
         topic: impl Into<BString>,
         event: &Event,
-    ) -> Result<(), NodeError> {
+    ) -> GuestEvent {
         let mut payload = Vec::with_capacity(256);
         self.node.shared.format.encode(event, &mut payload);
-        let event = GuestEvent { sender: sender.into(), topic: topic.into(), payload };
+        GuestEvent { sender: sender.into(), topic: topic.into(), payload }
+    }
+
+    /// Publishes an event. Does not block.
+    ///
+    /// # Errors
+    /// [`Rejected::Full`] while events of guests wait for the bus: once there is room, the gateway is
+    /// woken. [`Rejected::Closed`] after shutdown. Both return the event.
+    pub fn try_publish(&self, event: GuestEvent) -> Result<(), Rejected<GuestEvent>> {
         let bytes = event.size();
         match self.events.try_send(event, bytes) {
-            Ok(()) => Ok(()),
             Err(Rejected::Full(event)) => {
                 // The node may have made room just before it could know that somebody waits.
                 self.is_waiting.store(true, Ordering::SeqCst);
-                self.events.try_send(event, bytes).map_err(|rejected| refused(&rejected))
+                self.events.try_send(event, bytes)
             }
-            Err(rejected) => Err(refused(&rejected)),
+            answer => answer,
         }
     }
 

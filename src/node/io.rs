@@ -584,8 +584,14 @@ impl Io {
                 Ok(Outgoing::Unsubscribe(prefix)) => {
                     self.bus.unsubscribe(&prefix, Reader::Node)?;
                 }
-                Ok(Outgoing::Host(desk)) => {
+                Ok(Outgoing::Host(mut desk)) => {
                     self.bus.forget_guests()?;
+                    for (name, id) in self.membership.members() {
+                        desk.tell(Arrival::NodeUp { name: name.clone(), id: id.clone() });
+                    }
+                    if self.is_ready() {
+                        desk.tell(Arrival::Connected);
+                    }
                     self.guests = Some(desk);
                 }
                 Ok(Outgoing::Guests(change)) => self.change_guests(change)?,

@@ -11,6 +11,7 @@
 //!   an eavesdropper sees.
 //! - [`producer`]: a node inside the test that writes numbered records.
 //! - [`log_dir`]: the files that loggers write.
+//! - [`websocket`]: programs that use the WebSocket API, and a cluster that offers it.
 //! - [`small_disk`]: file systems that fill up.
 //! - [`tools`]: external programs, if the machine has them.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
@@ -27,6 +28,7 @@ pub mod relay;
 pub mod small_disk;
 pub mod tools;
 pub mod watched;
+pub mod websocket;
 pub mod zmtp;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,208 @@
+//! [`Outbox`]: what waits to be sent to one client.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::WhenFull;
+
+/// Bounds of an [`Outbox`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Messages.
+    pub messages: usize,
+    /// Their bytes. A larger message is admitted alone.
+    pub bytes: usize,
+}
+
+/// Events that a client missed because it read too slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// How many.
+    pub dropped: u64,
+    /// The sequence number of the first.
+    pub from: u64,
+    /// The sequence number of the last.
+    pub to: u64,
+}
+
+/// What happened to a message that was to be queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queued {
+    /// It waits; so many older events were dropped to make room.
+    Yes {
+        /// How many.
+        dropped: u64,
+    },
+    /// There is no room, and the client is to be cut off.
+    Overflow,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    text: Bytes,
+    /// The sequence number of an event; `None` for an answer, which is never dropped.
+    event: Option<u64>,
+}
+
+/// Messages in order, bounded in number and bytes.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    bounds: Bounds,
+    when_full: WhenFull,
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    lag: Option<Lag>,
+}
+
+impl Outbox {
+    pub(super) fn new(bounds: Bounds, when_full: WhenFull) -> Self {
+        Outbox { bounds, when_full, waiting: VecDeque::new(), bytes: 0, lag: None }
+    }
+
+    /// Queues an event.
+    pub(super) fn push_event(&mut self, text: &Bytes, seq: u64) -> Queued {
+        let mut dropped = 0;
+        while !self.has_room(text.len()) {
+            if self.when_full == WhenFull::Close || !self.drop_oldest() {
+                return Queued::Overflow;
+            }
+            dropped += 1;
+        }
+        self.push(Waiting { text: text.clone(), event: Some(seq) });
+        Queued::Yes { dropped }
+    }
+
+    /// Queues an answer. A client that asks much and reads nothing is cut off.
+    pub(super) fn push_answer(&mut self, text: Bytes) -> Queued {
+        if !self.has_room(text.len()) {
+            return Queued::Overflow;
+        }
+        self.push(Waiting { text, event: None });
+        Queued::Yes { dropped: 0 }
+    }
+
+    fn push(&mut self, message: Waiting) {
+        self.bytes += message.text.len();
+        self.waiting.push_back(message);
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.waiting.is_empty()
+            || (self.waiting.len() < self.bounds.messages
+                && self.bytes.saturating_add(bytes) <= self.bounds.bytes)
+    }
+
+    /// Drops the oldest event; `false` if only answers wait.
+    fn drop_oldest(&mut self) -> bool {
+        let Some(at) = self.waiting.iter().position(|message| message.event.is_some()) else {
+            return false;
+        };
+        let Some(Waiting { text, event: Some(seq) }) = self.waiting.remove(at) else {
+            return false;
+        };
+        self.bytes -= text.len();
+        let lag = self.lag.get_or_insert(Lag { dropped: 0, from: seq, to: seq });
+        lag.dropped += 1;
+        lag.to = seq;
+        true
+    }
+
+    /// What was dropped since the last call. The notice about it belongs before everything that
+    /// still waits.
+    pub(super) fn take_lag(&mut self) -> Option<Lag> {
+        self.lag.take()
+    }
+
+    /// Moves messages of up to that many bytes to `out`, at least one if any waits.
+    pub(super) fn take(&mut self, out: &mut VecDeque<Bytes>, mut bytes: usize) {
+        while let Some(message) = self.waiting.pop_front() {
+            self.bytes -= message.text.len();
+            bytes = bytes.saturating_sub(message.text.len());
+            out.push_back(message.text);
+            if bytes == 0 {
+                break;
+            }
+        }
+        if self.waiting.is_empty() {
+            // A burst is no reason to keep its memory for good.
+            self.waiting.shrink_to(16);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Drops everything that waits.
+    pub(super) fn clear(&mut self) {
+        self.waiting = VecDeque::new();
+        self.bytes = 0;
+        self.lag = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox(messages: usize, bytes: usize, when_full: WhenFull) -> Outbox {
+        Outbox::new(Bounds { messages, bytes }, when_full)
+    }
+
+    fn texts(outbox: &mut Outbox) -> Vec<String> {
+        let mut out = VecDeque::new();
+        outbox.take(&mut out, usize::MAX);
+        out.into_iter().map(|text| String::from_utf8(text.to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_oldest_events_go_first_and_answers_never() {
+        let mut outbox = outbox(3, 100, WhenFull::DropOldest);
+        assert_eq!(outbox.push_answer("ack".into()), Queued::Yes { dropped: 0 });
+        for (seq, dropped) in [(1, 0), (2, 0), (5, 1), (6, 1)] {
+            let text = Bytes::from(format!("e{seq}"));
+            assert_eq!(outbox.push_event(&text, seq), Queued::Yes { dropped });
+        }
+        assert_eq!(outbox.take_lag(), Some(Lag { dropped: 2, from: 1, to: 2 }));
+        assert_eq!(outbox.take_lag(), None);
+        assert_eq!(texts(&mut outbox), ["ack", "e5", "e6"]);
+        assert_eq!((outbox.len(), outbox.bytes), (0, 0));
+    }
+
+    #[test]
+    fn bytes_count_and_one_message_may_exceed_them() {
+        let mut outbox = outbox(100, 10, WhenFull::DropOldest);
+        let large = Bytes::from(vec![b'x'; 50]);
+        assert_eq!(outbox.push_event(&large, 1), Queued::Yes { dropped: 0 });
+        assert_eq!(outbox.push_event(&Bytes::from("123456"), 2), Queued::Yes { dropped: 1 });
+        assert_eq!(outbox.push_event(&Bytes::from("1234"), 3), Queued::Yes { dropped: 0 });
+        assert_eq!(outbox.push_event(&Bytes::from("12345"), 4), Queued::Yes { dropped: 1 });
+        assert_eq!(outbox.take_lag(), Some(Lag { dropped: 2, from: 1, to: 2 }));
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_cut_off() {
+        let mut outbox = outbox(2, 100, WhenFull::Close);
+        assert_eq!(outbox.push_event(&Bytes::from("1"), 1), Queued::Yes { dropped: 0 });
+        assert_eq!(outbox.push_event(&Bytes::from("2"), 2), Queued::Yes { dropped: 0 });
+        assert_eq!(outbox.push_event(&Bytes::from("3"), 3), Queued::Overflow);
+        let mut outbox = self::outbox(1, 100, WhenFull::DropOldest);
+        assert_eq!(outbox.push_answer("1".into()), Queued::Yes { dropped: 0 });
+        assert_eq!(outbox.push_answer("2".into()), Queued::Overflow);
+        assert_eq!(outbox.push_event(&Bytes::from("3"), 3), Queued::Overflow);
+    }
+
+    #[test]
+    fn a_batch_has_at_least_one_message() {
+        let mut outbox = outbox(10, 100, WhenFull::Close);
+        for seq in 0..4 {
+            outbox.push_event(&Bytes::from("12345"), seq);
+        }
+        for (bytes, expected) in [(0, 1), (6, 2), (100, 1)] {
+            let mut out = VecDeque::new();
+            outbox.take(&mut out, bytes);
+            assert_eq!(out.len(), expected);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! [`Prefixes`]: what all clients together have subscribed to.
+
+use std::collections::HashMap;
+
+use bstr::BString;
+use zcluster::node::guests::Change;
+
+/// Counts how many clients want each prefix, and collects what the node must be told.
+///
+/// A prefix is subscribed when the first client wants it and unsubscribed when the last one no longer
+/// does: a bus counts a prefix once for each connection (WIRE.md §1.4).
+#[derive(Debug, Default)]
+pub(super) struct Prefixes {
+    counts: HashMap<BString, usize>,
+    /// Whether the node must still hear of a prefix: `true` to subscribe, `false` to unsubscribe.
+    untold: HashMap<BString, bool>,
+    /// The order in which they changed.
+    order: Vec<BString>,
+    /// The last number given out by [`Prefixes::ask`], and whether the node must still hear of it.
+    asked: u64,
+    is_asking: bool,
+}
+
+impl Prefixes {
+    pub(super) fn add(&mut self, prefix: &BString) {
+        let count = self.counts.entry(prefix.clone()).or_default();
+        *count += 1;
+        if *count == 1 {
+            self.changed(prefix, true);
+        }
+    }
+
+    pub(super) fn remove(&mut self, prefix: &BString) {
+        let Some(count) = self.counts.get_mut(prefix) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(prefix);
+            self.changed(prefix, false);
+        }
+    }
+
+    fn changed(&mut self, prefix: &BString, on: bool) {
+        match self.untold.remove(prefix) {
+            // The node knows nothing of the earlier change, which this one undoes.
+            Some(earlier) if earlier != on => {}
+            Some(_) | None => {
+                self.untold.insert(prefix.clone(), on);
+                self.order.push(prefix.clone());
+            }
+        }
+    }
+
+    /// A number that is confirmed once everything added so far is in effect.
+    pub(super) fn ask(&mut self) -> u64 {
+        self.asked += 1;
+        self.is_asking = true;
+        self.asked
+    }
+
+    /// What the node must hear, if anything.
+    pub(super) fn take_change(&mut self) -> Option<Change> {
+        if self.order.is_empty() && !self.is_asking {
+            return None;
+        }
+        let mut change = Change::default();
+        for prefix in self.order.drain(..) {
+            match self.untold.remove(&prefix) {
+                Some(true) => change.subscribe.push(prefix),
+                Some(false) => change.unsubscribe.push(prefix),
+                None => {}
+            }
+        }
+        change.confirm = std::mem::take(&mut self.is_asking).then_some(self.asked);
+        // Changes may have undone each other.
+        (change != Change::default()).then_some(change)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_told_once() {
+        let mut prefixes = Prefixes::default();
+        prefixes.add(&"a".into());
+        prefixes.add(&"a".into());
+        prefixes.add(&"b".into());
+        assert_eq!(prefixes.ask(), 1);
+        assert_eq!(prefixes.ask(), 2);
+        let change = prefixes.take_change().unwrap();
+        assert_eq!(change.subscribe, ["a", "b"]);
+        assert_eq!((change.unsubscribe.len(), change.confirm), (0, Some(2)));
+        assert_eq!(prefixes.take_change(), None);
+        prefixes.remove(&"a".into());
+        assert_eq!(prefixes.take_change(), None);
+        prefixes.remove(&"a".into());
+        prefixes.add(&"a".into());
+        assert_eq!(prefixes.take_change(), None, "undone before the node heard of it");
+    }
+
+    proptest! {
+        /// Whatever clients do, and whenever the node is told, it ends with what they want.
+        #[test]
+        fn the_node_has_what_clients_want(
+            steps in prop::collection::vec((0u8..6, prop::bool::ANY, prop::bool::ANY), 0..200)
+        ) {
+            let mut prefixes = Prefixes::default();
+            let mut wanted: Vec<BString> = Vec::new();
+            let mut told: BTreeSet<BString> = BTreeSet::new();
+            let mut tell = |prefixes: &mut Prefixes| {
+                let Some(change) = prefixes.take_change() else { return };
+                for prefix in change.subscribe {
+                    assert!(told.insert(prefix), "subscribed twice");
+                }
+                for prefix in change.unsubscribe {
+                    assert!(told.remove(&prefix), "unsubscribed twice");
+                }
+            };
+            for (which, adds, tells) in steps {
+                let prefix = BString::from(format!("p{which}"));
+                if adds {
+                    prefixes.add(&prefix);
+                    wanted.push(prefix);
+                } else if let Some(at) = wanted.iter().position(|other| *other == prefix) {
+                    prefixes.remove(&prefix);
+                    wanted.swap_remove(at);
+                }
+                if tells {
+                    tell(&mut prefixes);
+                }
+            }
+            tell(&mut prefixes);
+            let wanted: BTreeSet<BString> = wanted.into_iter().collect();
+            prop_assert_eq!(prefixes.counts.len(), wanted.len());
+            prop_assert_eq!(told, wanted);
+        }
+    }
+}

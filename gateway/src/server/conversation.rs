@@ -1,0 +1,473 @@
+//! One client: its WebSocket, its turns, its end.
+
+use std::collections::VecDeque;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, StreamExt};
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_tungstenite::tungstenite;
+use zcluster::node::guests::GuestEvent;
+use zcluster::queue::Rejected;
+
+use super::Shared;
+use crate::hub::{Closing, Key, Opening, Outcome, Reply};
+use crate::v1;
+
+/// How much is taken from the hub at once, in bytes.
+const PIECE: usize = 64 << 10;
+/// How many messages of a client are handled before other clients get their turn.
+const TURN: u32 = 64;
+/// The code of a close frame after a message that is too long.
+const TOO_LARGE: u16 = 1009;
+/// How long the client gets to take the close frame, and to answer it.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The code and the context of an error that ends a connection at once.
+pub(super) struct Refusal(pub(super) (&'static str, &'static str));
+
+/// How a connection ended.
+struct End {
+    code: u16,
+    reason: String,
+    /// The close frame to send, unless the client has closed or is gone.
+    farewell: Option<(u16, String)>,
+    /// Whether the client wanted it.
+    is_wanted: bool,
+}
+
+impl End {
+    fn by_gateway(closing: Closing) -> Self {
+        let Closing { code, reason, .. } = closing;
+        let farewell = Some((code, reason.to_owned()));
+        End { code, reason: reason.into(), farewell, is_wanted: false }
+    }
+
+    fn vanished() -> Self {
+        End { code: 1006, reason: "Abnormal closure".into(), farewell: None, is_wanted: false }
+    }
+
+    /// What the WebSocket reports.
+    fn because_of(error: axum::Error) -> Self {
+        let error = error.into_inner();
+        let (code, reason) = match error.downcast_ref::<tungstenite::Error>() {
+            Some(tungstenite::Error::Protocol(
+                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+            )) => return End::vanished(),
+            Some(tungstenite::Error::Utf8(_)) => (1007, "Invalid frame payload data".to_owned()),
+            Some(tungstenite::Error::Capacity(error)) => (TOO_LARGE, error.to_string()),
+            Some(tungstenite::Error::Protocol(error)) => (1002, error.to_string()),
+            _ => return End::vanished(),
+        };
+        // A reason has 123 bytes at most.
+        let reason: String = reason.chars().filter(char::is_ascii).take(120).collect();
+        End { code, reason: reason.clone(), farewell: Some((code, reason)), is_wanted: false }
+    }
+}
+
+/// Serves a client until one side ends the connection.
+pub(super) async fn hold(
+    mut socket: WebSocket,
+    opening: Result<Opening, Refusal>,
+    shared: &Arc<Shared>,
+) {
+    let opening = match opening {
+        Ok(opening) => opening,
+        Err(Refusal((code, context))) => {
+            let error = Message::Text(v1::error(code, context).into());
+            if let Ok(Ok(())) = timeout(FAREWELL, socket.send(error)).await {
+                say_goodbye(&mut socket, 1008, context.to_owned()).await;
+            }
+            return;
+        }
+    };
+    let metrics = opening.metrics.clone();
+    metrics.connections.inc();
+    metrics.clients.inc();
+    let key = shared.hub().open(opening);
+    let mut conversation = Conversation::new(&mut socket, key, shared);
+    let end = poll_fn(|context| conversation.poll(context)).await;
+    drop(conversation);
+    if end.code == TOO_LARGE {
+        let mut last = VecDeque::new();
+        {
+            let mut hub = shared.hub();
+            hub.too_large(key);
+            hub.take(key, &mut last, usize::MAX);
+        }
+        if let Some(Ok(text)) = last.pop_back().map(Utf8Bytes::try_from) {
+            let _ = timeout(FAREWELL, socket.send(Message::Text(text))).await;
+        }
+    }
+    match end.farewell.clone() {
+        Some((code, reason)) => say_goodbye(&mut socket, code, reason).await,
+        // The answer to the client's close frame is in the socket's buffer.
+        None if end.is_wanted => drop(timeout(FAREWELL, socket.next()).await),
+        None => {}
+    }
+    let now = std::time::Instant::now();
+    shared.hub().close(key, end.code, &end.reason, end.is_wanted, now);
+    metrics.clients.dec();
+    shared.settle();
+}
+
+/// Sends a close frame and waits a moment for the answer.
+async fn say_goodbye(socket: &mut WebSocket, code: u16, reason: String) {
+    let frame = CloseFrame { code, reason: reason.into() };
+    let closing = async {
+        if socket.send(Message::Close(Some(frame))).await.is_err() {
+            return;
+        }
+        loop {
+            match socket.next().await {
+                Some(Ok(_)) => {}
+                None => return,
+                // After an error, nothing more can be read. Closing at once would reset the
+                // connection, and the client might not see why it ends.
+                Some(Err(_)) => pending().await,
+            }
+        }
+    };
+    let _ = timeout(FAREWELL, closing).await;
+}
+
+/// An event that the node had no room for.
+struct Stuck {
+    event: GuestEvent,
+    reply: Reply,
+    /// Resolves when there may be room.
+    room: Pin<Box<OwnedNotified>>,
+}
+
+/// The state of a connection.
+struct Conversation<'a> {
+    socket: &'a mut WebSocket,
+    key: Key,
+    shared: &'a Arc<Shared>,
+    /// What was taken from the hub and is not in the socket's buffer yet.
+    out: VecDeque<Bytes>,
+    needs_flush: bool,
+    stuck: Option<Stuck>,
+    /// Messages that must wait until an earlier one is carried out.
+    early: VecDeque<(Bytes, bool)>,
+    early_bytes: usize,
+    heartbeat: Option<Heartbeat>,
+    pace: Option<Pace>,
+}
+
+impl<'a> Conversation<'a> {
+    fn new(socket: &'a mut WebSocket, key: Key, shared: &'a Arc<Shared>) -> Self {
+        Conversation {
+            socket,
+            key,
+            shared,
+            out: VecDeque::new(),
+            needs_flush: false,
+            stuck: None,
+            early: VecDeque::new(),
+            early_bytes: 0,
+            heartbeat: Heartbeat::new(shared.options.ping_interval),
+            pace: Pace::new(shared.options.max_rate),
+        }
+    }
+
+    /// Does what can be done, and registers for the rest.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        match self.turn(context) {
+            Ok(()) => Poll::Pending,
+            Err(end) => Poll::Ready(end),
+        }
+    }
+
+    fn turn(&mut self, context: &mut Context<'_>) -> Result<(), End> {
+        let mut left = TURN;
+        loop {
+            self.beat(context)?;
+            let is_all_sent = self.send(context)?;
+            if let Some(closing) = self.shared.hub().watch(self.key, context.waker())
+                && (is_all_sent || closing.is_urgent)
+            {
+                return Err(End::by_gateway(closing));
+            }
+            let before = left;
+            self.receive(context, &mut left)?;
+            if left == 0 {
+                context.waker().wake_by_ref();
+                return Ok(());
+            }
+            // Messages may have been answered.
+            if left == before {
+                return Ok(());
+            }
+        }
+    }
+
+    // Sending.
+
+    /// Writes what waits; `true` if nothing is left.
+    fn send(&mut self, context: &mut Context<'_>) -> Result<bool, End> {
+        loop {
+            if self.out.is_empty() {
+                self.shared.hub().take(self.key, &mut self.out, PIECE);
+            }
+            if self.out.is_empty() {
+                break;
+            }
+            match self.socket.poll_ready_unpin(context) {
+                Poll::Ready(ready) => ready.map_err(End::because_of)?,
+                Poll::Pending => return Ok(false),
+            }
+            if let Some(text) = self.out.pop_front()
+                && let Ok(text) = Utf8Bytes::try_from(text)
+            {
+                self.start_send(Message::Text(text))?;
+            }
+        }
+        self.flush(context)
+    }
+
+    fn start_send(&mut self, message: Message) -> Result<(), End> {
+        self.needs_flush = true;
+        Pin::new(&mut *self.socket).start_send(message).map_err(End::because_of)
+    }
+
+    fn flush(&mut self, context: &mut Context<'_>) -> Result<bool, End> {
+        if self.needs_flush {
+            match self.socket.poll_flush_unpin(context) {
+                Poll::Ready(flushed) => flushed.map_err(End::because_of)?,
+                Poll::Pending => return Ok(false),
+            }
+            self.needs_flush = false;
+        }
+        Ok(true)
+    }
+
+    /// Sends a ping if it is time for one.
+    fn beat(&mut self, context: &mut Context<'_>) -> Result<(), End> {
+        // Whom we do not listen to cannot answer.
+        let is_deaf = self.stuck.is_some() || self.pace.as_mut().is_some_and(Pace::is_paused);
+        let Some(heartbeat) = &mut self.heartbeat else { return Ok(()) };
+        let Poll::Ready(beat) = heartbeat.poll(context) else { return Ok(()) };
+        match beat {
+            Beat::Ping(payload) => self.start_send(Message::Ping(payload.into())),
+            Beat::Missed if is_deaf => Ok(()),
+            Beat::Missed => Err(End::by_gateway(PING_TIMEOUT)),
+        }
+    }
+
+    // Receiving.
+
+    fn receive(&mut self, context: &mut Context<'_>, left: &mut u32) -> Result<(), End> {
+        while *left > 0 {
+            if !self.unstick(context) {
+                return Ok(());
+            }
+            if let Some(pace) = &mut self.pace
+                && pace.poll(context).is_pending()
+            {
+                return Ok(());
+            }
+            if let Some((text, is_text)) = self.early.pop_front() {
+                if let Some(text) = self.handle(text, is_text) {
+                    self.early.push_front((text, is_text));
+                    if self.is_full() {
+                        return Ok(());
+                    }
+                } else {
+                    *left -= 1;
+                    continue;
+                }
+            }
+            let message = match self.socket.poll_next_unpin(context) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(None) => return Err(End::vanished()),
+                Poll::Ready(Some(message)) => message.map_err(End::because_of)?,
+            };
+            *left -= 1;
+            match message {
+                Message::Text(text) => self.arrived(text.into(), true),
+                Message::Binary(bytes) => self.arrived(bytes, false),
+                Message::Pong(_) => {
+                    if let Some(heartbeat) = &mut self.heartbeat {
+                        heartbeat.answered();
+                    }
+                }
+                // The answer is in the socket's buffer.
+                Message::Ping(_) => self.needs_flush = true,
+                Message::Close(frame) => {
+                    let (code, reason) =
+                        frame.map_or((1005, String::new()), |f| (f.code, f.reason.to_string()));
+                    return Err(End { code, reason, farewell: None, is_wanted: true });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn arrived(&mut self, text: Bytes, is_text: bool) {
+        if let Some(pace) = &mut self.pace {
+            pace.count();
+        }
+        let waiting = if self.early.is_empty() { self.handle(text, is_text) } else { Some(text) };
+        if let Some(text) = waiting {
+            self.early_bytes += text.len();
+            self.early.push_back((text, is_text));
+        }
+    }
+
+    /// Whether no more messages may wait.
+    fn is_full(&self) -> bool {
+        let options = &self.shared.options;
+        self.early.len() >= options.max_event_queue_size as usize
+            || self.early_bytes as u64 >= options.max_message_size
+    }
+
+    /// Handles a message; returns it if it must wait.
+    fn handle(&mut self, text: Bytes, is_text: bool) -> Option<Bytes> {
+        let outcome = self.shared.hub().message(self.key, &text, is_text);
+        match outcome {
+            Outcome::Busy => return Some(text),
+            Outcome::Done => self.shared.settle(),
+            Outcome::Publish { sender, topic, event, reply } => {
+                if let Some(guests) = self.shared.guests.get() {
+                    self.publish(guests.prepare(sender, topic, &event), reply);
+                }
+            }
+        }
+        self.early_bytes =
+            if self.early.is_empty() { 0 } else { self.early_bytes.saturating_sub(text.len()) };
+        None
+    }
+
+    fn publish(&mut self, event: GuestEvent, reply: Reply) {
+        let Some(guests) = self.shared.guests.get() else { return };
+        let outcome = match guests.try_publish(event) {
+            Err(Rejected::Full(event)) => {
+                if let Some(blocks) = self.shared.blocks.get() {
+                    blocks.inc();
+                }
+                // From here on, news of room is not missed.
+                let mut room = Box::pin(Arc::clone(&self.shared.room).notified_owned());
+                room.as_mut().enable();
+                match guests.try_publish(event) {
+                    Err(Rejected::Full(event)) => {
+                        self.stuck = Some(Stuck { event, reply, room });
+                        return;
+                    }
+                    outcome => outcome,
+                }
+            }
+            outcome => outcome,
+        };
+        let mut hub = self.shared.hub();
+        match outcome {
+            Ok(()) => hub.published(self.key, &reply),
+            Err(_) => hub.not_published(self.key, &reply),
+        }
+    }
+
+    /// Tries to publish the event that had no room; `false` if it still has none.
+    fn unstick(&mut self, context: &mut Context<'_>) -> bool {
+        while let Some(stuck) = &mut self.stuck {
+            if stuck.room.as_mut().poll(context).is_pending() {
+                return false;
+            }
+            if let Some(Stuck { event, reply, .. }) = self.stuck.take() {
+                self.publish(event, reply);
+            }
+        }
+        true
+    }
+}
+
+const PING_TIMEOUT: Closing = Closing { code: 1011, reason: "Ping timeout", is_urgent: true };
+
+/// Pings, and whether they are answered.
+struct Heartbeat {
+    interval: Duration,
+    next: Pin<Box<Sleep>>,
+    count: u64,
+    is_awaited: bool,
+}
+
+enum Beat {
+    Ping(String),
+    /// The last ping was not answered.
+    Missed,
+}
+
+impl Heartbeat {
+    /// `None` if clients are not pinged. As in Zeek, fractions of a second do not count.
+    fn new(interval: Duration) -> Option<Self> {
+        let interval = Duration::from_secs(interval.as_secs());
+        let next = Box::pin(sleep_until(Instant::now()));
+        let heartbeat = Heartbeat { interval, next, count: 0, is_awaited: false };
+        (!interval.is_zero()).then_some(heartbeat)
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Beat> {
+        ready!(self.next.as_mut().poll(context));
+        self.next.as_mut().reset(Instant::now() + self.interval);
+        // To be woken by the next one.
+        let _ = self.next.as_mut().poll(context);
+        if std::mem::replace(&mut self.is_awaited, true) {
+            return Poll::Ready(Beat::Missed);
+        }
+        let payload =
+            format!("ixwebsocket::heartbeat::{}s::{}", self.interval.as_secs(), self.count);
+        self.count += 1;
+        Poll::Ready(Beat::Ping(payload))
+    }
+
+    fn answered(&mut self) {
+        self.is_awaited = false;
+    }
+}
+
+/// Limits how fast messages of a client are read. A pause of the client earns it one second's worth
+/// of messages at once.
+struct Pace {
+    rate: f64,
+    earned: f64,
+    counted: Instant,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    fn new(rate: u32) -> Option<Self> {
+        let earned = f64::from(rate);
+        let pace = Pace { rate: earned, earned, counted: Instant::now(), pause: None };
+        (rate > 0).then_some(pace)
+    }
+
+    fn is_paused(&mut self) -> bool {
+        self.pause.is_some()
+    }
+
+    /// A message was read.
+    fn count(&mut self) {
+        let now = Instant::now();
+        let earned = self.earned + self.rate * (now - self.counted).as_secs_f64();
+        self.counted = now;
+        self.earned = earned.min(self.rate) - 1.0;
+        if self.earned < 0.0 {
+            let wait = Duration::from_secs_f64(-self.earned / self.rate);
+            self.pause = Some(Box::pin(sleep_until(now + wait)));
+        }
+    }
+
+    /// Ready when the next message may be read.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+}
