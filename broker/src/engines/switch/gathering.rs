@@ -7,8 +7,9 @@
 //! 1. Where a poll finds many connections ready, the next one is made before anything small is written.
 //!    As soon as a poll finds few, all is written. This takes no longer than reading them does.
 //! 2. A thread that has been *behind* for a while, which means that it never rested and yet was reading
-//!    little from very many, pauses before it polls, so that reads and writes both become larger. It ends
-//!    that when it gets half as much to do.
+//!    little from very many, pauses before it polls, so that reads and writes both become larger. Then it
+//!    reads once from each connection and writes everything: polling again would find what has just arrived,
+//!    one by one. It ends that when it gets half as much to do.
 //!
 //! A thread that is not behind never waits.
 
@@ -104,9 +105,11 @@ impl Gathering {
         (self.pace.is_some() && self.waiting.is_empty()).then_some(PAUSE)
     }
 
-    /// Whether what is small may wait, now that a poll has found that many connections ready.
+    /// Whether what is small may wait, now that a poll has found that many connections ready. Not after a
+    /// pause.
     pub(super) fn goes_on(&mut self, ready: usize, now: Instant) -> bool {
-        let goes_on = ready >= MANY && now < *self.until.get_or_insert(now + LONGEST);
+        let goes_on =
+            self.pace.is_none() && ready >= MANY && now < *self.until.get_or_insert(now + LONGEST);
         if !goes_on {
             self.until = None;
         }
@@ -177,6 +180,8 @@ mod tests {
                     gathering.note(*ready, ready * bytes, now, || cpu);
                 }
                 assert_eq!(gathering.pause().is_some(), *expected, "{windows:?}");
+                gathering.goes_on(0, now);
+                assert_ne!(gathering.goes_on(MANY, now), *expected, "all is written after a pause");
             }
             gathering.add(1);
             assert_eq!(gathering.pause(), None, "not before all is written");

@@ -319,6 +319,9 @@ impl Shard {
             // Data that an encrypted channel has accepted and not sent is no longer in the outbox.
             is_behind = sent < wanted || channel.has_unsent();
             written += sent;
+            if !is_behind && state.outbox.is_empty() {
+                break;
+            }
         }
         state.outbox.set_behind(is_behind, &mut self.pool);
         if written > 0 || !is_behind {
