@@ -64,6 +64,7 @@ bench: tools ## Run the benchmarks (benches/README.md)
 	$(CARGO) bench -p zcluster-logger --bench replay
 	$(CARGO) bench -p zcluster-logger --bench paced
 	$(CARGO) bench -p zcluster-broker --bench forward
+	$(CARGO) bench -p zcluster-node --bench gateway
 
 fuzz: tools ## Run each fuzz target for FUZZ_SECONDS (needs cargo-fuzz)
 	@command -v cargo-fuzz >/dev/null || { echo "missing: cargo-fuzz. cargo install cargo-fuzz" >&2; exit 1; }
