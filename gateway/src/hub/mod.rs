@@ -418,21 +418,15 @@ impl Hub {
         client.sent += (out.len() - before) as u64;
     }
 
-    /// Wakes `waker` once there is something to send to a client, or its connection must end.
-    /// Returns why it must end, if it must now.
+    /// Wakes `waker` once more waits for a client, or its connection must end. Returns why it must
+    /// end, if it must now.
     pub fn watch(&mut self, key: Key, waker: &Waker) -> Option<Closing> {
         let client = self.clients.get_mut(key.0)?;
-        if client.closing.is_some() {
-            return client.closing;
-        }
-        if client.outbox.len() > 0 {
-            waker.wake_by_ref();
-        }
         match &mut client.waker {
             Some(known) => known.clone_from(waker),
             None => client.waker = Some(waker.clone()),
         }
-        None
+        client.closing
     }
 
     /// Holds all clients against new rules, and ends the connections of those that may not have what
