@@ -6,7 +6,7 @@
 //! that text.
 //!
 //! Everything a client can make it hold is bounded: subscriptions, answers and events that wait
-//! ([`outbox`]), what is kept for clients that return ([`replay`]).
+//! (`outbox`), what is kept for clients that return (`replay`).
 
 mod outbox;
 mod prefixes;
