@@ -444,7 +444,7 @@ fn without_a_bus_nothing_is_published() {
     let Outcome::Publish { reply, .. } = hub.message(key, text.as_bytes(), true) else {
         panic!("not published")
     };
-    hub.published(key, &reply);
+    hub.published(key, &[reply]);
     assert_eq!(told(&mut hub, key), [json!({ "type": "ok", "id": 1 })]);
     assert!(matches!(hub.message(key, text.as_bytes(), false), Outcome::Done), "a binary frame");
     assert_eq!(told(&mut hub, key)[0]["code"], "bad_message");
