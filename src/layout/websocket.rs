@@ -29,7 +29,8 @@ table! {
         listen_addr: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
         /// Port to listen on; 0 lets the system choose.
         listen_port: u16 = 27759,
-        /// Bound of the inbound queue shared by all clients, in messages.
+        /// Bound of the inbound queue shared by all clients, in groups of messages that a client has
+        /// sent at once.
         max_event_queue_size: u32 = 32,
         /// How often clients are pinged, in whole seconds; 0 means never.
         ping_interval: Duration = Duration::from_secs(5),

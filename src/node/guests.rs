@@ -7,14 +7,15 @@
 //! | queue | bound | when full |
 //! |---|---|---|
 //! | events for guests | `onloop_queue_hwm` and `onloop_queue_bytes` | the event is dropped and counted |
-//! | events from guests | chosen by the gateway | [`Guests::try_publish`] returns the event |
+//! | events from guests, in groups | chosen by the gateway | [`Guests::try_publish`] returns the group |
 //!
 //! Events of guests wait here, not in the node's outbox, until the bus has room for them: a gateway
 //! holds its clients back instead of dropping.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::vec;
 
 use bstr::BString;
 
@@ -73,7 +74,8 @@ pub struct GuestEvent {
 }
 
 impl GuestEvent {
-    fn size(&self) -> usize {
+    /// Its size in bytes, as the queue counts it.
+    pub fn size(&self) -> usize {
         self.sender.len() + self.topic.len() + self.payload.len()
     }
 }
@@ -83,8 +85,17 @@ impl GuestEvent {
 pub struct Guests {
     node: Node,
     arrivals: queue::Receiver<Arrival>,
-    events: queue::Sender<GuestEvent>,
-    is_waiting: Arc<AtomicBool>,
+    groups: queue::Sender<Vec<GuestEvent>>,
+    door: Arc<Door>,
+}
+
+/// What both sides know of the events of guests.
+#[derive(Debug, Default)]
+struct Door {
+    /// Whether the gateway waits for room.
+    is_waiting: AtomicBool,
+    /// How many events wait.
+    events: AtomicUsize,
 }
 
 impl fmt::Debug for Guests {
@@ -120,21 +131,30 @@ impl Guests {
         GuestEvent { sender: sender.into(), topic: topic.into(), payload }
     }
 
-    /// Publishes an event. Does not block.
+    /// Publishes a group of events, in order. Does not block.
+    ///
+    /// Waking the node's thread costs more than an event does, so a gateway hands over together what
+    /// has come together.
     ///
     /// # Errors
-    /// [`Rejected::Full`] while events of guests wait for the bus: once there is room, the gateway is
-    /// woken. [`Rejected::Closed`] after shutdown. Both return the event.
-    pub fn try_publish(&self, event: GuestEvent) -> Result<(), Rejected<GuestEvent>> {
-        let bytes = event.size();
-        match self.events.try_send(event, bytes) {
-            Err(Rejected::Full(event)) => {
-                // The node may have made room just before it could know that somebody waits.
-                self.is_waiting.store(true, Ordering::SeqCst);
-                self.events.try_send(event, bytes)
-            }
-            answer => answer,
+    /// [`Rejected::Full`] while groups of events wait for the bus: once there is room, the gateway is
+    /// told. [`Rejected::Closed`] after shutdown. Both return the group, of which nothing is
+    /// published.
+    pub fn try_publish(&self, group: Vec<GuestEvent>) -> Result<(), Rejected<Vec<GuestEvent>>> {
+        let bytes = group.iter().map(GuestEvent::size).sum();
+        let count = group.len();
+        // Before the node can take them.
+        self.door.events.fetch_add(count, Ordering::Relaxed);
+        let mut answer = self.groups.try_send(group, bytes);
+        if let Err(Rejected::Full(group)) = answer {
+            // The node may have made room just before it could know that somebody waits.
+            self.door.is_waiting.store(true, Ordering::SeqCst);
+            answer = self.groups.try_send(group, bytes);
         }
+        if answer.is_err() {
+            self.door.events.fetch_sub(count, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// Writes a line of `cluster.log`. Does not block.
@@ -157,9 +177,9 @@ impl Guests {
 }
 
 impl Node {
-    /// Makes this node host guests. `wake` is called on the I/O thread, once a turn, when something
-    /// has arrived for them or there is room again for their events; it must not block.
-    /// `outgoing` bounds the events of guests that wait for the bus.
+    /// Makes this node host guests. `arrived` and `has_room` are called on the I/O thread, once a
+    /// turn: when something has arrived for them, and when there is room again for a group of their
+    /// events. They must not block. `outgoing` bounds the groups of events that wait for the bus.
     ///
     /// A node hosts one gateway: an earlier one gets nothing more.
     ///
@@ -168,36 +188,44 @@ impl Node {
     pub fn host(
         &self,
         outgoing: Limits,
-        wake: impl Fn() + Send + Sync + 'static,
+        arrived: impl Fn() + Send + Sync + 'static,
+        has_room: impl Fn() + Send + Sync + 'static,
     ) -> Result<Guests, NodeError> {
         let shared = &self.shared;
         let (sender, arrivals) = queue::bounded(shared.received_limits, || {});
         let waker = Arc::clone(&shared.waker);
-        let (events, receiver) = queue::bounded(outgoing, move || waker.wake());
-        let is_waiting = Arc::new(AtomicBool::new(false));
+        let (groups, receiver) = queue::bounded(outgoing, move || waker.wake());
+        let door = Arc::<Door>::default();
         let desk = Desk {
             arrivals: sender,
-            events: receiver,
-            is_waiting: Arc::clone(&is_waiting),
-            wake: Box::new(wake),
+            groups: receiver,
+            door: Arc::clone(&door),
+            arrived: Box::new(arrived),
+            has_room: Box::new(has_room),
             has_news: false,
+            has_made_room: false,
+            group: Vec::new().into_iter(),
             stuck: None,
             confirmations: Confirmations::default(),
         };
         self.command(Outgoing::Host(Box::new(desk)))?;
-        Ok(Guests { node: self.clone(), arrivals, events, is_waiting })
+        Ok(Guests { node: self.clone(), arrivals, groups, door })
     }
 }
 
 /// The I/O thread's side.
 pub(super) struct Desk {
     arrivals: queue::Sender<Arrival>,
-    events: queue::Receiver<GuestEvent>,
-    /// Whether the gateway waits for room.
-    is_waiting: Arc<AtomicBool>,
-    wake: Box<dyn Fn() + Send + Sync>,
-    /// Something has arrived since the gateway was last woken.
+    groups: queue::Receiver<Vec<GuestEvent>>,
+    door: Arc<Door>,
+    arrived: Box<dyn Fn() + Send + Sync>,
+    has_room: Box<dyn Fn() + Send + Sync>,
+    /// Something has arrived since the gateway was last told.
     has_news: bool,
+    /// A group has left the queue in this turn.
+    has_made_room: bool,
+    /// The rest of the group that left it last.
+    group: vec::IntoIter<GuestEvent>,
     /// The event that found no room on the bus.
     stuck: Option<GuestEvent>,
     pub(super) confirmations: Confirmations,
@@ -231,7 +259,17 @@ impl Desk {
 
     /// The next event to publish.
     pub(super) fn next_event(&mut self) -> Option<GuestEvent> {
-        self.stuck.take().or_else(|| self.events.try_receive())
+        if let Some(event) = self.stuck.take() {
+            return Some(event);
+        }
+        loop {
+            if let Some(event) = self.group.next() {
+                self.door.events.fetch_sub(1, Ordering::Relaxed);
+                return Some(event);
+            }
+            self.group = self.groups.try_receive()?.into_iter();
+            self.has_made_room = true;
+        }
     }
 
     /// Keeps the event that [`Desk::next_event`] returned, because the bus has no room.
@@ -241,7 +279,7 @@ impl Desk {
 
     /// Events that wait for the bus.
     pub(super) fn waiting(&self) -> usize {
-        usize::from(self.stuck.is_some()) + self.events.depth().0
+        usize::from(self.stuck.is_some()) + self.door.events.load(Ordering::Relaxed)
     }
 
     /// Whether the gateway is gone.
@@ -249,13 +287,17 @@ impl Desk {
         self.arrivals.is_closed()
     }
 
-    /// Wakes the gateway if there is a reason to.
+    /// Tells the gateway what it must know.
     pub(super) fn finish_turn(&mut self) {
-        let is_room_awaited = self.is_waiting.load(Ordering::SeqCst)
-            && self.stuck.is_none()
-            && self.is_waiting.swap(false, Ordering::SeqCst);
-        if std::mem::take(&mut self.has_news) || is_room_awaited {
-            (self.wake)();
+        if std::mem::take(&mut self.has_news) {
+            (self.arrived)();
+        }
+        // It asks for room only after it has found none, so room that was made earlier is no news.
+        if std::mem::take(&mut self.has_made_room)
+            && self.door.is_waiting.load(Ordering::SeqCst)
+            && self.door.is_waiting.swap(false, Ordering::SeqCst)
+        {
+            (self.has_room)();
         }
     }
 }
@@ -329,6 +371,57 @@ pub(super) enum Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_is_told_once_to_who_asks_and_events_stay_in_order() {
+        let limits = Limits { messages: 1, bytes: 0 };
+        let (groups, receiver) = queue::bounded(limits, || {});
+        let told = Arc::<AtomicUsize>::default();
+        let (door, has_room) = (Arc::<Door>::default(), Arc::clone(&told));
+        let mut desk = Desk {
+            arrivals: queue::bounded(limits, || {}).0,
+            groups: receiver,
+            door: Arc::clone(&door),
+            arrived: Box::new(|| {}),
+            has_room: Box::new(move || {
+                has_room.fetch_add(1, Ordering::Relaxed);
+            }),
+            has_news: false,
+            has_made_room: false,
+            group: Vec::new().into_iter(),
+            stuck: None,
+            confirmations: Confirmations::default(),
+        };
+        let publish = |topics: &[&str]| {
+            let event = |topic: &&str| GuestEvent {
+                sender: "guest".into(),
+                topic: (*topic).into(),
+                payload: Vec::new(),
+            };
+            let answer = groups.try_send(topics.iter().map(event).collect(), 1);
+            door.events.fetch_add(if answer.is_ok() { topics.len() } else { 0 }, Ordering::Relaxed);
+            answer.is_ok()
+        };
+        assert!(publish(&["a", "b"]));
+        assert!(!publish(&["c"]), "no room");
+        door.is_waiting.store(true, Ordering::SeqCst);
+        desk.finish_turn();
+        assert_eq!((told.load(Ordering::Relaxed), desk.waiting()), (0, 2));
+
+        let event = desk.next_event().unwrap();
+        assert_eq!((event.topic.as_slice(), desk.waiting()), (&b"a"[..], 1));
+        desk.put_back(event);
+        assert_eq!(desk.waiting(), 2);
+        desk.finish_turn();
+        desk.finish_turn();
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        assert!(publish(&["c"]));
+        let topics: Vec<BString> =
+            std::iter::from_fn(|| desk.next_event()).map(|event| event.topic).collect();
+        assert_eq!(topics, ["a", "b", "c"]);
+        desk.finish_turn();
+        assert_eq!((told.load(Ordering::Relaxed), desk.waiting()), (1, 0), "nobody asks");
+    }
 
     #[test]
     fn one_probe_confirms_all_changes_before_it() {

@@ -386,19 +386,23 @@ impl Hub {
         }
     }
 
-    /// Tells a client that its event was accepted by the bus.
-    pub fn published(&mut self, key: Key, reply: &Reply) {
+    /// Tells a client that its events were accepted by the bus.
+    pub fn published(&mut self, key: Key, replies: &[Reply]) {
         let Some(client) = self.clients.get_mut(key.0) else { return };
-        client.metrics.outgoing_events.inc();
-        client.answer_ok(reply.0.as_ref());
+        client.metrics.outgoing_events.inc_by(replies.len() as u64);
+        for reply in replies {
+            client.answer_ok(reply.0.as_ref());
+        }
     }
 
-    /// Tells a client that its event was not accepted, because the node is ending.
-    pub fn not_published(&mut self, key: Key, reply: &Reply) {
+    /// Tells a client that its events were not accepted, because the node is ending.
+    pub fn not_published(&mut self, key: Key, replies: &[Reply]) {
         let Some(client) = self.clients.get_mut(key.0) else { return };
         if let Protocol::V2(_) = client.protocol {
-            let why = "the node is shutting down";
-            client.refuse(reply.0.as_ref(), ErrorCode::Unavailable, why);
+            for reply in replies {
+                let why = "the node is shutting down";
+                client.refuse(reply.0.as_ref(), ErrorCode::Unavailable, why);
+            }
         }
     }
 

@@ -24,6 +24,10 @@ use crate::v1;
 const PIECE: usize = 64 << 10;
 /// How many messages of a client are handled before other clients get their turn.
 const TURN: u32 = 64;
+/// How many bytes of events are handed to the node together, apart from the last event.
+const GROUP: usize = 256 << 10;
+/// How long events of a connection that has ended get to find room.
+const LAST_CALL: Duration = Duration::from_millis(200);
 /// The code of a close frame after a message that is too long.
 const TOO_LARGE: u16 = 1009;
 /// How long the client gets to take the close frame, and to answer it.
@@ -93,6 +97,8 @@ pub(super) async fn hold(
     let key = shared.hub().open(opening);
     let mut conversation = Conversation::new(&mut socket, key, shared);
     let end = poll_fn(|context| conversation.poll(context)).await;
+    let rest = poll_fn(|context| conversation.hand_over_rest(context));
+    let _ = timeout(LAST_CALL, rest).await;
     drop(conversation);
     if end.code == TOO_LARGE {
         let mut last = VecDeque::new();
@@ -137,10 +143,17 @@ async fn say_goodbye(socket: &mut WebSocket, code: u16, reason: String) {
     let _ = timeout(FAREWELL, closing).await;
 }
 
-/// An event that the node had no room for.
+/// Events that are handed to the node together, and what to tell the client about each.
+#[derive(Default)]
+struct Group {
+    events: Vec<GuestEvent>,
+    replies: Vec<Reply>,
+    bytes: usize,
+}
+
+/// Events that the node had no room for.
 struct Stuck {
-    event: GuestEvent,
-    reply: Reply,
+    group: Group,
     /// Resolves when there may be room.
     room: Pin<Box<OwnedNotified>>,
 }
@@ -153,7 +166,11 @@ struct Conversation<'a> {
     /// What was taken from the hub and is not in the socket's buffer yet.
     out: VecDeque<Bytes>,
     needs_flush: bool,
+    /// What this turn has received.
+    group: Group,
     stuck: Option<Stuck>,
+    /// How the connection ends once all of that is handed over.
+    end: Option<End>,
     /// Messages that must wait until an earlier one is carried out.
     early: VecDeque<(Bytes, bool)>,
     early_bytes: usize,
@@ -169,7 +186,9 @@ impl<'a> Conversation<'a> {
             shared,
             out: VecDeque::new(),
             needs_flush: false,
+            group: Group::default(),
             stuck: None,
+            end: None,
             early: VecDeque::new(),
             early_bytes: 0,
             heartbeat: Heartbeat::new(shared.options.ping_interval),
@@ -198,7 +217,16 @@ impl<'a> Conversation<'a> {
                 return Err(End::by_gateway(closing));
             }
             let before = left;
-            self.receive(context, &mut left)?;
+            if self.end.is_none() {
+                self.end = self.receive(context, &mut left).err();
+                self.hand_over();
+            }
+            if !self.unstick(context) {
+                return Ok(());
+            }
+            if let Some(end) = self.end.take() {
+                return Err(end);
+            }
             if left == 0 {
                 context.waker().wake_by_ref();
                 return Ok(());
@@ -267,6 +295,9 @@ impl<'a> Conversation<'a> {
 
     fn receive(&mut self, context: &mut Context<'_>, left: &mut u32) -> Result<(), End> {
         while *left > 0 {
+            if self.group.bytes >= GROUP {
+                self.hand_over();
+            }
             if !self.unstick(context) {
                 return Ok(());
             }
@@ -338,7 +369,10 @@ impl<'a> Conversation<'a> {
             Outcome::Done => self.shared.settle(),
             Outcome::Publish { sender, topic, event, reply } => {
                 if let Some(guests) = self.shared.guests.get() {
-                    self.publish(guests.prepare(sender, topic, &event), reply);
+                    let event = guests.prepare(sender, topic, &event);
+                    self.group.bytes += event.size();
+                    self.group.events.push(event);
+                    self.group.replies.push(reply);
                 }
             }
         }
@@ -347,19 +381,28 @@ impl<'a> Conversation<'a> {
         None
     }
 
-    fn publish(&mut self, event: GuestEvent, reply: Reply) {
+    /// Hands over what was received.
+    fn hand_over(&mut self) {
+        if !self.group.events.is_empty() {
+            let group = std::mem::take(&mut self.group);
+            self.publish(group);
+        }
+    }
+
+    fn publish(&mut self, mut group: Group) {
         let Some(guests) = self.shared.guests.get() else { return };
-        let outcome = match guests.try_publish(event) {
-            Err(Rejected::Full(event)) => {
+        let outcome = match guests.try_publish(group.events) {
+            Err(Rejected::Full(events)) => {
                 if let Some(blocks) = self.shared.blocks.get() {
                     blocks.inc();
                 }
                 // From here on, news of room is not missed.
                 let mut room = Box::pin(Arc::clone(&self.shared.room).notified_owned());
                 room.as_mut().enable();
-                match guests.try_publish(event) {
-                    Err(Rejected::Full(event)) => {
-                        self.stuck = Some(Stuck { event, reply, room });
+                match guests.try_publish(events) {
+                    Err(Rejected::Full(events)) => {
+                        group.events = events;
+                        self.stuck = Some(Stuck { group, room });
                         return;
                     }
                     outcome => outcome,
@@ -369,22 +412,31 @@ impl<'a> Conversation<'a> {
         };
         let mut hub = self.shared.hub();
         match outcome {
-            Ok(()) => hub.published(self.key, &reply),
-            Err(_) => hub.not_published(self.key, &reply),
+            Ok(()) => hub.published(self.key, &group.replies),
+            Err(_) => hub.not_published(self.key, &group.replies),
         }
     }
 
-    /// Tries to publish the event that had no room; `false` if it still has none.
+    /// Tries to publish the events that had no room; `false` if they still have none.
     fn unstick(&mut self, context: &mut Context<'_>) -> bool {
         while let Some(stuck) = &mut self.stuck {
             if stuck.room.as_mut().poll(context).is_pending() {
                 return false;
             }
-            if let Some(Stuck { event, reply, .. }) = self.stuck.take() {
-                self.publish(event, reply);
+            if let Some(Stuck { group, .. }) = self.stuck.take() {
+                self.publish(group);
+            }
+            if self.stuck.is_none() {
+                // Only one was told of the room. There may be some for the next one.
+                self.shared.room.notify_one();
             }
         }
         true
+    }
+
+    /// Ready when the node has all events of the client.
+    fn hand_over_rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.unstick(context) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -264,11 +264,13 @@ impl Gateway {
             messages: options.max_event_queue_size as usize,
             bytes: EVENT_QUEUE_BYTES,
         };
-        let woken = Arc::clone(&shared);
-        let guests = node.host(limits, move || {
-            woken.arrived.notify_one();
-            woken.room.notify_waiters();
-        })?;
+        let (told, room) = (Arc::clone(&shared), Arc::clone(&shared.room));
+        let guests = node.host(
+            limits,
+            move || told.arrived.notify_one(),
+            // One client after the other: the room is soon taken.
+            move || room.notify_one(),
+        )?;
         let _ = shared.guests.set(guests);
         let sources = stats::Sources {
             node: node.name().into(),
