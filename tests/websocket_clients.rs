@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -63,9 +64,28 @@ fn screenshots(name: &str) -> PathBuf {
 
 #[test]
 fn the_live_page_in_chromium() {
+    look_at_page("live-page", None);
+}
+
+#[test]
+fn the_live_page_with_a_token_in_chromium() {
+    look_at_page("live-page-token", Some("0123456789abcdef0123456789abcdef"));
+}
+
+/// Looks at the page of a cluster, which may ask for a token.
+fn look_at_page(name: &str, token: Option<&str>) {
     let (Some(node), Some(chromium)) = (tools::node(), tools::chromium()) else { return };
     let _one = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
-    let cluster = Cluster::new(NODES, "[nodes.manager.websocket]\nlisten_port = 0\n");
+    let mut options = "[nodes.manager.websocket]\nlisten_port = 0\n".to_owned();
+    if token.is_some() {
+        options += "[nodes.manager.websocket.applications.page]\ntoken_file = \"{dir}/token\"\n";
+    }
+    let cluster = Cluster::new(NODES, &options);
+    if let Some(token) = token {
+        let file = cluster.dir.path().join("token");
+        fs::write(&file, token).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
     // The page also shows what the other processes measure, at the ports in the layout.
     let layout = fs::read_to_string(&cluster.layout).unwrap();
     let mut parts = layout.split("metrics_port = 0\n");
@@ -91,8 +111,9 @@ fn the_live_page_in_chromium() {
     command
         .arg(tools::clients().join("page.mjs"))
         .arg(url)
-        .arg(screenshots("live-page"))
+        .arg(screenshots(name))
         .arg("worker-2")
+        .args(token)
         .env("CHROMIUM", chromium);
     let mut program = Program::start(&mut command);
     let status = program.follow(|stdin, line| {

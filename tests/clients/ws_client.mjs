@@ -136,7 +136,8 @@ async function v2Resume() {
   const second = await Client.connect(v2);
   await second.receive();
   const { replayed, complete } = await second.ask("resume", { session, after: seq });
-  equal([replayed, complete], [1, true]);
+  // An event that is only now on its way follows like any other.
+  ok(replayed <= 1 && complete);
   equal((await second.receive()).event, "Test::two");
   await Promise.all([second.close(), other.close()]);
 }
