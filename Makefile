@@ -79,4 +79,4 @@ doc: ## Build the library's documentation
 
 clean: ## Remove what was built
 	$(CARGO) clean
-	rm -rf fuzz/target logs
+	rm -rf fuzz/target logs tests/clients/node_modules

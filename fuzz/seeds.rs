@@ -42,6 +42,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (i, line) in json.split(|b| *b == b'\n').enumerate() {
         seed("broker_json", &format!("types-utf8-{i}"), line)?;
     }
+    // An event that the schema of the target declares.
+    let declared = r#"{"type":"publish","topic":"t","event":"e","args":{"a":null,"s":[["::1","1/tcp"]],
+        "t":[[1,[{"d":1,"o":[{"int":1},"inf","A::B",null]}]]],"p":"x"}}"#;
+    seed("gateway_json", "declared", declared.as_bytes())?;
     // What clients send in the examples of the documentation: `>`, and the lines that continue it.
     let documentation = fs::read_to_string(root.join("docs/websocket.md"))?;
     for (i, example) in documentation.split("\n> ").skip(1).enumerate() {

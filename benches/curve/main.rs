@@ -1,10 +1,12 @@
 //! Encrypting and decrypting what an outbox hands over: about 64 KiB of events. Each engine of this
-//! machine, beside libsodium box by box.
+//! machine, beside libsodium box by box. And the server's part of handshakes.
 //!
-//! `cargo bench -p zcluster --bench curve`; each time is that of one event of four frames.
+//! `cargo bench -p zcluster --bench curve`; each time is that of one event of four frames, or of one
+//! [`handshake`].
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod boxwise;
+mod handshake;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -114,5 +116,5 @@ fn bench(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, bench);
+criterion_group!(benches, bench, handshake::bench);
 criterion_main!(benches);

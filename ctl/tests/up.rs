@@ -239,11 +239,14 @@ const UP: &str = "cluster is up: 4 nodes, all see each other";
 
 #[test]
 fn starts_and_stops_in_order() {
-    let setup = Setup::new();
+    let gateway = r#"ready="$ready,\"http\":\"127.0.0.1:2\"""#;
+    let setup = Setup::new().script("manager", gateway);
     let mut up = setup.up(&["--demo"]);
     up.wait_for(UP);
     up.wait_for("logs: tail -f logs/*/*.log");
     up.wait_for("http://127.0.0.1:1/metrics (worker-1)");
+    up.wait_for("WebSocket API: ws://127.0.0.1:2/v1/messages/json or /v2/messages/json (manager)");
+    up.wait_for("live page: http://127.0.0.1:2/ (manager)");
     let seen = |line: &str| up.seen.iter().any(|seen| seen.starts_with(line));
     assert!(seen("worker-1 | up: id=id-worker-1-"), "{:?}", up.seen);
     assert!(seen("manager  | sees worker-1"), "{:?}", up.seen);

@@ -80,8 +80,10 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 /// The counters of all processes at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Totals {
-    /// Log path and process to records.
-    logs: BTreeMap<(String, String), u64>,
+    /// Log path and process to records: what zcluster's loggers have written …
+    written: BTreeMap<(String, String), u64>,
+    /// … and what the nodes have written to their logs, which are elsewhere.
+    sent: BTreeMap<(String, String), u64>,
     /// Process and reason to what was lost.
     losses: BTreeMap<(String, String), u64>,
 }
@@ -89,8 +91,7 @@ pub(crate) struct Totals {
 impl Totals {
     /// Adds the metrics of a process.
     pub(crate) fn add(&mut self, process: &str, metrics: &str) {
-        let samples = || metrics.lines().filter_map(Sample::read);
-        for sample in samples() {
+        for sample in metrics.lines().filter_map(Sample::read) {
             let loss = LOSSES.iter().find(|(name, _)| *name == sample.name);
             let reason = loss.and_then(|(_, reason)| match reason {
                 Reason::Fixed(reason) => Some((*reason).to_owned()),
@@ -99,27 +100,25 @@ impl Totals {
             if let Some(reason) = reason {
                 *self.losses.entry((process.into(), reason)).or_default() += sample.value as u64;
             }
-        }
-        // Zeek's loggers have only the second.
-        for name in ["zcluster_logger_records_written_total", "zeek_log_writer_writes_total"] {
-            let mut is_logger = false;
-            for sample in samples().filter(|sample| sample.name == name) {
-                let Some(path) = sample.label("path") else { continue };
-                is_logger = true;
-                *self.logs.entry((path.into(), process.into())).or_default() += sample.value as u64;
-            }
-            if is_logger {
-                break;
-            }
+            let logs = match sample.name {
+                "zcluster_logger_records_written_total" => &mut self.written,
+                "zeek_log_writer_writes_total" => &mut self.sent,
+                _ => continue,
+            };
+            let Some(path) = sample.label("path") else { continue };
+            *logs.entry((path.into(), process.into())).or_default() += sample.value as u64;
         }
     }
 
-    /// Records per second by path, since `before`. A process that was restarted, or has just
-    /// appeared, counts from the next time.
+    /// Records per second by path, since `before`: those that arrive at loggers. Loggers of Zeek do
+    /// not count them (WIRE.md §4.5), so if there are no others, those that nodes send. A process that
+    /// was restarted, or has just appeared, counts from the next time.
     pub(crate) fn logs(&self, before: &Totals, seconds: f64) -> Vec<LogRate<'static>> {
+        let logs: fn(&Totals) -> &BTreeMap<_, _> =
+            if self.written.is_empty() { |totals| &totals.sent } else { |totals| &totals.written };
         let mut rates: BTreeMap<&str, f64> = BTreeMap::new();
-        for (key, total) in &self.logs {
-            let rate = rate(before.logs.get(key).copied(), *total, seconds);
+        for (key, total) in logs(self) {
+            let rate = rate(logs(before).get(key).copied(), *total, seconds);
             *rates.entry(&key.0).or_default() += rate;
         }
         let rate = |(path, rate): (&str, f64)| LogRate {
@@ -217,13 +216,25 @@ mod tests {
         let mut after = Totals::default();
         after.add("logger-1", &logger([300, 10]));
         after.add("logger-2", &logger([5, 4]));
-        after.add("logger-3", "zeek_log_writer_writes_total{path=\"conn\"} 7\n");
-        let rates: Vec<(String, f64)> = after
-            .logs(&before, 2.0)
-            .into_iter()
-            .map(|rate| (rate.path.into_owned(), rate.records_per_second))
-            .collect();
-        assert_eq!(rates, [("conn".to_owned(), 100.0), ("dns".to_owned(), 2.0)]);
+        after.add("logger-3", &logger([7, 0]));
+        // What was sent to the loggers is not counted again.
+        for (totals, sent) in [(&mut before, 10), (&mut after, 210)] {
+            totals
+                .add("worker", &format!("zeek_log_writer_writes_total{{path=\"conn\"}} {sent}\n"));
+        }
+        let rates = |before: &Totals, after: &Totals| -> Vec<(String, f64)> {
+            let rates = after.logs(before, 2.0).into_iter();
+            rates.map(|rate| (rate.path.into_owned(), rate.records_per_second)).collect()
+        };
+        let expected = [("conn".to_owned(), 100.0), ("dns".to_owned(), 2.0)];
+        assert_eq!(rates(&before, &after), expected);
+
+        // With loggers of Zeek.
+        for totals in [&mut before, &mut after] {
+            totals.written.clear();
+            totals.sent.retain(|(_, process), _| process == "worker");
+        }
+        assert_eq!(rates(&before, &after), [("conn".to_owned(), 100.0)]);
     }
 
     #[test]

@@ -28,4 +28,4 @@ pub mod v2;
 #[cfg(test)]
 mod testing;
 
-pub use server::{AccessControl, Gateway, GatewayError, Parts};
+pub use server::{AccessControl, Gateway, GatewayError, Parts, check};

@@ -38,6 +38,9 @@ struct Args {
     /// Another build of zcluster-logger to measure beside this one.
     #[arg(long, value_name = "FILE")]
     before: Option<PathBuf>,
+    /// Measure only rows of the logger whose names contain this, like `small: JSON, encrypted`.
+    #[arg(long, value_name = "NAME")]
+    row: Option<String>,
     /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -81,14 +84,22 @@ fn main() {
     let full = merge(&small);
     println!("{:<52} {:>12} {:>16} {:>9} {:>9}", "", "records/s", "records/CPU-s", "MB/s", "peak");
     for (size, batches) in [("small", &small), ("full", &full)] {
-        yardstick_decode(size, batches, wanted).print();
+        if args.row.is_none() {
+            yardstick_decode(size, batches, wanted).print();
+        }
         for format in [Format::Tsv, Format::Json] {
             let name = if format == Format::Tsv { "TSV" } else { "JSON" };
-            yardstick_write(size, name, batches, format, wanted).print();
+            if args.row.is_none() {
+                yardstick_write(size, name, batches, format, wanted).print();
+            }
             for keys in [None, Some(Keys::new())] {
+                let encrypted = if keys.is_some() { ", encrypted" } else { "" };
+                let row = format!("{size}: {name}{encrypted}");
+                if args.row.as_ref().is_some_and(|wanted| !row.contains(wanted)) {
+                    continue;
+                }
                 for (who, binary) in before.into_iter().chain([now]) {
                     let mut row = replay(binary, name, batches, wanted, keys.as_ref());
-                    let encrypted = if keys.is_some() { ", encrypted" } else { "" };
                     row.what = format!("{size}: {who}, {name}{encrypted}");
                     row.print();
                 }

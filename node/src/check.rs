@@ -2,12 +2,14 @@
 //!
 //! Opens no socket, so that it can run beside the node.
 
+use std::net::SocketAddr;
+
 use zcluster::access::{Access, ClientKeys, client_keys};
 use zcluster::daemon::Failure;
 use zcluster::daemon::check::{Report, bound};
 use zcluster::layout::{Layout, LogHwmAction, Node, ZeroMq};
 
-use super::is_ours;
+use super::{gateway, is_ours};
 
 /// Prints what node `name` would do; warnings and problems go to standard error.
 ///
@@ -41,10 +43,24 @@ fn report(layout: &Layout, name: &str, own: &Node) -> Report {
     let has_rules = Access::of_client(layout).has_rules();
     report.say("rules for nodes", if has_rules { "enforced" } else { "none" });
     report.metrics(layout.metrics_socket(name));
+    websocket(&mut report, own);
     report.say("event format", layout.cluster.event_serializer.as_str());
     queues(&mut report, &layout.zeromq);
     report.heartbeats(&layout.zeromq);
     report
+}
+
+/// The WebSocket API, and who may use it.
+fn websocket(report: &mut Report, own: &Node) {
+    let Some(options) = &own.websocket else { return };
+    let scheme = if options.tls_options.is_set() { "https" } else { "http" };
+    let address = SocketAddr::new(options.listen_addr, options.listen_port);
+    match zcluster_gateway::check(options) {
+        Ok(lines) => {
+            report.say("WebSocket API", format!("{scheme}://{address}/, {}", lines.join(", ")));
+        }
+        Err(error) => report.problem(gateway::failure(error)),
+    }
 }
 
 /// Which loggers get the node's log records, and which do not because a key is missing.

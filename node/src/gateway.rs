@@ -3,6 +3,8 @@
 use std::time::SystemTime;
 
 use bstr::BStr;
+use crossbeam_channel::{Sender, bounded};
+use zcluster::Event;
 use zcluster::daemon::{self, Failure};
 use zcluster::exit::ExitCode;
 use zcluster::layout::{self, Layout};
@@ -11,6 +13,9 @@ use zcluster::readable;
 use zcluster::telemetry::Telemetry;
 use zcluster::value::Timestamp;
 use zcluster_gateway::{Gateway, GatewayError, Parts};
+
+/// How many events about clients can wait to be printed.
+const MAX_UNPRINTED: usize = 1_000;
 
 /// Starts it, if the layout says so. Unless `quiet`, clients that come and go are printed as the
 /// events that Zeek raises for them.
@@ -28,19 +33,33 @@ pub(super) fn start(
     let services = daemon::services(layout, daemon::BROKER);
     let parts = Parts { node, layout, options, telemetry, services };
     let asked = node.clone();
-    let id = node.id().to_string();
-    let gateway = Gateway::start(
-        parts,
-        move || asked.health(),
-        move |event| {
-            if !quiet {
-                let now = Timestamp::from(SystemTime::now());
-                let line = readable::event_to_json(now, BStr::new(""), BStr::new(&id), &event);
-                let _ = daemon::print_line(&line);
-            }
-        },
-    );
+    let printer = if quiet { None } else { Some(printer(node)?) };
+    let on_event = move |event| {
+        if let Some(printer) = &printer
+            && printer.try_send((Timestamp::from(SystemTime::now()), event)).is_err()
+        {
+            log::debug!("standard output is not read: a line about a WebSocket client is lost");
+        }
+    };
+    let gateway = Gateway::start(parts, move || asked.health(), on_event);
     gateway.map(Some).map_err(failure)
+}
+
+/// Prints in a thread of its own: nobody may read standard output, and clients must not wait for that.
+fn printer(node: &Node) -> Result<Sender<(Timestamp, Event)>, Failure> {
+    let (sender, events) = bounded::<(Timestamp, Event)>(MAX_UNPRINTED);
+    let id = node.id().to_string();
+    let body = move || {
+        for (time, event) in events {
+            let line = readable::event_to_json(time, BStr::new(""), BStr::new(&id), &event);
+            let _ = daemon::print_line(&line);
+        }
+    };
+    std::thread::Builder::new()
+        .name("announcer".into())
+        .spawn(body)
+        .map_err(|error| Failure::new(ExitCode::Software, error))?;
+    Ok(sender)
 }
 
 /// What a reload of the layout changes of it.
@@ -60,7 +79,7 @@ pub(super) fn reloader(
     }
 }
 
-fn failure(error: GatewayError) -> Failure {
+pub(super) fn failure(error: GatewayError) -> Failure {
     let code = match error {
         GatewayError::Http(_) | GatewayError::Node(_) => ExitCode::Unavailable,
         _ => ExitCode::Config,

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::net::sockopt;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sockopt};
 
 use super::unix_socket::UnixSocket;
 use crate::layout::{Endpoint, Host};
@@ -237,9 +238,11 @@ impl Stream {
     /// `WouldBlock` if nothing has arrived.
     pub fn read_to(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         loop {
-            match rustix::io::read(self, rustix::buffer::spare_capacity(buffer)) {
-                Err(rustix::io::Errno::INTR) => {}
-                outcome => return Ok(outcome?),
+            // Unlike `read`, it does not look at what only files have, which counts with many sockets.
+            let room = rustix::buffer::spare_capacity(buffer);
+            match rustix::net::recv(self, room, RecvFlags::empty()) {
+                Err(Errno::INTR) => {}
+                outcome => return Ok(outcome?.0),
             }
         }
     }
@@ -263,8 +266,14 @@ impl Stream {
     /// `WouldBlock` if nothing fits.
     pub fn write_pieces(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
         loop {
-            match rustix::io::writev(self, pieces) {
-                Err(rustix::io::Errno::INTR) => {}
+            let outcome = if let [piece] = pieces {
+                rustix::net::send(self, piece, SendFlags::NOSIGNAL)
+            } else {
+                let control = &mut SendAncillaryBuffer::default();
+                rustix::net::sendmsg(self, pieces, control, SendFlags::NOSIGNAL)
+            };
+            match outcome {
+                Err(Errno::INTR) => {}
                 outcome => return Ok(outcome?),
             }
         }

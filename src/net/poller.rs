@@ -8,8 +8,8 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 
-/// Events per wait; the rest come with the next one.
-const EVENTS: usize = 256;
+/// Events per wait; the rest come with the next one. Most waits find few, and then the size costs nothing.
+const EVENTS: usize = 4_096;
 
 /// A set of descriptors, each with a number chosen by the caller.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Poller {
     /// When the process is out of file descriptors.
     pub fn new() -> std::io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Poller { epoll, events: Vec::with_capacity(EVENTS) })
+        Ok(Poller { epoll, events: Vec::new() })
     }
 
     /// Adds a descriptor. Closing it removes it.
@@ -77,6 +77,8 @@ impl Poller {
         // A time that the kernel cannot represent means no limit.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         self.events.clear();
+        // Not initialised, so it costs nothing.
+        #[allow(clippy::large_stack_arrays)]
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];
         match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
             Ok((ready, _)) => self.events.extend(ready.iter().map(|event| {

@@ -13,7 +13,7 @@
 //! - [`log_dir`]: the files that loggers write.
 //! - [`websocket`]: programs that use the WebSocket API, and a cluster that offers it.
 //! - [`small_disk`]: file systems that fill up.
-//! - [`tools`]: external programs, if the machine has them.
+//! - [`tools`]: external programs, if the machine has them; [`programs`]: such programs running.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
 
 pub mod bus;
@@ -23,6 +23,7 @@ pub mod load;
 pub mod log_dir;
 pub mod peers;
 pub mod producer;
+pub mod programs;
 pub mod raw;
 pub mod relay;
 pub mod small_disk;
@@ -125,23 +126,32 @@ pub fn wait_until_it_stands_still(number: impl Fn() -> u64) {
 /// The directory of the workspace's binaries, built from the current source.
 fn bin_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
-    DIR.get_or_init(|| {
-        // This test is target/<profile>/deps/<name>.
-        let test = std::env::current_exe().unwrap();
-        let dir = test.ancestors().nth(2).unwrap().to_owned();
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--workspace", "--bins"]);
-        if dir.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-        dir
-    })
+    DIR.get_or_init(|| build(&["--workspace", "--bins"]))
+}
+
+/// Builds what `cargo build` builds with these arguments, and returns the directory for it.
+fn build(what: &[&str]) -> PathBuf {
+    // This test is target/<profile>/deps/<name>.
+    let test = std::env::current_exe().unwrap();
+    let dir = test.ancestors().nth(2).unwrap().to_owned();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet"]).args(what);
+    if dir.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+    dir
 }
 
 /// The path of one of the workspace's binaries.
 pub fn binary(name: &str) -> PathBuf {
     bin_dir().join(name)
+}
+
+/// The path of one of the examples, built from the current source.
+pub fn example(name: &str) -> PathBuf {
+    // With all of the workspace, for features as in `cargo test --workspace`.
+    build(&["--workspace", "--example", name]).join("examples").join(name)
 }
 
 /// A command for one of the workspace's binaries.

@@ -1,13 +1,18 @@
-//! A relay between two processes that records the bytes that pass, as an eavesdropper would.
+//! A relay between two processes that records the bytes that pass, as an eavesdropper would, and can
+//! break their connections, as a network does.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A relay to one port.
 pub struct Relay {
     port: u16,
+    target: Arc<AtomicU16>,
     seen: Arc<Mutex<Vec<u8>>>,
+    /// The connections; `None` while it is broken.
+    open: Arc<Mutex<Option<Vec<TcpStream>>>>,
 }
 
 impl Relay {
@@ -17,9 +22,18 @@ impl Relay {
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&seen);
+        let open = Arc::new(Mutex::new(Some(Vec::new())));
+        let connections = Arc::clone(&open);
+        let target = Arc::new(AtomicU16::new(target));
+        let goal = Arc::clone(&target);
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
-                let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                let mut connections = connections.lock().unwrap();
+                let Some(connections) = &mut *connections else { continue };
+                connections.push(near.try_clone().unwrap());
+                let Ok(far) = TcpStream::connect(("127.0.0.1", goal.load(Ordering::SeqCst))) else {
+                    continue;
+                };
                 for (from, to) in [(&near, &far), (&far, &near)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let sink = Arc::clone(&sink);
@@ -27,7 +41,20 @@ impl Relay {
                 }
             }
         });
-        Relay { port, seen }
+        Relay { port, target, seen, open }
+    }
+
+    /// Breaks all connections, and refuses new ones.
+    pub fn cut(&self) {
+        for stream in self.open.lock().unwrap().take().into_iter().flatten() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Lets connections through again, to this port.
+    pub fn mend(&self, target: u16) {
+        self.target.store(target, Ordering::SeqCst);
+        *self.open.lock().unwrap() = Some(Vec::new());
     }
 
     /// The port it listens on.

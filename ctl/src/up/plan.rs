@@ -65,6 +65,8 @@ pub(crate) struct Job {
     pub(crate) role: Role,
     /// The arguments of its program.
     pub(crate) args: Vec<OsString>,
+    /// Whether its WebSocket API, if it has one, is encrypted.
+    pub(crate) uses_tls: bool,
 }
 
 /// Why a layout cannot be run on this host.
@@ -121,7 +123,8 @@ pub(crate) fn plan(
         }
     }
     let base = || vec!["--layout".into(), file.into()];
-    let mut jobs = vec![Job { name: "broker".into(), role: Role::Broker, args: base() }];
+    let mut jobs =
+        vec![Job { name: "broker".into(), role: Role::Broker, args: base(), uses_tls: false }];
     for (name, node) in &layout.nodes {
         let Some(mut role) = Role::of(node.node_type) else { continue };
         // A manager that receives logs is needed for as long as a logger is.
@@ -136,7 +139,8 @@ pub(crate) fn plan(
         if demo && role == Role::Worker {
             args.push("--demo".into());
         }
-        jobs.push(Job { name: name.clone(), role, args });
+        let uses_tls = node.websocket.as_ref().is_some_and(|api| api.tls_options.is_set());
+        jobs.push(Job { name: name.clone(), role, args, uses_tls });
     }
     jobs.sort_by_key(|job| job.role);
     Ok(jobs)

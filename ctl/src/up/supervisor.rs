@@ -4,6 +4,7 @@
 //! process, reads no clock and prints nothing.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -526,13 +527,16 @@ impl Supervisor {
         if !self.hint.is_empty() {
             say(self.hint.clone());
         }
-        let url = |member: &Member| {
-            let address = member.ready.get("metrics")?;
-            Some(format!("http://{address}/metrics ({})", member.job.name))
-        };
-        let metrics: Vec<_> = self.members.iter().filter_map(url).collect();
-        if !metrics.is_empty() {
-            say(format!("metrics: {}", metrics.join(", ")));
+        for (label, address) in [
+            ("metrics", Member::metrics as fn(&Member) -> Option<String>),
+            ("WebSocket API", Member::websocket),
+            ("live page", Member::live_page),
+        ] {
+            let of = |member| Some(format!("{} ({})", address(member)?, member.job.name));
+            let all: Vec<_> = self.members.iter().filter_map(of).collect();
+            if !all.is_empty() {
+                say(format!("{label}: {}", all.join(", ")));
+            }
         }
     }
 
@@ -553,6 +557,36 @@ impl Supervisor {
 }
 
 impl Member {
+    /// Where its metrics are.
+    fn metrics(&self) -> Option<String> {
+        Some(format!("http://{}/metrics", self.here("metrics")?))
+    }
+
+    /// Where it offers the WebSocket API.
+    fn websocket(&self) -> Option<String> {
+        let scheme = if self.job.uses_tls { "wss" } else { "ws" };
+        let address = self.here("http")?;
+        Some(format!("{scheme}://{address}/v1/messages/json or /v2/messages/json"))
+    }
+
+    /// Where its live page is.
+    fn live_page(&self) -> Option<String> {
+        let scheme = if self.job.uses_tls { "https" } else { "http" };
+        Some(format!("{scheme}://{}/", self.here("http")?))
+    }
+
+    /// An address of the ready line, as programs on this host reach it.
+    fn here(&self, member: &str) -> Option<SocketAddr> {
+        let mut address: SocketAddr = self.ready.get(member)?.parse().ok()?;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        Some(address)
+    }
+
     /// Whether it sees the current process of `other`, rather than an earlier one.
     fn sees(&self, other: &Member) -> bool {
         let id = other.ready.get("id");

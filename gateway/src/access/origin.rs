@@ -1,6 +1,6 @@
 //! Web pages that may connect. A browser lets every page open a WebSocket to any address that it
 //! reaches, also to 127.0.0.1, and says in the header `Origin` where the page is from (RFC 6455
-//! §10.2, RFC 6454). Other programs send no such header.
+//! §10.2, RFC 6454). Few other programs send such a header.
 
 use std::net::{IpAddr, Ipv6Addr};
 

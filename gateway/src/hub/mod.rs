@@ -6,7 +6,7 @@
 //! that text.
 //!
 //! Everything a client can make it hold is bounded: subscriptions, answers and events that wait
-//! ([`outbox`]), what is kept for clients that return ([`replay`]).
+//! (`outbox`), what is kept for clients that return (`replay`).
 
 mod outbox;
 mod prefixes;
@@ -422,21 +422,15 @@ impl Hub {
         client.sent += (out.len() - before) as u64;
     }
 
-    /// Wakes `waker` once there is something to send to a client, or its connection must end.
-    /// Returns why it must end, if it must now.
+    /// Wakes `waker` once more waits for a client, or its connection must end. Returns why it must
+    /// end, if it must now.
     pub fn watch(&mut self, key: Key, waker: &Waker) -> Option<Closing> {
         let client = self.clients.get_mut(key.0)?;
-        if client.closing.is_some() {
-            return client.closing;
-        }
-        if client.outbox.len() > 0 {
-            waker.wake_by_ref();
-        }
         match &mut client.waker {
             Some(known) => known.clone_from(waker),
             None => client.waker = Some(waker.clone()),
         }
-        None
+        client.closing
     }
 
     /// Holds all clients against new rules, and ends the connections of those that may not have what

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::WhenFull;
 
-/// Bounds of an [`Outbox`].
+/// Bounds of what waits for one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Messages.

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Wake;
 
+use serde_json::json;
 use zcluster::telemetry::Telemetry;
 use zcluster::value::Value;
 
@@ -235,8 +236,9 @@ fn a_waker_is_woken_once() {
     event(&mut hub, "a.x", "other");
     assert_eq!(bell.0.load(Ordering::Relaxed), 1);
     assert_eq!(hub.watch(key, &waker), None);
-    assert_eq!(bell.0.load(Ordering::Relaxed), 2, "there is something to take");
+    assert_eq!(bell.0.load(Ordering::Relaxed), 1, "not for what has waited before");
     hub.end();
+    assert_eq!(bell.0.load(Ordering::Relaxed), 2);
     assert_eq!(hub.watch(key, &waker), Some(TERMINATING));
     let late = open(&mut hub, Version::V1);
     assert_eq!(hub.watch(late, &waker), Some(TERMINATING));
@@ -258,4 +260,192 @@ fn a_confirmation_for_a_client_that_is_gone_goes_to_nobody() {
     assert!(change.subscribe.is_empty() && change.unsubscribe.is_empty(), "{change:?}");
     hub.confirmed(change.confirm.unwrap());
     assert_eq!(taken(&mut hub, next).len(), 1);
+}
+
+/// What a client of version 2 is told, as JSON.
+fn told(hub: &mut Hub, key: Key) -> Vec<serde_json::Value> {
+    taken(hub, key).iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+}
+
+/// A client of version 2 after its welcome, with a session of that name.
+fn second(hub: &mut Hub, session: &str) -> Key {
+    let key = hub.open(Opening {
+        version: Version::V2,
+        peer: ([127, 0, 0, 1], 4711).into(),
+        name: None,
+        admitted: everybody(),
+        metrics: Telemetry::new("manager", "node").websocket().application(None),
+        session: session.into(),
+    });
+    assert_eq!(told(hub, key)[0]["type"], "welcome");
+    key
+}
+
+fn say(hub: &mut Hub, key: Key, message: &serde_json::Value) -> Vec<serde_json::Value> {
+    assert!(matches!(hub.message(key, message.to_string().as_bytes(), true), Outcome::Done));
+    if let Some(number) = hub.take_change().and_then(|change| change.confirm) {
+        hub.confirmed(number);
+    }
+    told(hub, key)
+}
+
+fn seqs(messages: &[serde_json::Value]) -> Vec<u64> {
+    messages.iter().filter_map(|message| message["seq"].as_u64()).collect()
+}
+
+#[test]
+fn subscriptions_of_version_2_change_at_any_time() {
+    let mut hub = hub(settings());
+    let key = second(&mut hub, "s");
+    let subscribe = json!({ "type": "subscribe", "id": 1, "topics": ["a.", "b."] });
+    assert_eq!(say(&mut hub, key, &subscribe), [json!({ "type": "ok", "id": 1 })]);
+    event(&mut hub, "a.x", "other");
+    assert_eq!(told(&mut hub, key)[0]["topic"], "a.x");
+    let unsubscribe = json!({ "type": "unsubscribe", "topics": ["a.", "never"] });
+    assert_eq!(say(&mut hub, key, &unsubscribe), [] as [serde_json::Value; 0]);
+    event(&mut hub, "a.x", "other");
+    event(&mut hub, "b.x", "other");
+    assert_eq!(told(&mut hub, key)[0]["topic"], "b.x");
+    let too_many = json!({ "type": "subscribe", "id": "x", "topics": ["1", "2", "3"] });
+    assert_eq!(say(&mut hub, key, &too_many)[0]["code"], "too_many_subscriptions");
+    event(&mut hub, "1", "other");
+    assert_eq!(taken(&mut hub, key), [""; 0], "none of them was subscribed");
+}
+
+#[test]
+fn a_lost_client_returns_and_misses_nothing() {
+    let mut hub = hub(settings());
+    let now = Instant::now();
+    let lost = second(&mut hub, "lost");
+    let subscribe = json!({ "type": "subscribe", "topics": ["a."] });
+    say(&mut hub, lost, &subscribe);
+    event(&mut hub, "a.1", "other");
+    assert_eq!(seqs(&told(&mut hub, lost)), [1]);
+    event(&mut hub, "a.2", "other");
+    hub.close(lost, 1006, "", false, now);
+    assert_eq!(hub.take_change(), None, "its subscription stays");
+    event(&mut hub, "b.3", "other");
+    event(&mut hub, "a.4", &format!("{ID}-websocket-0"));
+    event(&mut hub, "a.5", "other");
+    let back = second(&mut hub, "back");
+    let resume =
+        |session: &str, after: u64| json!({ "type": "resume", "session": session, "after": after });
+    let answers = say(&mut hub, back, &resume("lost", 1));
+    assert_eq!(answers[0], json!({ "type": "ok", "replayed": 2, "complete": true }));
+    assert_eq!(seqs(&answers), [2, 5], "not its own, and not what it did not want");
+    event(&mut hub, "a.6", "other");
+    assert_eq!(seqs(&told(&mut hub, back)), [6]);
+    // Only once, and only as the first message.
+    let third = second(&mut hub, "third");
+    assert_eq!(say(&mut hub, third, &resume("lost", 1))[0]["code"], "resume_failed");
+    assert_eq!(say(&mut hub, third, &resume("back", 1))[0]["code"], "not_allowed");
+    // While the old connection still stands.
+    let fourth = second(&mut hub, "fourth");
+    assert_eq!(say(&mut hub, fourth, &resume("back", 6))[0]["complete"], true);
+    assert!(hub.watch(back, Waker::noop()).is_some());
+    hub.close(back, 1008, "", false, now);
+    assert_eq!(hub.take_change(), None);
+    // A client that said goodbye does not return.
+    hub.close(fourth, 1000, "", true, now);
+    assert_eq!(hub.take_change().unwrap().unsubscribe, ["a."]);
+    let fifth = second(&mut hub, "fifth");
+    assert_eq!(say(&mut hub, fifth, &resume("fourth", 6))[0]["code"], "resume_failed");
+}
+
+#[test]
+fn what_is_forgotten_is_said() {
+    let mut hub = hub(Settings { replay: Bounds { messages: 2, bytes: 10_000 }, ..settings() });
+    let lost = second(&mut hub, "lost");
+    say(&mut hub, lost, &json!({ "type": "subscribe", "topics": [""] }));
+    hub.close(lost, 1006, "", false, Instant::now());
+    for number in 1..=4 {
+        event(&mut hub, &format!("t{number}"), "other");
+    }
+    let back = second(&mut hub, "back");
+    let resume = json!({ "type": "resume", "id": "r", "session": "lost", "after": 0 });
+    let answers = say(&mut hub, back, &resume);
+    let ok = json!({ "type": "ok", "id": "r", "replayed": 2, "complete": false });
+    assert_eq!(answers[0], ok);
+    assert_eq!(answers[1], json!({ "type": "lagged", "dropped": null, "from": 1, "to": 2 }));
+    assert_eq!(seqs(&answers), [3, 4]);
+}
+
+#[test]
+fn a_session_ends_with_its_time() {
+    let mut hub = hub(settings());
+    let now = Instant::now();
+    let lost = second(&mut hub, "lost");
+    say(&mut hub, lost, &json!({ "type": "subscribe", "topics": ["a."] }));
+    hub.close(lost, 1006, "", false, now);
+    hub.tick(now + Duration::from_secs(29));
+    assert_eq!(hub.take_change(), None);
+    hub.tick(now + Duration::from_secs(31));
+    assert_eq!(hub.take_change().unwrap().unsubscribe, ["a."]);
+    assert!(hub.figures().is_empty());
+}
+
+#[test]
+fn notices_come_to_whom_asked_for_them() {
+    let nodes = [("manager".into(), ("manager", Some(ID.into()))), ("w".into(), ("worker", None))];
+    let queue = Bounds { messages: 10, bytes: 10_000 };
+    let mut hub = Hub::new(Settings { queue, ..settings() }, Nodes::new(nodes.into()));
+    let (curious, other) = (second(&mut hub, "1"), second(&mut hub, "2"));
+    let notices = json!({ "type": "notices", "id": 1, "kinds": ["nodes", "bus", "stats"] });
+    let answers = say(&mut hub, curious, &notices);
+    assert_eq!(
+        answers[1]["nodes"][1],
+        json!({ "node": "w", "node_type": "worker", "id": null, "up": false })
+    );
+    assert_eq!(answers[2], json!({ "type": "bus", "connected": false }));
+    let at = Timestamp::from_secs_f64(0.0);
+    hub.bus_changed(true);
+    hub.bus_changed(true);
+    hub.node_changed("w", Some("w1".into()), at);
+    hub.node_changed("w", Some("w2".into()), at);
+    hub.node_changed("unknown", Some("x".into()), at);
+    hub.node_changed("w", None, at);
+    let kinds: Vec<String> = told(&mut hub, curious)
+        .iter()
+        .map(|m| format!("{} {}", m["type"].as_str().unwrap(), m["id"].as_str().unwrap_or("-")))
+        .collect();
+    assert_eq!(
+        kinds,
+        ["bus -", "node_up w1", "node_down w1", "node_up w2", "node_down w2"].map(str::to_owned)
+    );
+    assert!(hub.wants_stats());
+    assert_eq!(taken(&mut hub, other), [""; 0]);
+    say(&mut hub, curious, &json!({ "type": "notices", "kinds": [] }));
+    assert!(!hub.wants_stats());
+}
+
+#[test]
+fn who_is_told_what_it_missed_is_not_cut_off() {
+    let mut hub = hub(settings());
+    let key = second(&mut hub, "s");
+    say(&mut hub, key, &json!({ "type": "subscribe", "topics": [""] }));
+    for number in 1..=10 {
+        event(&mut hub, &format!("t{number}"), "other");
+    }
+    let messages = told(&mut hub, key);
+    let lagged = json!({ "type": "lagged", "dropped": 6, "from": 1, "to": 6 });
+    assert_eq!(messages[0], lagged);
+    assert_eq!(seqs(&messages), [7, 8, 9, 10]);
+    assert_eq!(hub.watch(key, Waker::noop()), None);
+}
+
+#[test]
+fn without_a_bus_nothing_is_published() {
+    let mut hub = hub(settings());
+    let key = second(&mut hub, "s");
+    let publish = json!({ "type": "publish", "id": 1, "topic": "t", "event": "e" });
+    assert_eq!(say(&mut hub, key, &publish)[0]["code"], "unavailable");
+    hub.bus_changed(true);
+    let text = publish.to_string();
+    let Outcome::Publish { reply, .. } = hub.message(key, text.as_bytes(), true) else {
+        panic!("not published")
+    };
+    hub.published(key, &[reply]);
+    assert_eq!(told(&mut hub, key), [json!({ "type": "ok", "id": 1 })]);
+    assert!(matches!(hub.message(key, text.as_bytes(), false), Outcome::Done), "a binary frame");
+    assert_eq!(told(&mut hub, key)[0]["code"], "bad_message");
 }

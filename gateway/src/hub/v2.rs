@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bstr::BString;
 use bytes::Bytes;
+use subtle::ConstantTimeEq;
 use zcluster::value::Timestamp;
 
 use super::{Announcement, Client, Closing, Hub, Key, Outcome, Protocol, Reply, Version};
@@ -257,7 +258,7 @@ impl Hub {
         let is_same = |(at, client): &(usize, &Client)| {
             let Protocol::V2(second) = &client.protocol else { return false };
             *at != key.0
-                && second.session == session
+                && bool::from(second.session.as_bytes().ct_eq(session.as_bytes()))
                 && client.admitted.application == self.clients[key.0].admitted.application
         };
         let found = self.clients.iter().find(is_same).map(|(at, _)| at);

@@ -208,8 +208,10 @@ impl<'a> Conversation<'a> {
         let mut left = TURN;
         loop {
             self.beat(context)?;
+            // Before, so that nothing is missed.
+            let closing = self.shared.hub().watch(self.key, context.waker());
             let is_all_sent = self.send(context)?;
-            if let Some(closing) = self.shared.hub().watch(self.key, context.waker())
+            if let Some(closing) = closing
                 && (is_all_sent || closing.is_urgent)
             {
                 return Err(End::by_gateway(closing));

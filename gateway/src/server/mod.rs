@@ -184,15 +184,39 @@ impl AccessControl {
     /// # Errors
     /// If a file cannot be used; nothing has changed then.
     pub fn reload(&self, options: &WebSocket) -> Result<String, GatewayError> {
-        let access = Arc::new(Access::load(options)?);
-        if let Some(shared) = self.shared.upgrade() {
-            shared.reload_tls()?;
+        let Some(shared) = self.shared.upgrade() else { return Ok(String::new()) };
+        let mut renewed = shared.options.clone();
+        renewed.take_over(options);
+        let access = Arc::new(Access::load(&renewed)?);
+        shared.reload_tls()?;
+        let summary = access.summary();
+        if *shared.access.load_full() != *access {
             shared.access.store(Arc::clone(&access));
             shared.hub().renew(&access);
             shared.settle();
         }
-        Ok(access.summary())
+        Ok(summary)
     }
+}
+
+/// Reads the files that the options name, as [`Gateway::start`] would, and says what they mean: for a
+/// check of the configuration. Opens no socket.
+///
+/// # Errors
+/// What would keep the gateway from starting.
+pub fn check(options: &WebSocket) -> Result<Vec<String>, GatewayError> {
+    let access = Access::load(options)?;
+    let tls = Tls::load(&options.tls_options)?;
+    let schema = schema(options)?;
+    let mut lines = vec![access.summary()];
+    lines.push(match &tls {
+        Some(tls) => tls.warning(SystemTime::now()).unwrap_or_else(|| "encrypted by TLS".into()),
+        None => "not encrypted".into(),
+    });
+    if schema.is_some() {
+        lines.push("events of clients are checked by the schema file".into());
+    }
+    Ok(lines)
 }
 
 /// A running gateway. Dropping it closes all connections.

@@ -28,6 +28,9 @@ const READ_BUFFER: usize = 8 << 10;
 /// How much a client's messages gather before they are written, in bytes.
 const WRITE_BUFFER: usize = 64 << 10;
 
+/// What is told only to whom would be admitted as a client.
+const GUARDED: [&str; 2] = ["/metrics", "/services.json"];
+
 /// Adds the WebSocket API to the routes of plain HTTP.
 pub(super) fn router(router: Router, shared: &Arc<Shared>) -> Router {
     router.layer(middleware::from_fn_with_state(Arc::clone(shared), upgrade))
@@ -36,7 +39,14 @@ pub(super) fn router(router: Router, shared: &Arc<Shared>) -> Router {
 async fn upgrade(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let is_api = matches!(request.uri().path(), v1::PATH | v2::PATH);
     if !is_api && !asks_for_websocket(request.headers()) {
-        return next.run(request).await;
+        if !GUARDED.contains(&request.uri().path()) {
+            return next.run(request).await;
+        }
+        let (parts, body) = request.into_parts();
+        return match admit(&shared, &parts) {
+            Ok(_) => next.run(Request::from_parts(parts, body)).await,
+            Err(refusal) => refusal.into_response(),
+        };
     }
     client(&shared, request).await.unwrap_or_else(IntoResponse::into_response)
 }

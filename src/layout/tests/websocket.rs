@@ -299,3 +299,12 @@ fn queues_beyond_the_memory_of_the_host_are_told() {
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].starts_with("`client_queue_bytes` is 2.0 GiB, and"), "{warnings:?}");
 }
+
+#[test]
+fn a_logger_does_not_serve_it() {
+    let text = "[nodes.l]\nnode_type = \"logger\"\nip = \"127.0.0.1\"\nport = 1\n\
+                websocket = { listen_port = 2 }\n";
+    let warnings = warnings(text);
+    let expected = "the WebSocket API of `l` is not served: loggers do not offer it";
+    assert!(warnings.iter().any(|warning| warning.contains(expected)), "{warnings:?}");
+}

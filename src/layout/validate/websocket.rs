@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::{Application, WebSocket};
+use super::super::{Application, NodeType, WebSocket};
 use super::{Check, LONGEST};
 
 /// Below this, not even small events fit, in bytes.
@@ -52,6 +52,13 @@ impl Check<'_> {
         for (name, node) in &self.layout.nodes {
             let Some(websocket) = &node.websocket else { continue };
             let api = Api { name, websocket };
+            if node.node_type == NodeType::Logger {
+                let message = format!(
+                    "the WebSocket API of `{name}` is not served: loggers do not offer it; expected \
+                     `websocket` at a manager, worker, proxy or control node"
+                );
+                self.warn(&["nodes", name, "websocket"], message);
+            }
             self.tls(api);
             self.websocket_ranges(api);
             self.who_may_connect(api);

@@ -47,6 +47,8 @@ pub(super) struct Crowd {
     inboxes: Vec<Inbox>,
     /// Bytes of all events.
     received: u64,
+    /// Whether there is more to send, so that a turn does not wait.
+    pub(super) has_more: bool,
     pub(super) buffers: Buffers,
     ready: Vec<Event>,
 }
@@ -76,6 +78,7 @@ impl Crowd {
             complete: 0,
             inboxes: (0..nodes).map(|_| Inbox::default()).collect(),
             received: 0,
+            has_more: false,
             buffers: Buffers::new(),
             ready: Vec::new(),
             names,
@@ -160,11 +163,12 @@ impl Crowd {
         }
     }
 
-    /// Waits until something happens and handles it.
+    /// Waits until something happens, if there is nothing to send, and handles it.
     fn turn(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
-        ready.extend(self.poller.wait(Some(TURN)).unwrap());
+        let timeout = if self.has_more { Duration::ZERO } else { TURN };
+        ready.extend(self.poller.wait(Some(timeout)).unwrap());
         for event in &ready {
             if let Err(error) = self.look_at(*event) {
                 self.give_up(event.key as usize, &error);

@@ -88,6 +88,7 @@ pub(super) fn hellos(
                 greeters.push_back(greeter);
             }
         }
+        crowd.has_more = sent < total && sent - received < MOST_IN_FLIGHT;
         received >= total
     });
     let (seconds, cpu) = (clock.elapsed().as_secs_f64(), broker.cpu_time().saturating_sub(cpu));

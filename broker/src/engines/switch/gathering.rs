@@ -6,9 +6,10 @@
 //!
 //! 1. Where a poll finds many connections ready, the next one is made before anything small is written.
 //!    As soon as a poll finds few, all is written. This takes no longer than reading them does.
-//! 2. A thread that has been *behind* for a while, which means that it never rested and yet was reading
-//!    little from very many, pauses before it polls, so that reads and writes both become larger. It ends
-//!    that when it gets half as much to do.
+//! 2. A thread that has been *behind* for a while, which means that its polls hardly waited and yet it was
+//!    reading little from very many, pauses before it polls, so that reads and writes both become larger. Then it
+//!    reads once from each connection and writes everything: polling again would find what has just arrived,
+//!    one by one. It ends that when it gets half as much to do.
 //!
 //! A thread that is not behind never waits.
 
@@ -26,6 +27,8 @@ pub(super) const ENOUGH: usize = 64 << 10;
 const PAUSE: Duration = Duration::from_millis(30);
 /// For how long a thread must be behind before step 2, and how often that is looked at.
 const WINDOW: Duration = Duration::from_millis(30);
+/// Polls of a thread that is behind take less than this part of its time.
+const RESTED: u32 = 8;
 /// Connections that polls must find ready for it, on average. From fewer, reads bring more by themselves.
 const VERY_MANY: usize = 128;
 /// Reads of fewer bytes, on average, are little.
@@ -46,16 +49,16 @@ pub(super) struct Gathering {
 #[derive(Debug)]
 struct Window {
     since: Instant,
-    /// CPU time of the thread at that point.
-    cpu: Duration,
+    /// How long its polls took, which is next to nothing while there is always something ready.
+    rested: Duration,
     polls: usize,
     ready: usize,
     bytes: usize,
 }
 
 impl Window {
-    fn begin(since: Instant, cpu: Duration) -> Self {
-        Window { since, cpu, polls: 0, ready: 0, bytes: 0 }
+    fn begin(since: Instant) -> Self {
+        Window { since, rested: Duration::ZERO, polls: 0, ready: 0, bytes: 0 }
     }
 
     /// Whether it read little from very many.
@@ -65,21 +68,14 @@ impl Window {
 }
 
 impl Gathering {
-    /// `cpu`: CPU time of the thread so far.
-    pub(super) fn new(now: Instant, cpu: Duration) -> Self {
-        let window = Window::begin(now, cpu);
-        Gathering { waiting: Vec::new(), until: None, window, pace: None }
+    pub(super) fn new(now: Instant) -> Self {
+        Gathering { waiting: Vec::new(), until: None, window: Window::begin(now), pace: None }
     }
 
-    /// Notes a turn: how many connections its poll has found ready, and the bytes read from them.
-    /// `cpu` reads the CPU time of the thread, which is a system call.
-    pub(super) fn note(
-        &mut self,
-        ready: usize,
-        bytes: usize,
-        now: Instant,
-        cpu: impl FnOnce() -> Duration,
-    ) {
+    /// Notes a turn: how long its poll took, how many connections that has found ready, and the bytes read
+    /// from them.
+    pub(super) fn note(&mut self, waited: Duration, ready: usize, bytes: usize, now: Instant) {
+        self.window.rested += waited;
         self.window.polls += 1;
         self.window.ready += ready;
         self.window.bytes += bytes;
@@ -87,12 +83,10 @@ impl Gathering {
         if time < WINDOW {
             return;
         }
-        let cpu = cpu();
-        let window = std::mem::replace(&mut self.window, Window::begin(now, cpu));
-        let seconds = time.as_secs_f64();
-        let rate = window.bytes as f64 / seconds;
+        let window = std::mem::replace(&mut self.window, Window::begin(now));
+        let rate = window.bytes as f64 / time.as_secs_f64();
         let goes_on = match self.pace {
-            None => cpu.saturating_sub(window.cpu).as_secs_f64() >= 0.9 * seconds,
+            None => window.rested < time / RESTED,
             Some(pace) => rate >= pace / 2.0,
         };
         let is_behind = goes_on && window.is_fiddly();
@@ -104,9 +98,11 @@ impl Gathering {
         (self.pace.is_some() && self.waiting.is_empty()).then_some(PAUSE)
     }
 
-    /// Whether what is small may wait, now that a poll has found that many connections ready.
+    /// Whether what is small may wait, now that a poll has found that many connections ready. Not after a
+    /// pause.
     pub(super) fn goes_on(&mut self, ready: usize, now: Instant) -> bool {
-        let goes_on = ready >= MANY && now < *self.until.get_or_insert(now + LONGEST);
+        let goes_on =
+            self.pace.is_none() && ready >= MANY && now < *self.until.get_or_insert(now + LONGEST);
         if !goes_on {
             self.until = None;
         }
@@ -136,7 +132,7 @@ mod tests {
     fn it_lasts_while_many_are_ready_and_not_for_long() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let mut gathering = Gathering::new(start, Duration::ZERO);
+        let mut gathering = Gathering::new(start);
         for (ready, millis, expected) in [
             (MANY - 1, 0, false),
             (MANY, 1, true),
@@ -157,7 +153,7 @@ mod tests {
     #[test]
     fn a_thread_pauses_only_while_it_is_behind_with_little_from_very_many() {
         // Of each window: connections ready in each of ten polls, bytes read from each, percent of
-        // the time that the thread was running; whether it pauses then.
+        // the time that the thread was not waiting for them; whether it pauses then.
         for windows in [
             &[(250, 300, 100, true), (250, 300, 20, true), (150, 300, 10, true)][..],
             // Less to do: no more, until it is behind again.
@@ -168,15 +164,17 @@ mod tests {
             &[(VERY_MANY - 1, 300, 100, false), (250, 100_000, 100, false)],
             &[(250, 300, 100, true), (250, 100_000, 100, false)],
         ] {
-            let (mut now, mut cpu) = (Instant::now(), Duration::ZERO);
-            let mut gathering = Gathering::new(now, cpu);
+            let mut now = Instant::now();
+            let mut gathering = Gathering::new(now);
             for (ready, bytes, percent, expected) in windows {
                 for _ in 0..10 {
                     now += WINDOW / 10;
-                    cpu += WINDOW / 1000 * *percent;
-                    gathering.note(*ready, ready * bytes, now, || cpu);
+                    let waited = WINDOW / 1000 * (100 - percent);
+                    gathering.note(waited, *ready, ready * bytes, now);
                 }
                 assert_eq!(gathering.pause().is_some(), *expected, "{windows:?}");
+                gathering.goes_on(0, now);
+                assert_ne!(gathering.goes_on(MANY, now), *expected, "all is written after a pause");
             }
             gathering.add(1);
             assert_eq!(gathering.pause(), None, "not before all is written");

@@ -127,7 +127,7 @@ impl Shard {
             access: hub.access.load(),
             access_generation,
             mail: Vec::new(),
-            gathering: Gathering::new(now, thread_cpu_time()),
+            gathering: Gathering::new(now),
             next_thread: 0,
             accept_again: None,
             next_tick: now + TICK,
@@ -155,8 +155,10 @@ impl Shard {
             }
             let timeout = self.timeout();
             events.clear();
+            let before = Instant::now();
             events.extend(self.poller.wait(timeout)?);
             self.now = Instant::now();
+            let waited = self.now.saturating_duration_since(before);
             if self.access_generation != self.hub.access.generation() {
                 self.change_access();
             }
@@ -175,7 +177,7 @@ impl Shard {
                 }
             }
             self.write(events.len());
-            self.gathering.note(events.len(), read_before + read, self.now, thread_cpu_time);
+            self.gathering.note(waited, events.len(), read_before + read, self.now);
             if self.now >= self.next_tick {
                 if self.now >= self.next_tick + AWAY {
                     self.lenient_until = self.now + AWAY;
@@ -319,6 +321,9 @@ impl Shard {
             // Data that an encrypted channel has accepted and not sent is no longer in the outbox.
             is_behind = sent < wanted || channel.has_unsent();
             written += sent;
+            if !is_behind && state.outbox.is_empty() {
+                break;
+            }
         }
         state.outbox.set_behind(is_behind, &mut self.pool);
         if written > 0 || !is_behind {
@@ -600,12 +605,6 @@ impl Shard {
         }
         lost
     }
-}
-
-/// CPU time of the calling thread so far.
-fn thread_cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.try_into().unwrap_or_default()
 }
 
 /// Whether it does no harm if what a peer is to get waits for more.

@@ -23,7 +23,12 @@ const NODES: [&str; 4] = ["logger", "manager", "worker-1", "worker-2"];
 
 impl Scenario {
     fn new(restart: bool) -> Self {
-        let job = |(name, role): (&str, Role)| Job { name: name.into(), role, args: Vec::new() };
+        let job = |(name, role): (&str, Role)| Job {
+            name: name.into(),
+            role,
+            args: Vec::new(),
+            uses_tls: name == "worker-1",
+        };
         let now = Instant::now();
         let jobs = JOBS.map(job).into();
         let supervisor = Supervisor::new(jobs, restart, STOP_PATIENCE, "hint".into(), now);
@@ -66,9 +71,14 @@ impl Scenario {
     }
 
     fn ready(&mut self, name: &str) -> Vec<String> {
+        self.ready_at(name, "metrics", Some("[::1]:9"))
+    }
+
+    /// Ready, with an address in its ready line.
+    fn ready_at(&mut self, name: &str, member: &str, address: Option<&str>) -> Vec<String> {
         let run = self.run(name);
-        let id = serde_json::json!({ "id": format!("{name}_{run}"), "metrics": "[::1]:9" });
-        let members = id.as_object().unwrap().clone();
+        let line = serde_json::json!({ "id": format!("{name}_{run}"), member: address });
+        let members = line.as_object().unwrap().clone();
         self.feed(Input::Ready(run, Ready { members }))
     }
 
@@ -145,6 +155,34 @@ fn the_cluster_is_up_when_all_see_one_another() {
     assert_eq!(said[..2], ["cluster is up: 4 nodes, all see each other (16.0 s)", "hint"]);
     assert!(said[2].starts_with("metrics: http://[::1]:9/metrics (broker), http://"));
     assert_eq!(scenario.supervisor.deadline(), None);
+}
+
+#[test]
+fn the_api_and_the_page_are_shown_where_they_can_be_opened() {
+    let mut scenario = Scenario::begun(true, false);
+    for (name, address) in
+        [("logger", None), ("manager", Some("0.0.0.0:27759")), ("worker-1", Some("[::]:2"))]
+    {
+        scenario.ready_at(name, "http", address);
+    }
+    scenario.ready_at("worker-2", "http", Some("192.0.2.1:3"));
+    let mut said = Vec::new();
+    for name in NODES {
+        for other in NODES.into_iter().filter(|other| *other != name) {
+            said = scenario.sees(name, other);
+        }
+    }
+    assert_eq!(
+        said[2..],
+        [
+            "metrics: http://[::1]:9/metrics (broker)",
+            "WebSocket API: ws://127.0.0.1:27759/v1/messages/json or /v2/messages/json (manager), \
+             wss://[::1]:2/v1/messages/json or /v2/messages/json (worker-1), \
+             ws://192.0.2.1:3/v1/messages/json or /v2/messages/json (worker-2)",
+            "live page: http://127.0.0.1:27759/ (manager), https://[::1]:2/ (worker-1), \
+             http://192.0.2.1:3/ (worker-2)",
+        ]
+    );
 }
 
 #[test]
