@@ -21,7 +21,9 @@ fuzz_target!(|text: &[u8]| {
         }
     }
     again.clear();
-    if let Ok((topic, event)) = broker_json::decode_data_message(text) {
+    let message = broker_json::decode_data_message(text);
+    assert_eq!(message, broker_json::decode_data_message_by_tree(text));
+    if let Ok((topic, event)) = message {
         broker_json::encode_data_message(&topic, &event, InvalidUtf8::Raw, &mut again);
         if let Ok((topic_again, event_again)) = broker_json::decode_data_message(&again) {
             assert_eq!(topic_again, topic);

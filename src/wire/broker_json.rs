@@ -15,7 +15,8 @@
 //! full; Zeek also writes them in full but cannot read them.
 //!
 //! The decoder accepts what Zeek accepts and what Zeek writes. `wire/json.rs` parses the text,
-//! `wire/json_text.rs` reads and writes scalars that are strings in JSON.
+//! `wire/json_text.rs` reads and writes scalars that are strings in JSON. Most events need no tree
+//! (`broker_json/quick.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +28,8 @@ use super::json::{self, Json, Node};
 use super::json_text::{self, append};
 use crate::event::Event;
 use crate::value::{Real, Timestamp, Value};
+
+mod quick;
 
 /// How to write bytes in strings that are not UTF-8.
 ///
@@ -226,6 +229,9 @@ pub fn decode_value(text: &[u8]) -> Result<Value, DecodeError> {
 ///
 /// Any [`DecodeError`] except [`DecodeError::Topic`].
 pub fn decode_event(text: &[u8]) -> Result<Event, DecodeError> {
+    if let Some((_, event)) = quick::message(text) {
+        return Ok(event);
+    }
     event(decode_value(text)?)
 }
 
@@ -236,6 +242,19 @@ pub fn decode_event(text: &[u8]) -> Result<Event, DecodeError> {
 ///
 /// Any [`DecodeError`], checked in the order of its variants, as Zeek does.
 pub fn decode_data_message(text: &[u8]) -> Result<(BString, Event), DecodeError> {
+    match quick::message(text) {
+        Some((Some(topic), event)) if *topic != *b"<$>" => Ok((topic, event)),
+        _ => decode_data_message_by_tree(text),
+    }
+}
+
+/// The same, only slower: what [`decode_data_message`] must return. For tests.
+///
+/// # Errors
+///
+/// The same.
+#[doc(hidden)]
+pub fn decode_data_message_by_tree(text: &[u8]) -> Result<(BString, Event), DecodeError> {
     let node = json::parse(text)?;
     let value = value(&node)?;
     match node.member("topic").map(|topic| &topic.json) {

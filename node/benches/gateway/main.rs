@@ -36,6 +36,7 @@ mod yardstick;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use plan::{Args, Plan, Scenario};
 use report::Results;
@@ -48,6 +49,9 @@ const WARM_UP: Duration = Duration::from_millis(300);
 
 fn main() {
     let args = Args::parse();
+    // A client takes one descriptor here and one in the process.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     if args.yardstick {
         return yardstick::run(args.api);
     }
