@@ -450,6 +450,39 @@ fn a_bus_that_is_away_is_noticed_and_refuses_events() {
 }
 
 #[test]
+fn what_is_published_as_soon_as_the_bus_is_back_reaches_every_client() {
+    // Some of them are subscribed again after anything that tells whether the bus is back.
+    let prefixes: Vec<String> =
+        (0..1000).map(|number| format!("zzz.{number:04}.{}", "x".repeat(900))).collect();
+    let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
+    let mut gateway = Gateway::start("");
+    let mut client = subscriber(&gateway, &prefixes);
+    let mut publisher = gateway.subscriber(&[]);
+    for round in 0..3 {
+        gateway.broker.kill();
+        let mut watcher = connect(&gateway);
+        wait_for("the loss to be known", || {
+            let code = watcher.ask(publication("no", "Test::no", json!([])))["code"].clone();
+            (code == "unavailable").then_some(())
+        });
+        watcher.succeed(json!({ "type": "notices", "kinds": ["bus"] }));
+        assert_eq!(watcher.receive()["connected"], false);
+        // These wait for the bus.
+        for topic in [prefixes[0], prefixes[500], prefixes[999]] {
+            publisher.publish(topic, "Test::waited", &[round]);
+        }
+        gateway.broker = gateway.cluster.broker();
+        assert_eq!(watcher.receive()["connected"], true);
+        watcher.publish(prefixes[999], "Test::at_once", json!([round]));
+        for topic in [prefixes[0], prefixes[500], prefixes[999]] {
+            let expected = (topic.to_owned(), "Test::waited".to_owned(), json!([round]));
+            assert_eq!(client.event_parts(), expected);
+        }
+        assert_eq!(client.event_parts().1, "Test::at_once");
+    }
+}
+
+#[test]
 fn measurements_come_once_a_second() {
     let gateway = Gateway::start("");
     let mut client = subscriber(&gateway, &["test."]);
