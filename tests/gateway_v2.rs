@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use support::websocket::{Client, Gateway, tcp_with_small_buffer};
+use support::websocket::{Client, Gateway, NODES, data_message, tcp_with_small_buffer};
 use support::websocket_v2::{PATH, V2, publication};
 use support::{PATIENCE, wait_for, wait_members, wait_notification};
 use tungstenite::Message;
@@ -251,6 +251,31 @@ fn what_is_wrong_is_said_and_changes_nothing() {
     client.publish("test.e", "Test::last", json!([2]));
     assert_eq!(client.event_parts(), ("test.b".into(), "Test::last".into(), json!([1])));
     assert_eq!(other.event_parts(), ("test.e".into(), "Test::last".into(), json!([2])));
+}
+
+#[test]
+fn an_event_that_is_too_long_for_the_bus_stays_off_it() {
+    // A broker cuts off nodes that send more.
+    let gateway = Gateway::with(NODES, "", "max_message_size = 20000");
+    let mut healthy = subscriber(&gateway, &["test."]);
+    let mut client = connect(&gateway);
+    let text = "x".repeat(30_000);
+    let (code, message) = client.fail(publication("test.a", "Test::long", json!([text])));
+    assert_eq!(code, "too_large");
+    assert!(message.contains("20000"), "{message}");
+    let mut first = gateway.subscriber(&[]);
+    first.send(data_message("test.a", "Test::many", &vec![1; 4000]));
+    let error = first.receive();
+    assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("too_large")));
+    client.publish("test.a", "Test::short", json!([]));
+    first.publish("test.a", "Test::brief", &[]);
+    assert_eq!(healthy.event_parts().1, "Test::short");
+    assert_eq!(healthy.event_parts().1, "Test::brief");
+    assert!(
+        !gateway.manager.stderr().contains("lost the connection"),
+        "{}",
+        gateway.manager.stderr()
+    );
 }
 
 #[test]

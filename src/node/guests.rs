@@ -79,6 +79,14 @@ impl GuestEvent {
     pub fn size(&self) -> usize {
         self.sender.len() + self.topic.len() + self.payload.len()
     }
+
+    /// How long its message is on the bus, at most. A broker cuts off a node that sends more than
+    /// `max_message_size`.
+    pub fn bus_bytes(&self) -> u64 {
+        // Four frames, one of which names the format, with headers of up to nine bytes.
+        const FRAMING: usize = 4 * 9 + 32;
+        (self.size() + FRAMING) as u64
+    }
 }
 
 /// The gateway's side: a handle to the node and what arrives from it. Dropping it ends the

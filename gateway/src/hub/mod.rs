@@ -82,6 +82,8 @@ pub struct Settings {
     pub max_subscriptions: usize,
     /// The longest message of a client, in bytes.
     pub max_message_bytes: usize,
+    /// The longest message on the bus, in bytes.
+    pub max_bus_bytes: u64,
     /// What is kept for clients that return.
     pub replay: Bounds,
     /// For how long a lost client may return.
@@ -403,6 +405,17 @@ impl Hub {
                 let why = "the node is shutting down";
                 client.refuse(reply.0.as_ref(), ErrorCode::Unavailable, why);
             }
+        }
+    }
+
+    /// Tells a client that its event is too long for the bus.
+    pub fn too_long(&mut self, key: Key, reply: &Reply) {
+        let why =
+            format!("the event takes more than {} bytes on the bus", self.settings.max_bus_bytes);
+        let Some(client) = self.clients.get_mut(key.0) else { return };
+        match client.protocol {
+            Protocol::V1(_) => self.refuse_v1(key, ErrorCode::TooLarge.as_str(), &why, false),
+            Protocol::V2(_) => client.refuse(reply.0.as_ref(), ErrorCode::TooLarge, &why),
         }
     }
 

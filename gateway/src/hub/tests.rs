@@ -18,6 +18,7 @@ fn settings() -> Settings {
         when_full: WhenFull::Close,
         max_subscriptions: 3,
         max_message_bytes: 10_000,
+        max_bus_bytes: 100_000,
         replay: Bounds { messages: 10, bytes: 100_000 },
         resume_timeout: Duration::from_secs(30),
         schema: None,

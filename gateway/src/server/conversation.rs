@@ -370,9 +370,14 @@ impl<'a> Conversation<'a> {
             Outcome::Publish { sender, topic, event, reply } => {
                 if let Some(guests) = self.shared.guests.get() {
                     let event = guests.prepare(sender, topic, &event);
-                    self.group.bytes += event.size();
-                    self.group.events.push(event);
-                    self.group.replies.push(reply);
+                    let mut hub = self.shared.hub();
+                    if event.bus_bytes() > hub.settings().max_bus_bytes {
+                        hub.too_long(self.key, &reply);
+                    } else {
+                        self.group.bytes += event.size();
+                        self.group.events.push(event);
+                        self.group.replies.push(reply);
+                    }
                 }
             }
         }
