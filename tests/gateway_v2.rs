@@ -254,6 +254,35 @@ fn what_is_wrong_is_said_and_changes_nothing() {
 }
 
 #[test]
+fn a_message_that_is_too_long_is_named_before_the_end() {
+    let gateway = Gateway::start("max_message_size = 10000");
+    let mut healthy = subscriber(&gateway, &["test."]);
+    let mut client = connect(&gateway);
+    // In one piece, so that nothing has been answered when the long message comes.
+    let publish = |id: u64, text: &str| {
+        let mut message = publication("test.a", "Test::text", json!([text]));
+        message["id"] = json!(id);
+        Message::text(message.to_string())
+    };
+    for id in 0..20 {
+        client.client.socket.write(publish(id, "short")).unwrap();
+    }
+    client.client.socket.write(publish(20, &"x".repeat(10_000))).unwrap();
+    client.client.socket.flush().unwrap();
+    for id in 0..20 {
+        assert_eq!(client.receive(), json!({ "type": "ok", "id": id }));
+        assert_eq!(healthy.event_parts().2, json!(["short"]));
+    }
+    let error = client.receive();
+    assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("too_large")));
+    assert!(error["message"].as_str().unwrap().contains("10000"), "{error}");
+    assert_eq!(client.next().unwrap_err().0, 1009);
+    // It could come back with what it had.
+    let mut again = connect(&gateway);
+    assert_eq!(again.resume(&client.session(), 0)["type"], "ok");
+}
+
+#[test]
 fn an_event_that_is_too_long_for_the_bus_stays_off_it() {
     // A broker cuts off nodes that send more.
     let gateway = Gateway::with(NODES, "", "max_message_size = 20000");

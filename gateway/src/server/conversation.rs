@@ -99,17 +99,15 @@ pub(super) async fn hold(
     let end = poll_fn(|context| conversation.poll(context)).await;
     let rest = poll_fn(|context| conversation.hand_over_rest(context));
     let _ = timeout(LAST_CALL, rest).await;
-    drop(conversation);
+    let mut last = conversation.out;
     if end.code == TOO_LARGE {
-        let mut last = VecDeque::new();
         {
             let mut hub = shared.hub();
             hub.too_large(key);
             hub.take(key, &mut last, usize::MAX);
         }
-        if let Some(Ok(text)) = last.pop_back().map(Utf8Bytes::try_from) {
-            let _ = timeout(FAREWELL, socket.send(Message::Text(text))).await;
-        }
+        // What came before the message has its answers.
+        let _ = timeout(FAREWELL, send_all(&mut socket, last)).await;
     }
     match end.farewell.clone() {
         Some((code, reason)) => say_goodbye(&mut socket, code, reason).await,
@@ -121,6 +119,15 @@ pub(super) async fn hold(
     shared.hub().close(key, end.code, &end.reason, end.is_wanted, now);
     metrics.clients.dec();
     shared.settle();
+}
+
+async fn send_all(socket: &mut WebSocket, texts: VecDeque<Bytes>) -> Result<(), axum::Error> {
+    for text in texts {
+        if let Ok(text) = Utf8Bytes::try_from(text) {
+            socket.feed(Message::Text(text)).await?;
+        }
+    }
+    socket.flush().await
 }
 
 /// Sends a close frame and waits a moment for the answer.
