@@ -746,6 +746,26 @@ fn a_client_whose_connection_breaks_all_the_time_misses_nothing() {
 }
 
 #[test]
+fn a_replay_may_be_longer_than_the_queue() {
+    let gateway = Gateway::start("client_queue_messages = 10\nreplay_events = 1000");
+    let client = subscriber(&gateway, &["test."]);
+    let (session, seen) = (client.session(), client.seq());
+    client.client.vanish();
+    let mut publisher = gateway.subscriber(&[]);
+    let mut listener = subscriber(&gateway, &["test."]);
+    for number in 0..500 {
+        publish_numbers(&mut publisher, number..number + 1, "", |_| ());
+        assert_eq!(self::number(&listener.event()), number);
+    }
+    let mut back = connect(&gateway);
+    let answer = back.resume(&session, seen);
+    assert_eq!((&answer["replayed"], &answer["complete"]), (&json!(500), &json!(true)));
+    for number in 0..500 {
+        assert_eq!(self::number(&back.event()), number);
+    }
+}
+
+#[test]
 fn what_is_no_longer_known_is_told_at_a_resume() {
     let gateway = Gateway::start("replay_events = 5");
     let client = subscriber(&gateway, &["test."]);

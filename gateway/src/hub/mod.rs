@@ -257,6 +257,13 @@ impl Client {
         self.after(|outbox| outbox.push_event(text, seq));
     }
 
+    fn replay(&mut self, events: Vec<(u64, Bytes)>) {
+        if self.closing.is_none() {
+            self.outbox.push_replay(events);
+            self.wake();
+        }
+    }
+
     fn after(&mut self, push: impl FnOnce(&mut Outbox) -> Queued) {
         if self.closing.is_some() {
             return;

@@ -300,9 +300,7 @@ impl Hub {
             let from = after + 1;
             client.answer(text(&ServerMessage::Lagged { dropped: None, from, to }));
         }
-        for (seq, text) in past {
-            client.event(&text, seq);
-        }
+        client.replay(past);
         self.tell_state(key, notices);
     }
 
