@@ -592,13 +592,15 @@ fn a_client_that_reads_too_slowly_is_told_exactly_what_it_missed() {
     const EVENTS: u64 = 8_000;
     // What the sockets hold does not suffice for all of them.
     let text = "x".repeat(4_000);
-    let gateway = Gateway::start("ping_interval = \"0s\"\nclient_queue_messages = 300");
+    let mut gateway = Gateway::start("ping_interval = \"0s\"\nclient_queue_messages = 300");
     let mut slow = {
         let stream = tcp_with_small_buffer(&gateway.address());
         let client = Client::over(stream, "gateway", PATH, &[("x-application-name", "slow")]);
         V2::welcomed(client.unwrap())
     };
     slow.subscribe(&["test."]);
+    slow.succeed(json!({ "type": "notices", "kinds": ["nodes"] }));
+    slow.wait_type("nodes");
     let mut fast = subscriber(&gateway, &["test."]);
     let mut publisher = gateway.subscriber(&[]);
     let mut next = 0;
@@ -613,6 +615,10 @@ fn a_client_that_reads_too_slowly_is_told_exactly_what_it_missed() {
         assert_eq!(number(&fast.event()), next);
         next += 1;
     }
+
+    // There is room for what is no event.
+    let (_node, _notifications) = gateway.cluster.library_node("worker-1");
+    gateway.manager.wait_member("node_up", "worker-1");
 
     let (mut received, mut dropped) = (0, 0);
     let mut last = slow.seq();
@@ -632,6 +638,7 @@ fn a_client_that_reads_too_slowly_is_told_exactly_what_it_missed() {
             last = seq("seq");
         }
     }
+    assert_eq!(slow.receive()["type"], "node_up");
     assert!(dropped > 0 && received > 300, "{dropped} dropped, {received} received");
     let metric =
         |name: &str, app: &str| gateway.manager.metric_with(name, &format!("app=\"{app}\"")) as u64;

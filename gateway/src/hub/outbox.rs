@@ -65,15 +65,7 @@ impl Outbox {
 
     /// Queues an event.
     pub(super) fn push_event(&mut self, text: &Bytes, seq: u64) -> Queued {
-        let mut dropped = 0;
-        while !self.has_room(text.len()) {
-            if self.when_full == WhenFull::Close || !self.drop_oldest() {
-                return Queued::Overflow;
-            }
-            dropped += 1;
-        }
-        self.push(Waiting { text: text.clone(), event: Some(seq) });
-        Queued::Yes { dropped }
+        self.push_bounded(Waiting { text: text.clone(), event: Some(seq) })
     }
 
     /// Queues events that the client has missed, whatever the bounds are: their number is limited
@@ -88,11 +80,19 @@ impl Outbox {
 
     /// Queues an answer. A client that asks much and reads nothing is cut off.
     pub(super) fn push_answer(&mut self, text: Bytes) -> Queued {
-        if !self.has_room(text.len()) {
-            return Queued::Overflow;
+        self.push_bounded(Waiting { text, event: None })
+    }
+
+    fn push_bounded(&mut self, message: Waiting) -> Queued {
+        let mut dropped = 0;
+        while !self.has_room(message.text.len()) {
+            if self.when_full == WhenFull::Close || !self.drop_oldest() {
+                return Queued::Overflow;
+            }
+            dropped += 1;
         }
-        self.push(Waiting { text, event: None });
-        Queued::Yes { dropped: 0 }
+        self.push(message);
+        Queued::Yes { dropped }
     }
 
     fn push(&mut self, message: Waiting) {
@@ -183,7 +183,9 @@ mod tests {
         }
         assert_eq!(outbox.take_lag(), Some(Lag { dropped: 2, from: 1, to: 2 }));
         assert_eq!(outbox.take_lag(), None);
-        assert_eq!(texts(&mut outbox), ["ack", "e5", "e6"]);
+        assert_eq!(outbox.push_answer("ok".into()), Queued::Yes { dropped: 1 });
+        assert_eq!(outbox.take_lag(), Some(Lag { dropped: 1, from: 5, to: 5 }));
+        assert_eq!(texts(&mut outbox), ["ack", "e6", "ok"]);
         assert_eq!((outbox.len(), outbox.bytes), (0, 0));
     }
 
