@@ -15,7 +15,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use support::websocket::{Client, Gateway, NODES, data_message, frame, tcp_with_small_buffer};
 use support::websocket_v2::{PATH, V2, publication};
-use support::{Cluster, Process, command, wait_for, wait_until_it_stands_still};
+use support::{
+    Cluster, Process, command, wait_for, wait_members, wait_notification,
+    wait_until_it_stands_still,
+};
+use zcluster::Event;
+use zcluster::node::Notification;
 
 const V1_PATH: &str = "/v1/messages/json";
 const MIB: u64 = 1 << 20;
@@ -495,6 +500,37 @@ fn a_flood_without_a_broker_is_held_back_and_nothing_is_lost() {
     });
     assert_eq!(gateway.manager.metric("zcluster_websocket_events_dropped_total"), 0.0);
     assert!(gateway.manager.metric("zeek_cluster_onloop_queue_blocks_total") > 0.0);
+}
+
+#[test]
+fn subscriptions_of_clients_are_no_nodes() {
+    let mut gateway = Gateway::start("");
+    let (node, notifications) = gateway.cluster.library_node("worker-1");
+    wait_members(&node, &["manager"]);
+    gateway.manager.wait_all_up(&["worker-1"]);
+    // The topic by which others know that this node lives, and that of a node which does not.
+    let own = format!("zeek.cluster.nodeid.{}.", node.id());
+    let other = "zeek.cluster.nodeid.zeromq_worker-2_host_1_N0123.";
+    let probe = "zeek.zeromq.internal.zeromq_worker-2_host_1_N0123.";
+    let mut second = V2::subscriber(&gateway.address(), &[&own, other, probe]);
+    let mut first = gateway.subscriber(&[&own, other]);
+    second.subscribe(&["last."]);
+    wait_notification(&notifications, "the last subscription", |notification| {
+        if let Notification::Subscription(prefix) = &notification {
+            assert!(prefix != other && prefix != probe, "{prefix}");
+        }
+        matches!(notification, Notification::Subscription(p) if p == "last.").then_some(())
+    });
+    // They hear what they asked for, and nothing else.
+    for topic in ["zeek.cluster.nodeid.x", other, "last."] {
+        node.publish(topic, &Event::new("Test::heard", vec![])).unwrap();
+    }
+    assert_eq!(second.event_parts().0, other);
+    assert_eq!(second.event_parts().0, "last.");
+    assert_eq!(first.event().0, other);
+    // The death of the node is noticed, although somebody has subscribed to its topic.
+    drop((node, notifications));
+    gateway.manager.wait_member("node_down", "worker-1");
 }
 
 #[test]

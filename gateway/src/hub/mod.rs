@@ -30,6 +30,7 @@ use zcluster::Event;
 use zcluster::access::speaks_for_nodes;
 use zcluster::node::guests::Change;
 use zcluster::telemetry::ApplicationMetrics;
+use zcluster::topic::Signals;
 use zcluster::value::Timestamp;
 use zcluster::wire::broker_json::{self, InvalidUtf8};
 
@@ -74,6 +75,8 @@ pub struct Settings {
     pub id: String,
     /// What version 1 calls the version of the server, and version 2 the server.
     pub server: String,
+    /// Which subscriptions would have a meaning to nodes.
+    pub signals: Signals,
     /// What may wait for one client.
     pub queue: Bounds,
     /// What to do beyond for clients of version 1; those of version 2 are told what was dropped.
@@ -327,10 +330,10 @@ impl Hub {
     pub fn new(settings: Settings, nodes: v2::Nodes) -> Self {
         Hub {
             replay: Replay::new(settings.replay),
+            prefixes: Prefixes::new(settings.signals.clone()),
             settings,
             clients: Slab::new(),
             opened: 0,
-            prefixes: Prefixes::default(),
             listeners: HashMap::new(),
             routes: HashMap::new(),
             pending: VecDeque::new(),

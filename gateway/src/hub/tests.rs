@@ -14,6 +14,7 @@ fn settings() -> Settings {
         node: "manager".into(),
         id: ID.into(),
         server: "zcluster/1".into(),
+        signals: Signals::default(),
         queue: Bounds { messages: 4, bytes: 10_000 },
         when_full: WhenFull::Close,
         max_subscriptions: 3,

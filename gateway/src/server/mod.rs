@@ -31,6 +31,7 @@ use zcluster::node::guests::{Change, Guests};
 use zcluster::node::{Node, NodeError};
 use zcluster::queue;
 use zcluster::telemetry::{Counter, Telemetry, WebSocketMetrics};
+use zcluster::topic::Signals;
 
 use crate::access::{Access, AccessError};
 use crate::hub::{Bounds, Hub, Nodes, Settings, WhenFull};
@@ -346,6 +347,7 @@ fn settings(node: &Node, layout: &Layout, options: &WebSocket) -> Result<Setting
         node: node.name().into(),
         id: node.id().to_string(),
         server: concat!("zcluster/", env!("CARGO_PKG_VERSION")).into(),
+        signals: Signals::new(&bus.nodeid_topic_prefix, &bus.internal_topic_prefix),
         queue: Bounds {
             messages: options.client_queue_messages as usize,
             bytes: clamp(options.client_queue_bytes),
