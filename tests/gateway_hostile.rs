@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
@@ -24,6 +24,10 @@ use zcluster::node::Notification;
 
 const V1_PATH: &str = "/v1/messages/json";
 const MIB: u64 = 1 << 20;
+
+fn connect(gateway: &Gateway) -> V2 {
+    V2::connect(&gateway.address(), &[]).unwrap()
+}
 
 fn descriptors(process: &Process) -> usize {
     fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap().count()
@@ -500,6 +504,42 @@ fn a_flood_without_a_broker_is_held_back_and_nothing_is_lost() {
     });
     assert_eq!(gateway.manager.metric("zcluster_websocket_events_dropped_total"), 0.0);
     assert!(gateway.manager.metric("zeek_cluster_onloop_queue_blocks_total") > 0.0);
+}
+
+#[test]
+fn requests_that_wait_for_the_broker_are_bounded() {
+    const REQUESTS: u64 = 200_000;
+    let mut gateway = Gateway::start("ping_interval = \"0s\"");
+    let mut client = connect(&gateway);
+    lose_broker(&mut gateway);
+    let mut stream = client.client.socket.get_ref().try_clone().unwrap();
+    let (sent, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let id = "i".repeat(50);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..REQUESTS {
+                let message = json!({
+                    "type": "subscribe", "id": format!("{id}{number}"),
+                    "topics": [format!("test.{}", number % 100)],
+                });
+                if stream.write_all(&frame(TEXT, message.to_string().as_bytes())).is_err() {
+                    break;
+                }
+                sent.store(number + 1, Ordering::Relaxed);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        wait_until_it_stands_still(|| sent.load(Ordering::Relaxed));
+        assert!(sent.load(Ordering::Relaxed) < REQUESTS, "all of them wait in the gateway");
+        gateway.broker = gateway.cluster.broker();
+        for number in 0..REQUESTS {
+            assert_eq!(client.receive(), json!({ "type": "ok", "id": format!("{id}{number}") }));
+        }
+    });
+    assert!(stop.load(Ordering::Relaxed));
+    let mut other = connect(&gateway);
+    other.publish("test.7", "Test::heard", json!([]));
+    assert_eq!(client.event_parts().1, "Test::heard");
 }
 
 #[test]

@@ -48,6 +48,8 @@ use v2::Second;
 
 /// How many topics to remember the recipients of. A new topic beyond makes it forget them all.
 const MAX_ROUTES: usize = 4_096;
+/// How many requests of one client may wait for a confirmation. Beyond, it is not read.
+const MAX_PENDING: usize = 100;
 /// The longest prefix and topic, in bytes, that a client may use. No real one is nearly as long.
 const MAX_TOPIC: usize = 1024;
 
@@ -228,6 +230,8 @@ struct Client {
     protocol: Protocol,
     prefixes: BTreeSet<BString>,
     outbox: Outbox,
+    /// Requests that wait for a confirmation.
+    pending: usize,
     /// Why the connection must end.
     closing: Option<Closing>,
     /// The task that sends, while it sleeps.
@@ -238,6 +242,14 @@ struct Client {
 }
 
 impl Client {
+    /// Whether its messages must wait until an earlier one is carried out.
+    fn is_busy(&self) -> bool {
+        match &self.protocol {
+            Protocol::V1(first) => first.is_waiting(),
+            Protocol::V2(_) => self.pending >= MAX_PENDING,
+        }
+    }
+
     /// Whether events may be sent to it.
     fn is_listening(&self) -> bool {
         match &self.protocol {
@@ -372,6 +384,7 @@ impl Hub {
             protocol,
             prefixes: BTreeSet::new(),
             outbox: Outbox::new(self.settings.queue, when_full),
+            pending: 0,
             closing: self.is_ending.then_some(TERMINATING),
             waker: None,
             received: 0,
@@ -388,7 +401,7 @@ impl Hub {
     /// Handles a message of a client, from a text frame or a binary one.
     pub fn message(&mut self, key: Key, text: &[u8], is_text: bool) -> Outcome {
         let Some(client) = self.clients.get_mut(key.0) else { return Outcome::Done };
-        if matches!(&client.protocol, Protocol::V1(first) if first.is_waiting()) {
+        if client.is_busy() {
             return Outcome::Busy;
         }
         client.received += 1;
@@ -501,7 +514,17 @@ impl Hub {
         self.remove(key);
     }
 
+    /// A client that is gone needs no confirmations.
+    fn forget_pending(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key.0) else { return };
+        if std::mem::take(&mut client.pending) > 0 {
+            let number = client.number;
+            self.pending.retain(|pending| pending.client != number);
+        }
+    }
+
     fn remove(&mut self, key: Key) -> Option<Client> {
+        self.forget_pending(key);
         let client = self.clients.try_remove(key.0)?;
         for prefix in &client.prefixes {
             self.stop_listening(key, prefix);
@@ -542,6 +565,9 @@ impl Hub {
         {
             let same = |client: &&mut Client| client.number == pending.client;
             let Some(client) = self.clients.get_mut(pending.key.0).filter(same) else { continue };
+            client.pending -= 1;
+            // Messages may have waited for it.
+            client.wake();
             match client.protocol {
                 Protocol::V1(_) => self.acknowledge(pending.key),
                 Protocol::V2(_) => client.answer_ok(pending.reply.as_ref()),
@@ -561,6 +587,7 @@ impl Hub {
                 }
             }
         }
+        self.clients[key.0].pending += 1;
         let asked = self.prefixes.ask();
         self.pending.push_back(Pending { number: asked, key, client: number, reply });
     }

@@ -315,6 +315,29 @@ fn subscriptions_of_version_2_change_at_any_time() {
 }
 
 #[test]
+fn requests_that_wait_are_bounded_and_end_with_their_client() {
+    let mut hub = hub(settings());
+    let keys = [second(&mut hub, "one"), second(&mut hub, "two")];
+    let request = br#"{"type":"subscribe","topics":["a."]}"#;
+    for key in keys {
+        for _ in 0..MAX_PENDING {
+            assert!(matches!(hub.message(key, request, true), Outcome::Done));
+        }
+        assert!(matches!(hub.message(key, request, true), Outcome::Busy));
+    }
+    let number = hub.take_change().unwrap().confirm.unwrap();
+    let (bell, now) = (Arc::new(Bell::default()), Instant::now());
+    hub.watch(keys[0], &Waker::from(Arc::clone(&bell)));
+    hub.close(keys[1], 1006, "", false, now);
+    assert_eq!(hub.pending.len(), MAX_PENDING);
+    hub.confirmed(number);
+    assert_eq!(bell.0.load(Ordering::Relaxed), 1, "although it has no answer");
+    assert!(matches!(hub.message(keys[0], request, true), Outcome::Done));
+    hub.close(keys[0], 1000, "", true, now);
+    assert_eq!(hub.pending.len(), 0);
+}
+
+#[test]
 fn a_lost_client_returns_and_misses_nothing() {
     let mut hub = hub(settings());
     let now = Instant::now();

@@ -219,6 +219,8 @@ impl Hub {
             return false;
         }
         second.lost = Some(now + timeout);
+        self.forget_pending(key);
+        let client = &mut self.clients[key.0];
         // What waited for it is in the replay buffer, if anywhere.
         client.outbox.clear();
         client.closing = None;
