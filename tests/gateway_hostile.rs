@@ -543,6 +543,53 @@ fn requests_that_wait_for_the_broker_are_bounded() {
 }
 
 #[test]
+fn who_is_held_back_is_not_taken_for_dead() {
+    const EVENTS: u64 = 200;
+    let mut gateway = Gateway::start("ping_interval = \"1s\"");
+    let mut listener = gateway.subscriber(&["test."]);
+    // One waits for its ack, the other for room for its events. Both answer pings.
+    lose_broker(&mut gateway);
+    let mut waiting: Vec<Client> = vec![gateway.client(), gateway.client()];
+    let mut held_back = connect(&gateway);
+    waiting[0].send("[]");
+    waiting[1].send("[\"nobody\"]");
+    for number in 0..EVENTS {
+        for client in &mut waiting {
+            client.publish("test.a", "Test::late", &[number]);
+        }
+    }
+    held_back.fail(publication("test.a", "Test::never", json!([])));
+    // So much later, others would be.
+    let mut mute: Vec<Client> = (0..3).map(|_| gateway.client()).collect();
+    for client in &mut mute {
+        let stream = client.socket.get_mut();
+        let mut bytes = vec![0; 4096];
+        loop {
+            for client in &mut waiting {
+                assert!(client.is_silent_for(Duration::from_millis(5)), "it was cut off");
+            }
+            assert!(listener.is_silent_for(Duration::from_millis(5)));
+            stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            match stream.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    gateway.broker = gateway.cluster.broker();
+    for client in &mut waiting {
+        assert_eq!(client.receive()["type"], "ack");
+    }
+    let mut seen = [0; EVENTS as usize];
+    for _ in 0..2 * EVENTS {
+        seen[listener.event().2[0] as usize] += 1;
+    }
+    assert!(seen.iter().all(|count| *count == 2), "{seen:?}");
+}
+
+#[test]
 fn subscriptions_of_clients_are_no_nodes() {
     let mut gateway = Gateway::start("");
     let (node, notifications) = gateway.cluster.library_node("worker-1");

@@ -288,7 +288,9 @@ impl<'a> Conversation<'a> {
     /// Sends a ping if it is time for one.
     fn beat(&mut self, context: &mut Context<'_>) -> Result<(), End> {
         // Whom we do not listen to cannot answer.
-        let is_deaf = self.stuck.is_some() || self.pace.as_mut().is_some_and(Pace::is_paused);
+        let is_deaf = self.stuck.is_some()
+            || (!self.early.is_empty() && self.is_full())
+            || self.pace.as_mut().is_some_and(Pace::is_paused);
         let Some(heartbeat) = &mut self.heartbeat else { return Ok(()) };
         let Poll::Ready(beat) = heartbeat.poll(context) else { return Ok(()) };
         match beat {
@@ -330,14 +332,14 @@ impl<'a> Conversation<'a> {
                 Poll::Ready(Some(message)) => message.map_err(End::because_of)?,
             };
             *left -= 1;
+            // The answer to a ping may be behind much else.
+            if let Some(heartbeat) = &mut self.heartbeat {
+                heartbeat.heard();
+            }
             match message {
                 Message::Text(text) => self.arrived(text.into(), true),
                 Message::Binary(bytes) => self.arrived(bytes, false),
-                Message::Pong(_) => {
-                    if let Some(heartbeat) = &mut self.heartbeat {
-                        heartbeat.answered();
-                    }
-                }
+                Message::Pong(_) => {}
                 // The answer is in the socket's buffer.
                 Message::Ping(_) => self.needs_flush = true,
                 Message::Close(frame) => {
@@ -464,7 +466,7 @@ struct Heartbeat {
 
 enum Beat {
     Ping(String),
-    /// The last ping was not answered.
+    /// Nothing has come since the last ping.
     Missed,
 }
 
@@ -491,7 +493,8 @@ impl Heartbeat {
         Poll::Ready(Beat::Ping(payload))
     }
 
-    fn answered(&mut self) {
+    /// Something has come from the client.
+    fn heard(&mut self) {
         self.is_awaited = false;
     }
 }
