@@ -305,6 +305,35 @@ fn hostile_clients_disturb_nobody() {
     println!("{} rounds, {} MiB", healthy.rounds, peak / MIB);
 }
 
+#[test]
+fn large_messages_of_one_client_are_handled_between_those_of_others() {
+    const MESSAGES: usize = 150;
+    let gateway = Gateway::start("max_message_size = \"1 MiB\"\nping_interval = \"0s\"");
+    let mut healthy = Healthy::connect(&gateway);
+    let headers = [("x-application-name", "greedy")];
+    let client = V2::connect(&gateway.address(), &headers).unwrap();
+    let mut stream = client.client.socket.get_ref().try_clone().unwrap();
+    // Wrong at its end only.
+    let zeros = "0,".repeat(200_000);
+    let message = format!(r#"{{"type":"publish","topic":"a","event":"b","args":[{zeros}{{}}]}}"#);
+    let message = frame(TEXT, message.as_bytes());
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..MESSAGES).for_each(|_| stream.write_all(&message).unwrap()));
+        let errors = || {
+            let name = "zcluster_websocket_errors_total";
+            gateway.manager.metric_with(name, "app=\"greedy\"") as usize
+        };
+        wait_for("the first of them", || (errors() > 0).then_some(()));
+        let before = healthy.rounds;
+        while errors() < MESSAGES {
+            healthy.round();
+        }
+        let rounds = healthy.rounds - before;
+        println!("{rounds} rounds");
+        assert!(rounds > 5, "{rounds} rounds of the others while {MESSAGES} messages were handled");
+    });
+}
+
 /// The arguments of the event `Cluster::websocket_client_lost` on the host, for a client with that
 /// name.
 fn lost(gateway: &mut Gateway, name: &str) -> Json {

@@ -398,13 +398,16 @@ impl Hub {
         key
     }
 
-    /// Handles a message of a client, from a text frame or a binary one.
+    /// Handles a message of a client, from a text frame or a binary one. Answers wake nobody: call
+    /// [`Hub::watch`] again.
     pub fn message(&mut self, key: Key, text: &[u8], is_text: bool) -> Outcome {
         let Some(client) = self.clients.get_mut(key.0) else { return Outcome::Done };
         if client.is_busy() {
             return Outcome::Busy;
         }
         client.received += 1;
+        // Its task is awake, and looks at what waits before it sleeps.
+        client.waker = None;
         match client.protocol {
             Protocol::V1(_) => self.message_v1(key, text),
             Protocol::V2(_) => self.message_v2(key, text, is_text),

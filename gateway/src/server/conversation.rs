@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, StreamExt};
 use tokio::sync::futures::OwnedNotified;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite;
 use zcluster::node::guests::GuestEvent;
@@ -22,8 +23,10 @@ use crate::v1;
 
 /// How much is taken from the hub at once, in bytes.
 const PIECE: usize = 64 << 10;
-/// How many messages of a client are handled before other clients get their turn.
-const TURN: u32 = 64;
+/// How much is received from a client before other clients get their turn, in bytes. A message costs
+/// [`MESSAGE`] more than it has, so there are 64 messages at most.
+const TURN: usize = 128 << 10;
+const MESSAGE: usize = 2 << 10;
 /// How many bytes of events are handed to the node together, apart from the last event.
 const GROUP: usize = 256 << 10;
 /// How long events of a connection that has ended get to find room.
@@ -214,10 +217,13 @@ impl<'a> Conversation<'a> {
     fn turn(&mut self, context: &mut Context<'_>) -> Result<(), End> {
         let mut left = TURN;
         loop {
-            self.beat(context)?;
             // Before, so that nothing is missed.
             let closing = self.shared.hub().watch(self.key, context.waker());
-            let is_all_sent = self.send(context)?;
+            let mut is_all_sent = false;
+            if self.end.is_none() {
+                self.beat(context)?;
+                is_all_sent = self.send(context)?;
+            }
             if let Some(closing) = closing
                 && (is_all_sent || closing.is_urgent)
             {
@@ -228,14 +234,13 @@ impl<'a> Conversation<'a> {
                 self.end = self.receive(context, &mut left).err();
                 self.hand_over();
             }
-            if !self.unstick(context) {
-                return Ok(());
-            }
-            if let Some(end) = self.end.take() {
+            let is_stuck = !self.unstick(context);
+            if !is_stuck && let Some(end) = self.end.take() {
                 return Err(end);
             }
             if left == 0 {
-                context.waker().wake_by_ref();
+                // Woken at once, the others would get no turn before the sockets are looked at again.
+                let _ = pin!(yield_now()).poll(context);
                 return Ok(());
             }
             // Messages may have been answered.
@@ -302,7 +307,7 @@ impl<'a> Conversation<'a> {
 
     // Receiving.
 
-    fn receive(&mut self, context: &mut Context<'_>, left: &mut u32) -> Result<(), End> {
+    fn receive(&mut self, context: &mut Context<'_>, left: &mut usize) -> Result<(), End> {
         while *left > 0 {
             if self.group.bytes >= GROUP {
                 self.hand_over();
@@ -316,13 +321,14 @@ impl<'a> Conversation<'a> {
                 return Ok(());
             }
             if let Some((text, is_text)) = self.early.pop_front() {
+                let bytes = text.len();
                 if let Some(text) = self.handle(text, is_text) {
                     self.early.push_front((text, is_text));
                     if self.is_full() {
                         return Ok(());
                     }
                 } else {
-                    *left -= 1;
+                    *left = left.saturating_sub(MESSAGE + bytes);
                     continue;
                 }
             }
@@ -331,7 +337,7 @@ impl<'a> Conversation<'a> {
                 Poll::Ready(None) => return Err(End::vanished()),
                 Poll::Ready(Some(message)) => message.map_err(End::because_of)?,
             };
-            *left -= 1;
+            *left = left.saturating_sub(MESSAGE + size(&message));
             // The answer to a ping may be behind much else.
             if let Some(heartbeat) = &mut self.heartbeat {
                 heartbeat.heard();
@@ -451,6 +457,15 @@ impl<'a> Conversation<'a> {
     /// Ready when the node has all events of the client.
     fn hand_over_rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.unstick(context) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// The bytes of a message.
+fn size(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
     }
 }
 
