@@ -334,6 +334,75 @@ fn large_messages_of_one_client_are_handled_between_those_of_others() {
     });
 }
 
+#[test]
+fn what_the_gateway_itself_misses_is_told() {
+    let options = "max_message_size = \"1 MiB\"\nping_interval = \"0s\"\nreplay_events = 1000";
+    let gateway = Gateway::with(NODES, options, "onloop_queue_hwm = 10");
+    let (node, notifications) = gateway.cluster.library_node("worker-1");
+    wait_members(&node, &["manager"]);
+    let mut listener = V2::subscriber(&gateway.address(), &["test."]);
+    let lost = V2::subscriber(&gateway.address(), &["test."]);
+    wait_notification(&notifications, "the subscription", |notification| {
+        matches!(notification, Notification::Subscription(p) if p == "test.").then_some(())
+    });
+    let (session, after) = (lost.session(), lost.seq());
+    let mut last = after;
+    let (mut missing, mut received) = (0, 0);
+    lost.client.vanish();
+    let mut next = |listener: &mut V2| {
+        let message = listener.receive();
+        let number = |key: &str| message[key].as_u64().unwrap();
+        if message["type"] == "lagged" {
+            assert_eq!((number("from"), &message["dropped"]), (last + 1, &Json::Null));
+            missing += number("to") - last;
+            last = number("to");
+            return None;
+        }
+        assert_eq!((&message["type"], number("seq")), (&json!("event"), last + 1));
+        received += 1;
+        last = number("seq");
+        Some(message["args"][0].as_u64().unwrap())
+    };
+    let event = |number: u64| Event::new("Test::number", vec![number.into()]);
+
+    // While it reads large messages, others wait for it.
+    let busy = V2::connect(&gateway.address(), &[]).unwrap();
+    let mut stream = busy.client.socket.get_ref().try_clone().unwrap();
+    let zeros = "0,".repeat(400_000);
+    let message = format!(r#"{{"type":"publish","topic":"a","event":"b","args":[{zeros}{{}}]}}"#);
+    let message = frame(TEXT, message.as_bytes());
+    let dropped = || gateway.manager.metric("zeek_cluster_zeromq_onloop_drops_total") as u64;
+    let (is_enough, large) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_enough.load(Ordering::Relaxed) {
+                stream.write_all(&message).unwrap();
+                large.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut sent = 0;
+        wait_for("losses", || {
+            for _ in 0..100 {
+                node.publish("test.a", &event(sent)).unwrap();
+                sent += 1;
+            }
+            (dropped() > 0).then_some(())
+        });
+        is_enough.store(true, Ordering::Relaxed);
+    });
+    let errors = || gateway.manager.metric("zcluster_websocket_errors_total") as u64;
+    wait_for("the large messages", || (errors() == large.load(Ordering::Relaxed)).then_some(()));
+    let end = 1 << 40;
+    node.publish("test.end", &event(end)).unwrap();
+    while next(&mut listener) != Some(end) {}
+    assert_eq!(missing, dropped());
+    assert!(missing > 0 && received > 0, "{missing} missing, {received} received");
+    // Whoever comes back later is told, too.
+    let mut back = connect(&gateway);
+    assert_eq!(back.resume(&session, after)["complete"], false);
+    assert_eq!(back.receive()["type"], "lagged");
+}
+
 /// The arguments of the event `Cluster::websocket_client_lost` on the host, for a client with that
 /// name.
 fn lost(gateway: &mut Gateway, name: &str) -> Json {

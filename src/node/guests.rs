@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::vec;
 
 use bstr::BString;
@@ -30,6 +30,8 @@ use crate::topic::NodeId;
 pub enum Arrival {
     /// An event on a topic that a guest has subscribed to.
     Event(ReceivedEvent),
+    /// Events were dropped here, because those before were not received in time.
+    Missed(Missed),
     /// Every [`Change`] up to the one with this number is in effect, and events published from now
     /// on reach every subscriber.
     Confirmed(u64),
@@ -52,6 +54,17 @@ pub enum Arrival {
     Connected,
     /// The connection to the broker is lost.
     Disconnected,
+}
+
+/// How many events were dropped: see [`Arrival::Missed`].
+#[derive(Clone, Debug, Default)]
+pub struct Missed(Arc<AtomicU64>);
+
+impl Missed {
+    /// The number so far. What is dropped from now on is announced again.
+    pub fn take(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
 }
 
 /// A change of the subscriptions of all guests together. Each prefix is subscribed once, however many
@@ -215,6 +228,7 @@ impl Node {
             has_made_room: false,
             group: Vec::new().into_iter(),
             is_away: true,
+            missed: Missed::default(),
             stuck: None,
             confirmations: Confirmations::default(),
         };
@@ -239,6 +253,8 @@ pub(super) struct Desk {
     /// Whether the bus may lack subscriptions of guests, so that what others of them publish would
     /// not reach them.
     is_away: bool,
+    /// Events dropped that the gateway has not heard of.
+    missed: Missed,
     /// The event that found no room on the bus.
     stuck: Option<GuestEvent>,
     confirmations: Confirmations,
@@ -259,6 +275,9 @@ impl Desk {
             matches!(self.arrivals.try_send(Arrival::Event(event), bytes), Err(Rejected::Full(_)));
         if is_dropped {
             metrics.onloop_drops.inc();
+            if self.missed.0.fetch_add(1, Ordering::Relaxed) == 0 {
+                self.tell(Arrival::Missed(self.missed.clone()));
+            }
         }
         !is_dropped
     }
@@ -455,6 +474,7 @@ mod tests {
             has_made_room: false,
             group: Vec::new().into_iter(),
             is_away: true,
+            missed: Missed::default(),
             stuck: None,
             confirmations: Confirmations::default(),
         };

@@ -655,6 +655,17 @@ impl Hub {
         }
     }
 
+    /// Events were lost between the node and the hub. Nobody knows for whom they were.
+    pub fn missed(&mut self, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let from = self.seq + 1;
+        self.seq += count;
+        self.replay.forget(self.seq);
+        self.tell_missed(from, self.seq);
+    }
+
     fn deliver(&mut self, keys: &[usize], origin: Option<u64>, text: &Bytes, seq: u64) {
         for key in keys {
             if let Some(client) = self.clients.get_mut(*key)
