@@ -113,9 +113,53 @@ impl NodeTopics {
     }
 }
 
+/// Prefixes below which a subscription has a meaning to every process that sees it: one below the
+/// prefix of nodeid topics announces a node, and one to a probe tells its owner that the bus is ready
+/// (WIRE.md §1.8, §6.2).
+///
+/// Who only wants the events of such topics subscribes to a shorter prefix, which means nothing, and
+/// filters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signals([String; 2]);
+
+impl Signals {
+    /// `nodeid_topic_prefix` and `internal_topic_prefix` are options.
+    pub fn new(nodeid_topic_prefix: &str, internal_topic_prefix: &str) -> Self {
+        Signals([format!("{nodeid_topic_prefix}."), internal_topic_prefix.into()])
+    }
+
+    /// What to subscribe to for events of that prefix.
+    pub fn harmless<'p>(&self, mut prefix: &'p [u8]) -> &'p [u8] {
+        for signal in &self.0 {
+            if !signal.is_empty() && prefix.starts_with(signal.as_bytes()) {
+                prefix = &prefix[..signal.len() - 1];
+            }
+        }
+        prefix
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_harmless_prefix_means_a_node_or_a_probe() {
+        let signals = Signals::new("zeek.cluster.nodeid", "zeek.zeromq.internal.");
+        for (prefix, expected) in [
+            ("", ""),
+            ("zeek.cluster.worker", "zeek.cluster.worker"),
+            ("zeek.cluster.nodeid", "zeek.cluster.nodeid"),
+            ("zeek.cluster.nodeid.", "zeek.cluster.nodeid"),
+            ("zeek.cluster.nodeid.zeromq_w_h_1_N0.", "zeek.cluster.nodeid"),
+            ("zeek.zeromq.internal.zeromq_w_h_1_N0.1.", "zeek.zeromq.internal"),
+        ] {
+            assert_eq!(signals.harmless(prefix.as_bytes()), expected.as_bytes(), "{prefix}");
+        }
+        // One below the other.
+        assert_eq!(Signals::new("a.b", "a.b.c").harmless(b"a.b.cd"), b"a.b");
+        assert_eq!(Signals::new("a.b", "").harmless(b"x"), b"x");
+    }
 
     #[test]
     fn node_ids_have_zeeks_shape() {

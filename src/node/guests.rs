@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::vec;
 
 use bstr::BString;
@@ -30,6 +30,8 @@ use crate::topic::NodeId;
 pub enum Arrival {
     /// An event on a topic that a guest has subscribed to.
     Event(ReceivedEvent),
+    /// Events were dropped here, because those before were not received in time.
+    Missed(Missed),
     /// Every [`Change`] up to the one with this number is in effect, and events published from now
     /// on reach every subscriber.
     Confirmed(u64),
@@ -47,10 +49,22 @@ pub enum Arrival {
         /// The id of the process that is gone.
         id: NodeId,
     },
-    /// The bus has answered, for the first time or after a loss of the connection.
+    /// The bus has answered, for the first time or after a loss of the connection, and has all
+    /// subscriptions of guests again.
     Connected,
     /// The connection to the broker is lost.
     Disconnected,
+}
+
+/// How many events were dropped: see [`Arrival::Missed`].
+#[derive(Clone, Debug, Default)]
+pub struct Missed(Arc<AtomicU64>);
+
+impl Missed {
+    /// The number so far. What is dropped from now on is announced again.
+    pub fn take(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
 }
 
 /// A change of the subscriptions of all guests together. Each prefix is subscribed once, however many
@@ -77,6 +91,14 @@ impl GuestEvent {
     /// Its size in bytes, as the queue counts it.
     pub fn size(&self) -> usize {
         self.sender.len() + self.topic.len() + self.payload.len()
+    }
+
+    /// How long its message is on the bus, at most. A broker cuts off a node that sends more than
+    /// `max_message_size`.
+    pub fn bus_bytes(&self) -> u64 {
+        // Four frames, one of which names the format, with headers of up to nine bytes.
+        const FRAMING: usize = 4 * 9 + 32;
+        (self.size() + FRAMING) as u64
     }
 }
 
@@ -205,6 +227,8 @@ impl Node {
             has_news: false,
             has_made_room: false,
             group: Vec::new().into_iter(),
+            is_away: true,
+            missed: Missed::default(),
             stuck: None,
             confirmations: Confirmations::default(),
         };
@@ -226,9 +250,14 @@ pub(super) struct Desk {
     has_made_room: bool,
     /// The rest of the group that left it last.
     group: vec::IntoIter<GuestEvent>,
+    /// Whether the bus may lack subscriptions of guests, so that what others of them publish would
+    /// not reach them.
+    is_away: bool,
+    /// Events dropped that the gateway has not heard of.
+    missed: Missed,
     /// The event that found no room on the bus.
     stuck: Option<GuestEvent>,
-    pub(super) confirmations: Confirmations,
+    confirmations: Confirmations,
 }
 
 impl fmt::Debug for Desk {
@@ -246,6 +275,9 @@ impl Desk {
             matches!(self.arrivals.try_send(Arrival::Event(event), bytes), Err(Rejected::Full(_)));
         if is_dropped {
             metrics.onloop_drops.inc();
+            if self.missed.0.fetch_add(1, Ordering::Relaxed) == 0 {
+                self.tell(Arrival::Missed(self.missed.clone()));
+            }
         }
         !is_dropped
     }
@@ -255,6 +287,56 @@ impl Desk {
         self.has_news = true;
         // A gateway that is gone needs no news, and one that reads nothing has lost its events, too.
         let _ = self.arrivals.send_control(arrival);
+    }
+
+    /// The guests of a node that is connected arrive: they have no subscriptions yet.
+    pub(super) fn begin(&mut self) {
+        self.is_away = false;
+        self.tell(Arrival::Connected);
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        self.is_away = true;
+        self.confirmations.disconnected();
+        self.tell(Arrival::Disconnected);
+    }
+
+    /// The bus has answered the node. That answer may have overtaken subscriptions of guests, so
+    /// another one is awaited.
+    pub(super) fn reconnected(&mut self) {
+        self.confirmations.want(0);
+    }
+
+    /// Asks for the confirmation with that number.
+    pub(super) fn want(&mut self, number: u64) {
+        self.confirmations.want(number);
+    }
+
+    /// The topic of a probe that should leave now, if one should. The bus must be connected:
+    /// otherwise the probe would leave among all other subscriptions and could overtake them.
+    pub(super) fn probe(&mut self, topic: impl FnOnce() -> BString) -> Option<BString> {
+        self.confirmations.is_due().then(|| {
+            let topic = topic();
+            self.confirmations.sent(topic.clone());
+            topic
+        })
+    }
+
+    /// Whether a subscription that our XPUB shows is a probe of the guests.
+    pub(super) fn is_probe(&mut self, prefix: &BString) -> bool {
+        let seen = self.confirmations.seen(prefix);
+        if let Seen::Confirmed(number) = seen {
+            if std::mem::take(&mut self.is_away) {
+                self.tell(Arrival::Connected);
+            }
+            self.tell(Arrival::Confirmed(number));
+        }
+        seen != Seen::Other
+    }
+
+    /// Whether events of guests may be published.
+    pub(super) fn can_publish(&self) -> bool {
+        !self.is_away
     }
 
     /// The next event to publish.
@@ -309,7 +391,7 @@ impl Desk {
 /// A connection that was lost begins again with all subscriptions in no particular order. The probe
 /// may then overtake them, so a second one follows.
 #[derive(Debug, Default)]
-pub(super) struct Confirmations {
+struct Confirmations {
     /// The largest number to confirm that no probe covers yet.
     wanted: Option<u64>,
     under_way: Option<Inquiry>,
@@ -323,29 +405,29 @@ struct Inquiry {
 }
 
 impl Confirmations {
-    pub(super) fn want(&mut self, number: u64) {
-        self.wanted = Some(number);
+    fn want(&mut self, number: u64) {
+        self.wanted = self.wanted.max(Some(number));
     }
 
     /// Whether a probe should leave now; [`Confirmations::sent`] follows.
-    pub(super) fn is_due(&self) -> bool {
+    fn is_due(&self) -> bool {
         self.wanted.is_some() && self.under_way.is_none()
     }
 
-    pub(super) fn sent(&mut self, topic: BString) {
+    fn sent(&mut self, topic: BString) {
         if let Some(number) = self.wanted.take() {
             self.under_way = Some(Inquiry { topic, number, is_doubtful: false });
         }
     }
 
-    pub(super) fn disconnected(&mut self) {
+    fn disconnected(&mut self) {
         if let Some(inquiry) = &mut self.under_way {
             inquiry.is_doubtful = true;
         }
     }
 
     /// What that subscription, which our XPUB shows, means.
-    pub(super) fn seen(&mut self, prefix: &BString) -> Seen {
+    fn seen(&mut self, prefix: &BString) -> Seen {
         match self.under_way.take_if(|inquiry| inquiry.topic == *prefix) {
             None => Seen::Other,
             Some(inquiry) if inquiry.is_doubtful => {
@@ -359,7 +441,7 @@ impl Confirmations {
 
 /// What a subscription means to [`Confirmations`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+enum Seen {
     /// It is no probe.
     Other,
     /// The probe that came back proves nothing.
@@ -372,26 +454,68 @@ pub(super) enum Seen {
 mod tests {
     use super::*;
 
-    #[test]
-    fn room_is_told_once_to_who_asks_and_events_stay_in_order() {
-        let limits = Limits { messages: 1, bytes: 0 };
-        let (groups, receiver) = queue::bounded(limits, || {});
-        let told = Arc::<AtomicUsize>::default();
-        let (door, has_room) = (Arc::<Door>::default(), Arc::clone(&told));
-        let mut desk = Desk {
-            arrivals: queue::bounded(limits, || {}).0,
-            groups: receiver,
-            door: Arc::clone(&door),
+    /// A desk before a gateway, and what arrives there; `told` counts the news of room.
+    fn desk(
+        groups: queue::Receiver<Vec<GuestEvent>>,
+        door: &Arc<Door>,
+        told: &Arc<AtomicUsize>,
+    ) -> (Desk, queue::Receiver<Arrival>) {
+        let (sender, arrivals) = queue::bounded(Limits { messages: 1, bytes: 0 }, || {});
+        let told = Arc::clone(told);
+        let desk = Desk {
+            arrivals: sender,
+            groups,
+            door: Arc::clone(door),
             arrived: Box::new(|| {}),
             has_room: Box::new(move || {
-                has_room.fetch_add(1, Ordering::Relaxed);
+                told.fetch_add(1, Ordering::Relaxed);
             }),
             has_news: false,
             has_made_room: false,
             group: Vec::new().into_iter(),
+            is_away: true,
+            missed: Missed::default(),
             stuck: None,
             confirmations: Confirmations::default(),
         };
+        (desk, arrivals)
+    }
+
+    #[test]
+    fn guests_are_connected_once_their_subscriptions_are() {
+        let (_, groups) = queue::bounded(Limits { messages: 1, bytes: 0 }, || {});
+        let (mut desk, arrivals) = desk(groups, &Arc::default(), &Arc::default());
+        desk.begin();
+        assert!(desk.can_publish());
+        desk.disconnected();
+        desk.want(7);
+        assert!(!desk.can_publish());
+        desk.reconnected();
+        let probe = desk.probe(|| "probe.1.".into()).unwrap();
+        assert!(!desk.is_probe(&"other".into()) && !desk.can_publish());
+        assert!(desk.is_probe(&probe) && desk.can_publish());
+        assert_eq!(desk.probe(|| "probe.2.".into()), None);
+        let arrived: Vec<Arrival> = std::iter::from_fn(|| arrivals.try_receive()).collect();
+        assert!(
+            matches!(
+                arrived[..],
+                [
+                    Arrival::Connected,
+                    Arrival::Disconnected,
+                    Arrival::Connected,
+                    Arrival::Confirmed(7)
+                ]
+            ),
+            "{arrived:?}"
+        );
+    }
+
+    #[test]
+    fn room_is_told_once_to_who_asks_and_events_stay_in_order() {
+        let limits = Limits { messages: 1, bytes: 0 };
+        let (groups, receiver) = queue::bounded(limits, || {});
+        let (told, door) = (Arc::<AtomicUsize>::default(), Arc::<Door>::default());
+        let (mut desk, _arrivals) = desk(receiver, &door, &told);
         let publish = |topics: &[&str]| {
             let event = |topic: &&str| GuestEvent {
                 sender: "guest".into(),
@@ -432,6 +556,7 @@ mod tests {
         assert!(confirmations.is_due());
         confirmations.sent("probe.1.".into());
         confirmations.want(3);
+        confirmations.want(0);
         assert!(!confirmations.is_due(), "one at a time");
         assert_eq!(confirmations.seen(&"other".into()), Seen::Other);
         assert_eq!(confirmations.seen(&"probe.1.".into()), Seen::Confirmed(2));

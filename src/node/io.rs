@@ -13,7 +13,7 @@ use bstr::{BString, ByteSlice};
 use super::bus::{Audience, Bus, Incoming, Link, Reader, SubscriptionChange};
 use super::condition::{Condition, Lack, Reporter, Signs, Stage, State};
 use super::fanout::Fanout;
-use super::guests::{Arrival, Change, Desk, Seen};
+use super::guests::{Arrival, Change, Desk};
 use super::local_logs::LocalLogs;
 use super::log_pump::{Closed, LogPump};
 use super::log_stream::{CLUSTER_LOG, LogStream, Streams};
@@ -374,9 +374,8 @@ impl Io {
             }
             Link::Down => {
                 self.notify(Notification::Disconnected, now);
-                self.tell_guests(|| Arrival::Disconnected);
                 if let Some(desk) = &mut self.guests {
-                    desk.confirmations.disconnected();
+                    desk.disconnected();
                 }
                 self.feed_membership(Input::Disconnected, now)?;
                 Ok(self.send_probe()?)
@@ -395,17 +394,13 @@ impl Io {
                     self.probe.topic = None;
                     self.bus.unsubscribe(&prefix, Reader::Node)?;
                     self.notify(Notification::Connected, now);
-                    self.tell_guests(|| Arrival::Connected);
+                    if let Some(desk) = &mut self.guests {
+                        desk.reconnected();
+                    }
                     return self.feed_membership(Input::Ready, now);
                 }
-                if let Some(desk) = &mut self.guests {
-                    let seen = desk.confirmations.seen(&prefix);
-                    if let Seen::Confirmed(number) = seen {
-                        desk.tell(Arrival::Confirmed(number));
-                    }
-                    if seen != Seen::Other {
-                        return Ok(self.bus.unsubscribe(&prefix, Reader::Node)?);
-                    }
+                if self.guests.as_mut().is_some_and(|desk| desk.is_probe(&prefix)) {
+                    return Ok(self.bus.unsubscribe(&prefix, Reader::Node)?);
                 }
                 let nodeid = self.topics.parse_nodeid(&prefix);
                 if new {
@@ -590,7 +585,7 @@ impl Io {
                         desk.tell(Arrival::NodeUp { name: name.clone(), id: id.clone() });
                     }
                     if self.is_ready() {
-                        desk.tell(Arrival::Connected);
+                        desk.begin();
                     }
                     self.guests = Some(desk);
                 }
@@ -655,7 +650,7 @@ impl Io {
             self.bus.unsubscribe(&prefix, Reader::Guests)?;
         }
         if let (Some(desk), Some(number)) = (&mut self.guests, change.confirm) {
-            desk.confirmations.want(number);
+            desk.want(number);
         }
         Ok(())
     }
@@ -668,7 +663,10 @@ impl Io {
             self.bus.forget_guests()?;
             return Ok(false);
         }
-        let can_send = self.is_ready() && self.membership.is_settled() && self.outbox.is_empty();
+        let can_send = self.is_ready()
+            && self.membership.is_settled()
+            && self.outbox.is_empty()
+            && desk.can_publish();
         let mut left = if can_send && !self.bus_is_full { share } else { 0 };
         let had_share = left > 0;
         while left > 0
@@ -682,10 +680,10 @@ impl Io {
             }
             left -= 1;
         }
-        if desk.confirmations.is_due() {
-            let topic = self.next_probe_topic();
-            self.bus.subscribe(topic.clone(), Reader::Node)?;
-            desk.confirmations.sent(topic);
+        if self.is_ready()
+            && let Some(topic) = desk.probe(|| self.next_probe_topic())
+        {
+            self.bus.subscribe(topic, Reader::Node)?;
         }
         desk.finish_turn();
         self.guests = Some(desk);

@@ -11,7 +11,8 @@
 //!   an eavesdropper sees.
 //! - [`producer`]: a node inside the test that writes numbered records.
 //! - [`log_dir`]: the files that loggers write.
-//! - [`websocket`]: programs that use the WebSocket API, and a cluster that offers it.
+//! - [`websocket`]: programs that use the WebSocket API, and a cluster that offers it;
+//!   [`websocket_v2`]: those that use version 2; [`pki`]: certificates for both sides of TLS.
 //! - [`small_disk`]: file systems that fill up.
 //! - [`tools`]: external programs, if the machine has them; [`programs`]: such programs running.
 #![allow(dead_code, unreachable_pub)] // not every test uses all of it
@@ -22,6 +23,7 @@ pub mod keys;
 pub mod load;
 pub mod log_dir;
 pub mod peers;
+pub mod pki;
 pub mod producer;
 pub mod programs;
 pub mod raw;
@@ -30,6 +32,7 @@ pub mod small_disk;
 pub mod tools;
 pub mod watched;
 pub mod websocket;
+pub mod websocket_v2;
 pub mod zmtp;
 
 use std::collections::BTreeMap;

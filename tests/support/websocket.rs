@@ -1,8 +1,10 @@
 //! Programs that use the WebSocket API, and a cluster whose manager offers it.
 
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use rustix::net::{self, AddressFamily, SocketType};
 use serde_json::{Value as Json, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -53,9 +55,9 @@ impl Gateway {
     }
 }
 
-/// A program on the other side of a WebSocket.
-pub struct Client {
-    pub socket: WebSocket<TcpStream>,
+/// A program on the other side of a WebSocket, over TCP as it is or over TLS.
+pub struct Client<S = TcpStream> {
+    pub socket: WebSocket<S>,
 }
 
 /// How a connection ended: code and reason of the server's close frame.
@@ -68,9 +70,64 @@ impl Client {
         path: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, Box<Error>> {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
+        Self::over(tcp(address), address, path, headers)
+    }
+
+    /// Whether nothing comes for a while.
+    pub fn is_silent_for(&mut self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        let silent = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break true;
+            }
+            self.socket.get_ref().set_read_timeout(Some(left)).unwrap();
+            match self.socket.read() {
+                Ok(Message::Ping(_)) => self.socket.flush().unwrap(),
+                Err(Error::Io(_)) => break true,
+                _ => break false,
+            }
+        };
+        self.socket.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+        silent
+    }
+
+    /// Ends the connection without a word, as a crash does.
+    pub fn vanish(self) {
+        self.socket.get_ref().shutdown(Shutdown::Both).unwrap();
+    }
+}
+
+/// A connection whose reads give up some time.
+pub fn tcp(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// The same, with little room for what is received and not read.
+pub fn tcp_with_small_buffer(address: &str) -> TcpStream {
+    let address: SocketAddr = address.parse().unwrap();
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    net::sockopt::set_socket_recv_buffer_size(&socket, 16 << 10).unwrap();
+    net::connect(&socket, &address).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+impl<S: Read + Write> Client<S> {
+    /// The same over a stream.
+    pub fn over(
+        stream: S,
+        address: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, Box<Error>> {
         let mut request =
             format!("ws://{address}{path}").into_client_request().map_err(Box::new)?;
         for (name, value) in headers {
@@ -120,25 +177,6 @@ impl Client {
                 return closed;
             }
         }
-    }
-
-    /// Whether nothing comes for a while.
-    pub fn is_silent_for(&mut self, time: Duration) -> bool {
-        let deadline = Instant::now() + time;
-        let silent = loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break true;
-            }
-            self.socket.get_ref().set_read_timeout(Some(left)).unwrap();
-            match self.socket.read() {
-                Ok(Message::Ping(_)) => self.socket.flush().unwrap(),
-                Err(Error::Io(_)) => break true,
-                _ => break false,
-            }
-        };
-        self.socket.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
-        silent
     }
 
     /// Sends the first message and waits for the ack; returns the id.
@@ -194,4 +232,23 @@ pub fn data_message(topic: &str, event: &str, args: &[u64]) -> String {
         ],
     })
     .to_string()
+}
+
+/// A frame of up to 2^63 bytes as it is on the wire, without a mask. `first` has the opcode and the
+/// bits before it.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        len @ ..126 => bytes.push(len as u8),
+        len @ 126..0x1_0000 => {
+            bytes.push(126);
+            bytes.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            bytes.push(127);
+            bytes.extend((len as u64).to_be_bytes());
+        }
+    }
+    bytes.extend(payload);
+    bytes
 }

@@ -30,6 +30,7 @@ use zcluster::Event;
 use zcluster::access::speaks_for_nodes;
 use zcluster::node::guests::Change;
 use zcluster::telemetry::ApplicationMetrics;
+use zcluster::topic::Signals;
 use zcluster::value::Timestamp;
 use zcluster::wire::broker_json::{self, InvalidUtf8};
 
@@ -47,6 +48,8 @@ use v2::Second;
 
 /// How many topics to remember the recipients of. A new topic beyond makes it forget them all.
 const MAX_ROUTES: usize = 4_096;
+/// How many requests of one client may wait for a confirmation. Beyond, it is not read.
+const MAX_PENDING: usize = 100;
 /// The longest prefix and topic, in bytes, that a client may use. No real one is nearly as long.
 const MAX_TOPIC: usize = 1024;
 
@@ -74,6 +77,8 @@ pub struct Settings {
     pub id: String,
     /// What version 1 calls the version of the server, and version 2 the server.
     pub server: String,
+    /// Which subscriptions would have a meaning to nodes.
+    pub signals: Signals,
     /// What may wait for one client.
     pub queue: Bounds,
     /// What to do beyond for clients of version 1; those of version 2 are told what was dropped.
@@ -82,6 +87,8 @@ pub struct Settings {
     pub max_subscriptions: usize,
     /// The longest message of a client, in bytes.
     pub max_message_bytes: usize,
+    /// The longest message on the bus, in bytes.
+    pub max_bus_bytes: u64,
     /// What is kept for clients that return.
     pub replay: Bounds,
     /// For how long a lost client may return.
@@ -223,6 +230,8 @@ struct Client {
     protocol: Protocol,
     prefixes: BTreeSet<BString>,
     outbox: Outbox,
+    /// Requests that wait for a confirmation.
+    pending: usize,
     /// Why the connection must end.
     closing: Option<Closing>,
     /// The task that sends, while it sleeps.
@@ -233,6 +242,14 @@ struct Client {
 }
 
 impl Client {
+    /// Whether its messages must wait until an earlier one is carried out.
+    fn is_busy(&self) -> bool {
+        match &self.protocol {
+            Protocol::V1(first) => first.is_waiting(),
+            Protocol::V2(_) => self.pending >= MAX_PENDING,
+        }
+    }
+
     /// Whether events may be sent to it.
     fn is_listening(&self) -> bool {
         match &self.protocol {
@@ -253,6 +270,13 @@ impl Client {
 
     fn event(&mut self, text: &Bytes, seq: u64) {
         self.after(|outbox| outbox.push_event(text, seq));
+    }
+
+    fn replay(&mut self, events: Vec<(u64, Bytes)>) {
+        if self.closing.is_none() {
+            self.outbox.push_replay(events);
+            self.wake();
+        }
     }
 
     fn after(&mut self, push: impl FnOnce(&mut Outbox) -> Queued) {
@@ -318,10 +342,10 @@ impl Hub {
     pub fn new(settings: Settings, nodes: v2::Nodes) -> Self {
         Hub {
             replay: Replay::new(settings.replay),
+            prefixes: Prefixes::new(settings.signals.clone()),
             settings,
             clients: Slab::new(),
             opened: 0,
-            prefixes: Prefixes::default(),
             listeners: HashMap::new(),
             routes: HashMap::new(),
             pending: VecDeque::new(),
@@ -360,6 +384,7 @@ impl Hub {
             protocol,
             prefixes: BTreeSet::new(),
             outbox: Outbox::new(self.settings.queue, when_full),
+            pending: 0,
             closing: self.is_ending.then_some(TERMINATING),
             waker: None,
             received: 0,
@@ -373,13 +398,16 @@ impl Hub {
         key
     }
 
-    /// Handles a message of a client, from a text frame or a binary one.
+    /// Handles a message of a client, from a text frame or a binary one. Answers wake nobody: call
+    /// [`Hub::watch`] again.
     pub fn message(&mut self, key: Key, text: &[u8], is_text: bool) -> Outcome {
         let Some(client) = self.clients.get_mut(key.0) else { return Outcome::Done };
-        if matches!(&client.protocol, Protocol::V1(first) if first.is_waiting()) {
+        if client.is_busy() {
             return Outcome::Busy;
         }
         client.received += 1;
+        // Its task is awake, and looks at what waits before it sleeps.
+        client.waker = None;
         match client.protocol {
             Protocol::V1(_) => self.message_v1(key, text),
             Protocol::V2(_) => self.message_v2(key, text, is_text),
@@ -403,6 +431,17 @@ impl Hub {
                 let why = "the node is shutting down";
                 client.refuse(reply.0.as_ref(), ErrorCode::Unavailable, why);
             }
+        }
+    }
+
+    /// Tells a client that its event is too long for the bus.
+    pub fn too_long(&mut self, key: Key, reply: &Reply) {
+        let why =
+            format!("the event takes more than {} bytes on the bus", self.settings.max_bus_bytes);
+        let Some(client) = self.clients.get_mut(key.0) else { return };
+        match client.protocol {
+            Protocol::V1(_) => self.refuse_v1(key, ErrorCode::TooLarge.as_str(), &why, false),
+            Protocol::V2(_) => client.refuse(reply.0.as_ref(), ErrorCode::TooLarge, &why),
         }
     }
 
@@ -478,7 +517,17 @@ impl Hub {
         self.remove(key);
     }
 
+    /// A client that is gone needs no confirmations.
+    fn forget_pending(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key.0) else { return };
+        if std::mem::take(&mut client.pending) > 0 {
+            let number = client.number;
+            self.pending.retain(|pending| pending.client != number);
+        }
+    }
+
     fn remove(&mut self, key: Key) -> Option<Client> {
+        self.forget_pending(key);
         let client = self.clients.try_remove(key.0)?;
         for prefix in &client.prefixes {
             self.stop_listening(key, prefix);
@@ -519,6 +568,9 @@ impl Hub {
         {
             let same = |client: &&mut Client| client.number == pending.client;
             let Some(client) = self.clients.get_mut(pending.key.0).filter(same) else { continue };
+            client.pending -= 1;
+            // Messages may have waited for it.
+            client.wake();
             match client.protocol {
                 Protocol::V1(_) => self.acknowledge(pending.key),
                 Protocol::V2(_) => client.answer_ok(pending.reply.as_ref()),
@@ -538,6 +590,7 @@ impl Hub {
                 }
             }
         }
+        self.clients[key.0].pending += 1;
         let asked = self.prefixes.ask();
         self.pending.push_back(Pending { number: asked, key, client: number, reply });
     }
@@ -600,6 +653,17 @@ impl Hub {
             self.deliver(&route.v2, origin, &text, seq);
             self.replay.push(seq, topic, origin, text);
         }
+    }
+
+    /// Events were lost between the node and the hub. Nobody knows for whom they were.
+    pub fn missed(&mut self, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let from = self.seq + 1;
+        self.seq += count;
+        self.replay.forget(self.seq);
+        self.tell_missed(from, self.seq);
     }
 
     fn deliver(&mut self, keys: &[usize], origin: Option<u64>, text: &Bytes, seq: u64) {

@@ -52,34 +52,47 @@ pub(super) struct Outbox {
     when_full: WhenFull,
     waiting: VecDeque<Waiting>,
     bytes: usize,
+    /// What may wait beyond the bounds, because a replay has filled them. Shrinks as it is sent.
+    extra: Bounds,
     lag: Option<Lag>,
 }
 
 impl Outbox {
     pub(super) fn new(bounds: Bounds, when_full: WhenFull) -> Self {
-        Outbox { bounds, when_full, waiting: VecDeque::new(), bytes: 0, lag: None }
+        let extra = Bounds { messages: 0, bytes: 0 };
+        Outbox { bounds, when_full, waiting: VecDeque::new(), bytes: 0, extra, lag: None }
     }
 
     /// Queues an event.
     pub(super) fn push_event(&mut self, text: &Bytes, seq: u64) -> Queued {
+        self.push_bounded(Waiting { text: text.clone(), event: Some(seq) })
+    }
+
+    /// Queues events that the client has missed, whatever the bounds are: their number is limited
+    /// where they are from. As much again as fits into the bounds may follow.
+    pub(super) fn push_replay(&mut self, events: impl IntoIterator<Item = (u64, Bytes)>) {
+        for (seq, text) in events {
+            self.extra.messages += 1;
+            self.extra.bytes += text.len();
+            self.push(Waiting { text, event: Some(seq) });
+        }
+    }
+
+    /// Queues an answer. A client that asks much and reads nothing is cut off.
+    pub(super) fn push_answer(&mut self, text: Bytes) -> Queued {
+        self.push_bounded(Waiting { text, event: None })
+    }
+
+    fn push_bounded(&mut self, message: Waiting) -> Queued {
         let mut dropped = 0;
-        while !self.has_room(text.len()) {
+        while !self.has_room(message.text.len()) {
             if self.when_full == WhenFull::Close || !self.drop_oldest() {
                 return Queued::Overflow;
             }
             dropped += 1;
         }
-        self.push(Waiting { text: text.clone(), event: Some(seq) });
+        self.push(message);
         Queued::Yes { dropped }
-    }
-
-    /// Queues an answer. A client that asks much and reads nothing is cut off.
-    pub(super) fn push_answer(&mut self, text: Bytes) -> Queued {
-        if !self.has_room(text.len()) {
-            return Queued::Overflow;
-        }
-        self.push(Waiting { text, event: None });
-        Queued::Yes { dropped: 0 }
     }
 
     fn push(&mut self, message: Waiting) {
@@ -89,8 +102,9 @@ impl Outbox {
 
     fn has_room(&self, bytes: usize) -> bool {
         self.waiting.is_empty()
-            || (self.waiting.len() < self.bounds.messages
-                && self.bytes.saturating_add(bytes) <= self.bounds.bytes)
+            || (self.waiting.len() < self.bounds.messages.saturating_add(self.extra.messages)
+                && self.bytes.saturating_add(bytes)
+                    <= self.bounds.bytes.saturating_add(self.extra.bytes))
     }
 
     /// Drops the oldest event; `false` if only answers wait.
@@ -124,6 +138,8 @@ impl Outbox {
                 break;
             }
         }
+        self.extra.messages = self.extra.messages.min(self.waiting.len());
+        self.extra.bytes = self.extra.bytes.min(self.bytes);
         if self.waiting.is_empty() {
             // A burst is no reason to keep its memory for good.
             self.waiting.shrink_to(16);
@@ -138,6 +154,7 @@ impl Outbox {
     pub(super) fn clear(&mut self) {
         self.waiting = VecDeque::new();
         self.bytes = 0;
+        self.extra = Bounds { messages: 0, bytes: 0 };
         self.lag = None;
     }
 }
@@ -166,8 +183,32 @@ mod tests {
         }
         assert_eq!(outbox.take_lag(), Some(Lag { dropped: 2, from: 1, to: 2 }));
         assert_eq!(outbox.take_lag(), None);
-        assert_eq!(texts(&mut outbox), ["ack", "e5", "e6"]);
+        assert_eq!(outbox.push_answer("ok".into()), Queued::Yes { dropped: 1 });
+        assert_eq!(outbox.take_lag(), Some(Lag { dropped: 1, from: 5, to: 5 }));
+        assert_eq!(texts(&mut outbox), ["ack", "e6", "ok"]);
         assert_eq!((outbox.len(), outbox.bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_replay_has_room_of_its_own() {
+        let mut outbox = outbox(2, 100, WhenFull::DropOldest);
+        assert_eq!(outbox.push_answer("ok".into()), Queued::Yes { dropped: 0 });
+        outbox.push_replay((1..=5).map(|seq| (seq, Bytes::from(format!("e{seq}")))));
+        // What follows has the room that it always has.
+        for (seq, dropped) in [(6, 0), (7, 1)] {
+            let text = Bytes::from(format!("e{seq}"));
+            assert_eq!(outbox.push_event(&text, seq), Queued::Yes { dropped });
+        }
+        assert_eq!(outbox.take_lag(), Some(Lag { dropped: 1, from: 1, to: 1 }));
+        let mut out = VecDeque::new();
+        outbox.take(&mut out, 6);
+        assert_eq!(out, ["ok", "e2", "e3"]);
+        // While there is less of it, there is less room, but for nothing that waits already.
+        assert_eq!(outbox.push_event(&"e8".into(), 8), Queued::Yes { dropped: 0 });
+        assert_eq!(texts(&mut outbox), ["e4", "e5", "e6", "e7", "e8"]);
+        for (seq, dropped) in [(9, 0), (10, 0), (11, 1)] {
+            assert_eq!(outbox.push_event(&"e".into(), seq), Queued::Yes { dropped });
+        }
     }
 
     #[test]

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 
 use bstr::BString;
 use zcluster::node::guests::Change;
+use zcluster::topic::Signals;
 
 /// Counts how many clients want each prefix, and collects what the node must be told.
 ///
 /// A prefix is subscribed when the first client wants it and unsubscribed when the last one no longer
-/// does: a bus counts a prefix once for each connection (WIRE.md §1.4).
+/// does: a bus counts a prefix once for each connection (WIRE.md §1.4). A prefix that has a meaning to
+/// nodes is replaced: no client may look like a node, or hide the end of one.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
+    signals: Signals,
     counts: HashMap<BString, usize>,
     /// Whether the node must still hear of a prefix: `true` to subscribe, `false` to unsubscribe.
     untold: HashMap<BString, bool>,
@@ -22,20 +25,26 @@ pub(super) struct Prefixes {
 }
 
 impl Prefixes {
+    pub(super) fn new(signals: Signals) -> Self {
+        Prefixes { signals, ..Prefixes::default() }
+    }
+
     pub(super) fn add(&mut self, prefix: &BString) {
+        let prefix = BString::from(self.signals.harmless(prefix));
         let count = self.counts.entry(prefix.clone()).or_default();
         *count += 1;
         if *count == 1 {
-            self.changed(prefix, true);
+            self.changed(&prefix, true);
         }
     }
 
     pub(super) fn remove(&mut self, prefix: &BString) {
-        let Some(count) = self.counts.get_mut(prefix) else { return };
+        let prefix = BString::from(self.signals.harmless(prefix));
+        let Some(count) = self.counts.get_mut(&prefix) else { return };
         *count -= 1;
         if *count == 0 {
-            self.counts.remove(prefix);
-            self.changed(prefix, false);
+            self.counts.remove(&prefix);
+            self.changed(&prefix, false);
         }
     }
 
@@ -101,6 +110,21 @@ mod tests {
         prefixes.remove(&"a".into());
         prefixes.add(&"a".into());
         assert_eq!(prefixes.take_change(), None, "undone before the node heard of it");
+    }
+
+    #[test]
+    fn what_means_something_to_nodes_is_not_told() {
+        let mut prefixes = Prefixes::new(Signals::new("nodeid", "probe."));
+        prefixes.add(&"nodeid.a.".into());
+        prefixes.add(&"nodeid.b.".into());
+        prefixes.add(&"nodeid".into());
+        prefixes.add(&"probe.1".into());
+        assert_eq!(prefixes.take_change().unwrap().subscribe, ["nodeid", "probe"]);
+        prefixes.remove(&"nodeid".into());
+        prefixes.remove(&"nodeid.a.".into());
+        assert_eq!(prefixes.take_change(), None);
+        prefixes.remove(&"nodeid.b.".into());
+        assert_eq!(prefixes.take_change().unwrap().unsubscribe, ["nodeid"]);
     }
 
     proptest! {

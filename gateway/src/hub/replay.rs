@@ -41,6 +41,13 @@ impl Replay {
         }
     }
 
+    /// Forgets everything up to that number, because events are missing there.
+    pub(super) fn forget(&mut self, seq: u64) {
+        self.past.clear();
+        self.bytes = 0;
+        self.forgotten = seq;
+    }
+
     /// The events after that number, and the number up to which others may have been forgotten.
     pub(super) fn after(&self, seq: u64) -> (impl Iterator<Item = &Past>, Option<u64>) {
         let start = self.past.partition_point(|past| past.seq <= seq);
@@ -72,5 +79,10 @@ mod tests {
         assert_eq!(seqs(&replay, 1), (vec![6, 7], Some(5)));
         replay.push(8, "t".into(), None, Bytes::from(vec![b'x'; 100]));
         assert_eq!(seqs(&replay, 5), (vec![], Some(8)), "larger than all of it");
+        replay.push(9, "t".into(), None, Bytes::from("1234"));
+        replay.forget(12);
+        replay.push(13, "t".into(), None, Bytes::from("1234"));
+        assert_eq!(seqs(&replay, 8), (vec![13], Some(12)));
+        assert_eq!(seqs(&replay, 12), (vec![13], None));
     }
 }

@@ -14,10 +14,12 @@ fn settings() -> Settings {
         node: "manager".into(),
         id: ID.into(),
         server: "zcluster/1".into(),
+        signals: Signals::default(),
         queue: Bounds { messages: 4, bytes: 10_000 },
         when_full: WhenFull::Close,
         max_subscriptions: 3,
         max_message_bytes: 10_000,
+        max_bus_bytes: 100_000,
         replay: Bounds { messages: 10, bytes: 100_000 },
         resume_timeout: Duration::from_secs(30),
         schema: None,
@@ -310,6 +312,29 @@ fn subscriptions_of_version_2_change_at_any_time() {
     assert_eq!(say(&mut hub, key, &too_many)[0]["code"], "too_many_subscriptions");
     event(&mut hub, "1", "other");
     assert_eq!(taken(&mut hub, key), [""; 0], "none of them was subscribed");
+}
+
+#[test]
+fn requests_that_wait_are_bounded_and_end_with_their_client() {
+    let mut hub = hub(settings());
+    let keys = [second(&mut hub, "one"), second(&mut hub, "two")];
+    let request = br#"{"type":"subscribe","topics":["a."]}"#;
+    for key in keys {
+        for _ in 0..MAX_PENDING {
+            assert!(matches!(hub.message(key, request, true), Outcome::Done));
+        }
+        assert!(matches!(hub.message(key, request, true), Outcome::Busy));
+    }
+    let number = hub.take_change().unwrap().confirm.unwrap();
+    let (bell, now) = (Arc::new(Bell::default()), Instant::now());
+    hub.watch(keys[0], &Waker::from(Arc::clone(&bell)));
+    hub.close(keys[1], 1006, "", false, now);
+    assert_eq!(hub.pending.len(), MAX_PENDING);
+    hub.confirmed(number);
+    assert_eq!(bell.0.load(Ordering::Relaxed), 1, "although it has no answer");
+    assert!(matches!(hub.message(keys[0], request, true), Outcome::Done));
+    hub.close(keys[0], 1000, "", true, now);
+    assert_eq!(hub.pending.len(), 0);
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Hub {
     }
 
     /// Answers with an error. Without subscriptions the connection is of no use, so it ends.
-    fn refuse_v1(&mut self, key: Key, code: &str, context: &str, ends: bool) {
+    pub(super) fn refuse_v1(&mut self, key: Key, code: &str, context: &str, ends: bool) {
         let client = &mut self.clients[key.0];
         client.metrics.errors.inc();
         client.answer(v1::error(code, context));

@@ -219,6 +219,8 @@ impl Hub {
             return false;
         }
         second.lost = Some(now + timeout);
+        self.forget_pending(key);
+        let client = &mut self.clients[key.0];
         // What waited for it is in the replay buffer, if anywhere.
         client.outbox.clear();
         client.closing = None;
@@ -300,9 +302,7 @@ impl Hub {
             let from = after + 1;
             client.answer(text(&ServerMessage::Lagged { dropped: None, from, to }));
         }
-        for (seq, text) in past {
-            client.event(&text, seq);
-        }
+        client.replay(past);
         self.tell_state(key, notices);
     }
 
@@ -328,12 +328,24 @@ impl Hub {
     }
 
     fn notify(&mut self, wants: impl Fn(Notices) -> bool, message: &ServerMessage<'_>) {
+        self.tell(|client| wants(client.notices()), message);
+    }
+
+    fn tell(&mut self, whom: impl Fn(&Client) -> bool, message: &ServerMessage<'_>) {
         let text = Bytes::from(text(message));
         for (_, client) in &mut self.clients {
-            if wants(client.notices()) {
+            if whom(client) {
                 client.after(|outbox| outbox.push_answer(text.clone()));
             }
         }
+    }
+
+    /// Tells the clients that hear events that some are missing.
+    pub(super) fn tell_missed(&mut self, from: u64, to: u64) {
+        let hears = |client: &Client| {
+            Self::version(client) == Version::V2 && !client.is_lost() && !client.prefixes.is_empty()
+        };
+        self.tell(hears, &ServerMessage::Lagged { dropped: None, from, to });
     }
 
     /// A node is up, with that id, or gone.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, StreamExt};
 use tokio::sync::futures::OwnedNotified;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite;
 use zcluster::node::guests::GuestEvent;
@@ -22,8 +23,10 @@ use crate::v1;
 
 /// How much is taken from the hub at once, in bytes.
 const PIECE: usize = 64 << 10;
-/// How many messages of a client are handled before other clients get their turn.
-const TURN: u32 = 64;
+/// How much is received from a client before other clients get their turn, in bytes. A message costs
+/// [`MESSAGE`] more than it has, so there are 64 messages at most.
+const TURN: usize = 128 << 10;
+const MESSAGE: usize = 2 << 10;
 /// How many bytes of events are handed to the node together, apart from the last event.
 const GROUP: usize = 256 << 10;
 /// How long events of a connection that has ended get to find room.
@@ -99,17 +102,15 @@ pub(super) async fn hold(
     let end = poll_fn(|context| conversation.poll(context)).await;
     let rest = poll_fn(|context| conversation.hand_over_rest(context));
     let _ = timeout(LAST_CALL, rest).await;
-    drop(conversation);
+    let mut last = conversation.out;
     if end.code == TOO_LARGE {
-        let mut last = VecDeque::new();
         {
             let mut hub = shared.hub();
             hub.too_large(key);
             hub.take(key, &mut last, usize::MAX);
         }
-        if let Some(Ok(text)) = last.pop_back().map(Utf8Bytes::try_from) {
-            let _ = timeout(FAREWELL, socket.send(Message::Text(text))).await;
-        }
+        // What came before the message has its answers.
+        let _ = timeout(FAREWELL, send_all(&mut socket, last)).await;
     }
     match end.farewell.clone() {
         Some((code, reason)) => say_goodbye(&mut socket, code, reason).await,
@@ -121,6 +122,15 @@ pub(super) async fn hold(
     shared.hub().close(key, end.code, &end.reason, end.is_wanted, now);
     metrics.clients.dec();
     shared.settle();
+}
+
+async fn send_all(socket: &mut WebSocket, texts: VecDeque<Bytes>) -> Result<(), axum::Error> {
+    for text in texts {
+        if let Ok(text) = Utf8Bytes::try_from(text) {
+            socket.feed(Message::Text(text)).await?;
+        }
+    }
+    socket.flush().await
 }
 
 /// Sends a close frame and waits a moment for the answer.
@@ -207,10 +217,13 @@ impl<'a> Conversation<'a> {
     fn turn(&mut self, context: &mut Context<'_>) -> Result<(), End> {
         let mut left = TURN;
         loop {
-            self.beat(context)?;
             // Before, so that nothing is missed.
             let closing = self.shared.hub().watch(self.key, context.waker());
-            let is_all_sent = self.send(context)?;
+            let mut is_all_sent = false;
+            if self.end.is_none() {
+                self.beat(context)?;
+                is_all_sent = self.send(context)?;
+            }
             if let Some(closing) = closing
                 && (is_all_sent || closing.is_urgent)
             {
@@ -221,14 +234,13 @@ impl<'a> Conversation<'a> {
                 self.end = self.receive(context, &mut left).err();
                 self.hand_over();
             }
-            if !self.unstick(context) {
-                return Ok(());
-            }
-            if let Some(end) = self.end.take() {
+            let is_stuck = !self.unstick(context);
+            if !is_stuck && let Some(end) = self.end.take() {
                 return Err(end);
             }
             if left == 0 {
-                context.waker().wake_by_ref();
+                // Woken at once, the others would get no turn before the sockets are looked at again.
+                let _ = pin!(yield_now()).poll(context);
                 return Ok(());
             }
             // Messages may have been answered.
@@ -281,7 +293,9 @@ impl<'a> Conversation<'a> {
     /// Sends a ping if it is time for one.
     fn beat(&mut self, context: &mut Context<'_>) -> Result<(), End> {
         // Whom we do not listen to cannot answer.
-        let is_deaf = self.stuck.is_some() || self.pace.as_mut().is_some_and(Pace::is_paused);
+        let is_deaf = self.stuck.is_some()
+            || (!self.early.is_empty() && self.is_full())
+            || self.pace.as_mut().is_some_and(Pace::is_paused);
         let Some(heartbeat) = &mut self.heartbeat else { return Ok(()) };
         let Poll::Ready(beat) = heartbeat.poll(context) else { return Ok(()) };
         match beat {
@@ -293,7 +307,7 @@ impl<'a> Conversation<'a> {
 
     // Receiving.
 
-    fn receive(&mut self, context: &mut Context<'_>, left: &mut u32) -> Result<(), End> {
+    fn receive(&mut self, context: &mut Context<'_>, left: &mut usize) -> Result<(), End> {
         while *left > 0 {
             if self.group.bytes >= GROUP {
                 self.hand_over();
@@ -307,13 +321,14 @@ impl<'a> Conversation<'a> {
                 return Ok(());
             }
             if let Some((text, is_text)) = self.early.pop_front() {
+                let bytes = text.len();
                 if let Some(text) = self.handle(text, is_text) {
                     self.early.push_front((text, is_text));
                     if self.is_full() {
                         return Ok(());
                     }
                 } else {
-                    *left -= 1;
+                    *left = left.saturating_sub(MESSAGE + bytes);
                     continue;
                 }
             }
@@ -322,15 +337,15 @@ impl<'a> Conversation<'a> {
                 Poll::Ready(None) => return Err(End::vanished()),
                 Poll::Ready(Some(message)) => message.map_err(End::because_of)?,
             };
-            *left -= 1;
+            *left = left.saturating_sub(MESSAGE + size(&message));
+            // The answer to a ping may be behind much else.
+            if let Some(heartbeat) = &mut self.heartbeat {
+                heartbeat.heard();
+            }
             match message {
                 Message::Text(text) => self.arrived(text.into(), true),
                 Message::Binary(bytes) => self.arrived(bytes, false),
-                Message::Pong(_) => {
-                    if let Some(heartbeat) = &mut self.heartbeat {
-                        heartbeat.answered();
-                    }
-                }
+                Message::Pong(_) => {}
                 // The answer is in the socket's buffer.
                 Message::Ping(_) => self.needs_flush = true,
                 Message::Close(frame) => {
@@ -370,9 +385,14 @@ impl<'a> Conversation<'a> {
             Outcome::Publish { sender, topic, event, reply } => {
                 if let Some(guests) = self.shared.guests.get() {
                     let event = guests.prepare(sender, topic, &event);
-                    self.group.bytes += event.size();
-                    self.group.events.push(event);
-                    self.group.replies.push(reply);
+                    let mut hub = self.shared.hub();
+                    if event.bus_bytes() > hub.settings().max_bus_bytes {
+                        hub.too_long(self.key, &reply);
+                    } else {
+                        self.group.bytes += event.size();
+                        self.group.events.push(event);
+                        self.group.replies.push(reply);
+                    }
                 }
             }
         }
@@ -440,6 +460,15 @@ impl<'a> Conversation<'a> {
     }
 }
 
+/// The bytes of a message.
+fn size(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
+    }
+}
+
 const PING_TIMEOUT: Closing = Closing { code: 1011, reason: "Ping timeout", is_urgent: true };
 
 /// Pings, and whether they are answered.
@@ -452,7 +481,7 @@ struct Heartbeat {
 
 enum Beat {
     Ping(String),
-    /// The last ping was not answered.
+    /// Nothing has come since the last ping.
     Missed,
 }
 
@@ -479,7 +508,8 @@ impl Heartbeat {
         Poll::Ready(Beat::Ping(payload))
     }
 
-    fn answered(&mut self) {
+    /// Something has come from the client.
+    fn heard(&mut self) {
         self.is_awaited = false;
     }
 }

@@ -31,6 +31,7 @@ use zcluster::node::guests::{Change, Guests};
 use zcluster::node::{Node, NodeError};
 use zcluster::queue;
 use zcluster::telemetry::{Counter, Telemetry, WebSocketMetrics};
+use zcluster::topic::Signals;
 
 use crate::access::{Access, AccessError};
 use crate::hub::{Bounds, Hub, Nodes, Settings, WhenFull};
@@ -246,7 +247,7 @@ impl Gateway {
         let Parts { node, layout, options, telemetry, services } = parts;
         let (alive, ended) = mpsc::channel();
         let shared = Arc::new(Shared {
-            hub: Mutex::new(Hub::new(settings(node, options)?, nodes(node, layout))),
+            hub: Mutex::new(Hub::new(settings(node, layout, options)?, nodes(node, layout))),
             guests: OnceLock::new(),
             untold: Mutex::default(),
             arrived: Notify::new(),
@@ -339,12 +340,14 @@ impl Drop for Gateway {
     }
 }
 
-fn settings(node: &Node, options: &WebSocket) -> Result<Settings, GatewayError> {
+fn settings(node: &Node, layout: &Layout, options: &WebSocket) -> Result<Settings, GatewayError> {
     let clamp = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let bus = &layout.zeromq;
     Ok(Settings {
         node: node.name().into(),
         id: node.id().to_string(),
         server: concat!("zcluster/", env!("CARGO_PKG_VERSION")).into(),
+        signals: Signals::new(&bus.nodeid_topic_prefix, &bus.internal_topic_prefix),
         queue: Bounds {
             messages: options.client_queue_messages as usize,
             bytes: clamp(options.client_queue_bytes),
@@ -355,6 +358,7 @@ fn settings(node: &Node, options: &WebSocket) -> Result<Settings, GatewayError> 
         },
         max_subscriptions: options.max_subscriptions as usize,
         max_message_bytes: clamp(options.max_message_size),
+        max_bus_bytes: bus.max_message_size,
         replay: Bounds {
             messages: options.replay_events as usize,
             bytes: clamp(options.replay_bytes),

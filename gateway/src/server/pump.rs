@@ -60,6 +60,7 @@ fn handle(hub: &mut Hub, arrival: Arrival, received: Timestamp) {
         Arrival::Event(event) => {
             hub.event(event.topic(), event.sender(), received, || event.decode().ok());
         }
+        Arrival::Missed(missed) => hub.missed(missed.take()),
         Arrival::Confirmed(number) => hub.confirmed(number),
         Arrival::NodeUp { name, id } => hub.node_changed(&name, Some(id.to_string()), received),
         Arrival::NodeDown { name, .. } => hub.node_changed(&name, None, received),

@@ -1,13 +1,10 @@
 //! [`Prefixes`]: what a client subscribes to, and which of those events it wants.
-//!
-//! Every process sees a subscription, and some have a meaning: one below the prefix of nodeid
-//! topics announces a node, and one to a probe signals its owner that the bus is ready (WIRE.md
-//! §1.8, §6.2). A client that wants such topics subscribes to a shorter, meaningless prefix, and
-//! filters the events.
+//! It subscribes to none that has a meaning to nodes ([`Signals`]).
 
 use bstr::{BString, ByteSlice};
 
 use crate::layout::ZeroMq;
+use crate::topic::Signals;
 
 /// The prefixes requested from a client, and those it subscribes to instead.
 #[derive(Debug)]
@@ -18,15 +15,10 @@ pub(super) struct Prefixes {
 
 impl Prefixes {
     pub(super) fn new(wanted: Vec<BString>, options: &ZeroMq) -> Self {
-        let nodeid = format!("{}.", options.nodeid_topic_prefix);
+        let signals = Signals::new(&options.nodeid_topic_prefix, &options.internal_topic_prefix);
         let mut subscribed: Vec<BString> = Vec::new();
         for prefix in &wanted {
-            let mut harmless: &[u8] = prefix;
-            for special in [nodeid.as_bytes(), options.internal_topic_prefix.as_bytes()] {
-                if harmless.starts_with(special) {
-                    harmless = &special[..special.len().saturating_sub(1)];
-                }
-            }
+            let harmless = signals.harmless(prefix);
             // A second subscription on one connection could never be cancelled (WIRE.md §1.4).
             if !subscribed.iter().any(|other| *other == harmless) {
                 subscribed.push(harmless.into());
