@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use support::websocket::{Client, Gateway, NODES, data_message, tcp_with_small_buffer};
 use support::websocket_v2::{PATH, V2, publication};
-use support::{PATIENCE, wait_for, wait_members, wait_notification};
+use support::{PATIENCE, free_port, wait_for, wait_members, wait_notification};
 use tungstenite::Message;
 use zcluster::node::{Notification, Notifications};
 use zcluster::value::Timestamp;
@@ -550,7 +550,25 @@ fn measurements_come_once_a_second() {
         let clients = stats["clients"].as_array().unwrap();
         let own = clients.iter().find(|client| client["endpoint"] == endpoint)?;
         assert_eq!((&own["version"], &own["subscriptions"]), (&json!(2), &json!(1)));
+        assert_eq!(stats["topics_from"], "gateway", "the broker's port is unknown");
         topics.iter().any(|topic| topic["topic"] == "test.a").then_some(())
+    });
+}
+
+#[test]
+fn rates_by_topic_are_those_of_the_whole_cluster() {
+    let broker = format!("[broker]\nmetrics_port = {}\n", free_port());
+    let gateway = Gateway::with(NODES, "", &broker);
+    let (worker, _notifications) = gateway.cluster.library_node("worker-1");
+    wait_members(&worker, &["manager"]);
+    let mut client = connect(&gateway);
+    client.succeed(json!({ "type": "notices", "kinds": ["stats"] }));
+    wait_for("an event that no client subscribes to", || {
+        worker.publish("zeek.cluster.manager", &Event::new("Test::counted", vec![])).unwrap();
+        let stats = client.wait_type("stats");
+        assert_eq!(stats["topics_from"], "broker", "{stats}");
+        let topics = stats["topics"].as_array().unwrap();
+        topics.iter().any(|topic| topic["topic"] == "zeek.cluster.manager").then_some(())
     });
 }
 

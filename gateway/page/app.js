@@ -129,6 +129,7 @@ function receive(message) {
     case "stats": {
       markLosing(message.clients, stats?.clients ?? []);
       stats = message;
+      byId("events-note").hidden = message.topics_from === "broker";
       const at = new Date(message.ts);
       const seconds = at.getTime() / 1000;
       const interval = message.interval_seconds;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use crate::v2::{Drops, LogRate, SlowPeer};
+use crate::v2::{Drops, LogRate, SlowPeer, TopicRate};
 
-/// How many logs, reasons and subscribers are shown at most.
+/// How many logs, topics, reasons and subscribers are shown at most.
 const MAX_ROWS: usize = 500;
 
 /// Counters of something lost, and the reason to show: the value of their label `reason` behind a
@@ -146,6 +146,15 @@ fn rate(before: Option<u64>, after: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { grown as f64 / seconds } else { 0.0 }
 }
 
+/// The rates of events by topic in the broker's `/status`, the highest first; `None` if it has none.
+pub(crate) fn topic_rates(status: &Json) -> Option<Vec<TopicRate<'static>>> {
+    let row = |topic: &Json| {
+        let events_per_second = topic["events_per_second"].as_f64().filter(|rate| *rate > 0.0)?;
+        Some(TopicRate { topic: topic["topic"].as_str()?.to_owned().into(), events_per_second })
+    };
+    Some(status["topics"].as_array()?.iter().filter_map(row).take(MAX_ROWS).collect())
+}
+
 /// The subscribers in the broker's `/status` that fall behind.
 pub(crate) fn slow_peers(status: &Json) -> Vec<SlowPeer<'static>> {
     let subscribers = status["subscribers"].as_array();
@@ -258,6 +267,21 @@ mod tests {
         let expected =
             [("log_shutdown", 0.0, 1), ("onloop_drops", 0.0, 3), ("queue_full", 2.0, 14)];
         assert_eq!(rows, expected.map(|(reason, rate, total)| (reason.to_owned(), rate, total)));
+    }
+
+    #[test]
+    fn topics_without_events_are_not_shown() {
+        let status = json!({ "topics": [
+            { "topic": "a", "events": 7, "events_per_second": 2.5 },
+            { "topic": "b", "events": 9, "events_per_second": 0.0 },
+            { "topic": 7, "events_per_second": 1 },
+            { "topic": "c", "events_per_second": "1" },
+        ] });
+        let expected = TopicRate { topic: "a".into(), events_per_second: 2.5 };
+        assert_eq!(topic_rates(&status), Some(vec![expected]));
+        for none in [json!(null), json!([]), json!({}), json!({ "topics": 7 })] {
+            assert_eq!(topic_rates(&none), None, "{none}");
+        }
     }
 
     #[test]

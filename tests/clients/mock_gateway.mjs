@@ -139,7 +139,7 @@ export class MockGateway {
     }));
     this.#tell("stats", {
       type: "stats", ts: new Date().toISOString(), node: "gateway", interval_seconds: 1,
-      topics: [], logs: [], drops: [], slow: [], unreachable: [], ...this.stats(since),
+      topics_from: "broker", topics: [], logs: [], drops: [], slow: [], unreachable: [], ...this.stats(since),
       clients: [...clients, ...this.otherClients],
     });
   }

@@ -2,10 +2,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Wake;
 
 use serde_json::json;
+use zcluster::layout::Application;
 use zcluster::telemetry::Telemetry;
 use zcluster::value::Value;
 
 use super::*;
+use crate::access::Rules;
+use crate::v2::{ClientStats, CountedBy, Stats, TopicRate};
 
 const ID: &str = "zeromq_manager_host1_1_N1";
 
@@ -441,6 +444,49 @@ fn notices_come_to_whom_asked_for_them() {
     assert_eq!(taken(&mut hub, other), [""; 0]);
     say(&mut hub, curious, &json!({ "type": "notices", "kinds": [] }));
     assert!(!hub.wants_stats());
+}
+
+#[test]
+fn who_may_not_hear_everything_sees_only_its_part_of_the_measurements() {
+    let mut hub = hub(Settings { queue: Bounds { messages: 10, bytes: 10_000 }, ..settings() });
+    let (free, limited) = (second(&mut hub, "1"), second(&mut hub, "2"));
+    let application = Application { subscribe: Some(vec!["a.".into()]), ..Application::default() };
+    hub.clients[limited.0].admitted.rules = Rules::new(&application).into();
+    for key in [free, limited] {
+        say(&mut hub, key, &json!({ "type": "notices", "kinds": ["stats"] }));
+    }
+    let client = |key: Key| ClientStats {
+        endpoint: hub.clients[key.0].endpoint.id.clone().into(),
+        application: None,
+        address: "127.0.0.1:1".into(),
+        version: 2,
+        subscriptions: 0,
+        received_per_second: 0.0,
+        sent_per_second: 0.0,
+        queued_messages: 0,
+        dropped: 0,
+    };
+    let topic = |topic: &'static str| TopicRate { topic: topic.into(), events_per_second: 1.0 };
+    let stats = Stats {
+        ts: Timestamp::from_secs_f64(0.0),
+        node: "manager".into(),
+        interval_seconds: 1.0,
+        topics_from: CountedBy::Broker,
+        topics: vec![topic("a.x"), topic("b.x")],
+        logs: vec![],
+        drops: vec![],
+        slow: vec![],
+        clients: vec![client(free), client(limited)],
+        unreachable: vec![],
+    };
+    hub.stats(&stats);
+    let mut seen = |key: Key| {
+        let stats = told(&mut hub, key).pop().unwrap();
+        let count = |list: &str| stats[list].as_array().unwrap().len();
+        (count("topics"), count("clients"), stats["topics"][0]["topic"].clone())
+    };
+    assert_eq!(seen(free), (2, 2, json!("a.x")));
+    assert_eq!(seen(limited), (1, 1, json!("a.x")));
 }
 
 #[test]

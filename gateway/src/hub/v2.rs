@@ -377,9 +377,27 @@ impl Hub {
         self.clients.iter().any(|(_, client)| client.notices().stats)
     }
 
-    /// Sends measurements to whom wants them.
+    /// Sends measurements to whom wants them. Who may not subscribe to everything sees neither other
+    /// topics than its own nor other clients.
     pub fn stats(&mut self, stats: &Stats<'_>) {
-        self.notify(|notices| notices.stats, &ServerMessage::Stats(stats));
+        let sees_all = |client: &Client| client.admitted.rules.may_subscribe("");
+        self.tell(
+            |client| client.notices().stats && sees_all(client),
+            &ServerMessage::Stats(stats),
+        );
+        let limited: Vec<Key> = (self.clients.iter())
+            .filter(|(_, client)| client.notices().stats && !client.is_lost() && !sees_all(client))
+            .map(|(key, _)| Key(key))
+            .collect();
+        for key in limited {
+            let client = &mut self.clients[key.0];
+            let (rules, endpoint) = (&client.admitted.rules, &client.endpoint.id);
+            let mut own = stats.clone();
+            own.topics.retain(|topic| rules.may_subscribe(&*topic.topic));
+            own.clients.retain(|client| client.endpoint == *endpoint);
+            let text = Bytes::from(text(&ServerMessage::Stats(&own)));
+            client.after(|outbox| outbox.push_answer(text));
+        }
     }
 
     /// The version that a client uses.

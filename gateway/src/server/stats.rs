@@ -1,5 +1,5 @@
 //! Measures the cluster once a second while a client wants to see it: asks the processes of the layout
-//! for their metrics, and the broker for its slow subscribers.
+//! for their metrics, and the broker for its topics and slow subscribers.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Bytes;
 use axum::http::{Request, StatusCode, header};
+use bstr::{BString, ByteSlice};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -20,9 +21,9 @@ use zcluster::telemetry::Telemetry;
 use zcluster::value::Timestamp;
 
 use super::Shared;
-use crate::figures::{Totals, slow_peers};
+use crate::figures::{Totals, slow_peers, topic_rates};
 use crate::hub::{Figures, Version};
-use crate::v2::{ClientStats, SlowPeer, Stats, TopicRate};
+use crate::v2::{ClientStats, CountedBy, SlowPeer, Stats, TopicRate};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -51,7 +52,10 @@ pub(super) struct Sources {
 struct Measured {
     at: Instant,
     totals: Totals,
-    topics: HashMap<Vec<u8>, u64>,
+    /// What the broker has measured.
+    topics: Option<Vec<TopicRate<'static>>>,
+    /// What the gateway has received since the time before.
+    received: HashMap<BString, u64>,
     clients: Vec<Figures>,
     slow: Vec<SlowPeer<'static>>,
     unreachable: Vec<String>,
@@ -107,7 +111,8 @@ async fn measure(shared: &Shared, sources: &Sources, places: &Arc<Semaphore>) ->
     Measured {
         at: Instant::now(),
         totals,
-        topics: hub.take_topics().into_iter().map(|(topic, n)| (topic.into(), n)).collect(),
+        topics: status.as_ref().and_then(topic_rates),
+        received: hub.take_topics(),
         clients: hub.figures(),
         slow: status.as_ref().map(slow_peers).unwrap_or_default(),
         unreachable,
@@ -139,12 +144,14 @@ async fn get(address: SocketAddr, path: &str) -> Option<String> {
 fn compare<'a>(node: &'a str, before: &'a Measured, now: &'a Measured) -> Stats<'a> {
     let seconds = (now.at - before.at).as_secs_f64();
     let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-    let mut topics: Vec<TopicRate<'_>> = (now.topics.iter())
-        .map(|(topic, count)| TopicRate {
-            topic: String::from_utf8_lossy(topic),
-            events_per_second: per_second(*count),
-        })
-        .collect();
+    let received = (now.received.iter()).map(|(topic, count)| TopicRate {
+        topic: topic.to_str_lossy(),
+        events_per_second: per_second(*count),
+    });
+    let (topics_from, mut topics) = match &now.topics {
+        Some(topics) => (CountedBy::Broker, topics.clone()),
+        None => (CountedBy::Gateway, received.collect()),
+    };
     topics.sort_by(|a, b| b.events_per_second.total_cmp(&a.events_per_second));
     topics.truncate(MAX_ROWS);
     let former: HashMap<&str, &Figures> =
@@ -174,6 +181,7 @@ fn compare<'a>(node: &'a str, before: &'a Measured, now: &'a Measured) -> Stats<
         ts: Timestamp::from(SystemTime::now()),
         node: node.into(),
         interval_seconds: seconds,
+        topics_from,
         topics,
         logs: now.totals.logs(&before.totals, seconds),
         drops: now.totals.losses(&before.totals, seconds),

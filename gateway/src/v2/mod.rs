@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer};
 
 pub use request::{ClientMessage, MAX_ID_BYTES, Notices, Refusal, Request};
 pub use server::{Delivery, Limits, NodeEntry, ServerMessage, Welcome};
-pub use stats::{ClientStats, Drops, LogRate, SlowPeer, Stats, TopicRate};
+pub use stats::{ClientStats, CountedBy, Drops, LogRate, SlowPeer, Stats, TopicRate};
 
 /// The path of the endpoint.
 pub const PATH: &str = "/v2/messages/json";

@@ -15,7 +15,9 @@ pub struct Stats<'a> {
     pub node: Cow<'a, str>,
     /// Its length; more than 0.
     pub interval_seconds: f64,
-    /// Events that the gateway received.
+    /// Who counted the events of `topics`.
+    pub topics_from: CountedBy,
+    /// Events by topic; of those with most, if there are many.
     pub topics: Vec<TopicRate<'a>>,
     /// Records of the cluster's logs.
     pub logs: Vec<LogRate<'a>>,
@@ -27,6 +29,16 @@ pub struct Stats<'a> {
     pub clients: Vec<ClientStats<'a>>,
     /// Processes whose figures could not be read.
     pub unreachable: Vec<Cow<'a, str>>,
+}
+
+/// Who counts events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CountedBy {
+    /// The broker: all events of the cluster.
+    Broker,
+    /// The gateway: those that its clients subscribe to. The broker cannot tell.
+    Gateway,
 }
 
 /// How many events a topic has.

@@ -99,6 +99,7 @@ fn every_message_of_the_gateway_is_as_in_the_schema() {
         ts: time(0),
         node: "gw".into(),
         interval_seconds: 1.0,
+        topics_from: CountedBy::Broker,
         topics: vec![TopicRate { topic: "zeek.a".into(), events_per_second: 12.5 }],
         logs: vec![LogRate { path: "conn".into(), records_per_second: 0.0 }],
         drops: vec![Drops {
@@ -164,7 +165,7 @@ fn every_message_of_the_gateway_is_as_in_the_schema() {
         (ServerMessage::Bus { connected: false }, r#"{"type":"bus","connected":false}"#),
         (
             ServerMessage::Stats(&stats),
-            r#"{"type":"stats","ts":"1970-01-01T00:00:00Z","node":"gw","interval_seconds":1.0,"topics":[{"topic":"zeek.a","events_per_second":12.5}],"logs":[{"path":"conn","records_per_second":0.0}],"drops":[{"process":"broker","reason":"subscriber_full","per_second":0.5,"total":312}],"slow":[{"peer":"worker-9","queued_events":4000,"queued_bytes":1048576,"dropped":312}],"clients":[{"endpoint":"gw-websocket-7","application":null,"address":"127.0.0.1:40122","version":1,"subscriptions":1,"received_per_second":0.0,"sent_per_second":12.5,"queued_messages":0,"dropped":0}],"unreachable":["logger-2"]}"#,
+            r#"{"type":"stats","ts":"1970-01-01T00:00:00Z","node":"gw","interval_seconds":1.0,"topics_from":"broker","topics":[{"topic":"zeek.a","events_per_second":12.5}],"logs":[{"path":"conn","records_per_second":0.0}],"drops":[{"process":"broker","reason":"subscriber_full","per_second":0.5,"total":312}],"slow":[{"peer":"worker-9","queued_events":4000,"queued_bytes":1048576,"dropped":312}],"clients":[{"endpoint":"gw-websocket-7","application":null,"address":"127.0.0.1:40122","version":1,"subscriptions":1,"received_per_second":0.0,"sent_per_second":12.5,"queued_messages":0,"dropped":0}],"unreachable":["logger-2"]}"#,
         ),
     ] {
         assert_eq!(message(&sent), text);

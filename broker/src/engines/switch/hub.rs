@@ -1,7 +1,7 @@
 //! [`Hub`]: the state that the engine's threads share: connected peers, their subscriptions, and a
 //! mailbox for each thread.
 //!
-//! Lock order: directory, peer, mailbox.
+//! Lock order: directory, peer, mailbox. The lock inside [`Topics`] is taken alone.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,6 +22,7 @@ use super::bytes::Pool;
 use super::peer::Peer;
 use super::settings::Settings;
 use super::subscriptions::{PeerId, Refused, Subscriptions, Text};
+use super::topics::Topics;
 
 /// Shared by all threads of the engine.
 pub(super) struct Hub {
@@ -29,6 +30,8 @@ pub(super) struct Hub {
     pub(super) metrics: BrokerMetrics,
     /// Which peers may connect, and what they may say. Each thread checks whether it was replaced.
     pub(super) access: Arc<AccessCell>,
+    /// Events by topic.
+    pub(super) topics_seen: Topics,
     directory: RwLock<Directory>,
     /// Incremented when routes change: cached routes of an older generation are stale.
     generation: AtomicU64,
@@ -91,6 +94,7 @@ impl Hub {
             settings,
             metrics,
             access,
+            topics_seen: Topics::new(Instant::now()),
             directory: RwLock::new(directory),
             generation: AtomicU64::new(0),
             next_peer: AtomicU64::new(0),

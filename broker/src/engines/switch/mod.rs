@@ -38,6 +38,7 @@ mod shard;
 mod sorting;
 mod status;
 mod subscriptions;
+mod topics;
 mod trie;
 
 use std::io;

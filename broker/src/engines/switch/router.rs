@@ -1,4 +1,4 @@
-//! [`Router`]: each thread's cache of topic → recipients.
+//! [`Router`]: each thread's cache of topic → recipients and counter.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use super::hub::Hub;
 use super::outbox::Lane;
 use super::peer::Peer;
 use super::subscriptions::{PeerId, Text};
+use super::topics::Count;
 
 /// Cached topics; when full, the cache is cleared.
 const MAX_TOPICS: usize = 8_192;
-/// Longest cached topic.
-const MAX_LENGTH: usize = 256;
+/// Longest topic, in bytes, that is cached and counted by itself.
+pub(super) const MAX_LENGTH: usize = 256;
 
 /// The recipients of an event. Consecutive events with the same route form one run.
 #[derive(Debug)]
@@ -26,6 +27,14 @@ pub(super) struct Route {
     pub(super) when_full: WhenFull,
 }
 
+/// What is known about a topic.
+#[derive(Debug)]
+pub(super) struct Topic {
+    /// `None`: no subscriber.
+    pub(super) route: Option<Rc<Route>>,
+    pub(super) count: Count,
+}
+
 type RouteKey = (Vec<PeerId>, Text, Lane, WhenFull);
 
 /// The routes of topics.
@@ -33,8 +42,7 @@ pub(super) struct Router {
     hub: Arc<Hub>,
     /// The generation of the cached routes.
     generation: u64,
-    /// `None`: no subscriber.
-    topics: AHashMap<Box<[u8]>, Option<Rc<Route>>>,
+    topics: AHashMap<Box<[u8]>, Rc<Topic>>,
     routes: AHashMap<RouteKey, Rc<Route>>,
 }
 
@@ -54,16 +62,19 @@ impl Router {
         }
     }
 
-    /// The route of a topic; `None` without a subscriber.
-    pub(super) fn route(&mut self, topic: &[u8]) -> Option<Rc<Route>> {
+    /// What is known about a topic.
+    pub(super) fn topic(&mut self, topic: &[u8]) -> Rc<Topic> {
         if let Some(known) = self.topics.get(topic) {
-            return known.clone();
+            return Rc::clone(known);
         }
-        let route = self.look_up(topic);
+        let found = Rc::new(Topic {
+            route: self.look_up(topic),
+            count: self.hub.topics_seen.counter(topic),
+        });
         if topic.len() <= MAX_LENGTH && self.topics.len() < MAX_TOPICS {
-            self.topics.insert(topic.into(), route.clone());
+            self.topics.insert(topic.into(), Rc::clone(&found));
         }
-        route
+        found
     }
 
     fn look_up(&mut self, topic: &[u8]) -> Option<Rc<Route>> {
@@ -84,6 +95,7 @@ impl Router {
 
     /// The prefix under which events of a topic are counted.
     pub(super) fn prefix(&mut self, topic: &[u8]) -> Text {
-        self.route(topic).map_or_else(|| [].into(), |route| Text::clone(&route.prefix))
+        let topic = self.topic(topic);
+        topic.route.as_ref().map_or_else(|| [].into(), |route| Text::clone(&route.prefix))
     }
 }

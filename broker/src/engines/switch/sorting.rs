@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bstr::{BStr, ByteSlice};
 use zcluster::access::{Access, Guard, Identity};
@@ -19,7 +20,7 @@ use super::bytes::Chunk;
 use super::connection::{Connection, Gone, State};
 use super::delivery::Delivery;
 use super::refusals::{Fault, Refusals};
-use super::router::Route;
+use super::router::{Route, Topic};
 use super::run::Run;
 
 /// PONGs that may wait for a peer that does not read; further PINGs go unanswered.
@@ -128,9 +129,8 @@ impl Delivery<'_> {
                             continue;
                         }
                     }
-                    if runs.topic != Some(topic) {
-                        runs.topic = Some(topic);
-                        runs.route = self.router.route(topic);
+                    if runs.name != topic || runs.topic.is_none() {
+                        runs.begin(topic, self.router.topic(topic));
                     }
                     if runs.events == 0 {
                         connection.learn_name(&chunk[message.frames[1].clone()]);
@@ -146,6 +146,7 @@ impl Delivery<'_> {
                 Err(error) => break Err(Gone::Protocol(error)),
             }
         };
+        runs.count();
         refused.report(connection, self.warnings, self.now);
         let metrics = &self.hub.metrics;
         metrics.frontend.messages_received.inc_by(runs.frames);
@@ -328,9 +329,11 @@ fn check_event(format: &[u8], payload: &[u8]) -> Result<(), String> {
 struct Runs<'a> {
     chunk: &'a Chunk,
     found: Vec<(Rc<Route>, Run)>,
-    /// The topic of the last event, and its route.
-    topic: Option<&'a [u8]>,
-    route: Option<Rc<Route>>,
+    /// The topic of the last event.
+    name: &'a [u8],
+    topic: Option<Rc<Topic>>,
+    /// Events of that topic since it is the last one.
+    of_topic: u64,
     events: u64,
     unrouted: u64,
     /// Frames received, and bytes in the bodies of events.
@@ -343,12 +346,27 @@ impl<'a> Runs<'a> {
         Runs {
             chunk,
             found: Vec::new(),
+            name: &[],
             topic: None,
-            route: None,
+            of_topic: 0,
             events: 0,
             unrouted: 0,
             frames: 0,
             body: 0,
+        }
+    }
+
+    /// The next events are of this topic.
+    fn begin(&mut self, name: &'a [u8], topic: Rc<Topic>) {
+        self.count();
+        self.name = name;
+        self.topic = Some(topic);
+    }
+
+    /// Counts the events of the last topic.
+    fn count(&mut self) {
+        if let Some(topic) = &self.topic {
+            topic.count.fetch_add(std::mem::take(&mut self.of_topic), Ordering::Relaxed);
         }
     }
 
@@ -357,8 +375,9 @@ impl<'a> Runs<'a> {
     fn add(&mut self, message: &Message) {
         let body = message.frames.iter().map(ExactSizeIterator::len).sum();
         self.events += 1;
+        self.of_topic += 1;
         self.body += body as u64;
-        let Some(route) = &self.route else {
+        let Some(route) = self.topic.as_ref().and_then(|topic| topic.route.as_ref()) else {
             self.unrouted += 1;
             return;
         };

@@ -1,19 +1,23 @@
 //! What the engine reports about itself: `/status`, and metrics that are summed up at intervals.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::AHashSet;
 use serde_json::{Value, json};
 
 use super::hub::Hub;
 use super::peer::{Peer, State};
+use super::topics::{Busiest, Rate};
 
 /// A subscriber with a full queue that has taken nothing for this long is stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
+/// How many topics are listed.
+const MAX_TOPICS: usize = 1_000;
 
 /// Updates the metrics that are sums over all peers.
 pub(super) fn publish(hub: &Hub) {
+    hub.topics_seen.measure(Instant::now());
     let (mut messages, mut bytes) = (0, 0);
     let mut chunks = AHashSet::new();
     for peer in peers(hub) {
@@ -27,8 +31,14 @@ pub(super) fn publish(hub: &Hub) {
     hub.metrics.queue_bytes.set(bytes as i64);
 }
 
-/// All connected peers.
+/// All connected peers, and the busiest topics.
 pub(super) fn status(hub: &Hub) -> Value {
+    let Busiest { topics, other } = hub.topics_seen.busiest(MAX_TOPICS);
+    let topic = |(topic, rate): (Box<[u8]>, Rate)| {
+        let topic = String::from_utf8_lossy(&topic);
+        json!({ "topic": topic, "events": rate.events, "events_per_second": rate.per_second })
+    };
+    let topics: Vec<Value> = topics.into_iter().map(topic).collect();
     let (mut publishers, mut subscribers) = (Vec::new(), Vec::new());
     let all = peers(hub);
     let directory = hub.directory();
@@ -59,6 +69,8 @@ pub(super) fn status(hub: &Hub) -> Value {
     }
     json!({
         "engine": "switch",
+        "topics": topics,
+        "other_topics": { "events": other.events, "events_per_second": other.per_second },
         "publishers": publishers,
         "subscribers": subscribers,
         "subscriptions": directory.subscriptions.len(),
