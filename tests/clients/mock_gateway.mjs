@@ -32,6 +32,8 @@ export class MockGateway {
   token = null;
   // HTTP status that refuses everybody, as a gateway that is overloaded would.
   refuse = null;
+  // How many were refused.
+  refused = 0;
   application = null;
   bus = true;
   nodes = new Map();
@@ -44,6 +46,8 @@ export class MockGateway {
   talking = true;
   // How many events of before are still there for `resume`.
   replay = 65536;
+  // How many `stats` there were.
+  measurements = 0;
   problems = [];
   requests = [];
 
@@ -96,16 +100,16 @@ export class MockGateway {
     return this.#seq;
   }
 
-  /** `perSecond` events for `seconds`. */
-  async flood(perSecond, seconds, make) {
+  /** Publishes `perSecond` events until it is stopped; `stop()` returns how many there were. */
+  flood(perSecond, make) {
     const start = Date.now();
     let sent = 0;
-    while (Date.now() - start < seconds * 1000) {
-      const due = Math.min(perSecond * seconds, ((Date.now() - start) / 1000) * perSecond);
+    const timer = setInterval(() => {
+      const due = ((Date.now() - start) / 1000) * perSecond;
       for (; sent < due; sent += 1) this.publish(...make(sent));
-      await new Promise((done) => setTimeout(done, 5));
-    }
-    return sent;
+    }, 5);
+    this.#timers.push(timer);
+    return { stop: () => (clearInterval(timer), sent) };
   }
 
   lag(dropped) {
@@ -132,6 +136,7 @@ export class MockGateway {
   }
 
   sendStats() {
+    this.measurements += 1;
     const since = (Date.now() - this.#started) / 1000;
     const clients = [...this.#clients].map((client) => ({
       endpoint: client.endpoint, application: this.application, address: client.address, version: 2,
@@ -165,6 +170,7 @@ export class MockGateway {
     const url = new URL(request.url, "http://x");
     const refuse = this.refuse ?? (this.token !== null && url.searchParams.get("access_token") !== this.token ? 401 : null);
     if (refuse !== null) {
+      this.refused += 1;
       socket.end(`HTTP/1.1 ${refuse} Refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
       return;
     }

@@ -44,6 +44,12 @@ function withGateway(test) {
 const textOf = (page, selector) => page.$eval(selector, (element) => element.textContent);
 const state = (page) => textOf(page, "#tail-state");
 
+/** Waits for so many more measurements. */
+async function measured(gateway, more) {
+  const enough = gateway.measurements + more;
+  await until(`${more} measurements`, () => gateway.measurements >= enough, 30_000);
+}
+
 async function follow(page, prefix) {
   await page.fill("#prefix", prefix);
   await page.press("#prefix", "Enter");
@@ -122,7 +128,7 @@ test("a busy cluster on a desk, light and dark, and on a phone", async (gateway,
     for (const topic of names.slice(0, 3)) {
       gateway.publish(topic, "Scan::found", [{ addr: "192.0.2.1" }, { port: "22/tcp" }, { set: [{ port: "80/tcp" }] }, second]);
     }
-    await new Promise((done) => setTimeout(done, 1000));
+    await measured(gateway, 1);
   }
   clearInterval(slowClient);
   gateway.node("worker-4", null, false);
@@ -173,7 +179,7 @@ test("hundreds of topics, nodes and clients", async (gateway, visit) => {
   await until("all topics", async () => (await page.locator("#events tbody tr").count()) === 500);
   await page.click("#events .more button");
   await until("few topics", async () => (await page.locator("#events tbody tr").count()) === 12);
-  await new Promise((done) => setTimeout(done, 4000));
+  await measured(gateway, 4);
   await fitsSideways(phone);
   await shot(page, "many");
   await shot(phone, "many-phone");
@@ -190,8 +196,9 @@ test("a flood of 5,000 events per second", async (gateway, visit) => {
     const frame = (at) => (window.frames_.push(at), requestAnimationFrame(frame));
     requestAnimationFrame(frame);
   });
-  const flood = gateway.flood(5000, 8, (n) => [names[n % 10], "Flood::event", [n, { addr: "192.0.2.1" }, "some text ".repeat(10)]]);
-  await new Promise((done) => setTimeout(done, 6000));
+  const flood = gateway.flood(5000, (n) => [names[n % 10], "Flood::event", [n, { addr: "192.0.2.1" }, "some text ".repeat(10)]]);
+  const received = async () => Number((/([\d,]+) received/.exec(await state(page)))?.[1].replaceAll(",", ""));
+  await until("a flood", async () => (await received()) >= 20_000, 30_000);
   check("a bounded number of rows", (await page.locator("#tail-box tbody tr").count()) <= 200);
   await page.evaluate(() => document.getElementById("tail").scrollIntoView());
   await shot(page, "flood", {});
@@ -200,10 +207,10 @@ test("a flood of 5,000 events per second", async (gateway, visit) => {
   await page.click("#pause");
   console.error(`        a click took ${(performance.now() - before).toFixed(0)} ms`);
   const held = await tailRows(page);
-  const sent = await flood;
-  await until("all received", async () => (await state(page)).includes(`${sent.toLocaleString("en")} received`));
+  await until("newer ones announced", async () => /paused, [\d,]+ newer ones/.test(await state(page)));
+  const sent = flood.stop();
+  await until("all received", async () => (await received()) === sent);
   check("standing still", JSON.stringify(await tailRows(page)) === JSON.stringify(held));
-  check("newer ones are announced", /paused, [\d,]+ newer ones/.test(await state(page)), await state(page));
   await page.click("#pause");
   await until("the last event", async () => (await tailRows(page))[0].args.startsWith(`${sent - 1}, 192.0.2.1`));
   check("what was not shown is counted", /[\d,]+ came too fast to show/.test(await state(page)), await state(page));
@@ -303,7 +310,7 @@ test("an interruption: events of the meantime follow", async (gateway, visit) =>
   check("title", /no connection/.test(await page.title()));
   gateway.node("worker-2", null, false);
   gateway.publish("zeek.b", "E::meantime");
-  await new Promise((done) => setTimeout(done, 1500));
+  await until("tried again", () => gateway.refused >= 1);
   await shot(page, "disconnected");
   gateway.refuse = null;
   await page.click("#retry");
@@ -437,7 +444,7 @@ test("the keyboard reaches everything", async (gateway, visit) => {
   await page.locator("#events button", { hasText: "zeek.alerts.scan" }).focus();
   await page.keyboard.press("Enter");
   await until("following", async () => /^Following “zeek.alerts.scan”/.test(await state(page)));
-  await new Promise((done) => setTimeout(done, 2500));
+  await measured(gateway, 2);
   check("the focus stays", (await page.evaluate(() => document.activeElement.textContent)) === "zeek.alerts.scan");
 });
 
