@@ -15,6 +15,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 use std::vec;
 
 use bstr::BString;
@@ -314,12 +315,21 @@ impl Desk {
 
     /// The topic of a probe that should leave now, if one should. The bus must be connected:
     /// otherwise the probe would leave among all other subscriptions and could overtake them.
-    pub(super) fn probe(&mut self, topic: impl FnOnce() -> BString) -> Option<BString> {
+    pub(super) fn probe(
+        &mut self,
+        now: Instant,
+        topic: impl FnOnce() -> BString,
+    ) -> Option<BString> {
         self.confirmations.is_due().then(|| {
             let topic = topic();
-            self.confirmations.sent(topic.clone());
+            self.confirmations.sent(topic.clone(), now);
             topic
         })
+    }
+
+    /// The probe that is under way, and since when.
+    pub(super) fn probe_under_way(&self) -> Option<(&BString, Instant)> {
+        self.confirmations.under_way.as_ref().map(|inquiry| (&inquiry.topic, inquiry.sent))
     }
 
     /// Whether a subscription that our XPUB shows is a probe of the guests.
@@ -400,6 +410,7 @@ struct Confirmations {
 #[derive(Debug)]
 struct Inquiry {
     topic: BString,
+    sent: Instant,
     number: u64,
     is_doubtful: bool,
 }
@@ -414,9 +425,9 @@ impl Confirmations {
         self.wanted.is_some() && self.under_way.is_none()
     }
 
-    fn sent(&mut self, topic: BString) {
+    fn sent(&mut self, topic: BString, now: Instant) {
         if let Some(number) = self.wanted.take() {
-            self.under_way = Some(Inquiry { topic, number, is_doubtful: false });
+            self.under_way = Some(Inquiry { topic, sent: now, number, is_doubtful: false });
         }
     }
 
@@ -491,10 +502,10 @@ mod tests {
         desk.want(7);
         assert!(!desk.can_publish());
         desk.reconnected();
-        let probe = desk.probe(|| "probe.1.".into()).unwrap();
+        let probe = desk.probe(Instant::now(), || "probe.1.".into()).unwrap();
         assert!(!desk.is_probe(&"other".into()) && !desk.can_publish());
         assert!(desk.is_probe(&probe) && desk.can_publish());
-        assert_eq!(desk.probe(|| "probe.2.".into()), None);
+        assert_eq!(desk.probe(Instant::now(), || "probe.2.".into()), None);
         let arrived: Vec<Arrival> = std::iter::from_fn(|| arrivals.try_receive()).collect();
         assert!(
             matches!(
@@ -554,14 +565,14 @@ mod tests {
         confirmations.want(1);
         confirmations.want(2);
         assert!(confirmations.is_due());
-        confirmations.sent("probe.1.".into());
+        confirmations.sent("probe.1.".into(), Instant::now());
         confirmations.want(3);
         confirmations.want(0);
         assert!(!confirmations.is_due(), "one at a time");
         assert_eq!(confirmations.seen(&"other".into()), Seen::Other);
         assert_eq!(confirmations.seen(&"probe.1.".into()), Seen::Confirmed(2));
         assert!(confirmations.is_due());
-        confirmations.sent("probe.2.".into());
+        confirmations.sent("probe.2.".into(), Instant::now());
         assert_eq!(confirmations.seen(&"probe.2.".into()), Seen::Confirmed(3));
         assert!(!confirmations.is_due());
     }
@@ -570,11 +581,11 @@ mod tests {
     fn a_probe_that_saw_the_connection_break_confirms_nothing() {
         let mut confirmations = Confirmations::default();
         confirmations.want(1);
-        confirmations.sent("probe.1.".into());
+        confirmations.sent("probe.1.".into(), Instant::now());
         confirmations.disconnected();
         assert_eq!(confirmations.seen(&"probe.1.".into()), Seen::Doubtful);
         assert!(confirmations.is_due());
-        confirmations.sent("probe.2.".into());
+        confirmations.sent("probe.2.".into(), Instant::now());
         assert_eq!(confirmations.seen(&"probe.2.".into()), Seen::Confirmed(1));
     }
 }

@@ -46,6 +46,8 @@ const LINGER_MARGIN: Duration = Duration::from_millis(20);
 
 /// Time between attempts to publish while the XPUB has no room.
 const ROOM_RETRY: Duration = Duration::from_millis(5);
+/// How long a probe may take before it is sent again.
+const PROBE_RETRY: Duration = Duration::from_secs(5);
 
 /// What health reports when the broker is not connected.
 const NO_BROKER: &str = "no connection to the broker";
@@ -109,6 +111,8 @@ pub(super) struct Io {
     /// The last attempt to publish found no room.
     bus_is_full: bool,
     probe: Probe,
+    /// When to send probes again that have not come back.
+    probe_retry: Option<Instant>,
     /// Watches the broker.
     broker: Watch,
     /// The node has said goodbye.
@@ -182,6 +186,7 @@ impl Io {
             guests: None,
             bus_is_full: false,
             probe: Probe { count: 0, topic: None },
+            probe_retry: None,
             has_left: false,
             deadline: None,
             pressures: [Pressure::default(); 3],
@@ -248,7 +253,8 @@ impl Io {
             self.feed_membership(Input::Tick, now)?;
         }
         self.send_publications()?;
-        let guests_left = self.serve_guests(share)?;
+        let guests_left = self.serve_guests(share, now)?;
+        self.retry_probes(now)?;
         let batches_left = self.logs.pump(share, self.deadline.is_some(), now)?;
         self.tell_of_broker(now);
         self.update_gauges(now);
@@ -271,6 +277,7 @@ impl Io {
                 self.deadline,
                 self.gauges_due,
                 self.bus_is_full.then(|| now + ROOM_RETRY),
+                self.probe_retry,
             ];
             let next = deadlines.into_iter().flatten().min();
             next.map(|next| next.saturating_duration_since(now))
@@ -357,11 +364,37 @@ impl Io {
         self.bus.subscribe(topic, Reader::Node)
     }
 
+    /// Sends probes once more that have not come back although the broker is there: it may have had no
+    /// room for another subscription. The topic is the same, so whichever comes back counts.
+    fn retry_probes(&mut self, now: Instant) -> Result<(), TransportError> {
+        let under_way = self.guests.as_ref().and_then(|desk| desk.probe_under_way());
+        let topics = self.probe.topic.iter().chain(under_way.map(|(topic, _)| topic));
+        let topics: Vec<BString> = topics.cloned().collect();
+        if topics.is_empty() || self.bus.missing().is_some() {
+            self.probe_retry = None;
+        } else if *self.probe_retry.get_or_insert(now + PROBE_RETRY) <= now {
+            self.probe_retry = Some(now + PROBE_RETRY);
+            for topic in topics {
+                self.bus.unsubscribe(&topic, Reader::Node)?;
+                self.bus.subscribe(topic, Reader::Node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the bus answers: the node's probe has come back, and that of guests does in time.
+    fn is_answered(&self, now: Instant) -> bool {
+        let under_way = self.guests.as_ref().and_then(|desk| desk.probe_under_way());
+        self.is_ready()
+            && under_way
+                .is_none_or(|(_, sent)| now.saturating_duration_since(sent) < PROBE_RETRY * 2)
+    }
+
     /// Logs that the broker is lost or missing, and that it is back: both connections are up, and
     /// the bus has answered. A return is logged at the same level as the loss.
     fn tell_of_broker(&mut self, now: Instant) {
-        let is_ready = self.is_ready();
-        if let Some(line) = self.broker.look_at_broker(&mut self.bus, is_ready, now) {
+        let is_answered = self.is_answered(now);
+        if let Some(line) = self.broker.look_at_broker(&mut self.bus, is_answered, now) {
             log::warn!("{}: {line}", self.name);
         }
     }
@@ -657,7 +690,7 @@ impl Io {
 
     /// Sends up to `share` events of guests, while the bus takes them, and confirms subscriptions;
     /// `true` when more can be sent.
-    fn serve_guests(&mut self, share: u32) -> Result<bool, TransportError> {
+    fn serve_guests(&mut self, share: u32, now: Instant) -> Result<bool, TransportError> {
         let Some(mut desk) = self.guests.take() else { return Ok(false) };
         if desk.is_closed() && desk.waiting() == 0 {
             self.bus.forget_guests()?;
@@ -681,7 +714,7 @@ impl Io {
             left -= 1;
         }
         if self.is_ready()
-            && let Some(topic) = desk.probe(|| self.next_probe_topic())
+            && let Some(topic) = desk.probe(now, || self.next_probe_topic())
         {
             self.bus.subscribe(topic, Reader::Node)?;
         }

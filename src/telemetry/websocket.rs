@@ -17,6 +17,8 @@ label_values! {
         Origin = "origin",
         /// There are as many clients as there may be.
         Limit = "limit",
+        /// So much from clients waits in memory that its message, a longer one, was cut off.
+        Memory = "memory",
         /// Its TLS handshake failed.
         Tls = "tls",
     }
@@ -33,6 +35,7 @@ pub struct WebSocketMetrics {
     dropped: LabelledFamily<Counter, 1>,
     too_slow: LabelledFamily<Counter, 1>,
     errors: LabelledFamily<Counter, 1>,
+    lost: LabelledFamily<Counter, 1>,
     blocks: LabelledFamily<Counter, 1>,
     /// `zcluster_websocket_refused_total{reason}`: clients that were not let in.
     pub refused: PerLabel<ClientRefusal, Counter>,
@@ -58,6 +61,9 @@ pub struct ApplicationMetrics {
     pub too_slow: Counter,
     /// `zcluster_websocket_errors_total{app}`: messages of clients that were answered with an error.
     pub errors: Counter,
+    /// `zcluster_websocket_messages_lost_total{app}`: messages of clients that have ended, which the
+    /// bus did not take in time.
+    pub lost: Counter,
 }
 
 impl WebSocketMetrics {
@@ -88,6 +94,10 @@ impl WebSocketMetrics {
                 "zcluster_websocket_errors",
                 "Messages of WebSocket clients that were answered with an error",
             ),
+            lost: t.register(
+                "zcluster_websocket_messages_lost",
+                "Messages of WebSocket clients that have ended, not taken by the bus in time",
+            ),
             blocks: t.register(
                 "zeek_cluster_onloop_queue_blocks",
                 "Times that a producer had to wait for room in a queue",
@@ -113,6 +123,7 @@ impl WebSocketMetrics {
             dropped: self.dropped.get_or_create_owned(&label),
             too_slow: self.too_slow.get_or_create_owned(&label),
             errors: self.errors.get_or_create_owned(&label),
+            lost: self.lost.get_or_create_owned(&label),
         }
     }
 

@@ -85,6 +85,10 @@ pub struct Settings {
     pub when_full: WhenFull,
     /// How many prefixes a client may have.
     pub max_subscriptions: usize,
+    /// How many different prefixes all clients together may have.
+    pub max_prefixes: usize,
+    /// The longest prefix, in bytes.
+    pub max_prefix_length: usize,
     /// The longest message of a client, in bytes.
     pub max_message_bytes: usize,
     /// The longest message on the bus, in bytes.
@@ -250,6 +254,20 @@ impl Client {
         }
     }
 
+    fn renew(&mut self, access: &Access) {
+        let allowed = access.renew(&self.admitted).ok().filter(|admitted| {
+            admitted.application == self.admitted.application
+                && self.prefixes.iter().all(|prefix| admitted.rules.may_subscribe(prefix))
+        });
+        if let Some(admitted) = allowed {
+            self.admitted = admitted;
+        } else {
+            self.forget_session();
+            self.closing.get_or_insert(NOT_ALLOWED);
+            self.wake();
+        }
+    }
+
     /// Whether events may be sent to it.
     fn is_listening(&self) -> bool {
         match &self.protocol {
@@ -342,7 +360,7 @@ impl Hub {
     pub fn new(settings: Settings, nodes: v2::Nodes) -> Self {
         Hub {
             replay: Replay::new(settings.replay),
-            prefixes: Prefixes::new(settings.signals.clone()),
+            prefixes: Prefixes::new(settings.signals.clone(), settings.max_prefixes),
             settings,
             clients: Slab::new(),
             opened: 0,
@@ -476,19 +494,16 @@ impl Hub {
     /// they have.
     pub fn renew(&mut self, access: &Access) {
         for (_, client) in &mut self.clients {
-            let allowed = access.renew(&client.admitted).ok().filter(|admitted| {
-                admitted.application == client.admitted.application
-                    && client.prefixes.iter().all(|prefix| admitted.rules.may_subscribe(prefix))
-            });
-            if let Some(admitted) = allowed {
-                client.admitted = admitted;
-            } else {
-                client.forget_session();
-                client.closing.get_or_insert(NOT_ALLOWED);
-                client.wake();
-            }
+            client.renew(access);
         }
         self.tick(Instant::now());
+    }
+
+    /// The same for a client that has just come: the rules may have changed since it was admitted.
+    pub fn renew_client(&mut self, key: Key, access: &Access) {
+        if let Some(client) = self.clients.get_mut(key.0) {
+            client.renew(access);
+        }
     }
 
     /// Ends the connections of all clients, and of those that still come.
@@ -732,7 +747,7 @@ impl Hub {
 impl Hub {
     /// Why a client may not have these prefixes, if it may not: code and sentence.
     fn refuse_prefixes(
-        &self,
+        &mut self,
         key: Key,
         prefixes: &BTreeSet<BString>,
     ) -> Option<(ErrorCode, String)> {
@@ -740,8 +755,9 @@ impl Hub {
         let max = self.settings.max_subscriptions;
         let mut count = client.prefixes.len();
         for prefix in prefixes {
-            if prefix.len() > MAX_TOPIC {
-                let text = format!("a subscription is longer than {MAX_TOPIC} bytes");
+            let longest = self.settings.max_prefix_length.min(MAX_TOPIC);
+            if prefix.len() > longest {
+                let text = format!("a subscription is longer than {longest} bytes");
                 return Some((ErrorCode::NotAllowed, text));
             }
             if !client.admitted.rules.may_subscribe(prefix) {
@@ -754,7 +770,17 @@ impl Hub {
                 return Some((ErrorCode::TooManySubscriptions, text));
             }
         }
-        None
+        loop {
+            let own = &self.clients[key.0].prefixes;
+            if self.prefixes.has_room(prefixes.difference(own)) {
+                return None;
+            }
+            // Who is there comes first.
+            if !self.forget_oldest() {
+                let text = "the clients of this gateway have too many subscriptions together";
+                return Some((ErrorCode::TooManySubscriptions, text.into()));
+            }
+        }
     }
 
     /// Why a client may not publish an event, if it may not.

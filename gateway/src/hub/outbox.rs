@@ -11,7 +11,7 @@ use super::WhenFull;
 pub struct Bounds {
     /// Messages.
     pub messages: usize,
-    /// Their bytes. A larger message is admitted alone.
+    /// Their bytes. The last message may exceed them, however long it is.
     pub bytes: usize,
 }
 
@@ -38,34 +38,63 @@ pub(super) enum Queued {
     Overflow,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    text: Bytes,
-    /// The sequence number of an event; `None` for an answer, which is never dropped.
-    event: Option<u64>,
-}
-
 /// Messages in order, bounded in number and bytes.
 #[derive(Debug)]
 pub(super) struct Outbox {
     bounds: Bounds,
     when_full: WhenFull,
-    waiting: VecDeque<Waiting>,
+    /// Apart from answers, because only events are dropped.
+    events: VecDeque<Event>,
+    answers: VecDeque<Answer>,
+    /// How many messages were ever queued.
+    queued: u64,
     bytes: usize,
     /// What may wait beyond the bounds, because a replay has filled them. Shrinks as it is sent.
     extra: Bounds,
     lag: Option<Lag>,
 }
 
+#[derive(Debug)]
+struct Event {
+    /// Its place among all messages.
+    place: u64,
+    seq: u64,
+    text: Bytes,
+}
+
+#[derive(Debug)]
+struct Answer {
+    place: u64,
+    text: Bytes,
+}
+
 impl Outbox {
     pub(super) fn new(bounds: Bounds, when_full: WhenFull) -> Self {
-        let extra = Bounds { messages: 0, bytes: 0 };
-        Outbox { bounds, when_full, waiting: VecDeque::new(), bytes: 0, extra, lag: None }
+        Outbox {
+            bounds,
+            when_full,
+            events: VecDeque::new(),
+            answers: VecDeque::new(),
+            queued: 0,
+            bytes: 0,
+            extra: Bounds { messages: 0, bytes: 0 },
+            lag: None,
+        }
     }
 
     /// Queues an event.
     pub(super) fn push_event(&mut self, text: &Bytes, seq: u64) -> Queued {
-        self.push_bounded(Waiting { text: text.clone(), event: Some(seq) })
+        let queued = self.make_room();
+        if queued != Queued::Overflow {
+            self.add_event(text.clone(), seq);
+        }
+        queued
+    }
+
+    fn add_event(&mut self, text: Bytes, seq: u64) {
+        self.bytes += text.len();
+        self.queued += 1;
+        self.events.push_back(Event { place: self.queued, seq, text });
     }
 
     /// Queues events that the client has missed, whatever the bounds are: their number is limited
@@ -74,47 +103,42 @@ impl Outbox {
         for (seq, text) in events {
             self.extra.messages += 1;
             self.extra.bytes += text.len();
-            self.push(Waiting { text, event: Some(seq) });
+            self.add_event(text, seq);
         }
     }
 
     /// Queues an answer. A client that asks much and reads nothing is cut off.
     pub(super) fn push_answer(&mut self, text: Bytes) -> Queued {
-        self.push_bounded(Waiting { text, event: None })
+        let queued = self.make_room();
+        if queued != Queued::Overflow {
+            self.bytes += text.len();
+            self.queued += 1;
+            self.answers.push_back(Answer { place: self.queued, text });
+        }
+        queued
     }
 
-    fn push_bounded(&mut self, message: Waiting) -> Queued {
+    fn make_room(&mut self) -> Queued {
         let mut dropped = 0;
-        while !self.has_room(message.text.len()) {
+        while !self.has_room() {
             if self.when_full == WhenFull::Close || !self.drop_oldest() {
                 return Queued::Overflow;
             }
             dropped += 1;
         }
-        self.push(message);
         Queued::Yes { dropped }
     }
 
-    fn push(&mut self, message: Waiting) {
-        self.bytes += message.text.len();
-        self.waiting.push_back(message);
-    }
-
-    fn has_room(&self, bytes: usize) -> bool {
-        self.waiting.is_empty()
-            || (self.waiting.len() < self.bounds.messages.saturating_add(self.extra.messages)
-                && self.bytes.saturating_add(bytes)
-                    <= self.bounds.bytes.saturating_add(self.extra.bytes))
+    /// Whether another message may wait. How long it is does not matter: a client that reads as fast
+    /// as it can would be cut off because of a few long ones.
+    fn has_room(&self) -> bool {
+        self.len() < self.bounds.messages.saturating_add(self.extra.messages)
+            && self.bytes < self.bounds.bytes.saturating_add(self.extra.bytes)
     }
 
     /// Drops the oldest event; `false` if only answers wait.
     fn drop_oldest(&mut self) -> bool {
-        let Some(at) = self.waiting.iter().position(|message| message.event.is_some()) else {
-            return false;
-        };
-        let Some(Waiting { text, event: Some(seq) }) = self.waiting.remove(at) else {
-            return false;
-        };
+        let Some(Event { seq, text, .. }) = self.events.pop_front() else { return false };
         self.bytes -= text.len();
         let lag = self.lag.get_or_insert(Lag { dropped: 0, from: seq, to: seq });
         lag.dropped += 1;
@@ -130,29 +154,43 @@ impl Outbox {
 
     /// Moves messages of up to that many bytes to `out`, at least one if any waits.
     pub(super) fn take(&mut self, out: &mut VecDeque<Bytes>, mut bytes: usize) {
-        while let Some(message) = self.waiting.pop_front() {
-            self.bytes -= message.text.len();
-            bytes = bytes.saturating_sub(message.text.len());
-            out.push_back(message.text);
+        while let Some(text) = self.pop() {
+            self.bytes -= text.len();
+            bytes = bytes.saturating_sub(text.len());
+            out.push_back(text);
             if bytes == 0 {
                 break;
             }
         }
-        self.extra.messages = self.extra.messages.min(self.waiting.len());
+        self.extra.messages = self.extra.messages.min(self.len());
         self.extra.bytes = self.extra.bytes.min(self.bytes);
-        if self.waiting.is_empty() {
+        if self.len() == 0 {
             // A burst is no reason to keep its memory for good.
-            self.waiting.shrink_to(16);
+            self.events.shrink_to(16);
+            self.answers.shrink_to(16);
         }
     }
 
+    /// Removes the message that was queued first.
+    fn pop(&mut self) -> Option<Bytes> {
+        let event = self.events.front().map(|event| event.place);
+        let answer = self.answers.front().map(|answer| answer.place);
+        match (event, answer) {
+            (Some(event), Some(answer)) if answer < event => {}
+            (Some(_), _) => return self.events.pop_front().map(|event| event.text),
+            (None, _) => {}
+        }
+        self.answers.pop_front().map(|answer| answer.text)
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        self.events.len() + self.answers.len()
     }
 
     /// Drops everything that waits.
     pub(super) fn clear(&mut self) {
-        self.waiting = VecDeque::new();
+        self.events = VecDeque::new();
+        self.answers = VecDeque::new();
         self.bytes = 0;
         self.extra = Bounds { messages: 0, bytes: 0 };
         self.lag = None;
@@ -219,6 +257,7 @@ mod tests {
         assert_eq!(outbox.push_event(&Bytes::from("123456"), 2), Queued::Yes { dropped: 1 });
         assert_eq!(outbox.push_event(&Bytes::from("1234"), 3), Queued::Yes { dropped: 0 });
         assert_eq!(outbox.push_event(&Bytes::from("12345"), 4), Queued::Yes { dropped: 1 });
+        assert_eq!(outbox.push_event(&large, 5), Queued::Yes { dropped: 0 });
         assert_eq!(outbox.take_lag(), Some(Lag { dropped: 2, from: 1, to: 2 }));
     }
 

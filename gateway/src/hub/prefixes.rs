@@ -6,14 +6,29 @@ use bstr::BString;
 use zcluster::node::guests::Change;
 use zcluster::topic::Signals;
 
+/// What all clients together may have, in bytes of memory.
+const MAX_HELD: usize = 256 << 20;
+
+/// The memory that a prefix takes for each client that has it, about.
+fn cost(prefix: &BString) -> usize {
+    prefix.len() + 128
+}
+
 /// Counts how many clients want each prefix, and collects what the node must be told.
 ///
 /// A prefix is subscribed when the first client wants it and unsubscribed when the last one no longer
 /// does: a bus counts a prefix once for each connection (WIRE.md §1.4). A prefix that has a meaning to
 /// nodes is replaced: no client may look like a node, or hide the end of one.
+///
+/// The broker limits what one connection subscribes to, and silently ignores what is beyond, even the
+/// probes of the node. So all clients together have a limit as well.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
     signals: Signals,
+    /// How many different ones there may be.
+    max: usize,
+    /// What all clients have, counted for each of them: about as many bytes of memory.
+    held: usize,
     counts: HashMap<BString, usize>,
     /// Whether the node must still hear of a prefix: `true` to subscribe, `false` to unsubscribe.
     untold: HashMap<BString, bool>,
@@ -25,11 +40,22 @@ pub(super) struct Prefixes {
 }
 
 impl Prefixes {
-    pub(super) fn new(signals: Signals) -> Self {
-        Prefixes { signals, ..Prefixes::default() }
+    pub(super) fn new(signals: Signals, max: usize) -> Self {
+        Prefixes { signals, max, ..Prefixes::default() }
+    }
+
+    /// Whether a client may add these.
+    pub(super) fn has_room<'a>(&self, added: impl Iterator<Item = &'a BString>) -> bool {
+        let (mut different, mut held) = (self.counts.len(), self.held);
+        for prefix in added {
+            held += cost(prefix);
+            different += usize::from(!self.counts.contains_key(self.signals.harmless(prefix)));
+        }
+        different <= self.max && held <= MAX_HELD
     }
 
     pub(super) fn add(&mut self, prefix: &BString) {
+        self.held += cost(prefix);
         let prefix = BString::from(self.signals.harmless(prefix));
         let count = self.counts.entry(prefix.clone()).or_default();
         *count += 1;
@@ -39,6 +65,7 @@ impl Prefixes {
     }
 
     pub(super) fn remove(&mut self, prefix: &BString) {
+        self.held = self.held.saturating_sub(cost(prefix));
         let prefix = BString::from(self.signals.harmless(prefix));
         let Some(count) = self.counts.get_mut(&prefix) else { return };
         *count -= 1;
@@ -113,8 +140,31 @@ mod tests {
     }
 
     #[test]
+    fn all_clients_together_have_a_limit() {
+        let mut prefixes = Prefixes::new(Signals::new("nodeid", "probe."), 2);
+        let fits = |prefixes: &Prefixes, added: &[&str]| {
+            let added: Vec<BString> = added.iter().map(|prefix| (*prefix).into()).collect();
+            prefixes.has_room(added.iter())
+        };
+        assert!(fits(&prefixes, &["a", "b"]) && !fits(&prefixes, &["a", "b", "c"]));
+        prefixes.add(&"a".into());
+        prefixes.add(&"nodeid.x".into());
+        assert!(fits(&prefixes, &["a", "nodeid.y"]) && !fits(&prefixes, &["b"]));
+        prefixes.remove(&"a".into());
+        assert!(fits(&prefixes, &["b"]));
+
+        let mut prefixes = Prefixes::new(Signals::default(), 9);
+        let long = BString::from(vec![b'x'; MAX_HELD / 2]);
+        prefixes.add(&long);
+        assert!(!prefixes.has_room([&long].into_iter()), "once more for another client");
+        prefixes.remove(&long);
+        assert!(prefixes.has_room([&long].into_iter()));
+        assert_eq!(prefixes.held, 0);
+    }
+
+    #[test]
     fn what_means_something_to_nodes_is_not_told() {
-        let mut prefixes = Prefixes::new(Signals::new("nodeid", "probe."));
+        let mut prefixes = Prefixes::new(Signals::new("nodeid", "probe."), 9);
         prefixes.add(&"nodeid.a.".into());
         prefixes.add(&"nodeid.b.".into());
         prefixes.add(&"nodeid".into());

@@ -21,6 +21,8 @@ fn settings() -> Settings {
         queue: Bounds { messages: 4, bytes: 10_000 },
         when_full: WhenFull::Close,
         max_subscriptions: 3,
+        max_prefixes: 100,
+        max_prefix_length: 2_000,
         max_message_bytes: 10_000,
         max_bus_bytes: 100_000,
         replay: Bounds { messages: 10, bytes: 100_000 },

@@ -225,11 +225,16 @@ impl Hub {
         client.outbox.clear();
         client.closing = None;
         self.lost.push_back((key, client.number));
-        if self.lost.len() > MAX_LOST
-            && let Some((oldest, number)) = self.lost.pop_front()
-        {
-            self.forget(oldest, number);
+        if self.lost.len() > MAX_LOST {
+            self.forget_oldest();
         }
+        true
+    }
+
+    /// Forgets the client that was lost first; `false` if there is none.
+    pub(super) fn forget_oldest(&mut self) -> bool {
+        let Some((oldest, number)) = self.lost.pop_front() else { return false };
+        self.forget(oldest, number);
         true
     }
 

@@ -16,8 +16,10 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite;
 use zcluster::node::guests::GuestEvent;
 use zcluster::queue::Rejected;
+use zcluster::telemetry::ClientRefusal;
 
 use super::Shared;
+use super::meter::Meter;
 use crate::hub::{Closing, Key, Opening, Outcome, Reply};
 use crate::v1;
 
@@ -29,8 +31,12 @@ const TURN: usize = 128 << 10;
 const MESSAGE: usize = 2 << 10;
 /// How many bytes of events are handed to the node together, apart from the last event.
 const GROUP: usize = 256 << 10;
-/// How long events of a connection that has ended get to find room.
-const LAST_CALL: Duration = Duration::from_millis(200);
+/// How long messages get that wait for the bus when their client has ended the connection, or is gone.
+const LAST_CALL: Duration = Duration::from_secs(10);
+/// The same if the gateway ends it.
+const SHORT_CALL: Duration = Duration::from_millis(200);
+/// How long a message may take from its first byte to its last.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The code of a close frame after a message that is too long.
 const TOO_LARGE: u16 = 1009;
 /// How long the client gets to take the close frame, and to answer it.
@@ -82,6 +88,7 @@ impl End {
 pub(super) async fn hold(
     mut socket: WebSocket,
     opening: Result<Opening, Refusal>,
+    meter: &Meter,
     shared: &Arc<Shared>,
 ) {
     let opening = match opening {
@@ -97,11 +104,22 @@ pub(super) async fn hold(
     let metrics = opening.metrics.clone();
     metrics.connections.inc();
     metrics.clients.inc();
-    let key = shared.hub().open(opening);
-    let mut conversation = Conversation::new(&mut socket, key, shared);
+    meter.start();
+    let key = {
+        let mut hub = shared.hub();
+        let key = hub.open(opening);
+        hub.renew_client(key, &shared.access.load());
+        key
+    };
+    let mut conversation = Conversation::new(&mut socket, key, meter, shared);
     let end = poll_fn(|context| conversation.poll(context)).await;
     let rest = poll_fn(|context| conversation.hand_over_rest(context));
-    let _ = timeout(LAST_CALL, rest).await;
+    let patience = if end.farewell.is_none() { LAST_CALL } else { SHORT_CALL };
+    let _ = timeout(patience, rest).await;
+    metrics.lost.inc_by(conversation.waiting() as u64);
+    if meter.is_over() {
+        shared.metrics.refused[ClientRefusal::Memory].inc();
+    }
     let mut last = conversation.out;
     if end.code == TOO_LARGE {
         {
@@ -172,6 +190,7 @@ struct Stuck {
 struct Conversation<'a> {
     socket: &'a mut WebSocket,
     key: Key,
+    meter: &'a Meter,
     shared: &'a Arc<Shared>,
     /// What was taken from the hub and is not in the socket's buffer yet.
     out: VecDeque<Bytes>,
@@ -179,28 +198,29 @@ struct Conversation<'a> {
     /// What this turn has received.
     group: Group,
     stuck: Option<Stuck>,
-    /// How the connection ends once all of that is handed over.
-    end: Option<End>,
     /// Messages that must wait until an earlier one is carried out.
     early: VecDeque<(Bytes, bool)>,
     early_bytes: usize,
+    /// When a message that has begun must be there.
+    patience: Option<Pin<Box<Sleep>>>,
     heartbeat: Option<Heartbeat>,
     pace: Option<Pace>,
 }
 
 impl<'a> Conversation<'a> {
-    fn new(socket: &'a mut WebSocket, key: Key, shared: &'a Arc<Shared>) -> Self {
+    fn new(socket: &'a mut WebSocket, key: Key, meter: &'a Meter, shared: &'a Arc<Shared>) -> Self {
         Conversation {
             socket,
             key,
+            meter,
             shared,
             out: VecDeque::new(),
             needs_flush: false,
             group: Group::default(),
             stuck: None,
-            end: None,
             early: VecDeque::new(),
             early_bytes: 0,
+            patience: None,
             heartbeat: Heartbeat::new(shared.options.ping_interval),
             pace: Pace::new(shared.options.max_rate),
         }
@@ -219,25 +239,18 @@ impl<'a> Conversation<'a> {
         loop {
             // Before, so that nothing is missed.
             let closing = self.shared.hub().watch(self.key, context.waker());
-            let mut is_all_sent = false;
-            if self.end.is_none() {
-                self.beat(context)?;
-                is_all_sent = self.send(context)?;
-            }
+            self.beat(context)?;
+            let is_all_sent = self.send(context)?;
             if let Some(closing) = closing
                 && (is_all_sent || closing.is_urgent)
             {
                 return Err(End::by_gateway(closing));
             }
             let before = left;
-            if self.end.is_none() {
-                self.end = self.receive(context, &mut left).err();
-                self.hand_over();
-            }
-            let is_stuck = !self.unstick(context);
-            if !is_stuck && let Some(end) = self.end.take() {
-                return Err(end);
-            }
+            let received = self.receive(context, &mut left);
+            self.hand_over();
+            received?;
+            self.watch_memory(context)?;
             if left == 0 {
                 // Woken at once, the others would get no turn before the sockets are looked at again.
                 let _ = pin!(yield_now()).poll(context);
@@ -335,8 +348,15 @@ impl<'a> Conversation<'a> {
             let message = match self.socket.poll_next_unpin(context) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(None) => return Err(End::vanished()),
+                Poll::Ready(Some(Err(_))) if self.meter.is_over() => {
+                    return Err(End::by_gateway(NO_MEMORY));
+                }
                 Poll::Ready(Some(message)) => message.map_err(End::because_of)?,
             };
+            match &message {
+                Message::Text(_) | Message::Binary(_) => self.meter.finish(),
+                control => self.meter.control(size(control)),
+            }
             *left = left.saturating_sub(MESSAGE + size(&message));
             // The answer to a ping may be behind much else.
             if let Some(heartbeat) = &mut self.heartbeat {
@@ -454,9 +474,45 @@ impl<'a> Conversation<'a> {
         true
     }
 
-    /// Ready when the node has all events of the client.
+    /// Ready when the node has all events of the client, also those that wait for its subscriptions.
     fn hand_over_rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.unstick(context) { Poll::Ready(()) } else { Poll::Pending }
+        loop {
+            if self.group.bytes >= GROUP || self.early.is_empty() {
+                self.hand_over();
+            }
+            if !self.unstick(context) {
+                return Poll::Pending;
+            }
+            let Some((text, is_text)) = self.early.pop_front() else { return Poll::Ready(()) };
+            // Before, so that nothing is missed.
+            self.shared.hub().watch(self.key, context.waker());
+            if let Some(text) = self.handle(text, is_text) {
+                self.early.push_front((text, is_text));
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// How many messages the node does not have yet.
+    fn waiting(&self) -> usize {
+        let stuck = self.stuck.as_ref().map_or(0, |stuck| stuck.group.events.len());
+        self.early.len() + self.group.events.len() + stuck
+    }
+
+    /// Tells the meter what waits, and ends the connection if a message takes too long to arrive.
+    fn watch_memory(&mut self, context: &mut Context<'_>) -> Result<(), End> {
+        let stuck = self.stuck.as_ref().map_or(0, |stuck| stuck.group.bytes);
+        self.meter.set_complete(self.early_bytes + self.group.bytes + stuck);
+        if !self.meter.is_unfinished() {
+            self.patience = None;
+            return Ok(());
+        }
+        let patience = (self.patience)
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + MESSAGE_TIMEOUT)));
+        match patience.as_mut().poll(context) {
+            Poll::Ready(()) => Err(End::by_gateway(TOO_LATE)),
+            Poll::Pending => Ok(()),
+        }
     }
 }
 
@@ -469,6 +525,10 @@ fn size(message: &Message) -> usize {
     }
 }
 
+/// Try again later.
+const NO_MEMORY: Closing =
+    Closing { code: 1013, reason: "Too many long messages at once", is_urgent: true };
+const TOO_LATE: Closing = Closing { code: 1008, reason: "Message takes too long", is_urgent: true };
 const PING_TIMEOUT: Closing = Closing { code: 1011, reason: "Ping timeout", is_urgent: true };
 
 /// Pings, and whether they are answered.

@@ -7,6 +7,7 @@
 mod announce;
 mod conversation;
 mod files;
+mod meter;
 mod pump;
 mod stats;
 mod transport;
@@ -37,6 +38,8 @@ use crate::access::{Access, AccessError};
 use crate::hub::{Bounds, Hub, Nodes, Settings, WhenFull};
 use crate::schema::Schema;
 use crate::tls::{Tls, TlsError};
+
+use meter::Budget;
 
 pub(crate) use announce::lines;
 
@@ -107,6 +110,8 @@ struct Shared {
     /// Held by every client's task; see [`Gateway::shutdown`].
     alive: Mutex<Option<mpsc::Sender<()>>>,
     clients: AtomicUsize,
+    /// What clients have sent that waits in memory.
+    budget: Arc<Budget>,
     options: WebSocket,
     access: ArcSwap<Access>,
     tls: Option<Tls>,
@@ -254,6 +259,7 @@ impl Gateway {
             room: Arc::default(),
             alive: Mutex::new(Some(alive)),
             clients: AtomicUsize::new(0),
+            budget: Budget::new(waiting_bytes(options)),
             options: options.clone(),
             access: ArcSwap::from_pointee(Access::load(options)?),
             tls: Tls::load(&options.tls_options)?,
@@ -340,6 +346,11 @@ impl Drop for Gateway {
     }
 }
 
+/// How much of what clients have sent may wait: of all of them together, beyond 64 KiB each.
+fn waiting_bytes(options: &WebSocket) -> usize {
+    usize::try_from(options.max_message_size.saturating_mul(16)).unwrap_or(usize::MAX)
+}
+
 fn settings(node: &Node, layout: &Layout, options: &WebSocket) -> Result<Settings, GatewayError> {
     let clamp = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let bus = &layout.zeromq;
@@ -357,6 +368,9 @@ fn settings(node: &Node, layout: &Layout, options: &WebSocket) -> Result<Setting
             WhenClientFull::DropOldest => WhenFull::DropOldest,
         },
         max_subscriptions: options.max_subscriptions as usize,
+        // While one set of prefixes replaces another, the broker has both. The node needs some, too.
+        max_prefixes: (layout.broker.max_subscriptions as usize).div_ceil(4),
+        max_prefix_length: layout.broker.max_subscription_length as usize,
         max_message_bytes: clamp(options.max_message_size),
         max_bus_bytes: bus.max_message_size,
         replay: Bounds {

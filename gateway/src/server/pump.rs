@@ -11,9 +11,11 @@ use zcluster::value::Timestamp;
 use super::Shared;
 use crate::hub::Hub;
 
-/// How many arrivals are handled before clients get their turn. It bounds their latency, and lets
-/// a client's messages leave in one piece while the bus is busy.
-const BATCH: usize = 512;
+/// How much is handled before clients get their turn, in bytes of events. It bounds their latency,
+/// and lets a client's messages leave in one piece while the bus is busy.
+const BATCH: usize = 256 << 10;
+/// What an arrival counts at least: there are 512 of them at most.
+const ARRIVAL: usize = 512;
 /// How often sessions of lost clients are looked at, and what the node could not be told is told
 /// again.
 const TICK: Duration = Duration::from_millis(250);
@@ -42,16 +44,25 @@ fn take(shared: &Shared) -> bool {
     {
         let mut hub = shared.hub();
         let received = Timestamp::from(SystemTime::now());
-        for _ in 0..BATCH {
+        let mut left = BATCH;
+        while left > 0 {
             let Some(arrival) = guests.try_receive() else {
                 is_more = false;
                 break;
             };
+            left = left.saturating_sub(ARRIVAL.max(size(&arrival)));
             handle(&mut hub, arrival, received);
         }
     }
     shared.settle();
     is_more
+}
+
+fn size(arrival: &Arrival) -> usize {
+    match arrival {
+        Arrival::Event(event) => event.payload().len(),
+        _ => 0,
+    }
 }
 
 fn handle(hub: &mut Hub, arrival: Arrival, received: Timestamp) {

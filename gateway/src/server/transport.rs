@@ -12,16 +12,17 @@ use zcluster::http::Transport;
 use zcluster::telemetry::ClientRefusal;
 
 use super::Shared;
+use super::meter::{Meter, Metered};
 use super::upgrade::CertificateNames;
 use crate::tls::certificate_names;
 
-/// TCP, or TLS on it. The address of the client and the names in its certificate are in the extensions
-/// of its requests.
+/// TCP, or TLS on it. The address of the client, the names in its certificate and its [`Meter`] are in
+/// the extensions of its requests.
 #[derive(Clone)]
 pub(super) struct Wire(pub(super) Arc<Shared>);
 
 impl Transport for Wire {
-    type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+    type Stream = Metered<Either<TcpStream, TlsStream<TcpStream>>>;
 
     async fn prepare(
         &self,
@@ -32,7 +33,9 @@ impl Transport for Wire {
         // What is written is whole: there is nothing to wait for.
         stream.set_nodelay(true)?;
         extensions.insert(peer);
-        let Some(tls) = &self.0.tls else { return Ok(Either::Left(stream)) };
+        let meter = Meter::new(&self.0.budget);
+        extensions.insert(Arc::clone(&meter));
+        let Some(tls) = &self.0.tls else { return Ok(Metered::new(Either::Left(stream), meter)) };
         let accepted = tls.acceptor().accept(stream).await;
         let stream = accepted.inspect_err(|_| {
             self.0.metrics.refused[ClientRefusal::Tls].inc();
@@ -40,6 +43,6 @@ impl Transport for Wire {
         if let Some(chain) = stream.get_ref().1.peer_certificates() {
             extensions.insert(CertificateNames(certificate_names(chain).into()));
         }
-        Ok(Either::Right(stream))
+        Ok(Metered::new(Either::Right(stream), meter))
     }
 }

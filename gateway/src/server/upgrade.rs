@@ -19,6 +19,7 @@ use zcluster::telemetry::ClientRefusal;
 
 use super::Shared;
 use super::conversation::{self, Refusal};
+use super::meter::Meter;
 use crate::access::{Admitted, Credentials};
 use crate::hub::{Opening, Version};
 use crate::{access, v1, v2};
@@ -136,6 +137,8 @@ async fn client(shared: &Arc<Shared>, request: Request) -> Result<Response, NoCl
         .map_err(|rejection| NoClient::new(StatusCode::BAD_REQUEST, rejection.body_text()))?;
     let peer = parts.extensions.get::<SocketAddr>().copied();
     let peer = peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+    let meter = parts.extensions.get::<Arc<Meter>>().map(Arc::clone);
+    let meter = meter.unwrap_or_else(|| Meter::new(&shared.budget));
 
     let max = shared.options.max_connections as usize;
     let place = Place::take(shared).ok_or_else(|| {
@@ -176,7 +179,7 @@ async fn client(shared: &Arc<Shared>, request: Request) -> Result<Response, NoCl
         .accept_unmasked_frames(true);
     let shared = Arc::clone(shared);
     Ok(upgrade.on_upgrade(async move |socket| {
-        conversation::hold(socket, opening, &shared).await;
+        conversation::hold(socket, opening, &meter, &shared).await;
         drop(place);
     }))
 }
