@@ -50,6 +50,8 @@ use v2::Second;
 const MAX_ROUTES: usize = 4_096;
 /// How many requests of one client may wait for a confirmation. Beyond, it is not read.
 const MAX_PENDING: usize = 100;
+/// How many connections that a session has had before are remembered.
+const MAX_FORMER: usize = 16;
 /// The longest prefix and topic, in bytes, that a client may use. No real one is nearly as long.
 const MAX_TOPIC: usize = 1024;
 
@@ -232,6 +234,8 @@ struct Client {
     admitted: Admitted,
     metrics: ApplicationMetrics,
     protocol: Protocol,
+    /// The numbers of connections that it has resumed, the last ones.
+    former: VecDeque<u64>,
     prefixes: BTreeSet<BString>,
     outbox: Outbox,
     /// Requests that wait for a confirmation.
@@ -246,6 +250,12 @@ struct Client {
 }
 
 impl Client {
+    /// Whether it has published an event with this origin, also in a connection that it resumed.
+    fn is_origin(&self, origin: Option<u64>) -> bool {
+        let is_former = |origin| !self.former.is_empty() && self.former.contains(&origin);
+        origin.is_some_and(|origin| origin == self.number || is_former(origin))
+    }
+
     /// Whether its messages must wait until an earlier one is carried out.
     fn is_busy(&self) -> bool {
         match &self.protocol {
@@ -400,6 +410,7 @@ impl Hub {
             admitted: opening.admitted,
             metrics: opening.metrics,
             protocol,
+            former: VecDeque::new(),
             prefixes: BTreeSet::new(),
             outbox: Outbox::new(self.settings.queue, when_full),
             pending: 0,
@@ -648,7 +659,7 @@ impl Hub {
         self.count_topic(topic);
         let route = self.route(topic);
         let origin = self.number_of(sender);
-        let is_for = |key: &usize| self.clients.get(*key).is_some_and(|c| Some(c.number) != origin);
+        let is_for = |key: &usize| self.clients.get(*key).is_some_and(|c| !c.is_origin(origin));
         if !route.v1.iter().chain(&route.v2).any(is_for) {
             return;
         }
@@ -684,7 +695,7 @@ impl Hub {
     fn deliver(&mut self, keys: &[usize], origin: Option<u64>, text: &Bytes, seq: u64) {
         for key in keys {
             if let Some(client) = self.clients.get_mut(*key)
-                && Some(client.number) != origin
+                && !client.is_origin(origin)
                 && !client.is_lost()
             {
                 client.metrics.incoming_events.inc();

@@ -401,6 +401,27 @@ fn what_is_forgotten_is_said() {
 }
 
 #[test]
+fn a_session_does_not_hear_itself_in_any_of_its_connections() {
+    let mut hub = hub(settings());
+    let first = second(&mut hub, "first");
+    say(&mut hub, first, &json!({ "type": "subscribe", "topics": [""] }));
+    let numbers: Vec<String> = (0..3).map(|n| format!("{ID}-websocket-{n}")).collect();
+    event(&mut hub, "t1", &numbers[0]);
+    let mut last = first;
+    for (before, name) in [("first", "second"), ("second", "third")] {
+        hub.close(last, 1006, "", false, Instant::now());
+        last = second(&mut hub, name);
+        event(&mut hub, "other", "other");
+        let resume = json!({ "type": "resume", "session": before, "after": 0 });
+        let answers = say(&mut hub, last, &resume);
+        assert!(seqs(&answers).iter().all(|seq| *seq > 1), "{answers:?}");
+        event(&mut hub, "late", &numbers[0]);
+        event(&mut hub, "late", &numbers[1]);
+    }
+    assert_eq!(seqs(&told(&mut hub, last)), [0; 0]);
+}
+
+#[test]
 fn a_session_ends_with_its_time() {
     let mut hub = hub(settings());
     let now = Instant::now();

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use subtle::ConstantTimeEq;
 use zcluster::value::Timestamp;
 
-use super::{Announcement, Client, Closing, Hub, Key, Outcome, Protocol, Reply, Version};
+use super::{
+    Announcement, Client, Closing, Hub, Key, MAX_FORMER, Outcome, Protocol, Reply, Version,
+};
 use crate::v2::{
     ClientMessage, ErrorCode, Limits, NodeEntry, Notices, Refusal, Request, RequestId,
     ServerMessage, Stats, Welcome,
@@ -276,7 +278,11 @@ impl Hub {
         };
         let lost = &mut self.clients[old];
         let prefixes = std::mem::take(&mut lost.prefixes);
-        let origin = Some(lost.number);
+        let mut former = std::mem::take(&mut lost.former);
+        former.push_back(lost.number);
+        if former.len() > MAX_FORMER {
+            former.pop_front();
+        }
         let Protocol::V2(second) = &mut lost.protocol else { return };
         second.session.clear();
         let notices = std::mem::take(&mut second.notices);
@@ -293,11 +299,13 @@ impl Hub {
         let is_wanted = |topic: &BString| prefixes.iter().any(|prefix| topic.starts_with(prefix));
         let (past, forgotten) = self.replay.after(after);
         let past: Vec<(u64, Bytes)> = past
-            .filter(|past| past.origin != origin && is_wanted(&past.topic))
+            .filter(|past| !past.origin.is_some_and(|origin| former.contains(&origin)))
+            .filter(|past| is_wanted(&past.topic))
             .map(|past| (past.seq, past.text.clone()))
             .collect();
         let client = &mut self.clients[key.0];
         client.prefixes = prefixes;
+        client.former = former;
         if let Protocol::V2(second) = &mut client.protocol {
             second.notices = notices;
         }
