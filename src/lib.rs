@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, topics and node ids |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
+//! | [`app`] | handlers of events, timers, a test harness |
 //! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
@@ -26,6 +27,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access;
+pub mod app;
 pub mod atomic_file;
 pub mod daemon;
 pub mod event;

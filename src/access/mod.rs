@@ -92,10 +92,7 @@ impl Access {
             has_operator: operator.is_some(),
             has_rules: layout.has_rules(),
             is_per_node: layout.has_keys_per_node(),
-            topics: NodeTopics {
-                node_prefix: zeromq.node_topic_prefix.clone(),
-                nodeid_prefix: zeromq.nodeid_topic_prefix.clone(),
-            },
+            topics: layout.node_topics(),
             internal_prefix: zeromq.internal_topic_prefix.as_str().into(),
         }
     }

@@ -31,6 +31,8 @@ pub mod zeek;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::topic::NodeTopics;
+
 pub use broker::{Broker, BrokerEngine, TopicOptions, WhenFull};
 pub use changes::{Role, waiting_for_restart};
 pub use curve::{Allow, CurveKeys, CurveMode};
@@ -74,6 +76,14 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// The topics of single nodes, with the prefixes of the layout.
+    pub fn node_topics(&self) -> NodeTopics {
+        NodeTopics {
+            node_prefix: self.zeromq.node_topic_prefix.clone(),
+            nodeid_prefix: self.zeromq.nodeid_topic_prefix.clone(),
+        }
+    }
+
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.get(name)

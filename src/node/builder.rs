@@ -124,10 +124,7 @@ impl Builder {
         let telemetry = telemetry.unwrap_or_else(|| Telemetry::new(&name, label));
         let metrics = telemetry.node().clone();
         let id = new_node_id(&name)?;
-        let topics = NodeTopics {
-            node_prefix: options.node_topic_prefix.clone(),
-            nodeid_prefix: options.nodeid_topic_prefix.clone(),
-        };
+        let topics = layout.node_topics();
         let format = layout.cluster.event_serializer.format();
 
         let waker = Arc::new(Waker::new()?);
@@ -272,7 +269,12 @@ fn bounds(options: &ZeroMq, outbox: Limits) -> [Bound; 3] {
     [events, received, batches]
 }
 
-fn built_in_pools(layout: &Layout, name: &str, topics: &NodeTopics) -> Result<Pools, PoolError> {
+/// The pools of a cluster, as the node of that name sees them.
+pub(crate) fn built_in_pools(
+    layout: &Layout,
+    name: &str,
+    topics: &NodeTopics,
+) -> Result<Pools, PoolError> {
     let nodes = layout.nodes.iter().map(|(name, node)| (name.as_str(), node.node_type));
     let manager_is_logger = layout.cluster.manager_is_logger;
     Pools::new(PoolSpec::built_in(), nodes, name, manager_is_logger, |name| topics.node(name))

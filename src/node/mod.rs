@@ -71,6 +71,7 @@ use std::time::{Duration, Instant};
 use bstr::BString;
 
 pub use builder::Builder;
+pub(crate) use builder::built_in_pools;
 pub use log_stream::{LogError, LogStream};
 pub use notification::{Notification, Notifications, ReceivedEvent};
 
@@ -159,6 +160,8 @@ enum Outgoing {
     Guests(Change),
     /// Write a line of `cluster.log`.
     ClusterLog(String),
+    /// Interrupt whoever waits for notifications.
+    Nudge,
     /// Say goodbye: peers see this node down, while its sockets stay open.
     Leave,
     /// Send what is waiting, until the deadline, and end.
@@ -306,7 +309,7 @@ impl Node {
     /// # Errors
     /// As [`Node::publish`].
     pub fn publish_rr(&self, pool: &str, key: &[u8], event: &Event) -> Result<bool, NodeError> {
-        let topic = lock(&self.shared.pools).rr_topic(pool, key);
+        let topic = self.rr_topic(pool, key);
         topic.map_or(Ok(false), |topic| self.publish(topic, event).map(|()| true))
     }
 
@@ -317,8 +320,20 @@ impl Node {
     /// # Errors
     /// As [`Node::publish`].
     pub fn publish_hrw(&self, pool: &str, key: &[u8], event: &Event) -> Result<bool, NodeError> {
-        let topic = lock(&self.shared.pools).hrw_topic(pool, key);
+        let topic = self.hrw_topic(pool, key);
         topic.map_or(Ok(false), |topic| self.publish(topic, event).map(|()| true))
+    }
+
+    /// The topic of the next live member of a pool, in turn (`Cluster::rr_topic`); `None` if none is
+    /// alive. It may be this node's own: what a node publishes does not come back to it.
+    pub fn rr_topic(&self, pool: &str, key: &[u8]) -> Option<BString> {
+        lock(&self.shared.pools).rr_topic(pool, key)
+    }
+
+    /// The topic of the live member of a pool that rendezvous hashing maps a key to
+    /// (`Cluster::hrw_topic`); `None` if none is alive.
+    pub fn hrw_topic(&self, pool: &str, key: &[u8]) -> Option<BString> {
+        lock(&self.shared.pools).hrw_topic(pool, key)
     }
 
     /// Subscribes to all topics that start with these bytes. Does not block. Subscriptions are
@@ -394,6 +409,15 @@ impl Node {
             log::error!("the node's I/O thread panicked");
             Unsent::default()
         })
+    }
+
+    /// Makes [`Notification::Nudged`] appear among the notifications, to interrupt a thread that waits
+    /// for them. Does not block.
+    ///
+    /// # Errors
+    /// As [`Node::subscribe`].
+    pub fn nudge(&self) -> Result<(), NodeError> {
+        self.command(Outgoing::Nudge)
     }
 
     fn command(&self, command: Outgoing) -> Result<(), NodeError> {

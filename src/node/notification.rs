@@ -40,6 +40,8 @@ pub enum Notification {
     Connected,
     /// The connection to the broker is lost; libzmq keeps trying.
     Disconnected,
+    /// Somebody called [`Node::nudge`](super::Node::nudge).
+    Nudged,
 }
 
 /// An event as it arrived, not decoded yet.

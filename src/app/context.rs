@@ -1,0 +1,194 @@
+//! [`Context`]: what a handler can do.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bstr::{BStr, BString};
+
+use super::bus::Bus;
+use super::timers::{TimerId, Timers};
+use crate::Event;
+use crate::node::NodeError;
+use crate::topic::NodeId;
+use crate::value::Timestamp;
+
+/// Where an event is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The topic it was published to.
+    pub topic: BString,
+    /// The id its publisher gave, which may be any bytes.
+    pub sender: BString,
+}
+
+impl Origin {
+    pub(super) fn new(topic: &BStr, sender: &BStr) -> Self {
+        Origin { topic: topic.into(), sender: sender.into() }
+    }
+}
+
+/// What handlers have asked for, to be done after the current one.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) raised: VecDeque<Event>,
+    /// Prefixes that were subscribed (`true`) or unsubscribed.
+    pub(super) subscriptions: VecDeque<(bool, BString)>,
+    pub(super) timers: Timers,
+    pub(super) stops: bool,
+    /// Event to topic: see [`Context::auto_publish`].
+    pub(super) auto_publish: Vec<(BString, BString)>,
+}
+
+/// What a handler can do. It exists for one event.
+pub struct Context<'a> {
+    pub(super) bus: &'a dyn Bus,
+    pub(super) wishes: &'a mut Wishes,
+    pub(super) origin: Option<&'a Origin>,
+    /// The time on the clock of timers.
+    pub(super) now: Instant,
+    pub(super) network_time: Timestamp,
+    pub(super) add_network_timestamps: bool,
+}
+
+impl std::fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+impl Context<'_> {
+    /// The name of this node.
+    pub fn name(&self) -> &str {
+        self.bus.name()
+    }
+
+    /// The id of this process.
+    pub fn id(&self) -> &NodeId {
+        self.bus.id()
+    }
+
+    /// The nodes that are up, without this one: names to ids.
+    pub fn members(&self) -> BTreeMap<String, NodeId> {
+        self.bus.members()
+    }
+
+    /// Where the event is from; `None` if it was raised here.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin
+    }
+
+    /// The time of the event, if it says so, otherwise the time of day.
+    pub fn network_time(&self) -> Timestamp {
+        self.network_time
+    }
+
+    /// Publishes an event. Blocks as [`crate::Node::publish`] does.
+    ///
+    /// # Errors
+    /// As [`crate::Node::publish`].
+    pub fn publish(&mut self, topic: impl AsRef<[u8]>, event: &Event) -> Result<(), NodeError> {
+        self.bus.publish(topic.as_ref(), &self.stamped(event))
+    }
+
+    /// Publishes an event to the next live member of a pool, in turn; `false` if none is alive. If it
+    /// is this node, the event is raised here: it would not come back from the bus.
+    ///
+    /// # Errors
+    /// As [`crate::Node::publish`].
+    pub fn publish_rr(&mut self, pool: &str, key: &[u8], event: &Event) -> Result<bool, NodeError> {
+        let topic = self.bus.rr_topic(pool, key);
+        self.publish_to(topic, event)
+    }
+
+    /// Publishes an event to the live member of a pool that rendezvous hashing maps a key to; `false`
+    /// if none is alive.
+    ///
+    /// # Errors
+    /// As [`crate::Node::publish`].
+    pub fn publish_hrw(
+        &mut self,
+        pool: &str,
+        key: &[u8],
+        event: &Event,
+    ) -> Result<bool, NodeError> {
+        let topic = self.bus.hrw_topic(pool, key);
+        self.publish_to(topic, event)
+    }
+
+    fn publish_to(&mut self, topic: Option<BString>, event: &Event) -> Result<bool, NodeError> {
+        let Some(topic) = topic else { return Ok(false) };
+        if topic == self.bus.own_topic() {
+            self.raise(event.clone());
+        } else {
+            self.publish(topic, event)?;
+        }
+        Ok(true)
+    }
+
+    fn stamped<'e>(&self, event: &'e Event) -> Cow<'e, Event> {
+        if self.add_network_timestamps && event.network_timestamp().is_none() {
+            Cow::Owned(event.clone().with_network_timestamp(self.network_time))
+        } else {
+            Cow::Borrowed(event)
+        }
+    }
+
+    /// Raises an event here, after the current one.
+    pub fn raise(&mut self, event: Event) {
+        self.wishes.raised.push_back(event);
+    }
+
+    /// Raises an event here after some time.
+    pub fn schedule(&mut self, after: Duration, event: Event) -> TimerId {
+        self.wishes.timers.add(self.now + after, event)
+    }
+
+    /// Cancels a timer; `false` if it has fired, or was cancelled before.
+    pub fn cancel(&mut self, timer: TimerId) -> bool {
+        self.wishes.timers.cancel(timer)
+    }
+
+    /// Subscribes to all topics that start with these bytes. Hooks follow after the current handler.
+    ///
+    /// # Errors
+    /// As [`crate::Node::subscribe`].
+    pub fn subscribe(&mut self, prefix: impl Into<BString>) -> Result<(), NodeError> {
+        let prefix = prefix.into();
+        self.bus.subscribe(&prefix)?;
+        self.wishes.subscriptions.push_back((true, prefix));
+        Ok(())
+    }
+
+    /// Ends a subscription. Hooks follow after the current handler.
+    ///
+    /// # Errors
+    /// As [`crate::Node::unsubscribe`].
+    pub fn unsubscribe(&mut self, prefix: impl Into<BString>) -> Result<(), NodeError> {
+        let prefix = prefix.into();
+        self.bus.unsubscribe(&prefix)?;
+        self.wishes.subscriptions.push_back((false, prefix));
+        Ok(())
+    }
+
+    /// From now on also publishes events of that name to a topic when they are raised here.
+    pub fn auto_publish(&mut self, topic: impl Into<BString>, event: impl Into<BString>) {
+        let pair = (event.into(), topic.into());
+        if !self.wishes.auto_publish.contains(&pair) {
+            self.wishes.auto_publish.push(pair);
+        }
+    }
+
+    /// Undoes [`Context::auto_publish`]; `false` if there was nothing to undo.
+    pub fn auto_unpublish(&mut self, topic: &[u8], event: &[u8]) -> bool {
+        let auto_publish = &mut self.wishes.auto_publish;
+        let before = auto_publish.len();
+        auto_publish.retain(|(name, to)| name != event || to != topic);
+        auto_publish.len() < before
+    }
+
+    /// Ends the app after what was raised so far.
+    pub fn stop(&mut self) {
+        self.wishes.stops = true;
+    }
+}

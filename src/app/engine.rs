@@ -1,0 +1,221 @@
+//! [`Engine`]: calls handlers, one event after the other. No sockets and no clock in here: the time is
+//! an argument, and the bus is a trait.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bstr::{BStr, BString, ByteSlice};
+
+use super::bus::Bus;
+use super::context::{Context, Origin, Wishes};
+use super::{App, Outcome, time_of_day};
+use crate::Event;
+use crate::rate_limit::KeyedRateLimit;
+
+/// Events that only the app itself raises.
+const OWN: [&str; 6] = [
+    "zeek_init",
+    "zeek_done",
+    "Cluster::node_up",
+    "Cluster::node_down",
+    "Cluster::Backend::ZeroMQ::subscription",
+    "Cluster::Backend::ZeroMQ::unsubscription",
+];
+/// The same warning is logged once in this time, with the number of those between.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// How many kinds of warnings are told apart.
+const MAX_WARNINGS: usize = 100;
+
+/// A running app.
+pub(super) struct Engine {
+    app: App,
+    wishes: Wishes,
+    warnings: KeyedRateLimit<(&'static str, BString)>,
+}
+
+/// One event while it is handled.
+struct Turn<'a> {
+    bus: &'a dyn Bus,
+    origin: Option<&'a Origin>,
+    now: Instant,
+}
+
+impl Engine {
+    pub(super) fn new(mut app: App) -> Self {
+        let auto_publish = std::mem::take(&mut app.auto_publish);
+        let wishes = Wishes { auto_publish, ..Wishes::default() };
+        Engine { app, wishes, warnings: KeyedRateLimit::new(WARNING_INTERVAL, MAX_WARNINGS) }
+    }
+
+    /// Subscribes, and raises `zeek_init`.
+    pub(super) fn start(&mut self, bus: &dyn Bus, now: Instant) {
+        for prefix in std::mem::take(&mut self.app.subscriptions) {
+            if let Err(error) = bus.subscribe(&prefix) {
+                log::error!("cannot subscribe to {prefix}: {error}");
+            }
+            self.wishes.subscriptions.push_back((true, prefix));
+        }
+        self.happened(bus, Event::new("zeek_init", vec![]), now);
+    }
+
+    /// An event came from the bus.
+    pub(super) fn received(&mut self, bus: &dyn Bus, event: &Event, origin: &Origin, now: Instant) {
+        if OWN.iter().any(|own| event.name == *own) {
+            self.warn("own event", event.name.as_bstr(), now, || {
+                format!("dropped {} from {}: nobody else can raise it", event.name, origin.sender)
+            });
+            return;
+        }
+        self.dispatch(event, &Turn { bus, origin: Some(origin), now });
+        self.settle(bus, now);
+    }
+
+    /// Something happened to this node.
+    pub(super) fn happened(&mut self, bus: &dyn Bus, event: Event, now: Instant) {
+        self.dispatch(&event, &Turn { bus, origin: None, now });
+        self.settle(bus, now);
+    }
+
+    /// Raises what is due.
+    pub(super) fn tick(&mut self, bus: &dyn Bus, now: Instant) {
+        while !self.is_stopped()
+            && let Some(event) = self.wishes.timers.pop(now)
+        {
+            self.raise(&event, bus, now);
+            self.settle(bus, now);
+        }
+    }
+
+    /// When to call [`Engine::tick`].
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.wishes.timers.deadline()
+    }
+
+    /// Whether nothing is left to do, or it was stopped.
+    pub(super) fn is_done(&self) -> bool {
+        let may_end = !self.app.peer_counts_as_iosource;
+        self.is_stopped() || (may_end && self.deadline().is_none())
+    }
+
+    /// Raises `zeek_done`.
+    pub(super) fn finish(&mut self, bus: &dyn Bus, now: Instant) {
+        self.happened(bus, Event::new("zeek_done", vec![]), now);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.wishes.stops || self.app.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// Does what handlers have asked for, until nothing is left.
+    fn settle(&mut self, bus: &dyn Bus, now: Instant) {
+        loop {
+            if let Some((is_new, prefix)) = self.wishes.subscriptions.pop_front() {
+                self.call_hooks(is_new, prefix.as_bstr(), &Turn { bus, origin: None, now });
+            } else if let Some(event) = self.wishes.raised.pop_front() {
+                self.raise(&event, bus, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn raise(&mut self, event: &Event, bus: &dyn Bus, now: Instant) {
+        let turn = Turn { bus, origin: None, now };
+        let topics: Vec<BString> = (self.wishes.auto_publish.iter())
+            .filter(|(name, _)| *name == event.name)
+            .map(|(_, topic)| topic.clone())
+            .collect();
+        for topic in topics {
+            let mut context = context(&mut self.wishes, &self.app, &turn, Some(event));
+            if let Err(error) = context.publish(&topic, event) {
+                log::error!("cannot publish {} to {topic}: {error}", event.name);
+            }
+        }
+        self.dispatch(event, &turn);
+    }
+
+    fn dispatch(&mut self, event: &Event, turn: &Turn<'_>) {
+        let mut complaints = Vec::new();
+        let mut handlers = std::mem::take(&mut self.app.handlers);
+        for handler in handlers.of(event.name.as_bstr()) {
+            let mut context = context(&mut self.wishes, &self.app, turn, Some(event));
+            complaints.extend(attempt(self.app.slow_handler, || handler(event, &mut context)));
+        }
+        self.app.handlers = handlers;
+        self.complain(complaints, "handler", event.name.as_bstr(), turn.now);
+    }
+
+    fn call_hooks(&mut self, is_new: bool, prefix: &BStr, turn: &Turn<'_>) {
+        let mut complaints = Vec::new();
+        let mut handlers = std::mem::take(&mut self.app.handlers);
+        let (name, hooks) = if is_new {
+            ("Cluster::on_subscribe", &mut handlers.on_subscribe)
+        } else {
+            ("Cluster::on_unsubscribe", &mut handlers.on_unsubscribe)
+        };
+        for hook in hooks {
+            let mut context = context(&mut self.wishes, &self.app, turn, None);
+            complaints.extend(attempt(self.app.slow_handler, || hook(prefix, &mut context)));
+        }
+        self.app.handlers = handlers;
+        self.complain(complaints, "hook", name.into(), turn.now);
+    }
+
+    fn complain(&mut self, complaints: Vec<String>, what: &'static str, name: &BStr, now: Instant) {
+        for complaint in complaints {
+            self.warn(what, name, now, || format!("a {what} of {name} {complaint}"));
+        }
+    }
+
+    fn warn(
+        &mut self,
+        what: &'static str,
+        name: &BStr,
+        now: Instant,
+        line: impl FnOnce() -> String,
+    ) {
+        if let Some(more) = self.warnings.check(&(what, name.to_owned()), now) {
+            log::warn!("{} ({more} more like this)", line());
+        }
+    }
+}
+
+fn context<'a>(
+    wishes: &'a mut Wishes,
+    app: &App,
+    turn: &Turn<'a>,
+    event: Option<&Event>,
+) -> Context<'a> {
+    let network_time = event.and_then(Event::network_timestamp).unwrap_or_else(time_of_day);
+    Context {
+        bus: turn.bus,
+        wishes,
+        origin: turn.origin,
+        now: turn.now,
+        network_time,
+        add_network_timestamps: app.add_network_timestamps,
+    }
+}
+
+/// Calls a handler; returns what is wrong with it.
+fn attempt(slow: Duration, handler: impl FnOnce() -> Outcome) -> Vec<String> {
+    let start = Instant::now();
+    let mut complaints = Vec::new();
+    match catch_unwind(AssertUnwindSafe(handler)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => complaints.push(format!("failed: {error}")),
+        Err(panic) => complaints.push(format!("panicked: {}", message(&*panic))),
+    }
+    let took = start.elapsed();
+    if took > slow {
+        complaints.push(format!("took {:.1} s", took.as_secs_f64()));
+    }
+    complaints
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}

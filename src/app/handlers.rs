@@ -1,0 +1,44 @@
+//! [`Handlers`]: who handles which event, in which order.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use bstr::{BStr, BString};
+
+use super::{Context, Outcome};
+use crate::Event;
+
+pub(super) type Handler = Box<dyn FnMut(&Event, &mut Context<'_>) -> Outcome>;
+pub(super) type Hook = Box<dyn FnMut(&BStr, &mut Context<'_>) -> Outcome>;
+
+/// Handlers by the name of their event, and hooks.
+#[derive(Default)]
+pub(super) struct Handlers {
+    by_name: HashMap<BString, Vec<Entry>>,
+    pub(super) on_subscribe: Vec<Hook>,
+    pub(super) on_unsubscribe: Vec<Hook>,
+}
+
+struct Entry {
+    priority: i64,
+    handler: Handler,
+}
+
+impl fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.by_name.keys()).finish()
+    }
+}
+
+impl Handlers {
+    pub(super) fn add(&mut self, priority: i64, name: BString, handler: Handler) {
+        let entries = self.by_name.entry(name).or_default();
+        let at = entries.partition_point(|entry| entry.priority >= priority);
+        entries.insert(at, Entry { priority, handler });
+    }
+
+    /// The handlers of an event, in the order in which they are called.
+    pub(super) fn of(&mut self, name: &BStr) -> impl Iterator<Item = &mut Handler> {
+        self.by_name.get_mut(name).into_iter().flatten().map(|entry| &mut entry.handler)
+    }
+}

@@ -1,0 +1,195 @@
+//! [`Harness`]: runs an app without sockets and without waiting.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bstr::{BStr, BString};
+
+use super::bus::Bus;
+use super::engine::Engine;
+use super::{App, Origin};
+use crate::node::{NodeError, built_in_pools};
+use crate::pool::{PoolError, Pools};
+use crate::topic::{NodeId, NodeTopics};
+use crate::{Event, Layout, Value};
+
+/// Runs an [`App`] in a test: feed it events and time, and look at what it publishes.
+///
+/// ```
+/// use std::time::Duration;
+/// use zcluster::app::{App, Harness};
+/// use zcluster::{Event, Layout};
+/// # let text = "[nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n";
+/// # let (layout, _) = Layout::from_toml(text, "layout").unwrap();
+///
+/// let app = App::new().on_event("Demo::ping", |event, context| {
+///     context.publish("demo.pong", &Event::new("Demo::pong", event.args.clone()))?;
+///     context.schedule(Duration::from_secs(60), Event::new("Demo::ping", vec![]));
+///     Ok(())
+/// });
+/// let mut harness = Harness::new(app, &layout, "manager").unwrap();
+/// harness.receive("demo.ping", "somebody", &Event::new("Demo::ping", vec!["hi".into()]));
+/// assert_eq!(harness.published()[0].event, Event::new("Demo::pong", vec!["hi".into()]));
+/// harness.advance(Duration::from_secs(60));
+/// assert_eq!(harness.published()[0].event, Event::new("Demo::pong", vec![]));
+/// ```
+pub struct Harness {
+    engine: Engine,
+    bus: Recorder,
+    now: Instant,
+}
+
+impl std::fmt::Debug for Harness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Harness").finish_non_exhaustive()
+    }
+}
+
+/// An event that an app has published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    /// The topic.
+    pub topic: BString,
+    /// The event.
+    pub event: Event,
+}
+
+impl Harness {
+    /// Starts the app on a node of that name. The layout decides who is in its pools.
+    ///
+    /// # Errors
+    /// As for a node.
+    pub fn new(app: App, layout: &Layout, name: &str) -> Result<Self, PoolError> {
+        let now = Instant::now();
+        let topics = layout.node_topics();
+        let pools = built_in_pools(layout, name, &topics)?;
+        let bus = Recorder {
+            name: name.into(),
+            id: NodeId::generate(name, "harness", 1, 1),
+            topics,
+            pools: RefCell::new(pools),
+            members: RefCell::default(),
+            published: RefCell::default(),
+            subscriptions: RefCell::default(),
+        };
+        let mut harness = Harness { engine: Engine::new(app), bus, now };
+        harness.engine.start(&harness.bus, now);
+        Ok(harness)
+    }
+
+    /// An event comes from the bus, whether the app has subscribed to its topic or not.
+    pub fn receive(&mut self, topic: &str, sender: &str, event: &Event) {
+        let origin = Origin::new(BStr::new(topic), BStr::new(sender));
+        self.engine.received(&self.bus, event, &origin, self.now);
+        self.engine.tick(&self.bus, self.now);
+    }
+
+    /// A node is up.
+    pub fn node_up(&mut self, name: &str, id: &str) {
+        self.bus.members.borrow_mut().insert(name.into(), NodeId::from_bytes(id));
+        self.bus.pools.borrow_mut().node_up(name);
+        self.happened("Cluster::node_up", vec![name.into(), id.into()]);
+    }
+
+    /// A node is gone.
+    pub fn node_down(&mut self, name: &str, id: &str) {
+        self.bus.members.borrow_mut().remove(name);
+        self.bus.pools.borrow_mut().node_down(name);
+        self.happened("Cluster::node_down", vec![name.into(), id.into()]);
+    }
+
+    fn happened(&mut self, name: &str, args: Vec<Value>) {
+        self.engine.happened(&self.bus, Event::new(name, args), self.now);
+        self.engine.tick(&self.bus, self.now);
+    }
+
+    /// Time passes: timers that become due fire, each at its time.
+    pub fn advance(&mut self, time: Duration) {
+        let end = self.now + time;
+        while !self.engine.is_done()
+            && let Some(at) = self.engine.deadline().filter(|at| *at <= end)
+        {
+            self.now = self.now.max(at);
+            self.engine.tick(&self.bus, self.now);
+        }
+        self.now = end;
+    }
+
+    /// What the app has published since the last call.
+    pub fn published(&mut self) -> Vec<Published> {
+        self.bus.published.take()
+    }
+
+    /// What the app has subscribed to.
+    pub fn subscriptions(&self) -> Vec<BString> {
+        self.bus.subscriptions.borrow().clone()
+    }
+
+    /// Whether the app would end now.
+    pub fn is_done(&self) -> bool {
+        self.engine.is_done()
+    }
+
+    /// Stops the app: raises `zeek_done`. Returns what it has published since the last call.
+    pub fn stop(mut self) -> Vec<Published> {
+        self.engine.finish(&self.bus, self.now);
+        self.published()
+    }
+}
+
+/// Remembers what an app does.
+struct Recorder {
+    name: String,
+    id: NodeId,
+    topics: NodeTopics,
+    pools: RefCell<Pools>,
+    members: RefCell<BTreeMap<String, NodeId>>,
+    published: RefCell<Vec<Published>>,
+    subscriptions: RefCell<Vec<BString>>,
+}
+
+impl Bus for Recorder {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    fn members(&self) -> BTreeMap<String, NodeId> {
+        self.members.borrow().clone()
+    }
+
+    fn publish(&self, topic: &[u8], event: &Event) -> Result<(), NodeError> {
+        let published = Published { topic: topic.into(), event: event.clone() };
+        self.published.borrow_mut().push(published);
+        Ok(())
+    }
+
+    fn own_topic(&self) -> BString {
+        self.topics.node(&self.name)
+    }
+
+    fn rr_topic(&self, pool: &str, key: &[u8]) -> Option<BString> {
+        self.pools.borrow_mut().rr_topic(pool, key)
+    }
+
+    fn hrw_topic(&self, pool: &str, key: &[u8]) -> Option<BString> {
+        self.pools.borrow().hrw_topic(pool, key)
+    }
+
+    fn subscribe(&self, prefix: &[u8]) -> Result<(), NodeError> {
+        self.subscriptions.borrow_mut().push(prefix.into());
+        Ok(())
+    }
+
+    fn unsubscribe(&self, prefix: &[u8]) -> Result<(), NodeError> {
+        let mut subscriptions = self.subscriptions.borrow_mut();
+        if let Some(at) = subscriptions.iter().position(|own| own == prefix) {
+            subscriptions.remove(at);
+        }
+        Ok(())
+    }
+}

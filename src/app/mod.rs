@@ -1,0 +1,281 @@
+//! [`App`]: handlers of events, as in a Zeek script, on a node.
+//!
+//! Everything that happens is an event: what other nodes publish, nodes that come and go, timers,
+//! and what handlers raise themselves. Handlers run one after the other, on the thread that called
+//! [`App::run`]; so they may share state through [`std::rc::Rc`] and [`std::cell::RefCell`].
+//!
+//! ```no_run
+//! use zcluster::app::App;
+//! use zcluster::{Event, Node};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let loaded = zcluster::layout::load("cluster-layout.toml", |name| std::env::var(name).ok())?;
+//! let (node, notifications) = Node::builder(loaded.layout, "worker-1").start()?;
+//! App::new()
+//!     .subscribe("demo.")
+//!     .on_event("Cluster::node_up", |event, context| {
+//!         let hello = Event::new("Demo::hello", vec![event.args[0].clone()]);
+//!         context.publish("demo.greetings", &hello)?;
+//!         Ok(())
+//!     })
+//!     .on_event("Demo::hello", |event, _| {
+//!         println!("{event:?}");
+//!         Ok(())
+//!     })
+//!     .run(&node, &notifications)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Events of the app itself
+//!
+//! | event | when |
+//! |---|---|
+//! | `zeek_init()` | the app starts |
+//! | `Cluster::node_up(name, id)`, `Cluster::node_down(name, id)` | the handshake with a node is complete; it is gone |
+//! | `Cluster::Backend::ZeroMQ::subscription(topic)`, `…::unsubscription(topic)` | a prefix has its first subscriber, or none any more |
+//! | `zeek_done()` | the app stops; what handlers publish now is still sent |
+//!
+//! Nobody else can raise these: if they come from the bus, they are dropped and a warning is logged.
+//!
+//! The handlers do not know of the bus, only of what [`Context`] offers; [`Harness`] runs them
+//! without one.
+
+mod bus;
+mod context;
+mod engine;
+mod handlers;
+mod harness;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use bstr::{BStr, BString};
+
+pub use context::{Context, Origin};
+pub use harness::{Harness, Published};
+pub use timers::TimerId;
+
+use crate::Event;
+use crate::node::{Node, NodeError, Notification, Notifications};
+use crate::queue::Empty;
+use crate::value::{Timestamp, Value};
+use engine::Engine;
+use handlers::Handlers;
+
+/// What a handler returns. An error is logged with its event, and the app goes on.
+pub type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// How long a handler may take before a warning is logged.
+pub const SLOW_HANDLER: Duration = Duration::from_secs(1);
+
+/// Handlers of events, and how they are run.
+#[derive(Debug)]
+pub struct App {
+    handlers: Handlers,
+    subscriptions: Vec<BString>,
+    auto_publish: Vec<(BString, BString)>,
+    add_network_timestamps: bool,
+    peer_counts_as_iosource: bool,
+    slow_handler: Duration,
+    is_stopped: Arc<AtomicBool>,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        App {
+            handlers: Handlers::default(),
+            subscriptions: Vec::new(),
+            auto_publish: Vec::new(),
+            add_network_timestamps: false,
+            peer_counts_as_iosource: true,
+            slow_handler: SLOW_HANDLER,
+            is_stopped: Arc::default(),
+        }
+    }
+}
+
+impl App {
+    /// An app without handlers.
+    pub fn new() -> Self {
+        App::default()
+    }
+
+    /// Handles events of that name with priority 0: see [`App::on_event_with`].
+    #[must_use]
+    pub fn on_event(
+        self,
+        name: impl Into<BString>,
+        handler: impl FnMut(&Event, &mut Context<'_>) -> Outcome + 'static,
+    ) -> Self {
+        self.on_event_with(0, name, handler)
+    }
+
+    /// Handles events of that name. As in Zeek, handlers with higher priorities come first, and equal
+    /// ones in the order in which they are added here.
+    #[must_use]
+    pub fn on_event_with(
+        mut self,
+        priority: i64,
+        name: impl Into<BString>,
+        handler: impl FnMut(&Event, &mut Context<'_>) -> Outcome + 'static,
+    ) -> Self {
+        self.handlers.add(priority, name.into(), Box::new(handler));
+        self
+    }
+
+    /// Calls a hook whenever the app subscribes to a prefix (`Cluster::on_subscribe`).
+    #[must_use]
+    pub fn on_subscribe(
+        mut self,
+        hook: impl FnMut(&BStr, &mut Context<'_>) -> Outcome + 'static,
+    ) -> Self {
+        self.handlers.on_subscribe.push(Box::new(hook));
+        self
+    }
+
+    /// Calls a hook whenever the app ends a subscription (`Cluster::on_unsubscribe`).
+    #[must_use]
+    pub fn on_unsubscribe(
+        mut self,
+        hook: impl FnMut(&BStr, &mut Context<'_>) -> Outcome + 'static,
+    ) -> Self {
+        self.handlers.on_unsubscribe.push(Box::new(hook));
+        self
+    }
+
+    /// Subscribes to all topics that start with these bytes when the app starts.
+    #[must_use]
+    pub fn subscribe(mut self, prefix: impl Into<BString>) -> Self {
+        self.subscriptions.push(prefix.into());
+        self
+    }
+
+    /// Publishes events of that name to a topic, too, whenever a handler or a timer raises them
+    /// (`Broker::auto_publish`).
+    #[must_use]
+    pub fn auto_publish(mut self, topic: impl Into<BString>, event: impl Into<BString>) -> Self {
+        self.auto_publish.push((event.into(), topic.into()));
+        self
+    }
+
+    /// Gives each published event the network time as metadata (`EventMetadata::NETWORK_TIMESTAMP`):
+    /// that of the event being handled if it has one, otherwise the time of day. Off by default, as
+    /// in Zeek.
+    #[must_use]
+    pub fn add_network_timestamps(mut self, on: bool) -> Self {
+        self.add_network_timestamps = on;
+        self
+    }
+
+    /// Whether the connection to the cluster keeps the app running (`Broker::peer_counts_as_iosource`,
+    /// true by default). If not, it ends when no timer is left.
+    #[must_use]
+    pub fn peer_counts_as_iosource(mut self, on: bool) -> Self {
+        self.peer_counts_as_iosource = on;
+        self
+    }
+
+    /// Warns of handlers that take longer than this; [`SLOW_HANDLER`] by default.
+    #[must_use]
+    pub fn warn_after(mut self, time: Duration) -> Self {
+        self.slow_handler = time;
+        self
+    }
+
+    /// Lets another thread stop the app; the last call counts.
+    #[must_use]
+    pub fn stopped_by(mut self, stopper: &Stopper) -> Self {
+        self.is_stopped = Arc::clone(&stopper.is_stopped);
+        self
+    }
+
+    /// Runs the app on a node until it is stopped, its work is done, or the node ends. Blocks.
+    ///
+    /// # Errors
+    /// Why the node has ended by itself.
+    pub fn run(self, node: &Node, notifications: &Notifications) -> Result<(), NodeError> {
+        let mut engine = Engine::new(self);
+        engine.start(node, Instant::now());
+        while !engine.is_done() {
+            let next = match engine.deadline() {
+                Some(at) => {
+                    let patience = at.saturating_duration_since(Instant::now());
+                    notifications.receive_timeout(patience)
+                }
+                None => notifications.receive().ok_or(Empty::Closed),
+            };
+            let now = Instant::now();
+            match next {
+                Ok(notification) => notified(&mut engine, node, notification, now),
+                Err(Empty::TimedOut) => {}
+                Err(Empty::Closed) => return node.take_failure().map_or(Ok(()), Err),
+            }
+            engine.tick(node, now);
+        }
+        engine.finish(node, Instant::now());
+        Ok(())
+    }
+}
+
+fn notified(engine: &mut Engine, node: &Node, notification: Notification, now: Instant) {
+    let text = |text: &str| Value::from(text);
+    match notification {
+        Notification::Event(received) => {
+            let origin = Origin::new(received.topic(), received.sender());
+            match received.decode() {
+                Ok(event) => engine.received(node, &event, &origin, now),
+                Err(error) => {
+                    log::error!("Failed to unserialize message: {}: {error}", received.topic());
+                }
+            }
+        }
+        Notification::NodeUp { name, id } => {
+            let args = vec![text(&name), Value::string(id.as_bytes())];
+            engine.happened(node, Event::new("Cluster::node_up", args), now);
+        }
+        Notification::NodeDown { name, id } => {
+            let args = vec![text(&name), Value::string(id.as_bytes())];
+            engine.happened(node, Event::new("Cluster::node_down", args), now);
+        }
+        Notification::Subscription(prefix) => {
+            let name = "Cluster::Backend::ZeroMQ::subscription";
+            engine.happened(node, Event::new(name, vec![prefix.into()]), now);
+        }
+        Notification::Unsubscription(prefix) => {
+            let name = "Cluster::Backend::ZeroMQ::unsubscription";
+            engine.happened(node, Event::new(name, vec![prefix.into()]), now);
+        }
+        Notification::Connected | Notification::Disconnected | Notification::Nudged => {}
+    }
+}
+
+/// Stops an [`App`], from any thread.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    is_stopped: Arc<AtomicBool>,
+    node: Node,
+}
+
+impl Stopper {
+    /// For an app that will run on this node.
+    pub fn new(node: &Node) -> Self {
+        Stopper { is_stopped: Arc::default(), node: node.clone() }
+    }
+
+    /// Ends [`App::run`] after the current handler.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        // An error means that the node has ended, and with it the app.
+        let _ = self.node.nudge();
+    }
+}
+
+fn time_of_day() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}
