@@ -57,7 +57,7 @@ impl Engine {
             }
             self.wishes.subscriptions.push_back((true, prefix));
         }
-        self.happened(bus, Event::new("zeek_init", vec![]), now);
+        self.happened(bus, &Event::new("zeek_init", vec![]), now);
     }
 
     /// An event came from the bus.
@@ -73,8 +73,8 @@ impl Engine {
     }
 
     /// Something happened to this node.
-    pub(super) fn happened(&mut self, bus: &dyn Bus, event: Event, now: Instant) {
-        self.dispatch(&event, &Turn { bus, origin: None, now });
+    pub(super) fn happened(&mut self, bus: &dyn Bus, event: &Event, now: Instant) {
+        self.dispatch(event, &Turn { bus, origin: None, now });
         self.settle(bus, now);
     }
 
@@ -101,7 +101,7 @@ impl Engine {
 
     /// Raises `zeek_done`.
     pub(super) fn finish(&mut self, bus: &dyn Bus, now: Instant) {
-        self.happened(bus, Event::new("zeek_done", vec![]), now);
+        self.happened(bus, &Event::new("zeek_done", vec![]), now);
     }
 
     fn is_stopped(&self) -> bool {

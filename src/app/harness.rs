@@ -100,7 +100,7 @@ impl Harness {
     }
 
     fn happened(&mut self, name: &str, args: Vec<Value>) {
-        self.engine.happened(&self.bus, Event::new(name, args), self.now);
+        self.engine.happened(&self.bus, &Event::new(name, args), self.now);
         self.engine.tick(&self.bus, self.now);
     }
 

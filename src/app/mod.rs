@@ -237,19 +237,19 @@ fn notified(engine: &mut Engine, node: &Node, notification: Notification, now: I
         }
         Notification::NodeUp { name, id } => {
             let args = vec![text(&name), Value::string(id.as_bytes())];
-            engine.happened(node, Event::new("Cluster::node_up", args), now);
+            engine.happened(node, &Event::new("Cluster::node_up", args), now);
         }
         Notification::NodeDown { name, id } => {
             let args = vec![text(&name), Value::string(id.as_bytes())];
-            engine.happened(node, Event::new("Cluster::node_down", args), now);
+            engine.happened(node, &Event::new("Cluster::node_down", args), now);
         }
         Notification::Subscription(prefix) => {
             let name = "Cluster::Backend::ZeroMQ::subscription";
-            engine.happened(node, Event::new(name, vec![prefix.into()]), now);
+            engine.happened(node, &Event::new(name, vec![prefix.into()]), now);
         }
         Notification::Unsubscription(prefix) => {
             let name = "Cluster::Backend::ZeroMQ::unsubscription";
-            engine.happened(node, Event::new(name, vec![prefix.into()]), now);
+            engine.happened(node, &Event::new(name, vec![prefix.into()]), now);
         }
         Notification::Connected | Notification::Disconnected | Notification::Nudged => {}
     }
