@@ -190,6 +190,7 @@ impl AccessControl {
         renewed.take_over(options);
         let access = Arc::new(Access::load(&renewed)?);
         shared.reload_tls()?;
+        register(&shared.metrics, &renewed);
         let summary = access.summary();
         if *shared.access.load_full() != *access {
             shared.access.store(Arc::clone(&access));
@@ -261,6 +262,7 @@ impl Gateway {
             blocks: OnceLock::new(),
             on_event: Box::new(on_event),
         });
+        register(&shared.metrics, options);
         let limits = queue::Limits {
             messages: options.max_event_queue_size as usize,
             bytes: EVENT_QUEUE_BYTES,
@@ -366,6 +368,15 @@ fn settings(node: &Node, layout: &Layout, options: &WebSocket) -> Result<Setting
         resume_timeout: options.resume_timeout,
         schema: schema(options)?,
     })
+}
+
+/// Creates the series of the applications that have credentials.
+fn register(metrics: &WebSocketMetrics, options: &WebSocket) {
+    let proven =
+        options.applications.iter().filter(|(_, application)| application.has_credentials());
+    for (name, _) in proven {
+        metrics.proven(name);
+    }
 }
 
 /// Reads the schema file, if there is one.

@@ -161,7 +161,10 @@ async fn client(shared: &Arc<Shared>, request: Request) -> Result<Response, NoCl
         Ok(Opening {
             version,
             peer,
-            metrics: shared.metrics.application(name.as_deref()),
+            metrics: match admitted.proven() {
+                Some(application) => shared.metrics.proven(application),
+                None => shared.metrics.claimed(name.as_deref()),
+            },
             name,
             admitted,
             session: new_session(),
