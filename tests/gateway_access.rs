@@ -328,8 +328,17 @@ fn applications_are_told_apart_by_the_names_they_give() {
     let mut wrong =
         Client::connect(&gateway.address(), PATH, &[("x-application-name", "has a space")])
             .unwrap();
-    assert_eq!(wrong.receive()["code"], "invalid_application_name");
-    assert_eq!(wrong.closed().0, 1008);
+    let error = wrong.receive();
+    assert_eq!(error["code"], "invalid_application_name");
+    assert!(error["message"].as_str().unwrap().ends_with("found \"has a space\""), "{error}");
+    assert_eq!(wrong.closed(), (1008, "Invalid X-Application-Name".into()));
+    let mut lost = Client::connect(&gateway.address(), "/v2/messages/json/", &[]).unwrap();
+    let error = lost.receive();
+    assert_eq!(error["code"], "invalid_uri");
+    for path in [PATH, V1_PATH] {
+        assert!(error["message"].as_str().unwrap().contains(path), "{error}");
+    }
+    assert_eq!(lost.closed(), (1008, "Invalid URI".into()));
 }
 
 #[test]
