@@ -386,7 +386,7 @@ fn schema(options: &WebSocket) -> Result<Option<Arc<Schema>>, GatewayError> {
         .map_err(|error| GatewayError::UnreadableSchema { path: path.clone(), error })?;
     let schema = Schema::parse(&text).map_err(|errors| {
         let lines: Vec<String> =
-            errors.iter().map(|error| format!("{}: {error}", path.display())).collect();
+            errors.iter().map(|error| format!("{}:{error}", path.display())).collect();
         GatewayError::Schema(lines.join("\n"))
     })?;
     Ok(Some(Arc::new(schema)))
