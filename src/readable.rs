@@ -38,9 +38,10 @@
 //! JavaScript has no other numbers than doubles. [`Numbers::JavaScript`] writes those that it would
 //! change as objects, with the digits of integers in a string.
 //!
-//! The JSON library decides two things: it reads integers beyond 64 bits, and `-0`, as reals, and
-//! it rejects a text with more than 127 nested arrays and objects. A set is two of them and a table
-//! three, so nested sets and tables reach this limit before [`MAX_DEPTH`].
+//! A plain integer beyond 64 bits is no value; `{"double":18446744073709551616}` is. The JSON library
+//! decides two things: it reads `-0` as a real, and it rejects a text with more than 127 nested arrays
+//! and objects. A set is two of them and a table three, so nested sets and tables reach this limit
+//! before [`MAX_DEPTH`].
 
 mod json;
 mod part;
@@ -70,8 +71,8 @@ pub const ENVELOPE: usize = 3;
 /// and its colon are omitted.
 #[derive(Debug, Error)]
 pub enum ReadableError {
-    /// The line is not JSON.
-    #[error("not JSON: {0}")]
+    /// The line is not JSON, or nests more arrays and objects than are read.
+    #[error("{}", syntax(.0))]
     Syntax(#[from] serde_json::Error),
     /// JSON, but not a value or a publication.
     #[error("{}expected {expected}, found {found}", prefix(path))]
@@ -101,6 +102,14 @@ pub enum ReadableError {
         /// Its name.
         name: &'static str,
     },
+}
+
+fn syntax(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.strip_prefix("recursion limit exceeded") {
+        Some(place) => format!("more than 127 nested arrays and objects{place}"),
+        None => format!("not JSON: {text}"),
+    }
 }
 
 fn prefix(path: &str) -> String {

@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use bstr::ByteSlice;
 use serde_json::{Value as Json, json};
 use support::websocket::{Client, Gateway, NODES, data_message};
 use support::{Cluster, Signal, run_to_end, wait_for, wait_notification};
@@ -222,6 +223,26 @@ fn wrong_requests_are_refused_as_in_zeek() {
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer[9..], status.as_bytes(), "{request}");
+    }
+    // Answers have an end, a line that says what is wrong, and a name.
+    for (line, headers, expected) in [
+        ("GET /v1/messages/json HTTP/1.1", [UPGRADE, KEY, VERSION], ["101 ", "server: zcluster/"]),
+        ("GET /v1/messages/json HTTP/1.1", [UPGRADE, "", VERSION], ["400 ", "server: zcluster/"]),
+        ("POST / HTTP/1.1", ["", "", ""], ["405 ", "allow: GET,HEAD"]),
+        ("POST / HTTP/1.1", ["", "", ""], ["405 ", "\r\n\r\nexpected the method GET or HEAD\n"]),
+        ("PUT /metrics HTTP/1.1", ["", "", ""], ["405 ", "expected the method GET or HEAD\n"]),
+    ] {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let headers = headers.concat();
+        stream.write_all(format!("{line}\r\nHost: x\r\n{headers}\r\n").as_bytes()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut answer = Vec::new();
+        while !expected.iter().all(|part| answer.find(part).is_some()) {
+            let mut part = [0; 1024];
+            let read = stream.read(&mut part).unwrap();
+            assert_ne!(read, 0, "{line}: {}", answer.as_bstr());
+            answer.extend_from_slice(&part[..read]);
+        }
     }
 }
 

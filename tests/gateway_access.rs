@@ -328,8 +328,64 @@ fn applications_are_told_apart_by_the_names_they_give() {
     let mut wrong =
         Client::connect(&gateway.address(), PATH, &[("x-application-name", "has a space")])
             .unwrap();
-    assert_eq!(wrong.receive()["code"], "invalid_application_name");
-    assert_eq!(wrong.closed().0, 1008);
+    let error = wrong.receive();
+    assert_eq!(error["code"], "invalid_application_name");
+    assert!(error["message"].as_str().unwrap().ends_with("found \"has a space\""), "{error}");
+    assert_eq!(wrong.closed(), (1008, "Invalid X-Application-Name".into()));
+    let mut lost = Client::connect(&gateway.address(), "/v2/messages/json/", &[]).unwrap();
+    let error = lost.receive();
+    assert_eq!(error["code"], "invalid_uri");
+    for path in [PATH, V1_PATH] {
+        assert!(error["message"].as_str().unwrap().contains(path), "{error}");
+    }
+    assert_eq!(lost.closed(), (1008, "Invalid URI".into()));
+}
+
+#[test]
+fn proven_applications_are_named_in_metrics_and_in_cluster_log() {
+    let tokens = Tokens::new();
+    let anonymous = "[nodes.manager.websocket.applications.anonymous]\nsubscribe = []\n";
+    let nodes = &[("manager", "manager"), ("logger-1", "logger")];
+    let gateway = Gateway::with(nodes, &format!("{}{anonymous}", tokens.applications()), "");
+    let _logger = gateway.cluster.logger("logger-1");
+    let address = gateway.address();
+    wait_for("the node to be ready", || (get(&address, "/readyz", "").0 == 200).then_some(()));
+    let value =
+        |series: &str, app: &str| gateway.manager.metric_with(series, &format!("app=\"{app}\""));
+    // Before anyone has come.
+    assert_eq!(value("zcluster_websocket_events_dropped_total", "alerts"), 0.0);
+
+    let token = bearer(ALERTS);
+    let proven = [("authorization", token.as_str()), ("x-application-name", "dash/1.0")];
+    let mut client = V2::connect(&address, &proven).unwrap();
+    client.publish(TO_WORKER, "Test::a", json!([]));
+    let mut first = Client::connect(&address, V1_PATH, &proven).unwrap();
+    first.subscribe(&["zeek.alerts."]);
+    let impostor = [("x-application-name", "alerts")];
+    let _impostor = V2::connect(&address, &impostor).unwrap();
+    let nameless = V2::connect(&address, &[]).unwrap();
+    assert_eq!(nameless.welcome["application"], "anonymous");
+    for (series, app, expected) in [
+        ("zcluster_websocket_clients", "alerts", 2.0),
+        ("zcluster_websocket_clients", "other", 1.0),
+        ("zcluster_websocket_clients", "unknown", 1.0),
+        ("zeek_cluster_websocket_outgoing_events_total", "alerts", 1.0),
+    ] {
+        assert_eq!(value(series, app), expected, "{series} {app}");
+    }
+    drop(first);
+    for line in [
+        " application=alerts application_name=dash/1.0 connected, version 2",
+        " application=alerts application_name=dash/1.0 subscribed to [zeek.alerts.]",
+        " application=alerts application_name=dash/1.0 gone with code 1006 and reason \
+         'Abnormal closure'",
+        ") application_name=alerts connected, version 2",
+        ") connected, version 2",
+    ] {
+        wait_for(line, || {
+            gateway.cluster.log_lines("cluster").iter().any(|l| l.ends_with(line)).then_some(())
+        });
+    }
 }
 
 #[test]

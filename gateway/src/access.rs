@@ -57,6 +57,13 @@ pub struct Admitted {
     proof: Proof,
 }
 
+impl Admitted {
+    /// The application to which the client has proven to belong, by a token or a certificate.
+    pub fn proven(&self) -> Option<&Arc<str>> {
+        self.application.as_ref().filter(|name| &***name != Application::ANONYMOUS)
+    }
+}
+
 /// What a client was admitted by, for the next time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Proof {

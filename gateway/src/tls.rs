@@ -91,7 +91,7 @@ impl Loaded {
             return Err(TlsError::Incomplete);
         };
         let provider = Arc::new(ciphers::provider(&options.ciphers)?);
-        let chain = pem::certificates(cert_file)?;
+        let chain = pem::certificates("cert_file", cert_file)?;
         let validity = (1..).zip(&chain).map(|(number, certificate)| {
             let fail = || TlsError::Certificate { path: cert_file.clone(), number };
             certificate::validity(certificate).ok_or_else(fail)
@@ -127,7 +127,7 @@ fn verifier(
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut authorities = RootCertStore::empty();
     if let Some(path) = ca_file {
-        for (number, certificate) in (1..).zip(pem::certificates(path)?) {
+        for (number, certificate) in (1..).zip(pem::certificates("ca_file", path)?) {
             let fail = |_| TlsError::Certificate { path: path.into(), number };
             authorities.add(certificate).map_err(fail)?;
         }

@@ -62,7 +62,14 @@ pub fn metrics(
         let groups = target_groups(services);
         router = router.route("/services.json", get(|| async move { Json(groups) }));
     }
-    router.fallback(|| async { (StatusCode::NOT_FOUND, "not found\n").into_response() })
+    only_get(router.fallback(|| async { (StatusCode::NOT_FOUND, "not found\n").into_response() }))
+}
+
+/// Says so to other methods, for all routes that are there. The header `Allow` is added by axum.
+pub fn only_get(router: Router) -> Router {
+    router.method_not_allowed_fallback(|| async {
+        (StatusCode::METHOD_NOT_ALLOWED, "expected the method GET or HEAD\n")
+    })
 }
 
 /// 200 and `ok` without problems, else 503 and one line per problem.
@@ -81,5 +88,5 @@ pub(super) fn with_status(
     status: impl Fn() -> serde_json::Value + Send + Sync + 'static,
 ) -> Router {
     let status = Arc::new(status);
-    router.route("/status", get(|| async move { Json(status()) }))
+    only_get(router.route("/status", get(|| async move { Json(status()) })))
 }

@@ -140,8 +140,12 @@ mod served {
             ("GET", "/services.json", 404),
         ];
         for (method, path, expected) in rows {
-            let (status, _, body) = request(&server, method, path);
+            let (status, head, body) = request(&server, method, path);
             assert_eq!(status, expected, "{method} {path}");
+            if status == 405 {
+                assert!(head.contains("allow: get,head"), "{path} {head}");
+                assert_eq!(body, "expected the method GET or HEAD\n", "{path}");
+            }
             if method == "HEAD" {
                 assert_eq!(body, "", "{path}");
             }

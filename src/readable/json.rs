@@ -4,9 +4,10 @@
 //! every member's name, which costs more than everything that follows.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
 /// A JSON value. Strings without escapes are parts of the text.
@@ -18,6 +19,8 @@ pub enum Json<'a> {
     Bool(bool),
     /// A number: 64 bits with or without sign, or a double.
     Number(Number),
+    /// Any other number, as it is written: an integer beyond 64 bits, or larger than any double.
+    Large(Cow<'a, str>),
     /// A string.
     String(Cow<'a, str>),
     /// An array.
@@ -34,7 +37,52 @@ impl<'a> Json<'a> {
     ///
     /// If the text is not JSON, or nests more than 127 arrays and objects.
     pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+        let (mut json, has_large) = match tree(text) {
+            Ok(parsed) => parsed,
+            // The parser gives up at a number that is larger than any double.
+            Err(error) => match without_large(text) {
+                Some(other) => (tree(&other)?.0.into_owned(), true),
+                None => return Err(error),
+            },
+        };
+        if has_large {
+            json.keep_large(&mut numbers(text));
+        }
+        Ok(json)
+    }
+
+    /// Replaces the numbers that are large by what the text has. `numbers` are all of the text, in its
+    /// order.
+    fn keep_large(&mut self, numbers: &mut impl Iterator<Item = (usize, &'a str)>) {
+        match self {
+            Json::Number(_) => {
+                if let Some((_, number)) = numbers.next().filter(|(_, number)| is_large(number)) {
+                    *self = Json::Large(number.into());
+                }
+            }
+            Json::Array(elements) => elements.iter_mut().for_each(|e| e.keep_large(numbers)),
+            Json::Object(members) => members.iter_mut().for_each(|(_, m)| m.keep_large(numbers)),
+            Json::Null | Json::Bool(_) | Json::Large(_) | Json::String(_) => {}
+        }
+    }
+
+    /// The same, as a copy of all texts.
+    fn into_owned(self) -> Json<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Json::Null => Json::Null,
+            Json::Bool(b) => Json::Bool(b),
+            Json::Number(number) => Json::Number(number),
+            Json::Large(number) => Json::Large(owned(number)),
+            Json::String(text) => Json::String(owned(text)),
+            Json::Array(elements) => {
+                Json::Array(elements.into_iter().map(Json::into_owned).collect())
+            }
+            Json::Object(members) => {
+                let members = members.into_iter();
+                Json::Object(members.map(|(name, json)| (owned(name), json.into_owned())).collect())
+            }
+        }
     }
 
     /// The text of a string; `None` for other types.
@@ -84,6 +132,7 @@ impl<'a> Json<'a> {
             Json::Null => "null".into(),
             Json::Bool(b) => b.to_string(),
             Json::Number(number) => number.to_string(),
+            Json::Large(number) => abbreviated(number, SHOWN),
             Json::String(text) => format!("{:?}", abbreviated(text, SHOWN)),
             Json::Array(elements) => format!("an array of {}", elements.len()),
             Json::Object(members) if members.is_empty() => "an empty object".into(),
@@ -104,15 +153,91 @@ fn abbreviated(text: &str, max: usize) -> String {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Tree)
+/// Parses a text; whether there may be integers in it that were read as doubles.
+fn tree(text: &str) -> Result<(Json<'_>, bool), serde_json::Error> {
+    let has_large = Cell::new(false);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let json = Tree { has_large: &has_large }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok((json, has_large.get()))
+}
+
+/// The numbers of a JSON text and where they begin, in its order.
+fn numbers(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        loop {
+            let at = rest.find(|c: char| matches!(c, '"' | '-' | '0'..='9'))?;
+            rest = &rest[at..];
+            if let Some(string) = rest.strip_prefix('"') {
+                rest = after_string(string)?;
+                continue;
+            }
+            let in_number = |c: char| matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E');
+            let start = text.len() - rest.len();
+            let end = rest.find(|c| !in_number(c)).unwrap_or(rest.len());
+            let (number, after) = rest.split_at(end);
+            rest = after;
+            return Some((start, number));
+        }
+    })
+}
+
+/// What follows the quote at the end of a string; `None` if there is none.
+fn after_string(text: &str) -> Option<&str> {
+    let mut rest = text;
+    loop {
+        let special = rest.find(['"', '\\'])?;
+        let is_end = rest[special..].starts_with('"');
+        rest = &rest[special + 1..];
+        if is_end {
+            return Some(rest);
+        }
+        let mut chars = rest.chars();
+        chars.next()?;
+        rest = chars.as_str();
     }
 }
 
-struct Tree;
+/// Whether this is an integer beyond 64 bits, or larger than any double.
+fn is_large(number: &str) -> bool {
+    if number.contains(['.', 'e', 'E']) {
+        number.parse().is_ok_and(f64::is_infinite)
+    } else {
+        number.parse::<u64>().is_err() && number.parse::<i64>().is_err()
+    }
+}
 
-impl<'de> Visitor<'de> for Tree {
+/// The text with zeros in place of large numbers, of the same length; `None` if it has none.
+fn without_large(text: &str) -> Option<String> {
+    let mut other = String::new();
+    for (start, number) in numbers(text).filter(|(_, number)| is_large(number)) {
+        other.push_str(&text[other.len()..start]);
+        other.push('0');
+        other.extend(std::iter::repeat_n(' ', number.len() - 1));
+    }
+    if other.is_empty() {
+        return None;
+    }
+    other.push_str(&text[other.len()..]);
+    Some(other)
+}
+
+#[derive(Clone, Copy)]
+struct Tree<'t> {
+    /// Set when a number may be an integer beyond 64 bits.
+    has_large: &'t Cell<bool>,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Json<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
     type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,6 +261,10 @@ impl<'de> Visitor<'de> for Tree {
     }
 
     fn visit_f64<E>(self, x: f64) -> Result<Self::Value, E> {
+        const BEYOND_64_BITS: f64 = 9_223_372_036_854_775_808.0;
+        if x.abs() >= BEYOND_64_BITS {
+            self.has_large.set(true);
+        }
         // The parser rejects numbers that are not finite.
         Ok(Number::from_f64(x).map_or(Json::Null, Json::Number))
     }
@@ -150,7 +279,7 @@ impl<'de> Visitor<'de> for Tree {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
         let mut elements = Vec::new();
-        while let Some(element) = array.next_element()? {
+        while let Some(element) = array.next_element_seed(self)? {
             elements.push(element);
         }
         Ok(Json::Array(elements))
@@ -158,8 +287,8 @@ impl<'de> Visitor<'de> for Tree {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::new();
-        while let Some((Name(name), json)) = object.next_entry()? {
-            members.push((name, json));
+        while let Some(Name(name)) = object.next_key()? {
+            members.push((name, object.next_value_seed(self)?));
         }
         Ok(Json::Object(members))
     }
@@ -215,5 +344,41 @@ mod tests {
         assert!(Json::parse(&nested(127)).is_ok());
         assert!(Json::parse(&nested(128)).is_err());
         assert!(Json::parse(&"[{\"a\":".repeat(1_000_000)).is_err());
+    }
+
+    #[test]
+    fn numbers_that_fit_nowhere_are_kept_as_they_are_written() {
+        let digits = "9".repeat(400);
+        for large in [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "100000000000000000000000",
+            "1e400",
+            "-1.5E+999",
+            &digits,
+        ] {
+            let kept = Json::Large(large.into());
+            let text = format!(
+                r#" {{"1e400":["-1\\",{large} , 1e22,-7,[{large}]],"\"2":"{large}","3":1.5}} "#
+            );
+            let Json::Object(members) = Json::parse(&text).unwrap() else { panic!("{text}") };
+            let Json::Array(elements) = &members[0].1 else { panic!("{members:?}") };
+            let number = |x: f64| Number::from_f64(x).map(Json::Number).unwrap();
+            let seven = Json::Number((-7).into());
+            let expected = [kept.clone(), number(1e22), seven, Json::Array(vec![kept.clone()])];
+            assert_eq!(elements[1..], expected, "{text}");
+            assert_eq!(members[0].0, "1e400");
+            let rest = [("\"2".into(), Json::String(large.into())), ("3".into(), number(1.5))];
+            assert_eq!(members[1..], rest, "{text}");
+            assert_eq!(Json::parse(large).unwrap(), kept);
+            // An error is where it was.
+            let wrong = format!("[{large}, x]");
+            let error = Json::parse(&wrong).unwrap_err();
+            assert_eq!(error.column(), wrong.len() - 1, "{error}");
+        }
+        for fits in ["18446744073709551615", "-9223372036854775808", "1.8e308", "-0", "1e-400"] {
+            let json = Json::parse(fits);
+            assert_eq!(matches!(json, Ok(Json::Number(_))), fits != "1.8e308", "{fits}: {json:?}");
+        }
     }
 }

@@ -6,6 +6,10 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use super::{Json, Part, ReadableError, scalar};
 use crate::value::{Real, Value};
 
+/// What a plain number may be.
+const NUMBER: &str =
+    "an integer of 64 bits, or a double with a fraction or an exponent, up to 1.8e308";
+
 impl Part<'_, '_> {
     /// Reads a value in any of the forms of this [module](super).
     ///
@@ -24,8 +28,9 @@ impl Part<'_, '_> {
                 (_, Some(n), _) => Value::Integer(n),
                 (_, _, Some(x)) => Value::Real(Real(x)),
                 // Only possible with serde_json's `arbitrary_precision`.
-                _ => return Err(self.unexpected("a 64-bit number")),
+                _ => return Err(self.unexpected(NUMBER)),
             },
+            Json::Large(_) => return Err(self.unexpected(NUMBER)),
             Json::String(text) => Value::from(&**text),
             Json::Array(_) => self.vector(value)?,
             Json::Object(_) => {

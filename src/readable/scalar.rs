@@ -98,6 +98,7 @@ pub(super) fn integer(json: &Json<'_>) -> Option<Value> {
 pub(super) fn real(json: &Json<'_>) -> Option<Value> {
     let x = match json {
         Json::Number(number) => number.as_f64()?,
+        Json::Large(number) => number.parse().ok().filter(|x: &f64| x.is_finite())?,
         Json::String(text) => match &**text {
             "-0" => -0.0,
             "inf" => f64::INFINITY,

@@ -41,6 +41,62 @@ fn set(elements: Vec<Value>) -> Value {
 }
 
 #[test]
+fn what_nests_too_deep_is_not_said_to_be_no_json() {
+    let error = publication_from_json(&"[".repeat(128)).unwrap_err();
+    let expected = "more than 127 nested arrays and objects at line 1 column 128";
+    assert_eq!(error.to_string(), expected);
+}
+
+proptest! {
+    #[test]
+    fn plain_integers_are_read_exactly_or_refused(
+        wide in any::<i128>(), shift in 0..100_u32, path in prop::collection::vec(0..3_u8, 0..8),
+    ) {
+        let n = wide >> shift;
+        let (mut text, mut at) = (n.to_string(), String::new());
+        let mut expected = u64::try_from(n).map(Value::from).or(i64::try_from(n).map(Value::from)).ok();
+        for step in path {
+            let wrap = |value: Value| match step {
+                0 => Value::Vector(vec![Value::from("x"), value]),
+                1 => set(vec![value]),
+                _ => Value::Table([(value, Value::None)].into()),
+            };
+            let (before, after, place) = [
+                (r#"["x","#, "]", "[1]"),
+                (r#"{"set":["#, "]}", "set[0]"),
+                (r#"{"table":[["#, ",null]]}", "table[0][0]"),
+            ][usize::from(step)];
+            text = format!("{before}{text}{after}");
+            let dot = if at.is_empty() || at.starts_with('[') { "" } else { "." };
+            at = format!("{place}{dot}{at}");
+            expected = expected.map(wrap);
+        }
+        let colon = if at.is_empty() { "" } else { ": " };
+        let what = "an integer of 64 bits, or a double with a fraction or an exponent, up to 1.8e308";
+        let expected = expected.ok_or(format!("{at}{colon}expected {what}, found {n}"));
+        prop_assert_eq!(parse(&text), expected, "{}", text);
+    }
+}
+
+#[test]
+fn a_declared_double_may_be_any_integer() {
+    for (text, expected) in [
+        (r#"{"double":18446744073709551616}"#, Ok(Value::from(18_446_744_073_709_551_616.0))),
+        (r#"{"double":-9223372036854775809}"#, Ok(Value::from(-9_223_372_036_854_775_808.0))),
+        (
+            r#"{"double":1e400}"#,
+            Err(r#"double: expected a number, "inf", "-inf", "nan" or "-0", found 1e400"#.into()),
+        ),
+        (
+            r#"{"count":18446744073709551616}"#,
+            Err("count: expected a non-negative 64-bit integer, found 18446744073709551616".into()),
+        ),
+    ] {
+        assert_eq!(parse(text), expected, "{text}");
+    }
+}
+
+#[test]
 fn values_are_written_and_read_back() {
     for (value, text) in [
         (Value::None, "null"),
@@ -108,7 +164,6 @@ fn other_forms_are_read() {
         ("-5", (-5).into()),
         ("-0", (-0.0).into()),
         ("1e0", 1.0.into()),
-        ("18446744073709551616", 18_446_744_073_709_551_616.0.into()),
         (r#"{"bool":true}"#, true.into()),
         (r#"{"count":5}"#, 5_u64.into()),
         (r#"{"double":1.5}"#, 1.5.into()),

@@ -51,7 +51,7 @@ impl LabelCap {
     }
 
     /// The value as text of bounded length.
-    fn text(value: &[u8]) -> Cow<'_, str> {
+    pub(super) fn text(value: &[u8]) -> Cow<'_, str> {
         let mut text = value[..value.len().min(Self::MAX_BYTES)].to_str_lossy();
         if text.len() > Self::MAX_BYTES {
             // U+FFFD is longer than the byte it stands for.

@@ -175,8 +175,8 @@ pub enum Announcement {
     Added {
         /// The client.
         endpoint: Endpoint,
-        /// Its prefixes.
-        subscriptions: Vec<BString>,
+        /// Its prefixes; `None` for a client of version 2, which has none yet.
+        subscriptions: Option<Vec<BString>>,
     },
     /// Such a client is gone.
     Lost {
@@ -198,6 +198,8 @@ pub struct Endpoint {
     pub peer: SocketAddr,
     /// What it calls itself.
     pub name: Option<String>,
+    /// Who it is to access control, if it has proven it.
+    pub application: Option<Arc<str>>,
 }
 
 /// The figures of one client.
@@ -404,8 +406,10 @@ impl Hub {
             // It is told what it missed.
             Version::V2 => (Protocol::V2(Second::new(opening.session)), WhenFull::DropOldest),
         };
+        let (peer, name) = (opening.peer, opening.name);
+        let application = opening.admitted.proven().cloned();
         let key = self.clients.insert(Client {
-            endpoint: Endpoint { id, peer: opening.peer, name: opening.name },
+            endpoint: Endpoint { id, peer, name, application },
             number,
             admitted: opening.admitted,
             metrics: opening.metrics,

@@ -46,7 +46,7 @@ fn open(hub: &mut Hub, version: Version) -> Key {
         peer: ([127, 0, 0, 1], 4711).into(),
         name: None,
         admitted: everybody(),
-        metrics: Telemetry::new("manager", "node").websocket().application(None),
+        metrics: Telemetry::new("manager", "node").websocket().claimed(None),
         session: "secret".into(),
     })
 }
@@ -107,7 +107,9 @@ fn a_client_is_acknowledged_once_its_subscriptions_are_active() {
     assert_eq!(taken(&mut hub, key), [ack]);
     event(&mut hub, "a.x", "other");
     assert_eq!(topics(&taken(&mut hub, key)), ["a.x"]);
-    let [Announcement::Added { subscriptions, .. }] = &hub.take_announcements()[..] else {
+    let [Announcement::Added { subscriptions: Some(subscriptions), .. }] =
+        &hub.take_announcements()[..]
+    else {
         panic!("not announced")
     };
     assert_eq!(*subscriptions, ["a.", "b."]);
@@ -281,7 +283,7 @@ fn second(hub: &mut Hub, session: &str) -> Key {
         peer: ([127, 0, 0, 1], 4711).into(),
         name: None,
         admitted: everybody(),
-        metrics: Telemetry::new("manager", "node").websocket().application(None),
+        metrics: Telemetry::new("manager", "node").websocket().claimed(None),
         session: session.into(),
     });
     assert_eq!(told(hub, key)[0]["type"], "welcome");

@@ -90,6 +90,6 @@ impl Hub {
         for prefix in &prefixes {
             self.listen(key, prefix.clone());
         }
-        self.announcements.push(Announcement::Added { endpoint, subscriptions: prefixes });
+        self.announcements.push(Announcement::Added { endpoint, subscriptions: Some(prefixes) });
     }
 }

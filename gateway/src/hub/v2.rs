@@ -129,7 +129,7 @@ impl Hub {
         }));
         client.answer(welcome);
         let endpoint = client.endpoint.clone();
-        self.announcements.push(Announcement::Added { endpoint, subscriptions: Vec::new() });
+        self.announcements.push(Announcement::Added { endpoint, subscriptions: None });
     }
 
     pub(super) fn message_v2(&mut self, key: Key, text: &[u8], is_text: bool) -> Outcome {

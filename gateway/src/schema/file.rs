@@ -1,4 +1,4 @@
-//! The TOML of a schema file. All mistakes are reported at once, each with its line.
+//! The TOML of a schema file. All mistakes are reported at once, each with its place.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,6 +15,8 @@ use super::types::Field;
 pub struct SchemaError {
     /// The line, from 1.
     pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
     /// What is wrong, and what was expected.
     pub message: String,
 }
@@ -23,7 +25,7 @@ impl std::error::Error for SchemaError {}
 
 impl fmt::Display for SchemaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.message)
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
     }
 }
 
@@ -44,7 +46,7 @@ impl Schema {
     /// let errors = Schema::parse("[[event]]\nname = 'Demo::ping'\nargs = ['text: strin']").unwrap_err();
     /// assert_eq!(
     ///     errors[0].to_string(),
-    ///     "line 3: \"text: strin\": expected a type or the name of a [[record]], found \"strin\"",
+    ///     "3:9: \"text: strin\": expected a type or the name of a [[record]], found \"strin\"",
     /// );
     /// ```
     ///
@@ -90,8 +92,10 @@ struct Reader<'s> {
 
 impl Reader<'_> {
     fn error(&mut self, at: usize, message: String) {
-        let line = 1 + self.text.bytes().take(at).filter(|b| *b == b'\n').count();
-        self.errors.push(SchemaError { line, message });
+        let before = self.text.get(..at).unwrap_or(self.text);
+        let line = 1 + before.matches('\n').count();
+        let column = 1 + before.chars().rev().take_while(|c| *c != '\n').count();
+        self.errors.push(SchemaError { line, column, message });
     }
 
     fn schema(&mut self, root: &DeTable<'_>) -> Schema {

@@ -50,11 +50,12 @@ impl Schema {
             let member = inside.member(name, json);
             let Some(place) = fields.iter().position(|field| field.name == **name) else {
                 let names: Vec<_> = fields.iter().map(|field| &*field.name).collect();
+                let names = if names.is_empty() { "none".into() } else { names.join(", ") };
                 return Err(Mismatch::Unknown {
                     path: member.path(),
                     noun,
                     owner: owner.into(),
-                    expected: names.join(", "),
+                    expected: names,
                 });
             };
             if values[place].is_some() {

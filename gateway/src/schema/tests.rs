@@ -101,21 +101,21 @@ fields = ["x: count &log"]
     assert_eq!(
         errors,
         [
-            "line 2: unknown name `title`; expected [[event]] or [[record]]",
-            r#"line 7: "x: adr": expected a type or the name of a [[record]], found "adr""#,
-            r#"line 8: expected an array of texts as in "name: type""#,
-            r#"line 9: "x: set[count": expected `,` or `]`, found the end"#,
-            "line 10: `x` is declared twice",
-            "line 11: only fields of records can be `&optional`",
-            "line 14: event `A::a` is declared twice",
-            r#"line 15: expected an array of texts as in "name: type""#,
-            "line 16: [[event]] without a name",
-            "line 16: [[event]] without args",
-            "line 17: unknown name `arg`; expected name or args",
-            "line 19: expected the name of the event, as in Module::name",
-            "line 22: `addr` is the name of a type of Zeek",
-            "line 28: record `Rec` is declared twice",
-            r#"line 29: "x: count &log": expected `&optional` or the end, found "&log""#,
+            "2:1: unknown name `title`; expected [[event]] or [[record]]",
+            r#"7:5: "x: adr": expected a type or the name of a [[record]], found "adr""#,
+            r#"8:5: expected an array of texts as in "name: type""#,
+            r#"9:5: "x: set[count": expected `,` or `]`, found the end"#,
+            "10:5: `x` is declared twice",
+            "11:5: only fields of records can be `&optional`",
+            "14:8: event `A::a` is declared twice",
+            r#"15:8: expected an array of texts as in "name: type""#,
+            "16:1: [[event]] without a name",
+            "16:1: [[event]] without args",
+            "17:1: unknown name `arg`; expected name or args",
+            "19:8: expected the name of the event, as in Module::name",
+            "22:8: `addr` is the name of a type of Zeek",
+            "28:8: record `Rec` is declared twice",
+            r#"29:11: "x: count &log": expected `&optional` or the end, found "&log""#,
         ]
     );
 }
@@ -126,8 +126,8 @@ fn what_is_not_toml_is_reported_once_a_line() {
     let lines: Vec<_> = errors.iter().map(|error| error.line).collect();
     assert_eq!(lines, [2, 4], "{errors:?}");
     for (text, error) in [
-        ("[event]\nname = \"a\"", "line 1: expected [[event]], in double brackets"),
-        ("event = [1]", "line 1: expected a table with name and args"),
+        ("[event]\nname = \"a\"", "1:1: expected [[event]], in double brackets"),
+        ("# é\nevent = [1]", "2:10: expected a table with name and args"),
     ] {
         assert_eq!(Schema::parse(text).unwrap_err()[0].to_string(), error);
     }
@@ -170,6 +170,14 @@ fn events_are_checked_as_zeek_checks_them() {
     ] {
         assert_eq!(schema.check(&event).unwrap_err().to_string(), error);
     }
+}
+
+#[test]
+fn an_event_without_arguments_has_none() {
+    let schema = Schema::parse("[[event]]\nname = 'S::none'\nargs = []").unwrap();
+    let expected = "a: S::none has no argument of this name; it has none";
+    assert_eq!(read(&schema, "S::none", r#"{"a":1}"#), Err(expected.into()));
+    assert_eq!(read(&schema, "S::none", "{}"), Ok(vec![]));
 }
 
 #[test]

@@ -10,12 +10,14 @@ use crate::hub::{Announcement, Endpoint};
 pub(crate) fn lines(announcement: &Announcement) -> (String, Event) {
     match announcement {
         Announcement::Added { endpoint, subscriptions } => {
-            let list: Vec<String> =
-                subscriptions.iter().map(|prefix| prefix.to_str_lossy().into_owned()).collect();
-            let list = list.join(", ");
-            let line = format!("WebSocket client {} subscribed to [{list}]", described(endpoint));
+            let done = match subscriptions {
+                Some(prefixes) => format!("subscribed to [{}]", list(prefixes)),
+                None => "connected, version 2".into(),
+            };
+            let line = format!("WebSocket client {} {done}", described(endpoint));
+            let prefixes = subscriptions.iter().flatten();
             let subscriptions: Vec<Value> =
-                subscriptions.iter().map(|prefix| Value::String(prefix.clone())).collect();
+                prefixes.map(|prefix| Value::String(prefix.clone())).collect();
             let args = vec![info(endpoint), Value::from(subscriptions)];
             (line, Event::new("Cluster::websocket_client_added", args))
         }
@@ -32,9 +34,17 @@ pub(crate) fn lines(announcement: &Announcement) -> (String, Event) {
     }
 }
 
+fn list(prefixes: &[BString]) -> String {
+    let texts: Vec<_> = prefixes.iter().map(|prefix| prefix.to_str_lossy()).collect();
+    texts.join(", ")
+}
+
 fn described(endpoint: &Endpoint) -> String {
-    let Endpoint { id, peer, name } = endpoint;
+    let Endpoint { id, peer, name, application } = endpoint;
     let mut text = format!("'{id}' ({}:{})", peer.ip(), peer.port());
+    if let Some(application) = application {
+        text += &format!(" application={application}");
+    }
     if let Some(name) = name {
         text += &format!(" application_name={name}");
     }
@@ -43,7 +53,7 @@ fn described(endpoint: &Endpoint) -> String {
 
 /// `Cluster::EndpointInfo`.
 fn info(endpoint: &Endpoint) -> Value {
-    let Endpoint { id, peer, name } = endpoint;
+    let Endpoint { id, peer, name, application: _ } = endpoint;
     let port = Port::new(peer.port(), Protocol::Tcp);
     let network = vec![Value::from(peer.ip().to_string()), Value::from(port)];
     let name =
@@ -61,9 +71,13 @@ mod tests {
             id: "n-websocket-3".into(),
             peer: ([192, 0, 2, 1], 4711).into(),
             name: None,
+            application: None,
         };
         let named = Endpoint { name: Some("zeekctl/2.7.0".into()), ..endpoint.clone() };
-        let prefixes = |list: &[&str]| list.iter().map(|prefix| BString::from(*prefix)).collect();
+        let proven = Endpoint { application: Some("alerts".into()), ..endpoint.clone() };
+        let both = Endpoint { application: Some("alerts".into()), ..named.clone() };
+        let prefixes =
+            |list: &[&str]| Some(list.iter().map(|prefix| BString::from(*prefix)).collect());
         let lost = |endpoint: &Endpoint, code, reason: &str| Announcement::Lost {
             endpoint: endpoint.clone(),
             code,
@@ -81,6 +95,21 @@ mod tests {
             (
                 Announcement::Added { endpoint: endpoint.clone(), subscriptions: prefixes(&[]) },
                 "WebSocket client 'n-websocket-3' (192.0.2.1:4711) subscribed to []",
+            ),
+            (
+                Announcement::Added { endpoint: both, subscriptions: prefixes(&["a."]) },
+                "WebSocket client 'n-websocket-3' (192.0.2.1:4711) application=alerts \
+                 application_name=zeekctl/2.7.0 subscribed to [a.]",
+            ),
+            (
+                Announcement::Added { endpoint: proven.clone(), subscriptions: None },
+                "WebSocket client 'n-websocket-3' (192.0.2.1:4711) application=alerts connected, \
+                 version 2",
+            ),
+            (
+                lost(&proven, 1000, ""),
+                "WebSocket client 'n-websocket-3' (192.0.2.1:4711) application=alerts gone with code \
+                 1000",
             ),
             (
                 lost(&endpoint, 1000, ""),

@@ -21,7 +21,6 @@ use zcluster::telemetry::ClientRefusal;
 use super::Shared;
 use super::meter::Meter;
 use crate::hub::{Closing, Key, Opening, Outcome, Reply};
-use crate::v1;
 
 /// How much is taken from the hub at once, in bytes.
 const PIECE: usize = 64 << 10;
@@ -42,8 +41,13 @@ const TOO_LARGE: u16 = 1009;
 /// How long the client gets to take the close frame, and to answer it.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// The code and the context of an error that ends a connection at once.
-pub(super) struct Refusal(pub(super) (&'static str, &'static str));
+/// Why a connection ends at once.
+pub(super) struct Refusal {
+    /// The error to send.
+    pub(super) error: String,
+    /// The reason of the close frame.
+    pub(super) reason: &'static str,
+}
 
 /// How a connection ended.
 struct End {
@@ -93,10 +97,10 @@ pub(super) async fn hold(
 ) {
     let opening = match opening {
         Ok(opening) => opening,
-        Err(Refusal((code, context))) => {
-            let error = Message::Text(v1::error(code, context).into());
+        Err(Refusal { error, reason }) => {
+            let error = Message::Text(error.into());
             if let Ok(Ok(())) = timeout(FAREWELL, socket.send(error)).await {
-                say_goodbye(&mut socket, 1008, context.to_owned()).await;
+                say_goodbye(&mut socket, 1008, reason.to_owned()).await;
             }
             return;
         }

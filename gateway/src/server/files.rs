@@ -5,12 +5,15 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use zcluster::http::routes;
 
 use crate::page::{self, FILES, HEADERS};
 
 /// A route for each file.
 pub(super) fn router() -> Router {
-    FILES.iter().fold(Router::new(), |router, file| router.route(file.path, get(file_of)))
+    let files =
+        FILES.iter().fold(Router::new(), |router, file| router.route(file.path, get(file_of)));
+    routes::only_get(files)
 }
 
 async fn file_of(request: Request) -> Response {

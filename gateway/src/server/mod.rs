@@ -195,6 +195,7 @@ impl AccessControl {
         renewed.take_over(options);
         let access = Arc::new(Access::load(&renewed)?);
         shared.reload_tls()?;
+        register(&shared.metrics, &renewed);
         let summary = access.summary();
         if *shared.access.load_full() != *access {
             shared.access.store(Arc::clone(&access));
@@ -267,6 +268,7 @@ impl Gateway {
             blocks: OnceLock::new(),
             on_event: Box::new(on_event),
         });
+        register(&shared.metrics, options);
         let limits = queue::Limits {
             messages: options.max_event_queue_size as usize,
             bytes: EVENT_QUEUE_BYTES,
@@ -382,6 +384,15 @@ fn settings(node: &Node, layout: &Layout, options: &WebSocket) -> Result<Setting
     })
 }
 
+/// Creates the series of the applications that have credentials.
+fn register(metrics: &WebSocketMetrics, options: &WebSocket) {
+    let proven =
+        options.applications.iter().filter(|(_, application)| application.has_credentials());
+    for (name, _) in proven {
+        metrics.proven(name);
+    }
+}
+
 /// Reads the schema file, if there is one.
 fn schema(options: &WebSocket) -> Result<Option<Arc<Schema>>, GatewayError> {
     let Some(path) = &options.schema_file else { return Ok(None) };
@@ -389,7 +400,7 @@ fn schema(options: &WebSocket) -> Result<Option<Arc<Schema>>, GatewayError> {
         .map_err(|error| GatewayError::UnreadableSchema { path: path.clone(), error })?;
     let schema = Schema::parse(&text).map_err(|errors| {
         let lines: Vec<String> =
-            errors.iter().map(|error| format!("{}: {error}", path.display())).collect();
+            errors.iter().map(|error| format!("{}:{error}", path.display())).collect();
         GatewayError::Schema(lines.join("\n"))
     })?;
     Ok(Some(Arc::new(schema)))

@@ -22,12 +22,18 @@ use super::conversation::{self, Refusal};
 use super::meter::Meter;
 use crate::access::{Admitted, Credentials};
 use crate::hub::{Opening, Version};
+use crate::v2::ErrorCode;
 use crate::{access, v1, v2};
 
 /// The size of a client's read buffer, in bytes: most of what an idle client costs.
 const READ_BUFFER: usize = 8 << 10;
 /// How much a client's messages gather before they are written, in bytes.
 const WRITE_BUFFER: usize = 64 << 10;
+
+/// How much of something wrong is repeated, in characters.
+const SHOWN: usize = 40;
+/// The header `Server`, which Zeek's answers have too.
+const SERVER: &str = concat!("zcluster/", env!("CARGO_PKG_VERSION"));
 
 /// What is told only to whom would be admitted as a client.
 const GUARDED: [&str; 2] = ["/metrics", "/services.json"];
@@ -49,7 +55,36 @@ async fn upgrade(State(shared): State<Arc<Shared>>, request: Request, next: Next
             Err(refusal) => refusal.into_response(),
         };
     }
-    client(&shared, request).await.unwrap_or_else(IntoResponse::into_response)
+    let mut response = client(&shared, request).await.unwrap_or_else(IntoResponse::into_response);
+    response.headers_mut().insert(header::SERVER, HeaderValue::from_static(SERVER));
+    response
+}
+
+/// The error about a path that is none of the API's, in the form of the version that it begins with.
+fn invalid_uri(path: &str) -> Refusal {
+    let reason = v1::INVALID_URI.1;
+    if !path.starts_with("/v2") {
+        return Refusal { error: v1::error(v1::INVALID_URI.0, reason), reason };
+    }
+    let expected = format!("{} or, for version 1, {}", v2::PATH, v1::PATH);
+    let path: String = path.chars().take(SHOWN).collect();
+    let message = format!("path: expected {expected}, found {path:?}");
+    Refusal { error: v2::error(ErrorCode::InvalidUri, &message), reason: "Invalid URI" }
+}
+
+/// The error about a header `X-Application-Name`.
+fn invalid_name(version: Version, name: &[u8]) -> Refusal {
+    let (code, reason) = v1::INVALID_APPLICATION_NAME;
+    let error = match version {
+        Version::V1 => v1::error(code, reason),
+        Version::V2 => {
+            let name: String = String::from_utf8_lossy(name).chars().take(SHOWN).collect();
+            let expected = "letters, digits and - / _ . = : * @";
+            let message = format!("X-Application-Name: expected {expected}, found {name:?}");
+            v2::error(ErrorCode::InvalidApplicationName, &message)
+        }
+    };
+    Refusal { error, reason }
 }
 
 /// Why a request does not become a client.
@@ -150,21 +185,24 @@ async fn client(shared: &Arc<Shared>, request: Request) -> Result<Response, NoCl
     let version = match (parts.uri.path(), parts.uri.query()) {
         (v1::PATH, None) => Ok(Version::V1),
         (v2::PATH, _) => Ok(Version::V2),
-        _ => Err(Refusal(v1::INVALID_URI)),
+        (path, _) => Err(invalid_uri(path)),
     };
-    let name = parts.headers.get("x-application-name").map(axum::http::HeaderValue::as_bytes);
+    let name = parts.headers.get("x-application-name").map(HeaderValue::as_bytes);
     let opening = version.and_then(|version| {
         let name = match name {
             Some(name) if v1::is_application_name(name) => {
                 Some(String::from_utf8_lossy(name).into_owned())
             }
-            Some(_) => return Err(Refusal(v1::INVALID_APPLICATION_NAME)),
+            Some(name) => return Err(invalid_name(version, name)),
             None => None,
         };
         Ok(Opening {
             version,
             peer,
-            metrics: shared.metrics.application(name.as_deref()),
+            metrics: match admitted.proven() {
+                Some(application) => shared.metrics.proven(application),
+                None => shared.metrics.claimed(name.as_deref()),
+            },
             name,
             admitted,
             session: new_session(),
@@ -213,5 +251,48 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_request_is_said_in_the_form_of_its_version() {
+        let v1_uri = r#"{"type":"error","code":"invalid_uri","context":"Invalid URI - use /v1/messages/json"}"#;
+        let v1_uri = (v1_uri.to_owned(), "Invalid URI - use /v1/messages/json");
+        let v2_uri = |found: &str| {
+            let paths = "/v2/messages/json or, for version 1, /v1/messages/json";
+            let message = format!(r#""path: expected {paths}, found \"{found}\"""#);
+            (
+                format!(r#"{{"type":"error","code":"invalid_uri","message":{message}}}"#),
+                "Invalid URI",
+            )
+        };
+        for (path, expected) in [
+            ("/", v1_uri.clone()),
+            ("/v1/messages/json/", v1_uri.clone()),
+            ("/x/v2", v1_uri),
+            ("/v2", v2_uri("/v2")),
+            ("/v2/messages/json/", v2_uri("/v2/messages/json/")),
+        ] {
+            let Refusal { error, reason } = invalid_uri(path);
+            assert_eq!((error, reason), expected, "{path}");
+        }
+        let name = "Invalid X-Application-Name";
+        for (version, expected) in [
+            (
+                Version::V1,
+                r#"{"type":"error","code":"invalid_application_name","context":"Invalid X-Application-Name"}"#,
+            ),
+            (
+                Version::V2,
+                r#"{"type":"error","code":"invalid_application_name","message":"X-Application-Name: expected letters, digits and - / _ . = : * @, found \"a b\""}"#,
+            ),
+        ] {
+            let Refusal { error, reason } = invalid_name(version, b"a b");
+            assert_eq!((error.as_str(), reason), (expected, name));
+        }
     }
 }

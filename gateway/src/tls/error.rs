@@ -12,15 +12,17 @@ pub enum TlsError {
     #[error("TLS needs both `cert_file` and `key_file`")]
     Incomplete,
     /// A file of certificates cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("`{option}`: cannot read {}: {source}", path.display())]
     Read {
+        /// The option that names it.
+        option: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
     /// The file of the key cannot be read, or everyone may read it.
-    #[error(transparent)]
+    #[error("`key_file`: {0}")]
     KeyFile(#[from] ProtectedFileError),
     /// A file is damaged.
     #[error("{}, line {line}: {what}", path.display())]

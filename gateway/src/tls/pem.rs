@@ -19,9 +19,13 @@ const MAX_KEY: u64 = 1 << 20;
 const CERTIFICATE: &str = "a certificate in PEM, `-----BEGIN CERTIFICATE-----`";
 const KEY: &str = "a private key in PEM, `-----BEGIN PRIVATE KEY-----`";
 
-/// Reads the certificates of a file, in its order; at least one.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path).map_err(|source| TlsError::Read { path: path.into(), source })?;
+/// Reads the certificates of a file that an option names, in its order; at least one.
+pub(super) fn certificates(
+    option: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let fail = |source| TlsError::Read { option, path: path.into(), source };
+    let text = read(path).map_err(fail)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let found = found.map_err(|error| damaged(path, &text, &error))?;
     if found.is_empty() {

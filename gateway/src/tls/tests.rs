@@ -89,7 +89,8 @@ impl Pki {
             .with_root_certificates(self.authorities());
         match file {
             Some(file) => {
-                let chain = pem::certificates(&self.path(&format!("{file}.pem"))).unwrap();
+                let chain =
+                    pem::certificates("cert_file", &self.path(&format!("{file}.pem"))).unwrap();
                 let key = self.path(&format!("{file}.key"));
                 let key = PrivateKeyDer::from_pem_file(key).unwrap();
                 builder.with_client_auth_cert(chain, key).unwrap()
@@ -328,11 +329,12 @@ fn each_mistake_names_its_file_and_what_is_expected() {
             "gw.key has mode 0644, so others may read or change it; expected 0640: chmod";
         assert!(outcome.err().is_none_or(|error| error.contains(expected)));
     }
-    for file in ["gw.pem", "gw.key", "ca.pem"] {
+    for (option, file) in [("cert_file", "gw.pem"), ("key_file", "gw.key"), ("ca_file", "ca.pem")] {
         let before = pki.read(file);
         fs::remove_file(pki.path(file)).unwrap();
         let error = Tls::load(&pki.with_verification()).unwrap_err().to_string();
-        let expected = format!("cannot read {}: No such file", pki.path(file).display());
+        let expected =
+            format!("`{option}`: cannot read {}: No such file", pki.path(file).display());
         assert!(error.starts_with(&expected), "{error}");
         pki.write(file, &before);
     }

@@ -113,6 +113,45 @@ mod tests {
         }
     }
 
+    /// The deviations that docs/websocket.md lists.
+    #[test]
+    fn more_is_accepted_in_events_than_by_zeek_and_less_in_the_first_message() {
+        let argument = |json: &str| {
+            let value = |ty: &str, data: &str| format!(r#"{{"@data-type":"{ty}","data":{data}}}"#);
+            let (one, name) = (value("count", "1"), value("string", r#""A::a""#));
+            let content =
+                value("vector", &format!("[{name},{}]", value("vector", &format!("[{json}]"))));
+            let text =
+                format!(r#"{{"topic":"t","@data-type":"vector","data":[{one},{one},{content}]}}"#);
+            match data_message(text.as_bytes()) {
+                Ok(Request::Publish(_, event)) => format!("{:?}", event.args[0]),
+                other => panic!("{text}: {other:?}"),
+            }
+        };
+        let real = |data: &str| argument(&format!(r#"{{"@data-type":"real","data":{data}}}"#));
+        let string =
+            |data: &str| argument(&format!(r#"{{"@data-type":"string","data":"{data}"}}"#));
+        let shown = |value: zcluster::Value| format!("{value:?}");
+        for (found, expected) in [
+            (string(r"a\/b"), "a/b".into()),
+            (string("a\tb"), "a\tb".into()),
+            (string(r"a\vb"), "a\u{b}b".into()),
+            (
+                real("123456789012345678901234567890.0"),
+                123_456_789_012_345_678_901_234_567_890.0.into(),
+            ),
+            (real("null"), f64::NAN.into()),
+            (real("nan"), f64::NAN.into()),
+            (real("inf"), f64::INFINITY.into()),
+        ] {
+            assert_eq!(found, shown(expected));
+        }
+        for text in ["[\"a\tb\"]", r#"["a\vb"]"#] {
+            let wrong = Unreadable { code: UNREADABLE, context: NO_ARRAY };
+            assert_eq!(subscriptions(text), Err(wrong), "{text}");
+        }
+    }
+
     #[test]
     fn application_names() {
         for (name, expected) in [

@@ -24,6 +24,13 @@ pub use stats::{ClientStats, CountedBy, Drops, LogRate, SlowPeer, Stats, TopicRa
 /// The path of the endpoint.
 pub const PATH: &str = "/v2/messages/json";
 
+/// An error that answers no request.
+pub fn error(code: ErrorCode, message: &str) -> String {
+    let mut text = String::new();
+    ServerMessage::Error { id: None, code, message }.write(&mut text);
+    text
+}
+
 /// The largest integer that a program in JavaScript tells from its neighbours.
 const MAX_SAFE: u64 = (1 << 53) - 1;
 
@@ -56,11 +63,15 @@ pub enum ErrorCode {
     ResumeFailed,
     /// The message or the event is too long.
     TooLarge,
+    /// The path is none of the API's.
+    InvalidUri,
+    /// The header `X-Application-Name` has characters that are not allowed.
+    InvalidApplicationName,
 }
 
 impl ErrorCode {
     /// All codes.
-    pub const ALL: [ErrorCode; 8] = [
+    pub const ALL: [ErrorCode; 10] = [
         ErrorCode::BadMessage,
         ErrorCode::UnknownType,
         ErrorCode::NotAllowed,
@@ -69,6 +80,8 @@ impl ErrorCode {
         ErrorCode::Unavailable,
         ErrorCode::ResumeFailed,
         ErrorCode::TooLarge,
+        ErrorCode::InvalidUri,
+        ErrorCode::InvalidApplicationName,
     ];
 
     /// The code as it is sent, and as a label of metrics.
@@ -82,6 +95,8 @@ impl ErrorCode {
             ErrorCode::Unavailable => "unavailable",
             ErrorCode::ResumeFailed => "resume_failed",
             ErrorCode::TooLarge => "too_large",
+            ErrorCode::InvalidUri => "invalid_uri",
+            ErrorCode::InvalidApplicationName => "invalid_application_name",
         }
     }
 }

@@ -261,10 +261,10 @@ fn untyped(args: Part<'_, '_>) -> Result<Vec<Value>, ReadableError> {
 
 /// Reads a time from its text only: of a number, people forget which unit is meant.
 fn time(part: Part<'_, '_>) -> Result<Timestamp, ReadableError> {
-    const EXPECTED: &str = "a time as in 2026-01-01T00:00:00Z";
+    const EXPECTED: &str = "a time as in 2026-01-01T00:00:00Z, from 1678 to 2261";
     part.text(EXPECTED)?;
-    match part.value_of("time")? {
-        Some(Value::Timestamp(time)) => Ok(time),
+    match part.value_of("time") {
+        Ok(Some(Value::Timestamp(time))) => Ok(time),
         _ => Err(part.unexpected(EXPECTED)),
     }
 }

@@ -319,6 +319,18 @@ fn refusals_say_where_and_what() {
             "bad_message: after: expected the number of an event, found -1",
         ),
         (
+            r#"{"type":"publish","topic":"t","event":"e","args":[[18446744073709551616]]}"#,
+            "bad_message: args[0][0]: expected an integer of 64 bits, or a double with a fraction or an exponent, up to 1.8e308, found 18446744073709551616",
+        ),
+        (
+            r#"{"type":"publish","topic":"t","event":"e","metadata":[[200,{"set":[-9223372036854775809]}]]}"#,
+            "bad_message: metadata[0][1].set[0]: expected an integer of 64 bits, or a double with a fraction or an exponent, up to 1.8e308, found -9223372036854775809",
+        ),
+        (
+            r#"{"type":"publish","topic":"t","event":"e","ts":"3000-01-01T00:00:00Z"}"#,
+            r#"bad_message: ts: expected a time as in 2026-01-01T00:00:00Z, from 1678 to 2261, found "3000-01-01T00:00:00Z""#,
+        ),
+        (
             r#"{"type":"publish","topic":"","event":"e"}"#,
             r#"bad_message: topic: expected a string that is not empty, found """#,
         ),
@@ -333,7 +345,7 @@ fn refusals_say_where_and_what() {
         ),
         (
             r#"{"type":"publish","topic":"t","event":"e","ts":0}"#,
-            "bad_message: ts: expected a time as in 2026-01-01T00:00:00Z, found 0",
+            "bad_message: ts: expected a time as in 2026-01-01T00:00:00Z, from 1678 to 2261, found 0",
         ),
         (
             r#"{"type":"publish","topic":"t","event":"e","ts":"1970-01-01T00:00:00Z","metadata":[[1,null]]}"#,
@@ -362,6 +374,11 @@ fn a_refusal_has_the_id_of_the_request() {
         (r#"{"id":7,"type":"x"}"#, Some(RequestId::Number(7))),
         (r#"{"type":"subscribe","topics":7,"id":"x"}"#, Some(RequestId::Text("x".into()))),
         (r#"{"id":7}"#, Some(RequestId::Number(7))),
+        (
+            r#"{"type":"publish","topic":"t","event":"e","args":[1e400],"id":7}"#,
+            Some(RequestId::Number(7)),
+        ),
+        (r#"{"type":"notices","kinds":[],"id":1e400}"#, None),
         (r#"{"id":-7,"type":"x"}"#, None),
         (r#"{"id":7"#, None),
     ] {
