@@ -500,6 +500,28 @@ mod tests {
     }
 
     #[test]
+    fn large_frames_in_a_row_are_not_copied_from_read_to_read() {
+        let (mut a, mut b) = encrypted();
+        let (mut plain, mut scratch) = (Vec::new(), Scratch::default());
+        let frames = frames(&[200_000, 150_000, 300_000, 1 << 20, 250_000, 100, 100]).concat();
+        let mut sealed = Vec::new();
+        let codec = a.codec.as_mut().unwrap();
+        codec.seal([&frames[..]], &mut sealed, &mut CodecScratch::default()).unwrap();
+        a.put_raw(&sealed);
+        let mut copied = 0;
+        while a.has_unsent() || plain.len() < frames.len() {
+            assert!(a.flush().is_ok() || a.has_unsent());
+            while !would_block(b.read_to(&mut plain, &mut scratch)) {
+                copied += std::mem::take(&mut scratch.bytes).len() + scratch.head.len();
+                scratch.head.clear();
+            }
+        }
+        assert!(plain == frames && b.held() == 0);
+        // The start of the first frame, and what shows how large the next ones are.
+        assert!(copied <= READ + 10 * HEAD, "{copied}");
+    }
+
+    #[test]
     fn what_finds_little_room_at_a_time_goes_out_whole() {
         let (mut a, mut b) = pair();
         let bytes: Vec<u8> = (0..4 << 20).map(|n: u32| (n / 251) as u8).collect();
