@@ -1,20 +1,16 @@
 //! Poly1305 (RFC 8439 §2.5), of as many messages at once as a vector has lanes, or of one long
 //! message in as many interleaved parts.
 //!
-//! Numbers modulo 2^130 - 5 are five limbs of 26 bits. Products of limbs are added up before they are
-//! carried, and between blocks limbs may be a little larger than 26 bits.
+//! How numbers modulo 2^130 - 5 are taken apart is the business of [`Number`]: `limbs26`, `limbs44`.
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::slot::{KEY_SIZE, TAG_SIZE};
 
 /// Bytes of a block.
 const BLOCK: usize = 16;
-const MASK: u64 = (1 << 26) - 1;
 /// What lanes read whose message has not begun.
 const NOTHING: [u8; BLOCK] = [0; BLOCK];
-/// The bit above the 16 bytes of a full block, in the highest limb.
-const ABOVE: u64 = 1 << 24;
 /// The bits that a multiplier may have, in each half.
 const CLAMP: [u64; 2] = [0x0fff_fffc_0fff_ffff, 0x0fff_fffc_0fff_fffc];
 
@@ -55,6 +51,104 @@ pub(crate) unsafe trait Limbs: Copy {
 
 /// The lanes of the widest vector.
 pub(crate) const WIDEST: usize = 8;
+
+/// Limbs that can be multiplied by 52 bits at a time.
+///
+/// # Safety
+/// As with [`Limbs`].
+pub(crate) unsafe trait WideLimbs: Limbs {
+    /// Adds the lower 52 bits of a product of 52 bits each.
+    unsafe fn add_low(self, a: Self, b: Self) -> Self;
+    /// Adds the bits above those.
+    unsafe fn add_high(self, a: Self, b: Self) -> Self;
+}
+
+/// A number modulo 2^130 - 5 in each lane, as some vectors of limbs. Products of limbs are added up
+/// before they are carried, and between blocks limbs may be a little larger than they should be.
+///
+/// # Safety
+/// Methods may be called where the machine has the instructions.
+pub(crate) unsafe trait Number: Copy {
+    type Vector: Limbs;
+    /// A number with what multiplication by it needs besides.
+    type Multiplier;
+    /// The same form in one lane.
+    type One: Number<Vector = u64> + Zeroize;
+    /// The bit above the 16 bytes of a full block, in the highest limb.
+    const ABOVE: u64;
+    const LANES: usize = Self::Vector::LANES;
+    /// From its limbs, the lowest first.
+    unsafe fn from_limbs(limb: impl FnMut(usize) -> Self::Vector) -> Self;
+    fn limb(&self, index: usize) -> Self::Vector;
+    /// From its lower and upper halves; `above` is what is above them.
+    unsafe fn new(halves: [Self::Vector; 2], above: Self::Vector) -> Self;
+    unsafe fn plus(self, other: Self) -> Self;
+    /// Makes limbs as small as they should be, or nearly.
+    unsafe fn carry(self) -> Self;
+    unsafe fn multiplier(self) -> Self::Multiplier;
+    unsafe fn times(self, multiplier: &Self::Multiplier) -> Self;
+    /// Reduces sums completely and adds the upper halves of the one-time keys. Returns the halves of
+    /// the tags.
+    unsafe fn finish(self, keys: [Self::Vector; 2]) -> [Self::Vector; 2];
+}
+
+/// Zero in each lane.
+#[inline(always)]
+unsafe fn zero<N: Number>() -> N {
+    // SAFETY: promised by the caller.
+    unsafe { N::from_limbs(|_| N::Vector::splat(0)) }
+}
+
+/// The multipliers of one-time keys, from the halves of their first 16 bytes.
+#[inline(always)]
+unsafe fn of_keys<N: Number>([low, high]: [N::Vector; 2]) -> N {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let [low, high] =
+            [low.and(N::Vector::splat(CLAMP[0])), high.and(N::Vector::splat(CLAMP[1]))];
+        N::new([low, high], N::Vector::splat(0))
+    }
+}
+
+/// Adds a block to the sum, and multiplies.
+#[inline(always)]
+unsafe fn absorb<N: Number>(
+    sum: N,
+    multiplier: &N::Multiplier,
+    block: [N::Vector; 2],
+    above: N::Vector,
+) -> N {
+    // SAFETY: promised by the caller.
+    unsafe { sum.plus(N::new(block, above)).times(multiplier) }
+}
+
+/// A number of each lane.
+#[inline(always)]
+unsafe fn of_lanes<N: Number>(lanes: &[N::One; WIDEST]) -> N {
+    // SAFETY: promised by the caller; the arrays are as long as the widest vector.
+    unsafe {
+        N::from_limbs(|index| {
+            let limbs: [u64; WIDEST] = std::array::from_fn(|lane| lanes[lane].limb(index));
+            N::Vector::load(limbs.as_ptr())
+        })
+    }
+}
+
+/// The number of a lane.
+#[inline(always)]
+unsafe fn lane_of<N: Number>(number: N, lane: usize) -> N::One {
+    // SAFETY: promised by the caller.
+    unsafe { N::One::from_limbs(|index| words_of(number.limb(index))[lane]) }
+}
+
+/// The values of each lane.
+#[inline(always)]
+unsafe fn words_of<V: Limbs>(vector: V) -> [u64; WIDEST] {
+    let mut words = [0; WIDEST];
+    // SAFETY: promised by the caller; the array is as long as the widest vector.
+    unsafe { vector.store(words.as_mut_ptr()) }
+    words
+}
 
 // SAFETY: every machine has these.
 unsafe impl Limbs for u64 {
@@ -127,183 +221,17 @@ unsafe impl Limbs for u64 {
     }
 }
 
-/// The limbs of numbers, from their lower and upper halves; `above` is what is above them.
-#[inline(always)]
-unsafe fn limbs<V: Limbs>([low, high]: [V; 2], above: V) -> [V; 5] {
-    // SAFETY: promised by the caller.
-    unsafe {
-        let mask = V::splat(MASK);
-        [
-            low.and(mask),
-            low.right::<26>().and(mask),
-            low.right::<52>().or(high.left::<12>()).and(mask),
-            high.right::<14>().and(mask),
-            high.right::<40>().or(above),
-        ]
-    }
-}
-
-/// A multiplier for each lane.
-struct Multiplier<V> {
-    r: [V; 5],
-    /// Five times `r[1..]`.
-    s: [V; 4],
-}
-
-impl<V: Limbs> Multiplier<V> {
+// SAFETY: every machine has these.
+unsafe impl WideLimbs for u64 {
     #[inline(always)]
-    unsafe fn new(r: [V; 5]) -> Self {
-        let mut s = [r[1], r[2], r[3], r[4]];
-        for limb in &mut s {
-            // SAFETY: promised by the caller.
-            *limb = unsafe { limb.add(limb.left::<2>()) };
-        }
-        Multiplier { r, s }
+    unsafe fn add_low(self, a: Self, b: Self) -> Self {
+        self.wrapping_add(a.wrapping_mul(b) & ((1 << 52) - 1))
     }
 
-    /// Those of one-time keys, from the halves of their first 16 bytes.
     #[inline(always)]
-    unsafe fn of_keys([low, high]: [V; 2]) -> Self {
-        // SAFETY: promised by the caller.
-        unsafe {
-            let [low, high] = [low.and(V::splat(CLAMP[0])), high.and(V::splat(CLAMP[1]))];
-            Self::new(limbs([low, high], V::splat(0)))
-        }
+    unsafe fn add_high(self, a: Self, b: Self) -> Self {
+        self.wrapping_add(((u128::from(a) * u128::from(b)) >> 52) as u64)
     }
-
-    /// The same for numbers of one lane each.
-    #[inline(always)]
-    unsafe fn of_lanes(lanes: &[[u64; 5]; WIDEST]) -> Self {
-        // SAFETY: promised by the caller; the arrays are as long as the widest vector.
-        unsafe {
-            let mut r = [V::splat(0); 5];
-            for (index, limb) in r.iter_mut().enumerate() {
-                *limb = V::load(lanes.map(|lane| lane[index]).as_ptr());
-            }
-            Self::new(r)
-        }
-    }
-
-    /// `h * r`, with limbs of little more than 26 bits.
-    #[inline(always)]
-    unsafe fn times(&self, h: [V; 5]) -> [V; 5] {
-        // SAFETY: promised by the caller.
-        unsafe {
-            let [r0, r1, r2, r3, r4] = self.r;
-            // 2^130 is 5.
-            let [s1, s2, s3, s4] = self.s;
-            let mut d0 = dot(h, [r0, s4, s3, s2, s1]);
-            let mut d1 = dot(h, [r1, r0, s4, s3, s2]);
-            let mut d2 = dot(h, [r2, r1, r0, s4, s3]);
-            let mut d3 = dot(h, [r3, r2, r1, r0, s4]);
-            let mut d4 = dot(h, [r4, r3, r2, r1, r0]);
-            let mask = V::splat(MASK);
-            // Two chains of carries side by side.
-            d1 = d1.add(d0.right::<26>());
-            d0 = d0.and(mask);
-            d4 = d4.add(d3.right::<26>());
-            d3 = d3.and(mask);
-            d2 = d2.add(d1.right::<26>());
-            d1 = d1.and(mask);
-            let top = d4.right::<26>();
-            d0 = d0.add(top.add(top.left::<2>()));
-            d4 = d4.and(mask);
-            d3 = d3.add(d2.right::<26>());
-            d2 = d2.and(mask);
-            d1 = d1.add(d0.right::<26>());
-            d0 = d0.and(mask);
-            d4 = d4.add(d3.right::<26>());
-            d3 = d3.and(mask);
-            [d0, d1, d2, d3, d4]
-        }
-    }
-
-    /// Adds a block to the sum.
-    #[inline(always)]
-    unsafe fn absorb(&self, h: [V; 5], block: [V; 2], above: V) -> [V; 5] {
-        // SAFETY: promised by the caller.
-        unsafe { self.times(add(h, limbs(block, above))) }
-    }
-}
-
-/// The sum of the products.
-#[inline(always)]
-unsafe fn dot<V: Limbs>(a: [V; 5], b: [V; 5]) -> V {
-    // SAFETY: promised by the caller.
-    unsafe {
-        let low = a[0].multiply(b[0]).add(a[1].multiply(b[1]));
-        let high = a[2].multiply(b[2]).add(a[3].multiply(b[3]));
-        low.add(high).add(a[4].multiply(b[4]))
-    }
-}
-
-#[inline(always)]
-unsafe fn add<V: Limbs>(a: [V; 5], b: [V; 5]) -> [V; 5] {
-    // SAFETY: promised by the caller.
-    unsafe { [a[0].add(b[0]), a[1].add(b[1]), a[2].add(b[2]), a[3].add(b[3]), a[4].add(b[4])] }
-}
-
-/// Carries from each limb to the next, except from the highest.
-#[inline(always)]
-unsafe fn carry_up<V: Limbs>(mut h: [V; 5]) -> [V; 5] {
-    // SAFETY: promised by the caller.
-    unsafe {
-        for i in 0..4 {
-            h[i + 1] = h[i + 1].add(h[i].right::<26>());
-            h[i] = h[i].and(V::splat(MASK));
-        }
-    }
-    h
-}
-
-/// Carries from each limb to the next, and from the highest to the lowest.
-#[inline(always)]
-unsafe fn carry<V: Limbs>(h: [V; 5]) -> [V; 5] {
-    // SAFETY: promised by the caller.
-    unsafe {
-        let mut h = carry_up(h);
-        let top = h[4].right::<26>();
-        h[4] = h[4].and(V::splat(MASK));
-        h[0] = h[0].add(top.add(top.left::<2>()));
-        h[1] = h[1].add(h[0].right::<26>());
-        h[0] = h[0].and(V::splat(MASK));
-        h
-    }
-}
-
-/// Reduces sums completely and adds the upper halves of the one-time keys. Returns the halves of the
-/// tags.
-#[inline(always)]
-unsafe fn finish<V: Limbs>(h: [V; 5], keys: [V; 2]) -> [V; 2] {
-    // SAFETY: promised by the caller.
-    unsafe {
-        let mut h = carry(carry(h));
-        // h - (2^130 - 5), where that is not negative.
-        let mut g = h;
-        g[0] = g[0].add(V::splat(5));
-        g = carry_up(g);
-        let is_larger = g[4].right::<26>().multiply(V::splat(MASK));
-        let is_smaller = is_larger.flip();
-        for i in 0..5 {
-            h[i] = g[i].and(is_larger).or(h[i].and(is_smaller));
-        }
-        let [h0, h1, h2, h3, h4] = carry_up(add(h, limbs(keys, V::splat(0))));
-        [
-            h0.or(h1.left::<26>()).or(h2.left::<52>()),
-            h2.right::<12>().or(h3.left::<14>()).or(h4.left::<40>()),
-        ]
-    }
-}
-
-/// The values of each lane.
-#[inline(always)]
-unsafe fn lanes_of<V: Limbs, const N: usize>(vectors: [V; N]) -> [[u64; N]; WIDEST] {
-    let mut words = [[0; WIDEST]; N];
-    for (vector, words) in vectors.into_iter().zip(&mut words) {
-        // SAFETY: promised by the caller; the array is as long as the widest vector.
-        unsafe { vector.store(words.as_mut_ptr()) }
-    }
-    std::array::from_fn(|lane| std::array::from_fn(|index| words[index][lane]))
 }
 
 fn tag_of([low, high]: [u64; 2]) -> [u8; TAG_SIZE] {
@@ -311,12 +239,12 @@ fn tag_of([low, high]: [u64; 2]) -> [u8; TAG_SIZE] {
 }
 
 /// The last block of a message, padded with a one and zeros if it is not a full one, and what is
-/// above it. Nothing, if the message is empty.
+/// above it: `full` or nothing. Nothing at all, if the message is empty.
 #[inline(always)]
-fn last_block(message: &[u8]) -> ([u8; BLOCK], u64) {
+fn last_block(message: &[u8], full: u64) -> ([u8; BLOCK], u64) {
     let rest = message.len() % BLOCK;
     let block = match message.last_chunk() {
-        Some(last) if rest == 0 => return (*last, ABOVE),
+        Some(last) if rest == 0 => return (*last, full),
         Some(last) => u128::from_le_bytes(*last) >> (8 * (BLOCK - rest)),
         None if rest == 0 => return (NOTHING, 0),
         None => short(message),
@@ -344,11 +272,11 @@ fn short(bytes: &[u8]) -> u128 {
 /// # Safety
 /// The machine has the instructions.
 #[inline(always)]
-pub(crate) unsafe fn tags<V: Limbs>(jobs: &[Job<'_>; WIDEST]) -> [[u8; TAG_SIZE]; WIDEST] {
+pub(crate) unsafe fn tags<N: Number>(jobs: &[Job<'_>; WIDEST]) -> [[u8; TAG_SIZE]; WIDEST] {
     let mut lanes = [Lane::NONE; WIDEST];
     let (mut most, mut least) = (0, usize::MAX);
-    for (lane, job) in lanes.iter_mut().zip(jobs).take(V::LANES) {
-        *lane = Lane::new(job);
+    for (lane, job) in lanes.iter_mut().zip(jobs).take(N::LANES) {
+        *lane = Lane::new(job, N::ABOVE);
         (most, least) = (most.max(lane.blocks), least.min(lane.blocks));
     }
     let mut from = [NOTHING.as_ptr(); WIDEST];
@@ -359,25 +287,25 @@ pub(crate) unsafe fn tags<V: Limbs>(jobs: &[Job<'_>; WIDEST]) -> [[u8; TAG_SIZE]
         for (from, job) in from.iter_mut().zip(jobs) {
             *from = job.key.as_ptr();
         }
-        let multiplier = Multiplier::of_keys(V::gather(&from));
-        let mut h = [V::splat(0); 5];
+        let multiplier = of_keys::<N>(N::Vector::gather(&from)).multiplier();
+        let mut h = zero::<N>();
         // All messages end together. A lane whose message has not begun adds nothing to zero.
         for step in 0..most - least {
             for (index, lane) in lanes.iter().enumerate() {
                 let begun = (step + lane.blocks).checked_sub(most);
                 (from[index], above[index]) = match begun {
-                    Some(block) => (lane.message.add(block * BLOCK), ABOVE),
+                    Some(block) => (lane.message.add(block * BLOCK), N::ABOVE),
                     None => (NOTHING.as_ptr(), 0),
                 };
             }
-            h = multiplier.absorb(h, V::gather(&from), V::load(above.as_ptr()));
+            h = absorb(h, &multiplier, N::Vector::gather(&from), N::Vector::load(above.as_ptr()));
         }
-        for (from, lane) in from.iter_mut().zip(&lanes).take(V::LANES) {
+        for (from, lane) in from.iter_mut().zip(&lanes).take(N::LANES) {
             *from = lane.message.wrapping_add((lane.blocks - least) * BLOCK);
         }
-        let full = V::splat(ABOVE);
+        let full = N::Vector::splat(N::ABOVE);
         for _ in 1..least {
-            h = multiplier.absorb(h, V::gather(&from), full);
+            h = absorb(h, &multiplier, N::Vector::gather(&from), full);
             for from in &mut from {
                 *from = from.wrapping_add(BLOCK);
             }
@@ -385,16 +313,13 @@ pub(crate) unsafe fn tags<V: Limbs>(jobs: &[Job<'_>; WIDEST]) -> [[u8; TAG_SIZE]
         for (index, lane) in lanes.iter().enumerate() {
             (from[index], above[index]) = (lane.last.as_ptr(), lane.above_last);
         }
-        h = multiplier.absorb(h, V::gather(&from), V::load(above.as_ptr()));
+        h = absorb(h, &multiplier, N::Vector::gather(&from), N::Vector::load(above.as_ptr()));
         for (from, job) in from.iter_mut().zip(jobs) {
             *from = job.key[BLOCK..].as_ptr();
         }
-        let halves = lanes_of(finish(h, V::gather(&from)));
-        let mut tags = [[0; TAG_SIZE]; WIDEST];
-        for (tag, halves) in tags.iter_mut().zip(halves) {
-            *tag = tag_of(halves);
-        }
-        tags
+        let [low, high] = h.finish(N::Vector::gather(&from));
+        let (low, high) = (words_of(low), words_of(high));
+        std::array::from_fn(|lane| tag_of([low[lane], high[lane]]))
     }
 }
 
@@ -412,8 +337,8 @@ impl Lane {
     const NONE: Lane = Lane { message: NOTHING.as_ptr(), blocks: 1, last: NOTHING, above_last: 0 };
 
     #[inline(always)]
-    fn new(job: &Job<'_>) -> Self {
-        let (last, above_last) = last_block(job.message);
+    fn new(job: &Job<'_>, full: u64) -> Self {
+        let (last, above_last) = last_block(job.message, full);
         let blocks = job.message.len().div_ceil(BLOCK).max(1);
         Lane { message: job.message.as_ptr(), blocks, last, above_last }
     }
@@ -424,44 +349,49 @@ impl Lane {
 /// # Safety
 /// The machine has the instructions.
 #[inline(always)]
-pub(crate) unsafe fn long_tag<V: Limbs>(job: Job<'_>) -> [u8; TAG_SIZE] {
+pub(crate) unsafe fn long_tag<N: Number>(job: Job<'_>) -> [u8; TAG_SIZE] {
     let Job { key, message } = job;
-    let rounds = message.len() / (BLOCK * V::LANES);
-    let (shared, rest) = message.split_at(rounds * BLOCK * V::LANES);
+    let rounds = message.len() / (BLOCK * N::LANES);
+    let (shared, rest) = message.split_at(rounds * BLOCK * N::LANES);
     // SAFETY: the caller promises the instructions. Each pointer is to as many blocks as are read.
     unsafe {
-        let one = Multiplier::of_keys(u64::load_blocks(key.as_ptr()));
-        let mut h = [0; 5];
+        let one = of_keys::<N::One>(u64::load_blocks(key.as_ptr()));
+        let by_one = one.multiplier();
+        let mut h = zero::<N::One>();
         if let Some(before_last) = rounds.checked_sub(1) {
             // powers[n]: r^(n + 1).
-            let mut powers = Zeroizing::new([one.r; WIDEST]);
-            for n in 1..V::LANES {
-                powers[n] = one.times(powers[n - 1]);
+            let mut powers = Zeroizing::new([one; WIDEST]);
+            for n in 1..N::LANES {
+                powers[n] = powers[n - 1].times(&by_one);
             }
-            let last = Zeroizing::new(std::array::from_fn(|lane| {
-                V::ORDER.get(lane).map_or([0; 5], |block| powers[V::LANES - 1 - block])
-            }));
-            let all = Multiplier::<V>::new(powers[V::LANES - 1].map(|limb| V::splat(limb)));
-            let last = Multiplier::<V>::of_lanes(&last);
-            let (above, mut sums) = (V::splat(ABOVE), [V::splat(0); 5]);
-            let round =
-                |round: usize| V::load_blocks(shared.as_ptr().add(round * BLOCK * V::LANES));
+            let last =
+                Zeroizing::new(std::array::from_fn(|lane| match N::Vector::ORDER.get(lane) {
+                    Some(block) => powers[N::LANES - 1 - block],
+                    None => zero(),
+                }));
+            let all = powers[N::LANES - 1];
+            let all = N::from_limbs(|index| N::Vector::splat(all.limb(index))).multiplier();
+            let last = of_lanes::<N>(&last).multiplier();
+            let (above, mut sums) = (N::Vector::splat(N::ABOVE), zero::<N>());
+            let round = |round: usize| {
+                N::Vector::load_blocks(shared.as_ptr().add(round * BLOCK * N::LANES))
+            };
             for at in 0..before_last {
-                sums = all.absorb(sums, round(at), above);
+                sums = absorb(sums, &all, round(at), above);
             }
-            sums = last.absorb(sums, round(before_last), above);
-            for lane in lanes_of(sums).into_iter().take(V::LANES) {
-                h = add(h, lane);
+            sums = absorb(sums, &last, round(before_last), above);
+            for lane in 0..N::LANES {
+                h = h.plus(lane_of(sums, lane));
             }
-            h = carry(h);
+            h = h.carry();
         }
         for block in rest.chunks_exact(BLOCK) {
-            h = one.absorb(h, u64::load_blocks(block.as_ptr()), ABOVE);
+            h = absorb(h, &by_one, u64::load_blocks(block.as_ptr()), N::One::ABOVE);
         }
         if !rest.len().is_multiple_of(BLOCK) {
-            let (block, above) = last_block(message);
-            h = one.absorb(h, u64::load_blocks(block.as_ptr()), above);
+            let (block, above) = last_block(message, N::One::ABOVE);
+            h = absorb(h, &by_one, u64::load_blocks(block.as_ptr()), above);
         }
-        tag_of(finish(h, u64::load_blocks(key[BLOCK..].as_ptr())))
+        tag_of(h.finish(u64::load_blocks(key[BLOCK..].as_ptr())))
     }
 }

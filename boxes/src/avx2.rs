@@ -132,7 +132,7 @@ struct Avx2;
 impl Vectors for Avx2 {
     type Wide = Words8;
     type Narrow = Words8;
-    type Limbs = Limbs4;
+    type Number = [Limbs4; 5];
 }
 
 /// # Safety

@@ -4,6 +4,7 @@
 #[allow(clippy::wildcard_imports)]
 use std::arch::{asm, x86_64::*};
 
+use super::auth::WideLimbs;
 use super::avx2;
 use super::run::{self, Vectors, Workspace};
 use super::slot::Slot;
@@ -142,12 +143,27 @@ unsafe fn join(low: __m256i, high: __m256i) -> __m512i {
     unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high) }
 }
 
+// SAFETY: only called where the machine has the instructions.
+unsafe impl WideLimbs for Limbs8 {
+    #[inline(always)]
+    unsafe fn add_low(self, a: Self, b: Self) -> Self {
+        // SAFETY: promised by the caller.
+        unsafe { Limbs8(_mm512_madd52lo_epu64(self.0, a.0, b.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_high(self, a: Self, b: Self) -> Self {
+        // SAFETY: promised by the caller.
+        unsafe { Limbs8(_mm512_madd52hi_epu64(self.0, a.0, b.0)) }
+    }
+}
+
 struct Avx512;
 
 impl Vectors for Avx512 {
     type Wide = Words16;
     type Narrow = Words8;
-    type Limbs = Limbs8;
+    type Number = [Limbs8; 5];
 }
 
 /// # Safety
@@ -174,4 +190,39 @@ pub(crate) unsafe fn open(
 ) -> usize {
     // SAFETY: promised by the caller.
     unsafe { run::open::<Avx512>(key, work, buffer, slots) }
+}
+
+/// The same with AVX-512 IFMA.
+struct Ifma;
+
+impl Vectors for Ifma {
+    type Wide = Words16;
+    type Narrow = Words8;
+    type Number = [Limbs8; 3];
+}
+
+/// # Safety
+/// The machine has AVX-512 F, VL and IFMA.
+#[target_feature(enable = "avx2,avx512f,avx512vl,avx512ifma")]
+pub(crate) unsafe fn seal_ifma(
+    key: &[u8; 32],
+    work: &mut Workspace,
+    buffer: &mut [u8],
+    slots: &mut [Slot],
+) {
+    // SAFETY: promised by the caller.
+    unsafe { run::seal::<Ifma>(key, work, buffer, slots) }
+}
+
+/// # Safety
+/// The machine has AVX-512 F, VL and IFMA.
+#[target_feature(enable = "avx2,avx512f,avx512vl,avx512ifma")]
+pub(crate) unsafe fn open_ifma(
+    key: &[u8; 32],
+    work: &mut Workspace,
+    buffer: &mut [u8],
+    slots: &[Slot],
+) -> usize {
+    // SAFETY: promised by the caller.
+    unsafe { run::open::<Ifma>(key, work, buffer, slots) }
 }

@@ -48,6 +48,9 @@ impl StreamKey {
         match self.engine {
             // SAFETY: a key's engine is one that this machine has.
             #[cfg(target_arch = "x86_64")]
+            Engine::Ifma => unsafe { super::avx512::seal_ifma(&self.bytes, work, buffer, slots) },
+            // SAFETY: the same.
+            #[cfg(target_arch = "x86_64")]
             Engine::Avx512 => unsafe { super::avx512::seal(&self.bytes, work, buffer, slots) },
             // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
@@ -65,6 +68,9 @@ impl StreamKey {
         check(buffer, slots);
         match self.engine {
             // SAFETY: a key's engine is one that this machine has.
+            #[cfg(target_arch = "x86_64")]
+            Engine::Ifma => unsafe { super::avx512::open_ifma(&self.bytes, work, buffer, slots) },
+            // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
             Engine::Avx512 => unsafe { super::avx512::open(&self.bytes, work, buffer, slots) },
             // SAFETY: the same.

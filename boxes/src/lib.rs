@@ -14,7 +14,8 @@
 //! - `avx2`, `avx512`: the vectors of an engine, by way of `vector`. `portable`: libsodium, box by box,
 //!   for other machines.
 //! - `slot`: one box; `run`: a run of them, from the keystreams to the tags.
-//! - `stream`: Salsa20 blocks in lanes of vectors; `auth`: Poly1305 in lanes.
+//! - `stream`: Salsa20 blocks in lanes of vectors; `auth`: Poly1305 in lanes, with numbers as `limbs26` or
+//!   `limbs44` has them.
 //!
 //! No branch and no address depends on a secret; only lengths and numbers of boxes do, which anybody
 //! sees on the wire. Keys and keystreams are wiped from memory that outlives a call; what vectors leave
@@ -29,6 +30,8 @@ mod avx2;
 mod avx512;
 mod bytes;
 mod key;
+mod limbs26;
+mod limbs44;
 mod portable;
 mod run;
 mod slot;
@@ -45,6 +48,8 @@ pub use slot::{Slot, TAG_SIZE};
 /// How boxes are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
+    /// 16 blocks and 8 authenticators at once, with multiplications of 52 bits.
+    Ifma,
     /// 16 blocks and 8 authenticators at once.
     Avx512,
     /// 8 blocks and 4 authenticators at once.
@@ -62,13 +67,15 @@ impl Engine {
 
     /// Those that this machine has, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Engine::Avx512, Engine::Avx2, Engine::Portable]
+        [Engine::Ifma, Engine::Avx512, Engine::Avx2, Engine::Portable]
             .into_iter()
             .filter(|engine| engine.is_here())
     }
 
     fn is_here(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Engine::Ifma => Engine::Avx512.is_here() && is_x86_feature_detected!("avx512ifma"),
             #[cfg(target_arch = "x86_64")]
             Engine::Avx512 => {
                 is_x86_feature_detected!("avx512f")
@@ -78,7 +85,7 @@ impl Engine {
             #[cfg(target_arch = "x86_64")]
             Engine::Avx2 => is_x86_feature_detected!("avx2"),
             #[cfg(not(target_arch = "x86_64"))]
-            Engine::Avx512 | Engine::Avx2 => false,
+            Engine::Ifma | Engine::Avx512 | Engine::Avx2 => false,
             Engine::Portable => true,
         }
     }

@@ -2,17 +2,24 @@
 
 use zmq_sys::sodium::Salsa20;
 
-use super::auth::{self, Job, Limbs, WIDEST};
+use super::auth::{self, Job, Number, WIDEST};
 use super::bytes::{is_same, xor};
 use super::slot::{KEY_SIZE, Slot, TAG_SIZE};
-use super::stream::{BLOCK, BLOCKS, Keystreams, Words};
+use super::stream::{BLOCK, Keystreams, Words};
+
+/// Boxes whose tags are computed together.
+const TOGETHER: usize = 512;
+/// Blocks of keystream that are computed before they are used: few enough to stay in the first-level
+/// cache beside the messages.
+const AHEAD: usize = 128;
 
 /// What the boxes of a thread are computed in. Keystreams are wiped after each use.
 #[derive(Debug, Default)]
 pub struct Workspace {
-    streams: Box<Keystreams>,
-    /// Where the keystream of each slot begins.
-    firsts: Vec<usize>,
+    /// The first block of each slot: its one-time key, and what its first bytes are combined with.
+    firsts: Box<Keystreams<TOGETHER>>,
+    /// Further blocks.
+    others: Box<Keystreams<AHEAD>>,
     /// Slots in the order of their lengths.
     order: Vec<Ranked>,
     tags: Vec<[u8; TAG_SIZE]>,
@@ -25,7 +32,7 @@ pub(crate) trait Vectors {
     /// The same for fewer blocks.
     type Narrow: Words;
     /// For Poly1305.
-    type Limbs: Limbs;
+    type Number: Number;
 }
 
 /// What [`StreamKey::seal`](crate::StreamKey::seal) does.
@@ -39,22 +46,18 @@ pub(crate) unsafe fn seal<V: Vectors>(
     buffer: &mut [u8],
     slots: &mut [Slot],
 ) {
-    let mut rest = slots;
-    while !rest.is_empty() {
-        let count = work.lay_out(rest);
-        let (chunk, behind) = rest.split_at_mut(count);
+    for slots in slots.chunks_mut(TOGETHER) {
         // SAFETY: promised by the caller.
         unsafe {
-            work.streams.compute::<V::Wide, V::Narrow>(key);
-            xor_all(key, work, buffer, chunk);
-            work.compute_tags::<V::Limbs>(buffer, chunk);
+            work.compute_firsts::<V>(key, slots);
+            work.xor_all::<V>(key, buffer, slots);
+            work.compute_tags::<V::Number>(buffer, slots);
         }
-        for (slot, tag) in chunk.iter_mut().zip(&work.tags) {
+        for (slot, tag) in slots.iter_mut().zip(&work.tags) {
             slot.tag = *tag;
         }
-        rest = behind;
     }
-    work.streams.wipe();
+    work.wipe();
 }
 
 /// What [`StreamKey::open`](crate::StreamKey::open) does.
@@ -69,67 +72,82 @@ pub(crate) unsafe fn open<V: Vectors>(
     slots: &[Slot],
 ) -> usize {
     let mut opened = 0;
-    while opened < slots.len() {
-        let rest = &slots[opened..];
-        let chunk = &rest[..work.lay_out(rest)];
+    for slots in slots.chunks(TOGETHER) {
         // SAFETY: promised by the caller.
         unsafe {
-            work.streams.compute::<V::Wide, V::Narrow>(key);
-            work.compute_tags::<V::Limbs>(buffer, chunk);
+            work.compute_firsts::<V>(key, slots);
+            work.compute_tags::<V::Number>(buffer, slots);
         }
         let is_bad = |(slot, tag): (&Slot, &[u8; TAG_SIZE])| !is_same(tag, &slot.tag);
-        let good = chunk.iter().zip(&work.tags).position(is_bad).unwrap_or(chunk.len());
-        xor_all(key, work, buffer, &chunk[..good]);
+        let good = slots.iter().zip(&work.tags).position(is_bad).unwrap_or(slots.len());
+        // SAFETY: promised by the caller.
+        unsafe { work.xor_all::<V>(key, buffer, &slots[..good]) }
         opened += good;
-        if good < chunk.len() {
+        if good < slots.len() {
             break;
         }
     }
-    work.streams.wipe();
+    work.wipe();
     opened
 }
 
-/// Encrypts or decrypts messages with the keystreams that were laid out for them.
-#[inline(always)]
-fn xor_all(key: &[u8; 32], work: &Workspace, buffer: &mut [u8], slots: &[Slot]) {
-    for (slot, first) in slots.iter().zip(&work.firsts) {
-        let message = &mut buffer[slot.message()];
-        let stream = &work.streams.bytes()[first + KEY_SIZE..];
-        let direct = slot.direct_blocks() * BLOCK;
-        if direct == 0 {
-            xor(message, stream);
-        } else {
-            let (head, rest) = message.split_at_mut(BLOCK - KEY_SIZE);
-            let (middle, tail) = rest.split_at_mut(direct);
-            xor(head, stream);
-            Salsa20 { key, nonce: slot.number.to_be_bytes() }.xor(middle, 1);
-            xor(tail, &stream[head.len()..]);
-        }
-    }
-}
-
 impl Workspace {
-    /// Says which keystreams are to be computed: those of as many of the first slots as there is
-    /// room for. Returns how many slots that are.
+    /// Computes the first block of each slot, of which there are at most [`TOGETHER`].
+    ///
+    /// # Safety
+    /// The machine has the instructions.
     #[inline(always)]
-    fn lay_out(&mut self, slots: &[Slot]) -> usize {
-        self.streams.clear();
+    unsafe fn compute_firsts<V: Vectors>(&mut self, key: &[u8; 32], slots: &[Slot]) {
         self.firsts.clear();
         for slot in slots {
-            let (all, direct) = (slot.blocks(), slot.direct_blocks());
-            if self.streams.is_full(all - direct) {
-                break;
-            }
-            let (all, direct) = (all as u32, direct as u32);
-            self.firsts.push(if direct == 0 {
-                self.streams.push(slot.number, 0..all)
-            } else {
-                let first = self.streams.push(slot.number, 0..1);
-                self.streams.push(slot.number, 1 + direct..all);
-                first
-            });
+            self.firsts.push(slot.number, 0..1);
         }
-        self.firsts.len()
+        // SAFETY: promised by the caller.
+        unsafe { self.firsts.compute::<V::Wide, V::Narrow>(key) }
+    }
+
+    /// Encrypts or decrypts the messages of slots, whose first blocks are there.
+    ///
+    /// # Safety
+    /// The machine has the instructions.
+    #[inline(always)]
+    unsafe fn xor_all<V: Vectors>(&mut self, key: &[u8; 32], buffer: &mut [u8], slots: &[Slot]) {
+        let mut firsts = self.firsts.bytes().chunks_exact(BLOCK);
+        let mut rest = slots;
+        while !rest.is_empty() {
+            self.others.clear();
+            let is_laid_out = |slot: &&Slot| {
+                let (direct, all) = (slot.direct_blocks(), slot.blocks());
+                let is_room = !self.others.is_full(all - 1 - direct);
+                if is_room {
+                    // No box has 2^32 blocks.
+                    self.others.push(slot.number, (1 + direct) as u32..all as u32);
+                }
+                is_room
+            };
+            let (chunk, behind) = rest.split_at(rest.iter().take_while(is_laid_out).count());
+            // SAFETY: promised by the caller.
+            unsafe { self.others.compute::<V::Wide, V::Narrow>(key) }
+            let mut others = self.others.bytes();
+            for (slot, first) in chunk.iter().zip(&mut firsts) {
+                let message = &mut buffer[slot.message()];
+                let (head, rest) = message.split_at_mut(message.len().min(BLOCK - KEY_SIZE));
+                xor(head, &first[KEY_SIZE..]);
+                let (middle, tail) = rest.split_at_mut(slot.direct_blocks() * BLOCK);
+                if !middle.is_empty() {
+                    Salsa20 { key, nonce: slot.number.to_be_bytes() }.xor(middle, 1);
+                }
+                let (stream, after) = others.split_at(tail.len().next_multiple_of(BLOCK));
+                xor(tail, stream);
+                others = after;
+            }
+            rest = behind;
+        }
+    }
+
+    fn wipe(&mut self) {
+        self.firsts.wipe();
+        self.others.wipe();
     }
 
     /// Computes the tags of messages as they are in the buffer.
@@ -137,24 +155,28 @@ impl Workspace {
     /// # Safety
     /// The machine has the instructions.
     #[inline(always)]
-    unsafe fn compute_tags<L: Limbs>(&mut self, buffer: &[u8], slots: &[Slot]) {
-        let Workspace { streams, firsts, order, tags } = self;
-        let streams = streams.bytes();
+    unsafe fn compute_tags<N: Number>(&mut self, buffer: &[u8], slots: &[Slot]) {
+        let Workspace { firsts, order, tags, .. } = self;
+        let firsts = firsts.bytes();
         let job = |index: usize| Job {
-            key: streams[firsts[index]..].first_chunk().expect("a stream begins with a key"),
+            key: firsts[index * BLOCK..].first_chunk().expect("a block begins with a key"),
             message: &buffer[slots[index].message()],
         };
         tags.resize(slots.len(), [0; TAG_SIZE]);
-        // Lanes of similar lengths wait little for one another.
+        // Lanes of similar lengths wait little for one another. Short messages are similar as they come.
+        let is_short = |rank: &Ranked| rank.len() <= SHORT;
+        let ranks = slots.iter().enumerate().map(|(index, slot)| Ranked::new(slot.len, index));
         order.clear();
-        order.extend(slots.iter().enumerate().map(|(index, slot)| Ranked::new(slot.len, index)));
-        order.sort_unstable();
+        order.extend(ranks.clone().filter(is_short));
+        let short = order.len();
+        order.extend(ranks.filter(|rank| !is_short(rank)));
+        order[short..].sort_unstable();
         let mut rest = order.as_slice();
         while let Some((longest, shorter)) = rest.split_last() {
-            let (others, group) = rest.split_at(rest.len().saturating_sub(L::LANES));
-            if is_long(group, L::LANES) {
+            let (others, group) = rest.split_at(rest.len().saturating_sub(N::LANES));
+            if is_long(group, N::LANES) {
                 // SAFETY: promised by the caller.
-                tags[longest.index()] = unsafe { auth::long_tag::<L>(job(longest.index())) };
+                tags[longest.index()] = unsafe { auth::long_tag::<N>(job(longest.index())) };
                 rest = shorter;
             } else {
                 let mut jobs = [job(longest.index()); WIDEST];
@@ -162,7 +184,7 @@ impl Workspace {
                     *job_of_lane = job(slot.index());
                 }
                 // SAFETY: promised by the caller.
-                let found = unsafe { auth::tags::<L>(&jobs) };
+                let found = unsafe { auth::tags::<N>(&jobs) };
                 for (slot, tag) in group.iter().zip(found) {
                     tags[slot.index()] = tag;
                 }
@@ -178,7 +200,7 @@ struct Ranked(u64);
 
 impl Ranked {
     fn new(len: usize, index: usize) -> Self {
-        const { assert!(BLOCKS <= 1 << 16) };
+        const { assert!(TOGETHER <= 1 << 16) };
         Ranked((len as u64) << 16 | index as u64)
     }
 
@@ -190,6 +212,9 @@ impl Ranked {
         self.0 as u16 as usize
     }
 }
+
+/// Messages of up to that many bytes have similar lengths.
+const SHORT: usize = 32;
 
 /// Whether all lanes should share the last and longest message of a group, rather than one lane take
 /// each message.
@@ -204,6 +229,13 @@ fn is_long(group: &[Ranked], lanes: usize) -> bool {
 }
 
 #[cfg(test)]
+impl Workspace {
+    fn is_wiped(&self) -> bool {
+        self.firsts.is_wiped() && self.others.is_wiped()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -213,27 +245,24 @@ mod tests {
     #[test]
     fn no_keystream_outlives_a_call() {
         let lengths = [20, 45, 13, 256, 5000, 0, 20_000, 64];
-        let ends = lengths.iter().scan(0, |end, len| {
-            *end += len;
-            Some(*end)
-        });
-        let slots: Vec<Slot> = (0..)
-            .zip(lengths.iter().zip(ends))
-            .map(|(number, (len, end))| Slot { number, start: end - len, len: *len, tag: [0; 16] })
-            .collect();
         // One box, many, and more than are computed at once.
-        for slots in [&slots[..1], &slots, &slots.repeat(100)] {
+        for lengths in [&lengths[..1], &lengths, &lengths.repeat(100)] {
+            let mut buffer = Vec::new();
+            let mut slots = Vec::new();
+            for (number, len) in (0..).zip(lengths.iter().copied()) {
+                slots.push(Slot { number, start: buffer.len(), len, ..Slot::default() });
+                buffer.resize(buffer.len() + len, 1);
+            }
             for engine in Engine::available() {
                 let key = StreamKey::with_engine(&[7; 32], &[8; 16], engine);
                 let mut work = Workspace::default();
-                let mut slots = slots.to_vec();
-                let mut buffer = vec![1; lengths.iter().sum()];
                 key.seal(&mut work, &mut buffer, &mut slots);
-                assert!(work.streams.is_wiped(), "{engine:?} seals");
-                // Those that are sealed more than once are forgeries to whoever opens them.
-                let opened = key.open(&mut work, &mut buffer, &slots);
-                assert_eq!(opened == slots.len(), slots.len() <= lengths.len());
-                assert!(work.streams.is_wiped(), "{engine:?} opens");
+                assert!(work.is_wiped(), "{engine:?} seals");
+                assert_eq!(key.open(&mut work, &mut buffer, &slots), slots.len());
+                assert!(work.is_wiped(), "{engine:?} opens");
+                slots[lengths.len() / 2].tag[0] ^= 1;
+                assert!(key.open(&mut work, &mut buffer, &slots) < slots.len());
+                assert!(work.is_wiped(), "{engine:?} does not open");
             }
         }
     }
@@ -254,7 +283,7 @@ mod tests {
                 let opens = AssertUnwindSafe(|| key.open(&mut work, &mut buffer, &slots));
                 assert!(catch_unwind(opens).is_err(), "{bad:?}");
                 assert_eq!((buffer, slots), ([1; 100], [good, bad]));
-                assert!(work.streams.is_wiped());
+                assert!(work.is_wiped());
             }
         }
     }

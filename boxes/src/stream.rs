@@ -10,9 +10,6 @@ pub(crate) const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0
 /// Bytes of a block.
 pub(crate) const BLOCK: usize = 64;
 
-/// Blocks of keystream that are computed before they are used.
-pub(crate) const BLOCKS: usize = 512;
-
 /// A word of the state, or a vector of words.
 ///
 /// # Safety
@@ -123,9 +120,9 @@ unsafe fn blocks<W: Words>(key: &[u8; 32], nonce: [W; 2], counter: W, to: *mut u
     }
 }
 
-/// Keystreams of many boxes, one after the other.
+/// Keystreams of many boxes, one after the other: up to `BLOCKS` blocks.
 #[derive(Debug)]
-pub(crate) struct Keystreams {
+pub(crate) struct Keystreams<const BLOCKS: usize> {
     /// Which blocks they are: the number of the box, and the counter. Structures of arrays, since
     /// vectors are loaded from them.
     nonce: [[u32; BLOCKS]; 2],
@@ -141,7 +138,7 @@ pub(crate) struct Keystreams {
 #[repr(C, align(64))]
 struct Block([u64; BLOCK / 8]);
 
-impl Default for Keystreams {
+impl<const BLOCKS: usize> Default for Keystreams<BLOCKS> {
     fn default() -> Self {
         Keystreams {
             nonce: [[0; BLOCKS]; 2],
@@ -156,7 +153,7 @@ impl Default for Keystreams {
     }
 }
 
-impl Keystreams {
+impl<const BLOCKS: usize> Keystreams<BLOCKS> {
     pub(crate) fn clear(&mut self) {
         self.len = 0;
     }
@@ -166,9 +163,9 @@ impl Keystreams {
         self.len + more > BLOCKS
     }
 
-    /// Adds blocks of a box. Returns where the first of them will be, in bytes.
+    /// Adds blocks of a box.
     #[inline(always)]
-    pub(crate) fn push(&mut self, number: u64, counters: Range<u32>) -> usize {
+    pub(crate) fn push(&mut self, number: u64, counters: Range<u32>) {
         let start = self.len;
         self.len += counters.len();
         let [high, low] = [(number >> 32) as u32, number as u32].map(u32::swap_bytes);
@@ -177,7 +174,6 @@ impl Keystreams {
         for (word, counter) in self.counter[start..self.len].iter_mut().zip(counters) {
             *word = counter;
         }
-        start * BLOCK
     }
 
     /// Computes the blocks, in vectors of `Wide`, and the last ones in one of `Narrow` if that has

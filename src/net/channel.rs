@@ -15,6 +15,12 @@ const READ: usize = 256 << 10;
 const WRITE: usize = 64 << 10;
 /// How much of an incomplete frame may be copied again at every read.
 const CHEAP: usize = 16 << 10;
+/// Frames of more bytes than this are gathered in their own memory, rather than copied from read to read.
+const LARGE: usize = READ / 2;
+/// Room for such a frame at first: the announced length is not trusted at once.
+const FIRST_ROOM: usize = 2 * READ;
+/// Bytes to read after such a frame: probably another one follows, and they show how large it is.
+const HEAD: usize = 1 << 10;
 /// Capacity that [`Scratch`] keeps.
 const KEPT: usize = 1 << 20;
 
@@ -31,6 +37,8 @@ pub struct Channel {
     need: usize,
     /// That frame arrives in pieces that are small compared to what has arrived already.
     trickles: bool,
+    /// The frame before was large.
+    after_large: bool,
     /// Bytes to send first, unchanged.
     unsent: Vec<u8>,
     /// How many of them have been sent.
@@ -41,6 +49,8 @@ pub struct Channel {
 #[derive(Debug, Default)]
 pub struct Scratch {
     bytes: Vec<u8>,
+    /// What is read after a large frame.
+    head: Vec<u8>,
     codec: CodecScratch,
 }
 
@@ -74,6 +84,7 @@ impl Channel {
             received: Vec::new(),
             need: 0,
             trickles: false,
+            after_large: false,
             unsent: Vec::new(),
             written: 0,
         }
@@ -161,18 +172,18 @@ impl Channel {
             return Ok(if count == 0 { Read::End } else { Read::Bytes(count) });
         };
         let before = plain.len();
-        if self.need > READ || self.trickles {
-            // A frame that is larger than one read, or that would be copied over and over, is
-            // gathered in its own memory. That grows in steps: the announced length is not trusted
-            // at once.
+        if self.need > LARGE || self.trickles {
+            // A frame that is large, or that would be copied over and over, is gathered in its own
+            // memory, which grows in steps.
             let bytes = &mut self.received;
             if bytes.len() == bytes.capacity() {
-                bytes.reserve_exact(bytes.len().max(READ).min(self.need - bytes.len()));
+                bytes.reserve_exact(bytes.len().max(FIRST_ROOM).min(self.need - bytes.len()));
             }
             if self.stream.read_to(bytes)? == 0 {
                 return Ok(Read::End);
             }
             if bytes.len() >= self.need {
+                self.after_large = self.need > LARGE;
                 self.trickles = false;
                 let bytes = std::mem::take(bytes);
                 let progress = codec.open(&bytes, self.limit, plain, &mut scratch.codec)?;
@@ -181,11 +192,15 @@ impl Channel {
             }
             return Ok(Read::Bytes(plain.len() - before));
         }
-        let sealed = &mut scratch.bytes;
+        let is_head = std::mem::take(&mut self.after_large);
+        let sealed = if is_head { &mut scratch.head } else { &mut scratch.bytes };
         sealed.clear();
-        if is_little {
+        if is_head || is_little {
             // No room for more.
-            *sealed = Vec::with_capacity(self.received.len() + most);
+            let most = if is_head { most.min(HEAD) } else { most };
+            if sealed.capacity() != self.received.len() + most {
+                *sealed = Vec::with_capacity(self.received.len() + most);
+            }
         } else {
             sealed.reserve(READ);
         }
@@ -482,6 +497,28 @@ mod tests {
         assert!(plain == frames, "{}", plain.len());
         // Copying at every read would add up to ten megabytes; copying only the start is fine.
         assert!(copied < 1 << 20, "{copied}");
+    }
+
+    #[test]
+    fn large_frames_in_a_row_are_not_copied_from_read_to_read() {
+        let (mut a, mut b) = encrypted();
+        let (mut plain, mut scratch) = (Vec::new(), Scratch::default());
+        let frames = frames(&[200_000, 150_000, 300_000, 1 << 20, 250_000, 100, 100]).concat();
+        let mut sealed = Vec::new();
+        let codec = a.codec.as_mut().unwrap();
+        codec.seal([&frames[..]], &mut sealed, &mut CodecScratch::default()).unwrap();
+        a.put_raw(&sealed);
+        let mut copied = 0;
+        while a.has_unsent() || plain.len() < frames.len() {
+            assert!(a.flush().is_ok() || a.has_unsent());
+            while !would_block(b.read_to(&mut plain, &mut scratch)) {
+                copied += std::mem::take(&mut scratch.bytes).len() + scratch.head.len();
+                scratch.head.clear();
+            }
+        }
+        assert!(plain == frames && b.held() == 0);
+        // The start of the first frame, and what shows how large the next ones are.
+        assert!(copied <= READ + 10 * HEAD, "{copied}");
     }
 
     #[test]
