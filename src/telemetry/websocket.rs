@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(metrics.claimed(Some("here")).connections.get(), 1);
         let text = telemetry.encode();
         let made_up = text.lines().filter(|line| line.contains("made-up-")).count();
-        assert_eq!(made_up, 7 * (MAX_CLAIMED - 2));
+        assert_eq!(made_up, 8 * (MAX_CLAIMED - 2));
 
         // As long as clients have them, names stay.
         let names = (0..MAX_CLAIMED).map(|i| metrics.claimed(Some(&format!("real-{i}"))));
