@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bstr::BString;
 
 use crate::Event;
+use crate::Layout;
 use crate::node::{Node, NodeError};
 use crate::topic::NodeId;
 
@@ -14,8 +15,7 @@ pub(super) trait Bus {
     fn id(&self) -> &NodeId;
     fn members(&self) -> BTreeMap<String, NodeId>;
     fn publish(&self, topic: &[u8], event: &Event) -> Result<(), NodeError>;
-    /// The topic of this node only.
-    fn own_topic(&self) -> BString;
+    fn layout(&self) -> &Layout;
     fn rr_topic(&self, pool: &str, key: &[u8]) -> Option<BString>;
     fn hrw_topic(&self, pool: &str, key: &[u8]) -> Option<BString>;
     fn subscribe(&self, prefix: &[u8]) -> Result<(), NodeError>;
@@ -39,8 +39,8 @@ impl Bus for Node {
         Node::publish(self, topic, event)
     }
 
-    fn own_topic(&self) -> BString {
-        self.topics().node(Node::name(self))
+    fn layout(&self) -> &Layout {
+        Node::layout(self)
     }
 
     fn rr_topic(&self, pool: &str, key: &[u8]) -> Option<BString> {

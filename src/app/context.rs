@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bstr::{BStr, BString};
 
 use super::bus::Bus;
+use super::cluster::Cluster;
 use super::timers::{TimerId, Timers};
 use crate::Event;
 use crate::node::NodeError;
@@ -68,6 +69,11 @@ impl Context<'_> {
         self.bus.id()
     }
 
+    /// The nodes of the layout, and which of them are up.
+    pub fn cluster(&self) -> Cluster<'_> {
+        Cluster::new(self.bus.layout(), self.bus.name(), self.bus.members())
+    }
+
     /// The nodes that are up, without this one: names to ids.
     pub fn members(&self) -> BTreeMap<String, NodeId> {
         self.bus.members()
@@ -118,7 +124,7 @@ impl Context<'_> {
 
     fn publish_to(&mut self, topic: Option<BString>, event: &Event) -> Result<bool, NodeError> {
         let Some(topic) = topic else { return Ok(false) };
-        if topic == self.bus.own_topic() {
+        if topic == self.cluster().node_topic(self.bus.name()) {
             self.raise(event.clone());
         } else {
             self.publish(topic, event)?;

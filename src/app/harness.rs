@@ -11,7 +11,7 @@ use super::engine::Engine;
 use super::{App, Origin};
 use crate::node::{NodeError, built_in_pools};
 use crate::pool::{PoolError, Pools};
-use crate::topic::{NodeId, NodeTopics};
+use crate::topic::NodeId;
 use crate::{Event, Layout, Value};
 
 /// Runs an [`App`] in a test: feed it events and time, and look at what it publishes.
@@ -28,7 +28,7 @@ use crate::{Event, Layout, Value};
 ///     context.schedule(Duration::from_secs(60), Event::new("Demo::ping", vec![]));
 ///     Ok(())
 /// });
-/// let mut harness = Harness::new(app, &layout, "manager").unwrap();
+/// let mut harness = Harness::new(app, layout, "manager").unwrap();
 /// harness.receive("demo.ping", "somebody", &Event::new("Demo::ping", vec!["hi".into()]));
 /// assert_eq!(harness.published()[0].event, Event::new("Demo::pong", vec!["hi".into()]));
 /// harness.advance(Duration::from_secs(60));
@@ -60,14 +60,13 @@ impl Harness {
     ///
     /// # Errors
     /// As for a node.
-    pub fn new(app: App, layout: &Layout, name: &str) -> Result<Self, PoolError> {
+    pub fn new(app: App, layout: Layout, name: &str) -> Result<Self, PoolError> {
         let now = Instant::now();
-        let topics = layout.node_topics();
-        let pools = built_in_pools(layout, name, &topics)?;
+        let pools = built_in_pools(&layout, name, &layout.node_topics())?;
         let bus = Recorder {
             name: name.into(),
             id: NodeId::generate(name, "harness", 1, 1),
-            topics,
+            layout,
             pools: RefCell::new(pools),
             members: RefCell::default(),
             published: RefCell::default(),
@@ -142,7 +141,7 @@ impl Harness {
 struct Recorder {
     name: String,
     id: NodeId,
-    topics: NodeTopics,
+    layout: Layout,
     pools: RefCell<Pools>,
     members: RefCell<BTreeMap<String, NodeId>>,
     published: RefCell<Vec<Published>>,
@@ -168,8 +167,8 @@ impl Bus for Recorder {
         Ok(())
     }
 
-    fn own_topic(&self) -> BString {
-        self.topics.node(&self.name)
+    fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     fn rr_topic(&self, pool: &str, key: &[u8]) -> Option<BString> {

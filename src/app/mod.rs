@@ -42,6 +42,7 @@
 //! without one.
 
 mod bus;
+mod cluster;
 mod context;
 mod engine;
 mod handlers;
@@ -57,6 +58,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bstr::{BStr, BString};
 
+pub use cluster::Cluster;
 pub use context::{Context, Origin};
 pub use harness::{Harness, Published};
 pub use timers::TimerId;

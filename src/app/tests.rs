@@ -22,7 +22,7 @@ type Notes = Rc<RefCell<Vec<String>>>;
 
 fn harness(app: App, name: &str) -> Harness {
     let (layout, _) = Layout::from_toml(LAYOUT, "layout").unwrap();
-    Harness::new(app, &layout, name).unwrap()
+    Harness::new(app, layout, name).unwrap()
 }
 
 /// A handler that notes `what` and the arguments.

@@ -221,6 +221,7 @@ impl Builder {
         let shared = Shared {
             name,
             id,
+            layout: Arc::clone(&layout),
             topics,
             format,
             telemetry,

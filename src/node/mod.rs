@@ -202,6 +202,7 @@ struct LogBatch {
 struct Shared {
     name: String,
     id: NodeId,
+    layout: Arc<Layout>,
     topics: NodeTopics,
     format: EventFormat,
     telemetry: Telemetry,
@@ -248,6 +249,11 @@ impl Node {
     /// The id of this process, new with each start.
     pub fn id(&self) -> &NodeId {
         &self.shared.id
+    }
+
+    /// The layout of the cluster, as it was at the start of this node.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.shared.layout
     }
 
     /// The topics of single nodes, with the prefixes of the layout.
