@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::json;
-use support::websocket::{Client, Gateway, NODES, frame};
+use support::websocket::{Client, Gateway, NODES, data_message, frame};
 use support::websocket_v2::V2;
 use support::{Cluster, Engine, wait_for, wait_notification};
 use zcluster::node::Notification;
@@ -166,4 +166,50 @@ fn events_before_the_ack_are_published_even_if_the_client_closes_at_once() {
             assert_eq!(listener.event().2, [round, number]);
         }
     }
+}
+
+#[test]
+fn answers_to_pings_do_not_pile_up() {
+    let gateway = Gateway::start("ping_interval = \"0s\"");
+    let (client, mut stream) = raw(&gateway);
+    let before = gateway.manager.memory();
+    let pings = frame(0x89, &[b'x'; 125]).repeat(1_000);
+    // It never reads. At some time it can no longer write.
+    let mut sent = 0;
+    while sent < 64 * MIB && stream.write_all(&pings).is_ok() {
+        sent += pings.len() as u64;
+    }
+    assert!(sent < 64 * MIB, "all pings were read");
+    let grown = gateway.manager.memory().saturating_sub(before);
+    assert!(grown < 8 * MIB, "{} MiB", grown / MIB);
+    drop(client);
+}
+
+#[test]
+fn who_is_refused_publishes_nothing() {
+    let gateway = Gateway::start("");
+    let mut listener = gateway.subscriber(&["test."]);
+    let (mut client, mut stream) = raw(&gateway);
+    let event = data_message("test.a", "Test::refused", &[1]);
+    let all: Vec<u8> = ["nonsense", r#"["test."]"#, event.as_str()]
+        .iter()
+        .flat_map(|text| frame(TEXT, text.as_bytes()))
+        .collect();
+    stream.write_all(&all).unwrap();
+    assert_eq!(client.receive()["code"], "deserialization_failed");
+    assert_eq!(client.closed().0, 1008);
+    connect(&gateway).publish("test.a", "Test::allowed", json!([2]));
+    assert_eq!(listener.event().1, "Test::allowed");
+}
+
+#[test]
+fn a_subscription_that_can_never_be_costs_no_session() {
+    let options = "[broker]\nmetrics_port = 0\nmax_subscriptions = 100\n";
+    let gateway = Gateway::with(NODES, "", options);
+    let lost = V2::subscriber(&gateway.address(), &["test."]);
+    let (session, seen) = (lost.session(), lost.seq());
+    lost.client.vanish();
+    let subscribe = json!({ "type": "subscribe", "topics": prefixes("x", 26) });
+    assert_eq!(connect(&gateway).fail(subscribe).0, "too_many_subscriptions");
+    assert_eq!(connect(&gateway).resume(&session, seen)["type"], "ok");
 }

@@ -772,7 +772,7 @@ fn a_client_whose_connection_breaks_all_the_time_misses_nothing() {
 
 #[test]
 fn a_replay_may_be_longer_than_the_queue() {
-    let gateway = Gateway::start("client_queue_messages = 10\nreplay_events = 1000");
+    let gateway = Gateway::start("client_queue_messages = 100\nreplay_events = 1000");
     let client = subscriber(&gateway, &["test."]);
     let (session, seen) = (client.session(), client.seq());
     client.client.vanish();

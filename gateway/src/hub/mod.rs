@@ -435,6 +435,9 @@ impl Hub {
     /// [`Hub::watch`] again.
     pub fn message(&mut self, key: Key, text: &[u8], is_text: bool) -> Outcome {
         let Some(client) = self.clients.get_mut(key.0) else { return Outcome::Done };
+        if client.closing == Some(NOT_ALLOWED) {
+            return Outcome::Done;
+        }
         if client.is_busy() {
             return Outcome::Busy;
         }
@@ -785,13 +788,15 @@ impl Hub {
                 return Some((ErrorCode::TooManySubscriptions, text));
             }
         }
+        // One that would never fit costs no lost client its session.
+        let may_fit = prefixes.len() <= self.settings.max_prefixes;
         loop {
             let own = &self.clients[key.0].prefixes;
             if self.prefixes.has_room(prefixes.difference(own)) {
                 return None;
             }
             // Who is there comes first.
-            if !self.forget_oldest() {
+            if !may_fit || !self.forget_oldest() {
                 let text = "the clients of this gateway have too many subscriptions together";
                 return Some((ErrorCode::TooManySubscriptions, text.into()));
             }

@@ -16,6 +16,8 @@ pub(super) enum First {
     Subscribing,
     /// It is acknowledged.
     Open,
+    /// It gets no subscriptions, and its connection ends.
+    Refused,
 }
 
 impl First {
@@ -32,6 +34,7 @@ impl Hub {
     pub(super) fn message_v1(&mut self, key: Key, text: &[u8]) -> Outcome {
         let Protocol::V1(first) = self.clients[key.0].protocol else { return Outcome::Done };
         let request = match first {
+            First::Refused => return Outcome::Done,
             First::Connected => match std::str::from_utf8(text) {
                 Ok(text) => v1::subscriptions(text),
                 Err(_) => v1::subscriptions(""),
@@ -74,6 +77,9 @@ impl Hub {
         let client = &mut self.clients[key.0];
         client.metrics.errors.inc();
         client.answer(v1::error(code, context));
+        if ends {
+            client.protocol = Protocol::V1(First::Refused);
+        }
         if ends && client.closing.is_none() {
             client.closing =
                 Some(Closing { code: 1008, reason: "Invalid subscriptions", is_urgent: false });

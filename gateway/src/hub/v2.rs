@@ -17,6 +17,8 @@ use crate::v2::{
     ServerMessage, Stats, Welcome,
 };
 
+/// How many topics and clients are shown in `stats`.
+const MAX_ROWS: usize = 100;
 /// How many lost clients may return at the same time; the oldest can no longer.
 const MAX_LOST: usize = 1_024;
 
@@ -390,13 +392,16 @@ impl Hub {
         self.clients.iter().any(|(_, client)| client.notices().stats)
     }
 
-    /// Sends measurements to whom wants them. Who may not subscribe to everything sees neither other
+    /// Sends measurements to whom wants them: of topics and clients, the first [`MAX_ROWS`]. Who may not subscribe to everything sees neither other
     /// topics than its own nor other clients.
     pub fn stats(&mut self, stats: &Stats<'_>) {
         let sees_all = |client: &Client| client.admitted.rules.may_subscribe("");
+        let mut first = stats.clone();
+        first.topics.truncate(MAX_ROWS);
+        first.clients.truncate(MAX_ROWS);
         self.tell(
             |client| client.notices().stats && sees_all(client),
-            &ServerMessage::Stats(stats),
+            &ServerMessage::Stats(&first),
         );
         let limited: Vec<Key> = (self.clients.iter())
             .filter(|(_, client)| client.notices().stats && !client.is_lost() && !sees_all(client))
@@ -407,6 +412,7 @@ impl Hub {
             let (rules, endpoint) = (&client.admitted.rules, &client.endpoint.id);
             let mut own = stats.clone();
             own.topics.retain(|topic| rules.may_subscribe(&*topic.topic));
+            own.topics.truncate(MAX_ROWS);
             own.clients.retain(|client| client.endpoint == *endpoint);
             let text = Bytes::from(text(&ServerMessage::Stats(&own)));
             client.after(|outbox| outbox.push_answer(text));

@@ -28,6 +28,8 @@ const PIECE: usize = 64 << 10;
 /// [`MESSAGE`] more than it has, so there are 64 messages at most.
 const TURN: usize = 128 << 10;
 const MESSAGE: usize = 2 << 10;
+/// How many answers to pings may wait to be written before the client is not read.
+const MAX_PONGS: usize = 64;
 /// How many bytes of events are handed to the node together, apart from the last event.
 const GROUP: usize = 256 << 10;
 /// How long messages get that wait for the bus when their client has ended the connection, or is gone.
@@ -199,6 +201,8 @@ struct Conversation<'a> {
     /// What was taken from the hub and is not in the socket's buffer yet.
     out: VecDeque<Bytes>,
     needs_flush: bool,
+    /// Answers to pings that are not known to be written.
+    pongs: usize,
     /// What this turn has received.
     group: Group,
     stuck: Option<Stuck>,
@@ -220,6 +224,7 @@ impl<'a> Conversation<'a> {
             shared,
             out: VecDeque::new(),
             needs_flush: false,
+            pongs: 0,
             group: Group::default(),
             stuck: None,
             early: VecDeque::new(),
@@ -303,16 +308,22 @@ impl<'a> Conversation<'a> {
                 Poll::Pending => return Ok(false),
             }
             self.needs_flush = false;
+            self.pongs = 0;
         }
         Ok(true)
     }
 
+    /// Whether we do not read what the client sends, because of what it has sent before.
+    fn is_deaf(&self) -> bool {
+        self.stuck.is_some()
+            || (!self.early.is_empty() && self.is_full())
+            || self.pace.as_ref().is_some_and(Pace::is_paused)
+    }
+
     /// Sends a ping if it is time for one.
     fn beat(&mut self, context: &mut Context<'_>) -> Result<(), End> {
-        // Whom we do not listen to cannot answer.
-        let is_deaf = self.stuck.is_some()
-            || (!self.early.is_empty() && self.is_full())
-            || self.pace.as_mut().is_some_and(Pace::is_paused);
+        // Whom we do not read cannot answer.
+        let is_deaf = self.is_deaf();
         let Some(heartbeat) = &mut self.heartbeat else { return Ok(()) };
         let Poll::Ready(beat) = heartbeat.poll(context) else { return Ok(()) };
         match beat {
@@ -330,6 +341,10 @@ impl<'a> Conversation<'a> {
                 self.hand_over();
             }
             if !self.unstick(context) {
+                return Ok(());
+            }
+            // Each would be one more for a client that does not read.
+            if self.pongs >= MAX_PONGS && !self.flush(context)? {
                 return Ok(());
             }
             if let Some(pace) = &mut self.pace
@@ -358,7 +373,10 @@ impl<'a> Conversation<'a> {
                 Poll::Ready(Some(message)) => message.map_err(End::because_of)?,
             };
             match &message {
-                Message::Text(_) | Message::Binary(_) => self.meter.finish(),
+                Message::Text(_) | Message::Binary(_) => {
+                    self.meter.finish();
+                    self.patience = None;
+                }
                 control => self.meter.control(size(control)),
             }
             *left = left.saturating_sub(MESSAGE + size(&message));
@@ -371,7 +389,10 @@ impl<'a> Conversation<'a> {
                 Message::Binary(bytes) => self.arrived(bytes, false),
                 Message::Pong(_) => {}
                 // The answer is in the socket's buffer.
-                Message::Ping(_) => self.needs_flush = true,
+                Message::Ping(_) => {
+                    self.needs_flush = true;
+                    self.pongs += 1;
+                }
                 Message::Close(frame) => {
                     let (code, reason) =
                         frame.map_or((1005, String::new()), |f| (f.code, f.reason.to_string()));
@@ -507,7 +528,8 @@ impl<'a> Conversation<'a> {
     fn watch_memory(&mut self, context: &mut Context<'_>) -> Result<(), End> {
         let stuck = self.stuck.as_ref().map_or(0, |stuck| stuck.group.bytes);
         self.meter.set_complete(self.early_bytes + self.group.bytes + stuck);
-        if !self.meter.is_unfinished() {
+        // Whom we do not read cannot finish.
+        if !self.meter.is_unfinished() || self.is_deaf() {
             self.patience = None;
             return Ok(());
         }
@@ -594,7 +616,7 @@ impl Pace {
         (rate > 0).then_some(pace)
     }
 
-    fn is_paused(&mut self) -> bool {
+    fn is_paused(&self) -> bool {
         self.pause.is_some()
     }
 

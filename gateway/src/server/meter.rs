@@ -10,21 +10,29 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use zcluster::layout::WebSocket;
 
 /// What each client may have waiting in any case, in bytes.
 const FREE: usize = 64 << 10;
+/// How many of the longest messages may wait from all clients together, beyond that.
+const MESSAGES: usize = 16;
+/// The longest header of a control frame, in bytes.
+const CONTROL_HEADER: usize = 6;
 
 /// What waits from all clients together, beyond what each may have in any case.
 #[derive(Debug)]
 pub(super) struct Budget {
     max: usize,
+    /// The longest message.
+    longest: usize,
     used: AtomicUsize,
 }
 
 impl Budget {
-    /// `max`: in bytes.
-    pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Budget { max, used: AtomicUsize::new(0) })
+    pub(super) fn new(options: &WebSocket) -> Arc<Self> {
+        let longest = usize::try_from(options.max_message_size).unwrap_or(usize::MAX);
+        let max = longest.saturating_mul(MESSAGES);
+        Arc::new(Budget { max, longest, used: AtomicUsize::new(0) })
     }
 }
 
@@ -36,8 +44,13 @@ pub(super) struct Meter {
     is_running: AtomicBool,
     /// Of complete messages.
     complete: AtomicUsize,
-    /// Read since the last complete message.
+    /// Read since the last complete message, without control frames. It may be a few bytes more for
+    /// each of them, and never less.
     unfinished: AtomicUsize,
+    /// The same, but it may be less, and never more.
+    begun: AtomicUsize,
+    /// Read since the last frame.
+    unseen: AtomicUsize,
     /// What the budget has of it.
     charged: AtomicUsize,
 }
@@ -45,9 +58,9 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(budget: &Arc<Budget>) -> Arc<Self> {
         let budget = Arc::clone(budget);
-        let [complete, unfinished, charged] = <[AtomicUsize; 3]>::default();
+        let [complete, unfinished, begun, unseen, charged] = <[AtomicUsize; 5]>::default();
         let is_running = AtomicBool::new(false);
-        Arc::new(Meter { budget, is_running, complete, unfinished, charged })
+        Arc::new(Meter { budget, is_running, complete, unfinished, begun, unseen, charged })
     }
 
     /// From now on messages are read.
@@ -57,16 +70,23 @@ impl Meter {
 
     /// A message has come.
     pub(super) fn finish(&self) {
-        self.unfinished.store(0, Ordering::Relaxed);
+        for count in [&self.unfinished, &self.begun, &self.unseen] {
+            count.store(0, Ordering::Relaxed);
+        }
         self.charge();
     }
 
     /// A control frame has come, perhaps in the middle of a message.
     pub(super) fn control(&self, payload: usize) {
-        // Its header has two bytes at least.
-        let less = payload + 2;
-        let unfinished = self.unfinished.load(Ordering::Relaxed);
-        self.unfinished.store(unfinished.saturating_sub(less), Ordering::Relaxed);
+        // Nobody says how long its header was. If it is all that was read, that is known; otherwise it
+        // has two bytes at least.
+        let unseen = self.unseen.swap(0, Ordering::Relaxed);
+        let is_alone = unseen == payload + 2 || unseen == payload + CONTROL_HEADER;
+        let least = if is_alone { unseen } else { payload + 2 };
+        for (count, less) in [(&self.unfinished, least), (&self.begun, payload + CONTROL_HEADER)] {
+            let before = count.load(Ordering::Relaxed);
+            count.store(before.saturating_sub(less), Ordering::Relaxed);
+        }
         self.charge();
     }
 
@@ -78,7 +98,7 @@ impl Meter {
 
     /// Whether a longer message has begun.
     pub(super) fn is_unfinished(&self) -> bool {
-        self.unfinished.load(Ordering::Relaxed) > FREE
+        self.begun.load(Ordering::Relaxed) > FREE
     }
 
     /// Whether this client has too much waiting for what the others have.
@@ -89,14 +109,17 @@ impl Meter {
 
     fn read(&self, bytes: usize) {
         if self.is_running.load(Ordering::Relaxed) {
-            self.unfinished.fetch_add(bytes, Ordering::Relaxed);
+            for count in [&self.unfinished, &self.begun, &self.unseen] {
+                count.fetch_add(bytes, Ordering::Relaxed);
+            }
             self.charge();
         }
     }
 
     fn charge(&self) {
-        let waiting =
-            self.complete.load(Ordering::Relaxed) + self.unfinished.load(Ordering::Relaxed);
+        // No message gets longer.
+        let unfinished = self.unfinished.load(Ordering::Relaxed).min(self.budget.longest);
+        let waiting = self.complete.load(Ordering::Relaxed) + unfinished;
         let charge = waiting.saturating_sub(FREE);
         let before = self.charged.swap(charge, Ordering::Relaxed);
         self.budget.used.fetch_add(charge, Ordering::Relaxed);
@@ -176,7 +199,7 @@ mod tests {
 
     #[test]
     fn only_what_waits_beyond_the_free_part_counts() {
-        let budget = Budget::new(1_000);
+        let budget = Arc::new(Budget { max: 1_000, longest: 1 << 20, used: AtomicUsize::new(0) });
         let (one, two) = (Meter::new(&budget), Meter::new(&budget));
         one.read(5 * FREE);
         one.start();
@@ -203,5 +226,33 @@ mod tests {
         one.control(usize::MAX / 2);
         one.set_complete(0);
         assert_eq!(used(), 0);
+        one.read(usize::MAX / 4);
+        assert_eq!(used(), (1 << 20) - FREE, "it is refused before it gets longer");
+    }
+
+    #[test]
+    fn whoever_only_answers_pings_has_nothing_waiting() {
+        let budget = Budget::new(&WebSocket::default());
+        let meter = Meter::new(&budget);
+        meter.start();
+        for header in [2, CONTROL_HEADER] {
+            for _ in 0..FREE {
+                meter.read(20 + header);
+                meter.control(20);
+            }
+            assert_eq!(meter.unfinished.load(Ordering::Relaxed), 0);
+        }
+        // Many at once are no unfinished message, either, whatever they count.
+        for _ in 0..FREE {
+            meter.read(10 * (20 + CONTROL_HEADER));
+            (0..10).for_each(|_| meter.control(20));
+        }
+        assert!(!meter.is_unfinished());
+        // A message in parts is one.
+        for _ in 0..FREE {
+            meter.read(100 + 20 + CONTROL_HEADER);
+            meter.control(20);
+        }
+        assert!(meter.is_unfinished());
     }
 }

@@ -141,12 +141,13 @@ impl Shared {
     /// Tells the node which subscriptions have changed, and announces who came and went. Call it
     /// after whatever may change subscriptions.
     fn settle(&self) {
+        let Some(guests) = self.guests.get() else { return };
+        // First, so that changes are told in their order, whichever thread takes them.
+        let mut untold = lock(&self.untold);
         let (change, announcements) = {
             let mut hub = self.hub();
             (hub.take_change(), hub.take_announcements())
         };
-        let Some(guests) = self.guests.get() else { return };
-        let mut untold = lock(&self.untold);
         untold.extend(change);
         while let Some(change) = untold.first() {
             // A node that has ended has no use for it.
@@ -260,7 +261,7 @@ impl Gateway {
             room: Arc::default(),
             alive: Mutex::new(Some(alive)),
             clients: AtomicUsize::new(0),
-            budget: Budget::new(waiting_bytes(options)),
+            budget: Budget::new(options),
             options: options.clone(),
             access: ArcSwap::from_pointee(Access::load(options)?),
             tls: Tls::load(&options.tls_options)?,
@@ -346,11 +347,6 @@ impl Drop for Gateway {
         drop(self.http.take());
         self.shared.settle();
     }
-}
-
-/// How much of what clients have sent may wait: of all of them together, beyond 64 KiB each.
-fn waiting_bytes(options: &WebSocket) -> usize {
-    usize::try_from(options.max_message_size.saturating_mul(16)).unwrap_or(usize::MAX)
 }
 
 fn settings(node: &Node, layout: &Layout, options: &WebSocket) -> Result<Settings, GatewayError> {

@@ -33,8 +33,6 @@ const PATIENCE: Duration = Duration::from_millis(800);
 const AT_ONCE: usize = 32;
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 8 << 20;
-/// How many topics and clients are shown: those with most events and messages.
-const MAX_ROWS: usize = 100;
 
 /// Whom to ask.
 pub(super) struct Sources {
@@ -153,7 +151,6 @@ fn compare<'a>(node: &'a str, before: &'a Measured, now: &'a Measured) -> Stats<
         None => (CountedBy::Gateway, received.collect()),
     };
     topics.sort_by(|a, b| b.events_per_second.total_cmp(&a.events_per_second));
-    topics.truncate(MAX_ROWS);
     let former: HashMap<&str, &Figures> =
         before.clients.iter().map(|client| (client.endpoint.id.as_str(), client)).collect();
     let mut clients: Vec<ClientStats<'_>> = (now.clients.iter())
@@ -176,7 +173,6 @@ fn compare<'a>(node: &'a str, before: &'a Measured, now: &'a Measured) -> Stats<
         })
         .collect();
     clients.sort_by(|a, b| b.sent_per_second.total_cmp(&a.sent_per_second));
-    clients.truncate(MAX_ROWS);
     Stats {
         ts: Timestamp::from(SystemTime::now()),
         node: node.into(),

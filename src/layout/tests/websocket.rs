@@ -30,7 +30,7 @@ max_message_size = "5KiB"
 max_subscriptions = 6
 max_rate = 7
 handshake_timeout = "8s"
-client_queue_messages = 9
+client_queue_messages = 900
 client_queue_bytes = "10KiB"
 when_full = "drop-oldest"
 replay_events = 11
@@ -126,6 +126,11 @@ fn each_rule_has_its_error() {
             TLS.replace("c.pem", "c") + "tls_options.cert_file = \"d\"",
             "6:1: `cert_file` is in `websocket` of [nodes.m] and in its `tls_options`; expected it \
              once",
+        ),
+        ("client_queue_messages = 99".into(), "found `99`, expected at least 100"),
+        (
+            "ping_interval = \"500ms\"".into(),
+            "`ping_interval`: found 500ms, expected whole seconds, or 0 for no pings",
         ),
         (
             "tls_options.cert_fil = 1".into(),

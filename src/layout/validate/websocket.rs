@@ -7,6 +7,8 @@ use super::{Check, LONGEST};
 
 /// Below this, not even small events fit, in bytes.
 const FEWEST_BYTES: u64 = 4096;
+/// The fewest messages that can wait for a client: as many answers as it gets at once.
+const FEWEST_MESSAGES: u64 = 100;
 /// More file descriptors than a process can have on Linux by default (`fs.nr_open`).
 const MOST_CONNECTIONS: i64 = 1_000_000;
 /// Application names are labels of metrics, and written in logs.
@@ -99,10 +101,11 @@ impl Check<'_> {
         for (key, value) in [
             ("max_event_queue_size", websocket.max_event_queue_size),
             ("max_subscriptions", websocket.max_subscriptions),
-            ("client_queue_messages", websocket.client_queue_messages),
         ] {
             self.at_least(&api.at(key), value.into(), 1);
         }
+        let queue = websocket.client_queue_messages.into();
+        self.at_least(&api.at("client_queue_messages"), queue, FEWEST_MESSAGES);
         for (key, value) in [
             ("max_message_size", websocket.max_message_size),
             ("client_queue_bytes", websocket.client_queue_bytes),
@@ -120,6 +123,14 @@ impl Check<'_> {
             ("resume_timeout", websocket.resume_timeout),
         ] {
             self.at_most(&api.at(key), value, LONGEST);
+        }
+        let pings = websocket.ping_interval;
+        if !pings.is_zero() && pings.as_secs() == 0 {
+            let pings = humantime::format_duration(pings);
+            let message = format!(
+                "`ping_interval`: found {pings}, expected whole seconds, or 0 for no pings"
+            );
+            self.error(&api.at("ping_interval"), message);
         }
         if websocket.handshake_timeout.is_zero() {
             let message = "`handshake_timeout`: found `0`, expected more: no client could connect";
