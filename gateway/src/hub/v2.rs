@@ -392,7 +392,7 @@ impl Hub {
         self.clients.iter().any(|(_, client)| client.notices().stats)
     }
 
-    /// Sends measurements to whom wants them: of topics and clients, the first [`MAX_ROWS`]. Who may not subscribe to everything sees neither other
+    /// Sends measurements to whom wants them: of topics and clients, the first 100. Who may not subscribe to everything sees neither other
     /// topics than its own nor other clients.
     pub fn stats(&mut self, stats: &Stats<'_>) {
         let sees_all = |client: &Client| client.admitted.rules.may_subscribe("");
