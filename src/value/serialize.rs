@@ -1,0 +1,469 @@
+//! [`to_value`]: any `Serialize` type as a [`Value`].
+
+use std::collections::BTreeMap;
+
+use serde::ser::{self, Serialize};
+
+use super::error::zeek_type;
+use super::form::{Form, VALUE};
+use super::{Address, NESTING, Port, Real, Subnet, Timespan, Timestamp, Value, ValueError};
+
+/// Makes a Zeek value of a Rust value.
+///
+/// | Rust | Zeek |
+/// |---|---|
+/// | `bool` | `bool` |
+/// | `u8` … `u64` | `count` |
+/// | `i8` … `i64` | `int` |
+/// | `f32`, `f64` | `double` |
+/// | `str`, `String`, `char`, [`BString`](bstr::BString) | `string` |
+/// | `Option` | the value, or unset |
+/// | struct | record: its fields in the order of their declaration |
+/// | `Vec`, array, tuple | `vector`; in sets and as keys of tables, a composite index |
+/// | newtype struct | what is inside |
+/// | enum | `enum`: the name of the variant, as in `#[serde(rename = "Demo::RED")]` |
+/// | map | `table` |
+/// | the types of this [module](super) | their Zeek types |
+/// | [`Value`] | itself, whatever its type |
+///
+/// The attributes in [`with`](super::with) are for other types: `IpAddr`, `Duration`, `SystemTime`,
+/// sets, and names of enum values as text. A field that `skip_serializing_if` leaves out is unset.
+///
+/// ```
+/// use serde::Serialize;
+/// use zcluster::Value;
+/// use zcluster::value::{Port, Protocol, to_value};
+///
+/// #[derive(Serialize)]
+/// struct Service {
+///     name: String,
+///     port: Port,
+///     banner: Option<String>,
+/// }
+/// let service = Service { name: "ssh".into(), port: Port::new(22, Protocol::Tcp), banner: None };
+/// let record = vec!["ssh".into(), Port::new(22, Protocol::Tcp).into(), Value::None];
+/// assert_eq!(to_value(&service)?, Value::Vector(record));
+/// # Ok::<(), zcluster::value::ValueError>(())
+/// ```
+///
+/// # Errors
+/// When a type has no form in Zeek: enum variants with data, `i128`, `u128`; when a table has a key
+/// twice; when values are nested deeper than any decoder of events accepts; and what
+/// implementations of `Serialize` object to.
+pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
+    value.serialize(Serializer { form: Form::Plain, left: NESTING })
+}
+
+/// The fields of a struct, as the arguments of an event.
+pub(crate) fn to_args<T: Serialize + ?Sized>(value: &T) -> Result<Vec<Value>, ValueError> {
+    match value.serialize(Serializer { form: Form::Args, left: NESTING })? {
+        Value::Vector(args) => Ok(args),
+        other => Err(ValueError::unexpected(Form::Args.name(), zeek_type(&other))),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Serializer {
+    form: Form,
+    /// How many more levels of types there may be.
+    left: u16,
+}
+
+impl Serializer {
+    fn unexpected<T>(self, found: &'static str) -> Result<T, ValueError> {
+        Err(ValueError::unexpected(self.form.name(), found))
+    }
+
+    /// `value`, which is of no other form than its own.
+    fn plain(self, value: Value) -> Result<Value, ValueError> {
+        if self.form == Form::Plain { Ok(value) } else { self.unexpected(zeek_type(&value)) }
+    }
+
+    /// The serializer of what is inside.
+    fn inside(self) -> Result<Self, ValueError> {
+        let left = self.left.checked_sub(1).ok_or_else(ValueError::too_deep)?;
+        Ok(Serializer { form: Form::Plain, left })
+    }
+
+    fn elements(self, name: &'static str, len: usize) -> Result<Elements, ValueError> {
+        let inner = self.inside()?;
+        Ok(Elements { name, values: Vec::with_capacity(len), form: self.form, inner })
+    }
+
+    /// A vector, or the arguments of an event.
+    fn record(self, name: &'static str, len: usize) -> Result<Elements, ValueError> {
+        match self.form {
+            Form::Plain | Form::Args => self.elements(name, len),
+            _ => self.unexpected("record"),
+        }
+    }
+}
+
+/// Enums of the standard library that are told here because of their data: how to serialize them.
+fn instead_of_variant(name: &str) -> &'static str {
+    match name {
+        "IpAddr" => r#"`#[serde(with = "zcluster::value::with::addr")]`"#,
+        _ => "",
+    }
+}
+
+/// Structs of the standard library whose fields are not what anybody means: how to serialize them.
+fn instead_of_struct(name: &str, first_field: &str) -> Option<&'static str> {
+    match (name, first_field) {
+        ("Duration", "secs") => Some(r#"`#[serde(with = "zcluster::value::with::interval")]`"#),
+        ("SystemTime", "secs_since_epoch") => {
+            Some(r#"`#[serde(with = "zcluster::value::with::time")]`"#)
+        }
+        _ => None,
+    }
+}
+
+impl ser::Serializer for Serializer {
+    type Ok = Value;
+    type Error = ValueError;
+    type SerializeSeq = Elements;
+    type SerializeTuple = Elements;
+    type SerializeTupleStruct = Elements;
+    type SerializeTupleVariant = ser::Impossible<Value, ValueError>;
+    type SerializeMap = Table;
+    type SerializeStruct = Elements;
+    type SerializeStructVariant = ser::Impossible<Value, ValueError>;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    fn serialize_bool(self, b: bool) -> Result<Value, ValueError> {
+        self.plain(Value::Boolean(b))
+    }
+
+    fn serialize_i8(self, n: i8) -> Result<Value, ValueError> {
+        self.serialize_i64(n.into())
+    }
+
+    fn serialize_i16(self, n: i16) -> Result<Value, ValueError> {
+        self.serialize_i64(n.into())
+    }
+
+    fn serialize_i32(self, n: i32) -> Result<Value, ValueError> {
+        self.serialize_i64(n.into())
+    }
+
+    fn serialize_i64(self, n: i64) -> Result<Value, ValueError> {
+        match self.form {
+            Form::Time => Ok(Value::Timestamp(Timestamp(n))),
+            Form::Interval => Ok(Value::Timespan(Timespan(n))),
+            _ => self.plain(Value::Integer(n)),
+        }
+    }
+
+    fn serialize_i128(self, _: i128) -> Result<Value, ValueError> {
+        Err(ValueError::no_form("i128", ""))
+    }
+
+    fn serialize_u8(self, n: u8) -> Result<Value, ValueError> {
+        self.serialize_u64(n.into())
+    }
+
+    fn serialize_u16(self, n: u16) -> Result<Value, ValueError> {
+        self.serialize_u64(n.into())
+    }
+
+    fn serialize_u32(self, n: u32) -> Result<Value, ValueError> {
+        self.serialize_u64(n.into())
+    }
+
+    fn serialize_u64(self, n: u64) -> Result<Value, ValueError> {
+        self.plain(Value::Count(n))
+    }
+
+    fn serialize_u128(self, _: u128) -> Result<Value, ValueError> {
+        Err(ValueError::no_form("u128", ""))
+    }
+
+    fn serialize_f32(self, x: f32) -> Result<Value, ValueError> {
+        self.serialize_f64(x.into())
+    }
+
+    fn serialize_f64(self, x: f64) -> Result<Value, ValueError> {
+        self.plain(Value::Real(Real(x)))
+    }
+
+    fn serialize_char(self, c: char) -> Result<Value, ValueError> {
+        self.serialize_str(c.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, text: &str) -> Result<Value, ValueError> {
+        match self.form {
+            Form::Enum => Ok(Value::Enum(text.into())),
+            _ => self.plain(Value::String(text.into())),
+        }
+    }
+
+    fn serialize_bytes(self, bytes: &[u8]) -> Result<Value, ValueError> {
+        let value = match self.form {
+            Form::Address => Address::from_compact(bytes).map(Value::Address),
+            Form::Subnet => Subnet::from_compact(bytes).map(Value::Subnet),
+            Form::Port => Port::from_compact(bytes).map(Value::Port),
+            Form::Enum => Some(Value::Enum(bytes.into())),
+            _ => return self.plain(Value::String(bytes.into())),
+        };
+        value.map_or_else(|| self.unexpected("string"), Ok)
+    }
+
+    fn serialize_none(self) -> Result<Value, ValueError> {
+        match self.form {
+            Form::Args => self.unexpected("none"),
+            _ => Ok(Value::None),
+        }
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Value, ValueError> {
+        value.serialize(Serializer { form: self.form, ..self.inside()? })
+    }
+
+    fn serialize_unit(self) -> Result<Value, ValueError> {
+        self.plain(Value::None)
+    }
+
+    fn serialize_unit_struct(self, name: &'static str) -> Result<Value, ValueError> {
+        Ok(self.record(name, 0)?.finish())
+    }
+
+    fn serialize_unit_variant(
+        self,
+        name: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<Value, ValueError> {
+        match self.form {
+            Form::Plain if name == VALUE => Ok(Value::None),
+            Form::Plain | Form::Enum => Ok(Value::Enum(variant.into())),
+            _ => self.unexpected("enum"),
+        }
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<Value, ValueError> {
+        match (self.form, Form::of(name)) {
+            (Form::Args, _) => {
+                let arg = value.serialize(self.inside()?);
+                Ok(Value::Vector(vec![arg.map_err(|error| error.in_argument(0, ""))?]))
+            }
+            (_, Some(form)) => value.serialize(Serializer { form, ..self }),
+            (form, None) => value.serialize(Serializer { form, ..self.inside()? }),
+        }
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<Value, ValueError> {
+        if name != VALUE {
+            let what = format!("enum variant {name}::{variant} with data");
+            return Err(ValueError::no_form(what, instead_of_variant(name)));
+        }
+        let value = value.serialize(Serializer { form: Form::Plain, ..self })?;
+        match self.form {
+            Form::Plain => Ok(value),
+            _ => self.unexpected(zeek_type(&value)),
+        }
+    }
+
+    fn serialize_seq(self, len: Option<usize>) -> Result<Elements, ValueError> {
+        // The length is what the type claims: memory is not taken at its word.
+        let len = len.unwrap_or(0).min(4096);
+        match self.form {
+            Form::Plain | Form::Set => self.elements("", len),
+            _ => self.unexpected("vector"),
+        }
+    }
+
+    fn serialize_tuple(self, len: usize) -> Result<Elements, ValueError> {
+        self.serialize_seq(Some(len))
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<Elements, ValueError> {
+        self.record(name, len)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, ValueError> {
+        Err(ValueError::no_form(format!("enum variant {name}::{variant} with data"), ""))
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Table, ValueError> {
+        match self.form {
+            Form::Plain => {
+                let (entries, inner) = (BTreeMap::new(), self.inside()?);
+                Ok(Table { entries, key: None, inner })
+            }
+            _ => self.unexpected("table"),
+        }
+    }
+
+    fn serialize_struct(self, name: &'static str, len: usize) -> Result<Elements, ValueError> {
+        self.record(name, len)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, ValueError> {
+        Err(ValueError::no_form(format!("enum variant {name}::{variant} with data"), ""))
+    }
+}
+
+/// Elements of a vector, fields of a record, arguments of an event.
+struct Elements {
+    /// The name of the struct; empty if it is none.
+    name: &'static str,
+    values: Vec<Value>,
+    form: Form,
+    inner: Serializer,
+}
+
+impl Elements {
+    fn push<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), ValueError> {
+        match value.serialize(self.inner) {
+            Ok(value) => {
+                self.values.push(value);
+                Ok(())
+            }
+            Err(error) => Err(self.misplaced(name, error)),
+        }
+    }
+
+    #[cold]
+    fn misplaced(&self, name: &str, error: ValueError) -> ValueError {
+        let index = self.values.len();
+        match (self.form, name) {
+            (Form::Args, _) => error.in_argument(index, name),
+            (_, "") => error.at(index),
+            (_, name) => error.within(name),
+        }
+    }
+
+    fn finish(self) -> Value {
+        match self.form {
+            Form::Set => Value::Set(self.values.into_iter().collect()),
+            _ => Value::Vector(self.values),
+        }
+    }
+}
+
+impl ser::SerializeSeq for Elements {
+    type Ok = Value;
+    type Error = ValueError;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
+        self.push("", value)
+    }
+
+    fn end(self) -> Result<Value, ValueError> {
+        Ok(self.finish())
+    }
+}
+
+impl ser::SerializeTuple for Elements {
+    type Ok = Value;
+    type Error = ValueError;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
+        self.push("", value)
+    }
+
+    fn end(self) -> Result<Value, ValueError> {
+        Ok(self.finish())
+    }
+}
+
+impl ser::SerializeTupleStruct for Elements {
+    type Ok = Value;
+    type Error = ValueError;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
+        self.push("", value)
+    }
+
+    fn end(self) -> Result<Value, ValueError> {
+        Ok(self.finish())
+    }
+}
+
+impl ser::SerializeStruct for Elements {
+    type Ok = Value;
+    type Error = ValueError;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), ValueError> {
+        if let Some(instead) = instead_of_struct(self.name, name) {
+            return Err(ValueError::no_form(self.name, instead));
+        }
+        self.push(name, value)
+    }
+
+    fn skip_field(&mut self, _: &'static str) -> Result<(), ValueError> {
+        self.values.push(Value::None);
+        Ok(())
+    }
+
+    fn end(self) -> Result<Value, ValueError> {
+        Ok(self.finish())
+    }
+}
+
+/// Table of a table.
+struct Table {
+    entries: BTreeMap<Value, Value>,
+    key: Option<Value>,
+    inner: Serializer,
+}
+
+impl ser::SerializeMap for Table {
+    type Ok = Value;
+    type Error = ValueError;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), ValueError> {
+        let key = key.serialize(self.inner);
+        self.key = Some(key.map_err(|error| error.at(0).at(self.entries.len()))?);
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
+        let at = self.entries.len();
+        let value = value.serialize(self.inner).map_err(|error| error.at(1).at(at))?;
+        let Some(key) = self.key.take() else {
+            return Err(ValueError::unexpected("a key", "a value without one").at(at));
+        };
+        if self.entries.insert(key, value).is_some() {
+            return Err(ValueError::unexpected("each key once", "a key twice").at(at));
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<Value, ValueError> {
+        Ok(Value::Table(self.entries))
+    }
+}
