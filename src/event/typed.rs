@@ -63,6 +63,7 @@ pub trait TypedEvent: Sized {
     ///
     /// # Errors
     /// When the event has another name, or arguments of another number or other types.
+    #[inline]
     fn from_event<'a>(event: impl Into<Cow<'a, Event>>) -> Result<Self, EventError>
     where
         Self: DeserializeOwned,
@@ -95,6 +96,7 @@ pub trait ToEvent {
 }
 
 impl<T: TypedEvent + Serialize> ToEvent for T {
+    #[inline]
     fn to_event(&self) -> Result<Cow<'_, Event>, EventError> {
         let args = to_args(self);
         let args = args.map_err(|error| EventError::Arguments { event: T::NAME, error })?;
@@ -114,12 +116,14 @@ macro_rules! dynamic {
 dynamic!(Event, &Event, &mut Event, Box<Event>, Arc<Event>);
 
 impl From<Event> for Cow<'_, Event> {
+    #[inline]
     fn from(event: Event) -> Self {
         Cow::Owned(event)
     }
 }
 
 impl<'a> From<&'a Event> for Cow<'a, Event> {
+    #[inline]
     fn from(event: &'a Event) -> Self {
         Cow::Borrowed(event)
     }

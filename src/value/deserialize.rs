@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{btree_map, btree_set};
-use std::{slice, vec};
+use std::{mem, slice};
 
 use bstr::ByteSlice;
 use serde::de::{self, Deserialize, DeserializeSeed, IntoDeserializer, Visitor};
@@ -45,84 +45,107 @@ use super::{NESTING, Real, Value, ValueError};
 pub fn from_value<'de, T: Deserialize<'de>>(
     value: impl Into<Cow<'de, Value>>,
 ) -> Result<T, ValueError> {
-    T::deserialize(Deserializer { value: value.into(), form: Form::Plain, left: NESTING })
+    let mut value = value.into();
+    T::deserialize(Deserializer { value: Place::of(&mut value), form: Form::Plain, left: NESTING })
 }
 
 /// A struct of the arguments of an event, of which there must be as many as fields.
 pub(crate) fn from_args<'de, T: Deserialize<'de>>(
     args: Cow<'de, [Value]>,
 ) -> Result<T, ValueError> {
-    T::deserialize(Args { values: Elements::from(args) })
+    match args {
+        Cow::Borrowed(args) => T::deserialize(Args { values: Elements::Borrowed(args.iter()) }),
+        Cow::Owned(mut args) => T::deserialize(Args { values: Elements::Given(args.iter_mut()) }),
+    }
 }
 
 impl<'a> From<&'a Value> for Cow<'a, Value> {
+    #[inline]
     fn from(value: &'a Value) -> Self {
         Cow::Borrowed(value)
     }
 }
 
 impl From<Value> for Cow<'_, Value> {
+    #[inline]
     fn from(value: Value) -> Self {
         Cow::Owned(value)
     }
 }
 
-/// Values that are borrowed or given away, one by one.
-enum Items<B, O> {
-    Borrowed(B),
-    Owned(O),
+/// Where a value is: borrowed, or given away. What is given away is taken out of its place, because
+/// to move whole values from function to function costs more than all the rest.
+enum Place<'a, 'de> {
+    Borrowed(&'de Value),
+    Given(&'a mut Value),
 }
 
-type Elements<'de> = Items<slice::Iter<'de, Value>, vec::IntoIter<Value>>;
-type Members<'de> = Items<btree_set::Iter<'de, Value>, btree_set::IntoIter<Value>>;
-type Entries<'de> = Items<btree_map::Iter<'de, Value, Value>, btree_map::IntoIter<Value, Value>>;
-
-impl<'de> From<Cow<'de, [Value]>> for Elements<'de> {
-    fn from(values: Cow<'de, [Value]>) -> Self {
-        match values {
-            Cow::Borrowed(values) => Items::Borrowed(values.iter()),
-            Cow::Owned(values) => Items::Owned(values.into_iter()),
+impl<'a, 'de> Place<'a, 'de> {
+    #[inline]
+    fn of(value: &'a mut Cow<'de, Value>) -> Self {
+        match value {
+            Cow::Borrowed(value) => Place::Borrowed(value),
+            Cow::Owned(value) => Place::Given(value),
         }
     }
-}
 
-impl<'de, B, O> Iterator for Items<B, O>
-where
-    B: Iterator<Item = &'de Value>,
-    O: Iterator<Item = Value>,
-{
-    type Item = Cow<'de, Value>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    #[inline]
+    fn get(&self) -> &Value {
         match self {
-            Items::Borrowed(values) => values.next().map(Cow::Borrowed),
-            Items::Owned(values) => values.next().map(Cow::Owned),
+            Place::Borrowed(value) => value,
+            Place::Given(value) => value,
         }
     }
+}
 
-    fn size_hint(&self) -> (usize, Option<usize>) {
+/// The elements of a vector.
+enum Elements<'a, 'de> {
+    Borrowed(slice::Iter<'de, Value>),
+    Given(slice::IterMut<'a, Value>),
+}
+
+impl<'a, 'de> Iterator for Elements<'a, 'de> {
+    type Item = Place<'a, 'de>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Place<'a, 'de>> {
         match self {
-            Items::Borrowed(values) => values.size_hint(),
-            Items::Owned(values) => values.size_hint(),
+            Elements::Borrowed(values) => values.next().map(Place::Borrowed),
+            Elements::Given(values) => values.next().map(Place::Given),
         }
     }
 }
 
-impl<'de, B, O> ExactSizeIterator for Items<B, O>
-where
-    B: ExactSizeIterator<Item = &'de Value>,
-    O: ExactSizeIterator<Item = Value>,
-{
+impl Elements<'_, '_> {
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            Elements::Borrowed(values) => values.len(),
+            Elements::Given(values) => values.len(),
+        }
+    }
 }
 
-struct Deserializer<'de> {
-    value: Cow<'de, Value>,
+/// The elements of a set.
+enum Members<'de> {
+    Borrowed(btree_set::Iter<'de, Value>),
+    Given(btree_set::IntoIter<Value>),
+}
+
+/// The entries of a table.
+enum Entries<'de> {
+    Borrowed(btree_map::Iter<'de, Value, Value>),
+    Given(btree_map::IntoIter<Value, Value>),
+}
+
+struct Deserializer<'a, 'de> {
+    value: Place<'a, 'de>,
     form: Form,
     /// How many more levels of types there may be.
     left: u16,
 }
 
-impl<'de> Deserializer<'de> {
+impl<'de> Deserializer<'_, 'de> {
     /// That this is not `expected`, nor what its form is.
     #[cold]
     fn unexpected(&self, expected: impl Into<Cow<'static, str>>) -> ValueError {
@@ -130,18 +153,20 @@ impl<'de> Deserializer<'de> {
             Form::Plain => expected.into(),
             form => form.name().into(),
         };
-        let found: Cow<'static, str> = match &*self.value {
+        let found: Cow<'static, str> = match self.value.get() {
             Value::Vector(elements) => format!("a vector of {}", elements.len()).into(),
             value => zeek_type(value).into(),
         };
         ValueError::unexpected(expected, found)
     }
 
+    #[inline]
     fn inside(&self) -> Result<u16, ValueError> {
         self.left.checked_sub(1).ok_or_else(ValueError::too_deep)
     }
 
     /// The elements of this vector or, in its form, set.
+    #[inline]
     fn visit_elements<V: Visitor<'de>>(
         self,
         visitor: V,
@@ -151,8 +176,12 @@ impl<'de> Deserializer<'de> {
     ) -> Result<V::Value, ValueError> {
         let left = self.inside()?;
         let items = match (self.form, self.value) {
-            (Form::Plain, Cow::Borrowed(Value::Vector(values))) => Items::Borrowed(values.iter()),
-            (Form::Plain, Cow::Owned(Value::Vector(values))) => Items::Owned(values.into_iter()),
+            (Form::Plain, Place::Borrowed(Value::Vector(values))) => {
+                Elements::Borrowed(values.iter())
+            }
+            (Form::Plain, Place::Given(Value::Vector(values))) => {
+                Elements::Given(values.iter_mut())
+            }
             (form, value) => {
                 return Err(Deserializer { value, form, left }.unexpected(expected()));
             }
@@ -171,8 +200,9 @@ impl<'de> Deserializer<'de> {
         }
     }
 
+    #[inline]
     fn visit_unsigned<V: Visitor<'de>>(self, visitor: V, max: u64) -> Result<V::Value, ValueError> {
-        match (self.form, &*self.value) {
+        match (self.form, self.value.get()) {
             (Form::Plain, Value::Count(n)) if *n <= max => visitor.visit_u64(*n),
             (Form::Plain, Value::Count(n)) => {
                 Err(ValueError::unexpected(format!("count from 0 to {max}"), n.to_string()))
@@ -181,13 +211,14 @@ impl<'de> Deserializer<'de> {
         }
     }
 
+    #[inline]
     fn visit_signed<V: Visitor<'de>>(
         self,
         visitor: V,
         min: i64,
         max: i64,
     ) -> Result<V::Value, ValueError> {
-        match (self.form, &*self.value) {
+        match (self.form, self.value.get()) {
             (Form::Plain, Value::Integer(n)) if (min..=max).contains(n) => visitor.visit_i64(*n),
             (Form::Plain, Value::Integer(n)) => {
                 Err(ValueError::unexpected(format!("int from {min} to {max}"), n.to_string()))
@@ -199,16 +230,18 @@ impl<'de> Deserializer<'de> {
     }
 }
 
-impl<'de> de::Deserializer<'de> for Deserializer<'de> {
+impl<'de> de::Deserializer<'de> for Deserializer<'_, 'de> {
     type Error = ValueError;
 
+    #[inline]
     fn is_human_readable(&self) -> bool {
         false
     }
 
     /// For types that take anything, such as untagged enums: what has no form in serde is text.
+    #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match &*self.value {
+        match self.value.get() {
             Value::None => visitor.visit_none(),
             Value::Boolean(b) => visitor.visit_bool(*b),
             Value::Count(n) => visitor.visit_u64(*n),
@@ -228,55 +261,67 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         }
     }
 
+    #[inline]
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match (self.form, &*self.value) {
+        match (self.form, self.value.get()) {
             (Form::Plain, Value::Boolean(b)) => visitor.visit_bool(*b),
             _ => Err(self.unexpected("bool")),
         }
     }
 
+    #[inline]
     fn deserialize_i8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.visit_signed(visitor, i8::MIN.into(), i8::MAX.into())
     }
 
+    #[inline]
     fn deserialize_i16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.visit_signed(visitor, i16::MIN.into(), i16::MAX.into())
     }
 
+    #[inline]
     fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.visit_signed(visitor, i32::MIN.into(), i32::MAX.into())
     }
 
+    #[inline]
     fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.visit_signed(visitor, i64::MIN, i64::MAX)
     }
 
+    #[inline]
     fn deserialize_i128<V: Visitor<'de>>(self, _: V) -> Result<V::Value, ValueError> {
         Err(ValueError::no_form("i128", ""))
     }
 
+    #[inline]
     fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.visit_unsigned(visitor, u8::MAX.into())
     }
 
+    #[inline]
     fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.visit_unsigned(visitor, u16::MAX.into())
     }
 
+    #[inline]
     fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.visit_unsigned(visitor, u32::MAX.into())
     }
 
+    #[inline]
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.visit_unsigned(visitor, u64::MAX)
     }
 
+    #[inline]
     fn deserialize_u128<V: Visitor<'de>>(self, _: V) -> Result<V::Value, ValueError> {
         Err(ValueError::no_form("u128", ""))
     }
 
+    #[inline]
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match (self.form, &*self.value) {
+        match (self.form, self.value.get()) {
             (Form::Plain, Value::Real(Real(x))) if x.is_finite() && (*x as f32).is_infinite() => {
                 let range = format!("double from {:e} to {:e}", f32::MIN, f32::MAX);
                 Err(ValueError::unexpected(range, format!("{x:e}")))
@@ -285,45 +330,53 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         }
     }
 
+    #[inline]
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match (self.form, &*self.value) {
+        match (self.form, self.value.get()) {
             (Form::Plain, Value::Real(Real(x))) => visitor.visit_f64(*x),
             _ => Err(self.unexpected("double")),
         }
     }
 
+    #[inline]
     fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.deserialize_str(visitor)
     }
 
+    #[inline]
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         let not_text = || ValueError::unexpected("text in UTF-8", "other bytes");
         match (self.form, self.value) {
-            (Form::Plain, Cow::Borrowed(Value::String(bytes)))
-            | (Form::Enum, Cow::Borrowed(Value::Enum(bytes))) => {
+            (Form::Plain, Place::Borrowed(Value::String(bytes)))
+            | (Form::Enum, Place::Borrowed(Value::Enum(bytes))) => {
                 visitor.visit_borrowed_str(bytes.to_str().map_err(|_| not_text())?)
             }
-            (Form::Plain, Cow::Owned(Value::String(bytes)))
-            | (Form::Enum, Cow::Owned(Value::Enum(bytes))) => {
+            (Form::Plain, Place::Given(Value::String(bytes)))
+            | (Form::Enum, Place::Given(Value::Enum(bytes))) => {
+                let bytes = mem::take(bytes);
                 visitor.visit_string(String::from_utf8(bytes.into()).map_err(|_| not_text())?)
             }
             (form, value) => Err(Deserializer { value, form, left: 0 }.unexpected("string")),
         }
     }
 
+    #[inline]
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.deserialize_str(visitor)
     }
 
+    #[inline]
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match (self.form, self.value) {
-            (Form::Plain, Cow::Borrowed(Value::String(bytes)))
-            | (Form::Enum, Cow::Borrowed(Value::Enum(bytes))) => {
+            (Form::Plain, Place::Borrowed(Value::String(bytes)))
+            | (Form::Enum, Place::Borrowed(Value::Enum(bytes))) => {
                 visitor.visit_borrowed_bytes(bytes)
             }
-            (Form::Plain, Cow::Owned(Value::String(bytes)))
-            | (Form::Enum, Cow::Owned(Value::Enum(bytes))) => visitor.visit_byte_buf(bytes.into()),
-            (form, value) => match (form, &*value) {
+            (Form::Plain, Place::Given(Value::String(bytes)))
+            | (Form::Enum, Place::Given(Value::Enum(bytes))) => {
+                visitor.visit_byte_buf(mem::take(bytes).into())
+            }
+            (form, value) => match (form, value.get()) {
                 (Form::Address, Value::Address(address)) => visitor.visit_bytes(&address.0),
                 (Form::Subnet, Value::Subnet(subnet)) => visitor.visit_bytes(&subnet.compact()),
                 (Form::Port, Value::Port(port)) => visitor.visit_bytes(&port.compact()),
@@ -332,35 +385,40 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         }
     }
 
+    #[inline]
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.deserialize_bytes(visitor)
     }
 
+    #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match &*self.value {
+        match self.value.get() {
             Value::None => visitor.visit_none(),
             _ => visitor.visit_some(Deserializer { left: self.inside()?, ..self }),
         }
     }
 
+    #[inline]
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match (self.form, &*self.value) {
+        match (self.form, self.value.get()) {
             (Form::Plain, Value::None) => visitor.visit_unit(),
             _ => Err(self.unexpected("none")),
         }
     }
 
+    #[inline]
     fn deserialize_unit_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value, ValueError> {
-        match (self.form, &*self.value) {
+        match (self.form, self.value.get()) {
             (Form::Plain, Value::Vector(_)) => visitor.visit_unit(),
             _ => Err(self.unexpected("record")),
         }
     }
 
+    #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -372,28 +430,29 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         })
     }
 
+    #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         if self.form != Form::Set {
             return self.visit_elements(visitor, &[], || "vector".into(), false);
         }
         let left = self.inside()?;
-        let items: Members<'de> = match self.value {
-            Cow::Borrowed(Value::Set(elements)) => Items::Borrowed(elements.iter()),
-            Cow::Owned(Value::Set(elements)) => Items::Owned(elements.into_iter()),
+        let items = match self.value {
+            Place::Borrowed(Value::Set(elements)) => Members::Borrowed(elements.iter()),
+            Place::Given(Value::Set(elements)) => Members::Given(mem::take(elements).into_iter()),
             value => return Err(Deserializer { value, ..self }.unexpected("set")),
         };
-        let len = items.len();
-        let mut elements = Sequence { items, taken: 0, names: &[], is_event: false, left };
-        let value = visitor.visit_seq(&mut elements)?;
-        match elements.items.len() {
+        let mut set = Set { items, taken: 0, left };
+        let value = visitor.visit_seq(&mut set)?;
+        match set.len() {
             0 => Ok(value),
-            left => Err(ValueError::unexpected(
-                format!("a set of {}", len - left),
-                format!("a set of {len}"),
-            )),
+            left => {
+                let expected = format!("a set of {}", set.taken);
+                Err(ValueError::unexpected(expected, format!("a set of {}", set.taken + left)))
+            }
         }
     }
 
+    #[inline]
     fn deserialize_tuple<V: Visitor<'de>>(
         self,
         len: usize,
@@ -403,6 +462,7 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         self.visit_elements(visitor, &[], expected, false)
     }
 
+    #[inline]
     fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -413,16 +473,22 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         self.visit_elements(visitor, &[], expected, true)
     }
 
+    #[inline]
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         let left = self.inside()?;
-        let entries: Entries<'de> = match (self.form, self.value) {
-            (Form::Plain, Cow::Borrowed(Value::Table(entries))) => Items::Borrowed(entries.iter()),
-            (Form::Plain, Cow::Owned(Value::Table(entries))) => Items::Owned(entries.into_iter()),
+        let entries = match (self.form, self.value) {
+            (Form::Plain, Place::Borrowed(Value::Table(entries))) => {
+                Entries::Borrowed(entries.iter())
+            }
+            (Form::Plain, Place::Given(Value::Table(entries))) => {
+                Entries::Given(mem::take(entries).into_iter())
+            }
             (form, value) => return Err(Deserializer { value, form, left }.unexpected("table")),
         };
         visitor.visit_map(Table { entries, value: None, taken: 0, left })
     }
 
+    #[inline]
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -433,6 +499,7 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         self.visit_elements(visitor, fields, expected, true)
     }
 
+    #[inline]
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -442,7 +509,7 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         if name == VALUE && self.form == Form::Plain {
             return visitor.visit_enum(AnyType(self));
         }
-        match &*self.value {
+        match self.value.get() {
             Value::Enum(name) => {
                 let name = name.to_str();
                 let name =
@@ -453,18 +520,20 @@ impl<'de> de::Deserializer<'de> for Deserializer<'de> {
         }
     }
 
+    #[inline]
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.deserialize_str(visitor)
     }
 
+    #[inline]
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         visitor.visit_unit()
     }
 }
 
-/// Elements of a vector or a set, fields of a record, or arguments of an event.
-struct Sequence<I> {
-    items: I,
+/// Elements of a vector, fields of a record, or arguments of an event.
+struct Sequence<'a, 'de> {
+    items: Elements<'a, 'de>,
     taken: usize,
     /// Names of fields; none if it is no record.
     names: &'static [&'static str],
@@ -472,7 +541,7 @@ struct Sequence<I> {
     left: u16,
 }
 
-impl<I> Sequence<I> {
+impl Sequence<'_, '_> {
     #[cold]
     fn misplaced(&self, error: ValueError) -> ValueError {
         let name = self.names.get(self.taken).copied().unwrap_or_default();
@@ -482,18 +551,18 @@ impl<I> Sequence<I> {
             name => error.within(name),
         }
     }
-}
 
-impl<'de, I: ExactSizeIterator<Item = Cow<'de, Value>>> Sequence<I> {
     /// Whether `error` is about its length: that it has no further element.
+    #[inline]
     fn has_ended_early(&self, error: &ValueError) -> bool {
         self.items.len() == 0 && error.path().is_empty() && error.argument().is_none()
     }
 }
 
-impl<'de, I: ExactSizeIterator<Item = Cow<'de, Value>>> de::SeqAccess<'de> for &mut Sequence<I> {
+impl<'de> de::SeqAccess<'de> for &mut Sequence<'_, 'de> {
     type Error = ValueError;
 
+    #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
@@ -508,8 +577,55 @@ impl<'de, I: ExactSizeIterator<Item = Cow<'de, Value>>> de::SeqAccess<'de> for &
         }
     }
 
+    #[inline]
     fn size_hint(&self) -> Option<usize> {
         Some(self.items.len())
+    }
+}
+
+/// Elements of a set.
+struct Set<'de> {
+    items: Members<'de>,
+    taken: usize,
+    left: u16,
+}
+
+impl Set<'_> {
+    #[inline]
+    fn len(&self) -> usize {
+        match &self.items {
+            Members::Borrowed(elements) => elements.len(),
+            Members::Given(elements) => elements.len(),
+        }
+    }
+}
+
+impl<'de> de::SeqAccess<'de> for &mut Set<'de> {
+    type Error = ValueError;
+
+    #[inline]
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, ValueError> {
+        let next = match &mut self.items {
+            Members::Borrowed(elements) => elements.next().map(Cow::Borrowed),
+            Members::Given(elements) => elements.next().map(Cow::Owned),
+        };
+        let Some(mut value) = next else { return Ok(None) };
+        let value = Place::of(&mut value);
+        match seed.deserialize(Deserializer { value, form: Form::Plain, left: self.left }) {
+            Ok(value) => {
+                self.taken += 1;
+                Ok(Some(value))
+            }
+            Err(error) => Err(error.at(self.taken)),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.len())
     }
 }
 
@@ -524,69 +640,77 @@ struct Table<'de> {
 impl<'de> de::MapAccess<'de> for Table<'de> {
     type Error = ValueError;
 
+    #[inline]
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, ValueError> {
         let entry = match &mut self.entries {
-            Items::Borrowed(entries) => {
+            Entries::Borrowed(entries) => {
                 entries.next().map(|(key, value)| (Cow::Borrowed(key), Cow::Borrowed(value)))
             }
-            Items::Owned(entries) => {
+            Entries::Given(entries) => {
                 entries.next().map(|(key, value)| (Cow::Owned(key), Cow::Owned(value)))
             }
         };
-        let Some((key, value)) = entry else { return Ok(None) };
+        let Some((mut key, value)) = entry else { return Ok(None) };
         self.value = Some(value);
-        let key = Deserializer { value: key, form: Form::Plain, left: self.left };
+        let value = Place::of(&mut key);
+        let key = Deserializer { value, form: Form::Plain, left: self.left };
         seed.deserialize(key).map(Some).map_err(|error| error.at(0).at(self.taken))
     }
 
+    #[inline]
     fn next_value_seed<V: DeserializeSeed<'de>>(
         &mut self,
         seed: V,
     ) -> Result<V::Value, ValueError> {
         let at = self.taken;
-        let Some(value) = self.value.take() else {
+        let Some(mut value) = self.value.take() else {
             return Err(ValueError::unexpected("a key", "a value without one").at(at));
         };
         self.taken += 1;
+        let value = Place::of(&mut value);
         let value = Deserializer { value, form: Form::Plain, left: self.left };
         seed.deserialize(value).map_err(|error| error.at(1).at(at))
     }
 
+    #[inline]
     fn size_hint(&self) -> Option<usize> {
         Some(match &self.entries {
-            Items::Borrowed(entries) => entries.len(),
-            Items::Owned(entries) => entries.len(),
+            Entries::Borrowed(entries) => entries.len(),
+            Entries::Given(entries) => entries.len(),
         })
     }
 }
 
 /// A value as the enum that [`Value`] is to serde.
-struct AnyType<'de>(Deserializer<'de>);
+struct AnyType<'a, 'de>(Deserializer<'a, 'de>);
 
-impl<'de> de::EnumAccess<'de> for AnyType<'de> {
+impl<'de> de::EnumAccess<'de> for AnyType<'_, 'de> {
     type Error = ValueError;
     type Variant = Self;
 
+    #[inline]
     fn variant_seed<V: DeserializeSeed<'de>>(
         self,
         seed: V,
     ) -> Result<(V::Value, Self), ValueError> {
-        let variant = self.0.value.type_index();
+        let variant = self.0.value.get().type_index();
         let variant = IntoDeserializer::<ValueError>::into_deserializer(variant);
         Ok((seed.deserialize(variant)?, self))
     }
 }
 
-impl<'de> de::VariantAccess<'de> for AnyType<'de> {
+impl<'de> de::VariantAccess<'de> for AnyType<'_, 'de> {
     type Error = ValueError;
 
+    #[inline]
     fn unit_variant(self) -> Result<(), ValueError> {
         Ok(())
     }
 
+    #[inline]
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(
         self,
         seed: T,
@@ -594,10 +718,12 @@ impl<'de> de::VariantAccess<'de> for AnyType<'de> {
         seed.deserialize(self.0)
     }
 
+    #[inline]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, v: V) -> Result<V::Value, ValueError> {
         de::Deserializer::deserialize_tuple(self.0, len, v)
     }
 
+    #[inline]
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],
@@ -608,17 +734,18 @@ impl<'de> de::VariantAccess<'de> for AnyType<'de> {
 }
 
 /// The arguments of an event, which are a struct and nothing else.
-struct Args<'de> {
-    values: Elements<'de>,
+struct Args<'a, 'de> {
+    values: Elements<'a, 'de>,
 }
 
-impl<'de> Args<'de> {
+impl<'a, 'de> Args<'a, 'de> {
     /// Visits the arguments, if there are `len`.
+    #[inline]
     fn visit<T>(
         self,
         names: &'static [&'static str],
         len: usize,
-        visit: impl FnOnce(&mut Sequence<Elements<'de>>) -> Result<T, ValueError>,
+        visit: impl FnOnce(&mut Sequence<'a, 'de>) -> Result<T, ValueError>,
     ) -> Result<T, ValueError> {
         let found = self.values.len();
         if found != len {
@@ -635,17 +762,20 @@ impl<'de> Args<'de> {
     }
 }
 
-impl<'de> de::Deserializer<'de> for Args<'de> {
+impl<'de> de::Deserializer<'de> for Args<'_, 'de> {
     type Error = ValueError;
 
+    #[inline]
     fn is_human_readable(&self) -> bool {
         false
     }
 
+    #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, ValueError> {
         Err(ValueError::unexpected("a struct", Form::Args.name()))
     }
 
+    #[inline]
     fn deserialize_unit_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -654,6 +784,7 @@ impl<'de> de::Deserializer<'de> for Args<'de> {
         self.visit(&[], 0, |_| visitor.visit_unit())
     }
 
+    #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -662,6 +793,7 @@ impl<'de> de::Deserializer<'de> for Args<'de> {
         self.visit(&[], 1, |mut args| visitor.visit_seq(&mut args))
     }
 
+    #[inline]
     fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -671,6 +803,7 @@ impl<'de> de::Deserializer<'de> for Args<'de> {
         self.visit(&[], len, |args| visitor.visit_seq(args))
     }
 
+    #[inline]
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,

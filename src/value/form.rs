@@ -32,6 +32,7 @@ pub(super) const VALUE: &str = "$zcluster::Value";
 const PREFIX: &str = "$zcluster::";
 
 impl Form {
+    #[inline]
     pub(super) const fn token(self) -> &'static str {
         match self {
             Form::Plain => "$zcluster::any",
@@ -47,6 +48,7 @@ impl Form {
     }
 
     /// The form that this name of a newtype struct stands for.
+    #[inline]
     pub(super) fn of(name: &str) -> Option<Form> {
         Some(match name.strip_prefix(PREFIX)? {
             "addr" => Form::Address,
@@ -61,6 +63,7 @@ impl Form {
     }
 
     /// Zeek's name of the type.
+    #[inline]
     pub(super) fn name(self) -> &'static str {
         &self.token()[PREFIX.len()..]
     }

@@ -70,27 +70,32 @@ struct Serializer {
 }
 
 impl Serializer {
+    #[inline]
     fn unexpected<T>(self, found: &'static str) -> Result<T, ValueError> {
         Err(ValueError::unexpected(self.form.name(), found))
     }
 
     /// `value`, which is of no other form than its own.
+    #[inline]
     fn plain(self, value: Value) -> Result<Value, ValueError> {
         if self.form == Form::Plain { Ok(value) } else { self.unexpected(zeek_type(&value)) }
     }
 
     /// The serializer of what is inside.
+    #[inline]
     fn inside(self) -> Result<Self, ValueError> {
         let left = self.left.checked_sub(1).ok_or_else(ValueError::too_deep)?;
         Ok(Serializer { form: Form::Plain, left })
     }
 
+    #[inline]
     fn elements(self, name: &'static str, len: usize) -> Result<Elements, ValueError> {
         let inner = self.inside()?;
         Ok(Elements { name, values: Vec::with_capacity(len), form: self.form, inner })
     }
 
     /// A vector, or the arguments of an event.
+    #[inline]
     fn record(self, name: &'static str, len: usize) -> Result<Elements, ValueError> {
         match self.form {
             Form::Plain | Form::Args => self.elements(name, len),
@@ -129,26 +134,32 @@ impl ser::Serializer for Serializer {
     type SerializeStruct = Elements;
     type SerializeStructVariant = ser::Impossible<Value, ValueError>;
 
+    #[inline]
     fn is_human_readable(&self) -> bool {
         false
     }
 
+    #[inline]
     fn serialize_bool(self, b: bool) -> Result<Value, ValueError> {
         self.plain(Value::Boolean(b))
     }
 
+    #[inline]
     fn serialize_i8(self, n: i8) -> Result<Value, ValueError> {
         self.serialize_i64(n.into())
     }
 
+    #[inline]
     fn serialize_i16(self, n: i16) -> Result<Value, ValueError> {
         self.serialize_i64(n.into())
     }
 
+    #[inline]
     fn serialize_i32(self, n: i32) -> Result<Value, ValueError> {
         self.serialize_i64(n.into())
     }
 
+    #[inline]
     fn serialize_i64(self, n: i64) -> Result<Value, ValueError> {
         match self.form {
             Form::Time => Ok(Value::Timestamp(Timestamp(n))),
@@ -157,42 +168,52 @@ impl ser::Serializer for Serializer {
         }
     }
 
+    #[inline]
     fn serialize_i128(self, _: i128) -> Result<Value, ValueError> {
         Err(ValueError::no_form("i128", ""))
     }
 
+    #[inline]
     fn serialize_u8(self, n: u8) -> Result<Value, ValueError> {
         self.serialize_u64(n.into())
     }
 
+    #[inline]
     fn serialize_u16(self, n: u16) -> Result<Value, ValueError> {
         self.serialize_u64(n.into())
     }
 
+    #[inline]
     fn serialize_u32(self, n: u32) -> Result<Value, ValueError> {
         self.serialize_u64(n.into())
     }
 
+    #[inline]
     fn serialize_u64(self, n: u64) -> Result<Value, ValueError> {
         self.plain(Value::Count(n))
     }
 
+    #[inline]
     fn serialize_u128(self, _: u128) -> Result<Value, ValueError> {
         Err(ValueError::no_form("u128", ""))
     }
 
+    #[inline]
     fn serialize_f32(self, x: f32) -> Result<Value, ValueError> {
         self.serialize_f64(x.into())
     }
 
+    #[inline]
     fn serialize_f64(self, x: f64) -> Result<Value, ValueError> {
         self.plain(Value::Real(Real(x)))
     }
 
+    #[inline]
     fn serialize_char(self, c: char) -> Result<Value, ValueError> {
         self.serialize_str(c.encode_utf8(&mut [0; 4]))
     }
 
+    #[inline]
     fn serialize_str(self, text: &str) -> Result<Value, ValueError> {
         match self.form {
             Form::Enum => Ok(Value::Enum(text.into())),
@@ -200,6 +221,7 @@ impl ser::Serializer for Serializer {
         }
     }
 
+    #[inline]
     fn serialize_bytes(self, bytes: &[u8]) -> Result<Value, ValueError> {
         let value = match self.form {
             Form::Address => Address::from_compact(bytes).map(Value::Address),
@@ -211,6 +233,7 @@ impl ser::Serializer for Serializer {
         value.map_or_else(|| self.unexpected("string"), Ok)
     }
 
+    #[inline]
     fn serialize_none(self) -> Result<Value, ValueError> {
         match self.form {
             Form::Args => self.unexpected("none"),
@@ -218,18 +241,22 @@ impl ser::Serializer for Serializer {
         }
     }
 
+    #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Value, ValueError> {
         value.serialize(Serializer { form: self.form, ..self.inside()? })
     }
 
+    #[inline]
     fn serialize_unit(self) -> Result<Value, ValueError> {
         self.plain(Value::None)
     }
 
+    #[inline]
     fn serialize_unit_struct(self, name: &'static str) -> Result<Value, ValueError> {
         Ok(self.record(name, 0)?.finish())
     }
 
+    #[inline]
     fn serialize_unit_variant(
         self,
         name: &'static str,
@@ -243,6 +270,7 @@ impl ser::Serializer for Serializer {
         }
     }
 
+    #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         name: &'static str,
@@ -258,6 +286,7 @@ impl ser::Serializer for Serializer {
         }
     }
 
+    #[inline]
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         name: &'static str,
@@ -276,6 +305,7 @@ impl ser::Serializer for Serializer {
         }
     }
 
+    #[inline]
     fn serialize_seq(self, len: Option<usize>) -> Result<Elements, ValueError> {
         // The length is what the type claims: memory is not taken at its word.
         let len = len.unwrap_or(0).min(4096);
@@ -285,10 +315,12 @@ impl ser::Serializer for Serializer {
         }
     }
 
+    #[inline]
     fn serialize_tuple(self, len: usize) -> Result<Elements, ValueError> {
         self.serialize_seq(Some(len))
     }
 
+    #[inline]
     fn serialize_tuple_struct(
         self,
         name: &'static str,
@@ -297,6 +329,7 @@ impl ser::Serializer for Serializer {
         self.record(name, len)
     }
 
+    #[inline]
     fn serialize_tuple_variant(
         self,
         name: &'static str,
@@ -307,6 +340,7 @@ impl ser::Serializer for Serializer {
         Err(ValueError::no_form(format!("enum variant {name}::{variant} with data"), ""))
     }
 
+    #[inline]
     fn serialize_map(self, _: Option<usize>) -> Result<Table, ValueError> {
         match self.form {
             Form::Plain => {
@@ -317,10 +351,12 @@ impl ser::Serializer for Serializer {
         }
     }
 
+    #[inline]
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Elements, ValueError> {
         self.record(name, len)
     }
 
+    #[inline]
     fn serialize_struct_variant(
         self,
         name: &'static str,
@@ -342,6 +378,7 @@ struct Elements {
 }
 
 impl Elements {
+    #[inline]
     fn push<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), ValueError> {
         match value.serialize(self.inner) {
             Ok(value) => {
@@ -362,6 +399,7 @@ impl Elements {
         }
     }
 
+    #[inline]
     fn finish(self) -> Value {
         match self.form {
             Form::Set => Value::Set(self.values.into_iter().collect()),
@@ -374,10 +412,12 @@ impl ser::SerializeSeq for Elements {
     type Ok = Value;
     type Error = ValueError;
 
+    #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
         self.push("", value)
     }
 
+    #[inline]
     fn end(self) -> Result<Value, ValueError> {
         Ok(self.finish())
     }
@@ -387,10 +427,12 @@ impl ser::SerializeTuple for Elements {
     type Ok = Value;
     type Error = ValueError;
 
+    #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
         self.push("", value)
     }
 
+    #[inline]
     fn end(self) -> Result<Value, ValueError> {
         Ok(self.finish())
     }
@@ -400,10 +442,12 @@ impl ser::SerializeTupleStruct for Elements {
     type Ok = Value;
     type Error = ValueError;
 
+    #[inline]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
         self.push("", value)
     }
 
+    #[inline]
     fn end(self) -> Result<Value, ValueError> {
         Ok(self.finish())
     }
@@ -413,6 +457,7 @@ impl ser::SerializeStruct for Elements {
     type Ok = Value;
     type Error = ValueError;
 
+    #[inline]
     fn serialize_field<T: Serialize + ?Sized>(
         &mut self,
         name: &'static str,
@@ -424,11 +469,13 @@ impl ser::SerializeStruct for Elements {
         self.push(name, value)
     }
 
+    #[inline]
     fn skip_field(&mut self, _: &'static str) -> Result<(), ValueError> {
         self.values.push(Value::None);
         Ok(())
     }
 
+    #[inline]
     fn end(self) -> Result<Value, ValueError> {
         Ok(self.finish())
     }
@@ -445,12 +492,14 @@ impl ser::SerializeMap for Table {
     type Ok = Value;
     type Error = ValueError;
 
+    #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), ValueError> {
         let key = key.serialize(self.inner);
         self.key = Some(key.map_err(|error| error.at(0).at(self.entries.len()))?);
         Ok(())
     }
 
+    #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
         let at = self.entries.len();
         let value = value.serialize(self.inner).map_err(|error| error.at(1).at(at))?;
@@ -463,6 +512,7 @@ impl ser::SerializeMap for Table {
         Ok(())
     }
 
+    #[inline]
     fn end(self) -> Result<Value, ValueError> {
         Ok(Value::Table(self.entries))
     }

@@ -32,6 +32,7 @@ use super::{Value, ValueError};
 pub struct Set<T>(pub BTreeSet<T>);
 
 impl<T> Default for Set<T> {
+    #[inline]
     fn default() -> Self {
         Set(BTreeSet::new())
     }
@@ -40,24 +41,28 @@ impl<T> Default for Set<T> {
 impl<T> Deref for Set<T> {
     type Target = BTreeSet<T>;
 
+    #[inline]
     fn deref(&self) -> &BTreeSet<T> {
         &self.0
     }
 }
 
 impl<T> DerefMut for Set<T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut BTreeSet<T> {
         &mut self.0
     }
 }
 
 impl<T: Ord> FromIterator<T> for Set<T> {
+    #[inline]
     fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
         Set(elements.into_iter().collect())
     }
 }
 
 impl<T: Ord, const N: usize> From<[T; N]> for Set<T> {
+    #[inline]
     fn from(elements: [T; N]) -> Self {
         Set(elements.into())
     }
@@ -67,6 +72,7 @@ impl<T> IntoIterator for Set<T> {
     type Item = T;
     type IntoIter = std::collections::btree_set::IntoIter<T>;
 
+    #[inline]
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
     }
@@ -76,18 +82,21 @@ impl<'a, T> IntoIterator for &'a Set<T> {
     type Item = &'a T;
     type IntoIter = std::collections::btree_set::Iter<'a, T>;
 
+    #[inline]
     fn into_iter(self) -> Self::IntoIter {
         self.0.iter()
     }
 }
 
 impl<T: Serialize> Serialize for Set<T> {
+    #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_newtype_struct(Form::Set.token(), &self.0)
     }
 }
 
 impl<'de, T: Deserialize<'de> + Ord> Deserialize<'de> for Set<T> {
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         in_form(Form::Set, deserializer).map(Set)
     }
@@ -109,6 +118,7 @@ pub struct Enum(pub BString);
 
 impl Enum {
     /// The value of that qualified name.
+    #[inline]
     pub fn new(name: impl Into<BString>) -> Self {
         Enum(name.into())
     }
@@ -121,12 +131,14 @@ impl fmt::Display for Enum {
 }
 
 impl Serialize for Enum {
+    #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_newtype_struct(Form::Enum.token(), &Text(&self.0))
     }
 }
 
 impl<'de> Deserialize<'de> for Enum {
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         in_form(Form::Enum, deserializer).map(Enum)
     }
@@ -152,6 +164,7 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Inside<T> {
         f.write_str(self.form.name())
     }
 
+    #[inline]
     fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<T, D::Error> {
         T::deserialize(inner)
     }
@@ -175,6 +188,7 @@ pub struct Pattern {
 
 impl Pattern {
     /// The pattern `/regex/` (WIRE.md §2.5).
+    #[inline]
     pub fn new(regex: &str) -> Self {
         Pattern {
             exact: format!("^?({regex})$?").into(),
@@ -193,6 +207,7 @@ pub struct Function {
 }
 
 impl Serialize for Function {
+    #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let name = Value::String(self.name.clone());
         match &self.captures {
@@ -203,6 +218,7 @@ impl Serialize for Function {
 }
 
 impl<'de> Deserialize<'de> for Function {
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let parts: Vec<Value> = Deserialize::deserialize(deserializer)?;
         let mut parts = parts.into_iter();

@@ -22,6 +22,7 @@ const TYPES: [&str; 15] = [
 
 impl Value {
     /// The position of its type in [`TYPES`].
+    #[inline]
     pub(super) fn type_index(&self) -> u32 {
         match self {
             Value::None => 0,
@@ -44,6 +45,7 @@ impl Value {
 }
 
 impl Serialize for Value {
+    #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (i, name) = (self.type_index(), zeek_type(self));
         macro_rules! variant {
@@ -75,17 +77,21 @@ impl Serialize for Value {
 pub(super) struct Text<'a>(pub(super) &'a BString);
 
 impl Serialize for Text<'_> {
+    #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0.to_str() {
-            Ok(text) if serializer.is_human_readable() => serializer.serialize_str(text),
-            _ => serializer.serialize_bytes(self.0),
+        if serializer.is_human_readable()
+            && let Ok(text) = self.0.to_str()
+        {
+            return serializer.serialize_str(text);
         }
+        serializer.serialize_bytes(self.0)
     }
 }
 
 struct EnumName<'a>(&'a BString);
 
 impl Serialize for EnumName<'_> {
+    #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_newtype_struct(Form::Enum.token(), &Text(self.0))
     }
@@ -94,6 +100,7 @@ impl Serialize for EnumName<'_> {
 struct Members<'a>(&'a BTreeSet<Value>);
 
 impl Serialize for Members<'_> {
+    #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_newtype_struct(Form::Set.token(), self.0)
     }
@@ -103,6 +110,7 @@ impl Serialize for Members<'_> {
 struct Entries<'a>(&'a BTreeMap<Value, Value>);
 
 impl Serialize for Entries<'_> {
+    #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             serializer.collect_seq(self.0)
@@ -113,6 +121,7 @@ impl Serialize for Entries<'_> {
 }
 
 impl<'de> Deserialize<'de> for Value {
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let pairs = deserializer.is_human_readable();
         deserializer.deserialize_enum(VALUE, &TYPES, ValueVisitor { pairs })
@@ -131,6 +140,7 @@ impl<'de> de::Visitor<'de> for ValueVisitor {
         f.write_str("a value with its type")
     }
 
+    #[inline]
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
         let (TypeIndex(index), content) = data.variant()?;
         Ok(match index {
@@ -169,6 +179,7 @@ impl<'de> de::Visitor<'de> for ValueVisitor {
 struct TypeIndex(u32);
 
 impl<'de> Deserialize<'de> for TypeIndex {
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_identifier(TypeIndexVisitor)
     }
@@ -183,6 +194,7 @@ impl de::Visitor<'_> for TypeIndexVisitor {
         f.write_str("the name of a type")
     }
 
+    #[inline]
     fn visit_u64<E: de::Error>(self, index: u64) -> Result<TypeIndex, E> {
         match u32::try_from(index) {
             Ok(index) if (index as usize) < TYPES.len() => Ok(TypeIndex(index)),
@@ -190,12 +202,14 @@ impl de::Visitor<'_> for TypeIndexVisitor {
         }
     }
 
+    #[inline]
     fn visit_str<E: de::Error>(self, name: &str) -> Result<TypeIndex, E> {
         let index = TYPES.iter().position(|known| *known == name);
         let index = index.ok_or_else(|| E::unknown_variant(name, &TYPES))?;
         Ok(TypeIndex(index as u32))
     }
 
+    #[inline]
     fn visit_bytes<E: de::Error>(self, name: &[u8]) -> Result<TypeIndex, E> {
         self.visit_str(&name.to_str_lossy())
     }

@@ -67,10 +67,12 @@ use sealed::Convert;
 impl<Z, T: Convert<Z>> Convert<Z> for Option<T> {
     type Zeek = Option<T::Zeek>;
 
+    #[inline]
     fn to_zeek(&self) -> Result<Self::Zeek, &'static str> {
         self.as_ref().map(T::to_zeek).transpose()
     }
 
+    #[inline]
     fn from_zeek(value: Self::Zeek) -> Result<Self, &'static str> {
         value.map(T::from_zeek).transpose()
     }
@@ -79,10 +81,12 @@ impl<Z, T: Convert<Z>> Convert<Z> for Option<T> {
 impl Convert<Address> for IpAddr {
     type Zeek = Address;
 
+    #[inline]
     fn to_zeek(&self) -> Result<Address, &'static str> {
         Ok((*self).into())
     }
 
+    #[inline]
     fn from_zeek(address: Address) -> Result<Self, &'static str> {
         Ok(address.to_ip())
     }
@@ -91,10 +95,12 @@ impl Convert<Address> for IpAddr {
 impl Convert<Address> for Ipv4Addr {
     type Zeek = Address;
 
+    #[inline]
     fn to_zeek(&self) -> Result<Address, &'static str> {
         Ok((*self).into())
     }
 
+    #[inline]
     fn from_zeek(address: Address) -> Result<Self, &'static str> {
         match address.to_ip() {
             IpAddr::V4(ip) => Ok(ip),
@@ -106,10 +112,12 @@ impl Convert<Address> for Ipv4Addr {
 impl Convert<Address> for Ipv6Addr {
     type Zeek = Address;
 
+    #[inline]
     fn to_zeek(&self) -> Result<Address, &'static str> {
         Ok((*self).into())
     }
 
+    #[inline]
     fn from_zeek(address: Address) -> Result<Self, &'static str> {
         Ok(address.0.into())
     }
@@ -118,6 +126,7 @@ impl Convert<Address> for Ipv6Addr {
 impl Convert<Timestamp> for SystemTime {
     type Zeek = Timestamp;
 
+    #[inline]
     fn to_zeek(&self) -> Result<Timestamp, &'static str> {
         let nanos = match self.duration_since(UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_nanos()).ok(),
@@ -126,6 +135,7 @@ impl Convert<Timestamp> for SystemTime {
         nanos.map(Timestamp).ok_or("expected a time from 1678 to 2261, found another")
     }
 
+    #[inline]
     fn from_zeek(Timestamp(nanos): Timestamp) -> Result<Self, &'static str> {
         let distance = Duration::from_nanos(nanos.unsigned_abs());
         let time = if nanos < 0 {
@@ -140,6 +150,7 @@ impl Convert<Timestamp> for SystemTime {
 impl Convert<Timespan> for Duration {
     type Zeek = Timespan;
 
+    #[inline]
     fn to_zeek(&self) -> Result<Timespan, &'static str> {
         let nanos = i64::try_from(self.as_nanos());
         nanos
@@ -147,6 +158,7 @@ impl Convert<Timespan> for Duration {
             .map_err(|_| "expected an interval of up to 292 years, found a longer one")
     }
 
+    #[inline]
     fn from_zeek(Timespan(nanos): Timespan) -> Result<Self, &'static str> {
         let nanos = u64::try_from(nanos);
         nanos
@@ -158,10 +170,12 @@ impl Convert<Timespan> for Duration {
 impl Convert<BString> for Vec<u8> {
     type Zeek = BString;
 
+    #[inline]
     fn to_zeek(&self) -> Result<BString, &'static str> {
         Ok(self.as_slice().into())
     }
 
+    #[inline]
     fn from_zeek(bytes: BString) -> Result<Self, &'static str> {
         Ok(bytes.into())
     }
