@@ -51,52 +51,64 @@ use super::{Address, NESTING, Port, Real, Subnet, Timespan, Timestamp, Value, Va
 /// twice; when values are nested deeper than any decoder of events accepts; and what
 /// implementations of `Serialize` object to.
 pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
-    value.serialize(Serializer { form: Form::Plain, left: NESTING })
+    let mut out = Vec::with_capacity(1);
+    value.serialize(Serializer { out: &mut out, form: Form::Plain, left: NESTING })?;
+    Ok(out.pop().unwrap_or_default())
 }
 
 /// The fields of a struct, as the arguments of an event.
 pub(crate) fn to_args<T: Serialize + ?Sized>(value: &T) -> Result<Vec<Value>, ValueError> {
-    match value.serialize(Serializer { form: Form::Args, left: NESTING })? {
-        Value::Vector(args) => Ok(args),
-        other => Err(ValueError::unexpected(Form::Args.name(), zeek_type(&other))),
-    }
+    let mut args = Vec::new();
+    value.serialize(Serializer { out: &mut args, form: Form::Args, left: NESTING })?;
+    Ok(args)
 }
 
-#[derive(Clone, Copy)]
-struct Serializer {
+/// Appends one value. Values are written where they stay: to return them from function to function
+/// costs more than all the rest.
+struct Serializer<'a> {
+    out: &'a mut Vec<Value>,
     form: Form,
     /// How many more levels of types there may be.
     left: u16,
 }
 
-impl Serializer {
-    #[inline]
-    fn unexpected<T>(self, found: &'static str) -> Result<T, ValueError> {
+impl<'a> Serializer<'a> {
+    #[cold]
+    fn unexpected<T>(&self, found: &'static str) -> Result<T, ValueError> {
         Err(ValueError::unexpected(self.form.name(), found))
     }
 
-    /// `value`, which is of no other form than its own.
     #[inline]
-    fn plain(self, value: Value) -> Result<Value, ValueError> {
-        if self.form == Form::Plain { Ok(value) } else { self.unexpected(zeek_type(&value)) }
+    fn put(self, value: Value) {
+        self.out.push(value);
     }
 
-    /// The serializer of what is inside.
+    /// Appends `value`, which is of no other form than its own.
     #[inline]
-    fn inside(self) -> Result<Self, ValueError> {
-        let left = self.left.checked_sub(1).ok_or_else(ValueError::too_deep)?;
-        Ok(Serializer { form: Form::Plain, left })
+    fn plain(self, value: Value) -> Result<(), ValueError> {
+        if self.form != Form::Plain {
+            return self.unexpected(zeek_type(&value));
+        }
+        self.put(value);
+        Ok(())
+    }
+
+    /// How many levels there may be inside.
+    #[inline]
+    fn inside(&self) -> Result<u16, ValueError> {
+        self.left.checked_sub(1).ok_or_else(ValueError::too_deep)
     }
 
     #[inline]
-    fn elements(self, name: &'static str, len: usize) -> Result<Elements, ValueError> {
-        let inner = self.inside()?;
-        Ok(Elements { name, values: Vec::with_capacity(len), form: self.form, inner })
+    fn elements(self, name: &'static str, len: usize) -> Result<Elements<'a>, ValueError> {
+        let left = self.inside()?;
+        let values = Vec::with_capacity(len);
+        Ok(Elements { name, values, out: self.out, form: self.form, left })
     }
 
     /// A vector, or the arguments of an event.
     #[inline]
-    fn record(self, name: &'static str, len: usize) -> Result<Elements, ValueError> {
+    fn record(self, name: &'static str, len: usize) -> Result<Elements<'a>, ValueError> {
         match self.form {
             Form::Plain | Form::Args => self.elements(name, len),
             _ => self.unexpected("record"),
@@ -123,16 +135,16 @@ fn instead_of_struct(name: &str, first_field: &str) -> Option<&'static str> {
     }
 }
 
-impl ser::Serializer for Serializer {
-    type Ok = Value;
+impl<'a> ser::Serializer for Serializer<'a> {
+    type Ok = ();
     type Error = ValueError;
-    type SerializeSeq = Elements;
-    type SerializeTuple = Elements;
-    type SerializeTupleStruct = Elements;
-    type SerializeTupleVariant = ser::Impossible<Value, ValueError>;
-    type SerializeMap = Table;
-    type SerializeStruct = Elements;
-    type SerializeStructVariant = ser::Impossible<Value, ValueError>;
+    type SerializeSeq = Elements<'a>;
+    type SerializeTuple = Elements<'a>;
+    type SerializeTupleStruct = Elements<'a>;
+    type SerializeTupleVariant = ser::Impossible<(), ValueError>;
+    type SerializeMap = Table<'a>;
+    type SerializeStruct = Elements<'a>;
+    type SerializeStructVariant = ser::Impossible<(), ValueError>;
 
     #[inline]
     fn is_human_readable(&self) -> bool {
@@ -140,89 +152,91 @@ impl ser::Serializer for Serializer {
     }
 
     #[inline]
-    fn serialize_bool(self, b: bool) -> Result<Value, ValueError> {
+    fn serialize_bool(self, b: bool) -> Result<(), ValueError> {
         self.plain(Value::Boolean(b))
     }
 
     #[inline]
-    fn serialize_i8(self, n: i8) -> Result<Value, ValueError> {
+    fn serialize_i8(self, n: i8) -> Result<(), ValueError> {
         self.serialize_i64(n.into())
     }
 
     #[inline]
-    fn serialize_i16(self, n: i16) -> Result<Value, ValueError> {
+    fn serialize_i16(self, n: i16) -> Result<(), ValueError> {
         self.serialize_i64(n.into())
     }
 
     #[inline]
-    fn serialize_i32(self, n: i32) -> Result<Value, ValueError> {
+    fn serialize_i32(self, n: i32) -> Result<(), ValueError> {
         self.serialize_i64(n.into())
     }
 
     #[inline]
-    fn serialize_i64(self, n: i64) -> Result<Value, ValueError> {
+    fn serialize_i64(self, n: i64) -> Result<(), ValueError> {
         match self.form {
-            Form::Time => Ok(Value::Timestamp(Timestamp(n))),
-            Form::Interval => Ok(Value::Timespan(Timespan(n))),
-            _ => self.plain(Value::Integer(n)),
+            Form::Time => self.put(Value::Timestamp(Timestamp(n))),
+            Form::Interval => self.put(Value::Timespan(Timespan(n))),
+            _ => self.plain(Value::Integer(n))?,
         }
+        Ok(())
     }
 
     #[inline]
-    fn serialize_i128(self, _: i128) -> Result<Value, ValueError> {
+    fn serialize_i128(self, _: i128) -> Result<(), ValueError> {
         Err(ValueError::no_form("i128", ""))
     }
 
     #[inline]
-    fn serialize_u8(self, n: u8) -> Result<Value, ValueError> {
+    fn serialize_u8(self, n: u8) -> Result<(), ValueError> {
         self.serialize_u64(n.into())
     }
 
     #[inline]
-    fn serialize_u16(self, n: u16) -> Result<Value, ValueError> {
+    fn serialize_u16(self, n: u16) -> Result<(), ValueError> {
         self.serialize_u64(n.into())
     }
 
     #[inline]
-    fn serialize_u32(self, n: u32) -> Result<Value, ValueError> {
+    fn serialize_u32(self, n: u32) -> Result<(), ValueError> {
         self.serialize_u64(n.into())
     }
 
     #[inline]
-    fn serialize_u64(self, n: u64) -> Result<Value, ValueError> {
+    fn serialize_u64(self, n: u64) -> Result<(), ValueError> {
         self.plain(Value::Count(n))
     }
 
     #[inline]
-    fn serialize_u128(self, _: u128) -> Result<Value, ValueError> {
+    fn serialize_u128(self, _: u128) -> Result<(), ValueError> {
         Err(ValueError::no_form("u128", ""))
     }
 
     #[inline]
-    fn serialize_f32(self, x: f32) -> Result<Value, ValueError> {
+    fn serialize_f32(self, x: f32) -> Result<(), ValueError> {
         self.serialize_f64(x.into())
     }
 
     #[inline]
-    fn serialize_f64(self, x: f64) -> Result<Value, ValueError> {
+    fn serialize_f64(self, x: f64) -> Result<(), ValueError> {
         self.plain(Value::Real(Real(x)))
     }
 
     #[inline]
-    fn serialize_char(self, c: char) -> Result<Value, ValueError> {
+    fn serialize_char(self, c: char) -> Result<(), ValueError> {
         self.serialize_str(c.encode_utf8(&mut [0; 4]))
     }
 
     #[inline]
-    fn serialize_str(self, text: &str) -> Result<Value, ValueError> {
+    fn serialize_str(self, text: &str) -> Result<(), ValueError> {
         match self.form {
-            Form::Enum => Ok(Value::Enum(text.into())),
-            _ => self.plain(Value::String(text.into())),
+            Form::Enum => self.put(Value::Enum(text.into())),
+            _ => self.plain(Value::String(text.into()))?,
         }
+        Ok(())
     }
 
     #[inline]
-    fn serialize_bytes(self, bytes: &[u8]) -> Result<Value, ValueError> {
+    fn serialize_bytes(self, bytes: &[u8]) -> Result<(), ValueError> {
         let value = match self.form {
             Form::Address => Address::from_compact(bytes).map(Value::Address),
             Form::Subnet => Subnet::from_compact(bytes).map(Value::Subnet),
@@ -230,30 +244,36 @@ impl ser::Serializer for Serializer {
             Form::Enum => Some(Value::Enum(bytes.into())),
             _ => return self.plain(Value::String(bytes.into())),
         };
-        value.map_or_else(|| self.unexpected("string"), Ok)
+        let Some(value) = value else { return self.unexpected("string") };
+        self.put(value);
+        Ok(())
     }
 
     #[inline]
-    fn serialize_none(self) -> Result<Value, ValueError> {
+    fn serialize_none(self) -> Result<(), ValueError> {
         match self.form {
             Form::Args => self.unexpected("none"),
-            _ => Ok(Value::None),
+            _ => {
+                self.put(Value::None);
+                Ok(())
+            }
         }
     }
 
     #[inline]
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Value, ValueError> {
-        value.serialize(Serializer { form: self.form, ..self.inside()? })
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), ValueError> {
+        value.serialize(Serializer { left: self.inside()?, ..self })
     }
 
     #[inline]
-    fn serialize_unit(self) -> Result<Value, ValueError> {
+    fn serialize_unit(self) -> Result<(), ValueError> {
         self.plain(Value::None)
     }
 
     #[inline]
-    fn serialize_unit_struct(self, name: &'static str) -> Result<Value, ValueError> {
-        Ok(self.record(name, 0)?.finish())
+    fn serialize_unit_struct(self, name: &'static str) -> Result<(), ValueError> {
+        self.record(name, 0)?.finish();
+        Ok(())
     }
 
     #[inline]
@@ -262,12 +282,13 @@ impl ser::Serializer for Serializer {
         name: &'static str,
         _: u32,
         variant: &'static str,
-    ) -> Result<Value, ValueError> {
+    ) -> Result<(), ValueError> {
         match self.form {
-            Form::Plain if name == VALUE => Ok(Value::None),
-            Form::Plain | Form::Enum => Ok(Value::Enum(variant.into())),
-            _ => self.unexpected("enum"),
+            Form::Plain if name == VALUE => self.put(Value::None),
+            Form::Plain | Form::Enum => self.put(Value::Enum(variant.into())),
+            _ => return self.unexpected("enum"),
         }
+        Ok(())
     }
 
     #[inline]
@@ -275,14 +296,15 @@ impl ser::Serializer for Serializer {
         self,
         name: &'static str,
         value: &T,
-    ) -> Result<Value, ValueError> {
+    ) -> Result<(), ValueError> {
         match (self.form, Form::of(name)) {
             (Form::Args, _) => {
-                let arg = value.serialize(self.inside()?);
-                Ok(Value::Vector(vec![arg.map_err(|error| error.in_argument(0, ""))?]))
+                let left = self.inside()?;
+                let arg = value.serialize(Serializer { form: Form::Plain, left, ..self });
+                arg.map_err(|error| error.in_argument(0, ""))
             }
             (_, Some(form)) => value.serialize(Serializer { form, ..self }),
-            (form, None) => value.serialize(Serializer { form, ..self.inside()? }),
+            (_, None) => value.serialize(Serializer { left: self.inside()?, ..self }),
         }
     }
 
@@ -293,20 +315,19 @@ impl ser::Serializer for Serializer {
         _: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<Value, ValueError> {
+    ) -> Result<(), ValueError> {
         if name != VALUE {
             let what = format!("enum variant {name}::{variant} with data");
             return Err(ValueError::no_form(what, instead_of_variant(name)));
         }
-        let value = value.serialize(Serializer { form: Form::Plain, ..self })?;
         match self.form {
-            Form::Plain => Ok(value),
-            _ => self.unexpected(zeek_type(&value)),
+            Form::Plain => value.serialize(self),
+            _ => self.unexpected(variant),
         }
     }
 
     #[inline]
-    fn serialize_seq(self, len: Option<usize>) -> Result<Elements, ValueError> {
+    fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'a>, ValueError> {
         // The length is what the type claims: memory is not taken at its word.
         let len = len.unwrap_or(0).min(4096);
         match self.form {
@@ -316,7 +337,7 @@ impl ser::Serializer for Serializer {
     }
 
     #[inline]
-    fn serialize_tuple(self, len: usize) -> Result<Elements, ValueError> {
+    fn serialize_tuple(self, len: usize) -> Result<Elements<'a>, ValueError> {
         self.serialize_seq(Some(len))
     }
 
@@ -325,7 +346,7 @@ impl ser::Serializer for Serializer {
         self,
         name: &'static str,
         len: usize,
-    ) -> Result<Elements, ValueError> {
+    ) -> Result<Elements<'a>, ValueError> {
         self.record(name, len)
     }
 
@@ -341,18 +362,18 @@ impl ser::Serializer for Serializer {
     }
 
     #[inline]
-    fn serialize_map(self, _: Option<usize>) -> Result<Table, ValueError> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Table<'a>, ValueError> {
         match self.form {
             Form::Plain => {
-                let (entries, inner) = (BTreeMap::new(), self.inside()?);
-                Ok(Table { entries, key: None, inner })
+                let left = self.inside()?;
+                Ok(Table { pairs: Vec::new(), out: self.out, left })
             }
             _ => self.unexpected("table"),
         }
     }
 
     #[inline]
-    fn serialize_struct(self, name: &'static str, len: usize) -> Result<Elements, ValueError> {
+    fn serialize_struct(self, name: &'static str, len: usize) -> Result<Elements<'a>, ValueError> {
         self.record(name, len)
     }
 
@@ -369,24 +390,20 @@ impl ser::Serializer for Serializer {
 }
 
 /// Elements of a vector, fields of a record, arguments of an event.
-struct Elements {
+struct Elements<'a> {
     /// The name of the struct; empty if it is none.
     name: &'static str,
     values: Vec<Value>,
+    out: &'a mut Vec<Value>,
     form: Form,
-    inner: Serializer,
+    left: u16,
 }
 
-impl Elements {
+impl Elements<'_> {
     #[inline]
     fn push<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), ValueError> {
-        match value.serialize(self.inner) {
-            Ok(value) => {
-                self.values.push(value);
-                Ok(())
-            }
-            Err(error) => Err(self.misplaced(name, error)),
-        }
+        let inner = Serializer { out: &mut self.values, form: Form::Plain, left: self.left };
+        value.serialize(inner).map_err(|error| self.misplaced(name, error))
     }
 
     #[cold]
@@ -400,16 +417,17 @@ impl Elements {
     }
 
     #[inline]
-    fn finish(self) -> Value {
+    fn finish(self) {
         match self.form {
-            Form::Set => Value::Set(self.values.into_iter().collect()),
-            _ => Value::Vector(self.values),
+            Form::Args => *self.out = self.values,
+            Form::Set => self.out.push(Value::Set(self.values.into_iter().collect())),
+            _ => self.out.push(Value::Vector(self.values)),
         }
     }
 }
 
-impl ser::SerializeSeq for Elements {
-    type Ok = Value;
+impl ser::SerializeSeq for Elements<'_> {
+    type Ok = ();
     type Error = ValueError;
 
     #[inline]
@@ -418,13 +436,14 @@ impl ser::SerializeSeq for Elements {
     }
 
     #[inline]
-    fn end(self) -> Result<Value, ValueError> {
-        Ok(self.finish())
+    fn end(self) -> Result<(), ValueError> {
+        self.finish();
+        Ok(())
     }
 }
 
-impl ser::SerializeTuple for Elements {
-    type Ok = Value;
+impl ser::SerializeTuple for Elements<'_> {
+    type Ok = ();
     type Error = ValueError;
 
     #[inline]
@@ -433,13 +452,14 @@ impl ser::SerializeTuple for Elements {
     }
 
     #[inline]
-    fn end(self) -> Result<Value, ValueError> {
-        Ok(self.finish())
+    fn end(self) -> Result<(), ValueError> {
+        self.finish();
+        Ok(())
     }
 }
 
-impl ser::SerializeTupleStruct for Elements {
-    type Ok = Value;
+impl ser::SerializeTupleStruct for Elements<'_> {
+    type Ok = ();
     type Error = ValueError;
 
     #[inline]
@@ -448,13 +468,14 @@ impl ser::SerializeTupleStruct for Elements {
     }
 
     #[inline]
-    fn end(self) -> Result<Value, ValueError> {
-        Ok(self.finish())
+    fn end(self) -> Result<(), ValueError> {
+        self.finish();
+        Ok(())
     }
 }
 
-impl ser::SerializeStruct for Elements {
-    type Ok = Value;
+impl ser::SerializeStruct for Elements<'_> {
+    type Ok = ();
     type Error = ValueError;
 
     #[inline]
@@ -476,44 +497,54 @@ impl ser::SerializeStruct for Elements {
     }
 
     #[inline]
-    fn end(self) -> Result<Value, ValueError> {
-        Ok(self.finish())
+    fn end(self) -> Result<(), ValueError> {
+        self.finish();
+        Ok(())
     }
 }
 
-/// Table of a table.
-struct Table {
-    entries: BTreeMap<Value, Value>,
-    key: Option<Value>,
-    inner: Serializer,
+/// Entries of a table.
+struct Table<'a> {
+    /// Each key and, behind it, its value.
+    pairs: Vec<Value>,
+    out: &'a mut Vec<Value>,
+    left: u16,
 }
 
-impl ser::SerializeMap for Table {
-    type Ok = Value;
+impl Table<'_> {
+    #[inline]
+    fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
+        let inner = Serializer { out: &mut self.pairs, form: Form::Plain, left: self.left };
+        value.serialize(inner).map_err(|error| {
+            let len = self.pairs.len();
+            error.at(len % 2).at(len / 2)
+        })
+    }
+}
+
+impl ser::SerializeMap for Table<'_> {
+    type Ok = ();
     type Error = ValueError;
 
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), ValueError> {
-        let key = key.serialize(self.inner);
-        self.key = Some(key.map_err(|error| error.at(0).at(self.entries.len()))?);
-        Ok(())
+        self.push(key)
     }
 
     #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
-        let at = self.entries.len();
-        let value = value.serialize(self.inner).map_err(|error| error.at(1).at(at))?;
-        let Some(key) = self.key.take() else {
-            return Err(ValueError::unexpected("a key", "a value without one").at(at));
-        };
-        if self.entries.insert(key, value).is_some() {
-            return Err(ValueError::unexpected("each key once", "a key twice").at(at));
-        }
-        Ok(())
+        self.push(value)
     }
 
-    #[inline]
-    fn end(self) -> Result<Value, ValueError> {
-        Ok(Value::Table(self.entries))
+    fn end(self) -> Result<(), ValueError> {
+        let mut entries = BTreeMap::new();
+        let mut values = self.pairs.into_iter();
+        while let (Some(key), Some(value)) = (values.next(), values.next()) {
+            if entries.insert(key, value).is_some() {
+                return Err(ValueError::unexpected("each key of a table once", "one twice"));
+            }
+        }
+        self.out.push(Value::Table(entries));
+        Ok(())
     }
 }
