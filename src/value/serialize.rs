@@ -251,13 +251,11 @@ impl<'a> ser::Serializer for Serializer<'a> {
 
     #[inline]
     fn serialize_none(self) -> Result<(), ValueError> {
-        match self.form {
-            Form::Args => self.unexpected("none"),
-            _ => {
-                self.put(Value::None);
-                Ok(())
-            }
+        if self.form == Form::Args {
+            return self.unexpected("none");
         }
+        self.put(Value::None);
+        Ok(())
     }
 
     #[inline]
