@@ -1,6 +1,11 @@
-//! [`Event`]: the messages that nodes publish (the envelope of WIRE.md §2.7, without its encoding).
+//! [`Event`]: the messages that nodes publish (the envelope of WIRE.md §2.7, without its encoding),
+//! and [`TypedEvent`], the same as Rust structs.
+
+mod typed;
 
 use bstr::BString;
+
+pub use typed::{EventError, ToEvent, TypedEvent};
 
 use crate::value::{Timestamp, Value};
 

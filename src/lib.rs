@@ -4,7 +4,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, topics and node ids |
+//! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, topics and node ids; Rust types as values and events |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
 //! | [`app`] | handlers of events, timers, a test harness |
 //! | [`client`] | publishing and listening without being a node |
@@ -25,6 +25,10 @@
 //! | [`health`] | what is wrong with a process now |
 //! | [`telemetry`], [`rate_limit`] | metrics of all binaries; rate limits of log lines |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+
+// The code that `#[derive(Event)]` generates names this crate.
+#[cfg(test)]
+extern crate self as zcluster;
 
 pub mod access;
 pub mod app;
@@ -53,7 +57,9 @@ pub mod wire;
 #[cfg(test)]
 mod testing;
 
-pub use event::Event;
+pub use event::{Event, EventError, ToEvent, TypedEvent};
 pub use layout::Layout;
 pub use node::{Node, client};
 pub use value::Value;
+/// Derives [`TypedEvent`].
+pub use zcluster_derive::Event;

@@ -15,21 +15,21 @@ pub(crate) fn bytes() -> impl Strategy<Value = BString> {
     ]
 }
 
-fn address() -> impl Strategy<Value = Address> {
+pub(crate) fn address() -> impl Strategy<Value = Address> {
     prop_oneof![
         any::<std::net::IpAddr>().prop_map(Address::from),
         any::<[u8; 16]>().prop_map(Address)
     ]
 }
 
-fn subnet() -> impl Strategy<Value = Subnet> {
+pub(crate) fn subnet() -> impl Strategy<Value = Subnet> {
     (address(), 0..=128_u8).prop_map(|(address, length)| {
         let longest = if address.is_ipv4() { 32 } else { 128 };
         Subnet::new(address, length.min(longest)).unwrap()
     })
 }
 
-fn port() -> impl Strategy<Value = Port> {
+pub(crate) fn port() -> impl Strategy<Value = Port> {
     (any::<u16>(), 0..=3_u8).prop_map(|(number, protocol)| Port {
         number,
         protocol: Protocol::from_number(protocol).unwrap(),

@@ -5,6 +5,30 @@
 //! back gives the bytes that Zeek would send.
 //!
 //! This module knows no encodings; they are in [`crate::wire`].
+//!
+//! [`to_value`] and [`from_value`] convert between values and Rust types, with serde:
+//!
+//! | module | owns |
+//! |---|---|
+//! | `serialize`, `deserialize` | [`to_value`] and [`from_value`] |
+//! | `form` | how our own types tell those two which Zeek type they are |
+//! | `scalars`, `whole`, `types` | serde for addresses, ports, times …; for [`Value`]; [`Set`], [`Enum`], [`Pattern`], [`Function`] |
+//! | [`with`] | attributes for fields of types that others own |
+//! | `text` | scalars as text |
+//! | `error` | [`ValueError`], which knows the path of what is wrong |
+
+mod deserialize;
+mod error;
+mod form;
+mod scalars;
+mod serialize;
+mod text;
+mod types;
+mod whole;
+pub mod with;
+
+#[cfg(test)]
+mod serde_tests;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +37,19 @@ use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bstr::{BString, ByteSlice};
+
+pub(crate) use deserialize::from_args;
+pub use deserialize::from_value;
+pub use error::{Reason, ValueError};
+pub(crate) use serialize::to_args;
+pub use serialize::to_value;
+pub use text::ParseError;
+pub(crate) use text::{digits, nanoseconds};
+pub use types::{Enum, Function, Pattern, Set};
+
+/// How deep types may nest in [`to_value`] and [`from_value`], counting structs, containers, options
+/// and newtypes: twice what the decoders of events accept of containers.
+const NESTING: u16 = 2 * crate::wire::MAX_DEPTH as u16;
 
 /// A value of an event argument, of any type that Zeek can send.
 ///

@@ -104,7 +104,7 @@ pub(crate) fn failure(error: ClientError) -> Failure {
         ClientError::Unreachable { .. } | ClientError::Full { .. } | ClientError::Unsure { .. } => {
             ExitCode::Unavailable
         }
-        ClientError::System(_) => ExitCode::Software,
+        ClientError::System(_) | ClientError::Event(_) => ExitCode::Software,
     };
     let mut message = error.to_string();
     if matches!(error, ClientError::Keys(KeyError::File(_))) {

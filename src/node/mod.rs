@@ -73,10 +73,10 @@ use bstr::BString;
 pub use builder::Builder;
 pub(crate) use builder::built_in_pools;
 pub use log_stream::{LogError, LogStream};
-pub use notification::{Notification, Notifications, ReceivedEvent};
+pub use notification::{Notification, Notifications, ReceiveError, ReceivedEvent};
 
-use crate::Event;
 use crate::access::{AccessCell, KeyError};
+use crate::event::{EventError, ToEvent};
 use crate::health::Health;
 use crate::layout::Layout;
 use crate::pool::{PoolError, Pools};
@@ -136,6 +136,9 @@ pub enum NodeError {
     /// The pools do not fit the nodes of the layout.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// A typed event with an argument that Zeek has no type for.
+    #[error(transparent)]
+    Event(#[from] EventError),
     /// The I/O thread is behind.
     #[error("the queue to the node's I/O thread is full")]
     QueueFull,
@@ -266,7 +269,7 @@ impl Node {
         &self.shared.telemetry
     }
 
-    /// Publishes an event. Does not wait for the bus; it blocks only until the I/O thread has
+    /// Publishes an event, [typed](crate::TypedEvent) or not. Does not wait for the bus; it blocks only until the I/O thread has
     /// accepted the event.
     ///
     /// Events published before the bus has answered for the first time, or while it has no room,
@@ -276,9 +279,14 @@ impl Node {
     /// §1.2).
     ///
     /// # Errors
-    /// [`NodeError::Closed`] after shutdown.
-    pub fn publish(&self, topic: impl AsRef<[u8]>, event: &Event) -> Result<(), NodeError> {
-        let (publication, bytes) = self.encode(topic.as_ref(), event);
+    /// [`NodeError::Closed`] after shutdown; [`NodeError::Event`] when an argument of a typed event
+    /// has no form in Zeek. The event is then not published.
+    pub fn publish(
+        &self,
+        topic: impl AsRef<[u8]>,
+        event: &(impl ToEvent + ?Sized),
+    ) -> Result<(), NodeError> {
+        let (publication, bytes) = self.encode(topic.as_ref(), event)?;
         self.shared.outgoing.send(publication, bytes).map_err(|rejected| refused(&rejected))
     }
 
@@ -286,10 +294,14 @@ impl Node {
     /// Does not block.
     ///
     /// # Errors
-    /// [`NodeError::QueueFull`], counted as `zcluster_publish_rejected_total`, or
-    /// [`NodeError::Closed`].
-    pub fn try_publish(&self, topic: impl AsRef<[u8]>, event: &Event) -> Result<(), NodeError> {
-        let (publication, bytes) = self.encode(topic.as_ref(), event);
+    /// [`NodeError::QueueFull`], counted as `zcluster_publish_rejected_total`, and those of
+    /// [`Node::publish`].
+    pub fn try_publish(
+        &self,
+        topic: impl AsRef<[u8]>,
+        event: &(impl ToEvent + ?Sized),
+    ) -> Result<(), NodeError> {
+        let (publication, bytes) = self.encode(topic.as_ref(), event)?;
         let answer = self
             .shared
             .outgoing
@@ -301,12 +313,16 @@ impl Node {
         answer
     }
 
-    fn encode(&self, topic: &[u8], event: &Event) -> (Outgoing, usize) {
+    fn encode(
+        &self,
+        topic: &[u8],
+        event: &(impl ToEvent + ?Sized),
+    ) -> Result<(Outgoing, usize), NodeError> {
         let mut payload = Vec::with_capacity(256);
-        self.shared.format.encode(event, &mut payload);
+        self.shared.format.encode(&*event.to_event()?, &mut payload);
         self.shared.telemetry.node().outgoing_events.inc();
         let bytes = topic.len() + payload.len();
-        (Outgoing::Publish { topic: topic.into(), payload }, bytes)
+        Ok((Outgoing::Publish { topic: topic.into(), payload }, bytes))
     }
 
     /// Publishes an event to the next live member of a pool, in turn; `false` if none is alive.
@@ -314,7 +330,12 @@ impl Node {
     ///
     /// # Errors
     /// As [`Node::publish`].
-    pub fn publish_rr(&self, pool: &str, key: &[u8], event: &Event) -> Result<bool, NodeError> {
+    pub fn publish_rr(
+        &self,
+        pool: &str,
+        key: &[u8],
+        event: &(impl ToEvent + ?Sized),
+    ) -> Result<bool, NodeError> {
         let topic = self.rr_topic(pool, key);
         topic.map_or(Ok(false), |topic| self.publish(topic, event).map(|()| true))
     }
@@ -325,7 +346,12 @@ impl Node {
     ///
     /// # Errors
     /// As [`Node::publish`].
-    pub fn publish_hrw(&self, pool: &str, key: &[u8], event: &Event) -> Result<bool, NodeError> {
+    pub fn publish_hrw(
+        &self,
+        pool: &str,
+        key: &[u8],
+        event: &(impl ToEvent + ?Sized),
+    ) -> Result<bool, NodeError> {
         let topic = self.hrw_topic(pool, key);
         topic.map_or(Ok(false), |topic| self.publish(topic, event).map(|()| true))
     }

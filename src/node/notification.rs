@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bstr::{BStr, BString};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
 
-use crate::Event;
+use crate::event::{Event, EventError, TypedEvent};
 use crate::queue::{self, Empty};
 use crate::telemetry::{EventFault, NodeMetrics};
 use crate::topic::NodeId;
@@ -101,6 +103,56 @@ impl ReceivedEvent {
         event
     }
 
+    /// Decodes the event into a struct; `None` if it is another event. To try one type after the
+    /// other costs little: a binary event is not decoded to know its name.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use zcluster::Event;
+    /// use zcluster::node::{ReceiveError, ReceivedEvent};
+    ///
+    /// #[derive(Debug, Event, Serialize, Deserialize)]
+    /// #[event(name = "Demo::ping")]
+    /// struct Ping {
+    ///     greeting: String,
+    ///     number: u64,
+    /// }
+    ///
+    /// fn handle(received: &ReceivedEvent) -> Result<(), ReceiveError> {
+    ///     if let Some(ping) = received.decode_as::<Ping>()? {
+    ///         println!("{} says {}", received.sender(), ping.greeting);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// When the payload is not a well-formed event, or its arguments do not fit the struct; this is
+    /// also counted, as `zcluster_event_errors_total` with `reason="payload"` or `"schema"`.
+    pub fn decode_as<E: TypedEvent + DeserializeOwned>(&self) -> Result<Option<E>, ReceiveError> {
+        if self.format.quick_name(self.payload()).is_some_and(|name| name != E::NAME.as_bytes()) {
+            return Ok(None);
+        }
+        let event = match self.decode_uncounted() {
+            Ok(event) if event.name != E::NAME => return Ok(None),
+            Ok(event) => event,
+            Err(error) => {
+                self.metrics.event_errors[EventFault::Payload].inc();
+                return Err(ReceiveError::Payload { sender: self.sender().into(), error });
+            }
+        };
+        match E::from_event(event) {
+            Ok(event) => {
+                self.metrics.incoming_events.inc();
+                Ok(Some(event))
+            }
+            Err(error) => {
+                self.metrics.event_errors[EventFault::Schema].inc();
+                Err(ReceiveError::Schema { sender: self.sender().into(), error })
+            }
+        }
+    }
+
     /// Decodes like [`ReceivedEvent::decode`], without counting: for events that may not be for the
     /// caller.
     pub(super) fn decode_uncounted(&self) -> Result<Event, EventDecodeError> {
@@ -114,6 +166,27 @@ impl ReceivedEvent {
             Err(_) => self.metrics.event_errors[EventFault::Payload].inc(),
         };
     }
+}
+
+/// Why a received event is not the typed event it should be.
+#[derive(Debug, Error)]
+pub enum ReceiveError {
+    /// It does not decode.
+    #[error("event of {sender}: {error}")]
+    Payload {
+        /// The id its publisher gave.
+        sender: BString,
+        /// Why not.
+        error: EventDecodeError,
+    },
+    /// Its arguments do not fit the struct.
+    #[error("event of {sender}: {error}")]
+    Schema {
+        /// The id its publisher gave.
+        sender: BString,
+        /// The event, the argument, and what is wrong with it.
+        error: EventError,
+    },
 }
 
 /// The receiver of a node's notifications.
@@ -143,5 +216,56 @@ impl Notifications {
     /// The next notification if there is one. Does not block.
     pub fn try_receive(&self) -> Option<Notification> {
         self.queue.try_receive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::telemetry::Telemetry;
+    use crate::value::Value;
+
+    #[derive(Debug, PartialEq, zcluster::Event, Serialize, Deserialize)]
+    #[event(name = "Demo::ping")]
+    struct Ping {
+        number: u64,
+    }
+
+    #[test]
+    fn typed_events_are_decoded_and_what_does_not_fit_is_counted() {
+        let telemetry = Telemetry::new("worker-1", "node");
+        for format in [EventFormat::BrokerBinV1, EventFormat::BrokerJsonV1] {
+            let received = |payload: &[u8]| {
+                let frames = [b"demo.".as_slice(), b"sender-1", b"format", payload];
+                let message = Received { frames: frames.map(Frame::from).into(), count: 4 };
+                ReceivedEvent::new(message, format, &Arc::new(telemetry.node().clone())).unwrap()
+            };
+            let event = |name: &str, arg: Value| {
+                let mut payload = Vec::new();
+                format.encode(&Event::new(name, vec![arg]), &mut payload);
+                received(&payload)
+            };
+            let ping = event("Demo::ping", 7_u64.into()).decode_as::<Ping>().unwrap();
+            assert_eq!(ping, Some(Ping { number: 7 }));
+            let other = event("Demo::pong", 7_u64.into()).decode_as::<Ping>().unwrap();
+            assert_eq!(other, None);
+            let misfit = event("Demo::ping", "7".into()).decode_as::<Ping>().unwrap_err();
+            assert_eq!(
+                misfit.to_string(),
+                "event of sender-1: Demo::ping: argument 1, number: expected count, found string"
+            );
+            let broken = received(b"{").decode_as::<Ping>().unwrap_err();
+            assert!(matches!(broken, ReceiveError::Payload { .. }), "{broken}");
+        }
+        let node = telemetry.node();
+        let counts = [
+            node.incoming_events.get(),
+            node.event_errors[EventFault::Schema].get(),
+            node.event_errors[EventFault::Payload].get(),
+            node.event_errors[EventFault::Format].get(),
+        ];
+        assert_eq!(counts, [2, 2, 2, 0]);
     }
 }

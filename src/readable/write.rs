@@ -6,7 +6,7 @@ use bstr::ByteSlice;
 use data_encoding::HEXLOWER;
 use serde_json::Number;
 
-use crate::value::{Real, Subnet, Timespan, Timestamp, Value};
+use crate::value::{Real, Subnet, Timestamp, Value};
 use crate::wire::escape_json;
 
 /// What the reader of a text keeps apart in numbers.
@@ -61,7 +61,7 @@ pub fn write_value(value: &Value, numbers: Numbers, out: &mut String) {
         Value::Subnet(subnet) => write_subnet(*subnet, out),
         Value::Port(port) => append(out, format_args!(r#"{{"port":"{port}"}}"#)),
         Value::Timestamp(time) => append(out, format_args!(r#"{{"time":"{}"}}"#, rfc3339(*time))),
-        Value::Timespan(span) => write_interval(*span, out),
+        Value::Timespan(span) => append(out, format_args!(r#"{{"interval":"{span}"}}"#)),
         Value::Enum(name) => {
             out.push_str(r#"{"enum":"#);
             write_text_or_bytes(name, out);
@@ -91,9 +91,8 @@ pub fn write_value(value: &Value, numbers: Numbers, out: &mut String) {
 
 /// Displays a time as in RFC 3339, in UTC, with as many fraction digits as needed unless a precision
 /// is given.
-pub fn rfc3339(Timestamp(nanos): Timestamp) -> impl fmt::Display {
-    jiff::Timestamp::from_nanosecond(nanos.into())
-        .expect("64 bits of nanoseconds stay between the years 1677 and 2262")
+pub fn rfc3339(time: Timestamp) -> impl fmt::Display {
+    time
 }
 
 /// Appends an array.
@@ -174,21 +173,6 @@ fn write_subnet(subnet: Subnet, out: &mut String) {
         let fields = format_args!(r#"{{"network":"{network}","prefix_len":{prefix_len}}}"#);
         append(out, format_args!(r#"{{"subnet":{fields}}}"#));
     }
-}
-
-/// Seconds, with as many fraction digits as needed.
-fn write_interval(Timespan(nanos): Timespan, out: &mut String) {
-    const NANOS_PER_SEC: u64 = 1_000_000_000;
-    let sign = if nanos < 0 { "-" } else { "" };
-    let nanos = nanos.unsigned_abs();
-    append(out, format_args!(r#"{{"interval":"{sign}{}"#, nanos / NANOS_PER_SEC));
-    let fraction = nanos % NANOS_PER_SEC;
-    if fraction > 0 {
-        append(out, format_args!(".{fraction:09}"));
-        let digits = out.trim_end_matches('0').len();
-        out.truncate(digits);
-    }
-    out.push_str(r#"s"}"#);
 }
 
 pub(super) fn append(out: &mut String, text: impl fmt::Display) {

@@ -75,6 +75,15 @@ impl EventFormat {
             EventFormat::BrokerJsonV1 => broker_json::decode_event(payload)?,
         })
     }
+
+    /// The name of the event, where it can be had without decoding all of the payload; `None` also
+    /// if the payload does not begin like an event.
+    pub fn quick_name(self, payload: &[u8]) -> Option<&[u8]> {
+        match self {
+            EventFormat::BrokerBinV1 => broker_bin::event_name(payload).ok(),
+            EventFormat::BrokerJsonV1 => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ pub use subscriber::Subscriber;
 use self::connection::Connection;
 use super::NodeError;
 use crate::access::{self, ClientKeys, KeyError};
+use crate::event::EventError;
 use crate::layout::{CurveKeys, Layout};
 use crate::transport::TransportError;
 
@@ -110,6 +111,9 @@ pub enum ClientError {
         /// The name of the key.
         who: String,
     },
+    /// A typed event with an argument that Zeek has no type for.
+    #[error(transparent)]
+    Event(#[from] EventError),
     /// The broker did not accept a subscription.
     #[error(
         "the broker refuses the subscription to '{prefix}': the layout does not allow it, or there \
@@ -136,6 +140,7 @@ impl From<NodeError> for ClientError {
             NodeError::Keys(error) => error.into(),
             NodeError::Transport(error) => error.into(),
             NodeError::System(error) => error.into(),
+            NodeError::Event(error) => error.into(),
             other => std::io::Error::other(other).into(),
         }
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::ClientError;
 use super::connection::Connection;
-use crate::Event;
 use crate::access::{Access, Denial, Guard, Identity};
+use crate::event::ToEvent;
 use crate::layout::Layout;
 use crate::topic::NodeId;
 
@@ -57,20 +57,22 @@ impl Publisher {
         self.connection.wait_until_ready(Instant::now(), patience)
     }
 
-    /// Publishes an event, once all subscriptions are known. Blocks for `patience` at most.
+    /// Publishes an event, [typed](crate::TypedEvent) or not, once all subscriptions are known.
+    /// Blocks for `patience` at most.
     ///
     /// # Errors
     /// Those of [`Publisher::wait_until_ready`]; also when there is no room for the event in time,
-    /// or the layout does not let the client publish it. The event is then not published.
+    /// the layout does not let the client publish it, or an argument of a typed event has no form in
+    /// Zeek. The event is then not published.
     pub fn publish(
         &mut self,
         topic: impl AsRef<[u8]>,
-        event: &Event,
+        event: &(impl ToEvent + ?Sized),
         patience: Duration,
     ) -> Result<Reach, ClientError> {
         let topic = topic.as_ref();
         let mut payload = Vec::with_capacity(256);
-        self.connection.format().encode(event, &mut payload);
+        self.connection.format().encode(&*event.to_event()?, &mut payload);
         self.check(topic, &payload)?;
         let since = Instant::now();
         loop {

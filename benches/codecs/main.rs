@@ -1,7 +1,9 @@
-//! Benchmarks of the event codecs, with recorded traffic of a real cluster.
+//! Benchmarks of the event codecs, with recorded traffic of a real cluster, and of typed events.
 //!
 //! `cargo bench -p zcluster --bench codecs`; time divided by elements is time per event.
 #![allow(clippy::unwrap_used, missing_docs)]
+
+mod typed;
 
 use std::hint::black_box;
 
@@ -60,5 +62,5 @@ fn bench(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, bench);
+criterion_group!(benches, bench, typed::bench);
 criterion_main!(benches);
