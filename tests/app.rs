@@ -67,12 +67,12 @@ fn worker(tell: mpsc::Sender<Vec<Value>>) -> App {
     App::new()
         .on_event("Cluster::node_up", |event, context| {
             assert_eq!(event.args[0].as_str(), Some("manager"));
-            context.schedule(Duration::from_millis(1), Event::new("Demo::go", vec![]));
+            context.schedule(Duration::from_millis(1), &Event::new("Demo::go", vec![]))?;
             Ok(())
         })
         .auto_publish("zeek.cluster.manager", "Demo::ping")
         .on_event("Demo::go", |_, context| {
-            context.raise(Event::new("Demo::ping", vec![Value::Count(42)]));
+            context.raise(&Event::new("Demo::ping", vec![Value::Count(42)]))?;
             Ok(())
         })
         .on_event("Demo::pong", move |event, context| {

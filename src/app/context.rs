@@ -10,6 +10,7 @@ use super::bus::Bus;
 use super::cluster::Cluster;
 use super::timers::{TimerId, Timers};
 use crate::Event;
+use crate::event::{EventError, ToEvent};
 use crate::node::NodeError;
 use crate::topic::NodeId;
 use crate::value::Timestamp;
@@ -93,8 +94,13 @@ impl Context<'_> {
     ///
     /// # Errors
     /// As [`crate::Node::publish`].
-    pub fn publish(&mut self, topic: impl AsRef<[u8]>, event: &Event) -> Result<(), NodeError> {
-        self.bus.publish(topic.as_ref(), &self.stamped(event))
+    pub fn publish(
+        &mut self,
+        topic: impl AsRef<[u8]>,
+        event: &(impl ToEvent + ?Sized),
+    ) -> Result<(), NodeError> {
+        let event = event.to_event()?;
+        self.bus.publish(topic.as_ref(), &self.stamped(&event))
     }
 
     /// Publishes an event to the next live member of a pool, in turn; `false` if none is alive. If it
@@ -102,7 +108,12 @@ impl Context<'_> {
     ///
     /// # Errors
     /// As [`crate::Node::publish`].
-    pub fn publish_rr(&mut self, pool: &str, key: &[u8], event: &Event) -> Result<bool, NodeError> {
+    pub fn publish_rr(
+        &mut self,
+        pool: &str,
+        key: &[u8],
+        event: &(impl ToEvent + ?Sized),
+    ) -> Result<bool, NodeError> {
         let topic = self.bus.rr_topic(pool, key);
         self.publish_to(topic, event)
     }
@@ -116,16 +127,20 @@ impl Context<'_> {
         &mut self,
         pool: &str,
         key: &[u8],
-        event: &Event,
+        event: &(impl ToEvent + ?Sized),
     ) -> Result<bool, NodeError> {
         let topic = self.bus.hrw_topic(pool, key);
         self.publish_to(topic, event)
     }
 
-    fn publish_to(&mut self, topic: Option<BString>, event: &Event) -> Result<bool, NodeError> {
+    fn publish_to(
+        &mut self,
+        topic: Option<BString>,
+        event: &(impl ToEvent + ?Sized),
+    ) -> Result<bool, NodeError> {
         let Some(topic) = topic else { return Ok(false) };
         if topic == self.cluster().node_topic(self.bus.name()) {
-            self.raise(event.clone());
+            self.wishes.raised.push_back(event.to_event()?.into_owned());
         } else {
             self.publish(topic, event)?;
         }
@@ -141,13 +156,34 @@ impl Context<'_> {
     }
 
     /// Raises an event here, after the current one.
-    pub fn raise(&mut self, event: Event) {
-        self.wishes.raised.push_back(event);
+    ///
+    /// # Errors
+    /// When an argument has no form in Zeek.
+    pub fn raise(&mut self, event: &(impl ToEvent + ?Sized)) -> Result<(), EventError> {
+        self.wishes.raised.push_back(event.to_event()?.into_owned());
+        Ok(())
     }
 
     /// Raises an event here after some time.
-    pub fn schedule(&mut self, after: Duration, event: Event) -> TimerId {
-        self.wishes.timers.add(self.now + after, event)
+    ///
+    /// # Errors
+    /// As [`Context::raise`].
+    pub fn schedule(
+        &mut self,
+        after: Duration,
+        event: &(impl ToEvent + ?Sized),
+    ) -> Result<TimerId, EventError> {
+        let event = event.to_event()?.into_owned();
+        Ok(self.wishes.timers.add(self.now + after, event))
+    }
+
+    /// Counts and describes an event whose arguments do not fit.
+    pub(super) fn misfit(&self, error: &EventError) -> Box<dyn std::error::Error> {
+        self.bus.count_misfit();
+        match self.origin {
+            Some(origin) => format!("{error} (from {})", origin.sender).into(),
+            None => error.to_string().into(),
+        }
     }
 
     /// Cancels a timer; `false` if it has fired, or was cancelled before.

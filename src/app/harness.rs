@@ -1,6 +1,6 @@
 //! [`Harness`]: runs an app without sockets and without waiting.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use crate::{Event, Layout, Value};
 ///
 /// let app = App::new().on_event("Demo::ping", |event, context| {
 ///     context.publish("demo.pong", &Event::new("Demo::pong", event.args.clone()))?;
-///     context.schedule(Duration::from_secs(60), Event::new("Demo::ping", vec![]));
+///     context.schedule(Duration::from_secs(60), &Event::new("Demo::ping", vec![]))?;
 ///     Ok(())
 /// });
 /// let mut harness = Harness::new(app, layout, "manager").unwrap();
@@ -71,6 +71,7 @@ impl Harness {
             members: RefCell::default(),
             published: RefCell::default(),
             subscriptions: RefCell::default(),
+            misfits: Cell::default(),
         };
         let mut harness = Harness { engine: Engine::new(app), bus, now };
         harness.engine.start(&harness.bus, now);
@@ -125,6 +126,11 @@ impl Harness {
         self.bus.subscriptions.borrow().clone()
     }
 
+    /// How many events had arguments that did not fit the handlers of [`App::on`].
+    pub fn misfits(&self) -> u64 {
+        self.bus.misfits.get()
+    }
+
     /// Whether the app would end now.
     pub fn is_done(&self) -> bool {
         self.engine.is_done()
@@ -146,6 +152,7 @@ struct Recorder {
     members: RefCell<BTreeMap<String, NodeId>>,
     published: RefCell<Vec<Published>>,
     subscriptions: RefCell<Vec<BString>>,
+    misfits: Cell<u64>,
 }
 
 impl Bus for Recorder {
@@ -190,5 +197,9 @@ impl Bus for Recorder {
             subscriptions.remove(at);
         }
         Ok(())
+    }
+
+    fn count_misfit(&self) {
+        self.misfits.set(self.misfits.get() + 1);
     }
 }

@@ -5,8 +5,15 @@
 //! [`App::run`]; so they may share state through [`std::rc::Rc`] and [`std::cell::RefCell`].
 //!
 //! ```no_run
+//! use serde::{Deserialize, Serialize};
 //! use zcluster::app::App;
 //! use zcluster::{Event, Node};
+//!
+//! #[derive(Event, Serialize, Deserialize)]
+//! #[event(name = "Demo::hello")]
+//! struct Hello {
+//!     name: String,
+//! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let loaded = zcluster::layout::load("cluster-layout.toml", |name| std::env::var(name).ok())?;
@@ -14,12 +21,12 @@
 //! App::new()
 //!     .subscribe("demo.")
 //!     .on_event("Cluster::node_up", |event, context| {
-//!         let hello = Event::new("Demo::hello", vec![event.args[0].clone()]);
-//!         context.publish("demo.greetings", &hello)?;
+//!         let name = event.args[0].as_str().unwrap_or("?").to_owned();
+//!         context.publish("demo.greetings", &Hello { name })?;
 //!         Ok(())
 //!     })
-//!     .on_event("Demo::hello", |event, _| {
-//!         println!("{event:?}");
+//!     .on::<Hello>(|hello, _| {
+//!         println!("hello, {}", hello.name);
 //!         Ok(())
 //!     })
 //!     .run(&node, &notifications)?;
@@ -57,6 +64,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bstr::{BStr, BString};
+use serde::de::DeserializeOwned;
 
 pub use cluster::Cluster;
 pub use context::{Context, Origin};
@@ -64,6 +72,7 @@ pub use harness::{Harness, Published};
 pub use timers::TimerId;
 
 use crate::Event;
+use crate::event::TypedEvent;
 use crate::node::{Node, NodeError, Notification, Notifications};
 use crate::queue::Empty;
 use crate::value::{Timestamp, Value};
@@ -106,6 +115,30 @@ impl App {
     /// An app without handlers.
     pub fn new() -> Self {
         App::default()
+    }
+
+    /// Handles events of a type with priority 0: see [`App::on_with`].
+    #[must_use]
+    pub fn on<E: TypedEvent + DeserializeOwned>(
+        self,
+        handler: impl FnMut(E, &mut Context<'_>) -> Outcome + 'static,
+    ) -> Self {
+        self.on_with(0, handler)
+    }
+
+    /// Handles events of a type, with a priority as in [`App::on_event_with`]. An event whose arguments do
+    /// not fit reaches no handler of this kind; it is logged, and counted as
+    /// `zcluster_event_errors_total{reason="schema"}`.
+    #[must_use]
+    pub fn on_with<E: TypedEvent + DeserializeOwned>(
+        self,
+        priority: i64,
+        mut handler: impl FnMut(E, &mut Context<'_>) -> Outcome + 'static,
+    ) -> Self {
+        self.on_event_with(priority, E::NAME, move |event, context| match E::from_event(event) {
+            Ok(event) => handler(event, context),
+            Err(error) => Err(context.misfit(&error)),
+        })
     }
 
     /// Handles events of that name with priority 0: see [`App::on_event_with`].

@@ -2,6 +2,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::*;
 use crate::Layout;
 
@@ -59,13 +61,13 @@ fn what_is_raised_follows_the_current_event() {
     let notes = Notes::default();
     let app = App::new()
         .on_event("a", |_, context| {
-            context.raise(event("b"));
-            context.raise(event("c"));
+            context.raise(&event("b"))?;
+            context.raise(&event("c"))?;
             Ok(())
         })
         .on_event("a", note(&notes, "a"))
         .on_event("b", |_, context| {
-            context.raise(event("d"));
+            context.raise(&event("d"))?;
             Ok(())
         })
         .on_event("b", note(&notes, "b"))
@@ -130,14 +132,14 @@ fn timers_fire_at_their_time_and_can_be_cancelled() {
     let second = Duration::from_secs(1);
     let app = App::new()
         .on_event("zeek_init", move |_, context| {
-            context.schedule(second * 3, event("late"));
-            context.schedule(second, event("tick"));
-            *set.borrow_mut() = Some(context.schedule(second * 3, event("never")));
+            context.schedule(second * 3, &event("late"))?;
+            context.schedule(second, &event("tick"))?;
+            *set.borrow_mut() = Some(context.schedule(second * 3, &event("never"))?);
             Ok(())
         })
         .on_event("tick", note(&notes, "tick"))
         .on_event("tick", move |_, context| {
-            context.schedule(second, event("tick"));
+            context.schedule(second, &event("tick"))?;
             if let Some(timer) = cancel.borrow_mut().take() {
                 assert!(context.cancel(timer));
                 assert!(!context.cancel(timer));
@@ -162,13 +164,13 @@ fn raised_events_are_published_where_that_is_wanted() {
         .on_event("start", |_, context| {
             context.auto_publish("demo.b", "Demo::e");
             context.auto_publish("demo.b", "Demo::e");
-            context.raise(event("Demo::e"));
+            context.raise(&event("Demo::e"))?;
             Ok(())
         })
         .on_event("end", |_, context| {
             assert!(context.auto_unpublish(b"demo.a", b"Demo::e"));
             assert!(!context.auto_unpublish(b"demo.a", b"Demo::e"));
-            context.raise(event("Demo::e"));
+            context.raise(&event("Demo::e"))?;
             Ok(())
         });
     let mut harness = harness(app, "manager");
@@ -277,7 +279,7 @@ fn an_app_ends_when_it_is_told_or_its_work_is_done() {
     assert!(running.is_done());
 
     let app = App::new().peer_counts_as_iosource(false).on_event("zeek_init", |_, context| {
-        context.schedule(Duration::from_secs(1), event("the work"));
+        context.schedule(Duration::from_secs(1), &event("the work"))?;
         Ok(())
     });
     let mut busy = harness(app, "manager");
@@ -294,10 +296,41 @@ fn handlers_know_where_an_event_is_from() {
         let origin = context.origin().map(|o| format!("{} {}", o.topic, o.sender));
         seen.borrow_mut().push(origin.unwrap_or_else(|| "here".into()));
         if context.origin().is_some() {
-            context.raise(event("e"));
+            context.raise(&event("e"))?;
         }
         Ok(())
     });
     harness(app, "manager").receive("topic", "somebody", &event("e"));
     assert_eq!(*notes.borrow(), ["topic somebody", "here"]);
+}
+
+#[derive(Clone, Debug, PartialEq, Event, Serialize, Deserialize)]
+#[event(name = "Demo::ping")]
+struct Ping {
+    number: u64,
+}
+
+#[test]
+fn typed_events_are_handled_if_they_fit() {
+    let notes = Notes::default();
+    let seen = Rc::clone(&notes);
+    let app = App::new()
+        .on::<Ping>(move |ping, context| {
+            seen.borrow_mut().push(format!("{}", ping.number));
+            if ping.number > 0 {
+                context.publish("demo.pong", &ping)?;
+                context.raise(&Ping { number: ping.number - 1 })?;
+            }
+            Ok(())
+        })
+        .on_event("Demo::ping", note(&notes, "any"));
+    let mut harness = harness(app, "manager");
+    harness.receive("t", "somebody", &Event::new("Demo::ping", vec![Value::Count(1)]));
+    assert_eq!(*notes.borrow(), ["1", "any()", "0", "any()"]);
+    let expected = Event::new("Demo::ping", vec![Value::Count(1)]);
+    assert_eq!(harness.published(), [Published { topic: "demo.pong".into(), event: expected }]);
+    assert_eq!(harness.misfits(), 0);
+    harness.receive("t", "somebody", &Event::new("Demo::ping", vec!["one".into()]));
+    assert_eq!(harness.misfits(), 1);
+    assert_eq!(notes.borrow().len(), 5, "only the handler of any event is called");
 }
