@@ -44,7 +44,7 @@ pub use error::{Reason, ValueError};
 pub(crate) use serialize::to_args;
 pub use serialize::to_value;
 pub use text::ParseError;
-pub(crate) use text::{digits, nanoseconds};
+pub(crate) use text::{digits, nanoseconds, split_unit};
 pub use types::{Enum, Function, Pattern, Set};
 
 /// How deep types may nest in [`to_value`] and [`from_value`], counting structs, containers, options

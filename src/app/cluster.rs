@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bstr::BString;
 
 use crate::layout::{Layout, Node, NodeType};
-use crate::topic::NodeId;
+use crate::topic::{self, NodeId};
 use crate::value::{Port, Protocol};
 
 /// The nodes of the layout, and which of them are up, as one node sees them now.
@@ -94,7 +94,7 @@ impl<'a> Cluster<'a> {
     /// The topics that together reach every node: publish to each. Zeek's constant of that name holds
     /// topics of another backend, and reaches nobody on this one (WIRE.md §1.6).
     pub fn broadcast_topics(&self) -> [&'static str; 4] {
-        ["zeek.cluster.logger", "zeek.cluster.manager", "zeek.cluster.proxy", "zeek.cluster.worker"]
+        [topic::LOGGER, topic::MANAGER, topic::PROXY, topic::WORKER]
     }
 }
 

@@ -10,19 +10,10 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::bus::Bus;
 use super::context::{Context, Origin, Wishes};
-use super::{App, Outcome, time_of_day};
+use super::{App, Outcome, own, time_of_day};
 use crate::Event;
 use crate::rate_limit::KeyedRateLimit;
 
-/// Events that only the app itself raises.
-const OWN: [&str; 6] = [
-    "zeek_init",
-    "zeek_done",
-    "Cluster::node_up",
-    "Cluster::node_down",
-    "Cluster::Backend::ZeroMQ::subscription",
-    "Cluster::Backend::ZeroMQ::unsubscription",
-];
 /// The same warning is logged once in this time, with the number of those between.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// How many kinds of warnings are told apart.
@@ -57,12 +48,12 @@ impl Engine {
             }
             self.wishes.subscriptions.push_back((true, prefix));
         }
-        self.happened(bus, &Event::new("zeek_init", vec![]), now);
+        self.happened(bus, &own::init(), now);
     }
 
     /// An event came from the bus.
     pub(super) fn received(&mut self, bus: &dyn Bus, event: &Event, origin: &Origin, now: Instant) {
-        if OWN.iter().any(|own| event.name == *own) {
+        if own::is_own(event.name.as_bstr()) {
             self.warn("own event", event.name.as_bstr(), now, || {
                 format!("dropped {} from {}: nobody else can raise it", event.name, origin.sender)
             });
@@ -101,7 +92,7 @@ impl Engine {
 
     /// Raises `zeek_done`.
     pub(super) fn finish(&mut self, bus: &dyn Bus, now: Instant) {
-        self.happened(bus, &Event::new("zeek_done", vec![]), now);
+        self.happened(bus, &own::done(), now);
     }
 
     fn is_stopped(&self) -> bool {

@@ -8,11 +8,11 @@ use bstr::{BStr, BString};
 
 use super::bus::Bus;
 use super::engine::Engine;
-use super::{App, Origin};
+use super::{App, Origin, own};
 use crate::node::{NodeError, built_in_pools};
 use crate::pool::{PoolError, Pools};
 use crate::topic::NodeId;
-use crate::{Event, Layout, Value};
+use crate::{Event, Layout};
 
 /// Runs an [`App`] in a test: feed it events and time, and look at what it publishes.
 ///
@@ -89,18 +89,18 @@ impl Harness {
     pub fn node_up(&mut self, name: &str, id: &str) {
         self.bus.members.borrow_mut().insert(name.into(), NodeId::from_bytes(id));
         self.bus.pools.borrow_mut().node_up(name);
-        self.happened("Cluster::node_up", vec![name.into(), id.into()]);
+        self.happened(&own::node_up(name, id.as_bytes()));
     }
 
     /// A node is gone.
     pub fn node_down(&mut self, name: &str, id: &str) {
         self.bus.members.borrow_mut().remove(name);
         self.bus.pools.borrow_mut().node_down(name);
-        self.happened("Cluster::node_down", vec![name.into(), id.into()]);
+        self.happened(&own::node_down(name, id.as_bytes()));
     }
 
-    fn happened(&mut self, name: &str, args: Vec<Value>) {
-        self.engine.happened(&self.bus, &Event::new(name, args), self.now);
+    fn happened(&mut self, event: &Event) {
+        self.engine.happened(&self.bus, event, self.now);
         self.engine.tick(&self.bus, self.now);
     }
 

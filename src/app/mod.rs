@@ -54,6 +54,7 @@ mod context;
 mod engine;
 mod handlers;
 mod harness;
+mod own;
 mod timers;
 
 #[cfg(test)]
@@ -75,7 +76,7 @@ use crate::Event;
 use crate::event::TypedEvent;
 use crate::node::{Node, NodeError, Notification, Notifications};
 use crate::queue::Empty;
-use crate::value::{Timestamp, Value};
+use crate::value::Timestamp;
 use engine::Engine;
 use handlers::Handlers;
 
@@ -259,35 +260,23 @@ impl App {
 }
 
 fn notified(engine: &mut Engine, node: &Node, notification: Notification, now: Instant) {
-    let text = |text: &str| Value::from(text);
-    match notification {
+    let event = match notification {
         Notification::Event(received) => {
             let origin = Origin::new(received.topic(), received.sender());
-            match received.decode() {
+            return match received.decode() {
                 Ok(event) => engine.received(node, &event, &origin, now),
                 Err(error) => {
                     log::error!("Failed to unserialize message: {}: {error}", received.topic());
                 }
-            }
+            };
         }
-        Notification::NodeUp { name, id } => {
-            let args = vec![text(&name), Value::string(id.as_bytes())];
-            engine.happened(node, &Event::new("Cluster::node_up", args), now);
-        }
-        Notification::NodeDown { name, id } => {
-            let args = vec![text(&name), Value::string(id.as_bytes())];
-            engine.happened(node, &Event::new("Cluster::node_down", args), now);
-        }
-        Notification::Subscription(prefix) => {
-            let name = "Cluster::Backend::ZeroMQ::subscription";
-            engine.happened(node, &Event::new(name, vec![prefix.into()]), now);
-        }
-        Notification::Unsubscription(prefix) => {
-            let name = "Cluster::Backend::ZeroMQ::unsubscription";
-            engine.happened(node, &Event::new(name, vec![prefix.into()]), now);
-        }
-        Notification::Connected | Notification::Disconnected | Notification::Nudged => {}
-    }
+        Notification::NodeUp { name, id } => own::node_up(&name, id.as_bytes()),
+        Notification::NodeDown { name, id } => own::node_down(&name, id.as_bytes()),
+        Notification::Subscription(prefix) => own::subscription(prefix),
+        Notification::Unsubscription(prefix) => own::unsubscription(prefix),
+        Notification::Connected | Notification::Disconnected | Notification::Nudged => return,
+    };
+    engine.happened(node, &event, now);
 }
 
 /// Stops an [`App`], from any thread.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::Layout;
+use crate::{Layout, Value};
 
 const LAYOUT: &str = r#"
 [nodes.manager]

@@ -424,52 +424,29 @@ impl Elements<'_> {
     }
 }
 
-impl ser::SerializeSeq for Elements<'_> {
-    type Ok = ();
-    type Error = ValueError;
+macro_rules! sequences {
+    ($($trait:ident, $element:ident;)*) => {
+        $(impl ser::$trait for Elements<'_> {
+            type Ok = ();
+            type Error = ValueError;
 
-    #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
-        self.push("", value)
-    }
+            #[inline]
+            fn $element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
+                self.push("", value)
+            }
 
-    #[inline]
-    fn end(self) -> Result<(), ValueError> {
-        self.finish();
-        Ok(())
-    }
+            #[inline]
+            fn end(self) -> Result<(), ValueError> {
+                self.finish();
+                Ok(())
+            }
+        })*
+    };
 }
-
-impl ser::SerializeTuple for Elements<'_> {
-    type Ok = ();
-    type Error = ValueError;
-
-    #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
-        self.push("", value)
-    }
-
-    #[inline]
-    fn end(self) -> Result<(), ValueError> {
-        self.finish();
-        Ok(())
-    }
-}
-
-impl ser::SerializeTupleStruct for Elements<'_> {
-    type Ok = ();
-    type Error = ValueError;
-
-    #[inline]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
-        self.push("", value)
-    }
-
-    #[inline]
-    fn end(self) -> Result<(), ValueError> {
-        self.finish();
-        Ok(())
-    }
+sequences! {
+    SerializeSeq, serialize_element;
+    SerializeTuple, serialize_element;
+    SerializeTupleStruct, serialize_field;
 }
 
 impl ser::SerializeStruct for Elements<'_> {

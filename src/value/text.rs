@@ -62,6 +62,12 @@ fn time(text: &str) -> Option<Timestamp> {
 }
 
 fn interval(text: &str) -> Option<Timespan> {
+    let (number, unit) = split_unit(text)?;
+    nanoseconds(number, unit).map(Timespan)
+}
+
+/// The number of a timespan, and how many nanoseconds its unit has.
+pub(crate) fn split_unit(text: &str) -> Option<(&str, i64)> {
     const UNITS: [(&str, i64); 6] = [
         ("ns", 1),
         ("us", 1_000),
@@ -71,9 +77,7 @@ fn interval(text: &str) -> Option<Timespan> {
         // Last, because other units end in `s`.
         ("s", NANOS_PER_SEC),
     ];
-    let (number, unit) =
-        UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
-    nanoseconds(number, unit).map(Timespan)
+    UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
 }
 
 /// Converts a decimal number of `unit` nanoseconds, if the result is a whole number.

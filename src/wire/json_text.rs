@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
 
-use crate::value::{Address, Port, Protocol, Subnet, Timespan, Timestamp};
+use crate::value::{Address, Port, Protocol, Subnet, Timespan, Timestamp, split_unit};
 
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 const NANOS_PER_SEC: i64 = 1_000_000_000;
@@ -96,17 +96,7 @@ pub(super) fn write_timespan(Timespan(nanos): Timespan, out: &mut Vec<u8>) {
 /// Reads a number, which may have a fraction or exponent, and its unit. A value that does not fit
 /// becomes the smallest timespan.
 pub(super) fn parse_timespan(text: &str) -> Option<Timespan> {
-    const UNITS: [(&str, i64); 6] = [
-        ("ns", 1),
-        ("us", 1_000),
-        ("ms", 1_000_000),
-        ("min", 60 * NANOS_PER_SEC),
-        ("h", 3600 * NANOS_PER_SEC),
-        // Last, because two other units end in `s`.
-        ("s", NANOS_PER_SEC),
-    ];
-    let (number, unit) =
-        UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
+    let (number, unit) = split_unit(text)?;
     if let Ok(whole) = number.parse::<i64>() {
         return Some(Timespan(whole.checked_mul(unit).unwrap_or(i64::MIN)));
     }

@@ -254,8 +254,7 @@ struct Client {
 impl Client {
     /// Whether it has published an event with this origin, also in a connection that it resumed.
     fn is_origin(&self, origin: Option<u64>) -> bool {
-        let is_former = |origin| !self.former.is_empty() && self.former.contains(&origin);
-        origin.is_some_and(|origin| origin == self.number || is_former(origin))
+        origin.is_some_and(|origin| origin == self.number || self.former.contains(&origin))
     }
 
     /// Whether its messages must wait until an earlier one is carried out.

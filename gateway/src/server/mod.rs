@@ -355,7 +355,7 @@ fn settings(node: &Node, layout: &Layout, options: &WebSocket) -> Result<Setting
     Ok(Settings {
         node: node.name().into(),
         id: node.id().to_string(),
-        server: concat!("zcluster/", env!("CARGO_PKG_VERSION")).into(),
+        server: upgrade::SERVER.into(),
         signals: Signals::new(&bus.nodeid_topic_prefix, &bus.internal_topic_prefix),
         queue: Bounds {
             messages: options.client_queue_messages as usize,

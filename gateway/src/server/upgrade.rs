@@ -32,8 +32,8 @@ const WRITE_BUFFER: usize = 64 << 10;
 
 /// How much of something wrong is repeated, in characters.
 const SHOWN: usize = 40;
-/// The header `Server`, which Zeek's answers have too.
-const SERVER: &str = concat!("zcluster/", env!("CARGO_PKG_VERSION"));
+/// What the gateway calls itself, also in the header `Server`, which Zeek's answers have too.
+pub(super) const SERVER: &str = concat!("zcluster/", env!("CARGO_PKG_VERSION"));
 
 /// What is told only to whom would be admitted as a client.
 const GUARDED: [&str; 2] = ["/metrics", "/services.json"];
