@@ -31,6 +31,7 @@
 extern crate self as zcluster;
 
 pub mod access;
+#[cfg(feature = "app")]
 pub mod app;
 pub mod atomic_file;
 pub mod daemon;

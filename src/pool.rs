@@ -152,12 +152,10 @@ impl Pools {
         let mut specs: Vec<PoolSpec> = specs.into_iter().collect();
         // Makes the result independent of the order of registration.
         specs.sort_by(|a, b| a.topic.cmp(&b.topic));
-        if let Some(pair) = specs.windows(2).find(|pair| pair[0].topic == pair[1].topic) {
-            return Err(PoolError::DuplicateTopic { topic: pair[0].topic.clone() });
-        }
-
         let mut eligible = eligible_nodes(nodes, manager_is_logger);
-        check(&specs, &eligible)?;
+        if let Some(problem) = check(&specs, &eligible).into_iter().next() {
+            return Err(problem);
+        }
 
         let mut names: Vec<Vec<&str>> = vec![Vec::new(); specs.len()];
         // Exclusive pools choose first, regardless of their topics.
@@ -282,26 +280,42 @@ fn eligible_nodes<'a>(
     eligible
 }
 
-/// Checks that these nodes can fill these pools.
-fn check(specs: &[PoolSpec], eligible: &BTreeMap<NodeType, Eligible<'_>>) -> Result<(), PoolError> {
+/// Everything that keeps these nodes from filling these pools.
+pub(crate) fn problems<'a>(
+    specs: &[PoolSpec],
+    nodes: impl IntoIterator<Item = (&'a str, NodeType)>,
+    manager_is_logger: bool,
+) -> Vec<PoolError> {
+    let mut specs = specs.to_vec();
+    specs.sort_by(|a, b| a.topic.cmp(&b.topic));
+    check(&specs, &eligible_nodes(nodes, manager_is_logger))
+}
+
+/// The same for pools that are sorted by topic.
+fn check(specs: &[PoolSpec], eligible: &BTreeMap<NodeType, Eligible<'_>>) -> Vec<PoolError> {
+    let topic = |spec: &PoolSpec| spec.topic.clone();
+    let twice = specs.windows(2).filter(|pair| pair[0].topic == pair[1].topic);
+    let mut problems: Vec<PoolError> =
+        twice.map(|pair| PoolError::DuplicateTopic { topic: topic(&pair[0]) }).collect();
     let mut demanded: BTreeMap<NodeType, u64> = BTreeMap::new();
     for spec in specs {
-        let topic = || spec.topic.clone();
         if !eligible.contains_key(&spec.node_type) {
-            return Err(PoolError::NodeType { topic: topic(), node_type: spec.node_type });
-        }
-        if spec.exclusive {
-            let max = spec.max_nodes.ok_or_else(|| PoolError::NoMaximum { topic: topic() })?;
-            *demanded.entry(spec.node_type).or_default() += u64::from(max);
+            let node_type = spec.node_type;
+            problems.push(PoolError::NodeType { topic: topic(spec), node_type });
+        } else if spec.exclusive {
+            match spec.max_nodes {
+                Some(max) => *demanded.entry(spec.node_type).or_default() += u64::from(max),
+                None => problems.push(PoolError::NoMaximum { topic: topic(spec) }),
+            }
         }
     }
     for (node_type, demanded) in demanded {
         let available = eligible[&node_type].names.len();
         if demanded > available as u64 {
-            return Err(PoolError::TooFewNodes { node_type, demanded, available });
+            problems.push(PoolError::TooFewNodes { node_type, demanded, available });
         }
     }
-    Ok(())
+    problems
 }
 
 fn members(names: &[&str], own_name: &str, node_topic: impl Fn(&str) -> BString) -> Vec<Member> {

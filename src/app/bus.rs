@@ -7,7 +7,6 @@ use bstr::BString;
 use crate::Event;
 use crate::Layout;
 use crate::node::{Node, NodeError};
-use crate::telemetry::EventFault;
 use crate::topic::NodeId;
 
 /// A node, or what stands for one in tests.
@@ -21,8 +20,6 @@ pub(super) trait Bus {
     fn hrw_topic(&self, pool: &str, key: &[u8]) -> Option<BString>;
     fn subscribe(&self, prefix: &[u8]) -> Result<(), NodeError>;
     fn unsubscribe(&self, prefix: &[u8]) -> Result<(), NodeError>;
-    /// Counts an event whose arguments do not fit.
-    fn count_misfit(&self);
 }
 
 impl Bus for Node {
@@ -60,9 +57,5 @@ impl Bus for Node {
 
     fn unsubscribe(&self, prefix: &[u8]) -> Result<(), NodeError> {
         Node::unsubscribe(self, prefix)
-    }
-
-    fn count_misfit(&self) {
-        self.telemetry().node().event_errors[EventFault::Schema].inc();
     }
 }

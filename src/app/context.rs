@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bstr::{BStr, BString};
 
+use super::Outcome;
 use super::bus::Bus;
+use super::clock::Now;
 use super::cluster::Cluster;
-use super::timers::{TimerId, Timers};
+use super::timers::{Task, TimerId, Timers};
 use crate::Event;
 use crate::event::{EventError, ToEvent};
 use crate::node::NodeError;
@@ -38,6 +40,8 @@ pub(super) struct Wishes {
     pub(super) subscriptions: VecDeque<(bool, BString)>,
     pub(super) timers: Timers,
     pub(super) stops: bool,
+    /// The arguments of the current event do not fit one of its handlers.
+    pub(super) is_misfit: bool,
     /// Event to topic: see [`Context::auto_publish`].
     pub(super) auto_publish: Vec<(BString, BString)>,
 }
@@ -47,8 +51,7 @@ pub struct Context<'a> {
     pub(super) bus: &'a dyn Bus,
     pub(super) wishes: &'a mut Wishes,
     pub(super) origin: Option<&'a Origin>,
-    /// The time on the clock of timers.
-    pub(super) now: Instant,
+    pub(super) now: Now,
     pub(super) network_time: Timestamp,
     pub(super) add_network_timestamps: bool,
 }
@@ -83,6 +86,11 @@ impl Context<'_> {
     /// Where the event is from; `None` if it was raised here.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin
+    }
+
+    /// The time of day, whatever the event says.
+    pub fn time(&self) -> Timestamp {
+        self.now.time
     }
 
     /// The time of the event, if it says so, otherwise the time of day.
@@ -174,12 +182,22 @@ impl Context<'_> {
         event: &(impl ToEvent + ?Sized),
     ) -> Result<TimerId, EventError> {
         let event = event.to_event()?.into_owned();
-        Ok(self.wishes.timers.add(self.now + after, event))
+        Ok(self.wishes.timers.add(self.now.instant + after, Task::Raise(event)))
     }
 
-    /// Counts and describes an event whose arguments do not fit.
-    pub(super) fn misfit(&self, error: &EventError) -> Box<dyn std::error::Error> {
-        self.bus.count_misfit();
+    /// Calls a function here after some time. Unlike a scheduled event, it does not keep an app running
+    /// (see [`App::peer_counts_as_iosource`](super::App::peer_counts_as_iosource)).
+    pub fn call_after(
+        &mut self,
+        after: Duration,
+        call: impl FnOnce(&mut Context<'_>) -> Outcome + 'static,
+    ) -> TimerId {
+        self.wishes.timers.add(self.now.instant + after, Task::Call(Box::new(call)))
+    }
+
+    /// Notes and describes an event whose arguments do not fit.
+    pub(super) fn misfit(&mut self, error: &EventError) -> Box<dyn std::error::Error> {
+        self.wishes.is_misfit = true;
         match self.origin {
             Some(origin) => format!("{error} (from {})", origin.sender).into(),
             None => error.to_string().into(),

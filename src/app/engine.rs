@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use bstr::{BStr, BString, ByteSlice};
 
 use super::bus::Bus;
+use super::clock::Now;
 use super::context::{Context, Origin, Wishes};
-use super::{App, Outcome, own, time_of_day};
+use super::timers::Task;
+use super::{App, Outcome, own};
 use crate::Event;
 use crate::rate_limit::KeyedRateLimit;
 
@@ -30,7 +32,7 @@ pub(super) struct Engine {
 struct Turn<'a> {
     bus: &'a dyn Bus,
     origin: Option<&'a Origin>,
-    now: Instant,
+    now: Now,
 }
 
 impl Engine {
@@ -41,7 +43,8 @@ impl Engine {
     }
 
     /// Subscribes, and raises `zeek_init`.
-    pub(super) fn start(&mut self, bus: &dyn Bus, now: Instant) {
+    pub(super) fn start(&mut self, bus: &dyn Bus, now: Now) {
+        self.app.clock.set(now);
         for prefix in std::mem::take(&mut self.app.subscriptions) {
             if let Err(error) = bus.subscribe(&prefix) {
                 log::error!("cannot subscribe to {prefix}: {error}");
@@ -51,30 +54,45 @@ impl Engine {
         self.happened(bus, &own::init(), now);
     }
 
-    /// An event came from the bus.
-    pub(super) fn received(&mut self, bus: &dyn Bus, event: &Event, origin: &Origin, now: Instant) {
-        if own::is_own(event.name.as_bstr()) {
+    /// An event came from the bus. Returns whether its arguments fit all handlers.
+    pub(super) fn received(
+        &mut self,
+        bus: &dyn Bus,
+        event: &Event,
+        origin: &Origin,
+        now: Now,
+    ) -> bool {
+        self.app.clock.set(now);
+        if self.app.own_events.contains(event.name.as_bstr()) {
             self.warn("own event", event.name.as_bstr(), now, || {
                 format!("dropped {} from {}: nobody else can raise it", event.name, origin.sender)
             });
-            return;
+            return true;
         }
+        self.wishes.is_misfit = false;
         self.dispatch(event, &Turn { bus, origin: Some(origin), now });
+        let fits = !self.wishes.is_misfit;
         self.settle(bus, now);
+        fits
     }
 
     /// Something happened to this node.
-    pub(super) fn happened(&mut self, bus: &dyn Bus, event: &Event, now: Instant) {
+    pub(super) fn happened(&mut self, bus: &dyn Bus, event: &Event, now: Now) {
+        self.app.clock.set(now);
         self.dispatch(event, &Turn { bus, origin: None, now });
         self.settle(bus, now);
     }
 
     /// Raises what is due.
-    pub(super) fn tick(&mut self, bus: &dyn Bus, now: Instant) {
+    pub(super) fn tick(&mut self, bus: &dyn Bus, now: Now) {
+        self.app.clock.set(now);
         while !self.is_stopped()
-            && let Some(event) = self.wishes.timers.pop(now)
+            && let Some(task) = self.wishes.timers.pop(now.instant)
         {
-            self.raise(&event, bus, now);
+            match task {
+                Task::Raise(event) => self.raise(&event, bus, now),
+                Task::Call(call) => self.call(call, bus, now),
+            }
             self.settle(bus, now);
         }
     }
@@ -87,11 +105,11 @@ impl Engine {
     /// Whether nothing is left to do, or it was stopped.
     pub(super) fn is_done(&self) -> bool {
         let may_end = !self.app.peer_counts_as_iosource;
-        self.is_stopped() || (may_end && self.deadline().is_none())
+        self.is_stopped() || (may_end && !self.wishes.timers.has_events())
     }
 
     /// Raises `zeek_done`.
-    pub(super) fn finish(&mut self, bus: &dyn Bus, now: Instant) {
+    pub(super) fn finish(&mut self, bus: &dyn Bus, now: Now) {
         self.happened(bus, &own::done(), now);
     }
 
@@ -100,7 +118,7 @@ impl Engine {
     }
 
     /// Does what handlers have asked for, until nothing is left.
-    fn settle(&mut self, bus: &dyn Bus, now: Instant) {
+    fn settle(&mut self, bus: &dyn Bus, now: Now) {
         loop {
             if let Some((is_new, prefix)) = self.wishes.subscriptions.pop_front() {
                 self.call_hooks(is_new, prefix.as_bstr(), &Turn { bus, origin: None, now });
@@ -112,7 +130,7 @@ impl Engine {
         }
     }
 
-    fn raise(&mut self, event: &Event, bus: &dyn Bus, now: Instant) {
+    fn raise(&mut self, event: &Event, bus: &dyn Bus, now: Now) {
         let turn = Turn { bus, origin: None, now };
         let topics: Vec<BString> = (self.wishes.auto_publish.iter())
             .filter(|(name, _)| *name == event.name)
@@ -125,6 +143,13 @@ impl Engine {
             }
         }
         self.dispatch(event, &turn);
+    }
+
+    fn call(&mut self, call: impl FnOnce(&mut Context<'_>) -> Outcome, bus: &dyn Bus, now: Now) {
+        let turn = Turn { bus, origin: None, now };
+        let mut context = context(&mut self.wishes, &self.app, &turn, None);
+        let complaints = attempt(self.app.slow_handler, || call(&mut context));
+        self.complain(complaints, "timer", "call_after".into(), now);
     }
 
     fn dispatch(&mut self, event: &Event, turn: &Turn<'_>) {
@@ -154,20 +179,14 @@ impl Engine {
         self.complain(complaints, "hook", name.into(), turn.now);
     }
 
-    fn complain(&mut self, complaints: Vec<String>, what: &'static str, name: &BStr, now: Instant) {
+    fn complain(&mut self, complaints: Vec<String>, what: &'static str, name: &BStr, now: Now) {
         for complaint in complaints {
             self.warn(what, name, now, || format!("a {what} of {name} {complaint}"));
         }
     }
 
-    fn warn(
-        &mut self,
-        what: &'static str,
-        name: &BStr,
-        now: Instant,
-        line: impl FnOnce() -> String,
-    ) {
-        if let Some(more) = self.warnings.check(&(what, name.to_owned()), now) {
+    fn warn(&mut self, what: &'static str, name: &BStr, now: Now, line: impl FnOnce() -> String) {
+        if let Some(more) = self.warnings.check(&(what, name.to_owned()), now.instant) {
             log::warn!("{} ({more} more like this)", line());
         }
     }
@@ -179,7 +198,7 @@ fn context<'a>(
     turn: &Turn<'a>,
     event: Option<&Event>,
 ) -> Context<'a> {
-    let network_time = event.and_then(Event::network_timestamp).unwrap_or_else(time_of_day);
+    let network_time = event.and_then(Event::network_timestamp).unwrap_or(turn.now.time);
     Context {
         bus: turn.bus,
         wishes,

@@ -49,6 +49,7 @@
 //! without one.
 
 mod bus;
+mod clock;
 mod cluster;
 mod context;
 mod engine;
@@ -60,13 +61,15 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bstr::{BStr, BString};
 use serde::de::DeserializeOwned;
 
+pub use clock::Clock;
 pub use cluster::Cluster;
 pub use context::{Context, Origin};
 pub use harness::{Harness, Published};
@@ -76,7 +79,8 @@ use crate::Event;
 use crate::event::TypedEvent;
 use crate::node::{Node, NodeError, Notification, Notifications};
 use crate::queue::Empty;
-use crate::value::Timestamp;
+use crate::telemetry::EventFault;
+use clock::Now;
 use engine::Engine;
 use handlers::Handlers;
 
@@ -96,6 +100,9 @@ pub struct App {
     peer_counts_as_iosource: bool,
     slow_handler: Duration,
     is_stopped: Arc<AtomicBool>,
+    clock: Clock,
+    /// Events that only this process may raise.
+    own_events: HashSet<BString>,
 }
 
 impl Default for App {
@@ -108,6 +115,8 @@ impl Default for App {
             peer_counts_as_iosource: true,
             slow_handler: SLOW_HANDLER,
             is_stopped: Arc::default(),
+            clock: Clock::default(),
+            own_events: own::NAMES.into_iter().map(BString::from).collect(),
         }
     }
 }
@@ -116,6 +125,25 @@ impl App {
     /// An app without handlers.
     pub fn new() -> Self {
         App::default()
+    }
+
+    /// Adds the handlers of a part of the app: see [`Module`].
+    #[must_use]
+    pub fn with(self, module: impl Module) -> Self {
+        module.install(self)
+    }
+
+    /// The time of the app, for modules.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Events of that name can be raised by this process only: if they come from the bus, they are
+    /// dropped and a warning is logged.
+    #[must_use]
+    pub fn own_event(mut self, name: impl Into<BString>) -> Self {
+        self.own_events.insert(name.into());
+        self
     }
 
     /// Handles events of a type with priority 0: see [`App::on_with`].
@@ -237,7 +265,7 @@ impl App {
     /// Why the node has ended by itself.
     pub fn run(self, node: &Node, notifications: &Notifications) -> Result<(), NodeError> {
         let mut engine = Engine::new(self);
-        engine.start(node, Instant::now());
+        engine.start(node, Now::read());
         while !engine.is_done() {
             let next = match engine.deadline() {
                 Some(at) => {
@@ -246,7 +274,7 @@ impl App {
                 }
                 None => notifications.receive().ok_or(Empty::Closed),
             };
-            let now = Instant::now();
+            let now = Now::read();
             match next {
                 Ok(notification) => notified(&mut engine, node, notification, now),
                 Err(Empty::TimedOut) => {}
@@ -254,21 +282,40 @@ impl App {
             }
             engine.tick(node, now);
         }
-        engine.finish(node, Instant::now());
+        engine.finish(node, Now::read());
         Ok(())
     }
 }
 
-fn notified(engine: &mut Engine, node: &Node, notification: Notification, now: Instant) {
+/// A part of an app that brings its own handlers. A function
+/// from an app to an app is one, too.
+pub trait Module {
+    /// Adds the handlers.
+    fn install(self, app: App) -> App;
+}
+
+impl<F: FnOnce(App) -> App> Module for F {
+    fn install(self, app: App) -> App {
+        self(app)
+    }
+}
+
+fn notified(engine: &mut Engine, node: &Node, notification: Notification, now: Now) {
     let event = match notification {
         Notification::Event(received) => {
             let origin = Origin::new(received.topic(), received.sender());
-            return match received.decode() {
-                Ok(event) => engine.received(node, &event, &origin, now),
+            let metrics = node.telemetry().node();
+            match received.decode_uncounted() {
+                Ok(event) if engine.received(node, &event, &origin, now) => {
+                    metrics.incoming_events.inc();
+                }
+                Ok(_) => _ = metrics.event_errors[EventFault::Schema].inc(),
                 Err(error) => {
+                    metrics.event_errors[EventFault::Payload].inc();
                     log::error!("Failed to unserialize message: {}: {error}", received.topic());
                 }
-            };
+            }
+            return;
         }
         Notification::NodeUp { name, id } => own::node_up(&name, id.as_bytes()),
         Notification::NodeDown { name, id } => own::node_down(&name, id.as_bytes()),
@@ -298,8 +345,4 @@ impl Stopper {
         // An error means that the node has ended, and with it the app.
         let _ = self.node.nudge();
     }
-}
-
-fn time_of_day() -> Timestamp {
-    Timestamp::from(SystemTime::now())
 }

@@ -1,7 +1,5 @@
 //! Events that only the app itself raises: that it starts and stops, and what its node reports.
 
-use bstr::BStr;
-
 use crate::Event;
 use crate::value::Value;
 
@@ -12,10 +10,8 @@ const NODE_DOWN: &str = "Cluster::node_down";
 const SUBSCRIPTION: &str = "Cluster::Backend::ZeroMQ::subscription";
 const UNSUBSCRIPTION: &str = "Cluster::Backend::ZeroMQ::unsubscription";
 
-/// Whether an event of that name is one of them.
-pub(super) fn is_own(name: &BStr) -> bool {
-    [INIT, DONE, NODE_UP, NODE_DOWN, SUBSCRIPTION, UNSUBSCRIPTION].iter().any(|own| name == *own)
-}
+/// Their names.
+pub(super) const NAMES: [&str; 6] = [INIT, DONE, NODE_UP, NODE_DOWN, SUBSCRIPTION, UNSUBSCRIPTION];
 
 pub(super) fn init() -> Event {
     Event::new(INIT, vec![])

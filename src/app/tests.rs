@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::*;
+use crate::value::Timestamp;
 use crate::{Layout, Value};
 
 const LAYOUT: &str = r#"
@@ -333,4 +334,67 @@ fn typed_events_are_handled_if_they_fit() {
     harness.receive("t", "somebody", &Event::new("Demo::ping", vec!["one".into()]));
     assert_eq!(harness.misfits(), 1);
     assert_eq!(notes.borrow().len(), 5, "only the handler of any event is called");
+}
+
+#[test]
+fn functions_can_be_called_later_without_keeping_the_app_running() {
+    let app = App::new().peer_counts_as_iosource(false).on_event("zeek_init", |_, context| {
+        context.call_after(Duration::from_secs(2), |context| {
+            context.publish("t", &event("called"))?;
+            Ok(())
+        });
+        let cancelled = context.call_after(Duration::from_secs(1), |_| panic!("cancelled"));
+        assert!(context.cancel(cancelled));
+        context.schedule(Duration::from_secs(3), &event("scheduled"))?;
+        Ok(())
+    });
+    let mut harness = harness(app, "manager");
+    harness.advance(Duration::from_secs(1));
+    assert_eq!(harness.published(), []);
+    harness.advance(Duration::from_secs(1));
+    assert_eq!(harness.published()[0].event, event("called"));
+    assert!(!harness.is_done());
+    harness.advance(Duration::from_secs(1));
+    assert!(harness.is_done());
+}
+
+#[test]
+fn modules_bring_handlers_events_of_their_own_and_know_the_time() {
+    struct Watch(&'static str);
+    impl Module for Watch {
+        fn install(self, app: App) -> App {
+            let clock = app.clock().clone();
+            app.own_event(self.0).on_event(self.0, move |_, context| {
+                assert_eq!(clock.time(), context.time());
+                context.publish("t", &Event::new("time", vec![clock.time().into()]))?;
+                Ok(())
+            })
+        }
+    }
+    let app = App::new().with(Watch("own")).with(|app: App| {
+        app.on_event("e", |_, context| {
+            context.schedule(Duration::from_secs(1), &event("own"))?;
+            Ok(())
+        })
+    });
+    let mut harness = harness(app, "manager");
+    harness.set_time(Timestamp::from_secs_f64(10.0));
+    harness.receive("t", "somebody", &event("own"));
+    assert_eq!(harness.published(), []);
+    harness.receive("t", "somebody", &event("e"));
+    harness.advance(Duration::from_secs(1));
+    let time = Timestamp::from_secs_f64(11.0);
+    assert_eq!(harness.published()[0].event, Event::new("time", vec![time.into()]));
+}
+
+#[test]
+fn what_does_not_fit_but_was_raised_here_is_not_the_senders_fault() {
+    let app = App::new().on::<Ping>(|_, _| Ok(())).on_event("other", |_, context| {
+        context.raise(&Event::new("Demo::ping", vec!["local".into()]))?;
+        Ok(())
+    });
+    let mut harness = harness(app, "manager");
+    harness.receive("t", "somebody", &event("other"));
+    harness.receive("t", "somebody", &event("other"));
+    assert_eq!(harness.misfits(), 0);
 }

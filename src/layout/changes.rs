@@ -34,6 +34,7 @@ pub fn waiting_for_restart(running: &Layout, other: &Layout, role: Role) -> Vec<
     changes.section("log", &mut running.log, &mut other.log);
     changes.tables("log.path", &mut running.log.path, &mut other.log.path);
     changes.section("telemetry", &mut running.telemetry, &mut other.telemetry);
+    changes.tables("pools", &mut running.pools, &mut other.pools);
     changes.tables("nodes", &mut running.nodes, &mut other.nodes);
     for (name, node) in &running.nodes {
         // For added and removed nodes the section is enough.

@@ -17,6 +17,7 @@ mod log;
 mod metrics;
 mod node;
 mod options;
+mod pool;
 mod secret;
 mod setting;
 mod syntax;
@@ -46,6 +47,7 @@ pub use log::{
 };
 pub use node::{Node, NodeType, UnknownNodeType};
 pub use options::{Cluster, EventSerializer, LogHwmAction, Telemetry, ZeroMq};
+pub use pool::Pool;
 pub use secret::Secret;
 pub use toml_print::{to_toml, to_toml_with_secrets};
 pub use websocket::{Application, TlsOptions, WebSocket, WhenClientFull};
@@ -71,6 +73,8 @@ pub struct Layout {
     pub log: Log,
     /// Metrics.
     pub telemetry: Telemetry,
+    /// Pools of nodes, by name. Read them through [`Layout::pool_specs`].
+    pub pools: BTreeMap<String, Pool>,
     /// The nodes by name.
     pub nodes: BTreeMap<String, Node>,
 }

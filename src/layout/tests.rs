@@ -9,6 +9,7 @@ mod broker;
 mod curve;
 mod limits;
 mod log;
+mod pools;
 mod reach;
 mod websocket;
 

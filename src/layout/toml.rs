@@ -25,8 +25,8 @@ use super::{
 /// The former name of `[broker]`: still read, no longer written.
 const FORMER_BROKER: &str = "proxy";
 /// The tables a layout file may have.
-const SECTIONS: [&str; 8] =
-    ["cluster", "zeromq", "curve", "allow", "broker", "log", "telemetry", "nodes"];
+const SECTIONS: [&str; 9] =
+    ["cluster", "zeromq", "curve", "allow", "broker", "log", "telemetry", "pools", "nodes"];
 
 /// Options of nodes, which users may write into [nodes] itself by mistake.
 const NODE_OPTIONS: [&str; 4] = ["node_type", "ip", "port", "metrics_port"];
@@ -179,6 +179,7 @@ impl Reader {
                 "telemetry" => {
                     self.section(&[name], "[telemetry]", value, &mut layout.telemetry, &[]);
                 }
+                "pools" => self.named_tables(&[name], value, &mut layout.pools),
                 "nodes" => self.nodes(value, &mut layout, is_whole),
                 _ => {
                     let meant = suggestion(name, SECTIONS);

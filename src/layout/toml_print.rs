@@ -67,6 +67,8 @@ fn print(out: &mut String, layout: &Layout, secrets: bool) {
     named_sections(out, "log.path", &layout.log.path);
     section(out, "[telemetry]", "", &changed(&layout.telemetry, secrets));
 
+    named_sections(out, "pools", &layout.pools);
+
     // In zeekctl's order; within a type by name.
     for node_type in [
         NodeType::Control,

@@ -14,6 +14,7 @@ use super::{CurveKeys, Host, LAYOUT_VERSION, Layout, Node, NodeType};
 mod broker;
 mod curve;
 mod log;
+mod pools;
 mod reach;
 mod websocket;
 
@@ -38,6 +39,7 @@ pub(super) fn validate(layout: &Layout, origin: Origin, places: &Places, reporte
     let mut check = Check { layout, origin, places, reporter, broken };
     check.node_names();
     check.roles();
+    check.pools();
     check.websockets();
     check.endpoints();
     check.ranges();

@@ -14,7 +14,7 @@ use super::local_logs::LocalLogs;
 use super::log_stream::Streams;
 use super::{Node, NodeError, Notifications, Shared};
 use crate::access::{self, Access, AccessCell, ClientKeys};
-use crate::layout::{Layout, NodeType, ZeroMq};
+use crate::layout::{CurveKeys, Layout, NodeType, ZeroMq};
 use crate::membership::{Membership, Settings};
 use crate::pool::{PoolError, PoolSpec, Pools};
 use crate::queue::{self, Limits};
@@ -35,6 +35,7 @@ pub struct Builder {
     local_logs: Option<LocalLogs>,
     access: Option<Arc<AccessCell>>,
     client_keys: Option<ClientKeys>,
+    pools: Vec<PoolSpec>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -45,13 +46,29 @@ impl std::fmt::Debug for Builder {
 
 impl Builder {
     pub(super) fn new(layout: Arc<Layout>, name: String) -> Self {
-        Builder { layout, name, telemetry: None, local_logs: None, access: None, client_keys: None }
+        Builder {
+            layout,
+            name,
+            telemetry: None,
+            local_logs: None,
+            access: None,
+            client_keys: None,
+            pools: Vec::new(),
+        }
     }
 
     /// Counts in these metrics instead of new ones.
     #[must_use]
     pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
         self.telemetry = Some(telemetry);
+        self
+    }
+
+    /// Adds a pool to those of the layout (`Cluster::register_pool`). All nodes of a cluster must have
+    /// the same pools: better put them into the layout, as `[pools.NAME]`.
+    #[must_use]
+    pub fn pool(mut self, pool: PoolSpec) -> Self {
+        self.pools.push(pool);
         self
     }
 
@@ -108,14 +125,20 @@ impl Builder {
     /// When the layout has no such node, its keys are missing or wrong, an endpoint is malformed,
     /// or the system refuses.
     pub fn start(self) -> Result<(Node, Notifications), NodeError> {
-        let Builder { layout, name, telemetry, local_logs, access, client_keys } = self;
-        let Some(own) = layout.node(&name) else {
+        let Builder { layout, name, telemetry, local_logs, access, client_keys, pools } = self;
+        let own = layout.node(&name);
+        if own.is_none() && !name.is_empty() {
             let known: Vec<&str> = layout.nodes.keys().map(String::as_str).collect();
             return Err(NodeError::UnknownNode { name, known: known.join(", ") });
+        }
+        // The broker compares the name in ids with that of the key, where each node has its own.
+        let key_name = match own {
+            None if layout.has_keys_per_node() => CurveKeys::OPERATOR,
+            _ => &name,
         };
         let keys = match client_keys {
             Some(keys) => Some(keys),
-            None => access::client_keys(&layout, &name)?,
+            None => access::client_keys(&layout, key_name)?,
         };
         let access =
             access.unwrap_or_else(|| Arc::new(AccessCell::new(Access::of_client(&layout))));
@@ -123,7 +146,7 @@ impl Builder {
         let label = &layout.telemetry.metrics_endpoint_label;
         let telemetry = telemetry.unwrap_or_else(|| Telemetry::new(&name, label));
         let metrics = telemetry.node().clone();
-        let id = new_node_id(&name)?;
+        let id = new_node_id(key_name)?;
         let topics = layout.node_topics();
         let format = layout.cluster.event_serializer.format();
 
@@ -187,9 +210,10 @@ impl Builder {
             reconcile_grace: options.reconcile_grace,
         });
         let members = Arc::new(Mutex::new(BTreeMap::new()));
-        let pools = built_in_pools(&layout, &name, &topics)?;
+        let pools = pools_of(&layout, &pools, &name, &topics)?;
+        let node_type = own.map_or(NodeType::None, |own| own.node_type);
         let own_topics =
-            initial_topics(&pools, &name, own.node_type, [topics.nodeid(&id), topics.node(&name)]);
+            initial_topics(&pools, &name, node_type, [topics.nodeid(&id), topics.node(&name)]);
         let pools = Arc::new(Mutex::new(pools));
         let failure = Arc::default();
         let io = Io::new(super::io::Parts {
@@ -217,7 +241,9 @@ impl Builder {
             failure: Arc::clone(&failure),
             condition: Arc::clone(&condition),
         })?;
-        let thread = std::thread::Builder::new().name(format!("{name}-io")).spawn(|| io.run())?;
+        let thread_name =
+            if name.is_empty() { "standalone-io".into() } else { format!("{name}-io") };
+        let thread = std::thread::Builder::new().name(thread_name).spawn(|| io.run())?;
         let shared = Shared {
             name,
             id,
@@ -271,14 +297,16 @@ fn bounds(options: &ZeroMq, outbox: Limits) -> [Bound; 3] {
 }
 
 /// The pools of a cluster, as the node of that name sees them.
-pub(crate) fn built_in_pools(
+pub(crate) fn pools_of(
     layout: &Layout,
+    more: &[PoolSpec],
     name: &str,
     topics: &NodeTopics,
 ) -> Result<Pools, PoolError> {
     let nodes = layout.nodes.iter().map(|(name, node)| (name.as_str(), node.node_type));
     let manager_is_logger = layout.cluster.manager_is_logger;
-    Pools::new(PoolSpec::built_in(), nodes, name, manager_is_logger, |name| topics.node(name))
+    let specs = layout.pool_specs().into_iter().chain(more.iter().cloned());
+    Pools::new(specs, nodes, name, manager_is_logger, |name| topics.node(name))
 }
 
 /// What a node subscribes to at start, in Zeek's order (WIRE.md §1.7).
@@ -327,7 +355,7 @@ mod tests {
             let mut layout = Layout::default();
             layout.nodes.insert("n".into(), Node::new(node_type, Ipv4Addr::LOCALHOST.into()));
             layout.cluster.manager_is_logger = manager_is_logger;
-            let pools = built_in_pools(&layout, "n", &NodeTopics::default()).unwrap();
+            let pools = pools_of(&layout, &[], "n", &NodeTopics::default()).unwrap();
             initial_topics(&pools, "n", node_type, ["ID".into(), "NODE".into()])
         };
         for (node_type, manager_is_logger, class) in rows {

@@ -84,6 +84,8 @@ pub(super) struct Io {
     name: String,
     id: NodeId,
     own_nodeid_topic: BString,
+    /// Whether the process is no node of the layout, and greets nobody.
+    is_standalone: bool,
     layout: Arc<Layout>,
     topics: NodeTopics,
     format: EventFormat,
@@ -160,6 +162,7 @@ impl Io {
         );
         Ok(Io {
             own_nodeid_topic: parts.topics.nodeid(&parts.id),
+            is_standalone: parts.name.is_empty(),
             name: parts.name,
             id: parts.id,
             layout: parts.layout,
@@ -435,7 +438,7 @@ impl Io {
                 if self.guests.as_mut().is_some_and(|desk| desk.is_probe(&prefix)) {
                     return Ok(self.bus.unsubscribe(&prefix, Reader::Node)?);
                 }
-                let nodeid = self.topics.parse_nodeid(&prefix);
+                let nodeid = self.peer_of(&prefix);
                 if new {
                     self.notify(Notification::Subscription(prefix), now);
                 }
@@ -445,7 +448,7 @@ impl Io {
                 }
             }
             SubscriptionChange::Unsubscribed { prefix } => {
-                let nodeid = self.topics.parse_nodeid(&prefix);
+                let nodeid = self.peer_of(&prefix);
                 self.notify(Notification::Unsubscription(prefix), now);
                 match nodeid {
                     Some(id) => self.feed_membership(Input::Unsubscribed(id), now),
@@ -453,6 +456,11 @@ impl Io {
                 }
             }
         }
+    }
+
+    /// The process whose nodeid topic that is, if this node takes part in the handshake.
+    fn peer_of(&self, prefix: &[u8]) -> Option<NodeId> {
+        if self.is_standalone { None } else { self.topics.parse_nodeid(prefix) }
     }
 
     fn event_received(&mut self, incoming: Incoming, now: Instant) -> Result<(), NodeError> {

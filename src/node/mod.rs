@@ -71,7 +71,7 @@ use std::time::{Duration, Instant};
 use bstr::BString;
 
 pub use builder::Builder;
-pub(crate) use builder::built_in_pools;
+pub(crate) use builder::pools_of;
 pub use log_stream::{LogError, LogStream};
 pub use notification::{Notification, Notifications, ReceiveError, ReceivedEvent};
 
@@ -244,7 +244,17 @@ impl Node {
         Builder::new(layout.into(), name.into())
     }
 
-    /// The name of this node.
+    /// Returns a builder for a process that is no node of the layout, as Zeek 9 allows: it publishes,
+    /// subscribes and logs, but greets nobody, so that nodes do not notice it, and it knows of none.
+    /// Its name is empty. Where each node has its own key, it has the
+    /// [operator's](crate::layout::CurveKeys::OPERATOR).
+    ///
+    /// [`client`] does the same without a thread of its own, and without logs.
+    pub fn standalone(layout: impl Into<Arc<Layout>>) -> Builder {
+        Builder::new(layout.into(), String::new())
+    }
+
+    /// The name of this node; empty for a [standalone](Node::standalone) process.
     pub fn name(&self) -> &str {
         &self.shared.name
     }

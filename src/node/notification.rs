@@ -155,7 +155,7 @@ impl ReceivedEvent {
 
     /// Decodes like [`ReceivedEvent::decode`], without counting: for events that may not be for the
     /// caller.
-    pub(super) fn decode_uncounted(&self) -> Result<Event, EventDecodeError> {
+    pub(crate) fn decode_uncounted(&self) -> Result<Event, EventDecodeError> {
         self.format.decode(self.payload())
     }
 
