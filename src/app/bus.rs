@@ -20,6 +20,10 @@ pub(super) trait Bus {
     fn hrw_topic(&self, pool: &str, key: &[u8]) -> Option<BString>;
     fn subscribe(&self, prefix: &[u8]) -> Result<(), NodeError>;
     fn unsubscribe(&self, prefix: &[u8]) -> Result<(), NodeError>;
+    fn publish_topic(&self, topic: BString) -> bool;
+    fn unpublish_topic(&self, topic: &[u8]) -> bool;
+    fn advertise_topic(&self, prefix: BString) -> Result<bool, NodeError>;
+    fn unadvertise_topic(&self, prefix: &[u8]) -> Result<bool, NodeError>;
 }
 
 impl Bus for Node {
@@ -57,5 +61,21 @@ impl Bus for Node {
 
     fn unsubscribe(&self, prefix: &[u8]) -> Result<(), NodeError> {
         Node::unsubscribe(self, prefix)
+    }
+
+    fn publish_topic(&self, topic: BString) -> bool {
+        Node::publish_topic(self, topic)
+    }
+
+    fn unpublish_topic(&self, topic: &[u8]) -> bool {
+        Node::unpublish_topic(self, topic)
+    }
+
+    fn advertise_topic(&self, prefix: BString) -> Result<bool, NodeError> {
+        Node::advertise_topic(self, prefix)
+    }
+
+    fn unadvertise_topic(&self, prefix: &[u8]) -> Result<bool, NodeError> {
+        Node::unadvertise_topic(self, prefix)
     }
 }

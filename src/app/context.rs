@@ -231,6 +231,32 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// Lets this process publish to a topic: see [`crate::Node::publish_topic`].
+    pub fn publish_topic(&mut self, topic: impl Into<BString>) -> bool {
+        self.bus.publish_topic(topic.into())
+    }
+
+    /// Withdraws that: see [`crate::Node::unpublish_topic`].
+    pub fn unpublish_topic(&mut self, topic: impl AsRef<[u8]>) -> bool {
+        self.bus.unpublish_topic(topic.as_ref())
+    }
+
+    /// Lets others see subscriptions: see [`crate::Node::advertise_topic`].
+    ///
+    /// # Errors
+    /// As [`crate::Node::subscribe`].
+    pub fn advertise_topic(&mut self, prefix: impl Into<BString>) -> Result<bool, NodeError> {
+        self.bus.advertise_topic(prefix.into())
+    }
+
+    /// Withdraws that: see [`crate::Node::unadvertise_topic`].
+    ///
+    /// # Errors
+    /// As [`crate::Node::subscribe`].
+    pub fn unadvertise_topic(&mut self, prefix: impl AsRef<[u8]>) -> Result<bool, NodeError> {
+        self.bus.unadvertise_topic(prefix.as_ref())
+    }
+
     /// From now on also publishes events of that name to a topic when they are raised here.
     pub fn auto_publish(&mut self, topic: impl Into<BString>, event: impl Into<BString>) {
         let pair = (event.into(), topic.into());

@@ -10,6 +10,7 @@ use super::bus::Bus;
 use super::clock::Now;
 use super::engine::Engine;
 use super::{App, Origin, own};
+use crate::node::topic_rules::{Change, TopicRules};
 use crate::node::{NodeError, pools_of};
 use crate::pool::{PoolError, Pools};
 use crate::topic::NodeId;
@@ -67,6 +68,7 @@ impl Harness {
         let now = Now::read();
         let pools = pools_of(&layout, &[], name, &layout.node_topics())?;
         let bus = Recorder {
+            topic_rules: RefCell::new(TopicRules::new(&layout.cluster)),
             name: name.into(),
             id: NodeId::generate(name, "harness", 1, 1),
             layout,
@@ -129,7 +131,7 @@ impl Harness {
         self.bus.published.take()
     }
 
-    /// What the app has subscribed to.
+    /// What others see of what the app has subscribed to.
     pub fn subscriptions(&self) -> Vec<BString> {
         self.bus.subscriptions.borrow().clone()
     }
@@ -159,7 +161,25 @@ struct Recorder {
     pools: RefCell<Pools>,
     members: RefCell<BTreeMap<String, NodeId>>,
     published: RefCell<Vec<Published>>,
+    topic_rules: RefCell<TopicRules>,
+    /// What others see of the app's subscriptions.
     subscriptions: RefCell<Vec<BString>>,
+}
+
+impl Recorder {
+    fn show(&self, changes: Vec<Change>) {
+        let mut subscriptions = self.subscriptions.borrow_mut();
+        for change in changes {
+            match change {
+                Change::Subscribe(prefix) => subscriptions.push(prefix),
+                Change::Unsubscribe(prefix) => {
+                    if let Some(at) = subscriptions.iter().position(|own| *own == prefix) {
+                        subscriptions.remove(at);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Bus for Recorder {
@@ -176,6 +196,9 @@ impl Bus for Recorder {
     }
 
     fn publish(&self, topic: &[u8], event: &Event) -> Result<(), NodeError> {
+        if !self.topic_rules.borrow().may_publish(topic) {
+            return Err(NodeError::NotPublished { topic: topic.into() });
+        }
         let published = Published { topic: topic.into(), event: event.clone() };
         self.published.borrow_mut().push(published);
         Ok(())
@@ -194,15 +217,32 @@ impl Bus for Recorder {
     }
 
     fn subscribe(&self, prefix: &[u8]) -> Result<(), NodeError> {
-        self.subscriptions.borrow_mut().push(prefix.into());
+        let changes = self.topic_rules.borrow_mut().subscribe(prefix.into());
+        self.show(changes);
         Ok(())
     }
 
     fn unsubscribe(&self, prefix: &[u8]) -> Result<(), NodeError> {
-        let mut subscriptions = self.subscriptions.borrow_mut();
-        if let Some(at) = subscriptions.iter().position(|own| own == prefix) {
-            subscriptions.remove(at);
-        }
+        let changes = self.topic_rules.borrow_mut().unsubscribe(prefix.into());
+        self.show(changes);
         Ok(())
+    }
+
+    fn publish_topic(&self, topic: BString) -> bool {
+        self.topic_rules.borrow_mut().publish_topic(topic)
+    }
+
+    fn unpublish_topic(&self, topic: &[u8]) -> bool {
+        self.topic_rules.borrow_mut().unpublish_topic(topic)
+    }
+
+    fn advertise_topic(&self, prefix: BString) -> Result<bool, NodeError> {
+        let changes = self.topic_rules.borrow_mut().advertise_topic(prefix);
+        Ok(changes.map(|changes| self.show(changes)).is_some())
+    }
+
+    fn unadvertise_topic(&self, prefix: &[u8]) -> Result<bool, NodeError> {
+        let changes = self.topic_rules.borrow_mut().unadvertise_topic(prefix);
+        Ok(changes.map(|changes| self.show(changes)).is_some())
     }
 }

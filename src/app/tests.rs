@@ -398,3 +398,27 @@ fn what_does_not_fit_but_was_raised_here_is_not_the_senders_fault() {
     harness.receive("t", "somebody", &event("other"));
     assert_eq!(harness.misfits(), 0);
 }
+
+#[test]
+fn an_app_keeps_to_the_topics_that_it_is_allowed() {
+    let rules = "[cluster]\nauto_publish_topics = false\nauto_advertise_topics = false\n\
+                 publish_topics = [\"a\"]\nadvertise_topics = [\"a\"]\n";
+    let (layout, _) = Layout::from_toml(&format!("{rules}{LAYOUT}"), "layout").unwrap();
+    let app = App::new().subscribe("a.").subscribe("b.").on_event("e", |_, context| {
+        context.publish("a", &event("a"))?;
+        assert!(context.publish("b", &event("b")).is_err());
+        assert!(context.publish_topic("b") && context.advertise_topic("b")?);
+        context.publish("b", &event("b"))?;
+        assert!(context.unpublish_topic("b"));
+        assert!(context.publish("b", &event("b")).is_err());
+        assert!(context.unadvertise_topic("a")? && !context.unadvertise_topic("a")?);
+        context.publish("a", &event("end"))?;
+        Ok(())
+    });
+    let mut harness = Harness::new(app, layout, "manager").unwrap();
+    assert_eq!(harness.subscriptions(), ["a."]);
+    harness.receive("t", "somebody", &event("e"));
+    let published: Vec<_> = harness.published().into_iter().map(|p| p.event.name).collect();
+    assert_eq!(published, ["a", "b", "end"]);
+    assert_eq!(harness.subscriptions(), ["b."]);
+}

@@ -60,6 +60,16 @@ table! {
         /// Whether the manager receives logs. Default: only if the layout has a manager and no
         /// logger.
         manager_is_logger: bool = false,
+        /// Whether the nodes may publish to every topic, or only to those of `publish_topics` and
+        /// those that a program allows itself. A node's greetings are always sent.
+        auto_publish_topics: bool = true,
+        /// Whether others see every subscription of a program, or only those below
+        /// `advertise_topics` and what the program allows itself. A node's own topics are always seen.
+        auto_advertise_topics: bool = true,
+        /// Topics that may be published without `auto_publish_topics`.
+        publish_topics: Vec<String> = Vec::new(),
+        /// Prefixes that may be subscribed to without `auto_advertise_topics`.
+        advertise_topics: Vec<String> = Vec::new(),
     }
 }
 

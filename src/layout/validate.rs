@@ -16,6 +16,7 @@ mod curve;
 mod log;
 mod pools;
 mod reach;
+mod topics;
 mod websocket;
 
 pub(super) use curve::is_curve_key;
@@ -40,6 +41,7 @@ pub(super) fn validate(layout: &Layout, origin: Origin, places: &Places, reporte
     check.node_names();
     check.roles();
     check.pools();
+    check.topic_rules();
     check.websockets();
     check.endpoints();
     check.ranges();

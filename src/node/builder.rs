@@ -12,6 +12,7 @@ use super::identity::new_node_id;
 use super::io::Io;
 use super::local_logs::LocalLogs;
 use super::log_stream::Streams;
+use super::topic_rules::TopicRules;
 use super::{Node, NodeError, Notifications, Shared};
 use crate::access::{self, Access, AccessCell, ClientKeys};
 use crate::layout::{CurveKeys, Layout, NodeType, ZeroMq};
@@ -258,6 +259,8 @@ impl Builder {
             pools,
             streams,
             access,
+            topic_rules: Mutex::new(TopicRules::new(&layout.cluster)),
+            publishes_all: layout.cluster.auto_publish_topics,
             failure,
             condition,
             thread: Mutex::new(Some(thread)),

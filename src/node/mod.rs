@@ -60,6 +60,7 @@ mod log_stream;
 mod notification;
 mod outage;
 mod outbox;
+pub(crate) mod topic_rules;
 mod under_way;
 mod watch;
 
@@ -72,6 +73,7 @@ use bstr::BString;
 
 pub use builder::Builder;
 pub(crate) use builder::pools_of;
+#[cfg(feature = "app")]
 pub use log_stream::{LogError, LogStream};
 pub use notification::{Notification, Notifications, ReceiveError, ReceivedEvent};
 
@@ -90,6 +92,7 @@ use crate::wire::zeek_bin::{LogSchema, SchemaError};
 use condition::Condition;
 use guests::{Change, Desk};
 use log_stream::Streams;
+use topic_rules::TopicRules;
 
 /// Why a node does not start, or an operation on it fails.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +142,15 @@ pub enum NodeError {
     /// A typed event with an argument that Zeek has no type for.
     #[error(transparent)]
     Event(#[from] EventError),
+    /// The process does not let itself publish to the topic.
+    #[error(
+        "'{topic}' is not a topic that this process publishes: `auto_publish_topics` is off, and \
+         neither `publish_topics` nor the program names it"
+    )]
+    NotPublished {
+        /// The topic.
+        topic: BString,
+    },
     /// The I/O thread is behind.
     #[error("the queue to the node's I/O thread is full")]
     QueueFull,
@@ -217,6 +229,9 @@ struct Shared {
     pools: Arc<Mutex<Pools>>,
     streams: Arc<Streams>,
     access: Arc<AccessCell>,
+    topic_rules: Mutex<TopicRules>,
+    /// Whether every topic may be published, without a look at the rules.
+    publishes_all: bool,
     failure: Arc<Mutex<Option<NodeError>>>,
     condition: Arc<Condition>,
     thread: Mutex<Option<JoinHandle<Unsent>>>,
@@ -290,7 +305,9 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::Closed`] after shutdown; [`NodeError::Event`] when an argument of a typed event
-    /// has no form in Zeek. The event is then not published.
+    /// has no form in Zeek; [`NodeError::NotPublished`], counted as
+    /// `zcluster_publish_forbidden_total`, when the process does not let itself publish to the topic.
+    /// The event is then not published.
     pub fn publish(
         &self,
         topic: impl AsRef<[u8]>,
@@ -328,6 +345,10 @@ impl Node {
         topic: &[u8],
         event: &(impl ToEvent + ?Sized),
     ) -> Result<(Outgoing, usize), NodeError> {
+        if !self.shared.publishes_all && !lock(&self.shared.topic_rules).may_publish(topic) {
+            self.shared.telemetry.node().publish_forbidden.inc();
+            return Err(NodeError::NotPublished { topic: topic.into() });
+        }
         let mut payload = Vec::with_capacity(256);
         self.shared.format.encode(&*event.to_event()?, &mut payload);
         self.shared.telemetry.node().outgoing_events.inc();
@@ -385,7 +406,16 @@ impl Node {
     /// [`NodeError::Closed`] after shutdown, [`NodeError::QueueFull`] when thousands of such
     /// requests wait.
     pub fn subscribe(&self, prefix: impl Into<BString>) -> Result<(), NodeError> {
-        self.command(Outgoing::Subscribe(prefix.into()))
+        let prefix = prefix.into();
+        let mut rules = lock(&self.shared.topic_rules);
+        if rules.is_hidden(&prefix) {
+            log::warn!(
+                "nothing of the subscription to '{prefix}' is shown to others: \
+                 `auto_advertise_topics` is off, and no advertised topic begins like it"
+            );
+        }
+        let changes = rules.subscribe(prefix);
+        self.show(changes)
     }
 
     /// Ends a subscription. Does not block.
@@ -393,7 +423,53 @@ impl Node {
     /// # Errors
     /// As [`Node::subscribe`].
     pub fn unsubscribe(&self, prefix: impl Into<BString>) -> Result<(), NodeError> {
-        self.command(Outgoing::Unsubscribe(prefix.into()))
+        // The lock makes others see changes in the order in which they are made.
+        let mut rules = lock(&self.shared.topic_rules);
+        let changes = rules.unsubscribe(prefix.into());
+        self.show(changes)
+    }
+
+    /// Lets this process publish to a topic, to the letter, where `auto_publish_topics` is off
+    /// (`Broker::publish_topic`); `false` if it was allowed before.
+    pub fn publish_topic(&self, topic: impl Into<BString>) -> bool {
+        lock(&self.shared.topic_rules).publish_topic(topic.into())
+    }
+
+    /// Withdraws that (`Broker::unpublish_topic`); `false` if there was nothing to withdraw.
+    pub fn unpublish_topic(&self, topic: impl AsRef<[u8]>) -> bool {
+        lock(&self.shared.topic_rules).unpublish_topic(topic.as_ref())
+    }
+
+    /// Lets others see this process's subscriptions to topics with that prefix, where
+    /// `auto_advertise_topics` is off (`Broker::advertise_topic`); `false` if they were allowed before.
+    /// Of a subscription to a shorter prefix, others see the part that is allowed. Does not block.
+    ///
+    /// # Errors
+    /// As [`Node::subscribe`].
+    pub fn advertise_topic(&self, prefix: impl Into<BString>) -> Result<bool, NodeError> {
+        let mut rules = lock(&self.shared.topic_rules);
+        let changes = rules.advertise_topic(prefix.into());
+        changes.map_or(Ok(false), |changes| self.show(changes).map(|()| true))
+    }
+
+    /// Withdraws that (`Broker::unadvertise_topic`); `false` if there was nothing to withdraw. Does not
+    /// block.
+    ///
+    /// # Errors
+    /// As [`Node::subscribe`].
+    pub fn unadvertise_topic(&self, prefix: impl AsRef<[u8]>) -> Result<bool, NodeError> {
+        let mut rules = lock(&self.shared.topic_rules);
+        let changes = rules.unadvertise_topic(prefix.as_ref());
+        changes.map_or(Ok(false), |changes| self.show(changes).map(|()| true))
+    }
+
+    fn show(&self, changes: Vec<topic_rules::Change>) -> Result<(), NodeError> {
+        changes.into_iter().try_for_each(|change| {
+            self.command(match change {
+                topic_rules::Change::Subscribe(prefix) => Outgoing::Subscribe(prefix),
+                topic_rules::Change::Unsubscribe(prefix) => Outgoing::Unsubscribe(prefix),
+            })
+        })
     }
 
     /// Opens a log stream to the loggers of the layout.

@@ -90,6 +90,9 @@ pub struct NodeMetrics {
     /// `zcluster_publish_rejected_total`: events refused to the publisher, who was told so,
     /// because the publish queue was full.
     pub publish_rejected: Counter,
+    /// `zcluster_publish_forbidden_total`: events refused to the publisher, who was told so, because
+    /// the process does not let itself publish to their topics.
+    pub publish_forbidden: Counter,
     /// `zcluster_publish_queue_messages`: events between the publisher and the I/O thread.
     pub publish_queue_messages: Gauge,
     /// `zcluster_publish_queue_bytes`: their bytes.
@@ -179,6 +182,10 @@ impl NodeMetrics {
             publish_rejected: t.register(
                 "zcluster_publish_rejected",
                 "Events refused to the publisher because the publish queue was full",
+            ),
+            publish_forbidden: t.register(
+                "zcluster_publish_forbidden",
+                "Events refused to the publisher because their topics are not among publish_topics",
             ),
             publish_queue_messages: t
                 .register("zcluster_publish_queue_messages", "Events waiting to be sent"),

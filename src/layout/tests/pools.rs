@@ -63,3 +63,15 @@ fn pools_that_cannot_be_filled_are_errors_with_their_place() {
         assert!(error.contains(expected), "{error}\n{expected}");
     }
 }
+
+#[test]
+fn lists_of_topics_need_their_switch() {
+    let warned = |options: &str| {
+        let text = format!("[cluster]\n{options}\n{NODES}");
+        let (_, warnings) = Layout::from_toml(&text, "f").unwrap();
+        let warnings = warnings.into_iter().map(|warning| warning.to_string());
+        warnings.filter(|warning| warning.contains("_topics` has no effect")).count()
+    };
+    assert_eq!(warned("publish_topics = [\"a\"]\nadvertise_topics = [\"a\"]"), 2);
+    assert_eq!(warned("publish_topics = [\"a\"]\nauto_publish_topics = false"), 0);
+}
