@@ -175,7 +175,7 @@ mod tests {
         assert!(rules.is_hidden(b"c") && !rules.is_hidden(b"a.b") && !rules.is_hidden(b"a"));
         assert_eq!(rules.advertise_topic("c.d".into()), Some(vec![Subscribe("c.d".into())]));
         assert_eq!(rules.advertise_topic("c.d".into()), None);
-        let wider = vec![Subscribe("c".into()), Unsubscribe("c.d".into())];
+        let wider = [Subscribe("c".into()), Unsubscribe("c.d".into())];
         // `c.d` stays: it is a rule, and `c` is wanted.
         assert_eq!(rules.advertise_topic("c".into()), Some(vec![wider[0].clone()]));
         assert_eq!(rules.unadvertise_topic(b"c.d"), Some(vec![wider[1].clone()]));

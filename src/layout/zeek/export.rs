@@ -55,13 +55,19 @@ fn left_out(layout: &Layout) -> Vec<String> {
         let is_word = matches!(*name, "format" | "rotation_name");
         !has_alias && !is_word && !LOG_ASCII.contains(name) && !LOG.contains(name)
     });
+    let mut cluster = differing(&mut layout.cluster, &mut defaults.cluster);
+    cluster.retain(|name| name.ends_with("_topics"));
     let broker = differing(&mut layout.broker, &mut defaults.broker);
     let mut telemetry = differing(&mut layout.telemetry, &mut defaults.telemetry);
     telemetry.retain(|name| !matches!(*name, "metrics_address" | "metrics_endpoint_label"));
     let mut names = Vec::new();
-    for (section, options) in
-        [("zeromq", zeromq), ("log", log), ("broker", broker), ("telemetry", telemetry)]
-    {
+    for (section, options) in [
+        ("cluster", cluster),
+        ("zeromq", zeromq),
+        ("log", log),
+        ("broker", broker),
+        ("telemetry", telemetry),
+    ] {
         names.extend(options.iter().map(|name| format!("[{section}] {name}")));
     }
     names.extend(layout.allow.keys().map(|node_type| format!("[allow.{node_type}]")));
@@ -185,6 +191,7 @@ fn options(layout: &Layout) -> String {
             "redef Cluster::event_serializer = Cluster::EVENT_SERIALIZER_BROKER_JSON_V1;\n",
         );
     }
+    pools(&mut out, layout);
     zeromq_options(&mut out, layout);
     log_options(&mut out, layout);
     telemetry_options(&mut out, layout);
@@ -205,6 +212,32 @@ fn options(layout: &Layout) -> String {
         );
     }
     out
+}
+
+/// Pools, which the layout of a Zeek node does not have. Zeek computes their members after `zeek_init`
+/// of the default priority.
+fn pools(out: &mut String, layout: &Layout) {
+    let mut own = String::new();
+    for name in layout.pools.keys() {
+        let spec = layout.pool_spec(name);
+        let mut fields = vec![
+            format!("$topic={}", zeek_string(&spec.topic)),
+            format!("$node_type={}", spec.node_type.zeek_name()),
+        ];
+        fields.extend(spec.max_nodes.map(|max| format!("$max_nodes={max}")));
+        if spec.exclusive {
+            fields.push("$exclusive=T".into());
+        }
+        let spec = format!("Cluster::PoolSpec({})", fields.join(", "));
+        if matches!(name.as_str(), "worker" | "proxy" | "logger") {
+            let _ = writeln!(out, "redef Cluster::{name}_pool_spec = {spec};");
+        } else {
+            let _ = writeln!(own, "\tCluster::register_pool({spec});");
+        }
+    }
+    if !own.is_empty() {
+        let _ = write!(out, "\nevent zeek_init()\n\t{{\n{own}\t}}\n\n");
+    }
 }
 
 fn zeromq_options(out: &mut String, layout: &Layout) {

@@ -1064,3 +1064,34 @@ fn a_websocket_api_is_as_open_as_zeeks_and_zeeks_never_more_open() {
     assert!(exported.options.contains(said), "{}", exported.options);
     assert!(!exported.options.contains("listen_websocket"), "{}", exported.options);
 }
+
+#[test]
+fn pools_are_exported_as_scripts_and_what_zeek_lacks_is_named() {
+    let (layout, _) = Layout::from_toml(
+        r#"
+        cluster.auto_publish_topics = false
+        cluster.publish_topics = ["a"]
+        [pools.proxy]
+        max_nodes = 1
+        exclusive = true
+        [pools.scan]
+        node_type = "worker"
+        [nodes.p]
+        node_type = "proxy"
+        ip = "127.0.0.1"
+        "#,
+        "f",
+    )
+    .unwrap();
+    let exported = export(&layout);
+    for line in [
+        "redef Cluster::proxy_pool_spec = Cluster::PoolSpec($topic=\"zeek.cluster.pool.proxy\", \
+         $node_type=Cluster::PROXY, $max_nodes=1, $exclusive=T);\n",
+        "event zeek_init()\n\t{\n\tCluster::register_pool(Cluster::PoolSpec(\
+         $topic=\"zeek.cluster.pool.scan\", $node_type=Cluster::WORKER));\n\t}\n",
+    ] {
+        assert!(exported.options.contains(line), "{}", exported.options);
+    }
+    let left_out = ["[cluster] auto_publish_topics", "[cluster] publish_topics"];
+    assert_eq!(exported.left_out, left_out);
+}
