@@ -266,22 +266,22 @@ pub fn ready_members(node: &Node) -> serde_json::Map<String, serde_json::Value> 
     members
 }
 
-/// The JSON line for nodes that join and leave; `None` for other notifications.
-pub fn member_line(notification: &Notification) -> Option<serde_json::Value> {
-    let (what, name, id) = match notification {
-        Notification::NodeUp { name, id } => ("node_up", name, id),
-        Notification::NodeDown { name, id } => ("node_down", name, id),
-        _ => return None,
-    };
+/// The JSON line for a node that joins (`node_up`) or leaves (`node_down`).
+pub fn member_line(what: &str, name: &str, id: &impl std::fmt::Display) -> serde_json::Value {
     let time = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
-    Some(json!({ "time": format!("{time:.6}"), what: { "name": name, "id": id.to_string() } }))
+    json!({ "time": format!("{time:.6}"), what: { "name": name, "id": id.to_string() } })
 }
 
 /// Prints nodes that join and leave, until the node has stopped.
 pub fn print_members(notifications: &Notifications) {
     let mut is_read = true;
     while let Some(notification) = notifications.receive() {
-        if is_read && let Some(line) = member_line(&notification) {
+        let line = match &notification {
+            Notification::NodeUp { name, id } => member_line("node_up", name, id),
+            Notification::NodeDown { name, id } => member_line("node_down", name, id),
+            _ => continue,
+        };
+        if is_read {
             let printed = print_line(&line);
             // A closed pipe stays closed; a full disk may get room again.
             is_read = !printed.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe);

@@ -27,7 +27,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 // The code that `#[derive(Event)]` generates names this crate.
-#[cfg(test)]
 extern crate self as zcluster;
 
 pub mod access;

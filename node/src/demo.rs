@@ -1,15 +1,13 @@
-//! Demo traffic: each worker publishes a heartbeat to the manager once a second and writes a log.
+//! [`Demo`]: each worker publishes a heartbeat to the manager once a second and writes a log.
 
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use serde::{Deserialize, Serialize};
 
 use zcluster::Event;
-use zcluster::daemon::Failure;
-use zcluster::exit::ExitCode;
-use zcluster::layout::NodeType;
-use zcluster::node::{LogStream, Node};
+use zcluster::app::{App, Context, Module, Outcome};
+use zcluster::node::LogStream;
 use zcluster::topic;
 use zcluster::value::{Port, Protocol, Timestamp};
 use zcluster::wire::zeek_bin::{FieldSpec, LogSchema, LogType, LogValue, Scalar};
@@ -17,73 +15,62 @@ use zcluster::wire::zeek_bin::{FieldSpec, LogSchema, LogType, LogValue, Scalar};
 /// Time between heartbeats.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A running demo; dropping it stops the demo.
+/// It is time for the heartbeat of that number.
+#[derive(Event, Serialize, Deserialize)]
+#[event(name = "Demo::beat")]
+struct Beat {
+    number: u64,
+}
+
+/// What the manager hears.
+#[derive(Event, Serialize, Deserialize)]
+#[event(name = "Demo::heartbeat")]
+struct Heartbeat {
+    node: String,
+    number: u64,
+    at: Timestamp,
+}
+
+/// Demo traffic of a worker; writes to a stream of [`schema`].
 pub(super) struct Demo {
-    /// Dropping it stops the thread.
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    pub(super) log: LogStream,
 }
 
-impl Drop for Demo {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the demo panicked");
-        }
+impl Module for Demo {
+    fn install(self, app: App) -> App {
+        app.own_event("Demo::beat")
+            .on_event("zeek_init", |_, context| Ok(context.raise(&Beat { number: 1 })?))
+            .on::<Beat>(move |beat, context| {
+                context.schedule(INTERVAL, &Beat { number: beat.number + 1 })?;
+                self.beat(beat.number, context)
+            })
     }
 }
 
-/// Starts the demo on a worker; other nodes only listen.
-pub(super) fn start(node: &Node, node_type: NodeType) -> Result<Option<Demo>, Failure> {
-    if node_type != NodeType::Worker {
-        return Ok(None);
+impl Demo {
+    fn beat(&self, number: u64, context: &mut Context<'_>) -> Outcome {
+        let (node, at) = (context.name().to_owned(), context.time());
+        let members = context.members().len() as u64;
+        // Invented, but in the shape of real logs: addresses, ports, sets, and unset values.
+        let peer = Ipv4Addr::new(192, 0, 2, (number % 254 + 1) as u8);
+        let port = Port::new(if number.is_multiple_of(3) { 53 } else { 443 }, Protocol::Tcp);
+        let tags = [LogValue::from("demo"), LogValue::from("heartbeat")];
+        self.log.write(&[
+            LogValue::Time(at.as_secs_f64()),
+            node.as_str().into(),
+            LogValue::Count(number),
+            LogValue::Addr(peer.into()),
+            LogValue::Port(port),
+            if number.is_multiple_of(5) { LogValue::Unset } else { LogValue::Interval(1.0) },
+            LogValue::Set(&tags),
+            LogValue::Count(members),
+        ])?;
+        context.publish(topic::MANAGER, &Heartbeat { node, number, at })?;
+        Ok(())
     }
-    let stream = node.log(schema())?;
-    let node = node.clone();
-    let (stop, stopped) = bounded::<()>(0);
-    let body = move || {
-        for beat in 1.. {
-            if let Err(error) = beat_once(&node, &stream, beat) {
-                log::warn!("demo: {error}");
-            }
-            if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-        }
-    };
-    let thread = std::thread::Builder::new()
-        .name("demo".into())
-        .spawn(body)
-        .map_err(|error| Failure::new(ExitCode::Software, error))?;
-    Ok(Some(Demo { stop: Some(stop), thread: Some(thread) }))
 }
 
-fn beat_once(node: &Node, log: &LogStream, beat: u64) -> Result<(), Box<dyn std::error::Error>> {
-    let now = Timestamp::from(SystemTime::now());
-    let args = vec![node.name().into(), beat.into(), now.into()];
-    node.publish(topic::MANAGER, &Event::new("Demo::heartbeat", args))?;
-
-    // Invented, but in the shape of real logs: addresses, ports, sets, and unset values.
-    let peer = std::net::Ipv4Addr::new(192, 0, 2, (beat % 254 + 1) as u8);
-    let port = Port::new(if beat.is_multiple_of(3) { 53 } else { 443 }, Protocol::Tcp);
-    let tags = [LogValue::from("demo"), LogValue::from("heartbeat")];
-    let members = node.members().len() as u64;
-    log.write(&[
-        LogValue::Time(now.as_secs_f64()),
-        node.name().into(),
-        LogValue::Count(beat),
-        LogValue::Addr(peer.into()),
-        LogValue::Port(port),
-        if beat.is_multiple_of(5) { LogValue::Unset } else { LogValue::Interval(1.0) },
-        LogValue::Set(&tags),
-        LogValue::Count(members),
-    ])?;
-    Ok(())
-}
-
-fn schema() -> LogSchema {
+pub(super) fn schema() -> LogSchema {
     let fields = vec![
         FieldSpec::new("ts", Scalar::Time),
         FieldSpec::new("node", Scalar::String),

@@ -3,15 +3,17 @@
 //!
 //! - `check`: `--check`, what the configuration means on this host.
 //! - `input`: reads lines and publishes them.
-//! - `output`: prints events, and nodes that come and go.
-//! - `gateway`: the WebSocket API, if the layout gives the node one.
+//! - `runner`: runs the app of this node, which is `console` and `demo`.
+//! - `console`: prints events, and nodes that come and go.
 //! - `demo`: demo traffic.
+//! - `gateway`: the WebSocket API, if the layout gives the node one.
 
 mod check;
+mod console;
 mod demo;
 mod gateway;
 mod input;
-mod output;
+mod runner;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use zcluster::layout::{self, Layout, NodeType};
 use zcluster::node::Node;
 use zcluster::telemetry::Telemetry;
 use zcluster_gateway::Gateway;
+
+use runner::Runner;
 
 /// A node of a Zeek-compatible cluster.
 ///
@@ -58,8 +62,6 @@ pub struct Args {
 
 /// The least time that events and logs get to be sent when the node stops.
 const MIN_PATIENCE: Duration = Duration::from_millis(500);
-/// How often each kind of problem is logged.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Runs a node until SIGTERM or SIGINT. SIGHUP reloads the rules of the layout.
 ///
@@ -107,21 +109,20 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     }
     daemon::print_ready(&ready);
 
-    let output = output::start(notifications, args.quiet)?;
+    let demo = args.demo && own.node_type == NodeType::Worker;
+    let demo = if demo { Some(node.log(demo::schema())?) } else { None };
+    let runner = Runner::start(&node, notifications, !args.quiet, demo)?;
     if !args.no_stdin {
         input::start(node.clone())?;
     }
-    let demo = if args.demo { demo::start(&node, own.node_type)? } else { None };
-
-    let outcome = wait_for_end(&signals, &output);
-    drop(demo);
+    let outcome = select! {
+        recv(signals) -> _ => runner.stop(patience),
+        recv(runner.ended()) -> ended => runner::outcome(ended),
+    };
     // First, so that what clients have sent is still published.
     drop(gateway);
     // Also for a node that has ended by itself: this reports what it has not sent.
     let unsent = node.shutdown(patience);
-    if let Some(error) = node.take_failure() {
-        return Err(error.into());
-    }
     outcome?;
     // Losing the node's own records of who was up is no failure.
     let lost = unsent.records - unsent.own_records;
@@ -159,15 +160,4 @@ fn stop_signals(signals: &Signals, reloader: Reloader) -> Receiver<()> {
         Signal::Hangup => reloader.ask(),
     });
     stopped
-}
-
-/// Blocks until the node should end: on a signal, or because standard output is closed.
-fn wait_for_end(signals: &Receiver<()>, output: &Receiver<Failure>) -> Result<(), Failure> {
-    select! {
-        recv(signals) -> _ => Ok(()),
-        recv(output) -> failure => match failure {
-            Ok(failure) => Err(failure),
-            Err(_) => Err(Failure::new(ExitCode::Software, "the node ended by itself")),
-        },
-    }
 }

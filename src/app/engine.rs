@@ -15,6 +15,7 @@ use super::timers::Task;
 use super::{App, Outcome, own};
 use crate::Event;
 use crate::rate_limit::KeyedRateLimit;
+use crate::wire::event_format::EventDecodeError;
 
 /// The same warning is logged once in this time, with the number of those between.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -74,6 +75,19 @@ impl Engine {
         let fits = !self.wishes.is_misfit;
         self.settle(bus, now);
         fits
+    }
+
+    /// Whether anything would be done with an event of that name from the bus.
+    pub(super) fn wants(&self, name: &BStr) -> bool {
+        self.app.handlers.are_for(name) || self.app.own_events.contains(name)
+    }
+
+    /// Something came from the bus that is no event.
+    pub(super) fn undecodable(&mut self, origin: &Origin, error: &EventDecodeError, now: Now) {
+        self.warn("payload", origin.sender.as_bstr(), now, || {
+            let Origin { topic, sender } = origin;
+            format!("Failed to unserialize message: {topic}: {error} (from {sender})")
+        });
     }
 
     /// Something happened to this node.

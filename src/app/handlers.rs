@@ -15,6 +15,8 @@ pub(super) type Hook = Box<dyn FnMut(&BStr, &mut Context<'_>) -> Outcome>;
 #[derive(Default)]
 pub(super) struct Handlers {
     by_name: HashMap<BString, Vec<Entry>>,
+    /// Called for every event, after those of its name.
+    pub(super) of_any: Vec<Handler>,
     pub(super) on_subscribe: Vec<Hook>,
     pub(super) on_unsubscribe: Vec<Hook>,
 }
@@ -39,6 +41,12 @@ impl Handlers {
 
     /// The handlers of an event, in the order in which they are called.
     pub(super) fn of(&mut self, name: &BStr) -> impl Iterator<Item = &mut Handler> {
-        self.by_name.get_mut(name).into_iter().flatten().map(|entry| &mut entry.handler)
+        let named = self.by_name.get_mut(name).into_iter().flatten();
+        named.map(|entry| &mut entry.handler).chain(&mut self.of_any)
+    }
+
+    /// Whether an event of that name has handlers.
+    pub(super) fn are_for(&self, name: &BStr) -> bool {
+        !self.of_any.is_empty() || self.by_name.contains_key(name)
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! use serde::{Deserialize, Serialize};
-//! use zcluster::app::App;
+//! use zcluster::app::{App, NodeUp};
 //! use zcluster::{Event, Node};
 //!
 //! #[derive(Event, Serialize, Deserialize)]
@@ -20,9 +20,8 @@
 //! let (node, notifications) = Node::builder(loaded.layout, "worker-1").start()?;
 //! App::new()
 //!     .subscribe("demo.")
-//!     .on_event("Cluster::node_up", |event, context| {
-//!         let name = event.args[0].as_str().unwrap_or("?").to_owned();
-//!         context.publish("demo.greetings", &Hello { name })?;
+//!     .on::<NodeUp>(|node, context| {
+//!         context.publish("demo.greetings", &Hello { name: node.name })?;
 //!         Ok(())
 //!     })
 //!     .on::<Hello>(|hello, _| {
@@ -39,8 +38,8 @@
 //! | event | when |
 //! |---|---|
 //! | `zeek_init()` | the app starts |
-//! | `Cluster::node_up(name, id)`, `Cluster::node_down(name, id)` | the handshake with a node is complete; it is gone |
-//! | `Cluster::Backend::ZeroMQ::subscription(topic)`, `…::unsubscription(topic)` | a prefix has its first subscriber, or none any more |
+//! | `Cluster::node_up(name, id)`, `Cluster::node_down(name, id)`: [`NodeUp`], [`NodeDown`] | the handshake with a node is complete; it is gone |
+//! | `Cluster::Backend::ZeroMQ::subscription(topic)`, `…::unsubscription(topic)`: [`Subscription`], [`Unsubscription`] | a prefix has its first subscriber, or none any more |
 //! | `zeek_done()` | the app stops; what handlers publish now is still sent |
 //!
 //! Nobody else can raise these: if they come from the bus, they are dropped and a warning is logged.
@@ -73,6 +72,7 @@ pub use clock::Clock;
 pub use cluster::Cluster;
 pub use context::{Context, Origin};
 pub use harness::{Harness, Published};
+pub use own::{NodeDown, NodeUp, Subscription, Unsubscription};
 pub use timers::TimerId;
 
 use crate::Event;
@@ -193,6 +193,16 @@ impl App {
         self
     }
 
+    /// Handles every event, after the handlers of its name.
+    #[must_use]
+    pub fn on_any(
+        mut self,
+        handler: impl FnMut(&Event, &mut Context<'_>) -> Outcome + 'static,
+    ) -> Self {
+        self.handlers.of_any.push(Box::new(handler));
+        self
+    }
+
     /// Calls a hook whenever the app subscribes to a prefix (`Cluster::on_subscribe`).
     #[must_use]
     pub fn on_subscribe(
@@ -305,14 +315,15 @@ fn notified(engine: &mut Engine, node: &Node, notification: Notification, now: N
         Notification::Event(received) => {
             let origin = Origin::new(received.topic(), received.sender());
             let metrics = node.telemetry().node();
-            match received.decode_uncounted() {
-                Ok(event) if engine.received(node, &event, &origin, now) => {
+            match received.decode_if(|name| engine.wants(name)) {
+                Ok(None) => _ = metrics.incoming_events.inc(),
+                Ok(Some(event)) if engine.received(node, &event, &origin, now) => {
                     metrics.incoming_events.inc();
                 }
-                Ok(_) => _ = metrics.event_errors[EventFault::Schema].inc(),
+                Ok(Some(_)) => _ = metrics.event_errors[EventFault::Schema].inc(),
                 Err(error) => {
                     metrics.event_errors[EventFault::Payload].inc();
-                    log::error!("Failed to unserialize message: {}: {error}", received.topic());
+                    engine.undecodable(&origin, &error, now);
                 }
             }
             return;

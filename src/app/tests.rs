@@ -422,3 +422,32 @@ fn an_app_keeps_to_the_topics_that_it_is_allowed() {
     assert_eq!(published, ["a", "b", "end"]);
     assert_eq!(harness.subscriptions(), ["b."]);
 }
+
+#[test]
+fn a_handler_of_any_event_comes_last_and_misses_nothing() {
+    let notes = Notes::default();
+    let all = Rc::clone(&notes);
+    let app = App::new()
+        .on_any(move |event, context| {
+            let from = context.origin().map_or("here", |_| "bus");
+            all.borrow_mut().push(format!("any: {} {from}", event.name));
+            Ok(())
+        })
+        .on_event_with(-10, "e", note(&notes, "e"))
+        .on::<NodeUp>(|node, context| {
+            assert_eq!((node.name.as_str(), node.id), ("proxy-1", "p1".into()));
+            context.raise(&event("raised"))?;
+            Ok(())
+        });
+    let mut harness = harness(app, "manager");
+    harness.receive("t", "somebody", &event("e"));
+    harness.node_up("proxy-1", "p1");
+    let expected = [
+        "any: zeek_init here",
+        "e()",
+        "any: e bus",
+        "any: Cluster::node_up here",
+        "any: raised here",
+    ];
+    assert_eq!(*notes.borrow(), expected);
+}

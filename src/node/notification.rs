@@ -103,6 +103,21 @@ impl ReceivedEvent {
         event
     }
 
+    /// Decodes the event without counting it, if somebody wants events of its name; otherwise only checks
+    /// it, which costs less.
+    #[cfg(feature = "app")]
+    pub(crate) fn decode_if(
+        &self,
+        is_wanted: impl FnOnce(&BStr) -> bool,
+    ) -> Result<Option<Event>, EventDecodeError> {
+        match self.format.quick_name(self.payload()) {
+            Some(name) if !is_wanted(name.into()) => {
+                self.format.check(self.payload()).map(|()| None)
+            }
+            _ => self.decode_uncounted().map(Some),
+        }
+    }
+
     /// Decodes the event into a struct; `None` if it is another event. To try one type after the
     /// other costs little: a binary event is not decoded to know its name.
     ///
@@ -155,7 +170,7 @@ impl ReceivedEvent {
 
     /// Decodes like [`ReceivedEvent::decode`], without counting: for events that may not be for the
     /// caller.
-    pub(crate) fn decode_uncounted(&self) -> Result<Event, EventDecodeError> {
+    pub(super) fn decode_uncounted(&self) -> Result<Event, EventDecodeError> {
         self.format.decode(self.payload())
     }
 
