@@ -3,12 +3,14 @@
 
 mod support;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use support::{Cluster, NodeSpec, PATIENCE};
-use zcluster::app::{App, Stopper};
+use zcluster::app::{App, Inbox, InboxError, Stopper};
 use zcluster::{Event, Value};
 
 const NODES: &[NodeSpec<'static>] = &[("manager", "manager"), ("worker-1", "worker")];
@@ -81,4 +83,67 @@ fn worker(tell: mpsc::Sender<Vec<Value>>) -> App {
             tell.send(event.args.clone()).unwrap();
             Ok(())
         })
+}
+
+#[test]
+fn other_threads_raise_events_and_the_app_ends_with_them() {
+    const EVENTS: u64 = 5_000;
+    let cluster = Cluster::new(NODES, "");
+    let (node, notifications) = cluster.library_node("manager");
+    let inbox = Inbox::new(&node);
+    let raised = inbox.clone();
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let inbox = inbox.clone();
+            thread::spawn(move || {
+                for number in 0..EVENTS {
+                    inbox.raise(&Event::new("Demo::line", vec![Value::Count(number)])).unwrap();
+                }
+            })
+        })
+        .collect();
+    // Clones keep the app running.
+    drop(inbox);
+    let seen = Rc::new(Cell::new(0));
+    let count = Rc::clone(&seen);
+    App::new()
+        .peer_counts_as_iosource(false)
+        .inbox(&raised)
+        .on_event("zeek_init", {
+            let mut raised = Some(raised);
+            move |_, _| {
+                drop(raised.take());
+                Ok(())
+            }
+        })
+        .on_event("Demo::line", move |_, context| {
+            assert!(context.origin().is_none());
+            count.set(count.get() + 1);
+            Ok(())
+        })
+        .run(&node, &notifications)
+        .unwrap();
+    assert_eq!(seen.get(), 2 * EVENTS);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    node.shutdown(Duration::ZERO);
+}
+
+#[test]
+fn an_inbox_says_when_it_is_full_and_when_its_app_has_ended() {
+    let cluster = Cluster::new(NODES, "");
+    let (node, notifications) = cluster.library_node("manager");
+    let inbox = Inbox::new(&node);
+    let event = Event::new("Demo::line", vec![]);
+    let fits = (0..).take_while(|_| inbox.try_raise(&event).is_ok()).count();
+    assert_eq!(fits, 1_000);
+    assert!(matches!(inbox.try_raise(&event), Err(InboxError::Full)));
+    let app = App::new().inbox(&inbox).on_event("Demo::line", |_, context| {
+        context.stop();
+        Ok(())
+    });
+    app.run(&node, &notifications).unwrap();
+    assert!(matches!(inbox.raise(&event), Err(InboxError::Ended)));
+    node.shutdown(Duration::ZERO);
 }

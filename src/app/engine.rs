@@ -14,11 +14,14 @@ use super::context::{Context, Origin, Wishes};
 use super::timers::Task;
 use super::{App, Outcome, own};
 use crate::Event;
+use crate::queue::Empty;
 use crate::rate_limit::KeyedRateLimit;
 use crate::wire::event_format::EventDecodeError;
 
 /// The same warning is logged once in this time, with the number of those between.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// How many events of other threads are raised between two from the bus.
+const INBOX_SHARE: usize = 100;
 /// How many kinds of warnings are told apart.
 const MAX_WARNINGS: usize = 100;
 
@@ -111,6 +114,24 @@ impl Engine {
         }
     }
 
+    /// Raises what other threads want raised, up to a share of a turn; `true` if there may be more.
+    pub(super) fn take_raised(&mut self, bus: &dyn Bus, now: Now) -> bool {
+        for _ in 0..INBOX_SHARE {
+            let Some(inbox) = self.app.inbox.as_ref().filter(|_| !self.is_stopped()) else {
+                return false;
+            };
+            match inbox.next() {
+                Ok(event) => {
+                    self.raise(&event, bus, now);
+                    self.settle(bus, now);
+                }
+                Err(Empty::TimedOut) => return false,
+                Err(Empty::Closed) => self.app.inbox = None,
+            }
+        }
+        true
+    }
+
     /// When to call [`Engine::tick`].
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.wishes.timers.deadline()
@@ -119,7 +140,8 @@ impl Engine {
     /// Whether nothing is left to do, or it was stopped.
     pub(super) fn is_done(&self) -> bool {
         let may_end = !self.app.peer_counts_as_iosource;
-        self.is_stopped() || (may_end && !self.wishes.timers.has_events())
+        let has_work = self.wishes.timers.has_events() || self.app.inbox.is_some();
+        self.is_stopped() || (may_end && !has_work)
     }
 
     /// Raises `zeek_done`.

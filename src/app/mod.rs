@@ -54,6 +54,7 @@ mod context;
 mod engine;
 mod handlers;
 mod harness;
+mod inbox;
 mod own;
 mod timers;
 
@@ -72,6 +73,7 @@ pub use clock::Clock;
 pub use cluster::Cluster;
 pub use context::{Context, Origin};
 pub use harness::{Harness, Published};
+pub use inbox::{Inbox, InboxError};
 pub use own::{NodeDown, NodeUp, Subscription, Unsubscription};
 pub use timers::TimerId;
 
@@ -101,6 +103,7 @@ pub struct App {
     slow_handler: Duration,
     is_stopped: Arc<AtomicBool>,
     clock: Clock,
+    inbox: Option<inbox::Taken>,
     /// Events that only this process may raise.
     own_events: HashSet<BString>,
 }
@@ -116,6 +119,7 @@ impl Default for App {
             slow_handler: SLOW_HANDLER,
             is_stopped: Arc::default(),
             clock: Clock::default(),
+            inbox: None,
             own_events: own::NAMES.into_iter().map(BString::from).collect(),
         }
     }
@@ -248,7 +252,7 @@ impl App {
     }
 
     /// Whether the connection to the cluster keeps the app running (`Broker::peer_counts_as_iosource`,
-    /// true by default). If not, it ends when no timer is left.
+    /// true by default). If not, it ends when no timer and no inbox is left.
     #[must_use]
     pub fn peer_counts_as_iosource(mut self, on: bool) -> Self {
         self.peer_counts_as_iosource = on;
@@ -269,6 +273,13 @@ impl App {
         self
     }
 
+    /// Takes events from other threads; the last call counts. An inbox feeds one app.
+    #[must_use]
+    pub fn inbox(mut self, inbox: &Inbox) -> Self {
+        self.inbox = inbox.take();
+        self
+    }
+
     /// Runs the app on a node until it is stopped, its work is done, or the node ends. Blocks.
     ///
     /// # Errors
@@ -276,8 +287,10 @@ impl App {
     pub fn run(self, node: &Node, notifications: &Notifications) -> Result<(), NodeError> {
         let mut engine = Engine::new(self);
         engine.start(node, Now::read());
+        let mut has_more = false;
         while !engine.is_done() {
             let next = match engine.deadline() {
+                _ if has_more => notifications.receive_timeout(Duration::ZERO),
                 Some(at) => {
                     let patience = at.saturating_duration_since(Instant::now());
                     notifications.receive_timeout(patience)
@@ -291,6 +304,7 @@ impl App {
                 Err(Empty::Closed) => return node.take_failure().map_or(Ok(()), Err),
             }
             engine.tick(node, now);
+            has_more = engine.take_raised(node, now);
         }
         engine.finish(node, Now::read());
         Ok(())
