@@ -54,6 +54,13 @@ impl Program {
         self.wait_line(text, |line| line.contains(text).then(|| line.to_owned()))
     }
 
+    /// Whether one of the lines that have come is what is looked for. Does not wait.
+    pub fn try_line(&mut self, is_it: impl Fn(&str) -> bool) -> bool {
+        let new = self.seen.len();
+        self.seen.extend(self.lines.try_iter());
+        self.seen[new..].iter().any(|line| is_it(line))
+    }
+
     /// Calls `each` with every line until it ends. Fails if it says nothing for a while.
     pub fn follow(&mut self, mut each: impl FnMut(&mut ChildStdin, &str)) -> ExitStatus {
         loop {
