@@ -1,8 +1,9 @@
 //! [`Bus`]: what an app does to the cluster.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use bstr::BString;
+use bstr::{BStr, BString};
 
 use crate::Event;
 use crate::Layout;
@@ -14,8 +15,10 @@ pub(super) trait Bus {
     fn name(&self) -> &str;
     fn id(&self) -> &NodeId;
     fn members(&self) -> BTreeMap<String, NodeId>;
-    fn publish(&self, topic: &[u8], event: &Event) -> Result<(), NodeError>;
+    fn publish(&self, topic: &[u8], event: Cow<'_, Event>) -> Result<(), NodeError>;
     fn layout(&self) -> &Layout;
+    /// The topic of this node by its name.
+    fn own_topic(&self) -> &BStr;
     fn rr_topic(&self, pool: &str, key: &[u8]) -> Option<BString>;
     fn hrw_topic(&self, pool: &str, key: &[u8]) -> Option<BString>;
     fn subscribe(&self, prefix: &[u8]) -> Result<(), NodeError>;
@@ -39,12 +42,16 @@ impl Bus for Node {
         Node::members(self)
     }
 
-    fn publish(&self, topic: &[u8], event: &Event) -> Result<(), NodeError> {
-        Node::publish(self, topic, event)
+    fn publish(&self, topic: &[u8], event: Cow<'_, Event>) -> Result<(), NodeError> {
+        Node::publish(self, topic, &*event)
     }
 
     fn layout(&self) -> &Layout {
         Node::layout(self)
+    }
+
+    fn own_topic(&self) -> &BStr {
+        Node::own_topic(self)
     }
 
     fn rr_topic(&self, pool: &str, key: &[u8]) -> Option<BString> {

@@ -107,8 +107,8 @@ impl Context<'_> {
         topic: impl AsRef<[u8]>,
         event: &(impl ToEvent + ?Sized),
     ) -> Result<(), NodeError> {
-        let event = event.to_event()?;
-        self.bus.publish(topic.as_ref(), &self.stamped(&event))
+        let event = self.stamped(event.to_event()?);
+        self.bus.publish(topic.as_ref(), event)
     }
 
     /// Publishes an event to the next live member of a pool, in turn; `false` if none is alive. If it
@@ -147,7 +147,7 @@ impl Context<'_> {
         event: &(impl ToEvent + ?Sized),
     ) -> Result<bool, NodeError> {
         let Some(topic) = topic else { return Ok(false) };
-        if topic == self.cluster().node_topic(self.bus.name()) {
+        if topic == self.bus.own_topic() {
             self.wishes.raised.push_back(event.to_event()?.into_owned());
         } else {
             self.publish(topic, event)?;
@@ -155,11 +155,11 @@ impl Context<'_> {
         Ok(true)
     }
 
-    fn stamped<'e>(&self, event: &'e Event) -> Cow<'e, Event> {
+    fn stamped<'e>(&self, event: Cow<'e, Event>) -> Cow<'e, Event> {
         if self.add_network_timestamps && event.network_timestamp().is_none() {
-            Cow::Owned(event.clone().with_network_timestamp(self.network_time))
+            Cow::Owned(event.into_owned().with_network_timestamp(self.network_time))
         } else {
-            Cow::Borrowed(event)
+            event
         }
     }
 

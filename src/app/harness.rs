@@ -1,5 +1,6 @@
 //! [`Harness`]: runs an app without sockets and without waiting.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -69,6 +70,7 @@ impl Harness {
         let pools = pools_of(&layout, &[], name, &layout.node_topics())?;
         let bus = Recorder {
             topic_rules: RefCell::new(TopicRules::new(&layout.cluster)),
+            own_topic: layout.node_topics().node(name),
             name: name.into(),
             id: NodeId::generate(name, "harness", 1, 1),
             layout,
@@ -156,6 +158,7 @@ impl Harness {
 /// Remembers what an app does.
 struct Recorder {
     name: String,
+    own_topic: BString,
     id: NodeId,
     layout: Layout,
     pools: RefCell<Pools>,
@@ -195,17 +198,21 @@ impl Bus for Recorder {
         self.members.borrow().clone()
     }
 
-    fn publish(&self, topic: &[u8], event: &Event) -> Result<(), NodeError> {
+    fn publish(&self, topic: &[u8], event: Cow<'_, Event>) -> Result<(), NodeError> {
         if !self.topic_rules.borrow().may_publish(topic) {
             return Err(NodeError::NotPublished { topic: topic.into() });
         }
-        let published = Published { topic: topic.into(), event: event.clone() };
+        let published = Published { topic: topic.into(), event: event.into_owned() };
         self.published.borrow_mut().push(published);
         Ok(())
     }
 
     fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    fn own_topic(&self) -> &BStr {
+        self.own_topic.as_ref()
     }
 
     fn rr_topic(&self, pool: &str, key: &[u8]) -> Option<BString> {

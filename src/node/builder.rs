@@ -246,6 +246,7 @@ impl Builder {
             if name.is_empty() { "standalone-io".into() } else { format!("{name}-io") };
         let thread = std::thread::Builder::new().name(thread_name).spawn(|| io.run())?;
         let shared = Shared {
+            own_topic: topics.node(&name),
             name,
             id,
             layout: Arc::clone(&layout),

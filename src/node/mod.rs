@@ -69,7 +69,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bstr::BString;
+use bstr::{BStr, BString};
 
 pub use builder::Builder;
 pub(crate) use builder::pools_of;
@@ -219,6 +219,7 @@ struct Shared {
     id: NodeId,
     layout: Arc<Layout>,
     topics: NodeTopics,
+    own_topic: BString,
     format: EventFormat,
     telemetry: Telemetry,
     outgoing: queue::Sender<Outgoing>,
@@ -287,6 +288,11 @@ impl Node {
     /// The topics of single nodes, with the prefixes of the layout.
     pub fn topics(&self) -> &NodeTopics {
         &self.shared.topics
+    }
+
+    /// The topic of this node, whichever process runs it.
+    pub fn own_topic(&self) -> &BStr {
+        self.shared.own_topic.as_ref()
     }
 
     /// The metrics of this node.
