@@ -421,6 +421,35 @@ pub(crate) mod tests {
         }
     }
 
+    #[test]
+    fn one_frame_is_opened_where_it_is() {
+        let (mut client, mut server) = pair();
+        let mut scratch = CodecScratch::default();
+        for size in [0, 1, 223, 255, 256, 70_000] {
+            let mut frame = Vec::new();
+            put_frame(&vec![7; size], size % 2 == 0, &mut frame);
+            let sealed = seal(&mut client, &frame);
+            let mut open = |mut bytes: Vec<u8>| {
+                let begin = server.open_in_place(&mut bytes, 5, 70_000, &mut scratch)?;
+                Ok((begin, bytes))
+            };
+            let before = &b"other"[..];
+            let part = [before, &sealed[..sealed.len() - 1]].concat();
+            assert_eq!(open(part), Err(ZmtpError::Expected("MESSAGE")));
+            let more = [before, &sealed, b"\0"].concat();
+            assert_eq!(open(more), Err(ZmtpError::Expected("MESSAGE")));
+            let mut bad = [before, &sealed].concat();
+            *bad.last_mut().unwrap() ^= 1;
+            assert_eq!(open(bad), Err(ZmtpError::Undecryptable("MESSAGE")));
+            let (begin, bytes) = open([before, &sealed].concat()).unwrap();
+            assert!(bytes[begin..] == frame && bytes.starts_with(before), "{size}");
+            let again = open([before, &sealed].concat());
+            assert!(matches!(again, Err(ZmtpError::Replayed { .. })));
+            // Both have headers of the same length.
+            assert!(begin == 5 + CurveCodec::OVERHEAD || (223..256).contains(&size));
+        }
+    }
+
     // The bytes on the wire: the outer frame has no flags, and the number continues from the
     // handshake.
     #[test]
