@@ -15,6 +15,7 @@ use zcluster::wire::zeek_bin::{Batch, DecodeError};
 
 use crate::format::{FormatError, Formatted, RecordFormatter, Times};
 use crate::intake::{Burst, Rejections, Sender};
+use crate::landing::Landing;
 use crate::logs::{Log, Logs, Route, RouteError};
 use crate::piece::{KEPT_CAPACITY, PIECE, Piece, TextBuffers, ToWrite};
 use crate::plans::{Head, Plan, Plans};
@@ -47,7 +48,10 @@ struct Gathered {
     head: Head,
     /// The columns of the text; `None` if it is empty.
     plan: Option<Plan>,
+    /// The text, behind bytes that do not count.
     text: Vec<u8>,
+    skip: usize,
+    landing: Landing,
     records: u64,
     times: Times,
     since: Instant,
@@ -167,15 +171,16 @@ impl Formatter {
         let gathered = &mut self.gathered[index];
         if gathered.text.capacity() == 0 && gathered.is_busy {
             gathered.text = self.settings.text_buffers.take();
+            gathered.skip = gathered.landing.prepare(&mut gathered.text);
         }
         let before = gathered.text.len();
         let Formatted { records, times } =
             match plan.formatter.format_batch(&batch, &mut gathered.text) {
                 Ok(formatted) => formatted,
                 Err(error) => {
-                    if before == 0 {
+                    if gathered.records == 0 {
                         // A rejected batch must not keep memory allocated.
-                        gathered.text = Vec::new();
+                        (gathered.text, gathered.skip) = (Vec::new(), 0);
                     }
                     return Err((BatchFault::Payload, format!("path {}: {error}", batch.path)));
                 }
@@ -247,6 +252,8 @@ impl Formatter {
             head: head.clone(),
             plan: None,
             text: Vec::new(),
+            skip: 0,
+            landing: Landing::default(),
             records: 0,
             times: Times::default(),
             since: Instant::now(),
@@ -267,13 +274,17 @@ impl Formatter {
         let gathered = &mut self.gathered[index];
         let Some(plan) = gathered.plan.take() else { return };
         let text = std::mem::take(&mut gathered.text);
+        let skip = std::mem::take(&mut gathered.skip);
+        let len = text.len() - skip;
+        let landing = gathered.landing.hand_on(len);
         let records = std::mem::take(&mut gathered.records);
         let times = std::mem::take(&mut gathered.times);
-        gathered.is_busy = text.len() >= KEPT_CAPACITY.start;
-        self.bytes -= text.len();
+        gathered.is_busy = len >= KEPT_CAPACITY.start;
+        self.bytes -= len;
         let bytes = text.capacity() + PIECE_OVERHEAD;
         let log = Arc::clone(&gathered.log);
-        let piece = Piece { log, plan, text, records, times, received: gathered.since };
+        let received = gathered.since;
+        let piece = Piece { log, plan, text, skip, landing, records, times, received };
         if self.pieces.send(ToWrite::Piece(piece), bytes).is_err() {
             self.lost += records;
         }

@@ -43,6 +43,7 @@ mod end;
 mod files;
 mod formatter;
 mod intake;
+mod landing;
 mod log_file;
 mod logs;
 mod piece;

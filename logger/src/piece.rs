@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::format::Times;
+use crate::landing::Landing;
 use crate::logs::Log;
 use crate::plans::Plan;
 
@@ -27,7 +28,10 @@ pub(crate) enum ToWrite {
 pub(crate) struct Piece {
     pub(crate) log: Arc<Log>,
     pub(crate) plan: Plan,
+    /// The text, behind `skip` bytes that do not count.
     pub(crate) text: Vec<u8>,
+    pub(crate) skip: usize,
+    pub(crate) landing: Landing,
     pub(crate) records: u64,
     pub(crate) times: Times,
     /// When the first record arrived.

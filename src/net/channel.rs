@@ -19,6 +19,8 @@ const CHEAP: usize = 16 << 10;
 const LARGE: usize = READ / 2;
 /// Room for such a frame at first: the announced length is not trusted at once.
 const FIRST_ROOM: usize = 2 * READ;
+/// Most bytes of the caller's that are put before such a frame, to decrypt it where it is.
+const FRONT: usize = 4 << 10;
 /// Bytes to read after such a frame: probably another one follows, and they show how large it is.
 const HEAD: usize = 1 << 10;
 /// Capacity that [`Scratch`] keeps.
@@ -31,8 +33,10 @@ pub struct Channel {
     codec: Option<CurveCodec>,
     /// Largest body of a frame, in bytes.
     limit: u64,
-    /// The start of an encrypted frame.
+    /// The start of an encrypted frame, behind the room in front of it.
     received: Vec<u8>,
+    /// Bytes of that room, if there is any: what the caller has will be put there.
+    front: Option<usize>,
     /// Size of that frame in bytes, as far as it is known.
     need: usize,
     /// That frame arrives in pieces that are small compared to what has arrived already.
@@ -82,6 +86,7 @@ impl Channel {
             codec: None,
             limit: 0,
             received: Vec::new(),
+            front: None,
             need: 0,
             trickles: false,
             after_large: false,
@@ -131,13 +136,20 @@ impl Channel {
         self.need
     }
 
+    /// Whether that frame is so large that it is gathered in its own memory. It is best read to bytes that
+    /// have no room for it: then it is not copied.
+    pub fn gathers(&self) -> bool {
+        self.need > LARGE
+    }
+
     /// Memory it holds, in bytes.
     pub fn held(&self) -> usize {
         self.received.capacity() + self.unsent.capacity()
     }
 
     /// Reads once and appends the plain bytes to `plain`. A plain stream reads up to its spare
-    /// capacity (which must not be 0); an encrypted one reserves what it needs.
+    /// capacity (which must not be 0); an encrypted one reserves what it needs, or gives `plain` other
+    /// memory.
     ///
     /// # Errors
     /// `WouldBlock` if nothing has arrived; data that cannot be decrypted.
@@ -173,24 +185,7 @@ impl Channel {
         };
         let before = plain.len();
         if self.need > LARGE || self.trickles {
-            // A frame that is large, or that would be copied over and over, is gathered in its own
-            // memory, which grows in steps.
-            let bytes = &mut self.received;
-            if bytes.len() == bytes.capacity() {
-                bytes.reserve_exact(bytes.len().max(FIRST_ROOM).min(self.need - bytes.len()));
-            }
-            if self.stream.read_to(bytes)? == 0 {
-                return Ok(Read::End);
-            }
-            if bytes.len() >= self.need {
-                self.after_large = self.need > LARGE;
-                self.trickles = false;
-                let bytes = std::mem::take(bytes);
-                let progress = codec.open(&bytes, self.limit, plain, &mut scratch.codec)?;
-                self.need = progress.need;
-                bytes[progress.consumed..].clone_into(&mut self.received);
-            }
-            return Ok(Read::Bytes(plain.len() - before));
+            return self.read_large(plain, scratch);
         }
         let is_head = std::mem::take(&mut self.after_large);
         let sealed = if is_head { &mut scratch.head } else { &mut scratch.bytes };
@@ -219,6 +214,62 @@ impl Channel {
             self.received = Vec::new();
         } else {
             rest.clone_into(&mut self.received);
+        }
+        Ok(Read::Bytes(plain.len() - before))
+    }
+
+    /// Reads a frame that is large, or that would be copied over and over: it is gathered in its own
+    /// memory, which grows in steps.
+    fn read_large(
+        &mut self,
+        plain: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<Read, ChannelError> {
+        let Some(codec) = &mut self.codec else { return Ok(Read::Bytes(0)) };
+        let before = plain.len();
+        let bytes = &mut self.received;
+        if bytes.len() == bytes.capacity() {
+            if self.front.is_none()
+                && let Some(front) = room_in_front(plain, self.need)
+            {
+                let mut moved =
+                    Vec::with_capacity(front + self.need.min(FIRST_ROOM.max(bytes.len())));
+                moved.resize(front, 0);
+                moved.extend_from_slice(bytes);
+                (*bytes, self.front) = (moved, Some(front));
+            }
+            let len = bytes.len();
+            if len == bytes.capacity() {
+                let all = self.front.unwrap_or(0) + self.need;
+                bytes.reserve_exact(len.max(FIRST_ROOM).min(all - len));
+            }
+        }
+        if self.stream.read_to(bytes)? == 0 {
+            return Ok(Read::End);
+        }
+        let front = self.front.unwrap_or(0);
+        if bytes.len() - front < self.need {
+            return Ok(Read::Bytes(0));
+        }
+        self.after_large = self.need > LARGE;
+        self.trickles = false;
+        let mut bytes = std::mem::take(bytes);
+        let is_alone = bytes.len() == front + self.need;
+        if self.front.take().is_some() && is_alone {
+            let start = codec.open_in_place(&mut bytes, front, self.limit, &mut scratch.codec)?;
+            if start == before {
+                bytes[..before].copy_from_slice(plain);
+                *plain = bytes;
+            } else {
+                // Something else precedes it by now.
+                plain.extend_from_slice(&bytes[start..]);
+            }
+            self.need = 0;
+        } else {
+            let sealed = &bytes[front..];
+            let progress = codec.open(sealed, self.limit, plain, &mut scratch.codec)?;
+            self.need = progress.need;
+            sealed[progress.consumed..].clone_into(&mut self.received);
         }
         Ok(Read::Bytes(plain.len() - before))
     }
@@ -284,6 +335,14 @@ impl Channel {
     pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
+}
+
+/// How much room to leave in front of an encrypted frame of `need` bytes, so that `plain` is in place there
+/// once the frame is decrypted where it is; `None` if it is better copied to `plain`.
+fn room_in_front(plain: &Vec<u8>, need: usize) -> Option<usize> {
+    let is_worth_it = need > LARGE && plain.capacity() - plain.len() < need;
+    let front = plain.len().checked_sub(CurveCodec::OVERHEAD)?;
+    (is_worth_it && front <= FRONT).then_some(front)
 }
 
 /// What to encrypt at once: the frames of the pieces that begin within [`WRITE`] bytes from offset
@@ -519,6 +578,89 @@ mod tests {
         assert!(plain == frames && b.held() == 0);
         // The start of the first frame, and what shows how large the next ones are.
         assert!(copied <= READ + 10 * HEAD, "{copied}");
+    }
+
+    /// Reads all frames as a reader does that keeps what it has in memory without room.
+    fn read_tightly(
+        (a, b): (&mut Channel, &mut Channel),
+        mut plain: Vec<u8>,
+        mut between: impl FnMut(&mut Vec<u8>, &Channel),
+    ) -> Result<Vec<u8>, ChannelError> {
+        let mut scratch = Scratch::default();
+        while a.has_unsent() || b.held() > 0 {
+            assert!(a.flush().is_ok() || a.has_unsent());
+            loop {
+                plain.shrink_to_fit();
+                let outcome = b.read_to(&mut plain, &mut scratch);
+                between(&mut plain, b);
+                match outcome {
+                    Err(ChannelError::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
+                    outcome => drop(outcome?),
+                }
+            }
+        }
+        Ok(plain)
+    }
+
+    #[test]
+    fn large_frames_are_decrypted_where_they_are() {
+        let large = frame(&vec![7; 8 * LARGE]);
+        for small in [0, 10, 31, 32, 100, 2 * FRONT] {
+            let (mut a, mut b) = encrypted();
+            let (small, mut sealed) = (frame(&vec![1; small]), Vec::new());
+            let codec = a.codec.as_mut().unwrap();
+            for plain in [&large, &small, &large] {
+                codec.seal([&plain[..]], &mut sealed, &mut CodecScratch::default()).unwrap();
+            }
+            a.put_raw(&sealed);
+            // The frames before were handled.
+            let mut is_in_place = false;
+            let drop_first = |plain: &mut Vec<u8>, b: &Channel| {
+                if plain.len() >= large.len() && plain.len() < large.len() + small.len() {
+                    plain.drain(..large.len());
+                }
+                is_in_place |= b.front.is_some();
+            };
+            let plain = read_tightly((&mut a, &mut b), Vec::new(), drop_first).unwrap();
+            let tail = [&small[..], &large].concat();
+            assert!(plain.ends_with(&tail), "{}", small.len());
+            let is_small = (CurveCodec::OVERHEAD..FRONT).contains(&small.len());
+            assert_eq!((is_in_place, b.need()), (is_small, 0), "{}", small.len());
+        }
+    }
+
+    #[test]
+    fn what_changes_before_a_large_frame_does_not_matter() {
+        let large = frame(&vec![7; 8 * LARGE]);
+        for (is_changed, before) in [(false, 50), (true, 50), (true, 60), (true, 0)] {
+            let (mut a, mut b) = encrypted();
+            let mut sealed = Vec::new();
+            let codec = a.codec.as_mut().unwrap();
+            codec.seal([&large[..]], &mut sealed, &mut CodecScratch::default()).unwrap();
+            a.put_raw(&sealed);
+            let change = |plain: &mut Vec<u8>, b: &Channel| {
+                if is_changed && b.front.is_some() {
+                    *plain = vec![2; before];
+                }
+            };
+            let plain = read_tightly((&mut a, &mut b), vec![1; 50], change).unwrap();
+            let expected = if is_changed { vec![2; before] } else { vec![1; 50] };
+            assert!(plain == [&expected[..], &large].concat());
+        }
+    }
+
+    #[test]
+    fn a_large_frame_that_is_not_genuine_ends_it() {
+        let large = frame(&vec![7; 8 * LARGE]);
+        let (mut a, mut b) = encrypted();
+        let mut sealed = Vec::new();
+        let codec = a.codec.as_mut().unwrap();
+        codec.seal([&large[..]], &mut sealed, &mut CodecScratch::default()).unwrap();
+        *sealed.last_mut().unwrap() ^= 1;
+        a.put_raw(&sealed);
+        let outcome = read_tightly((&mut a, &mut b), vec![1; 50], |_, _| {});
+        let undecryptable = ZmtpError::Undecryptable("MESSAGE");
+        assert!(matches!(outcome, Err(ChannelError::Protocol(error)) if error == undecryptable));
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl Connection {
 
     /// Bytes of memory that the unfinished message takes, as far as known.
     pub(super) fn need(&self) -> usize {
-        // An encrypted frame exists twice while it is decrypted.
+        // An encrypted frame may exist twice while it is decrypted.
         self.need.max(self.unfinished.len().saturating_add(self.channel.need().saturating_mul(2)))
     }
 
@@ -218,7 +218,7 @@ impl Connection {
     pub(super) fn room(&self) -> Option<usize> {
         let kept = self.unfinished.capacity();
         let room = if self.channel.is_encrypted() {
-            let is_large = kept > MOVED || self.channel.need() > BUFFER;
+            let is_large = kept > MOVED || self.channel.gathers();
             if is_large { usize::MAX } else { kept + MIN_READ }
         } else {
             let is_large = kept > 0 && self.need > MOVED;

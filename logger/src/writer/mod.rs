@@ -180,9 +180,13 @@ impl Writer {
     }
 
     fn write_piece(&mut self, piece: Piece) {
-        let Piece { log, plan, text, records, times, received } = piece;
+        let Piece { log, plan, text: buffer, skip, landing, records, times, received } = piece;
+        let text = &buffer[skip..];
         if let Some(key) = self.file_for(&log, &plan) {
-            self.write_text(key, &plan, &text, records, times);
+            self.write_text(key, &plan, text, records, times);
+            if let Some(open) = self.table.get(key) {
+                landing.landed(open.file.length());
+            }
             log.counters.write_latency.observe(received.elapsed().as_secs_f64());
         } else {
             log.counters.lose(records);
@@ -196,7 +200,7 @@ impl Writer {
         }
         log.counters.queue_bytes.sub(text.len());
         self.metrics.memory_bytes.dec_by(text.len() as i64);
-        self.settings.text_buffers.give_back(text);
+        self.settings.text_buffers.give_back(buffer);
     }
 
     fn write_text(&mut self, key: Key, plan: &Plan, text: &[u8], records: u64, times: Times) {

@@ -54,6 +54,10 @@ pub struct CurveCodec {
 }
 
 impl CurveCodec {
+    /// By how much an encrypted frame is longer than the plain one; more if only one of them has a long
+    /// header.
+    pub const OVERHEAD: usize = OVERHEAD;
+
     const OF_CLIENT: &'static [u8; 16] = b"CurveZMQMESSAGEC";
     const OF_SERVER: &'static [u8; 16] = b"CurveZMQMESSAGES";
 
@@ -196,17 +200,10 @@ impl CurveCodec {
         };
         let mut good = genuine;
         for (index, slot) in slots[..genuine].iter().enumerate() {
-            let flags = match plain[slot.start] {
-                0 => 0,
-                MORE => MORE,
-                SEALED_COMMAND => COMMAND,
-                unknown => {
-                    (good, outcome) = (index, Err(ZmtpError::Flags(unknown)));
-                    break;
-                }
-            };
-            let (header, header_len) = frame_header(flags, slot.len - 1);
-            plain[slot.start + 1 - header_len..=slot.start].copy_from_slice(&header[..header_len]);
+            if let Err(error) = put_plain_header(plain, slot) {
+                (good, outcome) = (index, Err(error));
+                break;
+            }
             self.received = slot.number;
         }
         if good < slots.len() {
@@ -221,6 +218,36 @@ impl CurveCodec {
                 Ok(Progress { consumed, need: 0 })
             }
         }
+    }
+
+    /// Decrypts one frame where it is: from `start` on, `bytes` consists of it. Returns where the plain
+    /// frame begins, which has the same end.
+    ///
+    /// # Errors
+    /// As [`CurveCodec::open`]; also if it is not a whole frame.
+    pub fn open_in_place(
+        &mut self,
+        bytes: &mut [u8],
+        start: usize,
+        limit: u64,
+        scratch: &mut CodecScratch,
+    ) -> Result<usize, ZmtpError> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        let sealed = &bytes[start..];
+        let slot = match take_frame(sealed, limit, self.received)? {
+            Taken::Frame { number, tag, message, end } if end == sealed.len() => {
+                Slot { number, tag: *tag, start: bytes.len() - message.len(), len: message.len() }
+            }
+            _ => return Err(ZmtpError::Expected("MESSAGE")),
+        };
+        if self.opening.open(&mut scratch.work, bytes, &[slot]) == 0 {
+            return Err(ZmtpError::Undecryptable("MESSAGE"));
+        }
+        let begin = put_plain_header(bytes, &slot)?;
+        self.received = slot.number;
+        Ok(begin)
     }
 
     /// What is wrong with the frame behind those that were opened last, if anything: once they are
@@ -246,6 +273,22 @@ fn lay_out_frame(header: &FrameHeader, number: u64, body: &[u8], sealed: &mut Ve
     sealed.push(if header.more { MORE } else { 0 } | command);
     sealed.extend_from_slice(body);
     Slot { number, start, len: 1 + body.len(), ..Slot::default() }
+}
+
+/// Writes the header of a plain frame before its body, where the byte of flags was and before. Returns
+/// where it begins.
+#[inline]
+fn put_plain_header(bytes: &mut [u8], slot: &Slot) -> Result<usize, ZmtpError> {
+    let flags = match bytes[slot.start] {
+        0 => 0,
+        MORE => MORE,
+        SEALED_COMMAND => COMMAND,
+        unknown => return Err(ZmtpError::Flags(unknown)),
+    };
+    let (header, header_len) = frame_header(flags, slot.len - 1);
+    let begin = slot.start + 1 - header_len;
+    bytes[begin..=slot.start].copy_from_slice(&header[..header_len]);
+    Ok(begin)
 }
 
 /// Where the first `count` frames end, all of which are there.
@@ -375,6 +418,35 @@ pub(crate) mod tests {
                 assert!(plain == frames, "{size}");
                 std::mem::swap(&mut client, &mut server);
             }
+        }
+    }
+
+    #[test]
+    fn one_frame_is_opened_where_it_is() {
+        let (mut client, mut server) = pair();
+        let mut scratch = CodecScratch::default();
+        for size in [0, 1, 223, 255, 256, 70_000] {
+            let mut frame = Vec::new();
+            put_frame(&vec![7; size], size % 2 == 0, &mut frame);
+            let sealed = seal(&mut client, &frame);
+            let mut open = |mut bytes: Vec<u8>| {
+                let begin = server.open_in_place(&mut bytes, 5, 70_000, &mut scratch)?;
+                Ok((begin, bytes))
+            };
+            let before = &b"other"[..];
+            let part = [before, &sealed[..sealed.len() - 1]].concat();
+            assert_eq!(open(part), Err(ZmtpError::Expected("MESSAGE")));
+            let more = [before, &sealed, b"\0"].concat();
+            assert_eq!(open(more), Err(ZmtpError::Expected("MESSAGE")));
+            let mut bad = [before, &sealed].concat();
+            *bad.last_mut().unwrap() ^= 1;
+            assert_eq!(open(bad), Err(ZmtpError::Undecryptable("MESSAGE")));
+            let (begin, bytes) = open([before, &sealed].concat()).unwrap();
+            assert!(bytes[begin..] == frame && bytes.starts_with(before), "{size}");
+            let again = open([before, &sealed].concat());
+            assert!(matches!(again, Err(ZmtpError::Replayed { .. })));
+            // Both have headers of the same length.
+            assert!(begin == 5 + CurveCodec::OVERHEAD || (223..256).contains(&size));
         }
     }
 
