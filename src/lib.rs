@@ -7,6 +7,7 @@
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, topics and node ids; Rust types as values and events |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
 //! | [`app`] | handlers of events, timers, a test harness |
+//! | [`peers`] | the connection to the broker and the other nodes, as Zeek's Broker module shows them |
 //! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
@@ -27,7 +28,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 // The code that `#[derive(Event)]` generates names this crate.
-#[cfg(test)]
 extern crate self as zcluster;
 
 pub mod access;
@@ -45,6 +45,8 @@ pub mod layout;
 pub mod membership;
 pub mod net;
 pub mod node;
+#[cfg(feature = "app")]
+pub mod peers;
 pub mod pool;
 pub mod queue;
 pub mod rate_limit;

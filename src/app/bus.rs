@@ -20,6 +20,7 @@ pub(super) trait Bus {
     fn hrw_topic(&self, pool: &str, key: &[u8]) -> Option<BString>;
     fn subscribe(&self, prefix: &[u8]) -> Result<(), NodeError>;
     fn unsubscribe(&self, prefix: &[u8]) -> Result<(), NodeError>;
+    fn cluster_log(&self, line: &str) -> Result<(), NodeError>;
 }
 
 impl Bus for Node {
@@ -57,5 +58,9 @@ impl Bus for Node {
 
     fn unsubscribe(&self, prefix: &[u8]) -> Result<(), NodeError> {
         Node::unsubscribe(self, prefix)
+    }
+
+    fn cluster_log(&self, line: &str) -> Result<(), NodeError> {
+        Node::cluster_log(self, line)
     }
 }

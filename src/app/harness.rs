@@ -10,7 +10,7 @@ use super::bus::Bus;
 use super::clock::Now;
 use super::engine::Engine;
 use super::{App, Origin, own};
-use crate::node::{NodeError, pools_of};
+use crate::node::{BrokerNews, NodeError, pools_of};
 use crate::pool::{PoolError, Pools};
 use crate::topic::NodeId;
 use crate::value::Timestamp;
@@ -74,6 +74,7 @@ impl Harness {
             members: RefCell::default(),
             published: RefCell::default(),
             subscriptions: RefCell::default(),
+            cluster_log: RefCell::default(),
         };
         let mut harness = Harness { engine: Engine::new(app), bus, now, misfits: 0 };
         harness.engine.start(&harness.bus, now);
@@ -100,6 +101,12 @@ impl Harness {
         self.bus.members.borrow_mut().remove(name);
         self.bus.pools.borrow_mut().node_down(name);
         self.happened(&own::node_down(name, id.as_bytes()));
+    }
+
+    /// There is news of the connection to the broker. The app starts while the node connects.
+    pub fn broker_news(&mut self, news: &BrokerNews) {
+        self.engine.broker_news(&self.bus, news, self.now);
+        self.engine.tick(&self.bus, self.now);
     }
 
     fn happened(&mut self, event: &Event) {
@@ -134,6 +141,11 @@ impl Harness {
         self.bus.subscriptions.borrow().clone()
     }
 
+    /// The lines of `cluster.log` since the last call.
+    pub fn cluster_log(&mut self) -> Vec<String> {
+        self.bus.cluster_log.take()
+    }
+
     /// How many events had arguments that did not fit the handlers of [`App::on`].
     pub fn misfits(&self) -> u64 {
         self.misfits
@@ -160,6 +172,7 @@ struct Recorder {
     members: RefCell<BTreeMap<String, NodeId>>,
     published: RefCell<Vec<Published>>,
     subscriptions: RefCell<Vec<BString>>,
+    cluster_log: RefCell<Vec<String>>,
 }
 
 impl Bus for Recorder {
@@ -203,6 +216,11 @@ impl Bus for Recorder {
         if let Some(at) = subscriptions.iter().position(|own| own == prefix) {
             subscriptions.remove(at);
         }
+        Ok(())
+    }
+
+    fn cluster_log(&self, line: &str) -> Result<(), NodeError> {
+        self.cluster_log.borrow_mut().push(line.to_owned());
         Ok(())
     }
 }

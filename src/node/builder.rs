@@ -216,6 +216,7 @@ impl Builder {
             initial_topics(&pools, &name, node_type, [topics.nodeid(&id), topics.node(&name)]);
         let pools = Arc::new(Mutex::new(pools));
         let failure = Arc::default();
+        let broker_state = Arc::default();
         let io = Io::new(super::io::Parts {
             name: name.clone(),
             id: id.clone(),
@@ -240,6 +241,7 @@ impl Builder {
             access: Arc::clone(&access),
             failure: Arc::clone(&failure),
             condition: Arc::clone(&condition),
+            broker_state: Arc::clone(&broker_state),
         })?;
         let thread_name =
             if name.is_empty() { "standalone-io".into() } else { format!("{name}-io") };
@@ -260,6 +262,7 @@ impl Builder {
             access,
             failure,
             condition,
+            broker_state,
             thread: Mutex::new(Some(thread)),
         };
         let node = Node { shared: Arc::new(shared) };

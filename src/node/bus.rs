@@ -52,6 +52,8 @@ pub(super) struct Incoming {
 struct LinkState {
     up: bool,
     was_up: bool,
+    /// It was lost since that was last asked.
+    was_lost: bool,
     /// Why its last handshake failed, until that is read.
     fault: Option<HandshakeFault>,
 }
@@ -408,6 +410,16 @@ impl Bus {
         Some(&self.endpoints[index])
     }
 
+    /// Whether the connections of the XPUB and the XSUB are up.
+    pub(super) fn up(&self) -> [bool; 2] {
+        self.links.map(|link| link.up)
+    }
+
+    /// Which of them were lost since the last call, even if they are up again.
+    pub(super) fn take_losses(&mut self) -> [bool; 2] {
+        self.links.each_mut().map(|link| std::mem::take(&mut link.was_lost))
+    }
+
     /// Why the last handshake of that connection failed, if it has since the last call.
     pub(super) fn take_fault(&mut self) -> Option<HandshakeFault> {
         self.links.iter_mut().find(|link| !link.up)?.fault.take()
@@ -433,7 +445,7 @@ impl Bus {
                         if link.was_up {
                             self.metrics.reconnects[socket].inc();
                         }
-                        *link = LinkState { up: true, was_up: true, fault: None };
+                        *link = LinkState { up: true, was_up: true, fault: None, ..*link };
                         Link::Up
                     }
                     // libzmq also reports connections without a handshake.
@@ -441,6 +453,7 @@ impl Bus {
                     ConnectionEventKind::Disconnected => {
                         self.metrics.connections[socket].set(0);
                         link.up = false;
+                        link.was_lost = true;
                         Link::Down
                     }
                     _ => {

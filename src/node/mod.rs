@@ -43,6 +43,7 @@
 //! # }
 //! ```
 
+mod broker;
 mod builder;
 mod bus;
 pub mod client;
@@ -70,6 +71,7 @@ use std::time::{Duration, Instant};
 
 use bstr::BString;
 
+pub use broker::{BrokerNews, BrokerState, PeerFault};
 pub use builder::Builder;
 pub(crate) use builder::pools_of;
 pub use log_stream::{LogError, LogStream};
@@ -219,6 +221,7 @@ struct Shared {
     access: Arc<AccessCell>,
     failure: Arc<Mutex<Option<NodeError>>>,
     condition: Arc<Condition>,
+    broker_state: Arc<Mutex<BrokerState>>,
     thread: Mutex<Option<JoinHandle<Unsent>>>,
 }
 
@@ -419,6 +422,12 @@ impl Node {
         self.shared.condition.health(Instant::now())
     }
 
+    /// The state of the connection to the broker. Changes are
+    /// [`Notification::Broker`], which may be a moment later. Does not block.
+    pub fn broker_state(&self) -> BrokerState {
+        *lock(&self.shared.broker_state)
+    }
+
     /// The rules that received events are checked against; replace them when the layout has
     /// changed.
     pub fn access(&self) -> &Arc<AccessCell> {
@@ -451,6 +460,14 @@ impl Node {
             log::error!("the node's I/O thread panicked");
             Unsent::default()
         })
+    }
+
+    /// Writes a line of `cluster.log` (WIRE.md §5.10). Does not block.
+    ///
+    /// # Errors
+    /// As [`Node::subscribe`].
+    pub fn cluster_log(&self, line: impl Into<String>) -> Result<(), NodeError> {
+        self.command(Outgoing::ClusterLog(line.into()))
     }
 
     /// Makes [`Notification::Nudged`] appear among the notifications, to interrupt a thread that waits
