@@ -8,6 +8,7 @@
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
 //! | [`app`] | handlers of events, timers, a test harness |
 //! | [`peers`] | the connection to the broker and the other nodes, as Zeek's Broker module shows them |
+//! | [`started`] | when the whole cluster is up |
 //! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
@@ -51,6 +52,8 @@ pub mod pool;
 pub mod queue;
 pub mod rate_limit;
 pub mod readable;
+#[cfg(feature = "app")]
+pub mod started;
 pub mod telemetry;
 pub mod topic;
 pub mod transport;
