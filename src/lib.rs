@@ -9,6 +9,7 @@
 //! | [`app`] | handlers of events, timers, a test harness |
 //! | [`peers`] | the connection to the broker and the other nodes, as Zeek's Broker module shows them |
 //! | [`started`] | when the whole cluster is up |
+//! | [`shared`] | values that nodes publish to each other |
 //! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
@@ -52,6 +53,8 @@ pub mod pool;
 pub mod queue;
 pub mod rate_limit;
 pub mod readable;
+#[cfg(feature = "app")]
+pub mod shared;
 #[cfg(feature = "app")]
 pub mod started;
 pub mod telemetry;
