@@ -9,7 +9,7 @@
 //! | [`app`] | handlers of events, timers, a test harness |
 //! | [`peers`] | the connection to the broker and the other nodes, as Zeek's Broker module shows them |
 //! | [`started`] | when the whole cluster is up |
-//! | [`shared`] | values that nodes publish to each other |
+//! | [`shared`], [`prints`] | values that nodes publish to each other; lines of text |
 //! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
@@ -50,6 +50,8 @@ pub mod node;
 #[cfg(feature = "app")]
 pub mod peers;
 pub mod pool;
+#[cfg(feature = "app")]
+pub mod prints;
 pub mod queue;
 pub mod rate_limit;
 pub mod readable;
