@@ -30,6 +30,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 // The code that `#[derive(Event)]` generates names this crate.
+#[cfg(any(test, feature = "app"))]
 extern crate self as zcluster;
 
 pub mod access;
