@@ -264,10 +264,23 @@ fn a_refusal_is_an_error_before_the_end(engine: Engine) {
     }
 }
 
+fn a_second_process_says_why_it_ends(engine: Engine) {
+    let cluster = Cluster::on(engine, NODES, "");
+    let _broker = cluster.broker();
+    let first = Observer::start(&cluster, "manager");
+    first.hears(&BEGINNING);
+    let second = Observer::start(&cluster, "manager");
+    second.hears(&BEGINNING);
+    second.hears(&["error Broker::UNSPECIFIED", "peer_removed Disconnected"]);
+    assert!(matches!(second.thread.join().unwrap(), Err(NodeError::NameTaken { .. })));
+    first.ends(&["peer_removed Disconnected"]);
+}
+
 on_both_engines!(
     kills_and_restarts_are_told_in_order,
     a_node_that_restarts_hears_of_everything_anew,
     a_broker_that_is_missing_is_an_error_once,
     a_broker_that_is_stopped_is_lost_only_if_it_takes_long,
     a_refusal_is_an_error_before_the_end,
+    a_second_process_says_why_it_ends,
 );

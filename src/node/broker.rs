@@ -77,16 +77,17 @@ pub(super) struct BrokerLink {
 }
 
 impl BrokerLink {
-    /// One of the two connections came or went, perhaps both since the last call: `was_lost` if it was
-    /// down in between.
+    /// One of the two connections came or went, perhaps both since the last call. `up`: whether it is known
+    /// to be up now; `was_lost`: whether it was lost in between.
     pub(super) fn changed(&mut self, up: [bool; 2], was_lost: [bool; 2]) -> Vec<BrokerState> {
         self.is_answered &= !was_lost[0];
         let mut news = Vec::new();
         if was_lost != [false; 2] {
-            self.up = [false; 2];
+            self.up = std::array::from_fn(|socket| self.up[socket] && !was_lost[socket]);
             self.settle(&mut news);
         }
-        self.up = up;
+        // An answer may have proved a connection before it was seen.
+        self.up = std::array::from_fn(|socket| self.up[socket] || up[socket]);
         self.settle(&mut news);
         news
     }
@@ -178,6 +179,8 @@ mod tests {
             // The answer is seen before the connections are.
             (Changed(NO, UP), vec![Reconnecting]),
             (Answered, vec![Connected, Ready]),
+            (Changed(NO, NO), vec![]),
+            (Changed([false, true], NO), vec![]),
             (Changed(UP, NO), vec![]),
             // Only the XSUB: publishing was possible all the time.
             (Changed([true, false], [false, true]), vec![Reconnecting]),

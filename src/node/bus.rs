@@ -128,6 +128,8 @@ pub(super) struct Bus {
     known: HashSet<BString>,
     /// The connections of the XPUB and the XSUB.
     links: [LinkState; 2],
+    /// What has proved that this node and the broker cannot communicate.
+    refusal: Option<HandshakeFault>,
     /// Their endpoints.
     endpoints: [String; 2],
     is_encrypted: bool,
@@ -171,6 +173,7 @@ impl Bus {
             audiences: HashMap::new(),
             known: HashSet::new(),
             links: [LinkState::default(); 2],
+            refusal: None,
             endpoints,
             is_encrypted: curve.is_some(),
             warnings: Warnings {
@@ -410,6 +413,11 @@ impl Bus {
         Some(&self.endpoints[index])
     }
 
+    /// The fault for which [`Bus::read_connections`] has returned [`NodeError::Refused`].
+    pub(super) fn refusal(&self) -> Option<HandshakeFault> {
+        self.refusal
+    }
+
     /// Whether the connections of the XPUB and the XSUB are up.
     pub(super) fn up(&self) -> [bool; 2] {
         self.links.map(|link| link.up)
@@ -457,11 +465,14 @@ impl Bus {
                         Link::Down
                     }
                     _ => {
-                        if let Some(fault) = event.handshake_fault() {
+                        let fault = event.handshake_fault();
+                        if let Some(fault) = fault {
                             link.fault = Some(fault);
                             self.metrics.handshakes_failed[socket].inc();
                         }
-                        let line = handshake::look_at(&event, "the broker", self.is_encrypted)?;
+                        let line = handshake::look_at(&event, "the broker", self.is_encrypted);
+                        self.refusal = fault.filter(|_| line.is_err());
+                        let line = line?;
                         if let Some(line) = line
                             && let Some(more) = self.warnings.handshake.check(now)
                         {

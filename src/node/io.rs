@@ -217,9 +217,7 @@ impl Io {
     /// Runs until the node is shut down. The body of the thread.
     pub(super) fn run(mut self) -> Unsent {
         if let Err(error) = self.start().and_then(|()| self.turn_until_done()) {
-            let fault =
-                self.bus.take_fault().filter(|_| matches!(error, NodeError::Refused { .. }));
-            let fault = fault.map_or(PeerFault::Other, PeerFault::from);
+            let fault = self.bus.refusal().map_or(PeerFault::Other, PeerFault::from);
             let trouble = BrokerNews::Trouble { fault, details: error.to_string() };
             self.notify(Notification::Broker(trouble), Instant::now());
             // Logged by the caller that asks why the node has ended.
