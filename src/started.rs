@@ -5,7 +5,7 @@
 //! use zcluster::app::App;
 //! use zcluster::started::{ClusterStarted, Startup};
 //!
-//! let app = App::new().with(Startup).on::<ClusterStarted>(|_, context| {
+//! let app = App::new().with(Startup::new()).on::<ClusterStarted>(|_, context| {
 //!     println!("{}: everybody is here", context.name());
 //!     Ok(())
 //! });
@@ -20,7 +20,8 @@
 //! started; so a manager that restarts knows that it had, and does not say so again. A node that is gone
 //! again still counts as seen.
 //!
-//! Every node must take part: with this module, or as a Zeek node that loads that policy. Nodes of type
+//! Every node must take part: with this module, or as a Zeek node that loads that policy. For those that
+//! cannot, the manager reports when it sees them: see [`Startup::reports_for`]. Nodes of type
 //! `control` do not count, as they come and go. Zeek's script waits for them, so beside Zeek nodes there
 //! should be none in their layout.
 
@@ -52,8 +53,26 @@ pub struct NodeFullyConnected {
 pub struct ClusterStarted;
 
 /// Reports that this node has seen all others, and if it is the manager, that all nodes have.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Startup;
+#[derive(Clone, Debug, Default)]
+pub struct Startup {
+    silent: Vec<NodeType>,
+}
+
+impl Startup {
+    /// All nodes report.
+    pub fn new() -> Self {
+        Startup::default()
+    }
+
+    /// Nodes of that type do not report, such as `zcluster-logger`. If this node is the manager, it does
+    /// that for them as soon as they are up. (If nobody else reports, a manager that restarts does not learn
+    /// that the cluster has started before.)
+    #[must_use]
+    pub fn reports_for(mut self, node_type: NodeType) -> Self {
+        self.silent.push(node_type);
+        self
+    }
+}
 
 /// What a node knows. Pure.
 #[derive(Debug, Default)]
@@ -100,9 +119,20 @@ fn begin(state: &RefCell<State>, context: &mut Context<'_>) -> Outcome {
     Ok(())
 }
 
-fn node_up(state: &RefCell<State>, event: &Event, context: &mut Context<'_>) -> Outcome {
-    let Some(name) = event.args.first().and_then(|name| name.as_str()) else { return Ok(()) };
+fn node_up(
+    state: &RefCell<State>,
+    silent: &[NodeType],
+    event: &Event,
+    context: &mut Context<'_>,
+) -> Outcome {
+    let [name, id] = event.args.as_slice() else { return Ok(()) };
+    let (Some(name), Some(id)) = (name.as_str(), id.as_bytes()) else { return Ok(()) };
     let mut state = state.borrow_mut();
+    let node_type = context.layout().node(name).map(|node| node.node_type);
+    if state.unreported.is_some() && node_type.is_some_and(|of| silent.contains(&of)) {
+        let (name, id) = (name.to_owned(), id.into());
+        context.raise(&NodeFullyConnected { name, id, resending: false })?;
+    }
     if !context.cluster().is_enabled() || !state.node_up(name) {
         return Ok(());
     }
@@ -118,9 +148,11 @@ impl Module for Startup {
         let state = Rc::new(RefCell::new(State::default()));
         let [beginning, up, reported, started] = [(); 4].map(|()| Rc::clone(&state));
         app.on_event("zeek_init", move |_, context| begin(&beginning, context))
-            .on_event("Cluster::node_up", move |event, context| node_up(&up, event, context))
+            .on_event("Cluster::node_up", move |event, context| {
+                node_up(&up, &self.silent, event, context)
+            })
             .on::<NodeFullyConnected>(move |report, context| {
-                if context.origin().is_none() {
+                if context.origin().is_none() && report.name == context.name() {
                     context.cluster_log("fully connected")?;
                 }
                 if reported.borrow_mut().reported(&report.name, report.resending) {
@@ -164,7 +196,7 @@ ip = "127.0.0.1"
 
     fn harness(name: &str) -> Harness {
         let (layout, _) = Layout::from_toml(LAYOUT, "layout").unwrap();
-        Harness::new(App::new().with(Startup), layout, name).unwrap()
+        Harness::new(App::new().with(Startup::new()), layout, name).unwrap()
     }
 
     /// What has been published: topic, event, name, resending.
@@ -244,6 +276,24 @@ ip = "127.0.0.1"
         let own = "zeek.cluster.manager node_fully_connected(manager,true)";
         assert_eq!(published(&mut manager), [own]);
         assert_eq!(manager.cluster_log(), ["fully connected"]);
+    }
+
+    #[test]
+    fn the_manager_reports_for_those_that_do_not() {
+        let (layout, _) = Layout::from_toml(LAYOUT, "layout").unwrap();
+        let app = || App::new().with(Startup::new().reports_for(NodeType::Worker));
+        let mut manager = Harness::new(app(), layout.clone(), "manager").unwrap();
+        manager.node_up("worker-1", "w1");
+        assert_eq!(published(&mut manager), [""; 0]);
+        manager.node_up("worker-2", "w2");
+        let own = "zeek.cluster.manager node_fully_connected(manager,false)";
+        let started = "zeek/cluster/experimental/started cluster_started()";
+        assert_eq!(published(&mut manager), [own, started]);
+        assert_eq!(manager.cluster_log(), ["fully connected", "cluster connected"]);
+        // Nobody but the manager does.
+        let mut worker = Harness::new(app(), layout, "worker-1").unwrap();
+        worker.node_up("worker-2", "w2");
+        assert_eq!((published(&mut worker), worker.cluster_log()), (vec![], vec![]));
     }
 
     #[test]

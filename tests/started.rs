@@ -41,7 +41,7 @@ impl Running {
         let thread = thread::spawn(move || {
             let started = tell.clone();
             App::new()
-                .with(Startup)
+                .with(Startup::new())
                 .on::<NodeFullyConnected>(move |report, context| {
                     let by = if context.origin().is_some() { "other" } else { "own" };
                     tell.send(format!("{} {} {by}", report.name, report.resending))?;
