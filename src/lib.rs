@@ -7,6 +7,9 @@
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, topics and node ids; Rust types as values and events |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
 //! | [`app`] | handlers of events, timers, a test harness |
+//! | [`peers`] | the connection to the broker and the other nodes, as Zeek's Broker module shows them |
+//! | [`started`] | when the whole cluster is up |
+//! | [`shared`], [`prints`] | values that nodes publish to each other; lines of text |
 //! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
@@ -27,6 +30,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 // The code that `#[derive(Event)]` generates names this crate.
+#[cfg(any(test, feature = "app"))]
 extern crate self as zcluster;
 
 pub mod access;
@@ -44,10 +48,18 @@ pub mod layout;
 pub mod membership;
 pub mod net;
 pub mod node;
+#[cfg(feature = "app")]
+pub mod peers;
 pub mod pool;
+#[cfg(feature = "app")]
+pub mod prints;
 pub mod queue;
 pub mod rate_limit;
 pub mod readable;
+#[cfg(feature = "app")]
+pub mod shared;
+#[cfg(feature = "app")]
+pub mod started;
 pub mod telemetry;
 pub mod topic;
 pub mod transport;

@@ -26,6 +26,9 @@ pub const SUPERVISOR: &str = "zeek/supervisor";
 /// Prefix of table change events; every node subscribes. It contains slashes with every backend.
 pub const TABLE: &str = "zeek/table/";
 
+/// Where a manager says that the cluster has started.
+pub const CLUSTER_STARTED: &str = "zeek/cluster/experimental/started";
+
 /// The id of one process: opaque bytes, never reused by another process.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(BString);

@@ -27,6 +27,7 @@ pub(super) trait Bus {
     fn unpublish_topic(&self, topic: &[u8]) -> bool;
     fn advertise_topic(&self, prefix: BString) -> Result<bool, NodeError>;
     fn unadvertise_topic(&self, prefix: &[u8]) -> Result<bool, NodeError>;
+    fn cluster_log(&self, line: &str) -> Result<(), NodeError>;
 }
 
 impl Bus for Node {
@@ -84,5 +85,9 @@ impl Bus for Node {
 
     fn unadvertise_topic(&self, prefix: &[u8]) -> Result<bool, NodeError> {
         Node::unadvertise_topic(self, prefix)
+    }
+
+    fn cluster_log(&self, line: &str) -> Result<(), NodeError> {
+        Node::cluster_log(self, line)
     }
 }

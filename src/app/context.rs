@@ -12,6 +12,7 @@ use super::clock::Now;
 use super::cluster::Cluster;
 use super::timers::{Task, TimerId, Timers};
 use crate::Event;
+use crate::Layout;
 use crate::event::{EventError, ToEvent};
 use crate::node::NodeError;
 use crate::topic::NodeId;
@@ -71,6 +72,11 @@ impl Context<'_> {
     /// The id of this process.
     pub fn id(&self) -> &NodeId {
         self.bus.id()
+    }
+
+    /// The layout of the cluster.
+    pub fn layout(&self) -> &Layout {
+        self.bus.layout()
     }
 
     /// The nodes of the layout, and which of them are up.
@@ -255,6 +261,14 @@ impl Context<'_> {
     /// As [`crate::Node::subscribe`].
     pub fn unadvertise_topic(&mut self, prefix: impl AsRef<[u8]>) -> Result<bool, NodeError> {
         self.bus.unadvertise_topic(prefix.as_ref())
+    }
+
+    /// Writes a line of `cluster.log`. Does not block.
+    ///
+    /// # Errors
+    /// As [`crate::Node::cluster_log`].
+    pub fn cluster_log(&mut self, line: &str) -> Result<(), NodeError> {
+        self.bus.cluster_log(line)
     }
 
     /// From now on also publishes events of that name to a topic when they are raised here.

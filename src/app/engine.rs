@@ -14,6 +14,7 @@ use super::context::{Context, Origin, Wishes};
 use super::timers::Task;
 use super::{App, Outcome, own};
 use crate::Event;
+use crate::node::BrokerNews;
 use crate::queue::Empty;
 use crate::rate_limit::KeyedRateLimit;
 use crate::wire::event_format::EventDecodeError;
@@ -97,6 +98,21 @@ impl Engine {
     pub(super) fn happened(&mut self, bus: &dyn Bus, event: &Event, now: Now) {
         self.app.clock.set(now);
         self.dispatch(event, &Turn { bus, origin: None, now });
+        self.settle(bus, now);
+    }
+
+    /// There is news of the connection to the broker.
+    pub(super) fn broker_news(&mut self, bus: &dyn Bus, news: &BrokerNews, now: Now) {
+        self.app.clock.set(now);
+        let turn = Turn { bus, origin: None, now };
+        let mut complaints = Vec::new();
+        let mut handlers = std::mem::take(&mut self.app.handlers);
+        for hook in &mut handlers.on_broker_news {
+            let mut context = context(&mut self.wishes, &self.app, &turn, None);
+            complaints.extend(attempt(self.app.slow_handler, || hook(news, &mut context)));
+        }
+        self.app.handlers = handlers;
+        self.complain(complaints, "hook", "broker news".into(), now);
         self.settle(bus, now);
     }
 

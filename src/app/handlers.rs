@@ -7,9 +7,11 @@ use bstr::{BStr, BString};
 
 use super::{Context, Outcome};
 use crate::Event;
+use crate::node::BrokerNews;
 
 pub(super) type Handler = Box<dyn FnMut(&Event, &mut Context<'_>) -> Outcome>;
 pub(super) type Hook = Box<dyn FnMut(&BStr, &mut Context<'_>) -> Outcome>;
+pub(super) type NewsHook = Box<dyn FnMut(&BrokerNews, &mut Context<'_>) -> Outcome>;
 
 /// Handlers by the name of their event, and hooks.
 #[derive(Default)]
@@ -19,6 +21,7 @@ pub(super) struct Handlers {
     pub(super) of_any: Vec<Handler>,
     pub(super) on_subscribe: Vec<Hook>,
     pub(super) on_unsubscribe: Vec<Hook>,
+    pub(super) on_broker_news: Vec<NewsHook>,
 }
 
 struct Entry {

@@ -12,7 +12,7 @@ use super::clock::Now;
 use super::engine::Engine;
 use super::{App, Origin, own};
 use crate::node::topic_rules::{Change, TopicRules};
-use crate::node::{NodeError, pools_of};
+use crate::node::{BrokerNews, NodeError, pools_of};
 use crate::pool::{PoolError, Pools};
 use crate::topic::NodeId;
 use crate::value::Timestamp;
@@ -78,6 +78,7 @@ impl Harness {
             members: RefCell::default(),
             published: RefCell::default(),
             subscriptions: RefCell::default(),
+            cluster_log: RefCell::default(),
         };
         let mut harness = Harness { engine: Engine::new(app), bus, now, misfits: 0 };
         harness.engine.start(&harness.bus, now);
@@ -104,6 +105,12 @@ impl Harness {
         self.bus.members.borrow_mut().remove(name);
         self.bus.pools.borrow_mut().node_down(name);
         self.happened(&own::node_down(name, id.as_bytes()));
+    }
+
+    /// There is news of the connection to the broker. The app starts while the node connects.
+    pub fn broker_news(&mut self, news: &BrokerNews) {
+        self.engine.broker_news(&self.bus, news, self.now);
+        self.engine.tick(&self.bus, self.now);
     }
 
     fn happened(&mut self, event: &Event) {
@@ -138,6 +145,11 @@ impl Harness {
         self.bus.subscriptions.borrow().clone()
     }
 
+    /// The lines of `cluster.log` since the last call.
+    pub fn cluster_log(&mut self) -> Vec<String> {
+        self.bus.cluster_log.take()
+    }
+
     /// How many events had arguments that did not fit the handlers of [`App::on`].
     pub fn misfits(&self) -> u64 {
         self.misfits
@@ -167,6 +179,7 @@ struct Recorder {
     topic_rules: RefCell<TopicRules>,
     /// What others see of the app's subscriptions.
     subscriptions: RefCell<Vec<BString>>,
+    cluster_log: RefCell<Vec<String>>,
 }
 
 impl Recorder {
@@ -251,5 +264,10 @@ impl Bus for Recorder {
     fn unadvertise_topic(&self, prefix: &[u8]) -> Result<bool, NodeError> {
         let changes = self.topic_rules.borrow_mut().unadvertise_topic(prefix);
         Ok(changes.map(|changes| self.show(changes)).is_some())
+    }
+
+    fn cluster_log(&self, line: &str) -> Result<(), NodeError> {
+        self.cluster_log.borrow_mut().push(line.to_owned());
+        Ok(())
     }
 }

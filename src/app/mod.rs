@@ -79,7 +79,7 @@ pub use timers::TimerId;
 
 use crate::Event;
 use crate::event::TypedEvent;
-use crate::node::{Node, NodeError, Notification, Notifications};
+use crate::node::{BrokerNews, Node, NodeError, Notification, Notifications};
 use crate::queue::Empty;
 use crate::telemetry::EventFault;
 use clock::Now;
@@ -227,6 +227,16 @@ impl App {
         self
     }
 
+    /// Calls a hook with all news of the connection to the broker.
+    #[must_use]
+    pub fn on_broker_news(
+        mut self,
+        hook: impl FnMut(&BrokerNews, &mut Context<'_>) -> Outcome + 'static,
+    ) -> Self {
+        self.handlers.on_broker_news.push(Box::new(hook));
+        self
+    }
+
     /// Subscribes to all topics that start with these bytes when the app starts.
     #[must_use]
     pub fn subscribe(mut self, prefix: impl Into<BString>) -> Self {
@@ -346,6 +356,7 @@ fn notified(engine: &mut Engine, node: &Node, notification: Notification, now: N
         Notification::NodeDown { name, id } => own::node_down(&name, id.as_bytes()),
         Notification::Subscription(prefix) => own::subscription(prefix),
         Notification::Unsubscription(prefix) => own::unsubscription(prefix),
+        Notification::Broker(news) => return engine.broker_news(node, &news, now),
         Notification::Connected | Notification::Disconnected | Notification::Nudged => return,
     };
     engine.happened(node, &event, now);

@@ -217,6 +217,7 @@ impl Builder {
             initial_topics(&pools, &name, node_type, [topics.nodeid(&id), topics.node(&name)]);
         let pools = Arc::new(Mutex::new(pools));
         let failure = Arc::default();
+        let broker_state = Arc::default();
         let io = Io::new(super::io::Parts {
             name: name.clone(),
             id: id.clone(),
@@ -241,6 +242,7 @@ impl Builder {
             access: Arc::clone(&access),
             failure: Arc::clone(&failure),
             condition: Arc::clone(&condition),
+            broker_state: Arc::clone(&broker_state),
         })?;
         let thread_name =
             if name.is_empty() { "standalone-io".into() } else { format!("{name}-io") };
@@ -264,6 +266,7 @@ impl Builder {
             publishes_all: layout.cluster.auto_publish_topics,
             failure,
             condition,
+            broker_state,
             thread: Mutex::new(Some(thread)),
         };
         let node = Node { shared: Arc::new(shared) };

@@ -52,6 +52,8 @@ pub(super) struct Incoming {
 struct LinkState {
     up: bool,
     was_up: bool,
+    /// It was lost since that was last asked.
+    was_lost: bool,
     /// Why its last handshake failed, until that is read.
     fault: Option<HandshakeFault>,
 }
@@ -126,6 +128,8 @@ pub(super) struct Bus {
     known: HashSet<BString>,
     /// The connections of the XPUB and the XSUB.
     links: [LinkState; 2],
+    /// What has proved that this node and the broker cannot communicate.
+    refusal: Option<HandshakeFault>,
     /// Their endpoints.
     endpoints: [String; 2],
     is_encrypted: bool,
@@ -169,6 +173,7 @@ impl Bus {
             audiences: HashMap::new(),
             known: HashSet::new(),
             links: [LinkState::default(); 2],
+            refusal: None,
             endpoints,
             is_encrypted: curve.is_some(),
             warnings: Warnings {
@@ -408,6 +413,21 @@ impl Bus {
         Some(&self.endpoints[index])
     }
 
+    /// The fault for which [`Bus::read_connections`] has returned [`NodeError::Refused`].
+    pub(super) fn refusal(&self) -> Option<HandshakeFault> {
+        self.refusal
+    }
+
+    /// Whether the connections of the XPUB and the XSUB are up.
+    pub(super) fn up(&self) -> [bool; 2] {
+        self.links.map(|link| link.up)
+    }
+
+    /// Which of them were lost since the last call, even if they are up again.
+    pub(super) fn take_losses(&mut self) -> [bool; 2] {
+        self.links.each_mut().map(|link| std::mem::take(&mut link.was_lost))
+    }
+
     /// Why the last handshake of that connection failed, if it has since the last call.
     pub(super) fn take_fault(&mut self) -> Option<HandshakeFault> {
         self.links.iter_mut().find(|link| !link.up)?.fault.take()
@@ -433,7 +453,7 @@ impl Bus {
                         if link.was_up {
                             self.metrics.reconnects[socket].inc();
                         }
-                        *link = LinkState { up: true, was_up: true, fault: None };
+                        *link = LinkState { up: true, was_up: true, fault: None, ..*link };
                         Link::Up
                     }
                     // libzmq also reports connections without a handshake.
@@ -441,14 +461,18 @@ impl Bus {
                     ConnectionEventKind::Disconnected => {
                         self.metrics.connections[socket].set(0);
                         link.up = false;
+                        link.was_lost = true;
                         Link::Down
                     }
                     _ => {
-                        if let Some(fault) = event.handshake_fault() {
+                        let fault = event.handshake_fault();
+                        if let Some(fault) = fault {
                             link.fault = Some(fault);
                             self.metrics.handshakes_failed[socket].inc();
                         }
-                        let line = handshake::look_at(&event, "the broker", self.is_encrypted)?;
+                        let line = handshake::look_at(&event, "the broker", self.is_encrypted);
+                        self.refusal = fault.filter(|_| line.is_err());
+                        let line = line?;
                         if let Some(line) = line
                             && let Some(more) = self.warnings.handshake.check(now)
                         {

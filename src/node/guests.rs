@@ -185,7 +185,7 @@ impl Guests {
     /// # Errors
     /// As [`Guests::change`].
     pub fn log(&self, line: impl Into<String>) -> Result<(), NodeError> {
-        self.node.command(Outgoing::ClusterLog(line.into()))
+        self.node.cluster_log(line)
     }
 
     /// What has arrived, if anything. Does not block.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bstr::{BString, ByteSlice};
 
+use super::broker::{BrokerLink, BrokerNews, BrokerState, PeerFault};
 use super::bus::{Audience, Bus, Incoming, Link, Reader, SubscriptionChange};
 use super::condition::{Condition, Lack, Reporter, Signs, Stage, State};
 use super::fanout::Fanout;
@@ -19,7 +20,7 @@ use super::log_pump::{Closed, LogPump};
 use super::log_stream::{CLUSTER_LOG, LogStream, Streams};
 use super::notification::{Notification, ReceivedEvent};
 use super::outbox::{Greetings, Outbox, Publication};
-use super::watch::{MUTE, Watch};
+use super::watch::{MUTE, Report, Watch};
 use super::{LogBatch, NodeError, Outgoing, Unsent, later, lock};
 use crate::Event;
 use crate::access::{AccessCell, Guard, Identity};
@@ -77,6 +78,7 @@ pub(super) struct Parts {
     pub(super) access: Arc<AccessCell>,
     pub(super) failure: Arc<Mutex<Option<NodeError>>>,
     pub(super) condition: Arc<Condition>,
+    pub(super) broker_state: Arc<Mutex<BrokerState>>,
 }
 
 /// The state of the thread.
@@ -117,6 +119,10 @@ pub(super) struct Io {
     probe_retry: Option<Instant>,
     /// Watches the broker.
     broker: Watch,
+    /// What the application knows of the connection to it …
+    broker_link: BrokerLink,
+    /// … and what it can ask for.
+    broker_state: Arc<Mutex<BrokerState>>,
     /// The node has said goodbye.
     has_left: bool,
     /// Set once the node should end.
@@ -170,6 +176,8 @@ impl Io {
             format: parts.format,
             metrics: Arc::new(parts.metrics),
             broker: Watch::new("broker", Arc::clone(&parts.waker), Instant::now()),
+            broker_link: BrokerLink::default(),
+            broker_state: parts.broker_state,
             waker: parts.waker,
             bus: parts.bus,
             logs,
@@ -209,9 +217,14 @@ impl Io {
     /// Runs until the node is shut down. The body of the thread.
     pub(super) fn run(mut self) -> Unsent {
         if let Err(error) = self.start().and_then(|()| self.turn_until_done()) {
+            let fault = self.bus.refusal().map_or(PeerFault::Other, PeerFault::from);
+            let trouble = BrokerNews::Trouble { fault, details: error.to_string() };
+            self.notify(Notification::Broker(trouble), Instant::now());
             // Logged by the caller that asks why the node has ended.
             *lock(&self.failure) = Some(error);
         }
+        let closed = self.broker_link.closed();
+        self.tell_broker_state(closed, Instant::now());
         self.finish()
     }
 
@@ -240,7 +253,10 @@ impl Io {
             0 => u32::MAX,
             share => share,
         };
-        for link in self.bus.read_connections(now)? {
+        let links = self.bus.read_connections(now)?;
+        let states = self.broker_link.changed(self.bus.up(), self.bus.take_losses());
+        self.tell_broker_state(states, now);
+        for link in links {
             self.link_changed(link, now)?;
         }
         let mut subscriptions = share;
@@ -397,8 +413,19 @@ impl Io {
     /// the bus has answered. A return is logged at the same level as the loss.
     fn tell_of_broker(&mut self, now: Instant) {
         let is_answered = self.is_answered(now);
-        if let Some(line) = self.broker.look_at_broker(&mut self.bus, is_answered, now) {
-            log::warn!("{}: {line}", self.name);
+        let report = self.broker.look_at_broker(&mut self.bus, is_answered, now);
+        let Some(Report { line, fault }) = report else { return };
+        log::warn!("{}: {line}", self.name);
+        if let Some(fault) = fault {
+            let trouble = BrokerNews::Trouble { fault, details: line };
+            self.notify(Notification::Broker(trouble), now);
+        }
+    }
+
+    fn tell_broker_state(&mut self, states: Vec<BrokerState>, now: Instant) {
+        for state in states {
+            *lock(&self.broker_state) = state;
+            self.notify(Notification::Broker(BrokerNews::State(state)), now);
         }
     }
 
@@ -430,6 +457,8 @@ impl Io {
                     self.probe.topic = None;
                     self.bus.unsubscribe(&prefix, Reader::Node)?;
                     self.notify(Notification::Connected, now);
+                    let states = self.broker_link.answered();
+                    self.tell_broker_state(states, now);
                     if let Some(desk) = &mut self.guests {
                         desk.reconnected();
                     }
@@ -635,6 +664,8 @@ impl Io {
                 Ok(Outgoing::Nudge) => self.notify(Notification::Nudged, now),
                 Ok(Outgoing::Leave) => {
                     self.has_left = true;
+                    let closed = self.broker_link.closed();
+                    self.tell_broker_state(closed, now);
                     for topic in std::mem::take(&mut self.own_topics) {
                         self.bus.unsubscribe(&topic, Reader::Node)?;
                     }

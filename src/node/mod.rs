@@ -43,6 +43,7 @@
 //! # }
 //! ```
 
+mod broker;
 mod builder;
 mod bus;
 pub mod client;
@@ -71,6 +72,7 @@ use std::time::{Duration, Instant};
 
 use bstr::{BStr, BString};
 
+pub use broker::{BrokerNews, BrokerState, PeerFault};
 pub use builder::Builder;
 pub(crate) use builder::pools_of;
 #[cfg(feature = "app")]
@@ -235,6 +237,7 @@ struct Shared {
     publishes_all: bool,
     failure: Arc<Mutex<Option<NodeError>>>,
     condition: Arc<Condition>,
+    broker_state: Arc<Mutex<BrokerState>>,
     thread: Mutex<Option<JoinHandle<Unsent>>>,
 }
 
@@ -501,6 +504,12 @@ impl Node {
         self.shared.condition.health(Instant::now())
     }
 
+    /// The state of the connection to the broker. Changes are
+    /// [`Notification::Broker`], which may be a moment later. Does not block.
+    pub fn broker_state(&self) -> BrokerState {
+        *lock(&self.shared.broker_state)
+    }
+
     /// The rules that received events are checked against; replace them when the layout has
     /// changed.
     pub fn access(&self) -> &Arc<AccessCell> {
@@ -533,6 +542,14 @@ impl Node {
             log::error!("the node's I/O thread panicked");
             Unsent::default()
         })
+    }
+
+    /// Writes a line of `cluster.log` (WIRE.md §5.10). Does not block.
+    ///
+    /// # Errors
+    /// As [`Node::subscribe`].
+    pub fn cluster_log(&self, line: impl Into<String>) -> Result<(), NodeError> {
+        self.command(Outgoing::ClusterLog(line.into()))
     }
 
     /// Makes [`Notification::Nudged`] appear among the notifications, to interrupt a thread that waits

@@ -7,6 +7,7 @@ use bstr::{BStr, BString};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use super::broker::BrokerNews;
 use crate::event::{Event, EventError, TypedEvent};
 use crate::queue::{self, Empty};
 use crate::telemetry::{EventFault, NodeMetrics};
@@ -42,6 +43,8 @@ pub enum Notification {
     Connected,
     /// The connection to the broker is lost; libzmq keeps trying.
     Disconnected,
+    /// The same in more detail: each state of the connection to the broker, and what is wrong with it.
+    Broker(BrokerNews),
     /// Somebody called [`Node::nudge`](super::Node::nudge).
     Nudged,
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::broker::PeerFault;
 use super::bus::Bus;
 use super::inquiry::{Answer, Inquiry};
 use super::outage::{News, Outage, span};
@@ -31,13 +32,29 @@ pub(super) struct Watch {
     endpoint: Option<String>,
     fault: Option<(HandshakeFault, Instant)>,
     /// The cause, if known.
-    cause: Option<String>,
+    cause: Option<Cause>,
     inquiry: Option<Inquiry>,
     next_inquiry: Option<Instant>,
     /// A report on a missing peer, held back until the cause is known.
     held: Option<News>,
     /// How often the cause has changed.
     changes: u64,
+}
+
+/// Why a peer cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cause {
+    fault: PeerFault,
+    text: String,
+}
+
+/// What to say about a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    /// For the log.
+    pub(super) line: String,
+    /// What is wrong, if it has been missing for a while.
+    pub(super) fault: Option<PeerFault>,
 }
 
 /// The state of a peer.
@@ -76,7 +93,7 @@ impl Watch {
 
     /// Why it is not connected, if known.
     pub(super) fn cause(&self) -> Option<&str> {
-        self.cause.as_deref()
+        self.cause.as_ref().map(|cause| cause.text.as_str())
     }
 
     /// Changes whenever the cause does.
@@ -122,14 +139,14 @@ impl Watch {
         self.held.take_if(|_| is_known)
     }
 
-    /// Records the state of the broker, and returns the line to log about it. `is_ready`: whether
-    /// it has answered a probe.
+    /// Records the state of the broker, and returns what to say about it. `is_ready`: whether it has
+    /// answered a probe.
     pub(super) fn look_at_broker(
         &mut self,
         bus: &mut Bus,
         is_ready: bool,
         now: Instant,
-    ) -> Option<String> {
+    ) -> Option<Report> {
         if let Some(fault) = bus.take_fault() {
             self.failed(fault, now);
         }
@@ -139,16 +156,20 @@ impl Watch {
             None => Reach::Mute,
         };
         let news = self.observe(reach, now)?;
-        Some(match (news, reach) {
+        let (line, fault) = match (news, reach) {
             (News::Missing { waited }, Reach::Mute) => {
-                format!("the bus has not been ready for {}: {MUTE}", span(waited))
+                let line = format!("the bus has not been ready for {}: {MUTE}", span(waited));
+                (line, Some(PeerFault::Unanswered))
             }
             (News::Missing { .. }, Reach::Away(endpoint)) => {
                 let cause = self.cause().unwrap_or("cause unknown");
-                format!("{}: {endpoint}: {cause}; still trying", news.of("the broker"))
+                let line = format!("{}: {endpoint}: {cause}; still trying", news.of("the broker"));
+                let fault = self.cause.as_ref().map_or(PeerFault::Unavailable, |cause| cause.fault);
+                (line, Some(fault))
             }
-            _ => news.of("the broker"),
-        })
+            _ => (news.of("the broker"), None),
+        };
+        Some(Report { line, fault })
     }
 
     /// Looks for the reason why the peer cannot be reached, and records the answer.
@@ -156,7 +177,7 @@ impl Watch {
         if let Some(answer) = self.inquiry.as_ref().and_then(Inquiry::answer) {
             self.inquiry = None;
             let cause = match answer {
-                Answer::Unreachable(why) => why,
+                Answer::Unreachable(text) => Cause { fault: PeerFault::Unavailable, text },
                 Answer::Listens => self.why_no_answer(now),
             };
             self.set_cause(Some(cause));
@@ -168,11 +189,14 @@ impl Watch {
         self.next_inquiry = Some(now + ASK_EVERY);
         match Inquiry::begin(endpoint.clone(), Arc::clone(&self.waker)) {
             Ok(inquiry) => self.inquiry = Some(inquiry),
-            Err(error) => self.set_cause(Some(format!("cause unknown: {error}"))),
+            Err(error) => {
+                let text = format!("cause unknown: {error}");
+                self.set_cause(Some(Cause { fault: PeerFault::Unavailable, text }));
+            }
         }
     }
 
-    fn why_no_answer(&self, now: Instant) -> String {
+    fn why_no_answer(&self, now: Instant) -> Cause {
         let fault = self.fault.filter(|(_, at)| now.saturating_duration_since(*at) < FAULT_COUNTS);
         match fault {
             Some((fault, _)) => self.describe(fault),
@@ -180,16 +204,17 @@ impl Watch {
         }
     }
 
-    fn describe(&self, fault: HandshakeFault) -> String {
-        match fault {
+    fn describe(&self, fault: HandshakeFault) -> Cause {
+        let text = match fault {
             HandshakeFault::NoAnswer => {
                 format!("a process listens there, but does not answer like a {}", self.role)
             }
             fault => fault.to_string(),
-        }
+        };
+        Cause { fault: fault.into(), text }
     }
 
-    fn set_cause(&mut self, cause: Option<String>) {
+    fn set_cause(&mut self, cause: Option<Cause>) {
         if self.cause != cause {
             self.cause = cause;
             self.changes += 1;

@@ -176,7 +176,7 @@ impl Connection {
             }
         }
         let news = self.broker.look_at_broker(&mut self.bus, self.stage == Stage::Ready, now);
-        self.news = news.or(self.news.take());
+        self.news = news.map(|report| report.line).or(self.news.take());
         Ok(())
     }
 
