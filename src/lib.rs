@@ -7,6 +7,7 @@
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, topics and node ids; Rust types as values and events |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
 //! | [`app`] | handlers of events, timers, a test harness |
+//! | [`table`] | tables and sets that replicate |
 //! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
@@ -49,6 +50,8 @@ pub mod pool;
 pub mod queue;
 pub mod rate_limit;
 pub mod readable;
+#[cfg(feature = "table")]
+pub mod table;
 pub mod telemetry;
 pub mod topic;
 pub mod transport;
