@@ -60,6 +60,7 @@ lint: tools ## Check formatting, clippy and rustdoc; any warning fails
 bench: tools ## Run the benchmarks (benches/README.md)
 	$(CARGO) bench -p zcluster --bench codecs
 	$(CARGO) bench -p zcluster --bench curve
+	$(CARGO) bench -p zcluster --bench tables
 	$(CARGO) bench -p zcluster-logger --bench format
 	$(CARGO) bench -p zcluster-logger --bench replay
 	$(CARGO) bench -p zcluster-logger --bench paced
