@@ -17,13 +17,19 @@ impl<K: Key, V: Yield> Table<K, V> {
     /// Publishes all elements as new ones, `batch_size` per event, or fewer if they are large
     /// ([`PUBLISH_TABLE_BATCH_SIZE`](super::PUBLISH_TABLE_BATCH_SIZE) is Zeek's default). The first event
     /// is published now, the others from timers, and each has the elements as they are then. So
-    /// whoever gets changes of the table from this node, too, ends up with the same content.
+    /// whoever gets changes of the table from this node, too, ends up with the same content. A table
+    /// without [`publish_on_change`](super::Options::publish_on_change) is not published; a warning is
+    /// logged.
     pub fn publish_table(
         &self,
         topic: impl AsRef<[u8]>,
         batch_size: usize,
         context: &mut Context<'_>,
     ) {
+        if self.core.changes.is_none() {
+            self.core.warn("local", || "not published: it has no publish_on_change".into());
+            return;
+        }
         self.publish_below(self.len(), BStr::new(topic.as_ref()).into(), batch_size, context);
     }
 

@@ -109,6 +109,29 @@ fn changes_wait_for_a_batch_to_be_full_or_old() {
 }
 
 #[test]
+fn a_full_batch_starts_the_delay_anew() {
+    let tables = Tables::new();
+    let options = Options::new().publish_on_change(ALL).max_batch_size(3);
+    let table = tables.table::<String, u64>("Demo::t", options).unwrap();
+    let mut node = Node::new(&tables);
+    let insert = |node: &mut Node, keys: std::ops::Range<u64>| {
+        let table = table.clone();
+        node.act(move |context| {
+            keys.for_each(|key| _ = table.insert(key.to_string(), key, context).unwrap());
+        });
+        node.changes()
+    };
+    assert_eq!(insert(&mut node, 0..2), ["+0=0"]);
+    node.advance(5);
+    assert_eq!(insert(&mut node, 2..5), ["+1=1 +2=2 +3=3"]);
+    // The timer of the first batch is gone, and another one is due 10 ms after the second.
+    node.advance(9);
+    assert_eq!(node.changes(), [""; 0]);
+    node.advance(1);
+    assert_eq!(node.changes(), ["+4=4"]);
+}
+
+#[test]
 fn topics_are_fixed_or_of_a_key() {
     let tables = Tables::new();
     let options = || Options::new().publish_on_change(ALL).max_batch_size(4);

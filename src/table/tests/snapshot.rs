@@ -75,3 +75,14 @@ fn new_nodes_are_sent_the_table() {
     let expected = [("zeek.cluster.nodeid.m1.".to_owned(), "+1=x +0=x".to_owned())];
     assert_eq!(node.published(), expected);
 }
+
+#[test]
+fn a_table_without_the_attribute_is_not_sent() {
+    let tables = Tables::new();
+    let options = Options::new().publish_to_new_nodes(|_| true);
+    let table = tables.table::<String, u64>("Demo::t", options).unwrap();
+    let mut node = Node::new(&tables);
+    node.act(move |context| table.insert("a".into(), 1, context)).unwrap();
+    node.harness.node_up("manager", "m1");
+    assert_eq!(node.changes(), [""; 0]);
+}
