@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::callbacks::guarded;
 use super::change::Change;
 use super::entries::{Stamp, nanos};
-use super::table::{Key, Table, Yield};
+use super::handle::{Key, Table, Yield};
 use crate::app::Context;
 
 impl<K: Key, V: Yield> Table<K, V> {

@@ -37,7 +37,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `registry`, `common` | [`Tables`]: the tables by their name, and what they have in common |
-//! | `table`, `set` | the handles, and how a table changes |
+//! | `handle`, `set` | the handles, and how a table changes |
 //! | `replica` | what others do to a table: changes that are received, nodes that come up |
 //! | `expiry`, `snapshot` | work in turns: old elements, whole tables |
 //! | `callbacks` | functions of the user, which may panic |
@@ -50,14 +50,13 @@ mod common;
 mod entries;
 mod error;
 mod expiry;
+mod handle;
 mod index;
 mod options;
 mod registry;
 mod replica;
 mod set;
 mod snapshot;
-#[expect(clippy::module_inception, reason = "the type that the folder is named after")]
-mod table;
 
 #[cfg(test)]
 mod tests;
@@ -65,7 +64,7 @@ mod tests;
 pub use change::{Change, TableChangeHeader, TableChangeInfo, TableChangeInfos};
 pub use common::Counts;
 pub use error::TableError;
+pub use handle::{Changed, Key, Table, Yield};
 pub use options::{Options, PUBLISH_TABLE_BATCH_SIZE};
 pub use registry::Tables;
 pub use set::Set;
-pub use table::{Changed, Key, Table, Yield};

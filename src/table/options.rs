@@ -9,7 +9,7 @@ use super::batch::Limits;
 use super::callbacks::{ExpireFunc, TopicFunc};
 use super::change::{Change, Changes};
 use super::entries::{Expiry, Since};
-use super::table::Table;
+use super::handle::Table;
 use crate::app::Context;
 
 /// How many elements an event of [`Table::publish_table`] has, if nothing else is said.

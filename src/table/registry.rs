@@ -12,10 +12,10 @@ use super::callbacks::{Policy, guarded};
 use super::change::{Changes, TableChangeHeader, TableChangeInfo, TableChangeInfos};
 use super::common::{Common, shown};
 use super::error::TableError;
+use super::handle::{Key, Table, Yield};
 use super::options::Options;
 use super::replica::Replica;
 use super::set::Set;
-use super::table::{Key, Table, Yield};
 use crate::app::{App, Context, Module};
 use crate::topic::NodeId;
 

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::ops::Deref;
 
 use super::error::TableError;
-use super::table::{Key, Table};
+use super::handle::{Key, Table};
 use crate::app::Context;
 
 /// A set that replicates: a table without values, whose other methods are those of [`Table`]. This is a

@@ -6,7 +6,7 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::batch::{MAX_BYTES, size};
 use super::change::{self, Change};
-use super::table::{Key, Table, Yield};
+use super::handle::{Key, Table, Yield};
 use crate::app::Context;
 use crate::value::Value;
 
