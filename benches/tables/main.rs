@@ -1,7 +1,7 @@
 //! Benchmarks of tables that replicate.
 //!
 //! `cargo bench -p zcluster --bench tables`; time divided by elements is time per change or lookup.
-//! What a million elements cost is printed first.
+//! What a million elements cost is printed between.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod million;
@@ -12,21 +12,27 @@ use std::net::Ipv4Addr;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use zcluster::app::{App, Context, Harness, Outcome};
 use zcluster::table::{Change, Options, Set, Tables};
+use zcluster::topic::NodeId;
 use zcluster::value::Address;
 use zcluster::wire::broker_bin;
 use zcluster::{Event, Layout};
 
 const ALL: [Change; 4] = [Change::New, Change::Changed, Change::Removed, Change::Expired];
 
-fn harness(app: App) -> Harness {
+/// The ids of the node that is measured, and of another one.
+const ME: &str = "zeromq_manager_host1_4241_NwrZBf1q3FkxySjt2b";
+const OTHER: &str = "zeromq_worker-1_host1_4242_NwrZBf1q3FkxySjt2a";
+
+fn harness(app: App, id: &str) -> Harness {
     let text = "[nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n";
     let (layout, _) = Layout::from_toml(text, "layout").unwrap();
-    Harness::new(app, layout, "manager").unwrap()
+    Harness::with_id(app, layout, "manager", NodeId::from_bytes(id)).unwrap()
 }
 
-/// A node that calls a function whenever it receives the event `act`.
-fn node(tables: &Tables, mut act: impl FnMut(&mut Context<'_>) -> Outcome + 'static) -> Harness {
-    harness(App::new().with(tables).on_event("act", move |_, context| act(context)))
+/// Another node, which calls a function whenever it receives the event `act`.
+fn other(tables: &Tables, mut act: impl FnMut(&mut Context<'_>) -> Outcome + 'static) -> Harness {
+    let app = App::new().with(tables).on_event("act", move |_, context| act(context));
+    harness(app, OTHER)
 }
 
 fn act() -> Event {
@@ -45,7 +51,7 @@ fn incoming(size: usize, events: usize) -> Vec<Vec<u8>> {
     let options = options.max_batch_delay(std::time::Duration::MAX);
     let set = tables.set::<Address>("Demo::in", options).unwrap();
     let count = (size * events) as u32;
-    let mut node = node(&tables, move |context| {
+    let mut node = other(&tables, move |context| {
         for number in 0..=count {
             set.insert(address(number), context)?;
         }
@@ -73,12 +79,12 @@ fn republish(size: usize) -> (Harness, Set<Address>, Set<Address>) {
         out.insert(*changed.key, context)?;
         Ok(())
     });
-    (harness(App::new().with(&tables)), from, to)
+    (harness(App::new().with(&tables), ME), from, to)
 }
 
 fn bench(c: &mut Criterion) {
     const EVENTS: usize = 1000;
-    let other = "zeromq_worker-1_host1_4242_NwrZBf1q3FkxySjt2a";
+    million::child();
     let mut group = c.benchmark_group("change");
     for size in [1, 10] {
         let events = incoming(size, EVENTS);
@@ -92,12 +98,12 @@ fn bench(c: &mut Criterion) {
         });
         let tables = Tables::new();
         let set = tables.set::<Address>("Demo::in", Options::new().publish_on_change(ALL)).unwrap();
-        let mut applying = harness(App::new().with(&tables));
+        let mut applying = harness(App::new().with(&tables), ME);
         group.bench_function(format!("decode, apply, {size} per event"), |b| {
             b.iter(|| {
                 for bytes in &events {
                     let event = broker_bin::decode_event(bytes).unwrap();
-                    applying.receive("zeek/table/Demo::in/", other, &event);
+                    applying.receive("zeek/table/Demo::in/", OTHER, &event);
                 }
             });
         });
@@ -108,7 +114,7 @@ fn bench(c: &mut Criterion) {
             b.iter(|| {
                 for bytes in &events {
                     let event = broker_bin::decode_event(bytes).unwrap();
-                    node.receive("zeek/table/Demo::in/", other, &event);
+                    node.receive("zeek/table/Demo::in/", OTHER, &event);
                     for published in node.published() {
                         out.clear();
                         broker_bin::encode_event(&published.event, &mut out);

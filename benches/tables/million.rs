@@ -10,7 +10,7 @@ use zcluster::Event;
 use zcluster::app::{App, Harness};
 use zcluster::table::{Key, Options, PUBLISH_TABLE_BATCH_SIZE, Table, Tables, Yield};
 
-use super::{ALL, act, address, harness, node};
+use super::{ALL, ME, OTHER, act, address, harness, other};
 
 const COUNT: u32 = 1_000_000;
 
@@ -36,7 +36,7 @@ fn filled<K: Key, V: Yield>(
     let tables = Tables::new();
     let table = tables.table("Demo::t", options).unwrap();
     let (filling, next) = (table.clone(), Rc::new(Cell::new(0)));
-    let mut node = node(&tables, move |context| {
+    let mut node = other(&tables, move |context| {
         if next.get() == COUNT {
             filling.publish_table("demo.t", PUBLISH_TABLE_BATCH_SIZE, context);
             return Ok(());
@@ -64,7 +64,7 @@ fn send(mut node: Harness) {
     let table = tables
         .table::<zcluster::value::Address, u64>("Demo::t", Options::new().publish_on_change(ALL))
         .unwrap();
-    let mut other = harness(App::new().with(&tables));
+    let mut new = harness(App::new().with(&tables), ME);
     let (mut sending, mut applying) = (Duration::ZERO, Duration::ZERO);
     let mut slowest = Duration::ZERO;
     let start = Instant::now();
@@ -77,7 +77,7 @@ fn send(mut node: Harness) {
         }
         let start = Instant::now();
         for event in &events {
-            other.receive("t", "other", event);
+            new.receive("t", OTHER, event);
         }
         applying += start.elapsed();
         let start = Instant::now();
@@ -91,18 +91,45 @@ fn send(mut node: Harness) {
     report("apply it on a new node", applying, None);
 }
 
-pub(super) fn bench(c: &mut Criterion) {
-    let plain = Options::<zcluster::value::Address, ()>::new;
-    drop(filled("addr", plain(), |n| (address(n), ())));
-    let year = Duration::from_secs(365 * 86_400);
-    drop(filled("addr, with expiry", plain().create_expire(year), |n| (address(n), ())));
-    drop(filled("addr, published", plain().publish_on_change(ALL), |n| (address(n), ())));
-    let (node, table) = filled("addr to count", Options::new().publish_on_change(ALL), |n| {
-        (address(n), u64::from(n))
-    });
-    send(node);
-    drop(filled("string of 10 to count", Options::new(), |n| (format!("{n:010}"), u64::from(n))));
+/// Says which row a child measures: memory is that of a process that has done nothing else.
+const ROW: &str = "ZCLUSTER_BENCH_ROW";
 
+fn row(row: usize) -> bool {
+    let plain = Options::<zcluster::value::Address, ()>::new;
+    let year = Duration::from_secs(365 * 86_400);
+    let published = || Options::new().publish_on_change(ALL);
+    match row {
+        0 => drop(filled("addr", plain(), |n| (address(n), ()))),
+        1 => drop(filled("addr, expires", plain().create_expire(year), |n| (address(n), ()))),
+        2 => drop(filled("addr to count", Options::new(), |n| (address(n), u64::from(n)))),
+        3 => {
+            send(filled("addr to count, published", published(), |n| (address(n), u64::from(n))).0);
+        }
+        4 => {
+            let element = |n| (format!("{n:010}"), u64::from(n));
+            drop(filled("string of 10 to count", Options::new(), element));
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// In a child: measures its row, and ends.
+pub(super) fn child() {
+    if let Ok(number) = std::env::var(ROW) {
+        row(number.parse().unwrap());
+        std::process::exit(0);
+    }
+}
+
+pub(super) fn bench(c: &mut Criterion) {
+    for number in 0..5 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        // glibc gives large blocks back at once.
+        child.env(ROW, number.to_string()).env("MALLOC_MMAP_THRESHOLD_", "131072");
+        assert!(child.status().unwrap().success());
+    }
+    let (_node, table) = filled("addr to count", Options::new(), |n| (address(n), u64::from(n)));
     let mut group = c.benchmark_group("million");
     let mut number = 0_u32;
     let mut next = move |is_there: bool| {

@@ -10,6 +10,9 @@ use crate::value::Value;
 /// Changes that together are about this many bytes are published, whatever their number.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
+/// Longer delays are this long, which any clock can say.
+const LONGEST_DELAY: Duration = Duration::from_secs(365 * 86_400);
+
 /// When changes are published.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -39,7 +42,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(mut limits: Limits) -> Self {
+        limits.max_batch_delay = limits.max_batch_delay.min(LONGEST_DELAY);
         Batch { limits, queues: BTreeMap::new(), changes: 0, bytes: 0, published: None }
     }
 
@@ -58,8 +62,7 @@ impl Batch {
                     && !max_batch_delay.is_zero()
                     && now.saturating_duration_since(published) <= max_batch_delay =>
             {
-                // Beyond what a clock can say, never: what is full is still published.
-                published.checked_add(max_batch_delay).map_or(Due::Now, Due::At)
+                Due::At(published + max_batch_delay)
             }
             _ => Due::Now,
         }
@@ -154,11 +157,12 @@ mod tests {
         batch.take(now);
         let row = Value::from("x".repeat(1000));
         for _ in 0..MAX_BYTES / 1003 {
-            // The end of such a delay is no time.
-            batch.push("t".into(), row.clone(), now);
+            // The end of a delay without end is still some time.
+            let due = batch.push("t".into(), row.clone(), now);
+            assert_eq!(due, Due::At(now + LONGEST_DELAY));
             assert!(batch.bytes < MAX_BYTES);
         }
-        batch.push("u".into(), row, now);
+        assert_eq!(batch.push("u".into(), row, now), Due::Now);
         assert!(batch.bytes >= MAX_BYTES);
         let queues = batch.take(now);
         assert_eq!(queues[BStr::new("u")].len(), 1);
