@@ -10,6 +10,7 @@
 //! | [`peers`] | the connection to the broker and the other nodes, as Zeek's Broker module shows them |
 //! | [`started`] | when the whole cluster is up |
 //! | [`shared`], [`prints`] | values that nodes publish to each other; lines of text |
+//! | [`table`] | tables and sets that replicate |
 //! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
@@ -60,6 +61,8 @@ pub mod readable;
 pub mod shared;
 #[cfg(feature = "app")]
 pub mod started;
+#[cfg(feature = "table")]
+pub mod table;
 pub mod telemetry;
 pub mod topic;
 pub mod transport;

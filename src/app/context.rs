@@ -147,6 +147,17 @@ impl Context<'_> {
         self.publish_to(topic, event)
     }
 
+    /// The topic of the next live member of a pool, in turn; `None` if none is alive.
+    pub fn rr_topic(&self, pool: &str, key: &[u8]) -> Option<BString> {
+        self.bus.rr_topic(pool, key)
+    }
+
+    /// The topic of the live member of a pool that rendezvous hashing maps a key to; `None` if none is
+    /// alive.
+    pub fn hrw_topic(&self, pool: &str, key: &[u8]) -> Option<BString> {
+        self.bus.hrw_topic(pool, key)
+    }
+
     fn publish_to(
         &mut self,
         topic: Option<BString>,

@@ -268,7 +268,7 @@ fn attempt(slow: Duration, handler: impl FnOnce() -> Outcome) -> Vec<String> {
     match catch_unwind(AssertUnwindSafe(handler)) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => complaints.push(format!("failed: {error}")),
-        Err(panic) => complaints.push(format!("panicked: {}", message(&*panic))),
+        Err(panic) => complaints.push(format!("panicked: {}", panic_message(&*panic))),
     }
     let took = start.elapsed();
     if took > slow {
@@ -277,7 +277,8 @@ fn attempt(slow: Duration, handler: impl FnOnce() -> Outcome) -> Vec<String> {
     complaints
 }
 
-fn message(panic: &(dyn Any + Send)) -> &str {
+/// What a panic says.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }

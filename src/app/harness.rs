@@ -66,13 +66,21 @@ impl Harness {
     /// # Errors
     /// As for a node.
     pub fn new(app: App, layout: Layout, name: &str) -> Result<Self, PoolError> {
+        Harness::with_id(app, layout, name, NodeId::generate(name, "harness", 1, 1))
+    }
+
+    /// As [`Harness::new`], with the id of the process.
+    ///
+    /// # Errors
+    /// As for a node.
+    pub fn with_id(app: App, layout: Layout, name: &str, id: NodeId) -> Result<Self, PoolError> {
         let now = Now::read();
         let pools = pools_of(&layout, &[], name, &layout.node_topics())?;
         let bus = Recorder {
             topic_rules: RefCell::new(TopicRules::new(&layout.cluster)),
             own_topic: layout.node_topics().node(name),
             name: name.into(),
-            id: NodeId::generate(name, "harness", 1, 1),
+            id,
             layout,
             pools: RefCell::new(pools),
             members: RefCell::default(),

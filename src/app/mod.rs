@@ -72,6 +72,8 @@ use serde::de::DeserializeOwned;
 pub use clock::Clock;
 pub use cluster::Cluster;
 pub use context::{Context, Origin};
+#[cfg(feature = "table")]
+pub(crate) use engine::panic_message;
 pub use harness::{Harness, Published};
 pub use inbox::{Inbox, InboxError};
 pub use own::{NodeDown, NodeUp, Subscription, Unsubscription};
