@@ -7,6 +7,7 @@
 //! | [`value`], [`event`], [`topic`] | the vocabulary: typed values, events, topics and node ids; Rust types as values and events |
 //! | [`node`] | a running node: its I/O thread, its handle, remote logging |
 //! | [`app`] | handlers of events, timers, a test harness |
+//! | [`logging`] | log streams of typed records, filters |
 //! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
@@ -26,7 +27,7 @@
 //! | [`telemetry`], [`rate_limit`] | metrics of all binaries; rate limits of log lines |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-// The code that `#[derive(Event)]` generates names this crate.
+// The code that derive macros generate names this crate.
 #[cfg(test)]
 extern crate self as zcluster;
 
@@ -42,6 +43,8 @@ pub mod health;
 pub mod http;
 pub mod input_lines;
 pub mod layout;
+#[cfg(feature = "logging")]
+pub mod logging;
 pub mod membership;
 pub mod net;
 pub mod node;
@@ -60,6 +63,8 @@ mod testing;
 
 pub use event::{Event, EventError, ToEvent, TypedEvent};
 pub use layout::Layout;
+#[cfg(feature = "logging")]
+pub use logging::{LogRecord, LogScalar, Logs};
 pub use node::{Node, client};
 pub use value::Value;
 /// Derives [`TypedEvent`].
