@@ -60,6 +60,9 @@ table! {
         /// Whether the manager receives logs. Default: only if the layout has a manager and no
         /// logger.
         manager_is_logger: bool = false,
+        /// Whether a node spreads its log batches over all loggers. If not, it sends all to one, which
+        /// depends on the name of the node, and to another only while that one is down.
+        enable_round_robin_logging: bool = true,
     }
 }
 
