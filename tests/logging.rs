@@ -6,10 +6,13 @@ mod support;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use bstr::BStr;
-use support::{Cluster, DEFAULT_NODES, NodeSpec, PATIENCE, wait_for, wait_members};
+use support::{
+    Cluster, DEFAULT_NODES, NodeSpec, PATIENCE, example, run_to_end, wait_for, wait_members,
+};
 use zcluster::logging::{
     Columns, Filter, LogField, LogValue, RecordWriter, Recorder, Scalar, Sinks, StreamOptions,
 };
@@ -244,11 +247,14 @@ fn without_round_robin_a_node_has_one_logger_at_a_time() {
         |index: usize| numbers(&cluster, name(index)).into_iter().filter(|n| *n >= start).count();
     assert_eq!((late(first), late(second)), ((end - start) as usize, 0));
     assert_eq!(node.shutdown(PATIENCE).records, 0);
-    loggers.iter_mut().for_each(|(_, logger)| logger.stop());
+    for (_, logger) in &mut loggers {
+        logger.stop();
+    }
 }
 
 /// What Zeek logs of a connection (`Conn::Info`).
 #[derive(LogRecord)]
+#[allow(clippy::struct_field_names)]
 struct Conn<'a> {
     ts: Seconds,
     uid: &'a BStr,
@@ -435,4 +441,30 @@ fn the_batches_of_a_stream_are_those_of_zeek_byte_for_byte() {
         records += batch.num_records();
     }
     assert!(batches > 1 && records > 100, "{batches} batches, {records} records");
+}
+
+#[test]
+fn the_example_logs() {
+    let cluster = Cluster::new(ONE_LOGGER, "[log]\nflush_interval = \"10ms\"");
+    let _broker = cluster.broker();
+    let mut logger = cluster.logger("logger-1");
+    let mut example = Command::new(example("log_producer"));
+    let directory = cluster.layout.parent().unwrap();
+    let ended = run_to_end(example.args(["worker-1", "3"]).current_dir(directory));
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    logger.stop();
+    let scans = cluster.log_lines("scan");
+    let columns: Vec<Vec<&str>> =
+        scans.iter().map(|line| line.split('\t').skip(1).collect()).collect();
+    assert_eq!(
+        columns,
+        [
+            ["192.0.2.0", "443", "Scan::PORT", "worker-1", "-"],
+            ["192.0.2.1", "443", "Scan::HOST", "worker-1", "-"],
+            ["192.0.2.2", "443", "Scan::PORT", "worker-1", "scan 2"],
+        ]
+    );
+    let high = cluster.log_lines("scan_high");
+    assert_eq!(high.len(), 1);
+    assert!(high[0].ends_with("\t192.0.2.2\tscan 2"), "{}", high[0]);
 }
