@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bstr::BStr;
 use support::{
-    Cluster, DEFAULT_NODES, NodeSpec, PATIENCE, example, run_to_end, wait_for, wait_members,
+    Cluster, DEFAULT_NODES, NodeSpec, PATIENCE, Signal, example, metric, run_to_end, wait_for,
+    wait_members,
 };
 use zcluster::logging::{
     Columns, Filter, LogField, LogValue, RecordWriter, Recorder, Scalar, Sinks, StreamOptions,
@@ -250,6 +251,43 @@ fn without_round_robin_a_node_has_one_logger_at_a_time() {
     for (_, logger) in &mut loggers {
         logger.stop();
     }
+}
+
+#[test]
+fn without_round_robin_a_logger_that_is_slow_is_waited_for() {
+    let options = "log_sndhwm = 2\nlog_sndbuf = 4096\nlog_rcvbuf = 4096\n\
+                   log_hwm_action = \"drop\"\n[log]\nwrite_buffer_size = 1000\n\
+                   [cluster]\nenable_round_robin_logging = false";
+    let cluster = Cluster::new(DEFAULT_NODES, options);
+    let _broker = cluster.broker();
+    let mut loggers = ["logger-1", "logger-2"].map(|name| (name, cluster.logger(name)));
+    let (node, _notifications) = cluster.library_node("worker-1");
+    wait_members(&node, &["logger-1", "logger-2"]);
+    let chosen = node.hrw_topic(topic::LOGGER_POOL, b"worker-1").unwrap();
+    let is_chosen = |name: &str| chosen == format!("zeek.cluster.node.{name}.");
+    let first = usize::from(!is_chosen("logger-1"));
+    let (first_name, second_name) = (loggers[first].0, loggers[1 - first].0);
+
+    let logs = Logs::new(&node);
+    let options = StreamOptions::new().path("numbers");
+    let stream = logs.create_stream_with::<Number>("Numbers::LOG", options).unwrap();
+    stream.write(&Number { n: 0 }).unwrap();
+    wait_for("a number", || (!numbers(&cluster, first_name).is_empty()).then_some(()));
+    loggers[first].1.signal(Signal::STOP);
+    let dropped = || {
+        let metrics = node.telemetry().encode();
+        metric(&metrics, "zcluster_log_records_dropped_total", "high_water_mark")
+    };
+    wait_for("the pipe to be full", || {
+        (0..1000).for_each(|n| stream.write(&Number { n }).unwrap());
+        (dropped() > 0.0).then_some(())
+    });
+    loggers[first].1.signal(Signal::CONT);
+    node.shutdown(PATIENCE);
+    for (_, logger) in &mut loggers {
+        logger.stop();
+    }
+    assert_eq!(numbers(&cluster, second_name), [0; 0]);
 }
 
 /// What Zeek logs of a connection (`Conn::Info`).

@@ -51,14 +51,17 @@ pub(crate) fn record(input: &DeriveInput) -> Result<TokenStream, Error> {
             return Err(Error::new(field.span(), format!("two columns are named `{name}`")));
         }
     }
-    let declare = columns
-        .iter()
-        .map(|(_, ty, name)| quote_spanned!(ty.span()=> columns.field::<#ty>(#name);));
-    let write = columns.iter().map(|(field, ty, _)| {
-        quote_spanned!(ty.span()=> ::zcluster::logging::LogField::log(&self.#field, record);)
+    let declare = columns.iter().map(|(_, ty, name)| {
+        let field = quote_spanned!(ty.span()=> <#ty as ::zcluster::logging::LogField>);
+        quote!(#field::columns(#name, false, columns);)
+    });
+    let write = columns.iter().map(|(ident, ty, _)| {
+        let field = quote_spanned!(ty.span()=> <#ty as ::zcluster::logging::LogField>);
+        quote!(#field::log(&self.#ident, record);)
     });
     let unset = columns.iter().map(|(_, ty, _)| {
-        quote_spanned!(ty.span()=> <#ty as ::zcluster::logging::LogField>::log_unset(record);)
+        let field = quote_spanned!(ty.span()=> <#ty as ::zcluster::logging::LogField>);
+        quote!(#field::log_unset(record);)
     });
     let bounds = bounds(&input.generics, columns.iter().map(|(_, ty, _)| *ty), "LogField");
     let (parameters, arguments, _) = input.generics.split_for_impl();
@@ -288,10 +291,10 @@ mod tests {
         }"#;
         let code = code(record(&syn::parse_str(source).unwrap()));
         for part in [
-            r#"columns.field::<f64>("ts");"#,
-            r#"columns.field::<T>("id.orig_h");"#,
-            r#"columns.field::<&'astr>("type");"#,
-            "LogField::log(&self.r#type,record);",
+            r#"<f64as::zcluster::logging::LogField>::columns("ts",false,columns);"#,
+            r#"LogField>::columns("id.orig_h",false,columns);"#,
+            r#"LogField>::columns("type",false,columns);"#,
+            "LogField>::log(&self.r#type,record);",
             "typeOf<'zcluster_of>=Conn<'zcluster_of,T>;",
             "T:::zcluster::logging::LogField,",
         ] {

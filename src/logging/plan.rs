@@ -21,8 +21,13 @@ pub(super) struct Plan {
 
 impl Plan {
     /// # Errors
-    /// When the filter names columns that do not exist, leaves none, or gives two the same name.
-    pub(super) fn new<T: LogRecord>(stream: &str, filter: &Filter<T>) -> Result<Self, LogsError> {
+    /// When the filter names columns that do not exist, leaves none, gives two the same name, or has
+    /// a path that no log can have.
+    pub(super) fn new<T: LogRecord>(
+        stream: &str,
+        stream_path: &str,
+        filter: &Filter<T>,
+    ) -> Result<Self, LogsError> {
         let columns = Columns::of::<T>(&filter.scope_sep);
         let mut fields = Vec::new();
         if let Some(ext) = &filter.ext {
@@ -72,7 +77,7 @@ impl Plan {
         }
         let keep = (fields.len() - ext < columns.len()).then(|| keep.into());
         let plan = Plan { fields, keep };
-        let path = filter.path.as_deref().unwrap_or("path");
+        let path = filter.path.as_deref().unwrap_or(stream_path);
         match plan.schema(stream, filter, path).check() {
             Ok(()) => Ok(plan),
             Err(error) => {

@@ -2,7 +2,6 @@
 
 use bstr::BString;
 
-use super::LogField;
 use crate::wire::zeek_bin::{FieldSpec, LogType, RecordWriter};
 
 /// A record of a log stream. Derived:
@@ -28,7 +27,7 @@ use crate::wire::zeek_bin::{FieldSpec, LogType, RecordWriter};
 /// }
 /// ```
 ///
-/// [`LogField`] says which types fields may have. A type that cannot be logged is an error:
+/// [`LogField`](super::LogField) says which types fields may have. A type that cannot be logged is an error:
 ///
 /// ```compile_fail,E0277
 /// #[derive(zcluster::LogRecord)]
@@ -95,11 +94,6 @@ impl Columns {
             Columns { scope_sep: scope_sep.into(), prefix: String::new(), fields: Vec::new() };
         R::columns(&mut columns);
         columns.fields
-    }
-
-    /// Declares the column, or columns, of a field.
-    pub fn field<T: LogField + ?Sized>(&mut self, name: &str) {
-        T::columns(name, false, self);
     }
 
     /// Declares the columns of a record in a field.

@@ -271,7 +271,8 @@ impl<T: LogRecord> Stream<T> {
     /// When it names columns that records do not have, or its columns or names are nothing that a log
     /// can have. The filters are unchanged then.
     pub fn add_filter(&self, filter: Filter<T>) -> Result<(), LogsError> {
-        let plan = Plan::new(&self.inner.core.id, &filter)?;
+        let core = &self.inner.core;
+        let plan = Plan::new(&core.id, &core.path, &filter)?;
         self.remove_filter(&filter.name)?;
         let writers = Writers::new(filter.max_open_paths);
         let active = Active { filter, plan, writers, first_path: OnceLock::new() };

@@ -839,7 +839,31 @@ proptest! {
 #[test]
 fn a_wrong_name_of_a_stream_is_an_error() {
     let desk = Desk::new();
+    let options = StreamOptions::new().path("a\nb");
+    let error = desk.logs.create_stream_with::<Conn>("Conn::LOG", options).unwrap_err();
+    assert!(matches!(&error, LogsError::Schema { .. }), "{error}");
+    assert_eq!(desk.logs.active_streams(), [""; 0]);
     let error = desk.logs.create_stream::<Conn>("").unwrap_err();
     let is_name = matches!(&error, LogsError::Schema { error: SchemaError::Name { .. }, .. });
     assert!(is_name, "{error}");
+}
+
+#[cfg(feature = "app")]
+#[test]
+fn handlers_of_an_app_log() {
+    use crate::app::{App, Harness};
+    use crate::{Event, Layout, Value};
+
+    let desk = Desk::new();
+    let weirds = desk.logs.create_stream::<Ext>("Weird::LOG").unwrap();
+    let app = App::new().on_event("Demo::seen", move |event, context| {
+        let path = format!("{} {}", context.name(), event.args.len());
+        weirds.write(&Ext { path, stream: "Demo" })?;
+        Ok(())
+    });
+    let text = "[nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n";
+    let (layout, _) = Layout::from_toml(text, "layout").unwrap();
+    let mut harness = Harness::new(app, layout, "manager").unwrap();
+    harness.receive("demo", "somebody", &Event::new("Demo::seen", vec![Value::Count(1)]));
+    assert_eq!(desk.sent()[0].rows, ["manager 1 Demo"]);
 }

@@ -51,14 +51,17 @@ impl Frontend {
         for (_, slot, sink) in both.into_iter().filter(|(is_wanted, ..)| *is_wanted) {
             // A filter may want what this process does not have.
             let Some(sink) = sink else { continue };
-            match self.writer(core, slot, &**sink)?.write(record) {
+            let written = self.writer(core, slot, &**sink).and_then(|writer| {
+                writer.write(record).map_err(|error| {
+                    let is_too_large =
+                        matches!(error, LogError::Record(PushError::RecordTooLarge { .. }));
+                    cut.records = is_too_large.into();
+                    self.error(error)
+                })
+            });
+            match written {
                 Ok(this) => cut = this,
-                Err(error) => {
-                    if matches!(error, LogError::Record(PushError::RecordTooLarge { .. })) {
-                        cut.records = 1;
-                    }
-                    outcome = outcome.and(Err(self.error(error)));
-                }
+                Err(error) => outcome = outcome.and(Err(error)),
             }
         }
         core.shared.report(cut, &core.id);

@@ -198,9 +198,14 @@ impl LogStream {
     }
 
     /// Writes a record that a function writes value by value, and returns what the limits cut off.
-    /// Does not count as a write to the stream, which may have several writers. Blocks like
-    /// [`LogStream::write`].
-    pub(crate) fn write_with(
+    /// Blocks like [`LogStream::write`].
+    ///
+    /// It does not count as a write to the stream (`zeek_log_stream_writes_total`), which may have
+    /// several writers for one record: that is up to the caller.
+    ///
+    /// # Errors
+    /// As [`LogStream::write`].
+    pub fn write_with(
         &self,
         write: impl FnOnce(&mut RecordWriter<'_>),
     ) -> Result<Truncations, LogError> {
