@@ -29,8 +29,10 @@ pub(super) struct Shared {
     pub(super) on_weird: ArcSwapOption<OnWeird>,
     log_topic: ArcSwapOption<LogTopic>,
     pub(super) warnings: Mutex<KeyedRateLimit<String>>,
-    streams: Mutex<BTreeMap<String, Arc<dyn AnyStream>>>,
 }
+
+/// All streams by name. Streams hold [`Shared`], so it must not hold them.
+type Streams = Mutex<BTreeMap<String, Arc<dyn AnyStream>>>;
 
 impl Shared {
     /// The topic of a log, `Broker::log_topic` of Zeek.
@@ -72,6 +74,7 @@ impl Shared {
 #[derive(Clone)]
 pub struct Logs {
     shared: Arc<Shared>,
+    streams: Arc<Streams>,
 }
 
 impl std::fmt::Debug for Logs {
@@ -142,9 +145,8 @@ impl Logs {
             on_weird: ArcSwapOption::empty(),
             log_topic: ArcSwapOption::empty(),
             warnings: Mutex::new(warnings),
-            streams: Mutex::default(),
         };
-        Logs { shared: Arc::new(shared) }
+        Logs { shared: Arc::new(shared), streams: Arc::default() }
     }
 
     /// Creates a stream: its name is that of a `Log::ID` in Zeek, its columns are the fields of the
@@ -177,7 +179,7 @@ impl Logs {
         if options.has_default_filter {
             stream.add_filter(Filter::new(filter::DEFAULT))?;
         }
-        let mut streams = lock(&self.shared.streams);
+        let mut streams = lock(&self.streams);
         if streams.contains_key(&id) {
             return Err(LogsError::StreamExists(id));
         }
@@ -190,7 +192,7 @@ impl Logs {
     /// # Errors
     /// When there is no such stream, or a sink takes no more.
     pub fn remove_stream(&self, id: &str) -> Result<(), LogsError> {
-        let stream = lock(&self.shared.streams).remove(id);
+        let stream = lock(&self.streams).remove(id);
         stream.ok_or_else(|| LogsError::NoStream(id.into()))?.end()
     }
 
@@ -213,13 +215,13 @@ impl Logs {
     }
 
     fn stream(&self, id: &str) -> Result<Arc<dyn AnyStream>, LogsError> {
-        let stream = lock(&self.shared.streams).get(id).cloned();
+        let stream = lock(&self.streams).get(id).cloned();
         stream.ok_or_else(|| LogsError::NoStream(id.into()))
     }
 
     /// The names of all streams.
     pub fn active_streams(&self) -> Vec<String> {
-        lock(&self.shared.streams).keys().cloned().collect()
+        lock(&self.streams).keys().cloned().collect()
     }
 
     /// Sends what all streams hold, without waiting for `flush_interval`. Blocks as writing does.
@@ -227,7 +229,7 @@ impl Logs {
     /// # Errors
     /// When a sink takes no more; the others are flushed all the same.
     pub fn flush_logs(&self) -> Result<(), LogsError> {
-        let streams: Vec<_> = lock(&self.shared.streams).values().cloned().collect();
+        let streams: Vec<_> = lock(&self.streams).values().cloned().collect();
         streams.into_iter().map(|stream| stream.flush()).fold(Ok(()), Result::and)
     }
 

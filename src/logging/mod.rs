@@ -8,13 +8,14 @@
 //! | `stream` | [`Stream`]: records on their way through the filters |
 //! | `filter`, `plan` | [`Filter`]; the columns that it writes |
 //! | `writers` | the open logs of a filter, by path |
-//! | `sink`, `recorder` | [`LogSink`]: where records go; [`Recorder`], a sink for tests |
+//! | `sink`, `batch_sink`, `recorder` | [`LogSink`]: where records go; [`BatchSink`], a sink for logs written here; [`Recorder`], one for tests |
 //! | `path` | the path of a log that names none |
 //! | [`weird`] | what the limits cut off |
 //!
 //! A record goes from [`Stream::write`] straight into the batch of each filter's log: nothing in
 //! between is allocated.
 
+mod batch_sink;
 mod error;
 mod field;
 mod filter;
@@ -34,6 +35,7 @@ mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use batch_sink::BatchSink;
 pub use error::{LogsError, Place};
 pub use field::LogField;
 pub use filter::Filter;
