@@ -11,6 +11,7 @@
 //! | [`started`] | when the whole cluster is up |
 //! | [`shared`], [`prints`] | values that nodes publish to each other; lines of text |
 //! | [`table`] | tables and sets that replicate |
+//! | [`logging`] | log streams of typed records, filters |
 //! | [`client`] | publishing and listening without being a node |
 //! | [`membership`] | the hello handshake as a state machine |
 //! | [`pool`] | round-robin and rendezvous pools: which node gets an event |
@@ -30,7 +31,7 @@
 //! | [`telemetry`], [`rate_limit`] | metrics of all binaries; rate limits of log lines |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-// The code that `#[derive(Event)]` generates names this crate.
+// The code that derive macros generate names this crate.
 #[cfg(any(test, feature = "app"))]
 extern crate self as zcluster;
 
@@ -46,6 +47,8 @@ pub mod health;
 pub mod http;
 pub mod input_lines;
 pub mod layout;
+#[cfg(feature = "logging")]
+pub mod logging;
 pub mod membership;
 pub mod net;
 pub mod node;
@@ -74,6 +77,8 @@ mod testing;
 
 pub use event::{Event, EventError, ToEvent, TypedEvent};
 pub use layout::Layout;
+#[cfg(feature = "logging")]
+pub use logging::{LogRecord, LogScalar, Logs};
 pub use node::{Node, client};
 pub use value::Value;
 /// Derives [`TypedEvent`].

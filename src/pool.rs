@@ -237,6 +237,19 @@ impl Pools {
     }
 }
 
+/// The members of a pool of nodes of these names, the one that rendezvous hashing assigns to a key
+/// first, then the one if that is not alive, and so on: as indices.
+pub(crate) fn preference(names: &[&str], key: &[u8]) -> Vec<usize> {
+    let digest = fnv1a32(key);
+    let members = members(names, "", |_| BString::default());
+    let mut order: Vec<usize> = (0..members.len()).collect();
+    order.sort_by_key(|index| {
+        let site = members[*index].site_id;
+        std::cmp::Reverse((weight(digest, site), site))
+    });
+    order
+}
+
 /// Nodes of one type that are still available to pools.
 #[derive(Default)]
 struct Eligible<'a> {

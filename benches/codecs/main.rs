@@ -1,8 +1,9 @@
-//! Benchmarks of the event codecs, with recorded traffic of a real cluster, and of typed events.
+//! Benchmarks of the event codecs, with recorded traffic of a real cluster, and of typed events and log records.
 //!
 //! `cargo bench -p zcluster --bench codecs`; time divided by elements is time per event.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod logs;
 mod typed;
 
 use std::hint::black_box;
@@ -62,5 +63,5 @@ fn bench(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, bench, typed::bench);
+criterion_group!(benches, bench, typed::bench, logs::bench);
 criterion_main!(benches);

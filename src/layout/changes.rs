@@ -119,6 +119,8 @@ fn waits(role: Role, section: &str, option: &str) -> bool {
         },
         Role::Logger => match section {
             "broker" | "broker.topic" => false,
+            // Its own logs stay here.
+            "cluster" => option != "enable_round_robin_logging",
             "zeromq" | "curve" => {
                 !OF_THE_BROKER.contains(&option) && !RELOADED_BY_SERVERS.contains(&option)
             }

@@ -70,6 +70,9 @@ table! {
         publish_topics: Vec<String> = Vec::new(),
         /// Prefixes that may be subscribed to without `auto_advertise_topics`.
         advertise_topics: Vec<String> = Vec::new(),
+        /// Whether a node spreads its log batches over all loggers. If not, it sends all to one, which
+        /// depends on the name of the node, and to another only while that one is down.
+        enable_round_robin_logging: bool = true,
     }
 }
 

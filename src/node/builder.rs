@@ -198,9 +198,11 @@ impl Builder {
 
         let context = Context::new(1)?;
         let bus = Bus::connect(&context, &layout, keys.as_ref(), id.clone(), metrics.clone())?;
+        // A standalone process has no name.
+        let key = if name.is_empty() { id.as_bytes() } else { name.as_bytes() };
         let fanout = match local_logs {
             Some(_) => Fanout::none(&metrics),
-            None => Fanout::new(&context, &layout, keys.as_ref(), &metrics, &waker)?,
+            None => Fanout::new(&context, &layout, key, keys.as_ref(), &metrics, &waker)?,
         };
         let membership = Membership::new(Settings {
             name: name.clone(),

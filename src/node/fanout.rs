@@ -1,4 +1,4 @@
-//! Spreads log batches over the loggers, round robin (WIRE.md §4.2).
+//! Spreads log batches over the loggers, round robin (WIRE.md §4.2), or sends all to one.
 //!
 //! One PUSH socket per logger instead of one for all. On the wire that is the same, but it lets a
 //! node stop sending to a logger that says goodbye while batches already sent to it still arrive,
@@ -11,6 +11,7 @@ use super::NodeError;
 use super::log_peer::{LogPeer, Remark, Terms};
 use crate::access::ClientKeys;
 use crate::layout::{Layout, ZeroMq};
+use crate::pool;
 use crate::rate_limit::RateLimit;
 use crate::telemetry::{NodeMetrics, NodeSocket};
 use crate::transport::{Context, CurveOptions, PollSet, SocketOptions, TransportError, Waker};
@@ -23,13 +24,21 @@ const MAX_NAMED: usize = 3;
 /// The loggers, and which is next.
 pub(super) struct Fanout {
     loggers: Vec<LogPeer>,
-    next: usize,
+    order: Order,
     /// Loggers of the layout that the node cannot connect to, and why not.
     out_of_reach: Vec<String>,
     /// Since when no logger is available.
     none_since: Option<Instant>,
     metrics: NodeMetrics,
     warning: RateLimit,
+}
+
+/// Which logger gets the next batch.
+enum Order {
+    /// The one after the last, which is at this index.
+    RoundRobin { next: usize },
+    /// The first that is available.
+    First,
 }
 
 /// What happened to a batch.
@@ -47,10 +56,12 @@ pub(super) enum Sent {
 }
 
 impl Fanout {
-    /// Connects to the endpoints of all log receivers.
+    /// Connects to the endpoints of all log receivers. Without round robin, `node` decides which of
+    /// them comes first.
     pub(super) fn new(
         context: &Context,
         layout: &Layout,
+        node: &[u8],
         keys: Option<&ClientKeys>,
         metrics: &NodeMetrics,
         waker: &Arc<Waker>,
@@ -88,14 +99,23 @@ impl Fanout {
             let name = name.map(str::to_owned);
             loggers.push(LogPeer::connect(context, name, endpoint, &options, terms, waker)?);
         }
-        Ok(Fanout { loggers, out_of_reach, ..Fanout::none(metrics) })
+        let mut order = Order::RoundRobin { next: 0 };
+        if !layout.cluster.enable_round_robin_logging {
+            order = Order::First;
+            let names: Vec<&str> = loggers.iter().map(LogPeer::id).collect();
+            let preference = pool::preference(&names, node);
+            let mut ranked: Vec<_> = loggers.into_iter().enumerate().collect();
+            ranked.sort_by_key(|(index, _)| preference.iter().position(|other| other == index));
+            loggers = ranked.into_iter().map(|(_, logger)| logger).collect();
+        }
+        Ok(Fanout { loggers, order, out_of_reach, ..Fanout::none(metrics) })
     }
 
     /// A fanout without loggers, for nodes that write logs themselves.
     pub(super) fn none(metrics: &NodeMetrics) -> Self {
         Fanout {
             loggers: Vec::new(),
-            next: 0,
+            order: Order::RoundRobin { next: 0 },
             out_of_reach: Vec::new(),
             none_since: None,
             metrics: metrics.clone(),
@@ -103,7 +123,8 @@ impl Fanout {
         }
     }
 
-    /// Hands a batch to the next logger that accepts it.
+    /// Hands a batch to the next logger that accepts it. Without round robin, an available logger
+    /// that has no room is waited for.
     pub(super) fn try_send(
         &mut self,
         frames: &[&[u8]; 4],
@@ -114,9 +135,16 @@ impl Fanout {
             return Ok(Sent::NoLoggers);
         }
         let mut outcome = Sent::NobodyThere;
-        for _ in 0..count {
-            let logger = &mut self.loggers[self.next];
-            self.next = (self.next + 1) % count;
+        for turn in 0..count {
+            let at = match &mut self.order {
+                Order::RoundRobin { next } => {
+                    let at = *next;
+                    *next = (at + 1) % count;
+                    at
+                }
+                Order::First => turn,
+            };
+            let logger = &mut self.loggers[at];
             if !logger.is_there() {
                 continue;
             }
@@ -124,6 +152,9 @@ impl Fanout {
                 return Ok(Sent::Yes);
             }
             outcome = Sent::NoRoom;
+            if matches!(self.order, Order::First) {
+                break;
+            }
         }
         Ok(outcome)
     }
@@ -163,9 +194,17 @@ impl Fanout {
         self.loggers.iter_mut().for_each(|logger| logger.set_down(name, down, now));
     }
 
-    /// Waits for connection events, and with `room` for room at any available logger.
+    /// Waits for connection events, and with `room` for room at any available logger; without round
+    /// robin at the one that gets the next batch.
     pub(super) fn poll<'a>(&'a self, poll: &mut PollSet<'a>, room: bool) {
-        self.loggers.iter().for_each(|logger| logger.poll(poll, room));
+        let first = self.loggers.iter().position(LogPeer::is_there);
+        for (index, logger) in self.loggers.iter().enumerate() {
+            let may_send = match self.order {
+                Order::RoundRobin { .. } => true,
+                Order::First => first == Some(index),
+            };
+            logger.poll(poll, room && may_send);
+        }
     }
 
     /// When there is something to report even if nothing happens.

@@ -35,7 +35,7 @@ use crate::topic::{NodeId, NodeTopics};
 use crate::transport::{Context, PollSet, TransportError, Waker};
 use crate::value::{Timestamp, Value};
 use crate::wire::event_format::EventFormat;
-use crate::wire::zeek_bin::{FieldSpec, LogSchema, LogValue, Scalar};
+use crate::wire::zeek_bin::{FieldSpec, Limits as RecordLimits, LogSchema, LogValue, Scalar};
 
 /// How often queue depths are written to the metrics.
 const GAUGE_INTERVAL: Duration = Duration::from_millis(250);
@@ -155,7 +155,8 @@ struct Warnings {
 
 impl Io {
     pub(super) fn new(parts: Parts) -> Result<Self, NodeError> {
-        let cluster_log = LogStream::open(&parts.streams, None, cluster_log_schema())?;
+        let cluster_log =
+            LogStream::open(&parts.streams, None, cluster_log_schema(), RecordLimits::default())?;
         let limit = || RateLimit::new(WARNING_INTERVAL);
         let logs = LogPump::new(
             &parts.id,

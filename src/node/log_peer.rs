@@ -88,6 +88,11 @@ impl LogPeer {
         })
     }
 
+    /// Its name, or its endpoint if it has none.
+    pub(super) fn id(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.endpoint)
+    }
+
     /// Whether it is connected.
     pub(super) fn is_connected(&self) -> bool {
         self.connected

@@ -11,7 +11,9 @@ use crate::layout::{Log, LogHwmAction};
 use crate::queue::{self, Rejected};
 use crate::telemetry::{LogLoss, LogStreamCounters, NodeMetrics, Telemetry};
 use crate::transport::Waker;
-use crate::wire::zeek_bin::{BatchBuilder, Limits, LogSchema, LogValue, PushError};
+use crate::wire::zeek_bin::{
+    BatchBuilder, Limits, LogSchema, LogValue, PushError, RecordWriter, Truncations,
+};
 
 /// A batch is sent once it has this many bytes, however few its records, so that the memory a
 /// producer needs does not depend on the size of its records.
@@ -104,14 +106,14 @@ impl Streams {
         self.used_since.get().copied()
     }
 
-    fn open(&self, schema: LogSchema) -> Result<Arc<Buffer>, NodeError> {
+    fn open(&self, schema: LogSchema, limits: Limits) -> Result<Arc<Buffer>, NodeError> {
         let counters = self.telemetry.log_sender().stream(
             &schema.stream.to_str_lossy(),
             &schema.writer.to_str_lossy(),
             &schema.filter.to_str_lossy(),
             &schema.path.to_str_lossy(),
         );
-        let builder = BatchBuilder::with_limits(schema, Limits::default())?;
+        let builder = BatchBuilder::with_limits(schema, limits)?;
         let inner = Mutex::new(Inner { builder, oldest: None });
         let buffer = Arc::new(Buffer { inner, counters });
         lock(&self.all).push(Arc::clone(&buffer));
@@ -169,8 +171,9 @@ impl LogStream {
         streams: &Arc<Streams>,
         node: Option<Arc<Shared>>,
         schema: LogSchema,
+        limits: Limits,
     ) -> Result<Self, NodeError> {
-        let buffer = streams.open(schema)?;
+        let buffer = streams.open(schema, limits)?;
         if node.is_some() {
             streams.used_since.get_or_init(Instant::now);
             // Once a node logs, its I/O thread reports whether a logger accepts that.
@@ -187,16 +190,35 @@ impl LogStream {
     /// # Errors
     /// When the record does not fit the schema, or the node has been shut down.
     pub fn write(&self, record: &[LogValue<'_>]) -> Result<(), LogError> {
-        match self.gather(record)? {
+        self.buffer.counters.stream_writes.inc();
+        match self.gather(|builder| builder.push(record))?.0 {
             Some(batch) => self.send(batch),
             None => Ok(()),
         }
     }
 
+    /// Writes a record that a function writes value by value, and returns what the limits cut off.
+    /// Blocks like [`LogStream::write`].
+    ///
+    /// It does not count as a write to the stream (`zeek_log_stream_writes_total`), which may have
+    /// several writers for one record: that is up to the caller.
+    ///
+    /// # Errors
+    /// As [`LogStream::write`].
+    pub fn write_with(
+        &self,
+        write: impl FnOnce(&mut RecordWriter<'_>),
+    ) -> Result<Truncations, LogError> {
+        let (batch, cut) = self.gather(|builder| builder.push_with(write))?;
+        batch.map_or(Ok(()), |batch| self.send(batch))?;
+        Ok(cut)
+    }
+
     /// Writes a record from the I/O thread itself, which must not wait for itself: a batch that
     /// finds the queue full is dropped and counted, whatever `log_hwm_action` says.
     pub(super) fn write_unblocking(&self, record: &[LogValue<'_>]) -> Result<(), LogError> {
-        match self.gather(record)? {
+        self.buffer.counters.stream_writes.inc();
+        match self.gather(|builder| builder.push(record))?.0 {
             Some(batch) => self.try_send(batch),
             None => Ok(()),
         }
@@ -214,23 +236,26 @@ impl LogStream {
         batch.map_or(Ok(()), |batch| self.send(batch))
     }
 
-    /// Adds a record to the batch, and returns the batch if that completes it.
-    fn gather(&self, record: &[LogValue<'_>]) -> Result<Option<LogBatch>, LogError> {
+    /// Adds a record to the batch. Returns the batch if that completes it, and what the limits cut
+    /// off.
+    fn gather(
+        &self,
+        push: impl FnOnce(&mut BatchBuilder) -> Result<(), PushError>,
+    ) -> Result<(Option<LogBatch>, Truncations), LogError> {
         let counters = &self.buffer.counters;
-        counters.stream_writes.inc();
         let mut inner = lock(&self.buffer.inner);
         if self.streams.closed.load(Ordering::SeqCst) {
             self.metrics().log_records_dropped[LogLoss::Shutdown].inc();
             return Err(LogError::Closed);
         }
         let before = inner.builder.truncations();
-        let pushed = inner.builder.push(record);
-        let after = inner.builder.truncations();
-        counters.truncated_string_fields.inc_by(after.strings - before.strings);
-        counters.truncated_containers.inc_by(after.containers - before.containers);
+        let pushed = push(&mut inner.builder);
+        let cut = inner.builder.truncations().since(before);
+        counters.truncated_string_fields.inc_by(cut.strings);
+        counters.truncated_containers.inc_by(cut.containers);
         if let Err(error) = pushed {
             counters.discarded_writes.inc();
-            if after.records > before.records {
+            if cut.records > 0 {
                 self.metrics().log_records_dropped[LogLoss::RecordTooLarge].inc();
             }
             return Err(error.into());
@@ -240,7 +265,7 @@ impl LogStream {
         if inner.builder.len() >= streams.write_buffer_size
             || inner.builder.bytes() >= MAX_BATCH_BYTES
         {
-            return Ok(Some(inner.take()));
+            return Ok((Some(inner.take()), cut));
         }
         let first = inner.oldest.is_none();
         if first {
@@ -251,7 +276,7 @@ impl LogStream {
             // The I/O thread does not know yet that there is something to flush.
             streams.waker.wake();
         }
-        Ok(None)
+        Ok((None, cut))
     }
 
     fn send(&self, batch: LogBatch) -> Result<(), LogError> {

@@ -74,8 +74,8 @@ use bstr::{BStr, BString};
 
 pub use broker::{BrokerNews, BrokerState, PeerFault};
 pub use builder::Builder;
-pub(crate) use builder::pools_of;
 #[cfg(feature = "app")]
+pub(crate) use builder::pools_of;
 pub use log_stream::{LogError, LogStream};
 pub use notification::{Notification, Notifications, ReceiveError, ReceivedEvent};
 
@@ -89,7 +89,7 @@ use crate::telemetry::Telemetry;
 use crate::topic::{NodeId, NodeTopics};
 use crate::transport::{TransportError, Waker};
 use crate::wire::event_format::EventFormat;
-use crate::wire::zeek_bin::{LogSchema, SchemaError};
+use crate::wire::zeek_bin::{Limits as RecordLimits, LogSchema, SchemaError};
 
 use condition::Condition;
 use guests::{Change, Desk};
@@ -486,7 +486,16 @@ impl Node {
     /// # Errors
     /// When the schema has no fields, or invalid names.
     pub fn log(&self, schema: LogSchema) -> Result<LogStream, NodeError> {
-        LogStream::open(&self.shared.streams, Some(Arc::clone(&self.shared)), schema)
+        self.log_within(schema, RecordLimits::default())
+    }
+
+    /// The same with other limits of a record.
+    pub(crate) fn log_within(
+        &self,
+        schema: LogSchema,
+        limits: RecordLimits,
+    ) -> Result<LogStream, NodeError> {
+        LogStream::open(&self.shared.streams, Some(Arc::clone(&self.shared)), schema, limits)
     }
 
     /// The nodes that are up, without this one: names to ids.

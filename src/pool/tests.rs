@@ -264,3 +264,27 @@ fn a_lost_member_moves_only_its_own_keys() {
     pools.node_down("worker-2");
     assert_eq!(pools.hrw_topic(WORKER_POOL, b"0"), None);
 }
+
+#[test]
+fn a_preference_is_what_rendezvous_hashing_falls_back_to() {
+    let loggers = ["logger-2", "logger-1", "tcp://192.0.2.1:5000", "logger-3"];
+    let mut firsts = std::collections::BTreeSet::new();
+    for worker in 0..50 {
+        let key = format!("worker-{worker}");
+        let nodes: Vec<_> = loggers.iter().map(|name| (*name, NodeType::Logger)).collect();
+        let mut pools = distribute(PoolSpec::built_in().into(), &nodes);
+        for name in loggers {
+            pools.node_up(name);
+        }
+        let preference = preference(&loggers, key.as_bytes());
+        for index in &preference {
+            let chosen = pools.hrw_topic(LOGGER_POOL, key.as_bytes()).unwrap();
+            assert_eq!(chosen, loggers[*index], "{key}");
+            pools.node_down(loggers[*index]);
+        }
+        assert_eq!(pools.hrw_topic(LOGGER_POOL, key.as_bytes()), None);
+        firsts.insert(preference[0]);
+    }
+    assert_eq!(firsts.len(), loggers.len());
+    assert_eq!(preference(&[], b"worker-1"), [0; 0]);
+}

@@ -13,6 +13,7 @@ pub struct LogSenderMetrics {
     discarded_writes: LabelledFamily<Counter, 5>,
     truncated_string_fields: LabelledFamily<Counter, 5>,
     truncated_containers: LabelledFamily<Counter, 5>,
+    paths_closed: LabelledFamily<Counter, 2>,
     /// Paths may be computed from the records, so from traffic.
     paths: Arc<LabelCap>,
 }
@@ -50,8 +51,23 @@ impl LogSenderMetrics {
                 "zeek_log_writer_truncated_containers",
                 "Sets and vectors cut to their limit",
             ),
+            paths_closed: telemetry.register(
+                "zcluster_log_paths_closed",
+                "Logs closed because their filter had too many open",
+            ),
             paths: Arc::new(LabelCap::new(MAX_LABEL_VALUES)),
         }
+    }
+
+    /// `zeek_log_stream_writes_total{module,stream}` of one stream. Takes locks; keep the result.
+    pub fn stream_writes(&self, stream: &str) -> Counter {
+        self.stream_writes.get_or_create_owned(&of_stream(stream))
+    }
+
+    /// `zcluster_log_paths_closed_total{module,stream}`: logs that filters of the stream closed
+    /// because too many were open. Takes locks; keep the result.
+    pub fn paths_closed(&self, stream: &str) -> Counter {
+        self.paths_closed.get_or_create_owned(&of_stream(stream))
     }
 
     /// The counters of one writer of a stream: `stream` and `writer` are qualified enum names, as
@@ -66,7 +82,6 @@ impl LogSenderMetrics {
         path: &str,
     ) -> LogStreamCounters {
         let module = module_name(stream);
-        let of_stream = [("module", module.to_owned()), ("stream", stream.to_owned())];
         let of_writer = [
             ("writer", writer.to_owned()),
             ("module", module.to_owned()),
@@ -75,13 +90,17 @@ impl LogSenderMetrics {
             ("path", self.paths.admit(path).into_owned()),
         ];
         LogStreamCounters {
-            stream_writes: self.stream_writes.get_or_create_owned(&of_stream),
+            stream_writes: self.stream_writes(stream),
             writer_writes: self.writer_writes.get_or_create_owned(&of_writer),
             discarded_writes: self.discarded_writes.get_or_create_owned(&of_writer),
             truncated_string_fields: self.truncated_string_fields.get_or_create_owned(&of_writer),
             truncated_containers: self.truncated_containers.get_or_create_owned(&of_writer),
         }
     }
+}
+
+fn of_stream(stream: &str) -> [(&'static str, String); 2] {
+    [("module", module_name(stream).to_owned()), ("stream", stream.to_owned())]
 }
 
 /// The module of a qualified name; `GLOBAL` for names outside any, as Zeek calls it.

@@ -191,6 +191,9 @@ fn options(layout: &Layout) -> String {
             "redef Cluster::event_serializer = Cluster::EVENT_SERIALIZER_BROKER_JSON_V1;\n",
         );
     }
+    if !layout.cluster.enable_round_robin_logging {
+        out.push_str("redef Cluster::enable_round_robin_logging = F;\n");
+    }
     pools(&mut out, layout);
     zeromq_options(&mut out, layout);
     log_options(&mut out, layout);

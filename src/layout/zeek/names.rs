@@ -85,6 +85,9 @@ pub(super) fn known(name: &str) -> Option<Known> {
     match name {
         "Cluster::manager_is_logger" => return of(Section::Cluster, "manager_is_logger", All),
         "Cluster::event_serializer" => return of(Section::Cluster, "event_serializer", All),
+        "Cluster::enable_round_robin_logging" => {
+            return of(Section::Cluster, "enable_round_robin_logging", Producers);
+        }
         "LogAscii::use_json" => return of(Section::Log, "format", LogFiles),
         "LogAscii::logdir" => return of(Section::Log, "dir", LogFiles),
         "Log::rotation_format_func" => return of(Section::Log, "rotation_name", LogFiles),

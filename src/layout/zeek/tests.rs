@@ -380,6 +380,7 @@ fn layouts() -> impl Strategy<Value = Layout> {
             layout.cluster.manager_is_logger = flags.0;
             if flags.1 {
                 layout.cluster.event_serializer = EventSerializer::BrokerJsonV1;
+                layout.cluster.enable_round_robin_logging = false;
                 layout.zeromq.listen_xpub_endpoint = "tcp://*:4000".into();
                 layout.zeromq.connect_log_endpoints = vec!["ipc:///a b".into(), "tcp://h:1".into()];
             }
@@ -584,6 +585,7 @@ const NODES: &str = r#"
 /// default, and the corresponding zcluster option, if any.
 const OPTIONS: &[(&str, &str, &str)] = &[
     ("Cluster::event_serializer", "Cluster::EVENT_SERIALIZER_BROKER_JSON_V1", "event_serializer"),
+    ("Cluster::enable_round_robin_logging", "F", "enable_round_robin_logging"),
     ("Cluster::log_serializer", "Cluster::LOG_SERIALIZER_OTHER", ""),
     ("Cluster::backend", "Cluster::CLUSTER_BACKEND_BROKER", ""),
     ("Cluster::default_table_publish_on_change_max_batch_size", "7", ""),

@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use bstr::BString;
 use thiserror::Error;
 
-use super::schema::put_string;
-use super::{LogSchema, LogType, MAX_STRING, Scalar, SchemaError};
+use super::{LogSchema, LogType, RecordWriter, SchemaError};
 use crate::value::{Port, Subnet};
 
 /// One value of a record, borrowed from the producer.
@@ -50,7 +49,7 @@ pub enum LogValue<'a> {
 }
 
 impl LogValue<'_> {
-    fn type_name(&self) -> &'static str {
+    pub(super) fn type_name(&self) -> &'static str {
         match self {
             LogValue::Unset => "unset",
             LogValue::Bool(_) | LogValue::BoolNumber(_) => "bool",
@@ -178,6 +177,18 @@ pub struct Truncations {
     pub records: u64,
 }
 
+impl Truncations {
+    /// Those since an earlier state of the same builder.
+    #[must_use]
+    pub fn since(self, before: Truncations) -> Truncations {
+        Truncations {
+            strings: self.strings - before.strings,
+            containers: self.containers - before.containers,
+            records: self.records - before.records,
+        }
+    }
+}
+
 /// Collects records of one schema into a batch.
 ///
 /// ```
@@ -233,20 +244,50 @@ impl BatchBuilder {
     ///
     /// If it does not match the schema or is too large. The batch is unchanged then.
     pub fn push(&mut self, record: &[LogValue<'_>]) -> Result<(), PushError> {
+        let (expected, found) = (self.schema.fields.len(), record.len());
+        if found != expected {
+            return Err(PushError::Arity { expected, found });
+        }
+        self.push_with(|writer| record.iter().for_each(|value| writer.put(*value)))
+    }
+
+    /// Appends a record that a function writes, value by value.
+    ///
+    /// # Errors
+    ///
+    /// As [`BatchBuilder::push`].
+    #[inline]
+    pub fn push_with(
+        &mut self,
+        write: impl FnOnce(&mut RecordWriter<'_>),
+    ) -> Result<(), PushError> {
         let Some(records) = self.records.checked_add(1) else {
             return Err(PushError::BatchFull);
         };
         let start = self.payload.len();
-        match self.encode(record) {
-            Ok(()) => {
+        let mut writer = RecordWriter::new(
+            &mut self.payload,
+            &self.schema.fields,
+            &self.limits,
+            self.truncations,
+        );
+        write(&mut writer);
+        let written = writer.finish();
+        let (bytes, limit) = (self.payload.len() - start, self.limits.record_bytes);
+        let error = match written {
+            Ok(truncations) if bytes <= limit => {
+                self.truncations = truncations;
                 self.records = records;
-                Ok(())
+                return Ok(());
             }
-            Err(error) => {
-                self.payload.truncate(start);
-                Err(error)
+            Ok(_) => {
+                self.truncations.records += 1;
+                PushError::RecordTooLarge { bytes, limit }
             }
-        }
+            Err(error) => error,
+        };
+        self.payload.truncate(start);
+        Err(error)
     }
 
     /// Number of records.
@@ -290,151 +331,5 @@ impl BatchBuilder {
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         self.take()
-    }
-
-    fn encode(&mut self, record: &[LogValue<'_>]) -> Result<(), PushError> {
-        let fields = &self.schema.fields;
-        if record.len() != fields.len() {
-            return Err(PushError::Arity { expected: fields.len(), found: record.len() });
-        }
-        let start = self.payload.len();
-        let mut writer = RecordWriter {
-            out: &mut self.payload,
-            limits: &self.limits,
-            truncations: self.truncations,
-            string_bytes_left: self.limits.total_string_bytes,
-            elements_left: self.limits.total_container_elements,
-        };
-        for (index, (value, field)) in record.iter().zip(fields).enumerate() {
-            writer.value(value, field.log_type).map_err(|fault| {
-                let name = field.name.clone();
-                match fault {
-                    Fault::Type { expected, found } => {
-                        PushError::Type { index, name, expected, found }
-                    }
-                    Fault::Unencodable(what) => PushError::Unencodable { index, name, what },
-                }
-            })?;
-        }
-        let truncations = writer.truncations;
-        let (bytes, limit) = (self.payload.len() - start, self.limits.record_bytes);
-        if bytes > limit {
-            self.truncations.records += 1;
-            return Err(PushError::RecordTooLarge { bytes, limit });
-        }
-        self.truncations = truncations;
-        Ok(())
-    }
-}
-
-/// An error in a value whose field is not known yet.
-enum Fault {
-    Type { expected: LogType, found: &'static str },
-    Unencodable(&'static str),
-}
-
-struct RecordWriter<'b> {
-    out: &'b mut Vec<u8>,
-    limits: &'b Limits,
-    truncations: Truncations,
-    string_bytes_left: usize,
-    elements_left: usize,
-}
-
-impl RecordWriter<'_> {
-    fn value(&mut self, value: &LogValue<'_>, expected: LogType) -> Result<(), Fault> {
-        match (expected, value) {
-            (LogType::Scalar(scalar), _) => self.scalar(value, scalar),
-            (_, LogValue::Unset) => {
-                self.head(expected.tag(), false);
-                Ok(())
-            }
-            (LogType::Set(element), LogValue::Set(elements))
-            | (LogType::Vector(element), LogValue::Vector(elements)) => {
-                self.head(expected.tag(), true);
-                let room = self.limits.container_elements.min(self.elements_left);
-                let len = elements.len().min(room);
-                self.truncations.containers += u64::from(len < elements.len());
-                self.elements_left -= len;
-                self.out.extend_from_slice(&(len as u64).to_be_bytes());
-                elements[..len].iter().try_for_each(|value| self.scalar(value, element))
-            }
-            (_, other) => Err(Fault::Type { expected, found: other.type_name() }),
-        }
-    }
-
-    fn scalar(&mut self, value: &LogValue<'_>, expected: Scalar) -> Result<(), Fault> {
-        if *value == LogValue::Unset {
-            self.head(expected as u32, false);
-            return Ok(());
-        }
-        self.head(expected as u32, true);
-        match (expected, *value) {
-            (Scalar::Bool, LogValue::Bool(x)) => self.put(i64::from(x).to_be_bytes()),
-            (Scalar::Bool, LogValue::BoolNumber(x)) => self.put(x.to_be_bytes()),
-            (Scalar::Int, LogValue::Int(x)) => self.put(x.to_be_bytes()),
-            (Scalar::Count, LogValue::Count(x)) => self.put(x.to_be_bytes()),
-            (Scalar::Double, LogValue::Double(x))
-            | (Scalar::Time, LogValue::Time(x))
-            | (Scalar::Interval, LogValue::Interval(x)) => self.put(x.to_be_bytes()),
-            (Scalar::String, LogValue::String(bytes))
-            | (Scalar::Enum, LogValue::Enum(bytes))
-            | (Scalar::Func, LogValue::Func(bytes))
-            | (Scalar::File, LogValue::File(bytes)) => return self.string(bytes),
-            (Scalar::Port, LogValue::Port(port)) => {
-                self.put(u64::from(port.number).to_be_bytes());
-                self.put((port.protocol as u32).to_be_bytes());
-            }
-            (Scalar::Addr, LogValue::Addr(address)) => self.address(address.to_canonical()),
-            (Scalar::Subnet, LogValue::Subnet(subnet)) => {
-                if subnet.prefix_len > 128 {
-                    return Err(Fault::Unencodable("prefix length above 128"));
-                }
-                self.put([subnet.prefix_len]);
-                // A length shorter than the mapped prefix is not an IPv4 subnet.
-                let is_ipv4 = subnet.network.is_ipv4() && subnet.prefix_len >= 96;
-                let ip = if is_ipv4 { subnet.network.to_ip() } else { subnet.network.0.into() };
-                self.address(ip);
-            }
-            (_, other) => {
-                let found = other.type_name();
-                return Err(Fault::Type { expected: expected.into(), found });
-            }
-        }
-        Ok(())
-    }
-
-    fn head(&mut self, tag: u32, present: bool) {
-        self.put(tag.to_be_bytes());
-        self.put([0, 0, 0, 0, present.into()]);
-    }
-
-    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        self.out.extend_from_slice(&bytes);
-    }
-
-    fn string(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        let room = self.limits.string_bytes.min(self.string_bytes_left);
-        let len = bytes.len().min(room);
-        if len > MAX_STRING as usize {
-            return Err(Fault::Unencodable("string of 2^31 bytes or more"));
-        }
-        self.truncations.strings += u64::from(len < bytes.len());
-        self.string_bytes_left -= len;
-        put_string(&bytes[..len], self.out);
-        Ok(())
-    }
-
-    fn address(&mut self, ip: IpAddr) {
-        match ip {
-            IpAddr::V4(v4) => {
-                self.put([4]);
-                self.put(v4.octets());
-            }
-            IpAddr::V6(v6) => {
-                self.put([6]);
-                self.put(v6.octets());
-            }
-        }
     }
 }

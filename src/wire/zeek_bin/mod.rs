@@ -14,6 +14,7 @@
 
 mod decode;
 mod encode;
+mod record;
 mod schema;
 mod visit;
 
@@ -21,6 +22,7 @@ pub use decode::{
     Batch, Cursor, DecodeError, DecodeErrorKind, Fault, Field, Fields, KnownHeader, Place, Values,
 };
 pub use encode::{BatchBuilder, Limits, LogValue, PushError, Truncations};
+pub use record::RecordWriter;
 pub use schema::{FieldSpec, LogSchema, SchemaError};
 pub use visit::{Text, ValueRef, Visitor};
 
