@@ -211,6 +211,8 @@ pub struct BatchBuilder {
     payload: Vec<u8>,
     /// Where the records start in `payload`.
     records_at: usize,
+    /// Where they end. What is behind it is of a record whose writing panicked.
+    end: usize,
 }
 
 impl BatchBuilder {
@@ -235,7 +237,8 @@ impl BatchBuilder {
         payload.extend_from_slice(&0u32.to_be_bytes());
         let records_at = payload.len();
         let truncations = Truncations::default();
-        Ok(BatchBuilder { schema, limits, truncations, records: 0, payload, records_at })
+        let end = records_at;
+        Ok(BatchBuilder { schema, limits, truncations, records: 0, payload, records_at, end })
     }
 
     /// Appends a record.
@@ -251,7 +254,8 @@ impl BatchBuilder {
         self.push_with(|writer| record.iter().for_each(|value| writer.put(*value)))
     }
 
-    /// Appends a record that a function writes, value by value.
+    /// Appends a record that a function writes, value by value. The batch is unchanged if the
+    /// function panics.
     ///
     /// # Errors
     ///
@@ -264,7 +268,8 @@ impl BatchBuilder {
         let Some(records) = self.records.checked_add(1) else {
             return Err(PushError::BatchFull);
         };
-        let start = self.payload.len();
+        let start = self.end;
+        self.payload.truncate(start);
         let mut writer = RecordWriter::new(
             &mut self.payload,
             &self.schema.fields,
@@ -278,6 +283,7 @@ impl BatchBuilder {
             Ok(truncations) if bytes <= limit => {
                 self.truncations = truncations;
                 self.records = records;
+                self.end = start + bytes;
                 return Ok(());
             }
             Ok(_) => {
@@ -302,7 +308,7 @@ impl BatchBuilder {
 
     /// Size of the batch in bytes, header included.
     pub fn bytes(&self) -> usize {
-        self.payload.len()
+        self.end
     }
 
     /// How many times the limits have applied so far.
@@ -319,9 +325,10 @@ impl BatchBuilder {
     #[must_use]
     pub fn take(&mut self) -> Vec<u8> {
         // Same capacity as this batch: the next one is likely about as large.
-        let mut next = Vec::with_capacity(self.payload.len());
+        let mut next = Vec::with_capacity(self.end);
         next.extend_from_slice(&self.payload[..self.records_at]);
         let mut payload = std::mem::replace(&mut self.payload, next);
+        payload.truncate(std::mem::replace(&mut self.end, self.records_at));
         let count = std::mem::take(&mut self.records);
         payload[self.records_at - 4..self.records_at].copy_from_slice(&count.to_be_bytes());
         payload

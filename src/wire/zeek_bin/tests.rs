@@ -481,6 +481,39 @@ fn records_that_do_not_fit_leave_no_trace() {
 }
 
 #[test]
+fn a_panic_while_a_record_is_written_leaves_no_trace() {
+    let fields = ["a", "b"].map(|name| FieldSpec::new(name, Scalar::Count)).to_vec();
+    let builder = || BatchBuilder::new(LogSchema::new("X::LOG", "x", fields.clone())).unwrap();
+    let record = [LogValue::Count(1), LogValue::Count(2)];
+    let mut expected = builder();
+    expected.push(&record).unwrap();
+    let one = expected.bytes();
+    let mut hurt = builder();
+    let panic = |hurt: &mut BatchBuilder| {
+        let write = |writer: &mut RecordWriter<'_>| {
+            writer.put(LogValue::Count(3));
+            panic!("on purpose");
+        };
+        let written = std::panic::AssertUnwindSafe(|| hurt.push_with(write));
+        std::panic::catch_unwind(written).unwrap_err();
+    };
+    // Before a record, after one, and at the end of a batch.
+    panic(&mut hurt);
+    hurt.push(&record).unwrap();
+    panic(&mut hurt);
+    assert_eq!((hurt.len(), hurt.bytes()), (1, one));
+    hurt.push(&record).unwrap();
+    panic(&mut hurt);
+    expected.push(&record).unwrap();
+    let expected = expected.take();
+    assert_eq!(hurt.take(), expected);
+    // The next batch has nothing of it, either.
+    panic(&mut hurt);
+    (0..2).for_each(|_| hurt.push(&record).unwrap());
+    assert_eq!(hurt.finish(), expected);
+}
+
+#[test]
 fn limits_cut_and_count() {
     let limits = Limits {
         string_bytes: 4,
