@@ -65,9 +65,49 @@ struct Inner {
     oldest: Option<Instant>,
 }
 
+/// How many buffers there are at least before `open` looks for those that nobody writes to.
+const MIN_PRUNE_AT: usize = 64;
+
+/// The buffers of a node.
+struct All {
+    /// Shared with whoever goes through them: a buffer may be locked for long, and the list must not
+    /// be meanwhile.
+    buffers: Arc<Vec<Arc<Buffer>>>,
+    /// At that many buffers, `open` looks for those that nobody writes to. Without a logger, nobody
+    /// else does.
+    prune_at: usize,
+}
+
+impl Default for All {
+    fn default() -> Self {
+        All { buffers: Arc::default(), prune_at: MIN_PRUNE_AT }
+    }
+}
+
+impl All {
+    fn push(&mut self, buffer: Arc<Buffer>) {
+        if self.buffers.len() >= self.prune_at {
+            self.prune();
+            self.prune_at = MIN_PRUNE_AT.max(self.buffers.len() * 2);
+        }
+        Arc::make_mut(&mut self.buffers).push(buffer);
+    }
+
+    /// Removes buffers that are empty and that nobody writes to. It waits for no lock: what only this
+    /// list holds, nobody has locked.
+    fn prune(&mut self) {
+        let is_needed = |buffer: &Arc<Buffer>| {
+            Arc::strong_count(buffer) > 1 || lock(&buffer.inner).oldest.is_some()
+        };
+        if !self.buffers.iter().all(is_needed) {
+            Arc::make_mut(&mut self.buffers).retain(is_needed);
+        }
+    }
+}
+
 /// All streams of a node, and where their batches are sent.
 pub(super) struct Streams {
-    all: Mutex<Vec<Arc<Buffer>>>,
+    all: Mutex<All>,
     batches: queue::Sender<LogBatch>,
     write_buffer_size: usize,
     flush_interval: Duration,
@@ -89,7 +129,7 @@ impl Streams {
         telemetry: Telemetry,
     ) -> Self {
         Streams {
-            all: Mutex::new(Vec::new()),
+            all: Mutex::default(),
             batches,
             write_buffer_size: options.write_buffer_size.max(1) as usize,
             flush_interval: options.flush_interval,
@@ -120,13 +160,17 @@ impl Streams {
         Ok(buffer)
     }
 
+    fn buffers(&self) -> Arc<Vec<Arc<Buffer>>> {
+        Arc::clone(&lock(&self.all).buffers)
+    }
+
     /// When the next batch is due; `None` if no records are waiting.
     pub(super) fn next_flush(&self) -> Option<Instant> {
         if self.flush_interval.is_zero() {
             return None;
         }
-        let all = lock(&self.all);
-        let oldest = all.iter().filter_map(|buffer| lock(&buffer.inner).oldest).min();
+        let buffers = self.buffers();
+        let oldest = buffers.iter().filter_map(|buffer| lock(&buffer.inner).oldest).min();
         oldest.map(|oldest| oldest + self.flush_interval)
     }
 
@@ -141,7 +185,7 @@ impl Streams {
     /// Takes the batches that are due; all of them with `everything`. Called by the I/O thread.
     pub(super) fn take_due(&self, now: Instant, everything: bool) -> Vec<LogBatch> {
         let mut due = Vec::new();
-        lock(&self.all).retain(|buffer| {
+        for buffer in &*self.buffers() {
             let mut inner = lock(&buffer.inner);
             let is_due = inner.oldest.is_some_and(|oldest| {
                 everything
@@ -150,9 +194,8 @@ impl Streams {
             if is_due {
                 due.push(inner.take());
             }
-            // Streams that can no longer be written to are removed once they are empty.
-            Arc::strong_count(buffer) > 1 || inner.oldest.is_some()
-        });
+        }
+        lock(&self.all).prune();
         due
     }
 }
@@ -199,6 +242,9 @@ impl LogStream {
 
     /// Writes a record that a function writes value by value, and returns what the limits cut off.
     /// Blocks like [`LogStream::write`].
+    ///
+    /// The function runs while the batch is locked: it must not write to a log, nor open one. If it
+    /// panics, the batch is as before.
     ///
     /// It does not count as a write to the stream (`zeek_log_stream_writes_total`), which may have
     /// several writers for one record: that is up to the caller.
@@ -308,5 +354,100 @@ impl LogStream {
 
     fn metrics(&self) -> &NodeMetrics {
         self.streams.telemetry.node()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::wire::zeek_bin::{Batch, FieldSpec, Scalar};
+
+    fn streams() -> (Arc<Streams>, queue::Receiver<LogBatch>) {
+        let (batches, received) = queue::bounded(queue::Limits { messages: 0, bytes: 0 }, || {});
+        let waker = Arc::new(Waker::new().unwrap());
+        let telemetry = Telemetry::new("worker-1", "node");
+        let (options, action) = (Log::default(), LogHwmAction::default());
+        (Arc::new(Streams::new(&options, action, batches, waker, telemetry)), received)
+    }
+
+    fn open(streams: &Arc<Streams>, path: &str) -> LogStream {
+        let schema = LogSchema::new("X::LOG", path, vec![FieldSpec::new("n", Scalar::Count)]);
+        LogStream::open(streams, None, schema, Limits::default()).unwrap()
+    }
+
+    fn len(streams: &Streams) -> usize {
+        lock(&streams.all).buffers.len()
+    }
+
+    #[test]
+    fn closed_streams_are_forgotten_though_nothing_is_sent() {
+        let (streams, _received) = streams();
+        let kept = open(&streams, "kept");
+        open(&streams, "waiting").write(&[LogValue::Count(1)]).unwrap();
+        for n in 0..1000 {
+            open(&streams, &format!("closed-{n}"));
+            assert!(len(&streams) <= MIN_PRUNE_AT, "{n}");
+        }
+        // Those that are open are not, however many.
+        let open: Vec<_> = (0..1000).map(|n| open(&streams, &format!("open-{n}"))).collect();
+        kept.write(&[LogValue::Count(2)]).unwrap();
+        open.iter().for_each(|stream| stream.write(&[LogValue::Count(3)]).unwrap());
+        assert_eq!(streams.take_due(Instant::now(), true).len(), 1002);
+        drop((kept, open));
+        assert_eq!(streams.take_due(Instant::now(), true).len(), 0);
+        assert_eq!(len(&streams), 0);
+    }
+
+    #[test]
+    fn a_stream_opens_while_the_thread_that_sends_waits_for_a_record() {
+        let (streams, _received) = streams();
+        let stream = open(&streams, "slow");
+        stream.write(&[LogValue::Count(1)]).unwrap();
+        let (tell, told) = mpsc::channel();
+        // The record is being written, and its batch is locked.
+        let inner = lock(&stream.buffer.inner);
+        let (sender, started) = (Arc::clone(&streams), tell.clone());
+        let sender = std::thread::spawn(move || {
+            started.send(()).unwrap();
+            assert!(sender.next_flush().is_some());
+            sender.take_due(Instant::now(), true).len()
+        });
+        told.recv().unwrap();
+        let others = Arc::clone(&streams);
+        let opener = std::thread::spawn(move || {
+            for n in 0..1000 {
+                open(&others, &format!("more-{n}"));
+                std::thread::yield_now();
+            }
+            tell.send(()).unwrap();
+        });
+        told.recv_timeout(Duration::from_secs(30)).expect("opening does not wait for the record");
+        drop(inner);
+        assert_eq!(sender.join().unwrap(), 1);
+        opener.join().unwrap();
+    }
+
+    #[test]
+    fn a_panic_while_a_record_is_written_spoils_no_batch() {
+        let (streams, _received) = streams();
+        let stream = open(&streams, "x");
+        let panics = |stream: &LogStream| {
+            let write = |record: &mut RecordWriter<'_>| {
+                record.put(LogValue::Count(9));
+                panic!("on purpose");
+            };
+            catch_unwind(AssertUnwindSafe(|| stream.write_with(write))).unwrap_err();
+        };
+        panics(&stream);
+        assert_eq!(streams.next_flush(), None);
+        stream.write(&[LogValue::Count(1)]).unwrap();
+        panics(&stream);
+        stream.write(&[LogValue::Count(2)]).unwrap();
+        let batches = streams.take_due(Instant::now(), true);
+        let batch = Batch::decode(&batches[0].payload).unwrap();
+        assert_eq!((batches.len(), batches[0].records, batch.num_records()), (1, 2, 2));
     }
 }
