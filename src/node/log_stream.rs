@@ -394,7 +394,9 @@ mod tests {
         // Those that are open are not, however many.
         let open: Vec<_> = (0..1000).map(|n| open(&streams, &format!("open-{n}"))).collect();
         kept.write(&[LogValue::Count(2)]).unwrap();
-        open.iter().for_each(|stream| stream.write(&[LogValue::Count(3)]).unwrap());
+        for stream in &open {
+            stream.write(&[LogValue::Count(3)]).unwrap();
+        }
         assert_eq!(streams.take_due(Instant::now(), true).len(), 1002);
         drop((kept, open));
         assert_eq!(streams.take_due(Instant::now(), true).len(), 0);
