@@ -55,7 +55,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let (node, _notifications) = Node::builder(loaded.layout, name.as_str()).start()?;
 
     let logs = Logs::new(&node);
-    logs.on_weird(|weird, stream| eprintln!("{stream}: {weird}"));
+    logs.on_weird(|_, weird, stream| eprintln!("{stream}: {weird}"));
     // Everything goes to scan.log, …
     let scans = logs.create_stream::<Scan<'_>>("Scan::LOG")?;
     // … and some columns of what matters to scan_high.log.

@@ -16,6 +16,9 @@ pub enum LogsError {
     /// There is no stream of that name.
     #[error("there is no log stream {0}")]
     NoStream(String),
+    /// The stream of that name was created with another type.
+    #[error("the records of log stream {0} are of another type")]
+    OtherRecords(String),
     /// The columns of a filter, or one of its names, are nothing that a log can have.
     #[error("log stream {stream}, filter {filter}: {error}")]
     Schema {
@@ -44,10 +47,12 @@ pub enum LogsError {
         known: String,
     },
     /// There is nothing that writes logs here, or nothing that sends them.
-    #[error("log stream {stream}: this process has no {which} sink")]
+    #[error("log stream {stream}{}: this process has no {which} sink", in_filter(.filter.as_ref()))]
     NoSink {
         /// The stream.
         stream: String,
+        /// The filter, if it is not the stream that wants it.
+        filter: Option<String>,
         /// `local` or `remote`.
         which: &'static str,
     },
@@ -67,6 +72,10 @@ pub enum LogsError {
         /// Why not.
         error: LogError,
     },
+}
+
+fn in_filter(filter: Option<&String>) -> String {
+    filter.map(|filter| format!(", filter {filter}")).unwrap_or_default()
 }
 
 /// One log of a stream.

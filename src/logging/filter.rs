@@ -19,13 +19,17 @@ pub(super) type PathFunc<T> = Box<
 pub(super) type Policy<T> =
     Box<dyn for<'r, 'a> Fn(&'r <T as LogRecord>::Of<'a>, &str, &str) -> bool + Send + Sync>;
 
-/// Writes the values of a record that it makes for a path.
-type WriteExt = Box<dyn Fn(&str, &mut RecordWriter<'_>) + Send + Sync>;
+/// Writes the values of a record.
+pub(super) type Values<'v> = dyn Fn(&mut RecordWriter<'_>) + 'v;
 
-/// The columns that a filter adds in front, and what writes them.
+/// Makes a record for a path, and passes on what writes its values.
+type WithExt = Box<dyn Fn(&str, &mut dyn FnMut(&Values<'_>)) + Send + Sync>;
+
+/// The columns that a filter adds in front, and their values: made before a batch is locked, as the
+/// function of the application may log itself.
 pub(super) struct Ext {
     pub(super) columns: fn(&str) -> Vec<FieldSpec>,
-    pub(super) write: WriteExt,
+    pub(super) with: WithExt,
 }
 
 /// A filter, Zeek's `Log::Filter`: which records of a stream are logged, with which columns, under
@@ -46,6 +50,10 @@ pub(super) struct Ext {
 ///     .policy(|conn, _stream, _filter| conn.duration > 3600.0)
 ///     .field_name_map([("uid", "id")]);
 /// ```
+///
+/// Its functions may use streams. One that holds a [`Stream`](super::Stream) or
+/// [`Logs`](super::Logs) keeps them, and the node below them, until the filter or its stream is
+/// removed.
 pub struct Filter<T: LogRecord> {
     pub(super) name: String,
     pub(super) writer: String,
@@ -154,7 +162,8 @@ impl<T: LogRecord> Filter<T> {
     }
 
     /// Adds columns in front of the others: those of the record that the function returns for a
-    /// path. `include` and `exclude` do not apply to them.
+    /// path. `include` and `exclude` do not apply to them. The function is called once for a record,
+    /// and may use streams itself.
     #[must_use]
     pub fn ext_func<E: LogRecord>(
         mut self,
@@ -162,7 +171,10 @@ impl<T: LogRecord> Filter<T> {
     ) -> Self {
         self.ext = Some(Ext {
             columns: Columns::of::<E>,
-            write: Box::new(move |path, record| ext_func(path).log(record)),
+            with: Box::new(move |path, then| {
+                let ext = ext_func(path);
+                then(&|record| ext.log(record));
+            }),
         });
         self
     }
@@ -185,14 +197,16 @@ impl<T: LogRecord> Filter<T> {
         self
     }
 
-    /// Whether it writes here. Default: whether the stream does.
+    /// Whether it writes here. Default: whether the stream does. With `true`, the process must have
+    /// a local sink.
     #[must_use]
     pub fn log_local(mut self, log_local: bool) -> Self {
         self.log_local = Some(log_local);
         self
     }
 
-    /// Whether it sends to loggers. Default: whether the stream does.
+    /// Whether it sends to loggers. Default: whether the stream does. With `true`, the process must
+    /// have a sink for that; one that is a logger has none.
     #[must_use]
     pub fn log_remote(mut self, log_remote: bool) -> Self {
         self.log_remote = Some(log_remote);

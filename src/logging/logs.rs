@@ -1,7 +1,7 @@
 //! [`Logs`]: the log streams of a process.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -19,7 +19,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// Kinds of warnings that are told apart.
 const MAX_WARNINGS: usize = 100;
 
-type OnWeird = Box<dyn Fn(&str, &str) + Send + Sync>;
+type OnWeird = Box<dyn Fn(&Logs, &str, &str) + Send + Sync>;
 type LogTopic = Box<dyn Fn(&str, &str) -> String + Send + Sync>;
 
 /// What all streams share.
@@ -29,12 +29,20 @@ pub(super) struct Shared {
     pub(super) on_weird: ArcSwapOption<OnWeird>,
     log_topic: ArcSwapOption<LogTopic>,
     pub(super) warnings: Mutex<KeyedRateLimit<String>>,
+    /// Not held: see there.
+    streams: Weak<Streams>,
 }
 
 /// All streams by name. Streams hold [`Shared`], so it must not hold them.
 type Streams = Mutex<BTreeMap<String, Arc<dyn AnyStream>>>;
 
 impl Shared {
+    /// The streams, without any once the application has dropped its last [`Logs`].
+    pub(super) fn logs(self: &Arc<Self>) -> Logs {
+        let streams = self.streams.upgrade().unwrap_or_default();
+        Logs { shared: Arc::clone(self), streams }
+    }
+
     /// The topic of a log, `Broker::log_topic` of Zeek.
     pub(super) fn topic(&self, stream: &str, path: &str) -> String {
         match &*self.log_topic.load() {
@@ -139,14 +147,16 @@ impl Logs {
         let telemetry = sinks.telemetry.get_or_insert_with(|| Telemetry::new("", "node"));
         let metrics = telemetry.log_sender().clone();
         let warnings = KeyedRateLimit::new(WARNING_INTERVAL, MAX_WARNINGS);
+        let streams = Arc::default();
         let shared = Shared {
             sinks,
             metrics,
             on_weird: ArcSwapOption::empty(),
             log_topic: ArcSwapOption::empty(),
             warnings: Mutex::new(warnings),
+            streams: Arc::downgrade(&streams),
         };
-        Logs { shared: Arc::new(shared), streams: Arc::default() }
+        Logs { shared: Arc::new(shared), streams }
     }
 
     /// Creates a stream: its name is that of a `Log::ID` in Zeek, its columns are the fields of the
@@ -187,7 +197,16 @@ impl Logs {
         Ok(stream)
     }
 
-    /// Ends a stream: what it holds is sent, and writing to it is an error.
+    /// Another handle of a stream.
+    ///
+    /// # Errors
+    /// When there is no such stream, or its records are of another type.
+    pub fn stream<T: LogRecord + 'static>(&self, id: &str) -> Result<Stream<T>, LogsError> {
+        Stream::from_erased(self.find(id)?).ok_or_else(|| LogsError::OtherRecords(id.into()))
+    }
+
+    /// Ends a stream: what it holds is sent, and writing to it is an error. Its policy and its
+    /// filters are dropped.
     ///
     /// # Errors
     /// When there is no such stream, or a sink takes no more.
@@ -201,7 +220,7 @@ impl Logs {
     /// # Errors
     /// When there is no such stream.
     pub fn enable_stream(&self, id: &str) -> Result<(), LogsError> {
-        self.stream(id)?.set_enabled(true);
+        self.find(id)?.set_enabled(true);
         Ok(())
     }
 
@@ -210,11 +229,11 @@ impl Logs {
     /// # Errors
     /// When there is no such stream.
     pub fn disable_stream(&self, id: &str) -> Result<(), LogsError> {
-        self.stream(id)?.set_enabled(false);
+        self.find(id)?.set_enabled(false);
         Ok(())
     }
 
-    fn stream(&self, id: &str) -> Result<Arc<dyn AnyStream>, LogsError> {
+    fn find(&self, id: &str) -> Result<Arc<dyn AnyStream>, LogsError> {
         let stream = lock(&self.streams).get(id).cloned();
         stream.ok_or_else(|| LogsError::NoStream(id.into()))
     }
@@ -233,15 +252,42 @@ impl Logs {
         streams.into_iter().map(|stream| stream.flush()).fold(Ok(()), Result::and)
     }
 
-    /// Calls this when limits cut something off a record, with the name that Zeek gives it
-    /// ([`weird`](super::weird)) and the name of the stream. Replaces the function before.
-    pub fn on_weird(&self, hook: impl Fn(&str, &str) + Send + Sync + 'static) {
+    /// Calls this when limits cut something off a record, with the streams, the name that Zeek gives
+    /// it ([`weird`](super::weird)) and the name of the stream. Replaces the function before.
+    ///
+    /// It may write to streams: [`Logs::stream`] finds them. It should not hold [`Logs`] or streams
+    /// itself: as it is kept with the streams, they and the node below them would never end. What is
+    /// cut off the records that it writes only gets a line in the log of the process, for it would
+    /// call itself.
+    ///
+    /// ```
+    /// # use zcluster::logging::{LogRecord, Logs};
+    /// #[derive(LogRecord)]
+    /// struct Weird<'a> {
+    ///     name: &'a str,
+    ///     source: &'a str,
+    /// }
+    ///
+    /// # fn weirds(logs: &Logs) -> Result<(), zcluster::logging::LogsError> {
+    /// logs.create_stream::<Weird<'_>>("Weird::LOG")?;
+    /// logs.on_weird(|logs, name, source| {
+    ///     let written = logs.stream::<Weird<'_>>("Weird::LOG");
+    ///     let written = written.and_then(|weirds| weirds.write(&Weird { name, source }));
+    ///     written.unwrap_or_else(|error| eprintln!("{error}"));
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_weird(&self, hook: impl Fn(&Logs, &str, &str) + Send + Sync + 'static) {
         self.shared.on_weird.store(Some(Arc::new(Box::new(hook))));
     }
 
     /// Asks this for the topic of a log (`Broker::log_topic` of Zeek), with the names of its stream
     /// and path, when it is opened; sinks get the answer. Default: `zeek/logs/` and the name of the
-    /// stream. Replaces the function before.
+    /// stream. Replaces the function before. Two threads that open a log at once both ask.
+    ///
+    /// The function should not hold [`Logs`] or streams: as it is kept with them, they and the node
+    /// below them would never end.
     pub fn log_topic(&self, hook: impl Fn(&str, &str) -> String + Send + Sync + 'static) {
         self.shared.log_topic.store(Some(Arc::new(Box::new(hook))));
     }

@@ -11,11 +11,13 @@
 //! | `sink`, `batch_sink`, `recorder` | [`LogSink`]: where records go; [`BatchSink`], a sink for logs written here; [`Recorder`], one for tests |
 //! | `path` | the path of a log that names none |
 //! | [`weird`] | what the limits cut off |
+//! | `entered` | keeps functions of the application from being called by themselves |
 //!
 //! A record goes from [`Stream::write`] straight into the batch of each filter's log: nothing in
 //! between is allocated.
 
 mod batch_sink;
+mod entered;
 mod error;
 mod field;
 mod filter;

@@ -71,7 +71,8 @@ pub trait LogRecord: Sized {
     /// Declares the columns.
     fn columns(columns: &mut Columns);
 
-    /// Writes one value for each column, in order.
+    /// Writes one value for each column, in order. The batch is locked meanwhile: written by hand,
+    /// it must not log, nor flush logs.
     fn log(&self, record: &mut RecordWriter<'_>);
 
     /// Writes an unset value for each column: the record is in an `Option` of another one.

@@ -50,7 +50,7 @@ impl Recorder {
         Self::default()
     }
 
-    /// Takes the batches so far. Streams have to be flushed first.
+    /// Takes the batches so far. Streams have to be flushed first, or dropped.
     pub fn take(&self) -> Vec<Recorded> {
         std::mem::take(&mut *lock(&self.batches))
     }
@@ -85,5 +85,12 @@ impl LogWriter for Writer {
             lock(&self.batches).push(Recorded { topic, payload });
         }
         Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // It never fails.
+        let _ = self.flush();
     }
 }

@@ -21,7 +21,8 @@ pub struct WriterInfo {
 
 /// Takes records of any stream.
 pub trait LogSink: Send + Sync {
-    /// Opens a writer, which is dropped when it is no longer needed.
+    /// Opens a writer, which is dropped when it is no longer needed, and then passes on what it
+    /// holds. It must not write to the stream.
     ///
     /// # Errors
     /// When the schema does not pass [`LogSchema::check`], or the sink cannot open more.
@@ -31,7 +32,7 @@ pub trait LogSink: Send + Sync {
 /// Takes the records of one stream, filter and path.
 pub trait LogWriter: Send + Sync {
     /// Writes a record, which the function writes value by value, and returns what the limits cut
-    /// off.
+    /// off. The function is a [`LogRecord::log`](super::LogRecord::log), which does not log itself.
     ///
     /// # Errors
     /// When the record is too large, or the sink takes no more.

@@ -1,7 +1,9 @@
 //! [`Stream`]: typed records on their way through the filters (WIRE.md §4.6).
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::marker::PhantomData;
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -10,7 +12,7 @@ use bstr::{BString, ByteSlice};
 
 use super::logs::Shared;
 use super::plan::Plan;
-use super::writers::{Ways, Writers};
+use super::writers::{Frontend, Ways, Writers};
 use super::{Filter, LogRecord, LogsError, lock};
 use crate::telemetry::Counter;
 use crate::wire::zeek_bin::{Limits, LogSchema, RecordWriter};
@@ -80,8 +82,18 @@ impl Core {
         });
     }
 
-    fn no_sink(&self, which: &'static str) -> LogsError {
-        LogsError::NoSink { stream: self.id.clone(), which }
+    /// Gives back all paths of a filter.
+    fn release_all(&self, filter: &str) {
+        lock(&self.claims).retain(|_, owner| owner != filter);
+    }
+
+    fn no_sink(&self, filter: Option<&str>, which: &'static str) -> LogsError {
+        let (stream, filter) = (self.id.clone(), filter.map(str::to_owned));
+        LogsError::NoSink { stream, filter, which }
+    }
+
+    fn removed(&self) -> LogsError {
+        LogsError::NoStream(self.id.clone())
     }
 }
 
@@ -128,23 +140,45 @@ impl<T: LogRecord> Active<T> {
         let Some(path_func) = &filter.path_func else {
             let path = filter.path.as_deref().unwrap_or(&core.path);
             let frontend = self.writers.fixed(core, || schema(path));
-            return frontend.write(core, ways, &|out| self.put(path, record, out));
+            return self.write_to(frontend, core, ways, path, record);
         };
         let so_far = filter.path.as_deref().or(self.first_path.get().map(String::as_str));
         let path = path_func(&core.id, so_far.unwrap_or_default(), record);
         if so_far.is_none() {
             let _ = self.first_path.set(path.clone().into_owned());
         }
-        let frontend = self.writers.at(core, &path, || schema(&path))?;
-        frontend.write(core, ways, &|out| self.put(&path, record, out))
+        let (frontend, closed) = self.writers.at(core, &path, || schema(&path));
+        let written = self.write_to(&frontend, core, ways, &path, record);
+        // What became of another path is no reason not to write this record.
+        written.and(closed.map_or(Ok(()), |closed| self.writers.close(core, &closed)))
+    }
+
+    /// Writes the record to a log, with what the filter adds.
+    #[inline]
+    fn write_to(
+        &self,
+        frontend: &Frontend,
+        core: &Core,
+        ways: Ways,
+        path: &str,
+        record: &T::Of<'_>,
+    ) -> Result<(), LogsError> {
+        let Some(ext) = &self.filter.ext else {
+            return frontend.write(core, ways, &|out| self.put(record, out));
+        };
+        let mut outcome = Ok(());
+        (ext.with)(path, &mut |ext| {
+            outcome = frontend.write(core, ways, &|out| {
+                ext(out);
+                self.put(record, out);
+            });
+        });
+        outcome
     }
 
     /// Writes the values of the columns of this filter.
     #[inline]
-    fn put(&self, path: &str, record: &T::Of<'_>, out: &mut RecordWriter<'_>) {
-        if let Some(ext) = &self.filter.ext {
-            (ext.write)(path, out);
-        }
+    fn put(&self, record: &T::Of<'_>, out: &mut RecordWriter<'_>) {
         if let Some(keep) = &self.plan.keep {
             out.select(keep);
         }
@@ -160,24 +194,74 @@ struct Inner<T: LogRecord> {
 }
 
 impl<T: LogRecord> Inner<T> {
-    fn change(&self, change: impl FnOnce(&mut State<T>)) {
-        let _one_at_a_time = lock(&self.changing);
+    /// Changes the state, unless the stream has been removed.
+    fn change<R>(&self, change: impl FnOnce(&mut State<T>) -> R) -> Option<R> {
+        let one_at_a_time = lock(&self.changing);
+        if self.core.is_removed.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut state = State::clone(&self.state.load());
-        change(&mut state);
-        self.state.store(Arc::new(state));
+        let outcome = change(&mut state);
+        let before = self.state.swap(Arc::new(state));
+        drop(one_at_a_time);
+        // It may hold functions of the application, which do what they like at their end.
+        drop(before);
+        Some(outcome)
+    }
+
+    /// Adds a filter in the place of the one of that name, which is returned, or at the end. Each
+    /// record sees one of both.
+    fn add_filter(&self, active: Arc<Active<T>>) -> Result<Option<Arc<Active<T>>>, LogsError> {
+        let replaced = self.change(|state| {
+            let name = &active.filter.name;
+            let Some(place) = state.filters.iter_mut().find(|old| old.filter.name == *name) else {
+                state.filters.push(active);
+                return None;
+            };
+            self.core.release_all(name);
+            Some(mem::replace(place, active))
+        });
+        replaced.ok_or_else(|| self.core.removed())
     }
 
     fn remove_filter(&self, name: &str) -> Option<Arc<Active<T>>> {
-        let mut removed = None;
-        self.change(|state| {
+        let removed = self.change(|state| {
             let at = state.filters.iter().position(|active| active.filter.name == name);
-            removed = at.map(|at| state.filters.remove(at));
+            at.map(|at| state.filters.remove(at))
         });
+        let removed = removed.flatten();
         if removed.is_some() {
-            lock(&self.core.claims).retain(|_, filter| filter != name);
+            self.core.release_all(name);
         }
         removed
     }
+
+    fn set_enabled(&self, on: bool) {
+        let _not_removed_meanwhile = lock(&self.changing);
+        if !on || !self.core.is_removed.load(Ordering::Relaxed) {
+            self.core.is_enabled.store(on, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) -> Result<(), LogsError> {
+        flush(&self.state.load().filters)
+    }
+
+    /// Ends the stream. Its functions are dropped: they may hold it.
+    fn end(&self) -> Result<(), LogsError> {
+        let before = {
+            let _one_at_a_time = lock(&self.changing);
+            self.core.is_removed.store(true, Ordering::Relaxed);
+            self.core.is_enabled.store(false, Ordering::Relaxed);
+            self.state.swap(Arc::new(State { policy: None, filters: Vec::new() }))
+        };
+        lock(&self.core.claims).clear();
+        flush(&before.filters)
+    }
+}
+
+fn flush<T: LogRecord>(filters: &[Arc<Active<T>>]) -> Result<(), LogsError> {
+    filters.iter().map(|active| active.writers.flush()).fold(Ok(()), Result::and)
 }
 
 /// A log stream: takes records, which its filters turn into logs. Clones share it, and any thread
@@ -260,24 +344,35 @@ impl<T: LogRecord> Stream<T> {
     fn write_nothing(&self) -> Result<(), LogsError> {
         let core = &self.inner.core;
         if core.is_removed.load(Ordering::Relaxed) {
-            return Err(LogsError::NoStream(core.id.clone()));
+            return Err(core.removed());
         }
         Ok(())
     }
 
-    /// Adds a filter. One of the same name is removed first.
+    /// Adds a filter, or replaces the one of the same name: records that are written meanwhile see
+    /// one of both, and what the old one holds is sent.
     ///
     /// # Errors
-    /// When it names columns that records do not have, or its columns or names are nothing that a log
-    /// can have. The filters are unchanged then.
+    /// When it names columns that records do not have, its columns or names are nothing that a log
+    /// can have, it wants a sink that this process does not have, or the stream has been removed. The
+    /// filters are unchanged then. When a sink does not take what the old filter held; then the
+    /// filter is replaced all the same.
     pub fn add_filter(&self, filter: Filter<T>) -> Result<(), LogsError> {
         let core = &self.inner.core;
         let plan = Plan::new(&core.id, &core.path, &filter)?;
-        self.remove_filter(&filter.name)?;
+        let sinks = &core.shared.sinks;
+        for (wanted, sink, which) in [
+            (filter.log_local, &sinks.local, "local"),
+            (filter.log_remote, &sinks.remote, "remote"),
+        ] {
+            if wanted == Some(true) && sink.is_none() {
+                return Err(core.no_sink(Some(&filter.name), which));
+            }
+        }
         let writers = Writers::new(filter.max_open_paths);
         let active = Active { filter, plan, writers, first_path: OnceLock::new() };
-        self.inner.change(|state| state.filters.push(Arc::new(active)));
-        Ok(())
+        let replaced = self.inner.add_filter(Arc::new(active))?;
+        replaced.map_or(Ok(()), |old| old.writers.flush())
     }
 
     /// Removes a filter, and sends what it holds. `false` if there is none of that name.
@@ -296,12 +391,17 @@ impl<T: LogRecord> Stream<T> {
     }
 
     /// Decides which records the filters see, from the record and the name of the stream
-    /// (`Log::log_stream_policy`). Replaces the policy before.
+    /// (`Log::log_stream_policy`). Replaces the policy before. Nothing once the stream has been
+    /// removed.
+    ///
+    /// The policy may use streams. One that holds this stream keeps it, and the node below it, until
+    /// [`Logs::remove_stream`](super::Logs::remove_stream) or another policy.
     pub fn set_policy(
         &self,
         policy: impl for<'r, 'a> Fn(&'r T::Of<'a>, &str) -> bool + Send + Sync + 'static,
     ) {
-        self.inner.change(|state| state.policy = Some(Arc::new(Box::new(policy))));
+        let policy: StreamPolicy<T> = Box::new(policy);
+        self.inner.change(|state| state.policy = Some(Arc::new(policy)));
     }
 
     /// Writes are logged again.
@@ -326,7 +426,7 @@ impl<T: LogRecord> Stream<T> {
     pub fn enable_remote_logs(&self) -> Result<(), LogsError> {
         let core = &self.inner.core;
         if core.shared.sinks.remote.is_none() {
-            return Err(core.no_sink("remote"));
+            return Err(core.no_sink(None, "remote"));
         }
         core.remote.store(true, Ordering::Relaxed);
         Ok(())
@@ -344,7 +444,7 @@ impl<T: LogRecord> Stream<T> {
     pub fn enable_local_logs(&self) -> Result<(), LogsError> {
         let core = &self.inner.core;
         if core.shared.sinks.local.is_none() {
-            return Err(core.no_sink("local"));
+            return Err(core.no_sink(None, "local"));
         }
         core.local.store(true, Ordering::Relaxed);
         Ok(())
@@ -368,6 +468,12 @@ impl<T: LogRecord + 'static> Stream<T> {
     pub(super) fn erased(&self) -> Arc<dyn AnyStream> {
         Arc::clone(&self.inner) as Arc<dyn AnyStream>
     }
+
+    /// The stream, if it has such records.
+    pub(super) fn from_erased(stream: Arc<dyn AnyStream>) -> Option<Self> {
+        let inner = stream.into_any().downcast().ok()?;
+        Some(Stream { inner, records: PhantomData })
+    }
 }
 
 /// A stream whose records do not matter.
@@ -375,23 +481,23 @@ pub(super) trait AnyStream: Send + Sync {
     fn set_enabled(&self, on: bool);
     fn flush(&self) -> Result<(), LogsError>;
     fn end(&self) -> Result<(), LogsError>;
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
-impl<T: LogRecord> AnyStream for Inner<T> {
+impl<T: LogRecord + 'static> AnyStream for Inner<T> {
     fn set_enabled(&self, on: bool) {
-        if !on || !self.core.is_removed.load(Ordering::Relaxed) {
-            self.core.is_enabled.store(on, Ordering::Relaxed);
-        }
+        self.set_enabled(on);
     }
 
     fn flush(&self) -> Result<(), LogsError> {
-        let state = self.state.load();
-        state.filters.iter().map(|active| active.writers.flush()).fold(Ok(()), Result::and)
+        self.flush()
     }
 
     fn end(&self) -> Result<(), LogsError> {
-        self.core.is_removed.store(true, Ordering::Relaxed);
-        self.core.is_enabled.store(false, Ordering::Relaxed);
-        self.flush()
+        self.end()
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 }

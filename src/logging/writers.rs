@@ -49,7 +49,7 @@ impl Frontend {
         let both =
             [(ways.local, &self.local, &sinks.local), (ways.remote, &self.remote, &sinks.remote)];
         for (_, slot, sink) in both.into_iter().filter(|(is_wanted, ..)| *is_wanted) {
-            // A filter may want what this process does not have.
+            // `add_filter` says if a filter wants what this process does not have.
             let Some(sink) = sink else { continue };
             let written = self.writer(core, slot, &**sink).and_then(|writer| {
                 writer.write(record).map_err(|error| {
@@ -77,12 +77,13 @@ impl Frontend {
         if let Some(writer) = slot.get() {
             return Ok(&**writer);
         }
+        // The application says which, and may log meanwhile.
+        let topic = core.shared.topic(&core.id, &self.schema.path.to_string());
         let _one_at_a_time = lock(&self.opening);
         if let Some(writer) = slot.get() {
             return Ok(&**writer);
         }
         let schema = self.schema.clone();
-        let topic = core.shared.topic(&core.id, &schema.path.to_string());
         let info = WriterInfo { schema, limits: core.limits, topic };
         let writer = sink
             .open(info)
@@ -140,19 +141,20 @@ impl Writers {
         self.fixed.get_or_init(|| Frontend::new(core, schema()))
     }
 
-    /// The log of that path.
+    /// The log of that path, and the one that made room for it, which is to be
+    /// [closed](Writers::close).
     pub(super) fn at(
         &self,
         core: &Core,
         path: &str,
         schema: impl FnOnce() -> LogSchema,
-    ) -> Result<Arc<Frontend>, LogsError> {
+    ) -> (Arc<Frontend>, Option<Arc<Frontend>>) {
         let mut by_path = lock(&self.by_path);
         by_path.uses += 1;
         let last_use = by_path.uses;
         if let Some(open) = by_path.open.get_mut(path) {
             open.last_use = last_use;
-            return Ok(Arc::clone(&open.frontend));
+            return (Arc::clone(&open.frontend), None);
         }
         let closed = if by_path.open.len() < self.max { None } else { by_path.take_oldest() };
         if let Some(closed) = &closed {
@@ -161,12 +163,14 @@ impl Writers {
         let frontend = Arc::new(Frontend::new(core, schema()));
         let open = Open { frontend: Arc::clone(&frontend), last_use };
         by_path.open.insert(path.into(), open);
-        drop(by_path);
-        if let Some(closed) = closed {
-            core.closed_for_room(&closed.schema, self.max);
-            closed.flush()?;
-        }
-        Ok(frontend)
+        (frontend, closed)
+    }
+
+    /// Sends what a log holds that made room for another one.
+    #[cold]
+    pub(super) fn close(&self, core: &Core, closed: &Frontend) -> Result<(), LogsError> {
+        core.closed_for_room(&closed.schema, self.max);
+        closed.flush()
     }
 
     pub(super) fn flush(&self) -> Result<(), LogsError> {
