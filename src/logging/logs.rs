@@ -119,8 +119,9 @@ impl StreamOptions {
         self
     }
 
-    /// How large records may be (`max_field_string_bytes`, `max_log_record_size`, …). Default:
-    /// Zeek's limits, which other producers of the same log then have, too.
+    /// How large records may be (`max_field_string_bytes`, `max_log_record_size`, …); 0 means no
+    /// limit where it does in Zeek. Default: Zeek's limits, which other producers of the same log
+    /// then have, too.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;

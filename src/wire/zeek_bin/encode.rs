@@ -128,7 +128,8 @@ pub enum PushError {
     BatchFull,
 }
 
-/// Size limits of a record. The defaults are Zeek's (WIRE.md §4.6).
+/// Size limits of a record. The defaults are Zeek's (WIRE.md §4.6). As in Zeek, 0 means no limit,
+/// except for [`Limits::record_bytes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a string; longer ones are cut. `max_field_string_bytes`.
@@ -152,6 +153,18 @@ impl Limits {
         total_container_elements: usize::MAX,
         record_bytes: usize::MAX,
     };
+
+    /// The same with numbers that need no exception.
+    fn without_zeros(self) -> Self {
+        let limit = |limit: usize| if limit == 0 { usize::MAX } else { limit };
+        Limits {
+            string_bytes: limit(self.string_bytes),
+            total_string_bytes: limit(self.total_string_bytes),
+            container_elements: limit(self.container_elements),
+            total_container_elements: limit(self.total_container_elements),
+            record_bytes: self.record_bytes,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -237,6 +250,7 @@ impl BatchBuilder {
         payload.extend_from_slice(&0u32.to_be_bytes());
         let records_at = payload.len();
         let truncations = Truncations::default();
+        let limits = limits.without_zeros();
         let end = records_at;
         Ok(BatchBuilder { schema, limits, truncations, records: 0, payload, records_at, end })
     }

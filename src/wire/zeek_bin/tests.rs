@@ -544,6 +544,28 @@ fn limits_cut_and_count() {
         ]
     );
 
+    // As in Zeek, 0 means no limit.
+    let none = Limits {
+        string_bytes: 0,
+        total_string_bytes: 0,
+        container_elements: 0,
+        total_container_elements: 0,
+        ..Limits::default()
+    };
+    let [mut with_zeros, mut without] = [none, Limits::NONE]
+        .map(|limits| BatchBuilder::with_limits(builder.schema().clone(), limits).unwrap());
+    let text = "x".repeat(10_000);
+    let many = vec![text.as_str().into(); 600];
+    for builder in [&mut with_zeros, &mut without] {
+        builder.push(&[LogValue::Vector(&many); 3]).unwrap();
+        assert_eq!(builder.truncations(), Truncations::default());
+    }
+    assert_eq!(with_zeros.take(), without.take());
+    let nothing = Limits { record_bytes: 0, ..Limits::default() };
+    let mut builder = BatchBuilder::with_limits(builder.schema().clone(), nothing).unwrap();
+    let error = builder.push(&[LogValue::Unset; 3]).unwrap_err();
+    assert_eq!(error, PushError::RecordTooLarge { bytes: 27, limit: 0 });
+
     let tiny = Limits { record_bytes: 20, ..Limits::default() };
     let mut builder = BatchBuilder::with_limits(builder.schema().clone(), tiny).unwrap();
     let error = builder.push(&[LogValue::Unset; 3]).unwrap_err();
