@@ -3,10 +3,12 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bstr::BStr;
@@ -505,4 +507,69 @@ fn the_example_logs() {
     let high = cluster.log_lines("scan_high");
     assert_eq!(high.len(), 1);
     assert!(high[0].ends_with("\t192.0.2.2\tscan 2"), "{}", high[0]);
+}
+
+/// Writes the warnings of the process to a stream.
+struct ToStream;
+
+static WARNINGS: OnceLock<zcluster::logging::Stream<Warning<'static>>> = OnceLock::new();
+
+thread_local! {
+    static IS_WARNING: Cell<bool> = const { Cell::new(false) };
+}
+
+#[derive(LogRecord)]
+struct Warning<'a> {
+    line: &'a str,
+}
+
+impl log::Log for ToStream {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = record.args().to_string();
+        if let Some(stream) = WARNINGS.get()
+            && line.contains("Warnings::LOG")
+            && !IS_WARNING.replace(true)
+        {
+            stream.write(&Warning { line: &line }).unwrap();
+            IS_WARNING.set(false);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn warnings_about_a_stream_may_go_to_it() {
+    log::set_logger(&ToStream).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let recorder = Recorder::new();
+    let logs = Logs::with_sinks(Sinks::remote(recorder.clone()));
+    let stream = logs.create_stream::<Warning<'_>>("Warnings::LOG").unwrap();
+    WARNINGS.set(stream.clone()).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn(move || {
+        let path = |_: &str, _: &str, _: &Warning<'_>| "warnings";
+        // Each warns once: another filter has its path.
+        for filter in [Filter::new("fixed"), Filter::new("by_record").path_func(path)] {
+            stream.add_filter(filter).unwrap();
+            stream.write(&Warning { line: "a record" }).unwrap();
+        }
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(PATIENCE).expect("a warning does not wait for itself");
+    writer.join().unwrap();
+    logs.flush_logs().unwrap();
+    let mut counts: Vec<(String, u32)> = recorder
+        .take()
+        .iter()
+        .map(|recorded| Batch::decode(&recorded.payload).unwrap())
+        .map(|batch| (batch.path.to_string(), batch.num_records()))
+        .collect();
+    counts.sort();
+    let expected = [("warnings", 4), ("warnings-2", 4), ("warnings-3", 2)];
+    assert_eq!(counts, expected.map(|(path, records)| (path.to_owned(), records)));
 }

@@ -33,9 +33,19 @@ pub(super) struct Core {
     claims: Mutex<HashMap<(BString, BString), BString>>,
 }
 
+/// A filter writes to another path than it says.
+pub(super) struct PathTaken {
+    filter: BString,
+    wanted: String,
+    /// The filter that writes there.
+    owner: BString,
+    instead: String,
+}
+
 impl Core {
-    /// The path of a schema if no other filter has it, or else `<path>-2`, `-3`, ….
-    pub(super) fn claim(&self, schema: &LogSchema) -> String {
+    /// The path of a schema if no other filter has it, or else `<path>-2`, `-3`, …, which is to be
+    /// [reported](Core::path_taken).
+    pub(super) fn claim(&self, schema: &LogSchema) -> (String, Option<PathTaken>) {
         let wanted = schema.path.to_str_lossy().into_owned();
         let mut claims = lock(&self.claims);
         let mut path = wanted.clone();
@@ -54,16 +64,24 @@ impl Core {
             }
         }
         drop(claims);
-        if let Some(owner) = owner {
-            let (id, filter) = (&self.id, &schema.filter);
-            self.shared.warn(&format!("{id}/{filter} path"), || {
-                format!(
-                    "log stream {id}: filter {filter} writes to the path {path:?}, because filter \
-                     {owner} writes to {wanted:?}"
-                )
-            });
-        }
-        path
+        let taken = owner.map(|owner| {
+            let (filter, instead) = (schema.filter.clone(), path.clone());
+            PathTaken { filter, wanted, owner, instead }
+        });
+        (path, taken)
+    }
+
+    /// Reports that a filter writes elsewhere. Not while anything is locked: the log of the process
+    /// may be a stream, too.
+    pub(super) fn path_taken(&self, taken: &PathTaken) {
+        let id = &self.id;
+        let PathTaken { filter, wanted, owner, instead } = taken;
+        self.shared.warn(&format!("{id}/{filter} path"), || {
+            format!(
+                "log stream {id}: filter {filter} writes to the path {instead:?}, because filter \
+                 {owner} writes to {wanted:?}"
+            )
+        });
     }
 
     pub(super) fn release(&self, schema: &LogSchema) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::stream::Core;
+use super::stream::{Core, PathTaken};
 use super::{LogSink, LogWriter, LogsError, Place, WriterInfo, lock};
 use crate::node::LogError;
 use crate::wire::zeek_bin::{LogSchema, PushError, RecordWriter, Truncations};
@@ -25,14 +25,11 @@ pub(super) struct Frontend {
 
 impl Frontend {
     /// Claims the path, or one like it if another filter has it.
-    fn new(core: &Core, mut schema: LogSchema) -> Self {
-        schema.path = core.claim(&schema).into();
-        Frontend {
-            schema,
-            local: OnceLock::new(),
-            remote: OnceLock::new(),
-            opening: Mutex::default(),
-        }
+    fn new(core: &Core, mut schema: LogSchema) -> (Self, Option<PathTaken>) {
+        let (path, taken) = core.claim(&schema);
+        schema.path = path.into();
+        let (local, remote) = (OnceLock::new(), OnceLock::new());
+        (Frontend { schema, local, remote, opening: Mutex::default() }, taken)
     }
 
     /// Writes a record, and reports what the limits cut off.
@@ -138,7 +135,19 @@ impl Writers {
     /// The log of a filter with one path.
     #[inline]
     pub(super) fn fixed(&self, core: &Core, schema: impl FnOnce() -> LogSchema) -> &Frontend {
-        self.fixed.get_or_init(|| Frontend::new(core, schema()))
+        if let Some(frontend) = self.fixed.get() {
+            return frontend;
+        }
+        let mut taken = None;
+        let frontend = self.fixed.get_or_init(|| {
+            let (frontend, reported) = Frontend::new(core, schema());
+            taken = reported;
+            frontend
+        });
+        if let Some(taken) = taken {
+            core.path_taken(&taken);
+        }
+        frontend
     }
 
     /// The log of that path, and the one that made room for it, which is to be
@@ -160,9 +169,14 @@ impl Writers {
         if let Some(closed) = &closed {
             core.release(&closed.schema);
         }
-        let frontend = Arc::new(Frontend::new(core, schema()));
+        let (frontend, taken) = Frontend::new(core, schema());
+        let frontend = Arc::new(frontend);
         let open = Open { frontend: Arc::clone(&frontend), last_use };
         by_path.open.insert(path.into(), open);
+        drop(by_path);
+        if let Some(taken) = taken {
+            core.path_taken(&taken);
+        }
         (frontend, closed)
     }
 
