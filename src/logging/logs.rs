@@ -257,9 +257,9 @@ impl Logs {
     /// it ([`weird`](super::weird)) and the name of the stream. Replaces the function before.
     ///
     /// It may write to streams: [`Logs::stream`] finds them. It should not hold [`Logs`] or streams
-    /// itself: as it is kept with the streams, they and the node below them would never end. What is
-    /// cut off the records that it writes only gets a line in the log of the process, for it would
-    /// call itself.
+    /// itself: as it is kept with them, they and the node below them would not end before it is
+    /// replaced. What is cut off the records that it writes only gets a line in the log of the
+    /// process, for it would call itself.
     ///
     /// ```
     /// # use zcluster::logging::{LogRecord, Logs};
@@ -288,7 +288,7 @@ impl Logs {
     /// stream. Replaces the function before. Two threads that open a log at once both ask.
     ///
     /// The function should not hold [`Logs`] or streams: as it is kept with them, they and the node
-    /// below them would never end.
+    /// below them would not end before it is replaced.
     pub fn log_topic(&self, hook: impl Fn(&str, &str) -> String + Send + Sync + 'static) {
         self.shared.log_topic.store(Some(Arc::new(Box::new(hook))));
     }

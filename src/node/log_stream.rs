@@ -363,7 +363,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::wire::zeek_bin::{Batch, FieldSpec, Scalar};
+    use crate::wire::zeek_bin::{Batch, FieldSpec, Scalar, ValueRef};
 
     fn streams() -> (Arc<Streams>, queue::Receiver<LogBatch>) {
         let (batches, received) = queue::bounded(queue::Limits { messages: 0, bytes: 0 }, || {});
@@ -451,5 +451,8 @@ mod tests {
         let batches = streams.take_due(Instant::now(), true);
         let batch = Batch::decode(&batches[0].payload).unwrap();
         assert_eq!((batches.len(), batches[0].records, batch.num_records()), (1, 2, 2));
+        let mut cursor = batch.cursor();
+        let values = [1, 2].map(|_| cursor.next_value(Scalar::Count.into()).unwrap());
+        assert_eq!(values, [ValueRef::Count(1), ValueRef::Count(2)]);
     }
 }
