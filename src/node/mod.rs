@@ -61,6 +61,7 @@ mod log_stream;
 mod notification;
 mod outage;
 mod outbox;
+mod subscriptions;
 pub(crate) mod topic_rules;
 mod under_way;
 mod watch;
@@ -411,6 +412,10 @@ impl Node {
     /// Subscribes to all topics that start with these bytes. Does not block. Subscriptions are
     /// counted: it takes as many calls of [`Node::unsubscribe`] to end one.
     ///
+    /// A subscription to the topic of a process by its id would announce that process to all nodes, and
+    /// hide its end from them. So a shorter prefix is sent in its place, and only what was wanted is
+    /// delivered.
+    ///
     /// # Errors
     /// [`NodeError::Closed`] after shutdown, [`NodeError::QueueFull`] when thousands of such
     /// requests wait.
@@ -559,6 +564,11 @@ impl Node {
     /// As [`Node::subscribe`].
     pub fn cluster_log(&self, line: impl Into<String>) -> Result<(), NodeError> {
         self.command(Outgoing::ClusterLog(line.into()))
+    }
+
+    /// Whether the node has ended, by itself or by [`Node::shutdown`].
+    pub fn has_ended(&self) -> bool {
+        lock(&self.shared.thread).as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Makes [`Notification::Nudged`] appear among the notifications, to interrupt a thread that waits
