@@ -377,8 +377,7 @@ impl Node {
         key: &[u8],
         event: &(impl ToEvent + ?Sized),
     ) -> Result<bool, NodeError> {
-        let topic = self.rr_topic(pool, key);
-        topic.map_or(Ok(false), |topic| self.publish(topic, event).map(|()| true))
+        self.publish_to(self.rr_topic(pool, key), event)
     }
 
     /// Publishes an event to the live member of a pool that rendezvous hashing maps a key to;
@@ -393,7 +392,14 @@ impl Node {
         key: &[u8],
         event: &(impl ToEvent + ?Sized),
     ) -> Result<bool, NodeError> {
-        let topic = self.hrw_topic(pool, key);
+        self.publish_to(self.hrw_topic(pool, key), event)
+    }
+
+    fn publish_to(
+        &self,
+        topic: Option<BString>,
+        event: &(impl ToEvent + ?Sized),
+    ) -> Result<bool, NodeError> {
         topic.map_or(Ok(false), |topic| self.publish(topic, event).map(|()| true))
     }
 
