@@ -74,6 +74,7 @@ pub(super) struct Core<K, V> {
     on_change: RefCell<Vec<OnChange<K, V>>>,
     pub(super) expires: bool,
     pub(super) expire_func: RefCell<Option<ExpireFunc<K, V>>>,
+    /// There is a timer for the next turn of expiry, or a turn is being taken.
     pub(super) has_expiry_timer: Cell<bool>,
     /// Where a walk through old elements has stopped; 0 if none is under way.
     pub(super) expiry_cursor: Cell<usize>,

@@ -102,7 +102,8 @@ impl Tables {
     }
 
     /// How often tables are searched for elements that have reached their age
-    /// (`table_expire_interval`, 10 s by default). They go up to this time later.
+    /// (`table_expire_interval`, 10 s by default). They go up to this time later. Pauses are at least
+    /// 1 ms long, and at most a year.
     pub fn table_expire_interval(&self, interval: Duration) {
         self.registry.common.expire_interval.set(interval);
     }
@@ -112,7 +113,8 @@ impl Tables {
         self.registry.common.incremental_step.set(elements);
     }
 
-    /// The pause between two such steps (`table_expire_delay`, 10 ms by default).
+    /// The pause between two such steps (`table_expire_delay`, 10 ms by default), at least 1 ms and at
+    /// most a year.
     pub fn table_expire_delay(&self, delay: Duration) {
         self.registry.common.expire_delay.set(delay);
     }
