@@ -5,7 +5,7 @@ use std::time::Duration;
 use bstr::{BStr, BString, ByteSlice};
 
 use super::batch::{MAX_BYTES, size};
-use super::change::{self, Change};
+use super::change::Change;
 use super::handle::{Key, Table, Yield};
 use crate::app::Context;
 use crate::value::Value;
@@ -73,19 +73,9 @@ impl<K: Key, V: Yield> Table<K, V> {
             cursor = position;
             left -= 1;
             let Some((key, value)) = entries.at(position) else { continue };
-            let row = core.index(key).and_then(|index| {
-                let value = core.value(value)?;
-                Ok(change::row(Change::New, context.time(), index, value, Value::None))
-            });
-            match row {
-                Ok(row) => {
-                    bytes += size(&row);
-                    rows.push(row);
-                }
-                Err(error) => {
-                    core.count(|counts| counts.unpublished += 1);
-                    core.warn("no form", || format!("cannot publish an element: {error}"));
-                }
+            if let Some(row) = core.element_row(Change::New, key, value, context.time()) {
+                bytes += size(&row);
+                rows.push(row);
             }
         }
         (rows, cursor)
