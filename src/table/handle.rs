@@ -18,6 +18,7 @@ use super::entries::Entries;
 use super::error::TableError;
 use super::index::Shape;
 use super::options::{Options, ToNewNodes, Topic};
+use super::walks::Walks;
 use crate::app::{Context, Outcome, TimerId};
 use crate::topic;
 use crate::value::{Timestamp, Value, to_value};
@@ -74,6 +75,8 @@ pub(super) struct Core<K, V> {
     on_change: RefCell<Vec<OnChange<K, V>>>,
     pub(super) expires: bool,
     pub(super) expire_func: RefCell<Option<ExpireFunc<K, V>>>,
+    pub(super) walks: RefCell<Walks>,
+    pub(super) has_walk_timer: Cell<bool>,
     /// There is a timer for the next turn of expiry, or a turn is being taken.
     pub(super) has_expiry_timer: Cell<bool>,
     /// Where a walk through old elements has stopped; 0 if none is under way.
@@ -123,6 +126,8 @@ impl<K: Key, V: Yield> Table<K, V> {
             on_change: RefCell::default(),
             expires: options.expiry.is_some(),
             expire_func: RefCell::new(options.expire_func),
+            walks: RefCell::default(),
+            has_walk_timer: Cell::default(),
             has_expiry_timer: Cell::default(),
             expiry_cursor: Cell::default(),
             to_new_nodes: options.to_new_nodes,
@@ -344,6 +349,8 @@ impl<K: Key, V: Yield> Table<K, V> {
             }
         };
         match due {
+            // No timer fires any more.
+            _ if core.common.is_finished.get() => self.flush(context),
             Due::Now => self.flush(context),
             Due::At(at) if core.batch_timer.get().is_none() => {
                 let table = self.clone();

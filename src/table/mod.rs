@@ -41,7 +41,7 @@
 //! | `replica` | what others do to a table: changes that are received, nodes that come up |
 //! | `expiry`, `snapshot` | work in turns: old elements, whole tables |
 //! | `callbacks` | functions of the user, which may panic |
-//! | `entries`, `batch`, `index`, `change` | pure: the content, what waits to be published, keys as indexes, the event |
+//! | `entries`, `batch`, `walks`, `index`, `change` | pure: the content, changes and whole tables that wait to be published, keys as indexes, the event |
 
 mod batch;
 mod callbacks;
@@ -57,6 +57,7 @@ mod registry;
 mod replica;
 mod set;
 mod snapshot;
+mod walks;
 
 #[cfg(test)]
 mod tests;
