@@ -434,10 +434,9 @@ impl<K: Key, V: Yield> Core<K, V> {
     }
 
     fn index(&self, key: &K) -> Result<Vec<Value>, TableError> {
-        match to_value(key) {
-            Ok(key) => Ok(self.shape.index(key)),
-            Err(error) => Err(TableError::Key { id: self.id.clone(), error }),
-        }
+        to_value(key)
+            .and_then(|key| self.shape.index(key))
+            .map_err(|error| TableError::Key { id: self.id.clone(), error })
     }
 
     /// A value as it is sent: none in sets.

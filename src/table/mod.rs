@@ -27,6 +27,8 @@
 //! A key that is a tuple or a struct is an index of several components, as of `table[addr, port]`.
 //! Any other key is the only component. To use one record, pattern or vector of fixed length as the
 //! only component, make it a tuple of one: `Table<(Pattern,), u64>` is `table[pattern] of count`.
+//! In a `Table<Value, _>`, the key of a single component is that component, and not a vector of it, unless
+//! the component is itself a vector.
 //!
 //! # What replication promises
 //!

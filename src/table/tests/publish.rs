@@ -219,6 +219,35 @@ fn mistakes_are_named_and_change_nothing() {
     assert_eq!((table.len(), table.get(&1)), (1, Some(Some(1))));
 }
 
+#[test]
+fn keys_of_any_type_that_are_no_index_are_refused() {
+    let tables = Tables::new();
+    let table = tables.table::<Value, u64>("Demo::any", removals()).unwrap();
+    let mut node = Node::new(&tables);
+    let changed = table.clone();
+    let errors = node.act(move |context| {
+        [vec![], vec![5_u64.into()]]
+            .map(|key| changed.insert(Value::Vector(key), 1, context).unwrap_err().to_string())
+    });
+    assert_eq!(
+        errors,
+        [
+            "table Demo::any: key: expected an index of 1, found 0 elements",
+            "table Demo::any: key: a vector of one component is no key: use the component",
+        ]
+    );
+    // What others call [5] is 5 here.
+    node.receive("Demo::any", &[info(Change::New, &[5_u64.into()], 1_u64.into(), Value::None)]);
+    let changed = table.clone();
+    node.act(move |context| {
+        assert_eq!(changed.insert(5_u64.into(), 2, context), Ok(Some(1)));
+        let nested = || Value::from(vec![vec![5_u64.into()].into()]);
+        assert_eq!(changed.insert(nested(), 3, context), Ok(None));
+        assert_eq!(changed.remove(&nested(), context), Ok(Some(3)));
+    });
+    assert_eq!(table.len(), 1);
+}
+
 /// A value that arrives, and that has no form to be sent.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 struct OneWay(u64);
