@@ -77,6 +77,8 @@ impl Startup {
 /// What a node knows. Pure.
 #[derive(Debug, Default)]
 struct State {
+    /// All nodes that report.
+    all: BTreeSet<String>,
     /// The other nodes that have not been up yet.
     pending: BTreeSet<String>,
     /// For a manager: the nodes that have not reported yet.
@@ -91,9 +93,12 @@ impl State {
         self.pending.is_empty()
     }
 
-    /// Whether the cluster has just started.
+    /// Whether the cluster has just started. Strangers' reports are ignored.
     fn reported(&mut self, name: &str, resending: bool) -> bool {
         let Some(unreported) = &mut self.unreported else { return false };
+        if !self.all.contains(name) {
+            return false;
+        }
         unreported.remove(name);
         let was_started = self.is_started;
         self.is_started |= resending || unreported.is_empty();
@@ -113,9 +118,16 @@ fn begin(state: &RefCell<State>, context: &mut Context<'_>) -> Outcome {
         .collect();
     let is_manager = cluster.local_node_type() == NodeType::Manager;
     let pending = all.iter().filter(|name| *name != context.name()).cloned().collect();
-    let unreported = is_manager.then_some(all);
-    *state.borrow_mut() = State { pending, unreported, is_started: false };
+    let unreported = is_manager.then(|| all.clone());
+    let pending: BTreeSet<String> = pending;
+    let is_alone = pending.is_empty();
+    *state.borrow_mut() = State { all, pending, unreported, is_started: false };
     context.subscribe(topic::CLUSTER_STARTED)?;
+    if is_manager && is_alone {
+        // Nobody will come up.
+        let (name, id) = (context.name().to_owned(), context.id().as_bytes().into());
+        context.raise(&NodeFullyConnected { name, id, resending: false })?;
+    }
     Ok(())
 }
 
@@ -163,6 +175,10 @@ impl Module for Startup {
             })
             .on::<ClusterStarted>(move |_, context| {
                 let mut state = started.borrow_mut();
+                // Nobody but the manager itself can say so to a manager.
+                if state.unreported.is_some() && context.origin().is_some() {
+                    return Ok(());
+                }
                 state.is_started = true;
                 if state.unreported.is_some() {
                     context.cluster_log("cluster connected")?;
@@ -176,7 +192,7 @@ impl Module for Startup {
 mod tests {
     use super::*;
     use crate::app::Harness;
-    use crate::event::ToEvent;
+    use crate::event::{ToEvent, TypedEvent};
     use crate::{Layout, Value};
 
     const LAYOUT: &str = r#"
@@ -301,5 +317,40 @@ ip = "127.0.0.1"
         let mut standalone = harness("");
         standalone.node_up("worker-1", "w1");
         assert_eq!((standalone.subscriptions(), published(&mut standalone)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_manager_that_is_alone_has_started() {
+        let text = "[nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n\
+                    [nodes.control]\nnode_type = \"control\"\nip = \"127.0.0.1\"\n";
+        let (layout, _) = Layout::from_toml(text, "layout").unwrap();
+        let app = App::new().with(Startup::new());
+        let mut harness = Harness::new(app, layout, "manager").unwrap();
+        let events: Vec<_> = harness.published().into_iter().map(|p| p.event.name).collect();
+        assert_eq!(events, [ClusterStarted::NAME]);
+    }
+
+    #[test]
+    fn strangers_neither_start_a_cluster_nor_keep_it_from_starting() {
+        let mut harness = harness("manager");
+        let report = |name: &str, resending| NodeFullyConnected {
+            name: name.into(),
+            id: "x".into(),
+            resending,
+        };
+        let receive = |harness: &mut Harness, event: &dyn Fn() -> Event| {
+            harness.receive(topic::MANAGER, "somebody", &event());
+        };
+        let event = |report: NodeFullyConnected| report.to_event().unwrap().into_owned();
+        receive(&mut harness, &|| event(report("stranger", true)));
+        receive(&mut harness, &|| Event::new(ClusterStarted::NAME, vec![]));
+        assert_eq!(harness.cluster_log(), Vec::<String>::new());
+        for worker in ["worker-1", "worker-2"] {
+            harness.node_up(worker, "id");
+            receive(&mut harness, &|| event(report(worker, false)));
+        }
+        let started =
+            harness.published().into_iter().filter(|p| p.event.name == ClusterStarted::NAME);
+        assert_eq!(started.count(), 1);
     }
 }

@@ -29,6 +29,12 @@ pub const TABLE: &str = "zeek/table/";
 /// Where a manager says that the cluster has started.
 pub const CLUSTER_STARTED: &str = "zeek/cluster/experimental/started";
 
+/// The beginning of bytes that strangers choose, for messages.
+pub(crate) fn shown(bytes: &[u8]) -> &BStr {
+    const MOST: usize = 200;
+    bytes[..bytes.len().min(MOST)].as_bstr()
+}
+
 /// The id of one process: opaque bytes, never reused by another process.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(BString);

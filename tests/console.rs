@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::process::{Child, Stdio};
+
 use serde_json::{Value as Json, json};
-use support::{Cluster, Engine, NodeSpec, Process, wait_for, wait_members};
+use support::keys::SharedKeys;
+use support::{Cluster, Engine, NodeSpec, Process, command, wait_for, wait_members};
 
 /// No logger, which most of these tests do not need. Records that no logger takes are an error at
 /// exit.
@@ -196,3 +199,47 @@ on_both_engines!(
     a_node_ends_when_nobody_reads_its_output,
     without_stdin_nothing_is_read,
 );
+
+struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_node_that_fails_says_so_though_nobody_reads_its_lines() {
+    let keys = SharedKeys::new();
+    let cluster = Cluster::new(NODES, IMPATIENT);
+    let encrypted = |program: &str, node: &[&str]| {
+        let mut command = command(program);
+        command.args(["--layout", cluster.layout_arg()]).args(node);
+        keys.set(&mut command);
+        command
+    };
+    let mut broker = Process::start_command("broker", &mut encrypted("zcluster-broker", &[]));
+    let node = ["--node", "manager"];
+    let mut manager = Process::start_command("manager", &mut encrypted("zcluster-node", &node));
+    let unread = encrypted("zcluster-node", &["--node", "worker-1", "--no-stdin"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut unread = KilledOnDrop(unread.unwrap());
+    manager.wait_all_up(&["worker-1"]);
+    // More than a pipe holds.
+    for _ in 0..200 {
+        manager.write_line(&line("zeek.cluster.worker", "Demo::long", &json!(["x".repeat(1024)])));
+    }
+    let pipe = unread.0.stdout.take().unwrap();
+    wait_for("a full pipe", || {
+        // A line that does not fit into the rest of a page begins the next one.
+        (rustix::io::ioctl_fionread(&pipe).unwrap() > 48 * 1024).then_some(())
+    });
+    broker.kill();
+    // Another mechanism, which nobody can mistake for a broker that is away.
+    let _plain = cluster.broker();
+    let status = wait_for("the end of the node", || unread.0.try_wait().unwrap());
+    assert_eq!(status.code(), Some(78));
+}

@@ -17,7 +17,7 @@ mod runner;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select};
 
@@ -60,6 +60,10 @@ pub struct Args {
     demo: bool,
 }
 
+/// How long the app may still take at the end.
+const LAST_HANDLER: Duration = Duration::from_secs(1);
+/// Time between two looks at whether the node has ended.
+const NODE_CHECK: Duration = Duration::from_secs(1);
 /// The least time that events and logs get to be sent when the node stops.
 const MIN_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -115,14 +119,18 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     if !args.no_stdin {
         input::start(node.clone())?;
     }
-    let outcome = select! {
-        recv(signals) -> _ => runner.stop(patience),
-        recv(runner.ended()) -> ended => runner::outcome(ended),
-    };
+    let stopped = wait_for_end(&signals, &runner, &node);
+    let end = Instant::now() + patience;
+    // Nobody may read what the app prints.
+    let outcome = stopped.unwrap_or_else(|| runner.stop(patience.min(LAST_HANDLER)));
     // First, so that what clients have sent is still published.
     drop(gateway);
     // Also for a node that has ended by itself: this reports what it has not sent.
-    let unsent = node.shutdown(patience);
+    let left = end.saturating_duration_since(Instant::now());
+    let unsent = node.shutdown(left.max(MIN_PATIENCE));
+    if let Some(error) = node.take_failure() {
+        return Err(error.into());
+    }
     outcome?;
     // Losing the node's own records of who was up is no failure.
     let lost = unsent.records - unsent.own_records;
@@ -132,6 +140,24 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Unavailable, text));
     }
     Ok(())
+}
+
+/// Blocks until the process should end: `None` on a signal, or how the app or the node has ended.
+fn wait_for_end(
+    signals: &Receiver<()>,
+    runner: &Runner,
+    node: &Node,
+) -> Option<Result<(), Failure>> {
+    loop {
+        select! {
+            recv(signals) -> _ => return None,
+            recv(runner.ended()) -> ended => return Some(runner::outcome(ended)),
+            // The app does not hear that the node has ended while it waits for a reader.
+            default(NODE_CHECK) => if node.has_ended() {
+                return Some(runner.stop(LAST_HANDLER));
+            },
+        }
+    }
 }
 
 /// Fails if another program must run that node.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvError, bounded};
+use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, bounded};
 
 use zcluster::app::{App, Stopper};
 use zcluster::daemon::Failure;
@@ -59,7 +59,11 @@ impl Runner {
     /// Stops the app. Waits for its last handler, but not for ever: nobody may read what it prints.
     pub(super) fn stop(&self, patience: Duration) -> Result<(), Failure> {
         self.stopper.stop();
-        self.ended.recv_timeout(patience).unwrap_or(Ok(()))
+        match self.ended.recv_timeout(patience) {
+            Ok(outcome) => outcome,
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => outcome(Err(RecvError)),
+        }
     }
 }
 

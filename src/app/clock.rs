@@ -20,8 +20,10 @@ impl Now {
         Now { instant: Instant::now(), time: Timestamp::from(SystemTime::now()) }
     }
 
-    /// That moment, some time later.
+    /// That moment, some time later; at most ten years, which is for ever.
     pub(super) fn after(self, time: Duration) -> Self {
+        const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+        let time = time.min(FOR_EVER);
         let nanos = i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         let time_of_day = Timestamp(self.time.0.saturating_add(nanos));
         Now { instant: self.instant + time, time: time_of_day }

@@ -91,7 +91,7 @@ impl<'a> Cluster<'a> {
         port.map_or_else(Port::default, |number| Port::new(number, Protocol::Tcp))
     }
 
-    /// The topics that together reach every node: publish to each. Zeek's constant of that name holds
+    /// The topics that together reach every node but those of type `control`: publish to each. Zeek's constant of that name holds
     /// topics of another backend, and reaches nobody on this one (WIRE.md §1.6).
     pub fn broadcast_topics(&self) -> [&'static str; 4] {
         [topic::LOGGER, topic::MANAGER, topic::PROXY, topic::WORKER]

@@ -15,7 +15,7 @@ use crate::Event;
 use crate::Layout;
 use crate::event::{EventError, ToEvent};
 use crate::node::NodeError;
-use crate::topic::NodeId;
+use crate::topic::{NodeId, shown};
 use crate::value::Timestamp;
 
 /// Where an event is from.
@@ -33,10 +33,19 @@ impl Origin {
     }
 }
 
+/// An event that follows the current one.
+#[derive(Debug)]
+pub(super) enum Raised {
+    /// By a handler.
+    Here(Event),
+    /// By publishing it to this node.
+    Published(Event),
+}
+
 /// What handlers have asked for, to be done after the current one.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
-    pub(super) raised: VecDeque<Event>,
+    pub(super) raised: VecDeque<Raised>,
     /// Prefixes that were subscribed (`true`) or unsubscribed.
     pub(super) subscriptions: VecDeque<(bool, BString)>,
     pub(super) timers: Timers,
@@ -165,7 +174,8 @@ impl Context<'_> {
     ) -> Result<bool, NodeError> {
         let Some(topic) = topic else { return Ok(false) };
         if topic == self.bus.own_topic() {
-            self.wishes.raised.push_back(event.to_event()?.into_owned());
+            let event = self.stamped(event.to_event()?).into_owned();
+            self.wishes.raised.push_back(Raised::Published(event));
         } else {
             self.publish(topic, event)?;
         }
@@ -185,7 +195,7 @@ impl Context<'_> {
     /// # Errors
     /// When an argument has no form in Zeek.
     pub fn raise(&mut self, event: &(impl ToEvent + ?Sized)) -> Result<(), EventError> {
-        self.wishes.raised.push_back(event.to_event()?.into_owned());
+        self.wishes.raised.push_back(Raised::Here(event.to_event()?.into_owned()));
         Ok(())
     }
 
@@ -199,7 +209,7 @@ impl Context<'_> {
         event: &(impl ToEvent + ?Sized),
     ) -> Result<TimerId, EventError> {
         let event = event.to_event()?.into_owned();
-        Ok(self.wishes.timers.add(self.now.instant + after, Task::Raise(event)))
+        Ok(self.wishes.timers.add(self.now.after(after).instant, Task::Raise(event)))
     }
 
     /// Calls a function here after some time. Unlike a scheduled event, it does not keep an app running
@@ -209,14 +219,14 @@ impl Context<'_> {
         after: Duration,
         call: impl FnOnce(&mut Context<'_>) -> Outcome + 'static,
     ) -> TimerId {
-        self.wishes.timers.add(self.now.instant + after, Task::Call(Box::new(call)))
+        self.wishes.timers.add(self.now.after(after).instant, Task::Call(Box::new(call)))
     }
 
     /// Notes and describes an event whose arguments do not fit.
     pub(super) fn misfit(&mut self, error: &EventError) -> Box<dyn std::error::Error> {
         self.wishes.is_misfit = true;
         match self.origin {
-            Some(origin) => format!("{error} (from {})", origin.sender).into(),
+            Some(origin) => format!("{error} (from {})", shown(&origin.sender)).into(),
             None => error.to_string().into(),
         }
     }

@@ -10,17 +10,20 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::bus::Bus;
 use super::clock::Now;
-use super::context::{Context, Origin, Wishes};
+use super::context::{Context, Origin, Raised, Wishes};
 use super::timers::Task;
 use super::{App, Outcome, own};
 use crate::Event;
 use crate::node::BrokerNews;
 use crate::queue::Empty;
 use crate::rate_limit::KeyedRateLimit;
+use crate::topic::shown;
 use crate::wire::event_format::EventDecodeError;
 
 /// The same warning is logged once in this time, with the number of those between.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// How many raised events are handled before the app looks at its notifications again.
+const RAISED_SHARE: usize = 1_000;
 /// How many events of other threads are raised between two from the bus.
 const INBOX_SHARE: usize = 100;
 /// How many kinds of warnings are told apart.
@@ -70,7 +73,8 @@ impl Engine {
         self.app.clock.set(now);
         if self.app.own_events.contains(event.name.as_bstr()) {
             self.warn("own event", event.name.as_bstr(), now, || {
-                format!("dropped {} from {}: nobody else can raise it", event.name, origin.sender)
+                let sender = shown(&origin.sender);
+                format!("dropped {} from {sender}: nobody else can raise it", event.name)
             });
             return true;
         }
@@ -88,8 +92,8 @@ impl Engine {
 
     /// Something came from the bus that is no event.
     pub(super) fn undecodable(&mut self, origin: &Origin, error: &EventDecodeError, now: Now) {
-        self.warn("payload", origin.sender.as_bstr(), now, || {
-            let Origin { topic, sender } = origin;
+        let (topic, sender) = (shown(&origin.topic), shown(&origin.sender));
+        self.warn("payload", sender, now, || {
             format!("Failed to unserialize message: {topic}: {error} (from {sender})")
         });
     }
@@ -119,8 +123,11 @@ impl Engine {
     /// Raises what is due.
     pub(super) fn tick(&mut self, bus: &dyn Bus, now: Now) {
         self.app.clock.set(now);
+        self.settle(bus, now);
+        // Timers that are added from now on wait for the next turn, however soon they are due.
+        let last = self.wishes.timers.last();
         while !self.is_stopped()
-            && let Some(task) = self.wishes.timers.pop(now.instant)
+            && let Some(task) = self.wishes.timers.pop(now.instant, last)
         {
             match task {
                 Task::Raise(event) => self.raise(&event, bus, now),
@@ -148,6 +155,11 @@ impl Engine {
         true
     }
 
+    /// Whether [`Engine::tick`] has something to do at once.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.wishes.raised.is_empty() || !self.wishes.subscriptions.is_empty()
+    }
+
     /// When to call [`Engine::tick`].
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.wishes.timers.deadline()
@@ -156,7 +168,8 @@ impl Engine {
     /// Whether nothing is left to do, or it was stopped.
     pub(super) fn is_done(&self) -> bool {
         let may_end = !self.app.peer_counts_as_iosource;
-        let has_work = self.wishes.timers.has_events() || self.app.inbox.is_some();
+        let has_work =
+            self.has_pending() || self.wishes.timers.has_events() || self.app.inbox.is_some();
         self.is_stopped() || (may_end && !has_work)
     }
 
@@ -169,13 +182,22 @@ impl Engine {
         self.wishes.stops || self.app.is_stopped.load(Ordering::Relaxed)
     }
 
-    /// Does what handlers have asked for, until nothing is left.
+    /// Does what handlers have asked for, up to a share of a turn: handlers that raise for ever must not
+    /// keep the app from hearing of anything else.
     fn settle(&mut self, bus: &dyn Bus, now: Now) {
-        loop {
+        for _ in 0..RAISED_SHARE {
+            if self.app.is_stopped.load(Ordering::Relaxed) {
+                return;
+            }
             if let Some((is_new, prefix)) = self.wishes.subscriptions.pop_front() {
                 self.call_hooks(is_new, prefix.as_bstr(), &Turn { bus, origin: None, now });
-            } else if let Some(event) = self.wishes.raised.pop_front() {
-                self.raise(&event, bus, now);
+            } else if let Some(raised) = self.wishes.raised.pop_front() {
+                match raised {
+                    Raised::Here(event) => self.raise(&event, bus, now),
+                    Raised::Published(event) => {
+                        self.dispatch(&event, &Turn { bus, origin: None, now });
+                    }
+                }
             } else {
                 return;
             }
@@ -233,12 +255,12 @@ impl Engine {
 
     fn complain(&mut self, complaints: Vec<String>, what: &'static str, name: &BStr, now: Now) {
         for complaint in complaints {
-            self.warn(what, name, now, || format!("a {what} of {name} {complaint}"));
+            self.warn(what, name, now, || format!("a {what} of {} {complaint}", shown(name)));
         }
     }
 
     fn warn(&mut self, what: &'static str, name: &BStr, now: Now, line: impl FnOnce() -> String) {
-        if let Some(more) = self.warnings.check(&(what, name.to_owned()), now.instant) {
+        if let Some(more) = self.warnings.check(&(what, shown(name).to_owned()), now.instant) {
             log::warn!("{} ({more} more like this)", line());
         }
     }

@@ -72,9 +72,9 @@ impl Inbox {
         let is_announced = Arc::new(AtomicBool::new(false));
         let (node, announced) = (node.clone(), Arc::clone(&is_announced));
         let (sender, events) = queue::bounded(LIMITS, move || {
-            if !announced.swap(true, Ordering::AcqRel) {
-                // An error means that the node has ended, and with it the app.
-                let _ = node.nudge();
+            if !announced.swap(true, Ordering::AcqRel) && node.nudge().is_err() {
+                // The next event tries again. (Or the node has ended, and with it the app.)
+                announced.store(false, Ordering::Release);
             }
         });
         let taken = Arc::new(Mutex::new(Some(Taken { events, is_announced })));

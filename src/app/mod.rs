@@ -40,7 +40,7 @@
 //! | `zeek_init()` | the app starts |
 //! | `Cluster::node_up(name, id)`, `Cluster::node_down(name, id)`: [`NodeUp`], [`NodeDown`] | the handshake with a node is complete; it is gone |
 //! | `Cluster::Backend::ZeroMQ::subscription(topic)`, `…::unsubscription(topic)`: [`Subscription`], [`Unsubscription`] | a prefix has its first subscriber, or none any more |
-//! | `zeek_done()` | the app stops; what handlers publish now is still sent |
+//! | `zeek_done()` | the app stops; what handlers publish now is still sent, unless the node has ended |
 //!
 //! Nobody else can raise these: if they come from the bus, they are dropped and a warning is logged.
 //!
@@ -299,7 +299,8 @@ impl App {
     pub fn run(self, node: &Node, notifications: &Notifications) -> Result<(), NodeError> {
         let mut engine = Engine::new(self);
         engine.start(node, Now::read());
-        let mut has_more = false;
+        // Whoever has read notifications before may have taken the one that says that the inbox is not empty.
+        let mut has_more = true;
         while !engine.is_done() {
             let next = match engine.deadline() {
                 _ if has_more => notifications.receive_timeout(Duration::ZERO),
@@ -313,10 +314,13 @@ impl App {
             match next {
                 Ok(notification) => notified(&mut engine, node, notification, now),
                 Err(Empty::TimedOut) => {}
-                Err(Empty::Closed) => return node.take_failure().map_or(Ok(()), Err),
+                Err(Empty::Closed) => {
+                    engine.finish(node, now);
+                    return node.take_failure().map_or(Ok(()), Err);
+                }
             }
             engine.tick(node, now);
-            has_more = engine.take_raised(node, now);
+            has_more = engine.take_raised(node, now) || engine.has_pending();
         }
         engine.finish(node, Now::read());
         Ok(())
@@ -377,10 +381,13 @@ impl Stopper {
         Stopper { is_stopped: Arc::default(), node: node.clone() }
     }
 
-    /// Ends [`App::run`] after the current handler.
+    /// Ends [`App::run`] after the current handler. Blocks only while thousands of requests to the node
+    /// wait.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
-        // An error means that the node has ended, and with it the app.
-        let _ = self.node.nudge();
+        // Another error means that the node has ended, and with it the app.
+        while let Err(NodeError::QueueFull) = self.node.nudge() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }

@@ -451,3 +451,62 @@ fn a_handler_of_any_event_comes_last_and_misses_nothing() {
     ];
     assert_eq!(*notes.borrow(), expected);
 }
+
+#[test]
+fn handlers_that_raise_for_ever_stop_nothing() {
+    let app = App::new()
+        .on_event("again", |_, context| {
+            context.raise(&event("again"))?;
+            Ok(())
+        })
+        .on_event("soon", |_, context| {
+            context.schedule(Duration::ZERO, &event("soon"))?;
+            Ok(())
+        })
+        .on_event("end", |_, context| {
+            context.stop();
+            Ok(())
+        });
+    let mut harness = harness(app, "manager");
+    for name in ["again", "soon"] {
+        harness.receive("t", "somebody", &event(name));
+        assert!(!harness.is_done());
+    }
+    harness.receive("t", "somebody", &event("end"));
+    assert!(harness.is_done());
+}
+
+#[test]
+fn times_that_never_come_are_no_panic() {
+    let app = App::new().on_event("e", |_, context| {
+        context.schedule(Duration::MAX, &event("never"))?;
+        context.call_after(Duration::MAX, |_| panic!("never"));
+        context.publish("t", &event("went on"))?;
+        Ok(())
+    });
+    let mut harness = harness(app, "manager");
+    harness.receive("t", "somebody", &event("e"));
+    assert_eq!(harness.published()[0].event, event("went on"));
+}
+
+#[test]
+fn an_event_that_a_node_sends_itself_is_as_if_published() {
+    let notes = Notes::default();
+    let time = Timestamp::from_secs_f64(1.5);
+    let seen = Rc::clone(&notes);
+    let app = App::new()
+        .add_network_timestamps(true)
+        .auto_publish("auto", "work")
+        .on_event("go", |_, context| {
+            assert!(context.publish_rr("zeek.cluster.pool.proxy", b"", &event("work"))?);
+            Ok(())
+        })
+        .on_event("work", move |event, _| {
+            seen.borrow_mut().push(format!("{:?}", event.network_timestamp()));
+            Ok(())
+        });
+    let mut harness = harness(app, "proxy-1");
+    harness.receive("t", "somebody", &event("go").with_network_timestamp(time));
+    assert_eq!(*notes.borrow(), [format!("{:?}", Some(time))]);
+    assert_eq!(harness.published(), []);
+}

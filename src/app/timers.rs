@@ -48,10 +48,15 @@ impl Timers {
         self.remove(id).is_some()
     }
 
-    /// The next task that is due, if one is.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Task> {
+    /// The number of the timer that was added last.
+    pub(super) fn last(&self) -> u64 {
+        self.added
+    }
+
+    /// The next task that is due, if one is, of those up to that number.
+    pub(super) fn pop(&mut self, now: Instant, last: u64) -> Option<Task> {
         let (&first, _) = self.waiting.first_key_value()?;
-        if first.at <= now { self.remove(first) } else { None }
+        if first.at <= now && first.number <= last { self.remove(first) } else { None }
     }
 
     fn remove(&mut self, id: TimerId) -> Option<Task> {

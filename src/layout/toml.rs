@@ -28,7 +28,7 @@ const FORMER_BROKER: &str = "proxy";
 const SECTIONS: [&str; 9] =
     ["cluster", "zeromq", "curve", "allow", "broker", "log", "telemetry", "pools", "nodes"];
 
-/// Options of nodes, which users may write into [nodes] itself by mistake.
+/// Options of nodes, which users may write into `[nodes]` itself by mistake.
 const NODE_OPTIONS: [&str; 4] = ["node_type", "ip", "port", "metrics_port"];
 
 impl Layout {

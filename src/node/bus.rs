@@ -2,18 +2,19 @@
 //!
 //! Knows subscriptions and frames, but nothing of membership or the application.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bstr::BString;
 
+use super::subscriptions::{Audience, Reader, Subscriptions};
 use super::{NodeError, handshake};
 use crate::access::ClientKeys;
 use crate::layout::{Layout, ZeroMq};
 use crate::rate_limit::RateLimit;
 use crate::telemetry::{EventFault, NodeMetrics, NodeSocket};
-use crate::topic::NodeId;
+use crate::topic::{NodeId, Signals};
 use crate::transport::{
     ConnectionEventKind, Context, CurveOptions, HandshakeFault, Interest, Monitor, PollSet,
     Received, SUBSCRIPTION_HWM, Socket, SocketKind, SocketOptions, TransportError,
@@ -26,9 +27,6 @@ use crate::wire::frames::{EventMessage, SubscriptionMessage};
 const MAX_KNOWN_PREFIXES: usize = 100_000;
 /// Longer prefixes match no real topic and are not remembered.
 const MAX_KNOWN_PREFIX_LEN: usize = 1024;
-
-/// How many topics to remember who reads. A new topic beyond makes it forget them all.
-const MAX_AUDIENCES: usize = 4_096;
 
 /// How often each kind of problem is logged.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -71,36 +69,6 @@ pub(super) enum SubscriptionChange {
     },
 }
 
-/// Who has subscribed: the node and its application, or [guests](super::guests).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reader {
-    Node,
-    Guests,
-}
-
-/// Whom an event is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Audience {
-    pub(super) node: bool,
-    pub(super) guests: bool,
-}
-
-/// A subscription of this node: how often each reader requested it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    node: usize,
-    guests: usize,
-}
-
-impl Counts {
-    fn of(&mut self, reader: Reader) -> &mut usize {
-        match reader {
-            Reader::Node => &mut self.node,
-            Reader::Guests => &mut self.guests,
-        }
-    }
-}
-
 struct Warnings {
     parts: RateLimit,
     format: RateLimit,
@@ -117,13 +85,7 @@ pub(super) struct Bus {
     xsub_monitor: Monitor,
     xpub: Socket,
     xsub: Socket,
-    /// Our subscriptions and how often each was requested. Each is sent only once: a second one
-    /// could never be cancelled (WIRE.md §1.4).
-    own: BTreeMap<BString, Counts>,
-    /// How many subscriptions guests have.
-    guests: usize,
-    /// Whom events on a topic are for; empty without guests.
-    audiences: HashMap<BString, Audience>,
+    subscriptions: Subscriptions,
     /// Prefixes that have a subscriber.
     known: HashSet<BString>,
     /// The connections of the XPUB and the XSUB.
@@ -168,9 +130,10 @@ impl Bus {
             xsub_monitor,
             xpub,
             xsub,
-            own: BTreeMap::new(),
-            guests: 0,
-            audiences: HashMap::new(),
+            subscriptions: Subscriptions::new(Signals::new(
+                &options.nodeid_topic_prefix,
+                &options.internal_topic_prefix,
+            )),
             known: HashSet::new(),
             links: [LinkState::default(); 2],
             refusal: None,
@@ -196,46 +159,33 @@ impl Bus {
         poll.add(&self.xsub, Interest::Readable);
     }
 
-    /// Subscribes, unless this node already has.
+    /// Subscribes for a reader.
     pub(super) fn subscribe(
         &mut self,
         prefix: BString,
         reader: Reader,
     ) -> Result<(), TransportError> {
-        if !self.own.contains_key(&prefix) {
+        if let Some(prefix) = self.subscriptions.subscribe(prefix, reader) {
             self.xsub.try_send(&[SubscriptionMessage::Subscribe(&prefix).encode()])?;
         }
-        self.guests += usize::from(reader == Reader::Guests);
-        self.audiences.clear();
-        *self.own.entry(prefix).or_default().of(reader) += 1;
         Ok(())
     }
 
-    /// Cancels one subscription; cancelling the last one of a prefix unsubscribes.
+    /// Cancels one subscription of a reader.
     pub(super) fn unsubscribe(
         &mut self,
         prefix: &BString,
         reader: Reader,
     ) -> Result<(), TransportError> {
-        let Some(counts) = self.own.get_mut(prefix) else { return Ok(()) };
-        let Some(less) = counts.of(reader).checked_sub(1) else { return Ok(()) };
-        *counts.of(reader) = less;
-        let is_last = counts.node == 0 && counts.guests == 0;
-        self.guests -= usize::from(reader == Reader::Guests);
-        self.audiences.clear();
-        if is_last {
-            self.own.remove(prefix);
-            self.xsub.try_send(&[SubscriptionMessage::Unsubscribe(prefix).encode()])?;
+        if let Some(prefix) = self.subscriptions.unsubscribe(prefix, reader) {
+            self.xsub.try_send(&[SubscriptionMessage::Unsubscribe(&prefix).encode()])?;
         }
         Ok(())
     }
 
     /// Cancels all subscriptions of guests.
     pub(super) fn forget_guests(&mut self) -> Result<(), TransportError> {
-        let of_guests = self.own.iter().filter(|(_, counts)| counts.guests > 0);
-        let prefixes: Vec<(BString, usize)> =
-            of_guests.map(|(prefix, counts)| (prefix.clone(), counts.guests)).collect();
-        for (prefix, times) in prefixes {
+        for (prefix, times) in self.subscriptions.of_guests() {
             for _ in 0..times {
                 self.unsubscribe(&prefix, Reader::Guests)?;
             }
@@ -245,26 +195,7 @@ impl Bus {
 
     /// Whom an event on that topic is for.
     pub(super) fn audience(&mut self, topic: &[u8]) -> Audience {
-        if self.guests == 0 {
-            return Audience { node: true, guests: false };
-        }
-        if let Some(audience) = self.audiences.get(topic) {
-            return *audience;
-        }
-        let mut audience = Audience::default();
-        for end in 0..=topic.len() {
-            if let Some(counts) = self.own.get(&topic[..end]) {
-                audience.node |= counts.node > 0;
-                audience.guests |= counts.guests > 0;
-            }
-        }
-        if self.audiences.len() >= MAX_AUDIENCES {
-            self.audiences.clear();
-        }
-        if topic.len() <= MAX_KNOWN_PREFIX_LEN {
-            self.audiences.insert(topic.into(), audience);
-        }
-        audience
+        self.subscriptions.audience(topic)
     }
 
     /// Sends an event; `false` if there is no room for it.
@@ -324,7 +255,7 @@ impl Bus {
             let is_own = message.sender == self.id.as_bytes();
             if is_own {
                 self.metrics.own_echoes.inc();
-                if self.guests == 0 {
+                if !self.subscriptions.has_guests() {
                     continue;
                 }
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bstr::{BString, ByteSlice};
 
 use super::broker::{BrokerLink, BrokerNews, BrokerState, PeerFault};
-use super::bus::{Audience, Bus, Incoming, Link, Reader, SubscriptionChange};
+use super::bus::{Bus, Incoming, Link, SubscriptionChange};
 use super::condition::{Condition, Lack, Reporter, Signs, Stage, State};
 use super::fanout::Fanout;
 use super::guests::{Arrival, Change, Desk};
@@ -20,6 +20,7 @@ use super::log_pump::{Closed, LogPump};
 use super::log_stream::{CLUSTER_LOG, LogStream, Streams};
 use super::notification::{Notification, ReceivedEvent};
 use super::outbox::{Greetings, Outbox, Publication};
+use super::subscriptions::{Audience, Reader};
 use super::watch::{MUTE, Report, Watch};
 use super::{LogBatch, NodeError, Outgoing, Unsent, later, lock};
 use crate::Event;
@@ -31,7 +32,7 @@ use crate::pool::Pools;
 use crate::queue::{self, Empty, Limits, Rejected};
 use crate::rate_limit::{KeyedRateLimit, RateLimit};
 use crate::telemetry::NodeMetrics;
-use crate::topic::{NodeId, NodeTopics};
+use crate::topic::{NodeId, NodeTopics, shown};
 use crate::transport::{Context, PollSet, TransportError, Waker};
 use crate::value::{Timestamp, Value};
 use crate::wire::event_format::EventFormat;
@@ -518,7 +519,7 @@ impl Io {
     }
 
     fn event_for_node(&mut self, event: ReceivedEvent, now: Instant) -> Result<(), NodeError> {
-        if event.topic() == self.own_nodeid_topic.as_bstr() {
+        if !self.is_standalone && event.topic() == self.own_nodeid_topic.as_bstr() {
             let decoded = event.decode_uncounted();
             match &decoded {
                 Ok(greeting) => {
@@ -533,8 +534,8 @@ impl Io {
                     if let Some(more) = self.warnings.payload.check(now) {
                         log::error!(
                             "Failed to unserialize message: {}: {error} (from {}; {more} more like this)",
-                            event.topic(),
-                            event.sender(),
+                            shown(event.topic()),
+                            shown(event.sender()),
                         );
                     }
                     return Ok(());
@@ -582,6 +583,7 @@ impl Io {
         self.metrics.deny_event(name, denial);
         let key = format!("{name} {denial:?}");
         if let Some(more) = self.warnings.denied.check(&key, now) {
+            let (sender, topic) = (shown(sender), shown(topic));
             log::warn!(
                 "refused an event from {sender} on {topic}: {denial} ({more} more like this)"
             );
@@ -646,9 +648,11 @@ impl Io {
                         self.bus.count_drop(now);
                     }
                 }
-                Ok(Outgoing::Subscribe(prefix)) => self.bus.subscribe(prefix, Reader::Node)?,
+                Ok(Outgoing::Subscribe(prefix)) => {
+                    self.bus.subscribe(prefix, Reader::Application)?;
+                }
                 Ok(Outgoing::Unsubscribe(prefix)) => {
-                    self.bus.unsubscribe(&prefix, Reader::Node)?;
+                    self.bus.unsubscribe(&prefix, Reader::Application)?;
                 }
                 Ok(Outgoing::Host(mut desk)) => {
                     self.bus.forget_guests()?;

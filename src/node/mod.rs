@@ -61,6 +61,7 @@ mod log_stream;
 mod notification;
 mod outage;
 mod outbox;
+mod subscriptions;
 pub(crate) mod topic_rules;
 mod under_way;
 mod watch;
@@ -376,8 +377,7 @@ impl Node {
         key: &[u8],
         event: &(impl ToEvent + ?Sized),
     ) -> Result<bool, NodeError> {
-        let topic = self.rr_topic(pool, key);
-        topic.map_or(Ok(false), |topic| self.publish(topic, event).map(|()| true))
+        self.publish_to(self.rr_topic(pool, key), event)
     }
 
     /// Publishes an event to the live member of a pool that rendezvous hashing maps a key to;
@@ -392,7 +392,14 @@ impl Node {
         key: &[u8],
         event: &(impl ToEvent + ?Sized),
     ) -> Result<bool, NodeError> {
-        let topic = self.hrw_topic(pool, key);
+        self.publish_to(self.hrw_topic(pool, key), event)
+    }
+
+    fn publish_to(
+        &self,
+        topic: Option<BString>,
+        event: &(impl ToEvent + ?Sized),
+    ) -> Result<bool, NodeError> {
         topic.map_or(Ok(false), |topic| self.publish(topic, event).map(|()| true))
     }
 
@@ -410,6 +417,10 @@ impl Node {
 
     /// Subscribes to all topics that start with these bytes. Does not block. Subscriptions are
     /// counted: it takes as many calls of [`Node::unsubscribe`] to end one.
+    ///
+    /// A subscription to the topic of a process by its id would announce that process to all nodes, and
+    /// hide its end from them. So a shorter prefix is sent in its place, and only what was wanted is
+    /// delivered.
     ///
     /// # Errors
     /// [`NodeError::Closed`] after shutdown, [`NodeError::QueueFull`] when thousands of such
@@ -559,6 +570,11 @@ impl Node {
     /// As [`Node::subscribe`].
     pub fn cluster_log(&self, line: impl Into<String>) -> Result<(), NodeError> {
         self.command(Outgoing::ClusterLog(line.into()))
+    }
+
+    /// Whether the node has ended, by itself or by [`Node::shutdown`].
+    pub fn has_ended(&self) -> bool {
+        lock(&self.shared.thread).as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Makes [`Notification::Nudged`] appear among the notifications, to interrupt a thread that waits

@@ -11,7 +11,7 @@ use crate::value::Value;
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// Longer delays are this long, which any clock can say.
-const LONGEST_DELAY: Duration = Duration::from_secs(365 * 86_400);
+pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(365 * 86_400);
 
 /// When changes are published.
 #[derive(Clone, Copy, Debug)]

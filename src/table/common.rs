@@ -43,6 +43,8 @@ pub(super) fn shown(name: &[u8]) -> &BStr {
 pub(super) struct Common {
     clock: RefCell<Clock>,
     base: Instant,
+    /// The app has ended: no timer fires any more.
+    pub(super) is_finished: Cell<bool>,
     warnings: RefCell<KeyedRateLimit<(&'static str, BString)>>,
     /// `table_expire_interval`
     pub(super) expire_interval: Cell<Duration>,
@@ -57,6 +59,7 @@ impl Default for Common {
         Common {
             clock: RefCell::default(),
             base: Instant::now(),
+            is_finished: Cell::default(),
             warnings: RefCell::new(KeyedRateLimit::new(WARNING_INTERVAL, MAX_WARNINGS)),
             expire_interval: Cell::new(Duration::from_secs(10)),
             incremental_step: Cell::new(5000),

@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
+use super::batch::LONGEST_DELAY;
 use super::callbacks::guarded;
 use super::change::Change;
 use super::entries::{Stamp, nanos};
 use super::handle::{Key, Table, Yield};
 use crate::app::Context;
+
+/// Shorter pauses are this long, so that other events are handled between two turns.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 impl<K: Key, V: Yield> Table<K, V> {
     /// From now on checks for old elements, until there is no element.
@@ -19,15 +23,30 @@ impl<K: Key, V: Yield> Table<K, V> {
 
     fn check_after(&self, pause: Duration, context: &mut Context<'_>) {
         let table = self.clone();
-        self.core.has_expiry_timer.set(true);
-        context.call_after(pause, move |context| {
-            table.core.has_expiry_timer.set(false);
-            table.check_expiry(context);
+        context.call_after(pause.clamp(SHORTEST_PAUSE, LONGEST_DELAY), move |context| {
+            table.take_turn(context);
             Ok(())
         });
+        self.core.has_expiry_timer.set(true);
     }
 
-    /// One turn.
+    /// One turn, and a timer for the next. There counts as being one all the while: elements that
+    /// functions of the user add start no walk of their own.
+    fn take_turn(&self, context: &mut Context<'_>) {
+        if let Err(what) = guarded(|| self.check_expiry(context)) {
+            self.core.warn("expiry", || format!("the search for old elements {what}"));
+        }
+        if self.is_empty() {
+            self.core.expiry_cursor.set(0);
+            self.core.has_expiry_timer.set(false);
+            return;
+        }
+        let common = &self.core.common;
+        let is_at_end = self.core.expiry_cursor.get() == 0;
+        let pause = if is_at_end { &common.expire_interval } else { &common.expire_delay };
+        self.check_after(pause.get(), context);
+    }
+
     fn check_expiry(&self, context: &mut Context<'_>) {
         let common = &self.core.common;
         let now = common.stamp();
@@ -39,20 +58,16 @@ impl<K: Key, V: Yield> Table<K, V> {
             // An earlier removal may have made the table shorter.
             cursor = cursor.min(self.len());
             if cursor == 0 {
+                self.core.expiry_cursor.set(0);
                 break;
             }
             cursor -= 1;
+            // Now, so that the next turn gets past an element that panics.
+            self.core.expiry_cursor.set(cursor);
             if self.core.entries.borrow().is_due(cursor, now) {
                 self.expire(cursor, now, context);
             }
         }
-        self.core.expiry_cursor.set(cursor);
-        // A function of the user may have added elements, and with them a timer.
-        if self.is_empty() || self.core.has_expiry_timer.get() {
-            return;
-        }
-        let pause = if cursor == 0 { &common.expire_interval } else { &common.expire_delay };
-        self.check_after(pause.get(), context);
     }
 
     fn expire(&self, position: usize, now: Stamp, context: &mut Context<'_>) {

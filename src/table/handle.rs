@@ -18,6 +18,7 @@ use super::entries::Entries;
 use super::error::TableError;
 use super::index::Shape;
 use super::options::{Options, ToNewNodes, Topic};
+use super::walks::Walks;
 use crate::app::{Context, Outcome, TimerId};
 use crate::topic;
 use crate::value::{Timestamp, Value, to_value};
@@ -74,6 +75,9 @@ pub(super) struct Core<K, V> {
     on_change: RefCell<Vec<OnChange<K, V>>>,
     pub(super) expires: bool,
     pub(super) expire_func: RefCell<Option<ExpireFunc<K, V>>>,
+    pub(super) walks: RefCell<Walks>,
+    pub(super) has_walk_timer: Cell<bool>,
+    /// There is a timer for the next turn of expiry, or a turn is being taken.
     pub(super) has_expiry_timer: Cell<bool>,
     /// Where a walk through old elements has stopped; 0 if none is under way.
     pub(super) expiry_cursor: Cell<usize>,
@@ -122,6 +126,8 @@ impl<K: Key, V: Yield> Table<K, V> {
             on_change: RefCell::default(),
             expires: options.expiry.is_some(),
             expire_func: RefCell::new(options.expire_func),
+            walks: RefCell::default(),
+            has_walk_timer: Cell::default(),
             has_expiry_timer: Cell::default(),
             expiry_cursor: Cell::default(),
             to_new_nodes: options.to_new_nodes,
@@ -183,7 +189,8 @@ impl<K: Key, V: Yield> Table<K, V> {
     /// lets it wait for others (WIRE.md §8.7), and tells the hooks.
     ///
     /// # Errors
-    /// [`TableError::Full`], [`TableError::InUse`], and if key or value have no form in Zeek. Nothing
+    /// [`TableError::Full`], [`TableError::InUse`], and, in a table with
+    /// [`publish_on_change`](Options::publish_on_change), if key or value have no form in Zeek. Nothing
     /// has changed then.
     pub fn insert(
         &self,
@@ -197,7 +204,7 @@ impl<K: Key, V: Yield> Table<K, V> {
     /// Removes a key. Returns its value. Publishes the change if that is wanted, and tells the hooks.
     ///
     /// # Errors
-    /// [`TableError::InUse`], and if key or value have no form in Zeek. Nothing has changed then.
+    /// [`TableError::InUse`]. Nothing has changed then.
     pub fn remove<Q: Hash + Eq + ?Sized>(
         &self,
         key: &Q,
@@ -253,7 +260,11 @@ impl<K: Key, V: Yield> Table<K, V> {
             }
             let change = if position.is_some() { Change::Changed } else { Change::New };
             let previous = position.and_then(|position| entries.at(position)).map(|(_, v)| v);
-            let row = core.row(change, &key, &value, previous, is_remote, context.time())?;
+            let row = if is_remote {
+                None
+            } else {
+                core.assigned_row(change, &key, &value, previous, context.time())?
+            };
             let for_topic = core.key_for_topic(&key, row.is_some());
             let told = core.is_hooked().then(|| (key.clone(), value.clone()));
             let previous = entries.assign(key, value, core.common.stamp());
@@ -287,10 +298,10 @@ impl<K: Key, V: Yield> Table<K, V> {
             let mut entries = core.entries.try_borrow_mut().map_err(|_| core.in_use())?;
             let Some(position) = entries.position(key) else { return Ok(None) };
             let row = match entries.at(position) {
-                Some((key, value)) => {
-                    core.row(change, key, value, None, is_remote, context.time())?
+                Some((key, value)) if !is_remote && core.is_published(change) => {
+                    core.element_row(change, key, value, context.time())
                 }
-                None => None,
+                _ => None,
             };
             let Some((key, value)) = entries.remove(position) else { return Ok(None) };
             (row, key, value)
@@ -338,6 +349,8 @@ impl<K: Key, V: Yield> Table<K, V> {
             }
         };
         match due {
+            // No timer fires any more.
+            _ if core.common.is_finished.get() => self.flush(context),
             Due::Now => self.flush(context),
             Due::At(at) if core.batch_timer.get().is_none() => {
                 let table = self.clone();
@@ -372,34 +385,62 @@ impl<K: Key, V: Yield> Table<K, V> {
 }
 
 impl<K: Key, V: Yield> Core<K, V> {
-    /// A change as it is sent; `None` if it is not to be published.
-    fn row(
+    /// Whether a change that is made here now is to be published.
+    fn is_published(&self, change: Change) -> bool {
+        self.changes.is_some_and(|changes| changes.contains(change)) && !self.is_applying.get()
+    }
+
+    /// An assignment that is made here, as it is sent; `None` if it is not to be published. It must have
+    /// a form even then, for a later change of the element may be published.
+    fn assigned_row(
         &self,
         change: Change,
         key: &K,
         value: &V,
         previous: Option<&V>,
-        is_remote: bool,
         time: Timestamp,
     ) -> Result<Option<Value>, TableError> {
-        let is_wanted = self.changes.is_some_and(|changes| changes.contains(change));
-        if !is_wanted || is_remote || self.is_applying.get() {
+        if self.changes.is_none() {
             return Ok(None);
         }
-        let value = self.value(value)?;
-        let previous = previous.map_or(Ok(Value::None), |previous| self.value(previous))?;
-        Ok(Some(change::row(change, time, self.index(key)?, value, previous)))
+        let (index, value) = (self.index(key)?, self.value(value)?);
+        if !self.is_published(change) {
+            return Ok(None);
+        }
+        // One without a form, from another node, can still be replaced.
+        let previous = previous.and_then(|previous| self.value(previous).ok()).unwrap_or_default();
+        Ok(Some(change::row(change, time, index, value, previous)))
     }
 
-    pub(super) fn index(&self, key: &K) -> Result<Vec<Value>, TableError> {
-        match to_value(key) {
-            Ok(key) => Ok(self.shape.index(key)),
-            Err(error) => Err(TableError::Key { id: self.id.clone(), error }),
+    /// A change of an element that is in the table. If it has no form, it is counted as not published.
+    pub(super) fn element_row(
+        &self,
+        change: Change,
+        key: &K,
+        value: &V,
+        time: Timestamp,
+    ) -> Option<Value> {
+        let row = self.index(key).and_then(|index| {
+            Ok(change::row(change, time, index, self.value(value)?, Value::None))
+        });
+        match row {
+            Ok(row) => Some(row),
+            Err(error) => {
+                self.count(|counts| counts.unpublished += 1);
+                self.warn("no form", || format!("cannot publish {}: {error}", change.name()));
+                None
+            }
         }
+    }
+
+    fn index(&self, key: &K) -> Result<Vec<Value>, TableError> {
+        to_value(key)
+            .and_then(|key| self.shape.index(key))
+            .map_err(|error| TableError::Key { id: self.id.clone(), error })
     }
 
     /// A value as it is sent: none in sets.
-    pub(super) fn value(&self, value: &V) -> Result<Value, TableError> {
+    fn value(&self, value: &V) -> Result<Value, TableError> {
         if self.is_set {
             return Ok(Value::None);
         }

@@ -29,10 +29,19 @@ impl Shape {
     }
 
     /// The components of a key.
-    pub(super) fn index(self, key: Value) -> Vec<Value> {
-        match (self, key) {
-            (Shape::Components(_) | Shape::Any, Value::Vector(components)) => components,
-            (_, key) => vec![key],
+    ///
+    /// # Errors
+    /// If no index has this key: [`Shape::key`] returns another one for it, or none.
+    pub(super) fn index(self, key: Value) -> Result<Vec<Value>, ValueError> {
+        let Value::Vector(components) = key else { return Ok(vec![key]) };
+        match (self, components.as_slice()) {
+            (Shape::One, _) => Ok(vec![Value::Vector(components)]),
+            (Shape::Any, []) => Err(wrong_count(0, 1)),
+            (Shape::Any, [one]) if !matches!(one, Value::Vector(_)) => {
+                let what = "a vector of one component is no key: use the component";
+                Err(<ValueError as de::Error>::custom(what))
+            }
+            _ => Ok(components),
         }
     }
 
@@ -146,6 +155,7 @@ mod tests {
     use std::fmt::Debug;
 
     use bstr::BString;
+    use proptest::prelude::*;
     use serde::{Deserialize, Serialize};
 
     use super::*;
@@ -168,7 +178,7 @@ mod tests {
 
     fn check<K: Serialize + DeserializeOwned + PartialEq + Debug>(key: &K, expected: &[Value]) {
         let shape = Shape::of::<K>();
-        let index = shape.index(to_value(key).unwrap());
+        let index = shape.index(to_value(key).unwrap()).unwrap();
         assert_eq!(index, expected, "{key:?}, {shape:?}");
         assert_eq!(shape.key::<K>(index).unwrap(), *key);
     }
@@ -218,5 +228,30 @@ mod tests {
         assert!(Shape::of::<Value>().key::<Value>(vec![]).is_err());
         let one = Shape::of::<Vec<u64>>().key::<Vec<u64>>(vec![1_u64.into(), 2_u64.into()]);
         assert_eq!(one.map_err(error), Err("expected an index of 1, found 2 elements".into()));
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![Just(Value::None), (0..3_u64).prop_map(Value::from)];
+        leaf.prop_recursive(4, 10, 3, |inner| {
+            prop::collection::vec(inner, 0..3).prop_map(Value::Vector)
+        })
+    }
+
+    proptest! {
+        /// A key of any type has one index, and an index has one key.
+        #[test]
+        fn keys_of_any_type_are_one_to_one(value in values(), index in prop::collection::vec(values(), 0..3)) {
+            let same = |key: &Value| match key {
+                Value::Vector(components) => Shape::Any.key::<Value>(components.clone()),
+                key => Shape::Any.key(vec![key.clone()]),
+            };
+            match Shape::Any.index(value.clone()) {
+                Ok(index) => prop_assert_eq!(Shape::Any.key::<Value>(index).unwrap(), value),
+                Err(_) => prop_assert!(same(&value).map_or(true, |key| key != value)),
+            }
+            if let Ok(key) = Shape::Any.key::<Value>(index.clone()) {
+                prop_assert_eq!(Shape::Any.index(key).unwrap(), index);
+            }
+        }
     }
 }

@@ -27,6 +27,8 @@
 //! A key that is a tuple or a struct is an index of several components, as of `table[addr, port]`.
 //! Any other key is the only component. To use one record, pattern or vector of fixed length as the
 //! only component, make it a tuple of one: `Table<(Pattern,), u64>` is `table[pattern] of count`.
+//! In a `Table<Value, _>`, the key of a single component is that component, and not a vector of it, unless
+//! the component is itself a vector.
 //!
 //! # What replication promises
 //!
@@ -41,7 +43,7 @@
 //! | `replica` | what others do to a table: changes that are received, nodes that come up |
 //! | `expiry`, `snapshot` | work in turns: old elements, whole tables |
 //! | `callbacks` | functions of the user, which may panic |
-//! | `entries`, `batch`, `index`, `change` | pure: the content, what waits to be published, keys as indexes, the event |
+//! | `entries`, `batch`, `walks`, `index`, `change` | pure: the content, changes and whole tables that wait to be published, keys as indexes, the event |
 
 mod batch;
 mod callbacks;
@@ -57,6 +59,7 @@ mod registry;
 mod replica;
 mod set;
 mod snapshot;
+mod walks;
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use super::handle::{Key, Table, Yield};
 use super::options::Options;
 use super::replica::Replica;
 use super::set::Set;
+use crate::Event;
 use crate::app::{App, Context, Module};
 use crate::topic::NodeId;
 
@@ -102,7 +103,8 @@ impl Tables {
     }
 
     /// How often tables are searched for elements that have reached their age
-    /// (`table_expire_interval`, 10 s by default). They go up to this time later.
+    /// (`table_expire_interval`, 10 s by default). They go up to this time later. Pauses are at least
+    /// 1 ms long, and at most a year.
     pub fn table_expire_interval(&self, interval: Duration) {
         self.registry.common.expire_interval.set(interval);
     }
@@ -112,7 +114,8 @@ impl Tables {
         self.registry.common.incremental_step.set(elements);
     }
 
-    /// The pause between two such steps (`table_expire_delay`, 10 ms by default).
+    /// The pause between two such steps (`table_expire_delay`, 10 ms by default), at least 1 ms and at
+    /// most a year.
     pub fn table_expire_delay(&self, delay: Duration) {
         self.registry.common.expire_delay.set(delay);
     }
@@ -171,26 +174,36 @@ impl Tables {
 impl Module for Tables {
     fn install(self, app: App) -> App {
         self.registry.common.set_clock(app.clock());
-        let (received, node_up) = (self.clone(), self.clone());
+        let (received, node_up, node_down) = (self.clone(), self.clone(), self.clone());
         app.on::<TableChangeInfos>(move |changes, context| {
             received.received(changes, context);
             Ok(())
         })
         .on_event("Cluster::node_up", move |event, context| {
-            if let [name, id] = event.args.as_slice()
-                && let (Some(name), Some(id)) = (name.as_str(), id.as_bytes())
-            {
-                let id = NodeId::from_bytes(BStr::new(id));
+            if let Some((name, id)) = node_of(event) {
                 node_up.each(|table| table.node_up(name, &id, context));
             }
             Ok(())
         })
-        // After all other handlers, which may change tables.
+        .on_event("Cluster::node_down", move |event, context| {
+            if let Some((name, id)) = node_of(event) {
+                node_down.each(|table| table.node_down(name, &id, context));
+            }
+            Ok(())
+        })
+        // After all other handlers, which may change tables. What changes later is published at once.
         .on_event_with(i64::MIN, "zeek_done", move |_, context| {
+            self.registry.common.is_finished.set(true);
             self.each(|table| table.finish(context));
             Ok(())
         })
     }
+}
+
+/// The arguments of `Cluster::node_up` and `Cluster::node_down`.
+fn node_of(event: &Event) -> Option<(&str, NodeId)> {
+    let [name, id] = event.args.as_slice() else { return None };
+    Some((name.as_str()?, NodeId::from_bytes(BStr::new(id.as_bytes()?))))
 }
 
 impl Module for &Tables {

@@ -21,7 +21,9 @@ pub(super) trait Replica {
     fn apply(&self, infos: Vec<TableChangeInfo>, sender: &BStr, context: &mut Context<'_>);
     /// A node has come up.
     fn node_up(&self, name: &str, id: &NodeId, context: &mut Context<'_>);
-    /// The app ends: publishes what waits.
+    /// A node is gone.
+    fn node_down(&self, name: &str, id: &NodeId, context: &mut Context<'_>);
+    /// The app has ended: publishes what waits.
     fn finish(&self, context: &mut Context<'_>);
 }
 
@@ -57,12 +59,19 @@ impl<K: Key, V: Yield> Replica for Table<K, V> {
     fn node_up(&self, name: &str, id: &NodeId, context: &mut Context<'_>) {
         if self.core.to_new_nodes.as_ref().is_some_and(|wanted| wanted(name)) {
             let topic = context.cluster().nodeid_topic(id);
-            self.publish_table(topic.as_bstr(), PUBLISH_TABLE_BATCH_SIZE, context);
+            let batch_size = PUBLISH_TABLE_BATCH_SIZE;
+            self.publish_all(topic.as_bstr(), batch_size, Some(name), context);
         }
+    }
+
+    fn node_down(&self, name: &str, id: &NodeId, context: &mut Context<'_>) {
+        let topic = context.cluster().nodeid_topic(id);
+        self.core.walks.borrow_mut().node_down(name, topic.as_bstr());
     }
 
     fn finish(&self, context: &mut Context<'_>) {
         self.flush(context);
+        self.keep_publishing(context);
     }
 }
 

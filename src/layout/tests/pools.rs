@@ -75,3 +75,14 @@ fn lists_of_topics_need_their_switch() {
     assert_eq!(warned("publish_topics = [\"a\"]\nadvertise_topics = [\"a\"]"), 2);
     assert_eq!(warned("publish_topics = [\"a\"]\nauto_publish_topics = false"), 0);
 }
+
+#[test]
+fn a_pool_whose_events_others_get_too_is_a_warning() {
+    for (pool, is_warned) in [("[pools.proxy-scan]", true), ("[pools.scan]", false)] {
+        let text = format!("{pool}\nnode_type = \"proxy\"\n{NODES}");
+        let (_, warnings) = Layout::from_toml(&text, "f").unwrap();
+        let text = "1:8: warning: the topic `zeek.cluster.pool.proxy-scan` begins with `zeek.cluster.pool.proxy`";
+        let found = warnings.iter().any(|warning| warning.to_string().contains(text));
+        assert_eq!(found, is_warned, "{warnings:?}");
+    }
+}

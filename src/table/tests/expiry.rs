@@ -152,6 +152,94 @@ fn many_elements_go_in_steps() {
 }
 
 #[test]
+fn pauses_of_no_length_and_without_end_are_safe() {
+    for pause in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+        let tables = Tables::new();
+        tables.table_expire_interval(pause);
+        tables.table_expire_delay(pause);
+        let table = table(&tables, Options::new().create_expire(Duration::from_micros(1500)));
+        let mut node = Node::new(&tables);
+        insert(&mut node, &table, "a", 1);
+        assert!(table.core.has_expiry_timer.get(), "{pause:?}");
+        node.advance(1);
+        assert_eq!(table.len(), 1, "{pause:?}");
+        node.advance(1);
+        assert_eq!(table.len(), usize::from(pause == Duration::MAX), "{pause:?}");
+    }
+}
+
+#[test]
+fn elements_added_in_a_turn_do_not_delay_the_next() {
+    for by_hook in [false, true] {
+        let tables = Tables::new();
+        tables.table_incremental_step(10);
+        let options = Options::new().create_expire(SECOND);
+        let options = if by_hook {
+            options
+        } else {
+            options.expire_func(|table: &Table<String, u64>, _, context| {
+                table.insert("added".into(), 1, context).unwrap();
+                Duration::ZERO
+            })
+        };
+        let table = table(&tables, options);
+        let mut node = Node::new(&tables);
+        let filled = table.clone();
+        node.act(move |context| {
+            for key in 0..35_u64 {
+                filled.insert(key.to_string(), key, context).unwrap();
+            }
+            if by_hook {
+                filled.on_change(|table, _, context| {
+                    table.insert("added".into(), 1, context)?;
+                    Ok(())
+                });
+            }
+        });
+        let mut lens = Vec::new();
+        for millis in [9999, 1, 10, 10, 10] {
+            node.advance(millis);
+            lens.push(table.len());
+        }
+        // An element that was added fills the first gap, and is too young.
+        assert_eq!(lens, [35, 26, 16, 6, 1], "{by_hook}");
+    }
+}
+
+#[test]
+fn an_element_that_panics_holds_up_no_other() {
+    #[derive(PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+    struct Key(u64);
+
+    thread_local! { static PANICS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) } }
+
+    impl Clone for Key {
+        fn clone(&self) -> Self {
+            assert!(self.0 != 1 || !PANICS.get(), "a mistake");
+            Key(self.0)
+        }
+    }
+
+    let tables = Tables::new();
+    let options = Options::new().create_expire(SECOND).publish_on_change(ALL).max_batch_size(0);
+    let table = tables.set::<Key>("Demo::s", options).unwrap();
+    let mut node = Node::new(&tables);
+    let filled = table.clone();
+    node.act(move |context| {
+        for key in 0..3 {
+            filled.insert(Key(key), context).unwrap();
+        }
+    });
+    node.changes();
+    PANICS.set(true);
+    node.advance(20_000);
+    assert_eq!(node.changes(), ["!2", "!0"]);
+    PANICS.set(false);
+    node.advance(10_000);
+    assert_eq!(node.changes(), ["!1"]);
+}
+
+#[test]
 fn what_comes_from_others_expires_here_too() {
     let tables = Tables::new();
     table(&tables, Options::new().write_expire(SECOND));

@@ -220,6 +220,82 @@ fn mistakes_are_named_and_change_nothing() {
 }
 
 #[test]
+fn keys_of_any_type_that_are_no_index_are_refused() {
+    let tables = Tables::new();
+    let table = tables.table::<Value, u64>("Demo::any", removals()).unwrap();
+    let mut node = Node::new(&tables);
+    let changed = table.clone();
+    let errors = node.act(move |context| {
+        [vec![], vec![5_u64.into()]]
+            .map(|key| changed.insert(Value::Vector(key), 1, context).unwrap_err().to_string())
+    });
+    assert_eq!(
+        errors,
+        [
+            "table Demo::any: key: expected an index of 1, found 0 elements",
+            "table Demo::any: key: a vector of one component is no key: use the component",
+        ]
+    );
+    // What others call [5] is 5 here.
+    node.receive("Demo::any", &[info(Change::New, &[5_u64.into()], 1_u64.into(), Value::None)]);
+    let changed = table.clone();
+    node.act(move |context| {
+        assert_eq!(changed.insert(5_u64.into(), 2, context), Ok(Some(1)));
+        let nested = || Value::from(vec![vec![5_u64.into()].into()]);
+        assert_eq!(changed.insert(nested(), 3, context), Ok(None));
+        assert_eq!(changed.remove(&nested(), context), Ok(Some(3)));
+    });
+    assert_eq!(table.len(), 1);
+}
+
+/// A value that arrives, and that has no form to be sent.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+struct OneWay(u64);
+
+impl serde::Serialize for OneWay {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("only one way"))
+    }
+}
+
+fn removals<K, V>() -> Options<K, V> {
+    Options::new().publish_on_change([Change::Removed, Change::Expired])
+}
+
+#[test]
+fn what_gets_into_a_table_can_leave_it() {
+    let tables = Tables::new();
+    let table = tables.table::<u64, Option<u64>>("Demo::t", removals()).unwrap();
+    let keys = tables.set::<Option<u64>>("Demo::k", removals()).unwrap();
+    let ages = removals().create_expire(Duration::from_secs(1)).max_batch_size(0);
+    let one_way = tables.table::<u64, OneWay>("Demo::o", ages).unwrap();
+    let mut node = Node::new(&tables);
+    for key in 0..3_u64 {
+        let new = info(Change::New, &[key.into()], key.into(), Value::None);
+        node.receive("Demo::o", &[new]);
+    }
+    let (other, left) = (one_way.clone(), one_way);
+    node.act(move |context| {
+        // Nothing would be published now, but when the element goes.
+        let error = table.insert(1, None, context).unwrap_err();
+        assert_eq!(error, TableError::NoValue { id: "Demo::t".into() });
+        assert!(table.is_empty());
+        table.insert(1, Some(1), context).unwrap();
+        assert_eq!(table.remove(&1, context), Ok(Some(Some(1))));
+        keys.insert(Some(1), context).unwrap();
+        assert_eq!(keys.remove(&Some(1), context), Ok(true));
+        // Others may have put in what cannot be sent.
+        assert!(other.insert(9, OneWay(9), context).is_err());
+        assert_eq!(other.remove(&1, context), Ok(Some(OneWay(1))));
+        other.publish_table("t", 10, context);
+    });
+    assert_eq!(left.len(), 2);
+    node.advance(10_000);
+    assert!(left.is_empty());
+    assert_eq!((left.counts().expired, left.counts().unpublished), (2, 5));
+}
+
+#[test]
 fn all_elements_can_be_removed() {
     let tables = Tables::new();
     let options = Options::new().publish_on_change([Change::Removed]).max_batch_size(0);
