@@ -194,6 +194,7 @@ fn every_metric_is_documented() {
     telemetry.logger().path("x");
     telemetry.logger().sender("x");
     telemetry.log_sender().stream("X::LOG", "w", "f", "x");
+    telemetry.log_sender().paths_closed("X::LOG");
     telemetry.websocket().claimed(None);
     telemetry.websocket().blocks(([127, 0, 0, 1], 1).into());
     let page = telemetry.encode_as(zcluster::telemetry::Exposition::Text);
