@@ -34,6 +34,8 @@ pub(super) struct Engine {
     app: App,
     wishes: Wishes,
     warnings: KeyedRateLimit<(&'static str, BString)>,
+    /// `zeek_done` has been raised.
+    is_finishing: bool,
 }
 
 /// One event while it is handled.
@@ -47,7 +49,8 @@ impl Engine {
     pub(super) fn new(mut app: App) -> Self {
         let auto_publish = std::mem::take(&mut app.auto_publish);
         let wishes = Wishes { auto_publish, ..Wishes::default() };
-        Engine { app, wishes, warnings: KeyedRateLimit::new(WARNING_INTERVAL, MAX_WARNINGS) }
+        let warnings = KeyedRateLimit::new(WARNING_INTERVAL, MAX_WARNINGS);
+        Engine { app, wishes, warnings, is_finishing: false }
     }
 
     /// Subscribes, and raises `zeek_init`.
@@ -175,6 +178,8 @@ impl Engine {
 
     /// Raises `zeek_done`.
     pub(super) fn finish(&mut self, bus: &dyn Bus, now: Now) {
+        // What was raised before, and what these handlers raise, is still handled.
+        self.is_finishing = true;
         self.happened(bus, &own::done(), now);
     }
 
@@ -186,7 +191,7 @@ impl Engine {
     /// keep the app from hearing of anything else.
     fn settle(&mut self, bus: &dyn Bus, now: Now) {
         for _ in 0..RAISED_SHARE {
-            if self.app.is_stopped.load(Ordering::Relaxed) {
+            if self.app.is_stopped.load(Ordering::Relaxed) && !self.is_finishing {
                 return;
             }
             if let Some((is_new, prefix)) = self.wishes.subscriptions.pop_front() {
