@@ -80,8 +80,9 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::Value;
     use crate::app::{App, Harness};
-    use crate::{Layout, Value};
+    use crate::testing::layout;
 
     #[test]
     fn prints_are_sent_subscribed_and_handled() {
@@ -101,9 +102,7 @@ mod tests {
                 seen.borrow_mut().push(print.msg);
                 Ok(())
             });
-        let text = "[nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n";
-        let (layout, _) = Layout::from_toml(text, "layout").unwrap();
-        let mut harness = Harness::new(app, layout, "manager").unwrap();
+        let mut harness = Harness::new(app, layout(&[("manager", "manager")]), "manager").unwrap();
         harness.receive("t", "somebody", &Event::new("start", vec![]));
         assert_eq!(harness.subscriptions(), ["demo.prints."]);
         let published = harness.published();

@@ -31,7 +31,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{App, Context, Module, Outcome};
+use crate::app::{App, Context, Module, NodeUp, Outcome};
 use crate::layout::NodeType;
 use crate::{Event, topic};
 
@@ -111,47 +111,47 @@ fn begin(state: &RefCell<State>, context: &mut Context<'_>) -> Outcome {
     if !cluster.is_enabled() {
         return Ok(());
     }
-    let all = context.layout().nodes.iter();
-    let all: BTreeSet<String> = all
+    let reporting = context.layout().nodes.iter();
+    let all: BTreeSet<String> = reporting
         .filter(|(_, node)| node.node_type != NodeType::Control)
         .map(|(name, _)| name.clone())
         .collect();
     let is_manager = cluster.local_node_type() == NodeType::Manager;
-    let pending = all.iter().filter(|name| *name != context.name()).cloned().collect();
-    let unreported = is_manager.then(|| all.clone());
-    let pending: BTreeSet<String> = pending;
+    let mut pending = all.clone();
+    pending.remove(context.name());
     let is_alone = pending.is_empty();
+    let unreported = is_manager.then(|| all.clone());
     *state.borrow_mut() = State { all, pending, unreported, is_started: false };
     context.subscribe(topic::CLUSTER_STARTED)?;
     if is_manager && is_alone {
         // Nobody will come up.
-        let (name, id) = (context.name().to_owned(), context.id().as_bytes().into());
-        context.raise(&NodeFullyConnected { name, id, resending: false })?;
+        context.raise(&own_report(context, false))?;
     }
     Ok(())
+}
+
+fn own_report(context: &Context<'_>, resending: bool) -> NodeFullyConnected {
+    let (name, id) = (context.name().to_owned(), context.id().as_bytes().into());
+    NodeFullyConnected { name, id, resending }
 }
 
 fn node_up(
     state: &RefCell<State>,
     silent: &[NodeType],
-    event: &Event,
+    NodeUp { name, id }: NodeUp,
     context: &mut Context<'_>,
 ) -> Outcome {
-    let [name, id] = event.args.as_slice() else { return Ok(()) };
-    let (Some(name), Some(id)) = (name.as_str(), id.as_bytes()) else { return Ok(()) };
     let mut state = state.borrow_mut();
-    let node_type = context.layout().node(name).map(|node| node.node_type);
+    let node_type = context.layout().node(&name).map(|node| node.node_type);
+    let has_seen_all = context.cluster().is_enabled() && state.node_up(&name);
     if state.unreported.is_some() && node_type.is_some_and(|of| silent.contains(&of)) {
-        let (name, id) = (name.to_owned(), id.into());
         context.raise(&NodeFullyConnected { name, id, resending: false })?;
     }
-    if !context.cluster().is_enabled() || !state.node_up(name) {
-        return Ok(());
+    if has_seen_all {
+        let report = own_report(context, state.is_started);
+        context.raise(&report)?;
+        context.publish(topic::MANAGER, &report)?;
     }
-    let (name, id) = (context.name().to_owned(), context.id().as_bytes().into());
-    let report = NodeFullyConnected { name, id, resending: state.is_started };
-    context.raise(&report)?;
-    context.publish(topic::MANAGER, &report)?;
     Ok(())
 }
 
@@ -160,9 +160,7 @@ impl Module for Startup {
         let state = Rc::new(RefCell::new(State::default()));
         let [beginning, up, reported, started] = [(); 4].map(|()| Rc::clone(&state));
         app.on_event("zeek_init", move |_, context| begin(&beginning, context))
-            .on_event("Cluster::node_up", move |event, context| {
-                node_up(&up, &self.silent, event, context)
-            })
+            .on::<NodeUp>(move |node, context| node_up(&up, &self.silent, node, context))
             .on::<NodeFullyConnected>(move |report, context| {
                 if context.origin().is_none() && report.name == context.name() {
                     context.cluster_log("fully connected")?;
@@ -191,28 +189,20 @@ impl Module for Startup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Value;
     use crate::app::Harness;
     use crate::event::{ToEvent, TypedEvent};
-    use crate::{Layout, Value};
+    use crate::testing::layout;
 
-    const LAYOUT: &str = r#"
-[nodes.manager]
-node_type = "manager"
-ip = "127.0.0.1"
-[nodes.worker-1]
-node_type = "worker"
-ip = "127.0.0.1"
-[nodes.worker-2]
-node_type = "worker"
-ip = "127.0.0.1"
-[nodes.control]
-node_type = "control"
-ip = "127.0.0.1"
-"#;
+    const NODES: &[(&str, &str)] = &[
+        ("manager", "manager"),
+        ("worker-1", "worker"),
+        ("worker-2", "worker"),
+        ("control", "control"),
+    ];
 
     fn harness(name: &str) -> Harness {
-        let (layout, _) = Layout::from_toml(LAYOUT, "layout").unwrap();
-        Harness::new(App::new().with(Startup::new()), layout, name).unwrap()
+        Harness::new(App::new().with(Startup::new()), layout(NODES), name).unwrap()
     }
 
     /// What has been published: topic, event, name, resending.
@@ -296,7 +286,7 @@ ip = "127.0.0.1"
 
     #[test]
     fn the_manager_reports_for_those_that_do_not() {
-        let (layout, _) = Layout::from_toml(LAYOUT, "layout").unwrap();
+        let layout = layout(NODES);
         let app = || App::new().with(Startup::new().reports_for(NodeType::Worker));
         let mut manager = Harness::new(app(), layout.clone(), "manager").unwrap();
         manager.node_up("worker-1", "w1");
@@ -321,9 +311,7 @@ ip = "127.0.0.1"
 
     #[test]
     fn a_manager_that_is_alone_has_started() {
-        let text = "[nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n\
-                    [nodes.control]\nnode_type = \"control\"\nip = \"127.0.0.1\"\n";
-        let (layout, _) = Layout::from_toml(text, "layout").unwrap();
+        let layout = layout(&[("manager", "manager"), ("control", "control")]);
         let app = App::new().with(Startup::new());
         let mut harness = Harness::new(app, layout, "manager").unwrap();
         let events: Vec<_> = harness.published().into_iter().map(|p| p.event.name).collect();

@@ -1,4 +1,4 @@
-//! Strategies of property-based tests that several modules share.
+//! What tests of several modules share: strategies of property-based tests, and layouts.
 
 use bstr::BString;
 use proptest::collection::{btree_map, btree_set, vec};
@@ -88,4 +88,22 @@ pub(crate) fn mutated(valid: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Va
         }
         bytes
     })
+}
+
+/// A layout with these nodes, each a name and a type, on one host.
+#[cfg(feature = "app")]
+pub(crate) fn layout(nodes: &[(&str, &str)]) -> crate::Layout {
+    layout_with("", nodes)
+}
+
+/// The same with other sections.
+#[cfg(feature = "app")]
+pub(crate) fn layout_with(sections: &str, nodes: &[(&str, &str)]) -> crate::Layout {
+    let mut text = sections.to_owned();
+    for (name, node_type) in nodes {
+        text.push_str(&format!(
+            "[nodes.{name}]\nnode_type = \"{node_type}\"\nip = \"127.0.0.1\"\n"
+        ));
+    }
+    crate::Layout::from_toml(&text, "layout").unwrap().0
 }

@@ -11,6 +11,7 @@ use bstr::{BStr, BString, ByteSlice};
 use super::bus::Bus;
 use super::clock::Now;
 use super::context::{Context, Origin, Raised, Wishes};
+use super::handlers::Handlers;
 use super::timers::Task;
 use super::{App, Outcome, own};
 use crate::Event;
@@ -37,6 +38,9 @@ pub(super) struct Engine {
     /// `zeek_done` has been raised.
     is_finishing: bool,
 }
+
+/// Calls one handler.
+type Call<'c> = dyn FnMut(&mut dyn FnMut(&mut Context<'_>) -> Outcome) + 'c;
 
 /// One event while it is handled.
 struct Turn<'a> {
@@ -112,14 +116,11 @@ impl Engine {
     pub(super) fn broker_news(&mut self, bus: &dyn Bus, news: &BrokerNews, now: Now) {
         self.app.clock.set(now);
         let turn = Turn { bus, origin: None, now };
-        let mut complaints = Vec::new();
-        let mut handlers = std::mem::take(&mut self.app.handlers);
-        for hook in &mut handlers.on_broker_news {
-            let mut context = context(&mut self.wishes, &self.app, &turn, None);
-            complaints.extend(attempt(self.app.slow_handler, || hook(news, &mut context)));
-        }
-        self.app.handlers = handlers;
-        self.complain(complaints, "hook", "broker news".into(), now);
+        self.call_all("hook", "broker news".into(), None, &turn, |handlers, call| {
+            for hook in &mut handlers.on_broker_news {
+                call(&mut |context| hook(news, context));
+            }
+        });
         self.settle(bus, now);
     }
 
@@ -232,30 +233,42 @@ impl Engine {
     }
 
     fn dispatch(&mut self, event: &Event, turn: &Turn<'_>) {
-        let mut complaints = Vec::new();
-        let mut handlers = std::mem::take(&mut self.app.handlers);
-        for handler in handlers.of(event.name.as_bstr()) {
-            let mut context = context(&mut self.wishes, &self.app, turn, Some(event));
-            complaints.extend(attempt(self.app.slow_handler, || handler(event, &mut context)));
-        }
-        self.app.handlers = handlers;
-        self.complain(complaints, "handler", event.name.as_bstr(), turn.now);
+        let name = event.name.as_bstr();
+        self.call_all("handler", name, Some(event), turn, |handlers, call| {
+            for handler in handlers.of(name) {
+                call(&mut |context| handler(event, context));
+            }
+        });
     }
 
     fn call_hooks(&mut self, is_new: bool, prefix: &BStr, turn: &Turn<'_>) {
+        let name = if is_new { "Cluster::on_subscribe" } else { "Cluster::on_unsubscribe" };
+        self.call_all("hook", name.into(), None, turn, |handlers, call| {
+            let hooks =
+                if is_new { &mut handlers.on_subscribe } else { &mut handlers.on_unsubscribe };
+            for hook in hooks {
+                call(&mut |context| hook(prefix, context));
+            }
+        });
+    }
+
+    /// Calls some of the handlers, each with a context of its own, and warns of what is wrong with them.
+    fn call_all(
+        &mut self,
+        what: &'static str,
+        name: &BStr,
+        event: Option<&Event>,
+        turn: &Turn<'_>,
+        each: impl FnOnce(&mut Handlers, &mut Call<'_>),
+    ) {
         let mut complaints = Vec::new();
         let mut handlers = std::mem::take(&mut self.app.handlers);
-        let (name, hooks) = if is_new {
-            ("Cluster::on_subscribe", &mut handlers.on_subscribe)
-        } else {
-            ("Cluster::on_unsubscribe", &mut handlers.on_unsubscribe)
-        };
-        for hook in hooks {
-            let mut context = context(&mut self.wishes, &self.app, turn, None);
-            complaints.extend(attempt(self.app.slow_handler, || hook(prefix, &mut context)));
-        }
+        each(&mut handlers, &mut |handler| {
+            let mut context = context(&mut self.wishes, &self.app, turn, event);
+            complaints.extend(attempt(self.app.slow_handler, || handler(&mut context)));
+        });
         self.app.handlers = handlers;
-        self.complain(complaints, "hook", name.into(), turn.now);
+        self.complain(complaints, what, name, turn.now);
     }
 
     fn complain(&mut self, complaints: Vec<String>, what: &'static str, name: &BStr, now: Now) {
@@ -292,10 +305,10 @@ fn context<'a>(
 fn attempt(slow: Duration, handler: impl FnOnce() -> Outcome) -> Vec<String> {
     let start = Instant::now();
     let mut complaints = Vec::new();
-    match catch_unwind(AssertUnwindSafe(handler)) {
+    match guarded(handler) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => complaints.push(format!("failed: {error}")),
-        Err(panic) => complaints.push(format!("panicked: {}", panic_message(&*panic))),
+        Err(panic) => complaints.push(panic),
     }
     let took = start.elapsed();
     if took > slow {
@@ -304,8 +317,12 @@ fn attempt(slow: Duration, handler: impl FnOnce() -> Outcome) -> Vec<String> {
     complaints
 }
 
-/// What a panic says.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+/// Calls a function of the user; an error is what its panic says.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| format!("panicked: {}", message(&*panic)))
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }

@@ -1,11 +1,11 @@
 //! [`Inbox`]: raises events in an app from other threads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::Event;
 use crate::event::{EventError, ToEvent};
-use crate::node::Node;
+use crate::node::{Node, lock};
 use crate::queue::{self, Empty, Limits, Rejected};
 use crate::wire::broker_bin;
 
@@ -106,7 +106,7 @@ impl Inbox {
     }
 
     pub(super) fn take(&self) -> Option<Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.taken).take()
     }
 }
 

@@ -73,7 +73,7 @@ pub use clock::Clock;
 pub use cluster::Cluster;
 pub use context::{Context, Origin};
 #[cfg(feature = "table")]
-pub(crate) use engine::panic_message;
+pub(crate) use engine::guarded;
 pub use harness::{Harness, Published};
 pub use inbox::{Inbox, InboxError};
 pub use own::{NodeDown, NodeUp, Subscription, Unsubscription};
@@ -327,8 +327,7 @@ impl App {
     }
 }
 
-/// A part of an app that brings its own handlers. A function
-/// from an app to an app is one, too.
+/// A part of an app that brings its own handlers. A function from an app to an app is one, too.
 pub trait Module {
     /// Adds the handlers.
     fn install(self, app: App) -> App;

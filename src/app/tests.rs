@@ -5,27 +5,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::*;
+use crate::Value;
+use crate::testing::{layout, layout_with};
 use crate::value::Timestamp;
-use crate::{Layout, Value};
 
-const LAYOUT: &str = r#"
-[nodes.manager]
-node_type = "manager"
-ip = "127.0.0.1"
-[nodes.proxy-1]
-node_type = "proxy"
-ip = "127.0.0.1"
-[nodes.proxy-2]
-node_type = "proxy"
-ip = "127.0.0.1"
-"#;
+const NODES: &[(&str, &str)] =
+    &[("manager", "manager"), ("proxy-1", "proxy"), ("proxy-2", "proxy")];
 
 /// What handlers have noted.
 type Notes = Rc<RefCell<Vec<String>>>;
 
 fn harness(app: App, name: &str) -> Harness {
-    let (layout, _) = Layout::from_toml(LAYOUT, "layout").unwrap();
-    Harness::new(app, layout, name).unwrap()
+    Harness::new(app, layout(NODES), name).unwrap()
 }
 
 /// A handler that notes `what` and the arguments.
@@ -403,7 +394,7 @@ fn what_does_not_fit_but_was_raised_here_is_not_the_senders_fault() {
 fn an_app_keeps_to_the_topics_that_it_is_allowed() {
     let rules = "[cluster]\nauto_publish_topics = false\nauto_advertise_topics = false\n\
                  publish_topics = [\"a\"]\nadvertise_topics = [\"a\"]\n";
-    let (layout, _) = Layout::from_toml(&format!("{rules}{LAYOUT}"), "layout").unwrap();
+    let layout = layout_with(rules, NODES);
     let app = App::new().subscribe("a.").subscribe("b.").on_event("e", |_, context| {
         context.publish("a", &event("a"))?;
         assert!(context.publish("b", &event("b")).is_err());

@@ -3,7 +3,6 @@
 use super::table::table;
 use super::{Layout, NodeType};
 use crate::pool::PoolSpec;
-use crate::topic;
 
 table! {
     /// `[pools.NAME]`: a pool that distributes events over its nodes. The pools `worker`, `proxy` and
@@ -22,34 +21,29 @@ table! {
     }
 }
 
-/// The pools that always exist, by their names in a layout.
-const BUILT_IN: [(&str, NodeType, &str); 3] = [
-    ("worker", NodeType::Worker, topic::WORKER_POOL),
-    ("proxy", NodeType::Proxy, topic::PROXY_POOL),
-    ("logger", NodeType::Logger, topic::LOGGER_POOL),
-];
+/// Whether a pool of that name exists in every cluster.
+pub(super) fn is_built_in(name: &str) -> bool {
+    PoolSpec::built_in().iter().any(|spec| spec.node_type.as_str() == name)
+}
 
 impl Layout {
-    /// All pools of the cluster: those that always exist first.
+    /// All pools of the cluster: those that always exist first. They are named after their types.
     pub fn pool_specs(&self) -> Vec<PoolSpec> {
-        let built_in = BUILT_IN.iter().map(|(name, _, _)| *name);
-        let own = self.pools.keys().map(String::as_str);
-        let own = own.filter(|name| BUILT_IN.iter().all(|(known, _, _)| known != name));
-        built_in.chain(own).map(|name| self.pool_spec(name)).collect()
+        let built_in = PoolSpec::built_in().map(|spec| spec.node_type.as_str());
+        let own = self.pools.keys().map(String::as_str).filter(|name| !is_built_in(name));
+        built_in.into_iter().chain(own).map(|name| self.pool_spec(name)).collect()
     }
 
     /// The pool of that name in the layout.
     pub(super) fn pool_spec(&self, name: &str) -> PoolSpec {
-        let known = BUILT_IN.iter().find(|(known, _, _)| *known == name);
-        let known_type = known.map_or(NodeType::None, |(_, node_type, _)| *node_type);
-        let topic = known.map(|(_, _, topic)| (*topic).to_owned());
-        let mut spec =
-            PoolSpec::new(topic.unwrap_or_else(|| format!("zeek.cluster.pool.{name}")), known_type);
+        let built_in = PoolSpec::built_in().into_iter().find(|of| of.node_type.as_str() == name);
+        let topic = || format!("zeek.cluster.pool.{name}");
+        let mut spec = built_in.unwrap_or_else(|| PoolSpec::new(topic(), NodeType::None));
         if let Some(pool) = self.pools.get(name) {
             if !pool.topic.is_empty() {
                 spec.topic.clone_from(&pool.topic);
             }
-            spec.node_type = pool.node_type.unwrap_or(known_type);
+            spec.node_type = pool.node_type.unwrap_or(spec.node_type);
             spec.max_nodes = pool.max_nodes;
             spec.exclusive = pool.exclusive;
         }

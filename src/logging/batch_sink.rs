@@ -11,12 +11,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::entered::Entered;
 use super::{LogSink, LogWriter, WriterInfo, lock};
 use crate::layout::Log;
-use crate::node::{LogError, NodeError};
+use crate::node::{LogError, MAX_BATCH_BYTES, NodeError};
 use crate::rate_limit::RateLimit;
 use crate::wire::zeek_bin::{BatchBuilder, RecordWriter, Truncations};
-
-/// A batch is passed on once it has this many bytes, however few its records.
-const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// How often the log says that the function panicked.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);

@@ -67,8 +67,7 @@ impl Shared {
 ///     note: Option<String>,
 /// }
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let node: zcluster::Node = todo!();
+/// # fn log(node: zcluster::Node) -> Result<(), Box<dyn std::error::Error>> {
 /// let logs = Logs::new(&node);
 /// let seen = logs.create_stream::<Seen>("Scan::LOG")?; // scan.log
 /// seen.add_filter(

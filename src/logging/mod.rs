@@ -35,8 +35,6 @@ mod writers;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 pub use batch_sink::BatchSink;
 pub use error::{LogsError, Place};
 pub use field::LogField;
@@ -53,7 +51,4 @@ pub use zcluster_derive::{LogRecord, LogScalar};
 
 pub use crate::wire::zeek_bin::{Limits, LogValue, RecordWriter, Scalar};
 
-/// Locks data that a panic elsewhere cannot leave half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::node::lock;

@@ -17,7 +17,7 @@ use crate::wire::zeek_bin::{
 
 /// A batch is sent once it has this many bytes, however few its records, so that the memory a
 /// producer needs does not depend on the size of its records.
-const MAX_BATCH_BYTES: usize = 4 << 20;
+pub(crate) const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// The stream of the messages that nodes themselves write about each other.
 pub(super) const CLUSTER_LOG: &str = "Cluster::LOG";

@@ -77,6 +77,8 @@ pub use broker::{BrokerNews, BrokerState, PeerFault};
 pub use builder::Builder;
 #[cfg(feature = "app")]
 pub(crate) use builder::pools_of;
+#[cfg(feature = "logging")]
+pub(crate) use log_stream::MAX_BATCH_BYTES;
 pub use log_stream::{LogError, LogStream};
 pub use notification::{Notification, Notifications, ReceiveError, ReceivedEvent};
 
@@ -605,6 +607,6 @@ fn later(now: Instant, span: Duration) -> Instant {
 }
 
 /// Locks data that a panic elsewhere cannot leave half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

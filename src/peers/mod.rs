@@ -35,13 +35,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use bstr::BString;
+
 pub use error_code::ErrorCode;
 pub use events::{
     EndpointDiscovered, EndpointUnreachable, Error, PeerAdded, PeerLost, PeerRemoved, Status,
 };
 pub use info::{EndpointInfo, NetworkInfo, PeerInfo, PeerStatus};
 
-use crate::app::{App, Context, Module, Outcome};
+use crate::app::{App, Context, Module, NodeDown, NodeUp, Outcome};
 use crate::event::{EventError, ToEvent, TypedEvent};
 use crate::topic::NodeId;
 use crate::{Event, Node};
@@ -167,22 +169,20 @@ impl Module for Peers {
                 let told = stopping.shared.view.borrow_mut().stopped();
                 stopping.raise(told, context)
             })
-            .on_event_with(FIRST, "Cluster::node_up", |event, context| {
-                let Some((name, endpoint)) = endpoint(event, context) else { return Ok(()) };
+            .on_with::<NodeUp>(FIRST, |NodeUp { name, id }, context| {
+                let endpoint = endpoint(&name, id, context);
                 context.raise(&EndpointDiscovered { endpoint, msg: format!("{name} is up") })?;
                 Ok(())
             })
-            .on_event_with(FIRST, "Cluster::node_down", |event, context| {
-                let Some((name, endpoint)) = endpoint(event, context) else { return Ok(()) };
+            .on_with::<NodeDown>(FIRST, |NodeDown { name, id }, context| {
+                let endpoint = endpoint(&name, id, context);
                 context.raise(&EndpointUnreachable { endpoint, msg: format!("{name} is gone") })?;
                 Ok(())
             })
     }
 }
 
-/// The node that an event of membership is about: its name, and the endpoint.
-fn endpoint(event: &Event, context: &Context<'_>) -> Option<(String, EndpointInfo)> {
-    let [name, id] = event.args.as_slice() else { return None };
-    let (name, id) = (name.as_str()?, NodeId::from_bytes(id.as_bytes()?));
-    Some((name.to_owned(), EndpointInfo::node(context.layout(), name, &id)))
+/// The node that an event of membership is about.
+fn endpoint(name: &str, id: BString, context: &Context<'_>) -> EndpointInfo {
+    EndpointInfo::node(context.layout(), name, &NodeId::from_bytes(id))
 }

@@ -1,16 +1,14 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::Layout;
 use crate::app::Harness;
 use crate::event::ToEvent;
+use crate::testing::layout;
 
 type Notes = Rc<RefCell<Vec<String>>>;
 
 fn harness(app: App) -> Harness {
-    let text = "[nodes.manager]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\n";
-    let (layout, _) = Layout::from_toml(text, "layout").unwrap();
-    Harness::new(app, layout, "manager").unwrap()
+    Harness::new(app, layout(&[("manager", "manager")]), "manager").unwrap()
 }
 
 fn arrives(harness: &mut Harness, id: &str, value: impl Into<Value>) {

@@ -1,12 +1,11 @@
 //! Functions of the user: hooks, topics, policies, ages. If one panics, that is its result, and the
 //! change that it was called for still happens.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use bstr::BString;
 
 use super::{Changed, Table, TableChangeHeader, TableChangeInfo};
-use crate::app::{Context, Outcome, panic_message};
+pub(super) use crate::app::guarded;
+use crate::app::{Context, Outcome};
 
 /// See [`Table::on_change`].
 pub(super) type OnChange<K, V> =
@@ -22,9 +21,3 @@ pub(super) type TopicFunc<K> = Box<dyn Fn(&K, &mut Context<'_>) -> Option<BStrin
 /// See [`Tables::apply_policy`](super::Tables::apply_policy).
 pub(super) type Policy =
     Box<dyn FnMut(&TableChangeHeader, &mut Vec<TableChangeInfo>, &mut Context<'_>) -> bool>;
-
-/// Calls a function; an error is what its panic says.
-pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(call))
-        .map_err(|panic| format!("panicked: {}", panic_message(&*panic)))
-}

@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BString, ByteSlice};
 
 use super::callbacks::{Policy, guarded};
 use super::change::{Changes, TableChangeHeader, TableChangeInfo, TableChangeInfos};
@@ -16,8 +16,7 @@ use super::handle::{Key, Table, Yield};
 use super::options::Options;
 use super::replica::Replica;
 use super::set::Set;
-use crate::Event;
-use crate::app::{App, Context, Module};
+use crate::app::{App, Context, Module, NodeDown, NodeUp};
 use crate::topic::NodeId;
 
 /// The tables of an app: [`App::with`] takes it. This is a handle: clones are the same tables, and tables
@@ -179,16 +178,14 @@ impl Module for Tables {
             received.received(changes, context);
             Ok(())
         })
-        .on_event("Cluster::node_up", move |event, context| {
-            if let Some((name, id)) = node_of(event) {
-                node_up.each(|table| table.node_up(name, &id, context));
-            }
+        .on::<NodeUp>(move |NodeUp { name, id }, context| {
+            let id = NodeId::from_bytes(id);
+            node_up.each(|table| table.node_up(&name, &id, context));
             Ok(())
         })
-        .on_event("Cluster::node_down", move |event, context| {
-            if let Some((name, id)) = node_of(event) {
-                node_down.each(|table| table.node_down(name, &id, context));
-            }
+        .on::<NodeDown>(move |NodeDown { name, id }, context| {
+            let id = NodeId::from_bytes(id);
+            node_down.each(|table| table.node_down(&name, &id, context));
             Ok(())
         })
         // After all other handlers, which may change tables. What changes later is published at once.
@@ -198,12 +195,6 @@ impl Module for Tables {
             Ok(())
         })
     }
-}
-
-/// The arguments of `Cluster::node_up` and `Cluster::node_down`.
-fn node_of(event: &Event) -> Option<(&str, NodeId)> {
-    let [name, id] = event.args.as_slice() else { return None };
-    Some((name.as_str()?, NodeId::from_bytes(BStr::new(id.as_bytes()?))))
 }
 
 impl Module for &Tables {

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use super::super::pool::is_built_in;
 use super::super::setting::{Scalar, toml_key, zeek_string};
 use super::super::table::{Table, differing};
 use super::super::{
@@ -232,7 +233,7 @@ fn pools(out: &mut String, layout: &Layout) {
             fields.push("$exclusive=T".into());
         }
         let spec = format!("Cluster::PoolSpec({})", fields.join(", "));
-        if matches!(name.as_str(), "worker" | "proxy" | "logger") {
+        if is_built_in(name) {
             let _ = writeln!(out, "redef Cluster::{name}_pool_spec = {spec};");
         } else {
             let _ = writeln!(own, "\tCluster::register_pool({spec});");

@@ -120,7 +120,7 @@ fn ages_keep_no_app_running() {
             Ok(())
         },
     );
-    let (layout, _) = Layout::from_toml(LAYOUT, "layout").unwrap();
+    let layout = layout(NODES);
     let harness = Harness::new(app, layout, "worker-1").unwrap();
     assert!(harness.is_done());
     assert_eq!(table.len(), 1);

@@ -13,24 +13,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::app::{App, Context, Harness, Published};
+use crate::testing::layout;
 use crate::topic::NodeId;
 use crate::value::{Timestamp, Value};
-use crate::{Event, Layout, TypedEvent};
+use crate::{Event, TypedEvent};
 
-const LAYOUT: &str = r#"
-[nodes.manager]
-node_type = "manager"
-ip = "127.0.0.1"
-[nodes.proxy-1]
-node_type = "proxy"
-ip = "127.0.0.1"
-[nodes.worker-1]
-node_type = "worker"
-ip = "127.0.0.1"
-[nodes.worker-2]
-node_type = "worker"
-ip = "127.0.0.1"
-"#;
+const NODES: &[(&str, &str)] =
+    &[("manager", "manager"), ("proxy-1", "proxy"), ("worker-1", "worker"), ("worker-2", "worker")];
 
 const ALL: [Change; 4] = [Change::New, Change::Changed, Change::Removed, Change::Expired];
 
@@ -48,7 +37,6 @@ impl Node {
     }
 
     fn named(tables: &Tables, name: &str, id: &str) -> Self {
-        let (layout, _) = Layout::from_toml(LAYOUT, "layout").unwrap();
         let action: Rc<RefCell<Option<Action>>> = Rc::default();
         let next = Rc::clone(&action);
         let app = App::new().with(tables).on_event("act", move |_, context| {
@@ -57,7 +45,7 @@ impl Node {
             Ok(())
         });
         let id = NodeId::from_bytes(id);
-        let harness = Harness::with_id(app, layout, name, id).unwrap();
+        let harness = Harness::with_id(app, layout(NODES), name, id).unwrap();
         Node { harness, action }
     }
 

@@ -148,7 +148,7 @@ fn nothing_is_left_at_the_end() {
     let options = || Options::new().publish_on_change(ALL);
     let under_way = tables.table::<u64, u64>("Demo::under_way", options()).unwrap();
     let late = tables.table::<u64, u64>("Demo::late", options()).unwrap();
-    let (layout, _) = Layout::from_toml(LAYOUT, "layout").unwrap();
+    let layout = layout(NODES);
     let (at_done, after_done, last) = (under_way.clone(), late.clone(), late.clone());
     let app = App::new()
         .with(tables)
