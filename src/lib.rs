@@ -10,6 +10,7 @@
 //! | [`peers`] | the connection to the broker and the other nodes, as Zeek's Broker module shows them |
 //! | [`started`] | when the whole cluster is up |
 //! | [`shared`], [`prints`] | values that nodes publish to each other; lines of text |
+//! | [`store`] | data stores: masters, clones, frontends |
 //! | [`table`] | tables and sets that replicate |
 //! | [`logging`] | log streams of typed records, filters |
 //! | [`client`] | publishing and listening without being a node |
@@ -64,6 +65,8 @@ pub mod readable;
 pub mod shared;
 #[cfg(feature = "app")]
 pub mod started;
+#[cfg(feature = "store")]
+pub mod store;
 #[cfg(feature = "table")]
 pub mod table;
 pub mod telemetry;
