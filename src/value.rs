@@ -143,6 +143,21 @@ impl Value {
         }
     }
 
+    /// About how many bytes it is when it is sent.
+    #[cfg(any(feature = "store", feature = "table"))]
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Value::String(bytes) | Value::Enum(bytes) => 3 + bytes.len(),
+            Value::Address(_) | Value::Subnet(_) => 18,
+            Value::Set(elements) => 4 + elements.iter().map(Value::size).sum::<usize>(),
+            Value::Table(entries) => {
+                4 + entries.iter().map(|(key, value)| key.size() + value.size()).sum::<usize>()
+            }
+            Value::Vector(elements) => 4 + elements.iter().map(Value::size).sum::<usize>(),
+            _ => 9,
+        }
+    }
+
     /// The elements of a vector; `None` for other types.
     pub fn as_vector(&self) -> Option<&[Value]> {
         match self {

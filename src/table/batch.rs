@@ -48,7 +48,7 @@ impl Batch {
     }
 
     pub(super) fn push(&mut self, topic: &BStr, row: Value, now: Instant) -> Due {
-        self.bytes += size(&row);
+        self.bytes += row.size();
         self.changes += 1;
         match self.queues.get_mut(topic) {
             Some(queue) => queue.push(row),
@@ -78,20 +78,6 @@ impl Batch {
 
     pub(super) fn is_empty(&self) -> bool {
         self.queues.is_empty()
-    }
-}
-
-/// About how many bytes a value is when it is sent.
-pub(super) fn size(value: &Value) -> usize {
-    match value {
-        Value::String(bytes) | Value::Enum(bytes) => 3 + bytes.len(),
-        Value::Address(_) | Value::Subnet(_) => 18,
-        Value::Set(elements) => 4 + elements.iter().map(size).sum::<usize>(),
-        Value::Table(entries) => {
-            4 + entries.iter().map(|(key, value)| size(key) + size(value)).sum::<usize>()
-        }
-        Value::Vector(elements) => 4 + elements.iter().map(size).sum::<usize>(),
-        _ => 9,
     }
 }
 

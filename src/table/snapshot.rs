@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bstr::{BStr, ByteSlice};
 
-use super::batch::{MAX_BYTES, size};
+use super::batch::MAX_BYTES;
 use super::callbacks::guarded;
 use super::change::Change;
 use super::handle::{Key, Table, Yield};
@@ -124,7 +124,7 @@ impl<K: Key, V: Yield> Table<K, V> {
             left -= 1;
             let Some((key, value)) = entries.at(position) else { continue };
             if let Some(row) = core.element_row(Change::New, key, value, context.time()) {
-                bytes += size(&row);
+                bytes += row.size();
                 rows.push(row);
             }
         }

@@ -1,0 +1,161 @@
+//! [`Sessions`]: snapshots on their way to clones. Pure.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use bstr::BStr;
+
+use crate::store::backend::ClientId;
+use crate::store::content::Content;
+use crate::store::limits::{CHUNKS_AHEAD, EVENT_BYTES, MAX_PER_EVENT, MAX_SESSIONS, SESSION_IDLE};
+use crate::store::protocol::SentEntry;
+
+/// A part of a snapshot: the entries at positions from `end` to below `begin`.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) client: ClientId,
+    pub(super) session: u64,
+    pub(super) total: u64,
+    pub(super) begin: u64,
+    pub(super) end: u64,
+    pub(super) entries: Vec<SentEntry>,
+}
+
+#[derive(Debug)]
+struct Session {
+    number: u64,
+    /// How many entries there were when it began.
+    total: usize,
+    /// Entries at positions below this were not sent yet. Those that move do so only downwards, so going back to
+    /// an earlier position misses none either.
+    cursor: usize,
+    is_complete: bool,
+    /// Where the parts end that were sent and not accepted.
+    unaccepted: VecDeque<usize>,
+    /// The last position of a pull.
+    pulled: usize,
+    heard: Instant,
+}
+
+impl Session {
+    fn may_send(&self) -> bool {
+        !self.is_complete && self.unaccepted.len() < CHUNKS_AHEAD
+    }
+}
+
+/// All snapshots.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    sessions: BTreeMap<ClientId, Session>,
+    numbers: u64,
+    /// Who had the last turn.
+    turn: Option<ClientId>,
+}
+
+impl Sessions {
+    /// Begins a snapshot, unless there are too many.
+    pub(super) fn begin(&mut self, client: &ClientId, content: &Content, now: Instant) {
+        let is_new = !self.sessions.contains_key(client);
+        if is_new && self.sessions.len() >= MAX_SESSIONS {
+            return;
+        }
+        self.numbers += 1;
+        let total = content.len();
+        let session = Session {
+            number: self.numbers,
+            total,
+            cursor: total,
+            is_complete: false,
+            unaccepted: VecDeque::new(),
+            pulled: usize::MAX,
+            heard: now,
+        };
+        self.sessions.insert(client.clone(), session);
+    }
+
+    /// A clone has accepted everything from that position on; `false` if there is no such session.
+    pub(super) fn pull(
+        &mut self,
+        client: &ClientId,
+        number: u64,
+        position: u64,
+        now: Instant,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(client).filter(|one| one.number == number) else {
+            return false;
+        };
+        let position = usize::try_from(position).unwrap_or(usize::MAX).min(session.total);
+        session.heard = now;
+        if position >= session.pulled {
+            // It says so again: what was sent since is lost.
+            session.cursor = session.pulled;
+            session.unaccepted.clear();
+            session.is_complete = false;
+        } else {
+            session.pulled = position;
+            session.unaccepted.retain(|end| *end < position);
+        }
+        if position == 0 {
+            self.sessions.remove(client);
+        }
+        true
+    }
+
+    /// The next part that may be sent: clones take turns.
+    pub(super) fn next_part(&mut self, content: &Content) -> Option<Part> {
+        let mut hungry = self.sessions.iter().filter(|(_, session)| session.may_send());
+        let next = match &self.turn {
+            Some(last) => hungry.clone().find(|(client, _)| *client > last).or(hungry.next()),
+            None => hungry.next(),
+        };
+        let client = next?.0.clone();
+        self.turn = Some(client.clone());
+        let session = self.sessions.get_mut(&client)?;
+        let begin = session.cursor;
+        let mut at = begin.min(content.len());
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while at > 0 && entries.len() < MAX_PER_EVENT && bytes < EVENT_BYTES {
+            at -= 1;
+            if let Some((key, entry)) = content.at(at) {
+                bytes += key.size() + entry.value.size();
+                let (key, value) = (key.clone(), entry.value.clone());
+                entries.push(SentEntry { key, value, expiry: entry.expiry });
+            }
+        }
+        session.cursor = at;
+        session.is_complete = at == 0;
+        session.unaccepted.push_back(at);
+        let (number, total) = (session.number, session.total as u64);
+        let (begin, end) = (begin as u64, at as u64);
+        Some(Part { client, session: number, total, begin, end, entries })
+    }
+
+    /// Whether a part may be sent.
+    pub(super) fn has_work(&self) -> bool {
+        self.sessions.values().any(Session::may_send)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// A process is gone.
+    pub(super) fn process_gone(&mut self, process: &BStr) {
+        self.sessions.retain(|client, _| client.process != process);
+    }
+
+    /// Ends all: what they have sent may not be so.
+    pub(super) fn abort(&mut self) {
+        self.sessions.clear();
+    }
+
+    /// Ends those of clones that say nothing.
+    pub(super) fn tick(&mut self, now: Instant) {
+        self.sessions.retain(|_, session| now < session.heard + SESSION_IDLE);
+    }
+
+    /// When to call [`Sessions::tick`].
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.sessions.values().map(|session| session.heard + SESSION_IDLE).min()
+    }
+}

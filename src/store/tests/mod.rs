@@ -1,0 +1,14 @@
+//! Tests of the pure parts.
+
+mod operations;
+mod properties;
+mod simulation;
+
+use super::operation::Operation;
+use super::protocol::Command;
+use crate::Value;
+
+/// A command.
+fn command(operation: Operation, key: impl Into<Value>, arguments: Vec<Value>) -> Command {
+    Command { id: 0, operation, key: key.into(), arguments, expiry: None }
+}
