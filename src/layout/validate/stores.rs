@@ -108,8 +108,9 @@ impl Check<'_> {
         let path = self.layout.store_path(name);
         let parts = path.components().filter(|part| *part != Component::CurDir);
         if let Some(other) = taken.insert(parts.collect(), name) {
+            let shown = path.to_string_lossy();
             let message = format!(
-                "the stores `{other}` and `{name}` have the same file, {path:?}; expected one for each"
+                "the stores `{other}` and `{name}` have the same file, {shown:?}; expected one for each"
             );
             self.error(&["stores", name, "path"], message);
         }
