@@ -35,6 +35,7 @@ pub fn waiting_for_restart(running: &Layout, other: &Layout, role: Role) -> Vec<
     changes.tables("log.path", &mut running.log.path, &mut other.log.path);
     changes.section("telemetry", &mut running.telemetry, &mut other.telemetry);
     changes.tables("pools", &mut running.pools, &mut other.pools);
+    changes.tables("stores", &mut running.stores, &mut other.stores);
     changes.tables("nodes", &mut running.nodes, &mut other.nodes);
     for (name, node) in &running.nodes {
         // For added and removed nodes the section is enough.
@@ -118,9 +119,10 @@ fn waits(role: Role, section: &str, option: &str) -> bool {
             _ => false,
         },
         Role::Logger => match section {
-            "broker" | "broker.topic" => false,
+            // It has no stores.
+            "broker" | "broker.topic" | "stores" => false,
             // Its own logs stay here.
-            "cluster" => option != "enable_round_robin_logging",
+            "cluster" => option != "enable_round_robin_logging" && !option.starts_with("default_"),
             "zeromq" | "curve" => {
                 !OF_THE_BROKER.contains(&option) && !RELOADED_BY_SERVERS.contains(&option)
             }
@@ -227,6 +229,12 @@ mod tests {
                 "[cluster] name, [telemetry] metrics_address",
             ),
             ("[nodes.w]\nnode_type = \"worker\"\nip = \"::1\"", "", "[nodes.w]", "[nodes.w]"),
+            (
+                "[cluster]\ndefault_backend = \"sqlite\"\n[stores.\"a/b\"]\nmax_value_size = \"2MiB\"",
+                "",
+                "",
+                "[cluster] default_backend, [stores.\"a/b\"]",
+            ),
             // Every process reloads the rules.
             ("[allow.worker]\nlogs = false", "", "", ""),
             (

@@ -20,6 +20,7 @@ mod options;
 mod pool;
 mod secret;
 mod setting;
+mod store;
 mod syntax;
 mod table;
 mod toml;
@@ -49,6 +50,10 @@ pub use node::{Node, NodeType, UnknownNodeType};
 pub use options::{Cluster, EventSerializer, LogHwmAction, Telemetry, ZeroMq};
 pub use pool::Pool;
 pub use secret::Secret;
+pub use store::{
+    SqliteFailureMode, SqliteJournalMode, SqliteSynchronous, Store, StoreBackend, StoreNameError,
+    check_store_name,
+};
 pub use toml_print::{to_toml, to_toml_with_secrets};
 pub use websocket::{Application, TlsOptions, WebSocket, WhenClientFull};
 
@@ -75,6 +80,8 @@ pub struct Layout {
     pub telemetry: Telemetry,
     /// Pools of nodes, by name. Read them through [`Layout::pool_specs`].
     pub pools: BTreeMap<String, Pool>,
+    /// Data stores, by name. Read them through [`Layout::store`].
+    pub stores: BTreeMap<String, Store>,
     /// The nodes by name.
     pub nodes: BTreeMap<String, Node>,
 }

@@ -5,9 +5,11 @@
 //! [`broker`](super::broker), `websocket` of a node in [`websocket`](super::websocket).
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::Secret;
+use super::store::StoreBackend;
 use super::table::table;
 use super::words::words;
 use crate::wire::event_format::EventFormat;
@@ -73,6 +75,16 @@ table! {
         /// Whether a node spreads its log batches over all loggers. If not, it sends all to one, which
         /// depends on the name of the node, and to another only while that one is down.
         enable_round_robin_logging: bool = true,
+        /// Name of the node that has the masters of data stores; empty means the manager. Read it through
+        /// [`Layout::store_master`](super::Layout::store_master).
+        default_master_node: String = String::new(),
+        /// Backend of the stores that need not be persistent. Read it through
+        /// [`Layout::store_backend`](super::Layout::store_backend), like the next one.
+        default_backend: StoreBackend = StoreBackend::Memory,
+        /// Backend of the stores that programs want to be persistent.
+        default_persistent_backend: StoreBackend = StoreBackend::Sqlite,
+        /// Directory of the files of stores; unset means the working directory, which a relative path is resolved from.
+        default_store_dir: Option<PathBuf> = None,
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::{Secret, key_in};
+use crate::value::Timespan;
 use crate::wire::zmtp::PublicKey;
 
 /// A value as written in a file, before its option gives it a type.
@@ -344,6 +345,36 @@ impl Scalar for Duration {
         } else {
             format!("{} usec", self.as_micros())
         }
+    }
+}
+
+/// A duration that may be below 0.
+impl Scalar for Timespan {
+    fn expected() -> String {
+        "a duration, such as \"5min\", \"-1s\" or a number of seconds".into()
+    }
+    fn parse(raw: &Raw<'_>) -> Option<Self> {
+        let (sign, positive) = match raw {
+            Raw::Integer(value) if *value < 0 => (-1, Raw::Integer(value.checked_neg()?)),
+            Raw::Float(value) if *value < 0.0 => (-1, Raw::Float(-value)),
+            Raw::Text(text) if text.starts_with('-') => (-1, Raw::Text(&text[1..])),
+            raw => (1, raw.clone()),
+        };
+        Some(Timespan(sign * Timespan::from(Duration::parse(&positive)?).0))
+    }
+    fn instead_of(raw: &Raw<'_>) -> String {
+        let expected = Self::expected();
+        match raw {
+            Raw::Text(text) if text.parse::<f64>().is_ok() => {
+                format!("{expected}; a number of seconds has no quotes")
+            }
+            _ => expected,
+        }
+    }
+    fn toml(&self) -> String {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let positive = Duration::from_nanos(self.0.unsigned_abs());
+        toml_string(&format!("{sign}{}", humantime::format_duration(positive)))
     }
 }
 

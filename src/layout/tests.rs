@@ -11,6 +11,7 @@ mod limits;
 mod log;
 mod pools;
 mod reach;
+mod stores;
 mod websocket;
 
 const HEAD: &str = "[nodes.m]\nnode_type = \"manager\"\nip = \"127.0.0.1\"\nport = 5559\n";

@@ -25,8 +25,18 @@ use super::{
 /// The former name of `[broker]`: still read, no longer written.
 const FORMER_BROKER: &str = "proxy";
 /// The tables a layout file may have.
-const SECTIONS: [&str; 9] =
-    ["cluster", "zeromq", "curve", "allow", "broker", "log", "telemetry", "pools", "nodes"];
+const SECTIONS: [&str; 10] = [
+    "cluster",
+    "zeromq",
+    "curve",
+    "allow",
+    "broker",
+    "log",
+    "telemetry",
+    "pools",
+    "stores",
+    "nodes",
+];
 
 /// Options of nodes, which users may write into `[nodes]` itself by mistake.
 const NODE_OPTIONS: [&str; 4] = ["node_type", "ip", "port", "metrics_port"];
@@ -180,6 +190,7 @@ impl Reader {
                     self.section(&[name], "[telemetry]", value, &mut layout.telemetry, &[]);
                 }
                 "pools" => self.named_tables(&[name], value, &mut layout.pools),
+                "stores" => self.named_tables(&[name], value, &mut layout.stores),
                 "nodes" => self.nodes(value, &mut layout, is_whole),
                 _ => {
                     let meant = suggestion(name, SECTIONS);
@@ -514,10 +525,10 @@ fn raw<'t>(value: &'t DeValue<'_>) -> Raw<'t> {
 }
 
 /// The known name nearest to the one typed, if any is close.
-pub(super) fn suggestion(
+pub(super) fn suggestion<'k>(
     typed: &str,
-    known: impl IntoIterator<Item = &'static str>,
-) -> Option<&'static str> {
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
     // Long nonsense is similar to nothing, and the distance takes quadratic time.
     if typed.len() > 64 {
         return None;

@@ -68,6 +68,7 @@ fn print(out: &mut String, layout: &Layout, secrets: bool) {
     section(out, "[telemetry]", "", &changed(&layout.telemetry, secrets));
 
     named_sections(out, "pools", &layout.pools);
+    named_sections(out, "stores", &layout.stores);
 
     // In zeekctl's order; within a type by name.
     for node_type in [

@@ -16,6 +16,7 @@ mod curve;
 mod log;
 mod pools;
 mod reach;
+mod stores;
 mod topics;
 mod websocket;
 
@@ -41,6 +42,7 @@ pub(super) fn validate(layout: &Layout, origin: Origin, places: &Places, reporte
     check.node_names();
     check.roles();
     check.pools();
+    check.stores();
     check.topic_rules();
     check.websockets();
     check.endpoints();
@@ -98,6 +100,7 @@ fn option_name(path: &[&str]) -> String {
     match path {
         ["log", "path", name, key] => format!("`{key}` of the path `{name}`"),
         ["broker", "topic", prefix, key] => format!("`{key}` of the topics {prefix:?}"),
+        ["stores", name, key] => format!("`{key}` of the store `{name}`"),
         ["nodes", name, key] => format!("`{key}` of `{name}`"),
         [.., key] => format!("`{key}`"),
         [] => String::new(),

@@ -7,8 +7,8 @@ use super::super::pool::is_built_in;
 use super::super::setting::{Scalar, toml_key, zeek_string};
 use super::super::table::{Table, differing};
 use super::super::{
-    EventSerializer, Layout, Log, LogFormat, Node, NodeType, RotationName, Telemetry, TlsOptions,
-    WebSocket, ZeroMq,
+    Cluster, EventSerializer, Layout, Log, LogFormat, Node, NodeType, RotationName, Telemetry,
+    TlsOptions, WebSocket, ZeroMq,
 };
 use super::names::{LOG, LOG_ASCII, ZEROMQ, log_name};
 
@@ -72,6 +72,8 @@ fn left_out(layout: &Layout) -> Vec<String> {
         names.extend(options.iter().map(|name| format!("[{section}] {name}")));
     }
     names.extend(layout.allow.keys().map(|node_type| format!("[allow.{node_type}]")));
+    // On ZeroMQ, Zeek has no stores.
+    names.extend(layout.stores.keys().map(|name| format!("[stores.{}]", toml_key(name))));
     for (name, node) in &layout.nodes {
         let websocket = node.websocket.iter().flat_map(left_out_of_websocket);
         names.extend(websocket.map(|option| format!("[nodes.{}] {option}", toml_key(name))));
@@ -195,6 +197,7 @@ fn options(layout: &Layout) -> String {
     if !layout.cluster.enable_round_robin_logging {
         out.push_str("redef Cluster::enable_round_robin_logging = F;\n");
     }
+    store_options(&mut out, layout);
     pools(&mut out, layout);
     zeromq_options(&mut out, layout);
     log_options(&mut out, layout);
@@ -216,6 +219,19 @@ fn options(layout: &Layout) -> String {
         );
     }
     out
+}
+
+/// The defaults of data stores.
+fn store_options(out: &mut String, layout: &Layout) {
+    let (mut cluster, mut defaults) = (layout.cluster.clone(), Cluster::default());
+    for ((name, value), (_, default)) in cluster.options().into_iter().zip(defaults.options()) {
+        if let Some(text) = value.to_zeek()
+            && name.starts_with("default_")
+            && Some(&text) != default.to_zeek().as_ref()
+        {
+            let _ = writeln!(out, "redef Cluster::{name} = {text};");
+        }
+    }
 }
 
 /// Pools, which the layout of a Zeek node does not have. Zeek computes their members after `zeek_init`

@@ -540,6 +540,10 @@ impl Script<'_, '_> {
                 );
                 reporter.note(at, message);
             }
+            ("Cluster::stores", _) => {
+                let message = "`Cluster::stores` is left out: a layout has `[stores.NAME]`";
+                reporter.note(at, message);
+            }
             ("Telemetry::metrics_port", _) => {
                 let message = format!("`{name}` is left out: each node has a `metrics_port`");
                 reporter.note(at, message);

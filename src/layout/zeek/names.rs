@@ -88,6 +88,12 @@ pub(super) fn known(name: &str) -> Option<Known> {
         "Cluster::enable_round_robin_logging" => {
             return of(Section::Cluster, "enable_round_robin_logging", Producers);
         }
+        "Cluster::default_master_node" => return of(Section::Cluster, "default_master_node", All),
+        "Cluster::default_backend" => return of(Section::Cluster, "default_backend", All),
+        "Cluster::default_persistent_backend" => {
+            return of(Section::Cluster, "default_persistent_backend", All);
+        }
+        "Cluster::default_store_dir" => return of(Section::Cluster, "default_store_dir", All),
         "LogAscii::use_json" => return of(Section::Log, "format", LogFiles),
         "LogAscii::logdir" => return of(Section::Log, "dir", LogFiles),
         "Log::rotation_format_func" => return of(Section::Log, "rotation_name", LogFiles),

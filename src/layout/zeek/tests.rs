@@ -381,6 +381,8 @@ fn layouts() -> impl Strategy<Value = Layout> {
             if flags.1 {
                 layout.cluster.event_serializer = EventSerializer::BrokerJsonV1;
                 layout.cluster.enable_round_robin_logging = false;
+                layout.cluster.default_backend = StoreBackend::Sqlite;
+                layout.cluster.default_master_node = layout.nodes.keys().next().cloned().unwrap();
                 layout.zeromq.listen_xpub_endpoint = "tcp://*:4000".into();
                 layout.zeromq.connect_log_endpoints = vec!["ipc:///a b".into(), "tcp://h:1".into()];
             }
@@ -391,6 +393,8 @@ fn layouts() -> impl Strategy<Value = Layout> {
             layout.zeromq.hello_expiration = Duration::from_micros(numbers.3 + 1);
             if flags.3 {
                 layout.zeromq.connect_xpub_endpoint = "tcp://broker.example:1".into();
+                layout.cluster.default_persistent_backend = StoreBackend::Memory;
+                layout.cluster.default_store_dir = Some("/a b".into());
             }
             let [separator, set_separator, empty, prefix, topic] =
                 <[String; 5]>::try_from(texts).expect("five were asked for");
@@ -590,7 +594,11 @@ const OPTIONS: &[(&str, &str, &str)] = &[
     ("Cluster::backend", "Cluster::CLUSTER_BACKEND_BROKER", ""),
     ("Cluster::default_table_publish_on_change_max_batch_size", "7", ""),
     ("Cluster::Telemetry::core_metrics", "set(Cluster::Telemetry::VERBOSE)", ""),
-    ("Cluster::default_store_dir", "\"/x\"", ""),
+    ("Cluster::default_master_node", "\"worker-1\"", "default_master_node"),
+    ("Cluster::default_backend", "Broker::SQLITE", "default_backend"),
+    ("Cluster::default_persistent_backend", "Broker::MEMORY", "default_persistent_backend"),
+    ("Cluster::default_store_dir", "\"/x\"", "default_store_dir"),
+    ("Cluster::stores", "table([\"a\"] = [$master_node=\"worker-1\"])", ""),
     ("Telemetry::metrics_address", "\"10.9.9.9\"", "metrics_address"),
     ("Telemetry::metrics_endpoint_label", "\"host\"", "metrics_endpoint_label"),
     ("Telemetry::metrics_port", "9999/tcp", ""),
@@ -788,7 +796,8 @@ fn what_zeekctl_generates() {
     assert_eq!(layout.node("manager").unwrap().websocket.as_ref().unwrap().listen_port, 27759);
     // Each redef that is left out, and nothing else.
     let notes: Vec<_> = messages(&import, Severity::Note);
-    assert_eq!(notes.len(), 12, "{notes:#?}");
+    assert_eq!(layout.cluster.default_store_dir, Some("/opt/zeek/spool/stores".into()));
+    assert_eq!(notes.len(), 11, "{notes:#?}");
 }
 
 #[test]
@@ -1096,4 +1105,36 @@ fn pools_are_exported_as_scripts_and_what_zeek_lacks_is_named() {
     }
     let left_out = ["[cluster] auto_publish_topics", "[cluster] publish_topics"];
     assert_eq!(exported.left_out, left_out);
+}
+
+#[test]
+fn defaults_of_stores_are_options_in_zeek_and_sections_are_not() {
+    let (layout, _) = Layout::from_toml(
+        r#"
+        [cluster]
+        default_master_node = "w"
+        default_backend = "sqlite"
+        default_persistent_backend = "sqlite"
+        default_store_dir = "/stores"
+        [stores."a/b"]
+        backend = "memory"
+        [nodes.w]
+        node_type = "worker"
+        ip = "127.0.0.1"
+        "#,
+        "f",
+    )
+    .unwrap();
+    let exported = export(&layout);
+    let expected = "redef Cluster::default_master_node = \"w\";\n\
+                    redef Cluster::default_backend = Broker::SQLITE;\n\
+                    redef Cluster::default_store_dir = \"/stores\";\n";
+    assert!(exported.options.contains(expected), "{}", exported.options);
+    assert!(!exported.options.contains("persistent"), "{}", exported.options);
+    assert_eq!(exported.left_out, ["[stores.\"a/b\"]"]);
+
+    let import = import_all(&[NODES, "redef Cluster::default_backend = Broker::ROCKSDB;"]);
+    let expected = "1:34: `default_backend`: found the name `Broker::ROCKSDB`, expected one of \"memory\", \
+                    \"sqlite\"";
+    assert_eq!(messages(&import, Severity::Error), [expected]);
 }
