@@ -27,6 +27,8 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 const RAISED_SHARE: usize = 1_000;
 /// How many events of other threads are raised between two from the bus.
 const INBOX_SHARE: usize = 100;
+/// How many events make a turn.
+const LONG_TURN: usize = 500;
 /// How many kinds of warnings are told apart.
 const MAX_WARNINGS: usize = 100;
 
@@ -37,6 +39,8 @@ pub(super) struct Engine {
     warnings: KeyedRateLimit<(&'static str, BString)>,
     /// `zeek_done` has been raised.
     is_finishing: bool,
+    /// How many events were handled since the last turn ended.
+    turn: usize,
 }
 
 /// Calls one handler.
@@ -54,7 +58,7 @@ impl Engine {
         let auto_publish = std::mem::take(&mut app.auto_publish);
         let wishes = Wishes { auto_publish, ..Wishes::default() };
         let warnings = KeyedRateLimit::new(WARNING_INTERVAL, MAX_WARNINGS);
-        Engine { app, wishes, warnings, is_finishing: false }
+        Engine { app, wishes, warnings, is_finishing: false, turn: 0 }
     }
 
     /// Subscribes, and raises `zeek_init`.
@@ -159,6 +163,37 @@ impl Engine {
         true
     }
 
+    /// Another thread wants hooks to have a look.
+    pub(super) fn nudged(&mut self) {
+        self.turn += 1;
+    }
+
+    /// Whether there is a turn to be ended before the app waits.
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.turn > 0 && !self.app.handlers.at_end_of_turn.is_empty()
+    }
+
+    /// Whether it must be ended although there is more to handle.
+    pub(super) fn is_turn_long(&self) -> bool {
+        self.turn >= LONG_TURN && self.is_in_turn()
+    }
+
+    /// Calls the hooks for the end of a turn, if there was one.
+    pub(super) fn end_turn(&mut self, bus: &dyn Bus, now: Now) {
+        if !self.is_in_turn() {
+            return;
+        }
+        self.app.clock.set(now);
+        self.turn = 0;
+        let turn = Turn { bus, origin: None, now };
+        self.call_all("hook", "the end of a turn".into(), None, &turn, |handlers, call| {
+            for hook in &mut handlers.at_end_of_turn {
+                call(&mut |context| hook(context));
+            }
+        });
+        self.settle(bus, now);
+    }
+
     /// Whether [`Engine::tick`] has something to do at once.
     pub(super) fn has_pending(&self) -> bool {
         !self.wishes.raised.is_empty() || !self.wishes.subscriptions.is_empty()
@@ -226,6 +261,7 @@ impl Engine {
     }
 
     fn call(&mut self, call: impl FnOnce(&mut Context<'_>) -> Outcome, bus: &dyn Bus, now: Now) {
+        self.turn += 1;
         let turn = Turn { bus, origin: None, now };
         let mut context = context(&mut self.wishes, &self.app, &turn, None);
         let complaints = attempt(self.app.slow_handler, || call(&mut context));
@@ -233,6 +269,7 @@ impl Engine {
     }
 
     fn dispatch(&mut self, event: &Event, turn: &Turn<'_>) {
+        self.turn += 1;
         let name = event.name.as_bstr();
         self.call_all("handler", name, Some(event), turn, |handlers, call| {
             for handler in handlers.of(name) {

@@ -11,6 +11,7 @@ use crate::node::BrokerNews;
 
 pub(super) type Handler = Box<dyn FnMut(&Event, &mut Context<'_>) -> Outcome>;
 pub(super) type Hook = Box<dyn FnMut(&BStr, &mut Context<'_>) -> Outcome>;
+pub(super) type TurnHook = Box<dyn FnMut(&mut Context<'_>) -> Outcome>;
 pub(super) type NewsHook = Box<dyn FnMut(&BrokerNews, &mut Context<'_>) -> Outcome>;
 
 /// Handlers by the name of their event, and hooks.
@@ -22,6 +23,7 @@ pub(super) struct Handlers {
     pub(super) on_subscribe: Vec<Hook>,
     pub(super) on_unsubscribe: Vec<Hook>,
     pub(super) on_broker_news: Vec<NewsHook>,
+    pub(super) at_end_of_turn: Vec<TurnHook>,
 }
 
 struct Entry {

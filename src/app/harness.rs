@@ -90,6 +90,7 @@ impl Harness {
         };
         let mut harness = Harness { engine: Engine::new(app), bus, now, misfits: 0 };
         harness.engine.start(&harness.bus, now);
+        harness.end_turn();
         Ok(harness)
     }
 
@@ -98,7 +99,7 @@ impl Harness {
         let origin = Origin::new(BStr::new(topic), BStr::new(sender));
         let fits = self.engine.received(&self.bus, event, &origin, self.now);
         self.misfits += u64::from(!fits);
-        self.engine.tick(&self.bus, self.now);
+        self.tick();
     }
 
     /// A node is up.
@@ -118,22 +119,38 @@ impl Harness {
     /// There is news of the connection to the broker. The app starts while the node connects.
     pub fn broker_news(&mut self, news: &BrokerNews) {
         self.engine.broker_news(&self.bus, news, self.now);
-        self.engine.tick(&self.bus, self.now);
+        self.tick();
     }
 
     fn happened(&mut self, event: &Event) {
         self.engine.happened(&self.bus, event, self.now);
+        self.tick();
+    }
+
+    fn tick(&mut self) {
         self.engine.tick(&self.bus, self.now);
+        self.end_turn();
+    }
+
+    /// What hooks raise at the end of a turn begins another one.
+    fn end_turn(&mut self) {
+        const MANY: usize = 100;
+        for _ in 0..MANY {
+            self.engine.end_turn(&self.bus, self.now);
+        }
     }
 
     /// Time passes: timers that become due fire, each at its time.
     pub fn advance(&mut self, time: Duration) {
         let end = self.now.after(time);
+        // The test may have done something that is finished at the end of a turn.
+        self.engine.nudged();
+        self.end_turn();
         while !self.engine.is_done()
             && let Some(at) = self.engine.deadline().filter(|at| *at <= end.instant)
         {
             self.now = self.now.after(at.saturating_duration_since(self.now.instant));
-            self.engine.tick(&self.bus, self.now);
+            self.tick();
         }
         self.now = end;
     }

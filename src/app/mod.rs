@@ -72,7 +72,7 @@ use serde::de::DeserializeOwned;
 pub use clock::Clock;
 pub use cluster::Cluster;
 pub use context::{Context, Origin};
-#[cfg(feature = "table")]
+#[cfg(any(feature = "store", feature = "table"))]
 pub(crate) use engine::guarded;
 pub use harness::{Harness, Published};
 pub use inbox::{Inbox, InboxError};
@@ -239,6 +239,18 @@ impl App {
         self
     }
 
+    /// Calls a hook when the app has handled what there was, before it waits for more, and at the latest after
+    /// some hundred events: for work that is cheaper for many at once. Also after [`Node::nudge`], so that other threads
+    /// can have something done here.
+    #[must_use]
+    pub fn at_end_of_turn(
+        mut self,
+        hook: impl FnMut(&mut Context<'_>) -> Outcome + 'static,
+    ) -> Self {
+        self.handlers.at_end_of_turn.push(Box::new(hook));
+        self
+    }
+
     /// Subscribes to all topics that start with these bytes when the app starts.
     #[must_use]
     pub fn subscribe(mut self, prefix: impl Into<BString>) -> Self {
@@ -303,7 +315,9 @@ impl App {
         let mut has_more = true;
         while !engine.is_done() {
             let next = match engine.deadline() {
-                _ if has_more => notifications.receive_timeout(Duration::ZERO),
+                _ if has_more || engine.is_in_turn() => {
+                    notifications.receive_timeout(Duration::ZERO)
+                }
                 Some(at) => {
                     let patience = at.saturating_duration_since(Instant::now());
                     notifications.receive_timeout(patience)
@@ -313,7 +327,7 @@ impl App {
             let now = Now::read();
             match next {
                 Ok(notification) => notified(&mut engine, node, notification, now),
-                Err(Empty::TimedOut) => {}
+                Err(Empty::TimedOut) => engine.end_turn(node, now),
                 Err(Empty::Closed) => {
                     engine.finish(node, now);
                     return node.take_failure().map_or(Ok(()), Err);
@@ -321,6 +335,9 @@ impl App {
             }
             engine.tick(node, now);
             has_more = engine.take_raised(node, now) || engine.has_pending();
+            if engine.is_turn_long() {
+                engine.end_turn(node, now);
+            }
         }
         engine.finish(node, Now::read());
         Ok(())
@@ -362,7 +379,8 @@ fn notified(engine: &mut Engine, node: &Node, notification: Notification, now: N
         Notification::Subscription(prefix) => own::subscription(prefix),
         Notification::Unsubscription(prefix) => own::unsubscription(prefix),
         Notification::Broker(news) => return engine.broker_news(node, &news, now),
-        Notification::Connected | Notification::Disconnected | Notification::Nudged => return,
+        Notification::Nudged => return engine.nudged(),
+        Notification::Connected | Notification::Disconnected => return,
     };
     engine.happened(node, &event, now);
 }

@@ -1,21 +1,32 @@
 //! Data stores: keys and values for the whole cluster, on the bus (docs/stores.md).
 
 mod backend;
+mod change;
 mod content;
 mod error;
 mod expiry;
 mod follower;
+mod handle;
 mod limits;
+mod local;
 mod master;
 mod names;
 mod operation;
 mod output;
 mod protocol;
+mod registry;
+mod remote;
+mod request;
 mod watch;
+mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use backend::{Backend, ClientId, Memory, Record};
+pub use change::Change;
 pub use error::StoreError;
 pub use expiry::Expiry;
+pub use handle::{RemoteStore, Store};
+pub use registry::{REQUEST_TIMEOUT, Stores};
+pub use request::{RemoteRequest, Reply, Request};

@@ -85,3 +85,21 @@ pub trait Backend: Send {
         false
     }
 }
+
+impl Backend for Box<dyn Backend> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn load(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), StoreError> {
+        (**self).load(each)
+    }
+
+    fn commit(&mut self, batch: Vec<Record>) -> Result<(), StoreError> {
+        (**self).commit(batch)
+    }
+
+    fn is_volatile(&self) -> bool {
+        (**self).is_volatile()
+    }
+}

@@ -111,6 +111,7 @@ impl Follower {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn number(&self) -> u64 {
         self.number
     }
@@ -136,6 +137,13 @@ impl Follower {
             self.outputs.push(Output::Done(ticket, Err(error)));
         }
         ticket
+    }
+
+    /// Something that cannot be done at all: its result follows as well.
+    pub(super) fn fail(&mut self, error: StoreError) -> Ticket {
+        self.tickets += 1;
+        self.outputs.push(Output::Done(self.tickets, Err(error)));
+        self.tickets
     }
 
     fn begin(
@@ -416,6 +424,10 @@ impl Follower {
 
     pub(super) fn is_clone(&self) -> bool {
         self.replica.is_some()
+    }
+
+    pub(super) fn is_master_there(&self) -> bool {
+        self.presence.is_there()
     }
 
     /// How many commands wait for an answer.

@@ -104,10 +104,6 @@ impl Presence {
     pub(super) fn was_seen(&self) -> bool {
         self.master.is_some()
     }
-
-    pub(super) fn epoch(&self) -> Option<u64> {
-        self.master.as_ref().map(|seen| seen.epoch)
-    }
 }
 
 #[cfg(test)]

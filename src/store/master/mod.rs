@@ -650,6 +650,11 @@ impl Master {
         self.content.get(key).map(|entry| &entry.value)
     }
 
+    /// Whether changes are not kept yet.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.is_some() || !self.unwritten.records.is_empty()
+    }
+
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
     }

@@ -1,5 +1,6 @@
 //! Tests of the pure parts.
 
+mod api;
 mod operations;
 mod properties;
 mod simulation;

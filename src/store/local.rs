@@ -1,0 +1,497 @@
+//! [`Local`]: what this process has of one store. It connects the pure parts with each other and with the app.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bstr::{BStr, BString};
+
+use super::StoreError;
+use super::follower::Follower;
+use super::master::Master;
+use super::names::{STORES, Topics};
+use super::output::{Output, Ticket};
+use super::protocol::Probe;
+use super::protocol::{
+    Answers, Changes, Chunk, Command, Info, Message, Moment, Pull, Request, Status, Sync, To,
+};
+use super::remote::Remote;
+use super::watch::Noted;
+use super::writer::{Writer, gone};
+use crate::app::{Clock, Context, Outcome, TimerId, guarded};
+use crate::peers::ErrorCode;
+use crate::value::Value;
+
+/// How long an app that stops waits for its changes to be written.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+/// What is done with the result of a command.
+pub(super) type Then = Box<dyn FnOnce(Result<Value, StoreError>, &mut Context<'_>) -> Outcome>;
+/// What is done with a change.
+pub(super) type Watcher = Box<dyn FnMut(&Noted, &mut Context<'_>) -> Outcome>;
+
+/// A store in this process.
+pub(super) struct Local {
+    pub(super) name: BString,
+    topics: Topics,
+    clock: RefCell<Clock>,
+    state: RefCell<State>,
+    watchers: RefCell<Vec<Watcher>>,
+    /// How other threads reach it; `None` in a harness.
+    remote: Option<Remote>,
+}
+
+struct State {
+    /// The id of this process; empty until the app runs.
+    process: BString,
+    follower: Follower,
+    master: Option<Seat>,
+    then: HashMap<Ticket, Then>,
+    timer: Option<(Instant, TimerId)>,
+    /// Subscriptions that the app has not made yet.
+    to_subscribe: Vec<BString>,
+    is_closed: bool,
+}
+
+/// The master, where it is here.
+pub(super) struct Seat {
+    pub(super) master: Master,
+    pub(super) writer: Writer,
+    pub(super) backend: &'static str,
+}
+
+/// What a store is asked for, or told, by the bus.
+pub(super) enum Received {
+    Request(Request),
+    Sync(Sync),
+    Pull(Pull),
+    Probe(Probe),
+    Answers(Answers),
+    Changes(Changes),
+    Chunk(Chunk),
+    Status(Status),
+}
+
+impl Local {
+    pub(super) fn new(
+        name: &str,
+        clock: Clock,
+        follower: Follower,
+        master: Option<Seat>,
+        remote: Option<Remote>,
+    ) -> Self {
+        let topics = Topics::new(name.into());
+        let mut to_subscribe = vec![topics.status.clone()];
+        if master.is_some() {
+            to_subscribe.push(topics.master.clone());
+            to_subscribe.push(STORES.into());
+        } else if follower.is_clone() {
+            to_subscribe.push(topics.changes.clone());
+        }
+        let state = State {
+            process: BString::default(),
+            follower,
+            master,
+            then: HashMap::new(),
+            timer: None,
+            to_subscribe,
+            is_closed: false,
+        };
+        Local {
+            name: name.into(),
+            topics,
+            clock: RefCell::new(clock),
+            state: RefCell::new(state),
+            watchers: RefCell::default(),
+            remote,
+        }
+    }
+
+    pub(super) fn set_clock(&self, clock: &Clock) {
+        self.clock.replace(clock.clone());
+    }
+
+    fn now(&self) -> Moment {
+        let clock = self.clock.borrow();
+        Moment { instant: clock.instant(), time: clock.time() }
+    }
+
+    /// Has something done. What is done with the result comes after the current handler.
+    pub(super) fn submit(&self, command: Command, timeout: Option<Duration>, then: Then) {
+        let now = self.now();
+        let state = &mut *self.state.borrow_mut();
+        let ticket = state.follower.submit(command, timeout, now);
+        state.then.insert(ticket, then);
+    }
+
+    /// A command that cannot even be sent.
+    pub(super) fn fail(&self, error: StoreError, then: Then) {
+        let state = &mut *self.state.borrow_mut();
+        let ticket = state.follower.fail(error);
+        state.then.insert(ticket, then);
+    }
+
+    pub(super) fn remote(&self) -> Option<Remote> {
+        self.remote.clone()
+    }
+
+    /// Calls a function with each change from now on.
+    pub(super) fn watch(&self, watcher: Watcher) {
+        let state = &mut *self.state.borrow_mut();
+        let is_first = self.watchers.borrow().is_empty();
+        if is_first && state.master.is_none() {
+            state.follower.watch();
+            if !state.follower.is_clone() {
+                state.to_subscribe.push(self.topics.changes.clone());
+            }
+        }
+        self.watchers.borrow_mut().push(watcher);
+    }
+
+    /// The value of a key, if the content is here.
+    pub(super) fn value(&self, key: &Value) -> Result<Option<Value>, StoreError> {
+        let now = self.now();
+        let state = self.state.borrow();
+        match &state.master {
+            Some(Seat { master, .. }) if !state.is_closed => Ok(master.settled_value(key).cloned()),
+            _ => state.follower.value(key, now).map(Option::<&Value>::cloned),
+        }
+    }
+
+    /// How many entries are here; `None` if there is no content.
+    pub(super) fn len(&self) -> Option<usize> {
+        let state = self.state.borrow();
+        match &state.master {
+            Some(Seat { master, .. }) => Some(master.len()),
+            None => state.follower.len(),
+        }
+    }
+
+    pub(super) fn has_master(&self) -> bool {
+        self.state.borrow().master.is_some()
+    }
+
+    pub(super) fn is_clone(&self) -> bool {
+        self.state.borrow().follower.is_clone()
+    }
+
+    /// Whether commands can be done now: a master is there.
+    pub(super) fn is_master_there(&self) -> bool {
+        self.state.borrow().follower.is_master_there()
+    }
+
+    /// How many commands wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.state.borrow().follower.waiting()
+    }
+
+    /// A message comes from the bus.
+    pub(super) fn received(&self, from: &BStr, received: Received) {
+        let now = self.now();
+        let state = &mut *self.state.borrow_mut();
+        if state.is_closed {
+            return;
+        }
+        let State { follower, master, .. } = state;
+        match (received, master) {
+            (Received::Answers(answers), _) => follower.answers(from, answers, now),
+            (Received::Changes(changes), _) => follower.changes(from, changes, now),
+            (Received::Chunk(chunk), _) => follower.chunk(from, chunk, now),
+            // The own master is the one to follow, or there is none.
+            (Received::Status(status), Some(seat)) => seat.master.status(&status),
+            (Received::Status(status), None) => follower.status(from, &status, now),
+            (Received::Request(request), Some(seat)) => seat.master.request(from, request, now),
+            (Received::Sync(sync), Some(seat)) => seat.master.sync(from, &sync, now),
+            (Received::Pull(pull), Some(seat)) => seat.master.pull(from, &pull, now),
+            (Received::Probe(probe), Some(seat)) => seat.master.probe(&probe),
+            (_, None) => {}
+        }
+    }
+
+    /// A process is gone.
+    pub(super) fn process_gone(&self, process: &BStr) {
+        let now = self.now();
+        let state = &mut *self.state.borrow_mut();
+        state.follower.process_gone(process, now);
+        if let Some(seat) = &mut state.master {
+            seat.master.process_gone(process);
+        }
+    }
+
+    /// Says what there is, if the master is here.
+    pub(super) fn info(&self) -> Option<Info> {
+        let state = self.state.borrow();
+        let Seat { master, backend, .. } = state.master.as_ref()?;
+        master.is_open().then(|| Info {
+            store: self.name.clone(),
+            epoch: master.epoch(),
+            sequence: master.sequence(),
+            size: master.len() as u64,
+            backend: (*backend).into(),
+        })
+    }
+
+    /// Does what there is to do: at the end of a turn, or when it is time.
+    pub(super) fn step(self: &Rc<Self>, context: &mut Context<'_>) {
+        let now = self.now();
+        self.subscribe(context);
+        // What is done with results may ask for more.
+        for _ in 0..100 {
+            let outputs = self.state.borrow_mut().advance(now);
+            if outputs.is_empty() {
+                break;
+            }
+            self.carry_out(outputs, context);
+        }
+        self.arm(now, context);
+    }
+
+    fn subscribe(&self, context: &mut Context<'_>) {
+        let topics = {
+            let state = &mut *self.state.borrow_mut();
+            if state.process.is_empty() {
+                state.process = context.id().as_bytes().into();
+                let own = self.topics.process(&state.process);
+                state.to_subscribe.push(own);
+            }
+            std::mem::take(&mut state.to_subscribe)
+        };
+        for topic in topics {
+            // What a store needs, it may also see.
+            let advertised = match context.layout().cluster.auto_advertise_topics {
+                true => Ok(true),
+                false => context.advertise_topic(topic.clone()),
+            };
+            if let Err(error) = advertised.and_then(|_| context.subscribe(topic.clone())) {
+                log::error!("store {}: cannot subscribe to {topic}: {error}", self.name);
+            }
+        }
+    }
+
+    fn carry_out(&self, outputs: Vec<Output>, context: &mut Context<'_>) {
+        for output in outputs {
+            let outcome = match output {
+                Output::Send(to, message) => {
+                    self.publish(&to, &message, context);
+                    continue;
+                }
+                Output::Done(ticket, result) => {
+                    let then = self.state.borrow_mut().then.remove(&ticket);
+                    then.map(|then| attempt(|| then(result, context)))
+                }
+                Output::Noted(noted) => {
+                    let mut watchers = self.watchers.take();
+                    let mut outcome = Ok(());
+                    for watcher in &mut watchers {
+                        outcome = outcome.and(attempt(|| watcher(&noted, context)));
+                    }
+                    // A watcher may have added another one.
+                    watchers.append(&mut self.watchers.borrow_mut());
+                    self.watchers.replace(watchers);
+                    Some(outcome)
+                }
+            };
+            if let Some(Err(error)) = outcome {
+                log::warn!("store {}: {error}", self.name);
+            }
+        }
+    }
+
+    fn publish(&self, to: &To, message: &Message, context: &mut Context<'_>) {
+        let topic = match to {
+            To::Master => self.topics.master.clone(),
+            To::Status => self.topics.status.clone(),
+            To::Changes => self.topics.changes.clone(),
+            To::Process(id) => self.topics.process(id),
+        };
+        publish(&topic, message, context);
+    }
+
+    /// Sets the timer for what comes next.
+    fn arm(self: &Rc<Self>, now: Moment, context: &mut Context<'_>) {
+        let state = &mut *self.state.borrow_mut();
+        let next = state.deadline(now);
+        if state.timer.map(|(at, _)| at) == next {
+            return;
+        }
+        if let Some((_, timer)) = state.timer.take() {
+            context.cancel(timer);
+        }
+        if let Some(at) = next {
+            let local = Rc::clone(self);
+            let after = at.saturating_duration_since(now.instant);
+            let timer = context.call_after(after, move |context| {
+                local.state.borrow_mut().timer = None;
+                local.step(context);
+                Ok(())
+            });
+            state.timer = Some((at, timer));
+        }
+    }
+
+    /// The app ends, or the program needs the store no longer. Changes that the master has made are written, and answered.
+    pub(super) fn close(self: &Rc<Self>, context: &mut Context<'_>) {
+        if self.is_closed() {
+            return;
+        }
+        self.step(context);
+        while self.is_writing() {
+            let written = {
+                let state = &mut *self.state.borrow_mut();
+                let Some(seat) = &mut state.master else { break };
+                seat.writer.wait(LAST_WRITE)
+            };
+            let Some((sequence, result)) = written else { break };
+            let mut outputs = Vec::new();
+            if let Some(seat) = &mut self.state.borrow_mut().master {
+                seat.master.written(sequence, result, &mut outputs);
+            }
+            self.carry_out(outputs, context);
+            self.step(context);
+        }
+        let seat = {
+            let state = &mut *self.state.borrow_mut();
+            if let Some(seat) = &mut state.master {
+                seat.master.close();
+            }
+            let ended = StoreError::new(ErrorCode::Unspecified, "the store was closed");
+            state.follower.end(&ended);
+            let timer = state.timer.take();
+            if let Some((_, timer)) = timer {
+                context.cancel(timer);
+            }
+            state.is_closed = true;
+            let mut outputs = Vec::new();
+            let now = self.now();
+            if let Some(seat) = &mut state.master {
+                seat.master.flush(now, &mut outputs);
+            }
+            state.follower.flush(now, &mut outputs);
+            (outputs, state.master.take())
+        };
+        self.carry_out(seat.0, context);
+        if let Some(seat) = seat.1 {
+            seat.writer.close();
+        }
+    }
+
+    fn is_writing(&self) -> bool {
+        let state = self.state.borrow();
+        state.master.as_ref().is_some_and(|seat| seat.master.is_writing())
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.borrow().is_closed
+    }
+}
+
+/// Calls a function of the user, which may panic.
+fn attempt(call: impl FnOnce() -> Outcome) -> Outcome {
+    guarded(call).unwrap_or_else(|panic| Err(panic.into()))
+}
+
+/// Publishes to a topic that a process without `auto_publish_topics` may publish to for this.
+pub(super) fn publish(topic: &BString, message: &Message, context: &mut Context<'_>) {
+    let may_all = context.layout().cluster.auto_publish_topics;
+    let is_new = !may_all && context.publish_topic(topic.clone());
+    if let Err(error) = context.publish(topic, message) {
+        log::warn!("cannot publish to {topic}: {error}");
+    }
+    if is_new {
+        context.unpublish_topic(topic);
+    }
+}
+
+impl State {
+    fn deadline(&self, now: Moment) -> Option<Instant> {
+        if self.is_closed {
+            return None;
+        }
+        let master = self.master.as_ref().and_then(|seat| seat.master.deadline(now));
+        self.follower.deadline().into_iter().chain(master).min()
+    }
+
+    /// Everything that can be done now. What this process has for itself does not leave it.
+    fn advance(&mut self, now: Moment) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        if self.is_closed {
+            return outputs;
+        }
+        self.follower.tick(now);
+        if let Some(seat) = &mut self.master
+            && let Some(probe) = seat.master.tick(now)
+        {
+            outputs.push(Output::Send(To::Master, probe.into()));
+        }
+        loop {
+            let mut fresh = Vec::new();
+            if let Some(seat) = &mut self.master {
+                seat.advance(now, &mut fresh);
+            }
+            let mut own = Vec::new();
+            self.follower.flush(now, &mut own);
+            if fresh.is_empty() && own.is_empty() {
+                break;
+            }
+            fresh.append(&mut own);
+            for output in fresh {
+                outputs.extend(self.pass(output, now));
+            }
+        }
+        if let Some(seat) = self.master.take_if(|seat| seat.master.is_closed()) {
+            let text = "another process has the master";
+            self.follower.end(&StoreError::new(ErrorCode::MasterExists, text));
+            self.follower.flush(now, &mut outputs);
+            seat.writer.close();
+        }
+        outputs
+    }
+
+    /// Takes what is for this process; returns what is to be done elsewhere.
+    fn pass(&mut self, output: Output, now: Moment) -> Option<Output> {
+        let Some(seat) = &mut self.master else { return Some(output) };
+        let process = self.process.as_ref();
+        match output {
+            Output::Send(To::Master, message) => match message {
+                Message::Request(request) => seat.master.request(process, request, now),
+                Message::Probe(probe) => seat.master.probe(&probe),
+                // It has no clone.
+                _ => {}
+            },
+            Output::Send(To::Process(id), message) if id == *process => {
+                if let Message::Answers(answers) = message {
+                    self.follower.answers(process, answers, now);
+                }
+            }
+            Output::Send(To::Status, Message::Status(status)) => {
+                self.follower.status(process, &status, now);
+                return Some(Output::Send(To::Status, status.into()));
+            }
+            output => return Some(output),
+        }
+        None
+    }
+}
+
+impl Seat {
+    /// Ends the turn of the master, and gives the backend what it is to keep.
+    fn advance(&mut self, now: Moment, outputs: &mut Vec<Output>) {
+        loop {
+            if let Some((sequence, result)) = self.writer.written() {
+                if let Err(error) = &result {
+                    log::error!("cannot keep changes of a store: {error}");
+                }
+                self.master.written(sequence, result, outputs);
+            }
+            self.master.flush(now, outputs);
+            let Some(batch) = self.master.take_batch() else { break };
+            if let Some((sequence, result)) = self.writer.write(batch) {
+                self.master.written(sequence, result, outputs);
+            }
+        }
+        if self.master.is_writing() && self.writer.is_gone() {
+            self.master.written(0, Err(gone()), outputs);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! [`Remote`]: commands from other threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bstr::BString;
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
+
+use super::StoreError;
+use super::protocol::Command;
+use super::request::ended;
+use crate::node::Node;
+use crate::peers::ErrorCode;
+use crate::value::Value;
+
+/// How many commands of other threads may wait for the app.
+const MAX_SUBMITTED: usize = 1_000;
+
+/// A command of another thread.
+pub(super) struct Submission {
+    pub(super) store: BString,
+    pub(super) command: Command,
+    pub(super) timeout: Option<Duration>,
+    pub(super) reply: Sender<Result<Value, StoreError>>,
+}
+
+/// The app's side.
+#[derive(Debug)]
+pub(super) struct Submitted {
+    submissions: Receiver<Submission>,
+    is_announced: Arc<AtomicBool>,
+}
+
+impl Submitted {
+    /// The commands that wait now.
+    pub(super) fn take(&self) -> impl Iterator<Item = Submission> {
+        self.is_announced.store(false, Ordering::Release);
+        self.submissions.try_iter().take(MAX_SUBMITTED)
+    }
+}
+
+/// Gives commands to the app that has a store.
+#[derive(Clone, Debug)]
+pub(super) struct Remote {
+    store: BString,
+    wires: Wires,
+}
+
+/// What all stores of an app have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Wires {
+    submissions: Sender<Submission>,
+    is_announced: Arc<AtomicBool>,
+    node: Node,
+}
+
+impl Wires {
+    pub(super) fn new(node: &Node) -> (Self, Submitted) {
+        let (sender, submissions) = bounded(MAX_SUBMITTED);
+        let is_announced = Arc::new(AtomicBool::new(false));
+        let wires = Wires {
+            submissions: sender,
+            is_announced: Arc::clone(&is_announced),
+            node: node.clone(),
+        };
+        (wires, Submitted { submissions, is_announced })
+    }
+
+    /// Lets the app have a look, if it is not about to.
+    pub(super) fn wake(&self) {
+        if !self.is_announced.swap(true, Ordering::AcqRel) && self.node.nudge().is_err() {
+            // The next one tries again. (Or the node has ended, and with it the app.)
+            self.is_announced.store(false, Ordering::Release);
+        }
+    }
+
+    pub(super) fn remote(&self, store: &BString) -> Remote {
+        Remote { store: store.clone(), wires: self.clone() }
+    }
+}
+
+impl Remote {
+    /// Gives a command to the app.
+    pub(super) fn submit(
+        &self,
+        command: Command,
+        timeout: Option<Duration>,
+    ) -> Result<Receiver<Result<Value, StoreError>>, StoreError> {
+        const LONG: Duration = Duration::from_secs(10);
+        let (reply, result) = bounded(1);
+        let submission = Submission { store: self.store.clone(), command, timeout, reply };
+        match self.wires.submissions.send_timeout(submission, timeout.unwrap_or(LONG)) {
+            Ok(()) => {
+                self.wires.wake();
+                Ok(result)
+            }
+            Err(SendTimeoutError::Timeout(_)) => {
+                let text = format!("{MAX_SUBMITTED} commands wait for the app");
+                Err(StoreError::new(ErrorCode::Unspecified, text))
+            }
+            Err(SendTimeoutError::Disconnected(_)) => Err(ended()),
+        }
+    }
+}

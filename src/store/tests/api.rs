@@ -1,0 +1,102 @@
+//! Stores as programs see them, in a harness.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::app::{App, Harness};
+use crate::peers::ErrorCode;
+use crate::store::{Change, Expiry, Memory, Store, StoreError, Stores};
+use crate::testing::layout;
+use crate::value::Address;
+
+fn start(stores: &Stores, name: &str) -> Harness {
+    let layout = layout(&[("manager", "manager"), ("worker-1", "worker")]);
+    Harness::new(App::new().with(stores), layout, name).unwrap()
+}
+
+fn stores(name: &str) -> Stores {
+    Stores::for_harness(layout(&[("manager", "manager"), ("worker-1", "worker")]), name)
+}
+
+type Results<T> = Rc<RefCell<Vec<Result<T, StoreError>>>>;
+
+/// Collects results.
+fn into<T: 'static>(
+    results: &Results<T>,
+) -> impl FnOnce(Result<T, StoreError>, &mut crate::app::Context<'_>) -> crate::app::Outcome + 'static
+{
+    let results = Rc::clone(results);
+    move |result, _| {
+        results.borrow_mut().push(result);
+        Ok(())
+    }
+}
+
+#[test]
+fn the_master_answers_its_own_process() {
+    let stores = stores("manager");
+    let hosts: Store<Address, u64> = stores.create_store("hosts", false).unwrap();
+    assert!(hosts.is_master());
+    let changes = Rc::new(RefCell::new(Vec::new()));
+    hosts.watch({
+        let changes = Rc::clone(&changes);
+        move |change, _| {
+            changes.borrow_mut().push(change);
+            Ok(())
+        }
+    });
+    let mut harness = start(&stores, "manager");
+    let a: Address = "192.0.2.1".parse().unwrap();
+    let (put, got) = (Results::default(), Results::default());
+    hosts.put(&a, &1).then(into(&put));
+    hosts.increment(&a, &4_u64).expires(Expiry::after(Duration::from_secs(60))).then(into(&put));
+    hosts.get(&a).then(into(&got));
+    harness.advance(Duration::from_millis(900));
+    assert!(put.borrow().is_empty(), "another master may be there");
+    harness.advance(Duration::from_millis(200));
+    assert_eq!(*put.borrow(), [Ok(()), Ok(())]);
+    assert_eq!(*got.borrow(), [Ok(5)]);
+    assert_eq!(hosts.local_get(&a), Ok(5));
+    assert_eq!(hosts.local_size(), Some(1));
+    harness.advance(Duration::from_secs(60));
+    assert_eq!(hosts.local_get(&a), Err(ErrorCode::NoSuchKey.into()));
+    assert_eq!(changes.borrow().len(), 3);
+    assert_eq!(changes.borrow()[0], Change::Insert { key: a, value: 1, expiry: None });
+    assert!(matches!(
+        changes.borrow()[1],
+        Change::Update { old: Some(1), value: 5, expiry: Some(_), .. }
+    ));
+    assert_eq!(changes.borrow()[2], Change::Expire { key: a });
+}
+
+#[test]
+fn without_a_master_commands_fail_in_time() {
+    let stores = stores("worker-1");
+    let clone: Store<u64, u64> = stores.create_store("hosts", false).unwrap();
+    let mut harness = start(&stores, "worker-1");
+    let (put, got) = (Results::default(), Results::default());
+    clone.put(&1, &1).then(into(&put));
+    clone.put(&1, &1).timeout(Duration::from_secs(1)).then(into(&put));
+    clone.get(&1).then(into(&got));
+    assert_eq!(clone.local_get(&1), Err(ErrorCode::NoSuchMaster.into()));
+    harness.advance(Duration::from_secs(2));
+    assert_eq!(*put.borrow(), [Err(ErrorCode::NoSuchMaster.into())]);
+    harness.advance(Duration::from_secs(9));
+    assert_eq!(*got.borrow(), [Err(ErrorCode::NoSuchMaster.into())]);
+    harness.advance(Duration::from_secs(110));
+    assert_eq!(put.borrow().len(), 2, "changes wait for clone_mutation_buffer_interval");
+}
+
+#[test]
+fn a_process_has_a_store_once() {
+    let stores = stores("manager");
+    let _master: Store<u64, u64> = stores.create_master("s", Memory).unwrap();
+    let code = |result: Result<Store<u64, u64>, StoreError>| result.unwrap_err().code;
+    assert_eq!(code(stores.create_master("s", Memory)), ErrorCode::MasterExists);
+    assert!(stores.create_clone::<u64, u64>("s").unwrap().is_master());
+    assert!(stores.create_frontend::<u64, u64>("s").unwrap().is_master());
+    stores.create_frontend::<u64, u64>("t").unwrap();
+    assert_eq!(code(stores.create_clone("t")), ErrorCode::MasterExists);
+    assert_eq!(code(stores.create_clone("a b")), ErrorCode::InvalidData);
+}
