@@ -23,6 +23,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "sqlite")]
+pub use backend::sqlite;
 pub use backend::{Backend, ClientId, Memory, Record};
 pub use change::Change;
 pub use error::StoreError;

@@ -4,6 +4,8 @@
 //! batches of [`Record`]s, and returns what they have led to when a master starts.
 
 mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 use bstr::BString;
 
