@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::layout;
+
 /// How a master keeps its content in a file (`Broker::SQLiteOptions`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -18,6 +20,31 @@ pub struct Options {
 }
 
 impl Options {
+    /// As the layout says.
+    pub(in crate::store) fn of(path: PathBuf, store: &layout::Store) -> Self {
+        let synchronous = match store.synchronous {
+            layout::SqliteSynchronous::Off => Synchronous::Off,
+            layout::SqliteSynchronous::Normal => Synchronous::Normal,
+            layout::SqliteSynchronous::Full => Synchronous::Full,
+            layout::SqliteSynchronous::Extra => Synchronous::Extra,
+        };
+        let journal_mode = match store.journal_mode {
+            layout::SqliteJournalMode::Delete => JournalMode::Delete,
+            layout::SqliteJournalMode::Wal => JournalMode::Wal,
+        };
+        let failure_mode = match store.failure_mode {
+            layout::SqliteFailureMode::Fail => FailureMode::Fail,
+            layout::SqliteFailureMode::Delete => FailureMode::Delete,
+        };
+        Options {
+            path,
+            synchronous: Some(synchronous),
+            journal_mode: Some(journal_mode),
+            failure_mode,
+            integrity_check: store.integrity_check,
+        }
+    }
+
     /// That file; everything else as if it was not said.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Options {
