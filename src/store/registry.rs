@@ -364,7 +364,7 @@ fn sqlite(layout: &Layout, name: &str) -> Result<Box<dyn Backend>, StoreError> {
     use super::backend::sqlite::{Options, Sqlite};
     let (path, options) = (layout.store_path(name), layout.store(name));
     // A name with slashes is a path below the directory of all stores.
-    let dir = layout.cluster.default_store_dir.clone().unwrap_or_default();
+    let dir = layout.cluster.default_store_dir.clone().unwrap_or_else(|| ".".into());
     let created = options.path.is_none().then_some(dir);
     let options = Options::of(path, &options);
     Ok(Box::new(Sqlite::open(options, created.as_deref())?))
