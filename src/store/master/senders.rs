@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::encoded;
 use crate::peers::ErrorCode;
 use crate::store::backend::{ClientId, Record};
-use crate::store::limits::{MAX_CLIENTS, MAX_REMEMBERED_BYTES};
+use crate::store::limits::{MAX_CLIENTS, MAX_IN_FLIGHT_BYTES, MAX_REMEMBERED_BYTES};
 use crate::store::protocol::Answer;
 use crate::value::{Value, to_value};
 
@@ -21,6 +21,8 @@ struct Sender {
     /// Which of them the backend must be given with the next change of the client: that a command succeeded goes
     /// without saying.
     unkept: BTreeSet<u64>,
+    /// The size of its answers.
+    bytes: usize,
     /// When it was heard last, in requests of all clients.
     heard: u64,
 }
@@ -61,19 +63,13 @@ impl Senders {
             sender.unkept = sender.unkept.split_off(&oldest);
             let kept = sender.answers.split_off(&oldest);
             let settled = std::mem::replace(&mut sender.answers, kept);
-            self.bytes -= settled.values().map(Answer::size).sum::<usize>();
+            let bytes = settled.values().map(Answer::size).sum::<usize>();
+            sender.bytes -= bytes;
+            self.bytes -= bytes;
         }
-        self.forget();
-    }
-
-    fn forget(&mut self) {
-        while (self.clients.len() > MAX_CLIENTS || self.bytes > MAX_REMEMBERED_BYTES)
-            && self.clients.len() > 1
-        {
+        while self.clients.len() > MAX_CLIENTS {
             let Some((_, client)) = self.by_time.pop_first() else { return };
-            if let Some(sender) = self.clients.remove(&client) {
-                self.bytes -= sender.answers.values().map(Answer::size).sum::<usize>();
-            }
+            self.bytes -= self.clients.remove(&client).map_or(0, |sender| sender.bytes);
         }
     }
 
@@ -81,6 +77,8 @@ impl Senders {
     pub(super) fn verdict(&self, client: &ClientId, id: u64) -> Verdict {
         let Some(sender) = self.clients.get(client) else { return Verdict::Gap };
         match id {
+            // It gets its answers before there are more.
+            _ if id == sender.next && sender.bytes > MAX_IN_FLIGHT_BYTES => Verdict::Gap,
             _ if id == sender.next => Verdict::Execute,
             _ if id > sender.next => Verdict::Gap,
             _ if id < sender.oldest => Verdict::Ignore,
@@ -98,15 +96,25 @@ impl Senders {
     /// Remembers the answer to a change.
     pub(super) fn remember(&mut self, client: &ClientId, answer: Answer) {
         if let Some(sender) = self.clients.get_mut(client) {
-            self.bytes += answer.size();
+            let size = answer.size();
             if says_more(&answer) {
                 sender.unkept.insert(answer.id);
             }
-            if let Some(old) = sender.answers.insert(answer.id, answer) {
-                self.bytes -= old.size();
+            let old = sender.answers.insert(answer.id, answer).map_or(0, |old| old.size());
+            sender.bytes = sender.bytes + size - old;
+            self.bytes = self.bytes + size - old;
+        }
+        while self.bytes > MAX_REMEMBERED_BYTES {
+            // Not those that have none, which are most.
+            let has_answers = |client: &&ClientId| {
+                self.clients.get(*client).is_some_and(|sender| sender.bytes > 0)
+            };
+            let Some(client) = self.by_time.values().find(has_answers).cloned() else { return };
+            if let Some(sender) = self.clients.remove(&client) {
+                self.by_time.remove(&sender.heard);
+                self.bytes -= sender.bytes;
             }
         }
-        self.forget();
     }
 
     /// The `next` of a client.
@@ -200,11 +208,16 @@ mod tests {
         assert_eq!(senders.next(&client(9)), None);
         assert_eq!(senders.next(&client(10)), Some(1));
         let large = Value::string(vec![0; 1 << 20]);
-        for id in 1..100 {
-            senders.remember(&client(50), Answer::new(id, 1, Ok(large.clone())));
+        for number in 50..60 {
+            assert_eq!(senders.verdict(&client(number), 1), Verdict::Execute);
+            for id in 1..=16 {
+                senders.remember(&client(number), Answer::new(id, 1, Ok(large.clone())));
+            }
+            assert_eq!(senders.verdict(&client(number), 1), Verdict::Gap, "it must read first");
         }
-        // Only one client is left, the one that answers are remembered for now or the one heard last.
-        assert!(senders.clients.len() <= 2);
         assert!(senders.bytes <= MAX_REMEMBERED_BYTES, "{}", senders.bytes);
+        assert_eq!((senders.next(&client(50)), senders.next(&client(49))), (None, Some(1)));
+        senders.heard(&client(59), 17);
+        assert_eq!(senders.verdict(&client(59), 17), Verdict::Execute);
     }
 }

@@ -52,7 +52,6 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{Backend, Record};
 use crate::peers::ErrorCode;
 use crate::store::StoreError;
-use crate::value::Timestamp;
 pub use options::{FailureMode, JournalMode, Options, Synchronous};
 use refusal::Refusal;
 
@@ -94,14 +93,14 @@ impl Sqlite {
             self.delete_if_damaged()?;
         }
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        self.clients = records::forget_silent(&tx, now())?;
+        self.clients = records::forget_silent(&tx, SystemTime::now().into())?;
         tx.commit()?;
         Ok(records::read(&self.conn, each)?)
     }
 
     fn try_commit(&mut self, batch: Vec<Record>) -> rusqlite::Result<()> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let clients = self.clients + records::write(&tx, batch, now())?;
+        let clients = self.clients + records::write(&tx, batch, SystemTime::now().into())?;
         let clients = records::limit_clients(&tx, clients)?;
         tx.commit()?;
         self.clients = clients;
@@ -130,8 +129,4 @@ impl Backend for Sqlite {
 fn cannot_open(path: &Path, Refusal { why, .. }: Refusal) -> StoreError {
     let text = format!("cannot open store file {}: {why}", path.display());
     StoreError::new(ErrorCode::CannotOpenFile, text)
-}
-
-fn now() -> Timestamp {
-    Timestamp::try_from(SystemTime::now()).unwrap_or_default()
 }

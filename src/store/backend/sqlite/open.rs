@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::options::{FailureMode, JournalMode, Options, Synchronous};
+use super::options::{FailureMode, Options, number};
 use super::records;
 use super::refusal::Refusal;
 
@@ -26,9 +26,6 @@ const CACHE: i64 = 16 * 1024;
 /// Bytes of the log that are kept for reuse after a large batch.
 const KEPT_LOG: i64 = 16 * 1024 * 1024;
 
-/// One at a time: a file that is closed takes all of the process's locks on it along, and [`create`] closes one.
-static OPENING: Mutex<()> = Mutex::new(());
-
 /// Opens the file, or creates it.
 ///
 /// # Errors
@@ -37,7 +34,6 @@ pub(super) fn open(
     options: &Options,
     create_dirs_below: Option<&Path>,
 ) -> Result<Connection, Refusal> {
-    let _opening = crate::node::lock(&OPENING);
     // Absolute, so that SQLite takes it for neither a URI nor `:memory:`.
     let path = std::path::absolute(&options.path)?;
     if let Some(base) = create_dirs_below {
@@ -46,10 +42,11 @@ pub(super) fn open(
     create(&path)?;
     let found = identity(&path)?;
     let mut conn = connect(&path)?;
+    let locked = lock(&mut conn);
     if identity(&path)? != found {
         return Err(Refusal::new("it was replaced by another file meanwhile"));
     }
-    let is_empty = match examine(&conn, options.integrity_check) {
+    let is_empty = match locked.and_then(|()| examine(&conn, options.integrity_check)) {
         Err(refusal) if refusal.is_content && options.failure_mode == FailureMode::Delete => {
             warn_of_reset(&path, &refusal);
             reset(&conn)?;
@@ -117,6 +114,10 @@ fn no_directory(dir: &Path) -> Refusal {
 
 /// Creates the file if it does not exist. SQLite would let others read it.
 fn create(path: &Path) -> Result<(), Refusal> {
+    /// A file that is closed takes along all locks that the process has on it. So nobody may connect to one that is
+    /// about to be closed here.
+    static CREATING: Mutex<()> = Mutex::new(());
+    let _creating = crate::node::lock(&CREATING);
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -141,10 +142,10 @@ fn identity(path: &Path) -> Result<(u64, u64), Refusal> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Connects to the file, with a lock on it that lasts as long as the connection. Changes nothing in it.
+/// Connects to the file. A lock on it, once taken, lasts as long as the connection. Changes nothing in it.
 fn connect(path: &Path) -> Result<Connection, Refusal> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(path, flags)?;
+    let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(PATIENCE)?;
     // If it turns out to be another application's, its log is left alone.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -153,8 +154,12 @@ fn connect(path: &Path) -> Result<Connection, Refusal> {
     if conn.is_readonly("main")? {
         return Err(Refusal::new("it cannot be written"));
     }
-    conn.transaction_with_behavior(TransactionBehavior::Exclusive)?.rollback()?;
     Ok(conn)
+}
+
+/// Locks the file. A failed attempt may have read the file and found it damaged.
+fn lock(conn: &mut Connection) -> Result<(), Refusal> {
+    Ok(conn.transaction_with_behavior(TransactionBehavior::Exclusive)?.rollback()?)
 }
 
 /// Returns whether there is nothing in it.
@@ -170,7 +175,8 @@ fn examine(conn: &Connection, integrity_check: bool) -> Result<bool, Refusal> {
         if application == 0 && tables.is_empty() {
             return Ok(true);
         }
-        return Err(Refusal::content(
+        // Whatever the options say: a wrong path must not cost somebody else's data.
+        return Err(Refusal::new(
             if ["meta", "store"].iter().all(|table| tables.iter().any(|name| name == table)) {
                 "it is a store of Zeek's Broker, which has another format"
             } else {
@@ -207,10 +213,8 @@ fn fill(conn: &mut Connection) -> Result<(), Refusal> {
 }
 
 fn configure(conn: &Connection, options: &Options) -> Result<(), Refusal> {
-    let journal = options.journal_mode.unwrap_or(JournalMode::Wal);
-    set(conn, "journal_mode", &journal.word().to_owned())?;
-    let synchronous = options.synchronous.unwrap_or(Synchronous::Normal);
-    set(conn, "synchronous", &synchronous.number())?;
+    set(conn, "journal_mode", &options.journal_mode.as_str().to_owned())?;
+    set(conn, "synchronous", &number(options.synchronous))?;
     set(conn, "cache_size", &-CACHE)?;
     set(conn, "journal_size_limit", &KEPT_LOG)
 }

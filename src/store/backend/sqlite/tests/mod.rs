@@ -22,7 +22,7 @@ fn place() -> (TempDir, PathBuf) {
 
 /// Without waiting for the disk, which tests need not.
 fn options(path: &Path) -> Options {
-    Options { synchronous: Some(Synchronous::Off), ..Options::new(path) }
+    Options { synchronous: Synchronous::Off, ..Options::new(path) }
 }
 
 fn deleting(path: &Path) -> Options {
