@@ -196,6 +196,7 @@ fn every_metric_is_documented() {
     telemetry.log_sender().stream("X::LOG", "w", "f", "x");
     telemetry.log_sender().paths_closed("X::LOG");
     telemetry.websocket().claimed(None);
+    telemetry.stores().of("x");
     telemetry.websocket().blocks(([127, 0, 0, 1], 1).into());
     let page = telemetry.encode_as(zcluster::telemetry::Exposition::Text);
     let families = |page: &str| {

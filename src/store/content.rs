@@ -44,16 +44,14 @@ impl Content {
 
     /// Sets or removes an entry; returns the one before.
     pub(super) fn set(&mut self, key: &Value, entry: Option<Entry>) -> Option<Entry> {
-        match entry {
-            Some(entry) => match self.map.get_mut(key) {
-                Some(old) => Some(std::mem::replace(old, entry)),
-                None => self.map.insert(key.clone(), entry),
-            },
-            None => {
-                let removed = self.map.swap_remove(key);
-                self.give_back();
-                removed
-            }
+        let Some(entry) = entry else {
+            let removed = self.map.swap_remove(key);
+            self.give_back();
+            return removed;
+        };
+        match self.map.get_mut(key) {
+            Some(old) => Some(std::mem::replace(old, entry)),
+            None => self.map.insert(key.clone(), entry),
         }
     }
 

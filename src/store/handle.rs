@@ -21,19 +21,22 @@ use crate::app::{Context, Outcome};
 use crate::peers::ErrorCode;
 use crate::value::Value;
 
+/// Handles are sent between threads whatever the types are, which they do not contain.
+type Types<K, V> = PhantomData<fn(K, V) -> (K, V)>;
+
 /// A store, for handlers of the app that it was created for. Clones of the handle are the same store.
 ///
 /// `K` and `V` are any types that serde can write and read ([`to_value`](crate::value::to_value) says which Rust type
 /// is which type in Zeek), or [`Value`] for all.
 pub struct Store<K, V> {
     local: Rc<Local>,
-    types: PhantomData<fn(K, V) -> (K, V)>,
+    types: Types<K, V>,
 }
 
 /// A store, for other threads than that of the app: see [`Store::remote`].
 pub struct RemoteStore<K, V> {
     remote: Remote,
-    types: PhantomData<fn(K, V) -> (K, V)>,
+    types: Types<K, V>,
 }
 
 impl<K, V> Clone for Store<K, V> {

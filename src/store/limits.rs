@@ -37,6 +37,8 @@ pub(super) const CATCH_UP_BYTES: usize = 1 << 20;
 
 /// How long a new master waits for the response of another one.
 pub(super) const PROBE_TIME: Duration = Duration::from_secs(1);
+/// How often it asks for one meanwhile.
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a master says that it is there.
 pub(super) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long nothing is heard of a master until it is away.

@@ -11,7 +11,7 @@ use super::StoreError;
 use super::follower::Follower;
 use super::master::Master;
 use super::names::{STORES, Topics};
-use super::output::{Output, Ticket};
+use super::output::{Figures, Output, Ticket};
 use super::protocol::Probe;
 use super::protocol::{
     Answers, Changes, Chunk, Command, Info, Message, Moment, Pull, Request, Status, Sync, To,
@@ -21,6 +21,7 @@ use super::watch::Noted;
 use super::writer::{Writer, gone};
 use crate::app::{Clock, Context, Outcome, TimerId, guarded};
 use crate::peers::ErrorCode;
+use crate::telemetry::StoreMetrics;
 use crate::value::Value;
 
 /// How long an app that stops waits for its changes to be written.
@@ -38,8 +39,14 @@ pub(super) struct Local {
     clock: RefCell<Clock>,
     state: RefCell<State>,
     watchers: RefCell<Vec<Watcher>>,
-    /// How other threads reach it; `None` in a harness.
-    remote: Option<Remote>,
+    /// Other threads, and what they see; `None` in a harness.
+    outside: Option<Outside>,
+}
+
+/// How a store is seen from outside of the app.
+pub(super) struct Outside {
+    pub(super) remote: Remote,
+    pub(super) metrics: StoreMetrics,
 }
 
 struct State {
@@ -52,6 +59,8 @@ struct State {
     /// Subscriptions that the app has not made yet.
     to_subscribe: Vec<BString>,
     is_closed: bool,
+    /// What was counted.
+    counted: Figures,
 }
 
 /// The master, where it is here.
@@ -79,7 +88,7 @@ impl Local {
         clock: Clock,
         follower: Follower,
         master: Option<Seat>,
-        remote: Option<Remote>,
+        outside: Option<Outside>,
     ) -> Self {
         let topics = Topics::new(name.into());
         let mut to_subscribe = vec![topics.status.clone()];
@@ -97,6 +106,7 @@ impl Local {
             timer: None,
             to_subscribe,
             is_closed: false,
+            counted: Figures::default(),
         };
         Local {
             name: name.into(),
@@ -104,7 +114,7 @@ impl Local {
             clock: RefCell::new(clock),
             state: RefCell::new(state),
             watchers: RefCell::default(),
-            remote,
+            outside,
         }
     }
 
@@ -133,7 +143,7 @@ impl Local {
     }
 
     pub(super) fn remote(&self) -> Option<Remote> {
-        self.remote.clone()
+        Some(self.outside.as_ref()?.remote.clone())
     }
 
     /// Calls a function with each change from now on.
@@ -244,7 +254,24 @@ impl Local {
             }
             self.carry_out(outputs, context);
         }
+        self.count();
         self.arm(now, context);
+    }
+
+    fn count(&self) {
+        let Some(Outside { metrics, .. }) = &self.outside else { return };
+        let state = &mut *self.state.borrow_mut();
+        let figures = match &state.master {
+            Some(seat) => seat.master.figures(),
+            None => state.follower.figures(),
+        };
+        let before = std::mem::replace(&mut state.counted, figures);
+        metrics.entries.set(figures.entries as i64);
+        metrics.has_master.set(i64::from(state.follower.is_master_there()));
+        metrics.waiting.set(state.follower.waiting() as i64);
+        metrics.changes.inc_by(figures.changes.saturating_sub(before.changes));
+        metrics.snapshots.inc_by(figures.snapshots.saturating_sub(before.snapshots));
+        metrics.dropped.inc_by(figures.dropped.saturating_sub(before.dropped));
     }
 
     fn subscribe(&self, context: &mut Context<'_>) {
@@ -259,9 +286,10 @@ impl Local {
         };
         for topic in topics {
             // What a store needs, it may also see.
-            let advertised = match context.layout().cluster.auto_advertise_topics {
-                true => Ok(true),
-                false => context.advertise_topic(topic.clone()),
+            let advertised = if context.layout().cluster.auto_advertise_topics {
+                Ok(true)
+            } else {
+                context.advertise_topic(topic.clone())
             };
             if let Err(error) = advertised.and_then(|_| context.subscribe(topic.clone())) {
                 log::error!("store {}: cannot subscribe to {topic}: {error}", self.name);
@@ -277,6 +305,9 @@ impl Local {
                     continue;
                 }
                 Output::Done(ticket, result) => {
+                    if let (Err(_), Some(outside)) = (&result, &self.outside) {
+                        outside.metrics.errors.inc();
+                    }
                     let then = self.state.borrow_mut().then.remove(&ticket);
                     then.map(|then| attempt(|| then(result, context)))
                 }

@@ -8,6 +8,19 @@ use crate::Value;
 /// A command of this process whose result somebody waits for.
 pub(super) type Ticket = u64;
 
+/// What is counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figures {
+    /// Entries that are here.
+    pub(super) entries: usize,
+    /// Changes that were made in them.
+    pub(super) changes: u64,
+    /// Snapshots that were begun or completed.
+    pub(super) snapshots: u64,
+    /// Commands that were dropped because the backend was behind.
+    pub(super) dropped: u64,
+}
+
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Output {

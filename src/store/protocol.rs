@@ -125,6 +125,7 @@ pub(super) struct SentEntry {
 macro_rules! messages {
     ($($(#[$doc:meta])* $name:ident = $event:literal { $($field:ident: $type:ty),* $(,)? })*) => {
         $($(#[$doc])*
+        #[allow(clippy::struct_field_names)]
         #[derive(Clone, Debug, PartialEq, Event, Serialize, Deserialize)]
         #[event(name = $event)]
         pub(super) struct $name { $(pub(super) $field: $type),* })*

@@ -205,8 +205,8 @@ impl Stores {
             Role::Master(backend) => Some(self.open(name, backend, &options, now)?),
             Role::Clone | Role::Frontend => None,
         };
-        let remote = self.shared.wires.as_ref().map(|(wires, _)| wires.remote(&name.into()));
-        let local = Rc::new(Local::new(name, clock, follower, seat, remote));
+        let outside = self.shared.wires.as_ref().map(|(wires, _)| wires.outside(name));
+        let local = Rc::new(Local::new(name, clock, follower, seat, outside));
         self.shared.stores.borrow_mut().insert(name.into(), Rc::clone(&local));
         // The app has to subscribe for it.
         if let Some((wires, _)) = &self.shared.wires {

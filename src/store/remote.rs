@@ -8,6 +8,7 @@ use bstr::BString;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 
 use super::StoreError;
+use super::local::Outside;
 use super::protocol::Command;
 use super::request::ended;
 use crate::node::Node;
@@ -75,8 +76,12 @@ impl Wires {
         }
     }
 
-    pub(super) fn remote(&self, store: &BString) -> Remote {
-        Remote { store: store.clone(), wires: self.clone() }
+    /// How the store of that name is seen from outside of the app.
+    pub(super) fn outside(&self, store: &str) -> Outside {
+        Outside {
+            remote: Remote { store: store.into(), wires: self.clone() },
+            metrics: self.node.telemetry().stores().of(store),
+        }
     }
 }
 

@@ -195,6 +195,7 @@ pub(super) fn decode_all<T: DeserializeOwned>(value: Value) -> Result<Vec<T>, St
 }
 
 /// For operations without a result.
+#[allow(clippy::unnecessary_wraps)]
 pub(super) fn nothing(_: Value) -> Result<(), StoreError> {
     Ok(())
 }

@@ -16,6 +16,8 @@ mod log_sender;
 mod logger;
 mod node;
 mod process;
+#[cfg(feature = "store")]
+mod store;
 mod websocket;
 
 use std::fmt;
@@ -36,6 +38,8 @@ pub use labels::{LabelValue, PerLabel};
 pub use log_sender::{LogSenderMetrics, LogStreamCounters};
 pub use logger::{BatchFault, LoggerMetrics, PathCounters, PeerFault, SenderCounters};
 pub use node::{EventFault, LogLoss, NodeMetrics, NodeSocket};
+#[cfg(feature = "store")]
+pub use store::{StoreFamilies, StoreMetrics};
 pub use websocket::{ApplicationMetrics, ClientRefusal, WebSocketMetrics};
 
 /// A number that only grows. `inc` and `inc_by` are one relaxed atomic addition.
@@ -69,6 +73,8 @@ struct Shared {
     log_sender: OnceLock<LogSenderMetrics>,
     logger: OnceLock<LoggerMetrics>,
     websocket: OnceLock<WebSocketMetrics>,
+    #[cfg(feature = "store")]
+    stores: OnceLock<StoreFamilies>,
 }
 
 impl Telemetry {
@@ -95,6 +101,8 @@ impl Telemetry {
                 log_sender: OnceLock::new(),
                 logger: OnceLock::new(),
                 websocket: OnceLock::new(),
+                #[cfg(feature = "store")]
+                stores: OnceLock::new(),
             }),
         }
     }
@@ -155,6 +163,12 @@ impl Telemetry {
     /// What a gateway counts. Every call hands out the same counters.
     pub fn websocket(&self) -> &WebSocketMetrics {
         self.shared.websocket.get_or_init(|| WebSocketMetrics::register(self))
+    }
+
+    /// What is counted for each data store.
+    #[cfg(feature = "store")]
+    pub fn stores(&self) -> &StoreFamilies {
+        self.shared.stores.get_or_init(|| StoreFamilies::register(self))
     }
 
     /// Multipart messages with a wrong number of frames, on any socket of the process: Zeek has

@@ -84,7 +84,7 @@ impl Client {
     }
 
     /// The commands to send now, in events.
-    pub(super) fn to_send(&mut self, now: Instant) -> Vec<Vec<Command>> {
+    pub(super) fn take_unsent(&mut self, now: Instant) -> Vec<Vec<Command>> {
         if self.sent >= self.next_id {
             return Vec::new();
         }
@@ -155,9 +155,10 @@ impl Client {
             let is_due = waiting.deadline <= now;
             if is_due {
                 self.bytes -= waiting.size;
-                let code = match waiting.was_sent {
-                    false if !is_master_there => ErrorCode::NoSuchMaster,
-                    _ => ErrorCode::RequestTimeout,
+                let code = if waiting.was_sent || is_master_there {
+                    ErrorCode::RequestTimeout
+                } else {
+                    ErrorCode::NoSuchMaster
                 };
                 failed.push((waiting.ticket, code.into()));
             }

@@ -19,7 +19,7 @@ use bstr::{BStr, BString};
 use super::StoreError;
 use super::limits::{ASK_AGAIN, MAX_WAITING};
 use super::operation;
-use super::output::{Output, Ticket};
+use super::output::{Figures, Output, Ticket};
 use super::protocol::{
     Answers, Changes, Chunk, Command, Message, Moment, Probe, Pull, Request, Status, Sync, To,
 };
@@ -340,9 +340,10 @@ impl Follower {
         for (ticket, error) in self.client.tick(now.instant, self.presence.is_there()) {
             self.outputs.push(Output::Done(ticket, Err(error)));
         }
-        let code = match self.presence.was_seen() {
-            true => ErrorCode::RequestTimeout,
-            false => ErrorCode::NoSuchMaster,
+        let code = if self.presence.was_seen() {
+            ErrorCode::RequestTimeout
+        } else {
+            ErrorCode::NoSuchMaster
         };
         let outputs = &mut self.outputs;
         self.queries.retain(|query| {
@@ -388,10 +389,10 @@ impl Follower {
             return;
         }
         if self.presence.is_there() {
-            for commands in self.client.to_send(now.instant) {
+            for commands in self.client.take_unsent(now.instant) {
                 let (store, client, oldest) =
                     (self.store.clone(), self.number, self.client.oldest());
-                self.send(Request { store, client, oldest, commands }, outputs);
+                to_master(Request { store, client, oldest, commands }, outputs);
             }
         }
         let patience = self.patience();
@@ -404,22 +405,18 @@ impl Follower {
             let (store, client) = (self.store.clone(), self.number);
             match ask {
                 Ask::Sync(Position { epoch, sequence }) => {
-                    self.send(Sync { store, client, epoch, sequence }, outputs);
+                    to_master(Sync { store, client, epoch, sequence }, outputs);
                 }
                 Ask::Pull { session, position } => {
-                    self.send(Pull { store, client, session, position }, outputs);
+                    to_master(Pull { store, client, session, position }, outputs);
                 }
             }
         }
         let is_over = |at: Instant| at + patience <= now.instant;
         if self.replica.is_none() && seeks_master && self.probed.is_none_or(is_over) {
             self.probed = Some(now.instant);
-            self.send(Probe { store: self.store.clone(), epoch: 0 }, outputs);
+            to_master(Probe { store: self.store.clone(), epoch: 0 }, outputs);
         }
-    }
-
-    fn send(&self, message: impl Into<Message>, outputs: &mut Vec<Output>) {
-        outputs.push(Output::Send(To::Master, message.into()));
     }
 
     pub(super) fn is_clone(&self) -> bool {
@@ -435,6 +432,10 @@ impl Follower {
         self.client.len() + self.queries.len()
     }
 
+    pub(super) fn figures(&self) -> Figures {
+        self.replica.as_ref().map(Replica::figures).unwrap_or_default()
+    }
+
     /// How many entries a clone has; `None` if it has no content yet.
     pub(super) fn len(&self) -> Option<usize> {
         let replica = self.replica.as_ref().filter(|replica| replica.position().is_some())?;
@@ -445,4 +446,8 @@ impl Follower {
     pub(super) fn replica(&self) -> Option<&Replica> {
         self.replica.as_ref()
     }
+}
+
+fn to_master(message: impl Into<Message>, outputs: &mut Vec<Output>) {
+    outputs.push(Output::Send(To::Master, message.into()));
 }

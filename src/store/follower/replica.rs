@@ -7,6 +7,7 @@ use bstr::BStr;
 
 use crate::Value;
 use crate::store::content::{Content, Entry};
+use crate::store::output::Figures;
 use crate::store::protocol::{Change, Changes, Chunk, Kind};
 use crate::store::watch::Noted;
 
@@ -16,6 +17,9 @@ pub(in crate::store) struct Position {
     pub(in crate::store) epoch: u64,
     pub(in crate::store) sequence: u64,
 }
+
+/// How often a pull is repeated before the snapshot is begun anew.
+const PULLS: u32 = 3;
 
 /// What a clone asks its master for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,16 @@ struct Building {
     content: Content,
 }
 
+/// The last pull.
+#[derive(Clone, Copy, Debug)]
+struct Pulled {
+    session: u64,
+    position: u64,
+    /// How often it was said, and when last.
+    times: u32,
+    at: Instant,
+}
+
 /// The content of a clone, and what is missing.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Replica {
@@ -47,10 +61,12 @@ pub(in crate::store) struct Replica {
     master: Option<Position>,
     /// When changes were asked for last, since something came.
     synced: Option<Instant>,
-    /// The last pull, and when.
-    pulled: Option<(u64, u64, Instant)>,
+    pulled: Option<Pulled>,
     /// A session that is complete, and whose master does not know it yet.
     completed: Option<u64>,
+    /// How many changes were made, and how many snapshots were complete.
+    made: u64,
+    snapshots: u64,
     /// Whether somebody wants to know what changes.
     pub(super) is_watched: bool,
 }
@@ -86,6 +102,11 @@ impl Replica {
         building.or(self.position).unwrap_or(Position { epoch: 0, sequence: 0 })
     }
 
+    pub(super) fn figures(&self) -> Figures {
+        let (changes, snapshots) = (self.made, self.snapshots);
+        Figures { entries: self.content.len(), changes, snapshots, dropped: 0 }
+    }
+
     fn is_behind(&self) -> bool {
         let own = self.own();
         let behind = |master: Position| own.epoch != master.epoch || own.sequence < master.sequence;
@@ -105,6 +126,7 @@ impl Replica {
         let mut noted = Vec::new();
         for change in changes.into_iter().skip(known) {
             self.synced = None;
+            self.made += 1;
             match (&mut self.building, &mut self.position) {
                 (Some(building), _) => {
                     building.at.sequence += 1;
@@ -161,6 +183,7 @@ impl Replica {
         self.position = Some(building.at);
         // The master need not keep the session.
         self.completed = Some(building.session);
+        self.snapshots += 1;
         if self.is_watched { difference(&before, &self.content) } else { Vec::new() }
     }
 
@@ -171,14 +194,17 @@ impl Replica {
         if let Some(session) = self.completed.take() {
             asks.push(Ask::Pull { session, position: 0 });
         }
-        if let Some(building) = &self.building {
-            let (session, position) = (building.session, building.reached);
-            let was_asked = |pulled: &(u64, u64, Instant)| {
-                (pulled.0, pulled.1) == (session, position) && !is_over(pulled.2)
-            };
-            if !self.pulled.as_ref().is_some_and(was_asked) {
-                self.pulled = Some((session, position, now));
-                asks.push(Ask::Pull { session, position });
+        if let Some(Building { session, reached, .. }) = self.building {
+            let again = self.pulled.filter(|one| (one.session, one.position) == (session, reached));
+            match again {
+                Some(pulled) if !is_over(pulled.at) => {}
+                // The master has given it up.
+                Some(pulled) if pulled.times >= PULLS => self.building = None,
+                again => {
+                    let times = again.map_or(0, |pulled| pulled.times) + 1;
+                    self.pulled = Some(Pulled { session, position: reached, times, at: now });
+                    asks.push(Ask::Pull { session, position: reached });
+                }
             }
         }
         let has_nothing = self.position.is_none() && self.building.is_none();
@@ -191,7 +217,7 @@ impl Replica {
 
     /// When to call [`Replica::ask`] again.
     pub(super) fn deadline(&self, patience: Duration) -> Option<Instant> {
-        let pulled = self.pulled.filter(|_| self.building.is_some()).map(|(_, _, at)| at);
+        let pulled = self.pulled.filter(|_| self.building.is_some()).map(|pulled| pulled.at);
         pulled.into_iter().chain(self.synced).map(|at| at + patience).min()
     }
 }

@@ -23,11 +23,11 @@ use super::StoreError;
 use super::backend::{ClientId, Record};
 use super::content::{Content, Entry};
 use super::limits::{
-    EVENT_BYTES, MAX_IN_FLIGHT, MAX_PER_EVENT, MAX_UNSETTLED, MAX_UNSETTLED_BYTES, PROBE_TIME,
-    STATUS_INTERVAL,
+    EVENT_BYTES, MAX_IN_FLIGHT, MAX_PER_EVENT, MAX_UNSETTLED, MAX_UNSETTLED_BYTES, PROBE_INTERVAL,
+    PROBE_TIME, STATUS_INTERVAL,
 };
 use super::operation::{self, Effect};
-use super::output::Output;
+use super::output::{Figures, Output};
 use super::protocol::{
     Answer, Answers, Change, Changes, Chunk, Command, Kind, Message, Moment, Probe, Pull, Request,
     Status, Sync, To,
@@ -48,10 +48,10 @@ const CHUNKS_AT_ONCE: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It waits for a response of another master, which would be asked a second time at `again`.
+    /// It waits for a response of another master, and has asked that often.
     Probing {
-        again: Option<Instant>,
-        until: Instant,
+        since: Instant,
+        asked: u32,
     },
     Open,
     Closed,
@@ -152,7 +152,7 @@ impl Master {
             max_value_size,
             is_volatile,
             epoch: u64::try_from(now.time.0).unwrap_or(1),
-            phase: Phase::Probing { again: Some(now.instant), until: now.instant + PROBE_TIME },
+            phase: Phase::Probing { since: now.instant, asked: 0 },
             content: Content::default(),
             deadlines: Deadlines::default(),
             sequence: 0,
@@ -374,10 +374,7 @@ impl Master {
             return;
         }
         let client = ClientId { process: from.into(), number: pull.client };
-        let is_known = self.sessions.pull(&client, pull.session, pull.position, now.instant);
-        if !is_known && pull.position > 0 {
-            self.sessions.begin(&client, &self.content, now.instant);
-        }
+        self.sessions.pull(&client, pull.session, pull.position, now.instant);
     }
 
     /// Somebody asks whether there is a master.
@@ -427,18 +424,14 @@ impl Master {
     /// Time passes.
     pub(super) fn tick(&mut self, now: Moment) -> Option<Probe> {
         match &mut self.phase {
-            Phase::Probing { until, .. } if *until <= now.instant => {
+            Phase::Probing { since, .. } if *since + PROBE_TIME <= now.instant => {
                 self.phase = Phase::Open;
                 self.wants_status = true;
             }
-            Phase::Probing { again, until } => {
-                let asks = again.is_some_and(|again| again <= now.instant);
-                if asks {
-                    // Half of the time is left when it asks for the second time.
-                    let half = *until - PROBE_TIME / 2;
-                    *again = Some(half).filter(|half| *half > now.instant);
-                }
-                return asks.then(|| Probe { store: self.store.clone(), epoch: self.epoch });
+            Phase::Probing { since, asked } => {
+                let is_due = *since + PROBE_INTERVAL * *asked <= now.instant;
+                *asked += u32::from(is_due);
+                return is_due.then(|| Probe { store: self.store.clone(), epoch: self.epoch });
             }
             Phase::Open => {
                 self.expire(now.time);
@@ -453,7 +446,9 @@ impl Master {
     /// When to call [`Master::tick`].
     pub(super) fn deadline(&self, now: Moment) -> Option<Instant> {
         match self.phase {
-            Phase::Probing { again, until } => Some(again.unwrap_or(until).min(until)),
+            Phase::Probing { since, asked } => {
+                Some(since + (PROBE_INTERVAL * asked).min(PROBE_TIME))
+            }
             Phase::Open if self.sessions.has_work() => Some(now.instant),
             Phase::Open => {
                 let expiry = self.deadlines.first().map(|time| {
@@ -575,7 +570,7 @@ impl Master {
         }
         let Unwritten { mut records, clients, bytes } = std::mem::take(&mut self.unwritten);
         for client in &clients {
-            records.extend(self.senders.to_keep(client));
+            records.extend(self.senders.take_unkept(client));
         }
         self.writing = Some(Writing { clients, bytes });
         Some(Batch { sequence: self.sequence, records })
@@ -667,14 +662,13 @@ impl Master {
         self.content.len()
     }
 
-    /// Commands that were dropped so far because the backend was behind.
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
-    /// How many snapshots are under way.
-    pub(super) fn snapshots(&self) -> usize {
-        self.sessions.len()
+    pub(super) fn figures(&self) -> Figures {
+        Figures {
+            entries: self.content.len(),
+            changes: self.settled,
+            snapshots: self.sessions.begun(),
+            dropped: self.dropped,
+        }
     }
 
     #[cfg(test)]

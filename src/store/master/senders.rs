@@ -123,7 +123,7 @@ impl Senders {
     }
 
     /// What the backend is to keep of a client, for another master after this one.
-    pub(super) fn to_keep(&mut self, client: &ClientId) -> Vec<Record> {
+    pub(super) fn take_unkept(&mut self, client: &ClientId) -> Vec<Record> {
         let Some(sender) = self.clients.get_mut(client) else { return Vec::new() };
         let (next, oldest) = (sender.next, sender.oldest);
         let mut records = vec![Record::Client { client: client.clone(), next, oldest }];

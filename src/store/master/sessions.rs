@@ -46,7 +46,7 @@ impl Session {
 /// All snapshots.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    sessions: BTreeMap<ClientId, Session>,
+    by_client: BTreeMap<ClientId, Session>,
     numbers: u64,
     /// Who had the last turn.
     turn: Option<ClientId>,
@@ -55,8 +55,8 @@ pub(super) struct Sessions {
 impl Sessions {
     /// Begins a snapshot, unless there are too many.
     pub(super) fn begin(&mut self, client: &ClientId, content: &Content, now: Instant) {
-        let is_new = !self.sessions.contains_key(client);
-        if is_new && self.sessions.len() >= MAX_SESSIONS {
+        let is_new = !self.by_client.contains_key(client);
+        if is_new && self.by_client.len() >= MAX_SESSIONS {
             return;
         }
         self.numbers += 1;
@@ -70,19 +70,14 @@ impl Sessions {
             pulled: usize::MAX,
             heard: now,
         };
-        self.sessions.insert(client.clone(), session);
+        self.by_client.insert(client.clone(), session);
     }
 
-    /// A clone has accepted everything from that position on; `false` if there is no such session.
-    pub(super) fn pull(
-        &mut self,
-        client: &ClientId,
-        number: u64,
-        position: u64,
-        now: Instant,
-    ) -> bool {
-        let Some(session) = self.sessions.get_mut(client).filter(|one| one.number == number) else {
-            return false;
+    /// A clone has accepted everything from that position on. Pulls for a session that is over are late.
+    pub(super) fn pull(&mut self, client: &ClientId, number: u64, position: u64, now: Instant) {
+        let Some(session) = self.by_client.get_mut(client).filter(|one| one.number == number)
+        else {
+            return;
         };
         let position = usize::try_from(position).unwrap_or(usize::MAX).min(session.total);
         session.heard = now;
@@ -96,21 +91,20 @@ impl Sessions {
             session.unaccepted.retain(|end| *end < position);
         }
         if position == 0 {
-            self.sessions.remove(client);
+            self.by_client.remove(client);
         }
-        true
     }
 
     /// The next part that may be sent: clones take turns.
     pub(super) fn next_part(&mut self, content: &Content) -> Option<Part> {
-        let mut hungry = self.sessions.iter().filter(|(_, session)| session.may_send());
+        let mut hungry = self.by_client.iter().filter(|(_, session)| session.may_send());
         let next = match &self.turn {
             Some(last) => hungry.clone().find(|(client, _)| *client > last).or(hungry.next()),
             None => hungry.next(),
         };
         let client = next?.0.clone();
         self.turn = Some(client.clone());
-        let session = self.sessions.get_mut(&client)?;
+        let session = self.by_client.get_mut(&client)?;
         let begin = session.cursor;
         let mut at = begin.min(content.len());
         let (mut entries, mut bytes) = (Vec::new(), 0);
@@ -132,30 +126,31 @@ impl Sessions {
 
     /// Whether a part may be sent.
     pub(super) fn has_work(&self) -> bool {
-        self.sessions.values().any(Session::may_send)
+        self.by_client.values().any(Session::may_send)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.sessions.len()
+    /// How many have begun so far.
+    pub(super) fn begun(&self) -> u64 {
+        self.numbers
     }
 
     /// A process is gone.
     pub(super) fn process_gone(&mut self, process: &BStr) {
-        self.sessions.retain(|client, _| client.process != process);
+        self.by_client.retain(|client, _| client.process != process);
     }
 
     /// Ends all: what they have sent may not be so.
     pub(super) fn abort(&mut self) {
-        self.sessions.clear();
+        self.by_client.clear();
     }
 
     /// Ends those of clones that say nothing.
     pub(super) fn tick(&mut self, now: Instant) {
-        self.sessions.retain(|_, session| now < session.heard + SESSION_IDLE);
+        self.by_client.retain(|_, session| now < session.heard + SESSION_IDLE);
     }
 
     /// When to call [`Sessions::tick`].
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.sessions.values().map(|session| session.heard + SESSION_IDLE).min()
+        self.by_client.values().map(|session| session.heard + SESSION_IDLE).min()
     }
 }

@@ -89,6 +89,20 @@ fn without_a_master_commands_fail_in_time() {
 }
 
 #[test]
+fn a_file_that_is_no_store_is_an_error_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("hosts.sqlite"), "1.2.3.4\n").unwrap();
+    let sections = format!("[cluster]\ndefault_store_dir = {:?}\n", dir.path());
+    let layout = crate::testing::layout_with(&sections, &[("manager", "manager")]);
+    let stores = Stores::for_harness(layout, "manager");
+    let error = stores.create_store::<u64, u64>("hosts", true).unwrap_err();
+    assert_eq!(error.code, ErrorCode::CannotOpenFile);
+    assert!(error.text.ends_with("hosts.sqlite: it is not a SQLite database"), "{error}");
+    let hosts = stores.create_store::<u64, u64>("zeek/known/hosts", true).unwrap();
+    assert!(hosts.is_master() && dir.path().join("zeek/known/hosts.sqlite").is_file());
+}
+
+#[test]
 fn a_process_has_a_store_once() {
     let stores = stores("manager");
     let _master: Store<u64, u64> = stores.create_master("s", Memory).unwrap();

@@ -1,6 +1,7 @@
 //! Tests of the pure parts.
 
 mod api;
+mod errors;
 mod operations;
 mod properties;
 mod simulation;

@@ -123,10 +123,10 @@ impl Run {
         }
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: &Step) {
         let simulation = &mut self.simulation;
         let small = |key: u8| Value::Count(key.into());
-        match step {
+        match *step {
             Step::Count { process } => {
                 let bit = 1 << (self.counters % 60);
                 let add = command(Operation::Increment, counter(self.counters), vec![bit.into()]);
@@ -251,7 +251,7 @@ impl Run {
             match self.outcome(sent) {
                 Some(Ok(())) => assert!(is_there || !has_file),
                 Some(Err(ErrorCode::NoSuchMaster | ErrorCode::BackendFailure)) => {
-                    assert!(!is_there)
+                    assert!(!is_there);
                 }
                 _ => {}
             }
@@ -269,7 +269,7 @@ proptest! {
     ) {
         let mut run = Run::new(has_file);
         for step in steps {
-            run.step(step);
+            run.step(&step);
         }
         run.finish();
     }

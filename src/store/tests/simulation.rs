@@ -178,6 +178,11 @@ impl Simulation {
         true
     }
 
+    /// All that is under way between two processes is lost.
+    pub(super) fn lose(&mut self, from: usize, to: usize) {
+        self.links.remove(&(from, to));
+    }
+
     /// Time passes; timers fire.
     pub(super) fn advance(&mut self, time: Duration) {
         let end = self.now.instant + time;
@@ -287,7 +292,10 @@ impl Simulation {
         assert_eq!(change.kind == Kind::Insert, old.is_none() && entry.is_some());
         self.noted += 1;
         let epoch = self.master.as_ref().unwrap().epoch();
-        self.history.insert((epoch, self.noted), self.published.clone());
+        // All of this would be much with a large content.
+        if self.published.len() < 100 {
+            self.history.insert((epoch, self.noted), self.published.clone());
+        }
     }
 
     fn receive(&mut self, from: usize, to: usize, message: Message) {
