@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bstr::{BStr, BString};
 
 use super::StoreError;
+use super::content::Entry;
 use super::follower::Follower;
 use super::master::Master;
 use super::names::{STORES, Topics};
@@ -156,6 +157,16 @@ impl Local {
         match &state.master {
             Some(Seat { master, .. }) if !state.is_closed => Ok(master.settled_value(key).cloned()),
             _ => state.follower.value(key, now).map(Option::<&Value>::cloned),
+        }
+    }
+
+    /// All entries, if the content is here.
+    pub(super) fn entries(&self) -> Result<Vec<(Value, Entry)>, StoreError> {
+        let now = self.now();
+        let state = self.state.borrow();
+        match &state.master {
+            Some(Seat { master, .. }) if !state.is_closed => Ok(master.settled_entries()),
+            _ => state.follower.entries(now),
         }
     }
 
