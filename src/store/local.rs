@@ -249,7 +249,14 @@ impl Local {
         self.subscribe(context);
         // What is done with results may ask for more.
         for _ in 0..100 {
+            let had_master = self.has_master();
             let outputs = self.state.borrow_mut().advance(now);
+            if had_master && !self.has_master() {
+                log::error!(
+                    "store {}: another process has the master; nothing can be done with it here",
+                    self.name
+                );
+            }
             if outputs.is_empty() {
                 break;
             }
