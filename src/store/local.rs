@@ -21,6 +21,7 @@ use super::remote::Remote;
 use super::watch::Noted;
 use super::writer::{Writer, gone};
 use crate::app::{Clock, Context, Outcome, TimerId, guarded};
+use crate::node::NodeError;
 use crate::peers::ErrorCode;
 use crate::value::Value;
 
@@ -276,12 +277,7 @@ impl Local {
             std::mem::take(&mut state.to_subscribe)
         };
         for topic in topics {
-            // What a store needs, it may also see.
-            let advertised = match context.layout().cluster.auto_advertise_topics {
-                true => Ok(true),
-                false => context.advertise_topic(topic.clone()),
-            };
-            if let Err(error) = advertised.and_then(|_| context.subscribe(topic.clone())) {
+            if let Err(error) = subscribe(&topic, context) {
                 log::error!("store {}: cannot subscribe to {topic}: {error}", self.name);
             }
         }
@@ -407,6 +403,15 @@ impl Local {
 /// Calls a function of the user, which may panic.
 fn attempt(call: impl FnOnce() -> Outcome) -> Outcome {
     guarded(call).unwrap_or_else(|panic| Err(panic.into()))
+}
+
+/// Subscribes to a topic that a process without `auto_advertise_topics` may subscribe to for this: what stores need, it may also
+/// see.
+pub(super) fn subscribe(topic: &BString, context: &mut Context<'_>) -> Result<(), NodeError> {
+    if !context.layout().cluster.auto_advertise_topics {
+        context.advertise_topic(topic.clone())?;
+    }
+    context.subscribe(topic.clone())
 }
 
 /// Publishes to a topic that a process without `auto_publish_topics` may publish to for this.
