@@ -8,6 +8,7 @@
 //! - `console`: prints events, and nodes that come and go.
 //! - `demo`: demo traffic.
 //! - `gateway`: the WebSocket API, if the layout gives the node one.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod check;
 mod console;
