@@ -1,8 +1,9 @@
-//! The common part of `zcluster pub` and `zcluster sub`: where the broker is, which key to connect
-//! with, and how warnings are printed.
+//! The common part of `zcluster pub`, `zcluster sub` and `zcluster store`: where the broker is, which key
+//! to connect with, and how warnings are printed.
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -39,6 +40,25 @@ pub(crate) struct ClientArgs {
 impl ClientArgs {
     /// Returns the client that these arguments describe.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Ok(self.client_of(self.layout()?))
+    }
+
+    /// The client of a cluster with that layout.
+    pub(crate) fn client_of(&self, layout: impl Into<Arc<Layout>>) -> Client {
+        let client = Client::new(layout);
+        match &self.key {
+            Some(name) => client.key(name),
+            None => client,
+        }
+    }
+
+    /// The name of the key to connect with, if it is not the operator's.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Returns the layout of the cluster, with the endpoints that these arguments name.
+    pub(crate) fn layout(&self) -> Result<Layout, Failure> {
         // Which node this shell belongs to makes no difference.
         let lookup = |name: &str| env::var(name).ok().filter(|_| name != "CLUSTER_NODE");
         let mut layout = match (&self.layout, &self.publish_to, &self.subscribe_to) {
@@ -64,11 +84,7 @@ impl ClientArgs {
         }
         // Events wait for room instead of being dropped.
         zeromq.connect_xpub_nodrop = true;
-        let client = Client::new(layout);
-        Ok(match &self.key {
-            Some(name) => client.key(name),
-            None => client,
-        })
+        Ok(layout)
     }
 }
 

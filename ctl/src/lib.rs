@@ -11,8 +11,10 @@ pub mod layout;
 mod output;
 pub mod publish;
 pub mod status;
+pub mod store;
 pub mod subscribe;
 pub mod up;
+mod words;
 
 use clap::{Parser, Subcommand};
 use zcluster::daemon;
@@ -68,6 +70,12 @@ pub enum Command {
     /// active: every matching event published after that arrives.
     #[command(name = "sub")]
     Subscribe(subscribe::Args),
+    /// List data stores, query and change them, and watch what changes.
+    ///
+    /// Works beside a running cluster, without running a node. Keys and values are JSON, in the forms of `zcluster-node`: 42 is a
+    /// count, {"addr":"192.0.2.1"} an address. A word that is not JSON is a string; so is '"42"'.
+    #[command(subcommand)]
+    Store(store::Command),
     /// Run a whole cluster on this host, in the foreground, until Ctrl-C.
     ///
     /// Starts the broker, then a process for each node of the layout: loggers, the manager,
@@ -88,6 +96,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
+        Command::Store(command) => store::run(command),
         Command::Up(args) => up::run(args),
     }
 }
@@ -100,4 +109,16 @@ pub fn run(cli: &Cli) -> ExitCode {
 /// The command line asks for help or is wrong.
 pub fn parse() -> Result<Cli, ExitCode> {
     Cli::try_parse().map_err(|answer| daemon::print_answer(&answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
 }

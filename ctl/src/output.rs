@@ -1,8 +1,12 @@
 //! Where commands write to: results to stdout, messages to stderr, and secrets to new files.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zcluster::atomic_file;
 use zcluster::daemon::{self, Failure, cannot_print};
 use zcluster::exit::ExitCode;
@@ -27,6 +31,46 @@ pub(crate) fn say(line: &str) {
 /// not an error; one that reads nothing is.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     daemon::print_text(text).map_err(|error| cannot_print(&error))
+}
+
+/// Whether standard output is a pipe that has no reader left.
+pub(crate) fn is_unread() -> bool {
+    let stdout = io::stdout();
+    let mut polled = [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // If `poll` fails, the next write reports the problem.
+    let _ = poll(&mut polled, Some(&now));
+    polled[0].revents().contains(PollFlags::ERR)
+}
+
+/// Rows as a table. Columns of numbers are right-aligned.
+pub(crate) fn aligned<const N: usize>(rows: &[[String; N]], numbers: Range<usize>) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let gap = if column == 0 { "" } else { "  " };
+            let _ = if numbers.contains(&column) {
+                write!(line, "{gap}{cell:>width$}")
+            } else {
+                write!(line, "{gap}{cell:<width$}")
+            };
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Peers choose their names: none may drive the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.escape_debug().to_string()
 }
 
 /// Writes a secret to stdout. Any failed write is an error: the secret may exist nowhere else.

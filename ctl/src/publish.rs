@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bstr::BString;
-use serde_json::{Value as Json, json};
 use zcluster::client::{Publisher, Reach};
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
@@ -14,6 +13,7 @@ use zcluster::{Event, input_lines, readable};
 
 use crate::client::{ClientArgs, duration, failure, tell, tell_warnings};
 use crate::output::end;
+use crate::words;
 
 /// The number of topics without a subscriber that get their own warning; beyond it, events are only
 /// counted.
@@ -68,24 +68,11 @@ fn publish(args: &Args) -> Result<(), Failure> {
 /// The event on the command line, if there is one.
 fn single(args: &Args) -> Result<Option<(BString, Event)>, Failure> {
     let (Some(topic), Some(event)) = (&args.topic, &args.event) else { return Ok(None) };
-    let wrong = |error: String| Failure::new(ExitCode::Data, error);
     let words = args.words.iter().enumerate();
-    let values = words.map(|(index, word)| argument(index, word)).collect::<Result<Vec<_>, _>>();
-    let line = json!({ "topic": topic, "event": event, "args": values.map_err(wrong)? });
-    readable::publication_from_json(&line.to_string())
-        .map(Some)
-        .map_err(|error| wrong(error.to_string()))
-}
-
-/// Parses an argument: JSON, or a plain word. Text that starts with `{`, `[` or `"` must be JSON.
-fn argument(index: usize, word: &str) -> Result<Json, String> {
-    match serde_json::from_str(word) {
-        Ok(json) => Ok(json),
-        Err(error) if word.trim_start().starts_with(['{', '[', '"']) => {
-            Err(format!("args[{index}]: not JSON: {error}"))
-        }
-        Err(_) => Ok(word.into()),
-    }
+    let values = words.map(|(index, word)| words::value(&format!("args[{index}]"), word));
+    let values = values.collect::<Result<Vec<_>, _>>();
+    let values = values.map_err(|error| Failure::new(ExitCode::Data, error))?;
+    Ok(Some((topic.as_str().into(), Event::new(event.as_str(), values))))
 }
 
 /// Publishes events, and counts those without subscribers.
@@ -157,34 +144,6 @@ impl Sender {
                 Err(lost)
             }
             (outcome, finished) => finished.and(outcome),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_are_json_or_words() {
-        for (word, json) in [
-            ("hello", json!("hello")),
-            ("two words", json!("two words")),
-            ("", json!("")),
-            ("42", json!(42)),
-            ("-1", json!(-1)),
-            ("1.5", json!(1.5)),
-            ("true", json!(true)),
-            ("null", json!(null)),
-            ("\"42\"", json!("42")),
-            ("192.0.2.1", json!("192.0.2.1")),
-            ("{\"addr\":\"192.0.2.1\"}", json!({"addr": "192.0.2.1"})),
-            ("[1,2]", json!([1, 2])),
-        ] {
-            assert_eq!(argument(0, word), Ok(json), "{word}");
-        }
-        for word in ["{\"addr\":", "[1,", "\"open"] {
-            assert!(argument(1, word).unwrap_err().starts_with("args[1]: not JSON: "), "{word}");
         }
     }
 }

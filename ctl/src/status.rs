@@ -22,7 +22,7 @@ use zcluster::layout::{self, Layout};
 use zcluster::telemetry::BrokerMetrics;
 
 use self::members::Members;
-use crate::output::{end, print};
+use crate::output::{aligned, end, print, printable};
 
 /// How long the broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -241,7 +241,7 @@ impl Status {
         }
         rows.sort_by(|a, b| a[..2].cmp(&b[..2]));
         rows.insert(0, COLUMNS.map(str::to_owned));
-        let mut out = aligned(&rows);
+        let mut out = aligned(&rows, NUMBERS);
         let count =
             |count: u64, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
         let up = match members.count() {
@@ -286,38 +286,9 @@ fn marked(
     text
 }
 
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut out = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let gap = if column == 0 { "" } else { "  " };
-            let _ = if NUMBERS.contains(&column) {
-                write!(line, "{gap}{cell:>width$}")
-            } else {
-                write!(line, "{gap}{cell:<width$}")
-            };
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
-}
-
 /// The name of a peer, or where it is.
 fn name(peer: &str, address: &str) -> String {
     printable(if peer.is_empty() || peer == BrokerMetrics::UNNAMED { address } else { peer })
-}
-
-/// Peers choose their names: none may drive the terminal.
-fn printable(text: &str) -> String {
-    text.escape_debug().to_string()
 }
 
 fn span(seconds: f64) -> String {

@@ -3,14 +3,12 @@
 //! One thread receives, so that the broker does not wait for whatever reads the output; the main
 //! thread prints. A bounded queue connects them.
 
-use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zcluster::client::{ClientError, Subscriber};
 use zcluster::daemon::{self, Failure, Signal, Signals, cannot_print};
 use zcluster::exit::ExitCode;
@@ -21,7 +19,7 @@ use zcluster::readable;
 use zcluster::value::Timestamp;
 
 use crate::client::{ClientArgs, duration, failure, tell, tell_warnings};
-use crate::output::end;
+use crate::output::{end, is_unread};
 
 /// Events that wait to be printed.
 const LIMITS: Limits = Limits { messages: 10_000, bytes: 64 << 20 };
@@ -178,16 +176,6 @@ fn print_events(
             return Ok(());
         }
     }
-}
-
-/// Whether standard output is a pipe that has no reader left.
-fn is_unread() -> bool {
-    let stdout = io::stdout();
-    let mut polled = [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::empty())];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // If `poll` fails, the next write reports the problem.
-    let _ = poll(&mut polled, Some(&now));
-    polled[0].revents().contains(PollFlags::ERR)
 }
 
 fn time_is_up(args: &Args, printed: u64, shared: &Shared) -> Result<(), Failure> {

@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use zcluster::access::{Access, ClientKeys, client_keys};
 use zcluster::daemon::Failure;
 use zcluster::daemon::check::{Report, bound};
-use zcluster::layout::{Layout, LogHwmAction, Node, ZeroMq};
+use zcluster::layout::{Layout, LogHwmAction, Node, StoreBackend, ZeroMq};
 
-use super::{gateway, is_ours};
+use super::{gateway, is_ours, stores};
 
 /// Prints what node `name` would do; warnings and problems go to standard error.
 ///
@@ -44,6 +44,7 @@ fn report(layout: &Layout, name: &str, own: &Node) -> Report {
     report.say("rules for nodes", if has_rules { "enforced" } else { "none" });
     report.metrics(layout.metrics_socket(name));
     websocket(&mut report, own);
+    stores(&mut report, layout, name);
     report.say("event format", layout.cluster.event_serializer.as_str());
     queues(&mut report, &layout.zeromq);
     report.heartbeats(&layout.zeromq);
@@ -60,6 +61,17 @@ fn websocket(report: &mut Report, own: &Node) {
             report.say("WebSocket API", format!("{scheme}://{address}/, {}", lines.join(", ")));
         }
         Err(error) => report.problem(gateway::failure(error)),
+    }
+}
+
+/// The masters of data stores that the node has.
+fn stores(report: &mut Report, layout: &Layout, name: &str) {
+    for store in stores::mastered(layout, name) {
+        let place = match layout.store_backend(store, false) {
+            StoreBackend::Memory => "in memory".into(),
+            StoreBackend::Sqlite => format!("in {}", layout.store_path(store).display()),
+        };
+        report.say("master of the store", format!("{store}, {place}"));
     }
 }
 
@@ -132,6 +144,16 @@ mod tests {
                 "heartbeats: every 5s, disconnects after 15s without an answer",
             ]
         );
+    }
+
+    #[test]
+    fn the_masters_of_a_node_are_listed() {
+        let more = "[cluster]\ndefault_store_dir = \"/var/s\"\n[stores.\"a/b\"]\nbackend = \"sqlite\"\n\
+            [stores.c]\n[stores.d]\nmaster_node = \"logger-1\"";
+        let found = report_of(more, "manager").found;
+        let stores: Vec<_> = found.iter().filter(|line| line.contains("store")).collect();
+        let expected = ["a/b, in /var/s/a/b.sqlite", "c, in memory"];
+        assert_eq!(stores, expected.map(|what| format!("master of the store: {what}")).each_ref());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! [`Console`]: prints events, and nodes that come and go, as lines of JSON.
 
 use std::cell::RefCell;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 use zcluster::Event;
@@ -9,14 +9,39 @@ use zcluster::app::{App, Context, Module, NodeDown, NodeUp, Origin};
 use zcluster::daemon::{self, Failure};
 use zcluster::readable;
 
-/// Why the console has ended the app, if it has.
-pub(super) type Ended = Rc<RefCell<Option<Failure>>>;
+/// What topics of data stores begin with.
+const STORES: &[u8] = b"zcluster.store";
 
-/// Prints what its app hears of. It ends the app when an event cannot be printed because standard
-/// output is closed. Failing to print a status line does not, and a full disk may have room again.
-#[derive(Debug, Default)]
+/// Standard output, for the app. It ends the app when a line cannot be printed because nobody reads them. A full disk may have
+/// room again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Printer {
+    failed: Rc<RefCell<Option<Failure>>>,
+}
+
+impl Printer {
+    /// Prints a line.
+    pub(super) fn print(&self, line: &str, context: &mut Context<'_>) {
+        if let Err(error) = daemon::print_line(&line)
+            && error.kind() == ErrorKind::BrokenPipe
+        {
+            *self.failed.borrow_mut() = Some(daemon::cannot_print(&error));
+            context.stop();
+        }
+    }
+
+    /// Why the app was ended, if it was.
+    pub(super) fn take_failure(&self) -> Option<Failure> {
+        self.failed.take()
+    }
+}
+
+/// Prints what its app hears of. Failing to print a status line does not end the app.
+#[derive(Debug)]
 pub(super) struct Console {
-    pub(super) ended: Ended,
+    pub(super) printer: Printer,
+    /// What the user has subscribed to.
+    pub(super) prefixes: Vec<String>,
 }
 
 impl Module for Console {
@@ -40,17 +65,13 @@ impl Console {
     fn print(&self, event: &Event, context: &mut Context<'_>) {
         // What was raised here is no news.
         let Some(Origin { topic, sender }) = context.origin() else { return };
-        let line = readable::event_to_json(context.time(), topic.as_ref(), sender.as_ref(), event);
-        if let Err(error) = daemon::print_line(&line)
-            && error.kind() == ErrorKind::BrokenPipe
-        {
-            self.end(&error, context);
+        let is_wanted = |prefix: &String| topic.starts_with(prefix.as_bytes());
+        // The stores of this process talk all the time.
+        if topic.starts_with(STORES) && !self.prefixes.iter().any(is_wanted) {
+            return;
         }
-    }
-
-    fn end(&self, error: &io::Error, context: &mut Context<'_>) {
-        *self.ended.borrow_mut() = Some(daemon::cannot_print(error));
-        context.stop();
+        let line = readable::event_to_json(context.time(), topic.as_ref(), sender.as_ref(), event);
+        self.printer.print(&line, context);
     }
 }
 

@@ -2,11 +2,13 @@
 //! output, for users and scripts.
 //!
 //! - `check`: `--check`, what the configuration means on this host.
-//! - `input`: reads lines and publishes them.
-//! - `runner`: runs the app of this node, which is `console` and `demo`.
+//! - `input`: reads lines, and publishes them or passes them to the stores.
+//! - `runner`: runs the app of this node, which is `stores`, `console` and `demo`.
+//! - `stores`: hosts data stores.
 //! - `console`: prints events, and nodes that come and go.
 //! - `demo`: demo traffic.
 //! - `gateway`: the WebSocket API, if the layout gives the node one.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod check;
 mod console;
@@ -14,6 +16,7 @@ mod demo;
 mod gateway;
 mod input;
 mod runner;
+mod stores;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,12 +31,13 @@ use zcluster::node::Node;
 use zcluster::telemetry::Telemetry;
 use zcluster_gateway::Gateway;
 
-use runner::Runner;
+use runner::{Runner, Work};
 
 /// A node of a Zeek-compatible cluster.
 ///
 /// Prints what it receives as lines of JSON and publishes the lines it reads, for example
-/// `{"topic":"zeek.cluster.worker","event":"Demo::ping","args":["hello",42]}`
+/// `{"topic":"zeek.cluster.worker","event":"Demo::ping","args":["hello",42]}`. It has the masters of the data stores that the
+/// layout gives it, and lines such as `{"store":"hosts","put":["key",42],"id":7}` use any store.
 #[derive(Debug, clap::Parser)]
 #[command(name = "zcluster-node", version)]
 pub struct Args {
@@ -71,7 +75,7 @@ const MIN_PATIENCE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// A bad layout, or keys that are missing or wrong (78), an address in use or log records that no
-/// logger accepted before the end (69), a closed standard output (74).
+/// logger accepted before the end (69), a closed standard output, or the file of a store that cannot be used (74).
 pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     daemon::warn_if_another_is_named(args.node.as_deref());
     let loaded = daemon::load_layout(&args.layout, args.node.as_deref())?;
@@ -104,6 +108,11 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     let apply = gateway::reloader(gateway.as_ref(), &name);
     let reloader = Reloader::start(source, Arc::clone(node.access()), apply, || {})?;
     let signals = stop_signals(signals, reloader);
+    let demo = args.demo && own.node_type == NodeType::Worker;
+    let demo = if demo { Some(node.log(demo::schema())?) } else { None };
+    let (lines, commands) = stores::Lines::new(&node);
+    let (is_printing, prefixes) = (!args.quiet, args.subscribe.clone());
+    let runner = Runner::new(&node, Work { notifications, commands, is_printing, prefixes, demo })?;
     let mut ready = daemon::ready_members(&node);
     if let Some(http) = &http {
         ready.insert("metrics".into(), http.local_addr().to_string().into());
@@ -113,11 +122,9 @@ pub fn run(args: &Args, signals: &Signals) -> Result<(), Failure> {
     }
     daemon::print_ready(&ready);
 
-    let demo = args.demo && own.node_type == NodeType::Worker;
-    let demo = if demo { Some(node.log(demo::schema())?) } else { None };
-    let runner = Runner::start(&node, notifications, !args.quiet, demo)?;
+    runner.go();
     if !args.no_stdin {
-        input::start(node.clone())?;
+        input::start(node.clone(), lines)?;
     }
     let stopped = wait_for_end(&signals, &runner, &node);
     let end = Instant::now() + patience;

@@ -3,52 +3,84 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, Sender, bounded};
 
 use zcluster::app::{App, Stopper};
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::node::{LogStream, Node, Notifications};
 
-use super::console::Console;
+use super::console::{Console, Printer};
 use super::demo::Demo;
+use super::stores::{Commands, Hosted};
 
-/// A running app.
+/// What the app does.
+pub(super) struct Work {
+    /// What it hears of.
+    pub(super) notifications: Notifications,
+    /// Commands for the stores.
+    pub(super) commands: Commands,
+    /// Whether it prints events.
+    pub(super) is_printing: bool,
+    /// What the user has subscribed to.
+    pub(super) prefixes: Vec<String>,
+    /// Where demo traffic is logged to, if there is to be any.
+    pub(super) demo: Option<LogStream>,
+}
+
+/// An app that runs, or is about to.
 pub(super) struct Runner {
     stopper: Stopper,
+    go: Sender<()>,
     ended: Receiver<Result<(), Failure>>,
 }
 
 impl Runner {
-    /// Starts it; it prints with `is_printing`, and sends demo traffic with a stream to log to.
-    pub(super) fn start(
-        node: &Node,
-        notifications: Notifications,
-        is_printing: bool,
-        demo: Option<LogStream>,
-    ) -> Result<Self, Failure> {
+    /// Prepares the app: opens its stores, which blocks. It runs after [`Runner::go`].
+    ///
+    /// # Errors
+    /// Those of [`Hosted::new`].
+    pub(super) fn new(node: &Node, work: Work) -> Result<Self, Failure> {
         let stopper = Stopper::new(node);
-        let (end, ended) = bounded(1);
+        let ((opened, is_open), (go, may_go), (end, ended)) = (bounded(1), bounded(1), bounded(1));
         let (node, stopped_by) = (node.clone(), stopper.clone());
         let body = move || {
-            let console = Console::default();
-            let failed = console.ended.clone();
-            let mut app = App::new().stopped_by(&stopped_by);
-            if is_printing {
-                app = app.with(console);
+            let printer = Printer::default();
+            let results = work.is_printing.then(|| printer.clone());
+            let stores = match Hosted::new(&node, work.commands, results) {
+                Ok(stores) => stores,
+                Err(failure) => {
+                    let _ = opened.send(Err(failure));
+                    return;
+                }
+            };
+            // The process ends for another reason if nobody waits, or nobody lets this go.
+            if opened.send(Ok(())).is_err() || may_go.recv().is_err() {
+                return;
             }
-            if let Some(log) = demo {
+            let mut app = App::new().stopped_by(&stopped_by).with(stores);
+            if work.is_printing {
+                app = app.with(Console { printer: printer.clone(), prefixes: work.prefixes });
+            }
+            if let Some(log) = work.demo {
                 app = app.with(Demo { log });
             }
-            let outcome = app.run(&node, &notifications).map_err(Failure::from);
-            let outcome = failed.take().map_or(outcome, Err);
+            let outcome = app.run(&node, &work.notifications).map_err(Failure::from);
+            let outcome = printer.take_failure().map_or(outcome, Err);
             let _ = end.send(outcome);
         };
         std::thread::Builder::new()
             .name("app".into())
             .spawn(body)
             .map_err(|error| Failure::new(ExitCode::Software, error))?;
-        Ok(Runner { stopper, ended })
+        is_open.recv().unwrap_or_else(|error| outcome(Err(error)))?;
+        Ok(Runner { stopper, go, ended })
+    }
+
+    /// Lets the app run.
+    pub(super) fn go(&self) {
+        // An app that has panicked has ended.
+        let _ = self.go.send(());
     }
 
     /// Returns how the app has ended, once it has.

@@ -36,6 +36,7 @@ pub struct Builder {
     local_logs: Option<LocalLogs>,
     access: Option<Arc<AccessCell>>,
     client_keys: Option<ClientKeys>,
+    key: Option<String>,
     pools: Vec<PoolSpec>,
 }
 
@@ -54,6 +55,7 @@ impl Builder {
             local_logs: None,
             access: None,
             client_keys: None,
+            key: None,
             pools: Vec::new(),
         }
     }
@@ -118,6 +120,14 @@ impl Builder {
         self
     }
 
+    /// Where each node has its own key, a [standalone](Node::standalone) process connects with the key of that name instead of the
+    /// operator's. Means nothing to nodes.
+    #[must_use]
+    pub fn key(mut self, name: impl Into<String>) -> Self {
+        self.key = Some(name.into());
+        self
+    }
+
     /// Opens the sockets, starts the I/O thread and begins the handshake. Does not wait for the
     /// broker or for any other node. If another live process runs under the same name, that shows
     /// later: the notifications end, and [`Node::take_failure`] returns [`NodeError::NameTaken`].
@@ -126,7 +136,7 @@ impl Builder {
     /// When the layout has no such node, its keys are missing or wrong, an endpoint is malformed,
     /// or the system refuses.
     pub fn start(self) -> Result<(Node, Notifications), NodeError> {
-        let Builder { layout, name, telemetry, local_logs, access, client_keys, pools } = self;
+        let Builder { layout, name, telemetry, local_logs, access, client_keys, key, pools } = self;
         let own = layout.node(&name);
         if own.is_none() && !name.is_empty() {
             let known: Vec<&str> = layout.nodes.keys().map(String::as_str).collect();
@@ -134,7 +144,7 @@ impl Builder {
         }
         // The broker compares the name in ids with that of the key, where each node has its own.
         let key_name = match own {
-            None if layout.has_keys_per_node() => CurveKeys::OPERATOR,
+            None if layout.has_keys_per_node() => key.as_deref().unwrap_or(CurveKeys::OPERATOR),
             _ => &name,
         };
         let keys = match client_keys {

@@ -42,6 +42,10 @@ impl Content {
         self.map.iter()
     }
 
+    pub(super) fn into_entries(self) -> Vec<(Value, Entry)> {
+        self.map.into_iter().collect()
+    }
+
     /// Sets or removes an entry; returns the one before.
     pub(super) fn set(&mut self, key: &Value, entry: Option<Entry>) -> Option<Entry> {
         let Some(entry) = entry else {

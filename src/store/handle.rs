@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::StoreError;
 use super::change::Change;
+use super::content;
+use super::expiry::Expiry;
 use super::local::Local;
 use super::operation::Operation;
 use super::remote::Remote;
@@ -31,6 +33,17 @@ type Types<K, V> = PhantomData<fn(K, V) -> (K, V)>;
 pub struct Store<K, V> {
     local: Rc<Local>,
     types: Types<K, V>,
+}
+
+/// A key, its value, and when they expire.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry<K, V> {
+    /// The key.
+    pub key: K,
+    /// The value.
+    pub value: V,
+    /// When it expires, if it does.
+    pub expiry: Option<Expiry>,
 }
 
 /// A store, for other threads than that of the app: see [`Store::remote`].
@@ -242,6 +255,18 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Store<K, 
     /// How many entries the content that this process has has; `None` if it has none (yet).
     pub fn local_size(&self) -> Option<usize> {
         self.local.len()
+    }
+
+    /// All entries of the content that this process has, at once, in no particular order. This copies the content.
+    ///
+    /// # Errors
+    /// `NO_SUCH_MASTER` if there is no content here (yet), `STALE_DATA` if it must not be used any more; `TYPE_CLASH`.
+    pub fn local_entries(&self) -> Result<Vec<Entry<K, V>>, StoreError> {
+        let entries = self.local.entries()?;
+        let decoded = entries.into_iter().map(|(key, content::Entry { value, expiry })| {
+            Ok(Entry { key: decode(key)?, value: decode(value)?, expiry })
+        });
+        decoded.collect()
     }
 
     /// Whether this process has the master.

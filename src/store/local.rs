@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bstr::{BStr, BString};
 
 use super::StoreError;
+use super::content::Entry;
 use super::follower::Follower;
 use super::master::Master;
 use super::names::{STORES, Topics};
@@ -20,6 +21,7 @@ use super::remote::Remote;
 use super::watch::Noted;
 use super::writer::{Writer, gone};
 use crate::app::{Clock, Context, Outcome, TimerId, guarded};
+use crate::node::NodeError;
 use crate::peers::ErrorCode;
 use crate::telemetry::StoreMetrics;
 use crate::value::Value;
@@ -169,6 +171,16 @@ impl Local {
         }
     }
 
+    /// All entries, if the content is here.
+    pub(super) fn entries(&self) -> Result<Vec<(Value, Entry)>, StoreError> {
+        let now = self.now();
+        let state = self.state.borrow();
+        match &state.master {
+            Some(Seat { master, .. }) if !state.is_closed => Ok(master.settled_entries()),
+            _ => state.follower.entries(now),
+        }
+    }
+
     /// How many entries are here; `None` if there is no content.
     pub(super) fn len(&self) -> Option<usize> {
         let state = self.state.borrow();
@@ -248,7 +260,14 @@ impl Local {
         self.subscribe(context);
         // What is done with results may ask for more.
         for _ in 0..100 {
+            let had_master = self.has_master();
             let outputs = self.state.borrow_mut().advance(now);
+            if had_master && !self.has_master() {
+                log::error!(
+                    "store {}: another process has the master; nothing can be done with it here",
+                    self.name
+                );
+            }
             if outputs.is_empty() {
                 break;
             }
@@ -285,13 +304,7 @@ impl Local {
             std::mem::take(&mut state.to_subscribe)
         };
         for topic in topics {
-            // What a store needs, it may also see.
-            let advertised = if context.layout().cluster.auto_advertise_topics {
-                Ok(true)
-            } else {
-                context.advertise_topic(topic.clone())
-            };
-            if let Err(error) = advertised.and_then(|_| context.subscribe(topic.clone())) {
+            if let Err(error) = subscribe(&topic, context) {
                 log::error!("store {}: cannot subscribe to {topic}: {error}", self.name);
             }
         }
@@ -420,6 +433,15 @@ impl Local {
 /// Calls a function of the user, which may panic.
 fn attempt(call: impl FnOnce() -> Outcome) -> Outcome {
     guarded(call).unwrap_or_else(|panic| Err(panic.into()))
+}
+
+/// Subscribes to a topic that a process without `auto_advertise_topics` may subscribe to for this: what stores need, it may also
+/// see.
+pub(super) fn subscribe(topic: &BString, context: &mut Context<'_>) -> Result<(), NodeError> {
+    if !context.layout().cluster.auto_advertise_topics {
+        context.advertise_topic(topic.clone())?;
+    }
+    context.subscribe(topic.clone())
 }
 
 /// Publishes to a topic that a process without `auto_publish_topics` may publish to for this.

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use bstr::{BStr, BString};
 
 use super::StoreError;
+use super::content::{Content, Entry};
 use super::limits::{ASK_AGAIN, MAX_WAITING};
 use super::operation;
 use super::output::{Figures, Output, Ticket};
@@ -202,13 +203,25 @@ impl Follower {
     /// # Errors
     /// When there is no content, or it must not be used any more.
     pub(super) fn value(&self, key: &Value, now: Moment) -> Result<Option<&Value>, StoreError> {
+        Ok(self.content(now)?.get(key).map(|entry| &entry.value))
+    }
+
+    fn content(&self, now: Moment) -> Result<&Content, StoreError> {
         if let Some(error) = &self.ended {
             return Err(error.clone());
         }
         self.check_fresh(now.instant)?;
         let replica = self.replica.as_ref().filter(|replica| replica.position().is_some());
         let replica = replica.ok_or(StoreError::from(ErrorCode::NoSuchMaster))?;
-        Ok(replica.content().get(key).map(|entry| &entry.value))
+        Ok(replica.content())
+    }
+
+    /// All entries of a clone.
+    ///
+    /// # Errors
+    /// As [`Follower::value`].
+    pub(super) fn entries(&self, now: Moment) -> Result<Vec<(Value, Entry)>, StoreError> {
+        Ok(self.content(now)?.clone().into_entries())
     }
 
     /// A master says something; `false` if it is not the one to listen to.

@@ -645,6 +645,19 @@ impl Master {
         self.content.get(key).map(|entry| &entry.value)
     }
 
+    /// All entries, as [`Master::settled_value`] has them.
+    pub(super) fn settled_entries(&self) -> Vec<(Value, Entry)> {
+        let mut content = self.content.clone();
+        let unsettled = self.held.iter().chain([&self.fresh]).flat_map(|held| &held.applied);
+        for Applied { change, old } in unsettled.rev() {
+            match old {
+                Old::Entry(old) => _ = content.set(&change.key, old.clone()),
+                Old::Content(old) => content.clone_from(old),
+            }
+        }
+        content.into_entries()
+    }
+
     /// Whether changes are not kept yet.
     pub(super) fn is_writing(&self) -> bool {
         self.writing.is_some() || !self.unwritten.records.is_empty()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::app::{App, Harness};
 use crate::peers::ErrorCode;
-use crate::store::{Change, Expiry, Memory, Store, StoreError, Stores};
+use crate::store::{Change, Entry, Expiry, Memory, Store, StoreError, Stores};
 use crate::testing::layout;
 use crate::value::Address;
 
@@ -59,6 +59,10 @@ fn the_master_answers_its_own_process() {
     assert_eq!(*got.borrow(), [Ok(5)]);
     assert_eq!(hosts.local_get(&a), Ok(5));
     assert_eq!(hosts.local_size(), Some(1));
+    let [Entry { key, value: 5, expiry: Some(_) }] = hosts.local_entries().unwrap()[..] else {
+        panic!("{:?}", hosts.local_entries())
+    };
+    assert_eq!(key, a);
     harness.advance(Duration::from_secs(60));
     assert_eq!(hosts.local_get(&a), Err(ErrorCode::NoSuchKey.into()));
     assert_eq!(changes.borrow().len(), 3);
@@ -80,6 +84,7 @@ fn without_a_master_commands_fail_in_time() {
     clone.put(&1, &1).timeout(Duration::from_secs(1)).then(into(&put));
     clone.get(&1).then(into(&got));
     assert_eq!(clone.local_get(&1), Err(ErrorCode::NoSuchMaster.into()));
+    assert_eq!(clone.local_entries(), Err(ErrorCode::NoSuchMaster.into()));
     harness.advance(Duration::from_secs(2));
     assert_eq!(*put.borrow(), [Err(ErrorCode::NoSuchMaster.into())]);
     harness.advance(Duration::from_secs(9));
