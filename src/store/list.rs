@@ -41,7 +41,8 @@ fn install(
 ) -> App {
     app.on_event("zeek_init", |_, context| {
         subscribe(&own_topic(context), context)?;
-        ask(context)
+        ask(context);
+        Ok(())
     })
     .on::<Info>(move |info, context| {
         let own = own_topic(context);
@@ -58,10 +59,12 @@ fn own_topic(context: &Context<'_>) -> BString {
     [STORES.as_bytes(), b".to.", context.id().as_bytes()].concat().into()
 }
 
-fn ask(context: &mut Context<'_>) -> Outcome {
+fn ask(context: &mut Context<'_>) {
     publish(&STORES.into(), &Message::List(List {}), context);
-    context.call_after(AGAIN, ask);
-    Ok(())
+    context.call_after(AGAIN, |context| {
+        ask(context);
+        Ok(())
+    });
 }
 
 #[cfg(test)]

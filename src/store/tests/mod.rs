@@ -3,6 +3,7 @@
 mod api;
 mod operations;
 mod properties;
+mod settled;
 mod simulation;
 
 use super::operation::Operation;
