@@ -4,6 +4,7 @@ mod api;
 mod errors;
 mod operations;
 mod properties;
+mod settled;
 mod simulation;
 
 use super::operation::Operation;
