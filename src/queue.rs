@@ -8,7 +8,7 @@
 //! A crossbeam channel counts only messages, but memory is measured in bytes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Bounds of the bulk lane. Zero means no bound.
@@ -103,6 +103,37 @@ pub struct Receiver<T> {
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         Sender { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// A sender that does not keep the queue open.
+pub struct WeakSender<T> {
+    shared: Weak<CloseOnDrop<T>>,
+}
+
+impl<T> Sender<T> {
+    /// A sender that does not keep the queue open.
+    pub fn downgrade(&self) -> WeakSender<T> {
+        WeakSender { shared: Arc::downgrade(&self.shared) }
+    }
+}
+
+impl<T> WeakSender<T> {
+    /// [`Sender::send_control`], as long as there is a sender.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_control(&self, item: T) -> Result<(), Rejected<T>> {
+        match self.shared.upgrade() {
+            Some(shared) => Sender { shared }.send_control(item),
+            None => Err(Rejected::Closed(item)),
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for WeakSender<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("queue::WeakSender")
     }
 }
 

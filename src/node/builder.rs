@@ -170,6 +170,7 @@ impl Builder {
         let (outgoing, outgoing_rx) = queue::bounded(HANDOVER, wake(&waker));
         let received_limits = limits(options.onloop_queue_hwm as usize, options.onloop_queue_bytes);
         let (notify, notifications) = queue::bounded(received_limits, || {});
+        let nudge = notify.downgrade();
         let batch_limit = usize::try_from(options.log_sndhwm).unwrap_or(0);
         for (messages, bytes, limits) in [
             (
@@ -268,6 +269,7 @@ impl Builder {
             format,
             telemetry,
             outgoing,
+            notify: nudge,
             received_limits,
             waker,
             members,

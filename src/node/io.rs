@@ -666,7 +666,6 @@ impl Io {
                 }
                 Ok(Outgoing::Guests(change)) => self.change_guests(change)?,
                 Ok(Outgoing::ClusterLog(line)) => self.write_cluster_log(&line),
-                Ok(Outgoing::Nudge) => self.notify(Notification::Nudged, now),
                 Ok(Outgoing::Leave) => {
                     self.has_left = true;
                     let closed = self.broker_link.closed();

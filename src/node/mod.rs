@@ -180,8 +180,6 @@ enum Outgoing {
     Guests(Change),
     /// Write a line of `cluster.log`.
     ClusterLog(String),
-    /// Interrupt whoever waits for notifications.
-    Nudge,
     /// Say goodbye: peers see this node down, while its sockets stay open.
     Leave,
     /// Send what is waiting, until the deadline, and end.
@@ -228,6 +226,8 @@ struct Shared {
     format: EventFormat,
     telemetry: Telemetry,
     outgoing: queue::Sender<Outgoing>,
+    /// To the application, as the I/O thread does, which closes the queue when it ends.
+    notify: queue::WeakSender<Notification>,
     /// Bounds of a queue of received events.
     received_limits: Limits,
     waker: Arc<Waker>,
@@ -585,7 +585,9 @@ impl Node {
     /// # Errors
     /// As [`Node::subscribe`].
     pub fn nudge(&self) -> Result<(), NodeError> {
-        self.command(Outgoing::Nudge)
+        // Not by way of the I/O thread, which may be asleep.
+        let nudged = self.shared.notify.send_control(Notification::Nudged);
+        nudged.map_err(|rejected| refused(&rejected))
     }
 
     fn command(&self, command: Outgoing) -> Result<(), NodeError> {

@@ -16,6 +16,8 @@ pub(super) const MAX_WAITING_BYTES: usize = 64 << 20;
 pub(super) const MAX_UNSETTLED: usize = 100_000;
 /// The same in bytes.
 pub(super) const MAX_UNSETTLED_BYTES: usize = 64 << 20;
+/// The size of all answers that were not sent yet, in bytes: beyond that, no commands are executed.
+pub(super) const MAX_UNSENT_BYTES: usize = 64 << 20;
 /// How many clients a master remembers.
 pub(super) const MAX_CLIENTS: usize = 10_000;
 /// The size of all answers that it remembers, in bytes.
@@ -35,6 +37,8 @@ pub(super) const EVENT_BYTES: usize = 256 << 10;
 /// How much a clone that missed changes is sent at once, in bytes.
 pub(super) const CATCH_UP_BYTES: usize = 1 << 20;
 
+/// The longest that anything takes.
+pub(super) const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a new master waits for the response of another one.
 pub(super) const PROBE_TIME: Duration = Duration::from_secs(1);
 /// How often it asks for one meanwhile.

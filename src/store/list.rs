@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bstr::BString;
 
-use super::local::{publish, subscribe};
+use super::bus::{publish, subscribe};
 use super::names::STORES;
 use super::protocol::{Info, List, Message};
 use crate::app::{App, Context, Module, Outcome};

@@ -8,20 +8,19 @@ use std::time::{Duration, Instant};
 use bstr::{BStr, BString};
 
 use super::StoreError;
+use super::bus::{publish, subscribe};
 use super::content::Entry;
 use super::follower::Follower;
-use super::master::Master;
-use super::names::{STORES, Topics};
+use super::names::Topics;
 use super::output::{Figures, Output, Ticket};
 use super::protocol::Probe;
 use super::protocol::{
     Answers, Changes, Chunk, Command, Info, Message, Moment, Pull, Request, Status, Sync, To,
 };
 use super::remote::Remote;
+use super::seat::Seat;
 use super::watch::Noted;
-use super::writer::{Writer, gone};
 use crate::app::{Clock, Context, Outcome, TimerId, guarded};
-use crate::node::NodeError;
 use crate::peers::ErrorCode;
 use crate::telemetry::StoreMetrics;
 use crate::value::Value;
@@ -60,16 +59,10 @@ struct State {
     timer: Option<(Instant, TimerId)>,
     /// Subscriptions that the app has not made yet.
     to_subscribe: Vec<BString>,
+    subscribed: Vec<BString>,
     is_closed: bool,
     /// What was counted.
     counted: Figures,
-}
-
-/// The master, where it is here.
-pub(super) struct Seat {
-    pub(super) master: Master,
-    pub(super) writer: Writer,
-    pub(super) backend: &'static str,
 }
 
 /// What a store is asked for, or told, by the bus.
@@ -96,7 +89,6 @@ impl Local {
         let mut to_subscribe = vec![topics.status.clone()];
         if master.is_some() {
             to_subscribe.push(topics.master.clone());
-            to_subscribe.push(STORES.into());
         } else if follower.is_clone() {
             to_subscribe.push(topics.changes.clone());
         }
@@ -107,6 +99,7 @@ impl Local {
             then: HashMap::new(),
             timer: None,
             to_subscribe,
+            subscribed: Vec::new(),
             is_closed: false,
             counted: Figures::default(),
         };
@@ -304,8 +297,11 @@ impl Local {
             std::mem::take(&mut state.to_subscribe)
         };
         for topic in topics {
-            if let Err(error) = subscribe(&topic, context) {
-                log::error!("store {}: cannot subscribe to {topic}: {error}", self.name);
+            match subscribe(&topic, context) {
+                Ok(()) => self.state.borrow_mut().subscribed.push(topic),
+                Err(error) => {
+                    log::error!("store {}: cannot subscribe to {topic}: {error}", self.name);
+                }
             }
         }
     }
@@ -394,29 +390,18 @@ impl Local {
             self.carry_out(outputs, context);
             self.step(context);
         }
-        let seat = {
+        let outputs = self.state.borrow_mut().end(self.now(), context);
+        self.carry_out(outputs, context);
+        let (seat, subscribed) = {
             let state = &mut *self.state.borrow_mut();
-            if let Some(seat) = &mut state.master {
-                seat.master.close();
-            }
-            let ended = StoreError::new(ErrorCode::Unspecified, "the store was closed");
-            state.follower.end(&ended);
-            let timer = state.timer.take();
-            if let Some((_, timer)) = timer {
-                context.cancel(timer);
-            }
-            state.is_closed = true;
-            let mut outputs = Vec::new();
-            let now = self.now();
-            if let Some(seat) = &mut state.master {
-                seat.master.flush(now, &mut outputs);
-            }
-            state.follower.flush(now, &mut outputs);
-            (outputs, state.master.take())
+            (state.master.take(), std::mem::take(&mut state.subscribed))
         };
-        self.carry_out(seat.0, context);
-        if let Some(seat) = seat.1 {
+        if let Some(seat) = seat {
             seat.writer.close();
+        }
+        for topic in subscribed {
+            // It fails only if the node has ended.
+            _ = context.unsubscribe(topic);
         }
     }
 
@@ -435,27 +420,6 @@ fn attempt(call: impl FnOnce() -> Outcome) -> Outcome {
     guarded(call).unwrap_or_else(|panic| Err(panic.into()))
 }
 
-/// Subscribes to a topic that a process without `auto_advertise_topics` may subscribe to for this: what stores need, it may also
-/// see.
-pub(super) fn subscribe(topic: &BString, context: &mut Context<'_>) -> Result<(), NodeError> {
-    if !context.layout().cluster.auto_advertise_topics {
-        context.advertise_topic(topic.clone())?;
-    }
-    context.subscribe(topic.clone())
-}
-
-/// Publishes to a topic that a process without `auto_publish_topics` may publish to for this.
-pub(super) fn publish(topic: &BString, message: &Message, context: &mut Context<'_>) {
-    let may_all = context.layout().cluster.auto_publish_topics;
-    let is_new = !may_all && context.publish_topic(topic.clone());
-    if let Err(error) = context.publish(topic, message) {
-        log::warn!("cannot publish to {topic}: {error}");
-    }
-    if is_new {
-        context.unpublish_topic(topic);
-    }
-}
-
 impl State {
     fn deadline(&self, now: Moment) -> Option<Instant> {
         if self.is_closed {
@@ -465,10 +429,28 @@ impl State {
         self.follower.deadline().into_iter().chain(master).min()
     }
 
+    /// Nothing is done any more; says goodbye.
+    fn end(&mut self, now: Moment, context: &mut Context<'_>) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        if let Some((_, timer)) = self.timer.take() {
+            context.cancel(timer);
+        }
+        if let Some(seat) = &mut self.master {
+            seat.master.close();
+            seat.master.flush(now, &mut outputs);
+        }
+        self.follower.end(&StoreError::new(ErrorCode::Unspecified, "the store was closed"));
+        self.follower.flush(now, &mut outputs);
+        self.is_closed = true;
+        outputs
+    }
+
     /// Everything that can be done now. What this process has for itself does not leave it.
     fn advance(&mut self, now: Moment) -> Vec<Output> {
         let mut outputs = Vec::new();
         if self.is_closed {
+            // Whatever was asked for since has failed.
+            self.follower.flush(now, &mut outputs);
             return outputs;
         }
         self.follower.tick(now);
@@ -524,27 +506,5 @@ impl State {
             output => return Some(output),
         }
         None
-    }
-}
-
-impl Seat {
-    /// Ends the turn of the master, and gives the backend what it is to keep.
-    fn advance(&mut self, now: Moment, outputs: &mut Vec<Output>) {
-        loop {
-            if let Some((sequence, result)) = self.writer.written() {
-                if let Err(error) = &result {
-                    log::error!("cannot keep changes of a store: {error}");
-                }
-                self.master.written(sequence, result, outputs);
-            }
-            self.master.flush(now, outputs);
-            let Some(batch) = self.master.take_batch() else { break };
-            if let Some((sequence, result)) = self.writer.write(batch) {
-                self.master.written(sequence, result, outputs);
-            }
-        }
-        if self.master.is_writing() && self.writer.is_gone() {
-            self.master.written(0, Err(gone()), outputs);
-        }
     }
 }

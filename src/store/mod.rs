@@ -1,6 +1,7 @@
 //! Data stores: keys and values for the whole cluster, on the bus (docs/stores.md).
 
 mod backend;
+mod bus;
 mod change;
 mod content;
 mod error;
@@ -19,6 +20,7 @@ mod protocol;
 mod registry;
 mod remote;
 mod request;
+mod seat;
 mod watch;
 mod writer;
 

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,15 +13,17 @@ use serde::de::DeserializeOwned;
 
 use super::StoreError;
 use super::backend::{Backend, Memory, Record};
+use super::bus::{publish, subscribe};
 use super::follower::{Follower, Times};
 use super::handle::Store;
-use super::local::{Local, Received, Seat, publish};
+use super::local::{Local, Received};
 use super::master::Master;
 use super::names::STORES;
 use super::protocol::{
     Answers, Changes, Chunk, List, Message, Moment, Probe, Pull, Request, Status, Sync,
 };
 use super::remote::{Submission, Submitted, Wires};
+use super::seat::Seat;
 use super::writer::Writer;
 use crate::app::{App, Clock, Context, Module, NodeDown};
 use crate::layout::{self, Layout, StoreBackend, check_store_name};
@@ -44,9 +46,13 @@ struct Shared {
     name: String,
     clock: RefCell<Clock>,
     stores: RefCell<BTreeMap<BString, Rc<Local>>>,
+    /// Those whose place another one has taken, as long as there are handles.
+    closed: RefCell<Vec<Weak<Local>>>,
     /// Other threads; `None` in a harness.
     wires: Option<(Wires, Submitted)>,
     request_timeout: Cell<Duration>,
+    /// Whether this process can be asked which stores it has.
+    is_listed: Cell<bool>,
 }
 
 impl fmt::Debug for Stores {
@@ -79,8 +85,10 @@ impl Stores {
             name: name.into(),
             clock: RefCell::default(),
             stores: RefCell::default(),
+            closed: RefCell::default(),
             wires,
             request_timeout: Cell::new(REQUEST_TIMEOUT),
+            is_listed: Cell::new(false),
         };
         Stores { shared: Rc::new(shared) }
     }
@@ -199,15 +207,18 @@ impl Stores {
         let clock = self.shared.clock.borrow().clone();
         let now = Moment { instant: clock.instant(), time: clock.time() };
         let options = self.shared.layout.store(name);
+        let times = self.times(&options);
         let is_clone = matches!(role, Role::Clone);
-        let follower = Follower::new(name.into(), random()?, is_clone, self.times(&options), now);
+        let follower = Follower::new(name.into(), random()?, is_clone, times, now);
         let seat = match role {
             Role::Master(backend) => Some(self.open(name, backend, &options, now)?),
             Role::Clone | Role::Frontend => None,
         };
-        let outside = self.shared.wires.as_ref().map(|(wires, _)| wires.outside(name));
+        let patience = times.request.max(times.buffer);
+        let outside = self.shared.wires.as_ref().map(|(wires, _)| wires.outside(name, patience));
         let local = Rc::new(Local::new(name, clock, follower, seat, outside));
-        self.shared.stores.borrow_mut().insert(name.into(), Rc::clone(&local));
+        let closed = self.shared.stores.borrow_mut().insert(name.into(), Rc::clone(&local));
+        self.shared.closed.borrow_mut().extend(closed.as_ref().map(Rc::downgrade));
         // The app has to subscribe for it.
         if let Some((wires, _)) = &self.shared.wires {
             wires.wake();
@@ -286,9 +297,25 @@ impl Stores {
 
     fn step(&self, context: &mut Context<'_>) {
         self.take_submitted();
+        let is_listed = &self.shared.is_listed;
         for local in self.all() {
+            if local.has_master()
+                && !is_listed.replace(true)
+                && let Err(error) = subscribe(&STORES.into(), context)
+            {
+                log::error!("cannot subscribe to {STORES}: {error}");
+            }
             local.step(context);
         }
+        let mut closed = self.shared.closed.take();
+        closed.retain(|local| {
+            local.upgrade().is_some_and(|local| {
+                local.step(context);
+                true
+            })
+        });
+        closed.append(&mut self.shared.closed.borrow_mut());
+        self.shared.closed.replace(closed);
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bstr::BString;
-use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
 use super::StoreError;
+use super::limits::A_YEAR;
 use super::local::Outside;
 use super::protocol::Command;
 use super::request::ended;
@@ -17,6 +18,9 @@ use crate::value::Value;
 
 /// How many commands of other threads may wait for the app.
 const MAX_SUBMITTED: usize = 1_000;
+
+/// How long an app may be late with what it has an answer to.
+const APP_TIME: Duration = Duration::from_secs(5);
 
 /// A command of another thread.
 pub(super) struct Submission {
@@ -45,6 +49,8 @@ impl Submitted {
 #[derive(Clone, Debug)]
 pub(super) struct Remote {
     store: BString,
+    /// How long an answer takes at most, unless a command says otherwise.
+    patience: Duration,
     wires: Wires,
 }
 
@@ -77,11 +83,31 @@ impl Wires {
     }
 
     /// How the store of that name is seen from outside of the app.
-    pub(super) fn outside(&self, store: &str) -> Outside {
+    pub(super) fn outside(&self, store: &str, patience: Duration) -> Outside {
         Outside {
-            remote: Remote { store: store.into(), wires: self.clone() },
+            remote: Remote { store: store.into(), patience, wires: self.clone() },
             metrics: self.node.telemetry().stores().of(store),
         }
+    }
+}
+
+/// The result of a command that was given to the app.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    result: Receiver<Result<Value, StoreError>>,
+    deadline: Instant,
+}
+
+impl Awaited {
+    /// Waits for it.
+    pub(super) fn wait(self) -> Result<Value, StoreError> {
+        self.result.recv_deadline(self.deadline).unwrap_or_else(|error| match error {
+            RecvTimeoutError::Timeout => {
+                let text = "the app does not respond: one of its handlers takes too long";
+                Err(StoreError::new(ErrorCode::RequestTimeout, text))
+            }
+            RecvTimeoutError::Disconnected => Err(ended()),
+        })
     }
 }
 
@@ -91,14 +117,14 @@ impl Remote {
         &self,
         command: Command,
         timeout: Option<Duration>,
-    ) -> Result<Receiver<Result<Value, StoreError>>, StoreError> {
-        const LONG: Duration = Duration::from_secs(10);
+    ) -> Result<Awaited, StoreError> {
+        let patience = timeout.unwrap_or(self.patience).min(A_YEAR);
         let (reply, result) = bounded(1);
         let submission = Submission { store: self.store.clone(), command, timeout, reply };
-        match self.wires.submissions.send_timeout(submission, timeout.unwrap_or(LONG)) {
+        match self.wires.submissions.send_timeout(submission, patience) {
             Ok(()) => {
                 self.wires.wake();
-                Ok(result)
+                Ok(Awaited { result, deadline: Instant::now() + patience + APP_TIME })
             }
             Err(SendTimeoutError::Timeout(_)) => {
                 let text = format!("{MAX_SUBMITTED} commands wait for the app");

@@ -12,7 +12,7 @@ use super::expiry::Expiry;
 use super::local::{Local, Then};
 use super::operation::Operation;
 use super::protocol::Command;
-use super::remote::Remote;
+use super::remote::{Awaited, Remote};
 use crate::app::{Context, Outcome};
 use crate::peers::ErrorCode;
 use crate::value::{Value, ValueError, from_value, to_value};
@@ -139,8 +139,7 @@ impl<R> RemoteRequest<R> {
     /// Why it was not done, or may not have been.
     pub fn wait(self) -> Result<R, StoreError> {
         let Prepared { command, timeout, decode } = self.prepared;
-        let reply = self.remote.submit(command?, timeout)?;
-        reply.recv().unwrap_or_else(|_| Err(ended())).and_then(decode)
+        self.remote.submit(command?, timeout)?.wait().and_then(decode)
     }
 
     /// Does it, without waiting for the result; [`Reply::wait`] does.
@@ -157,7 +156,7 @@ impl<R> RemoteRequest<R> {
 /// The result of an operation that was begun.
 #[derive(Debug)]
 pub struct Reply<R> {
-    reply: crossbeam_channel::Receiver<Result<Value, StoreError>>,
+    reply: Awaited,
     decode: Decode<R>,
 }
 
@@ -167,7 +166,7 @@ impl<R> Reply<R> {
     /// # Errors
     /// Why it was not done, or may not have been.
     pub fn wait(self) -> Result<R, StoreError> {
-        self.reply.recv().unwrap_or_else(|_| Err(ended())).and_then(self.decode)
+        self.reply.wait().and_then(self.decode)
     }
 }
 

@@ -18,7 +18,7 @@ use bstr::{BStr, BString};
 
 use super::StoreError;
 use super::content::{Content, Entry};
-use super::limits::{ASK_AGAIN, MAX_WAITING};
+use super::limits::{A_YEAR, ASK_AGAIN, MAX_WAITING};
 use super::operation;
 use super::output::{Figures, Output, Ticket};
 use super::protocol::{
@@ -158,7 +158,7 @@ impl Follower {
             return Err(error.clone());
         }
         let is_query = command.operation.is_query();
-        let deadline = now + timeout.unwrap_or(self.times.request);
+        let deadline = now + timeout.unwrap_or(self.times.request).min(A_YEAR);
         match &self.replica {
             Some(replica) if is_query => {
                 self.check_fresh(now)?;
@@ -178,7 +178,7 @@ impl Follower {
             }
             _ => {}
         }
-        let buffered = now + self.times.buffer;
+        let buffered = now + self.times.buffer.min(A_YEAR);
         let deadline = match timeout {
             None if !is_query && self.replica.is_some() => deadline.max(buffered),
             _ => deadline,
@@ -286,7 +286,14 @@ impl Follower {
             self.outputs.extend(noted.into_iter().map(Output::Noted));
             self.progress();
         } else if let Some(noted) = &mut self.noted {
-            for (sequence, change) in (first..).zip(changes.changes) {
+            let missed = first.saturating_sub(noted.sequence.saturating_add(1));
+            if noted.epoch == epoch && missed > 0 {
+                // Only a clone can ask what they were.
+                let store = &self.store;
+                log::warn!("store {store}: {missed} changes were lost before they were seen");
+            }
+            for (index, change) in (0..).zip(changes.changes) {
+                let sequence = first.saturating_add(index);
                 if noted.epoch != epoch || sequence > noted.sequence {
                     *noted = Position { epoch, sequence };
                     self.outputs.push(Output::Noted(Noted { change, old: None }));

@@ -122,18 +122,19 @@ impl Replica {
         if own.epoch != epoch || first > own.sequence.saturating_add(1) {
             return Vec::new();
         }
-        let known = usize::try_from(own.sequence + 1 - first).unwrap_or(usize::MAX);
+        let known = own.sequence.saturating_add(1) - first;
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
         let mut noted = Vec::new();
         for change in changes.into_iter().skip(known) {
             self.synced = None;
             self.made += 1;
             match (&mut self.building, &mut self.position) {
                 (Some(building), _) => {
-                    building.at.sequence += 1;
+                    building.at.sequence = building.at.sequence.saturating_add(1);
                     apply(&mut building.content, change);
                 }
                 (None, Some(position)) => {
-                    position.sequence += 1;
+                    position.sequence = position.sequence.saturating_add(1);
                     if self.is_watched {
                         noted.extend(apply_noted(&mut self.content, change));
                     } else {

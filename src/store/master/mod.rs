@@ -23,8 +23,8 @@ use super::StoreError;
 use super::backend::{ClientId, Record};
 use super::content::{Content, Entry};
 use super::limits::{
-    EVENT_BYTES, MAX_IN_FLIGHT, MAX_PER_EVENT, MAX_UNSETTLED, MAX_UNSETTLED_BYTES, PROBE_INTERVAL,
-    PROBE_TIME, STATUS_INTERVAL,
+    EVENT_BYTES, MAX_IN_FLIGHT, MAX_PER_EVENT, MAX_UNSENT_BYTES, MAX_UNSETTLED,
+    MAX_UNSETTLED_BYTES, PROBE_INTERVAL, PROBE_TIME, STATUS_INTERVAL,
 };
 use super::operation::{self, Effect};
 use super::output::{Figures, Output};
@@ -140,6 +140,8 @@ pub(super) struct Master {
     next_status: Instant,
     wants_status: bool,
     says_closed: bool,
+    /// The size of the answers that were not sent yet.
+    answer_bytes: usize,
     /// Commands that were dropped because the backend is behind.
     dropped: u64,
 }
@@ -168,6 +170,7 @@ impl Master {
             next_status: now.instant,
             wants_status: false,
             says_closed: false,
+            answer_bytes: 0,
             dropped: 0,
         }
     }
@@ -211,9 +214,14 @@ impl Master {
         let client = ClientId { process: from.into(), number: request.client };
         self.senders.heard(&client, request.oldest);
         let end = request.oldest.saturating_add(MAX_IN_FLIGHT);
-        for command in request.commands {
+        // No honest client sends more.
+        for command in request.commands.into_iter().take(MAX_IN_FLIGHT as usize) {
             let (id, is_query) = (command.id, command.operation.is_query());
             let result = match self.senders.verdict(&client, id) {
+                _ if self.answer_bytes > MAX_UNSENT_BYTES => {
+                    self.dropped += 1;
+                    break;
+                }
                 Verdict::Execute if id >= end => break,
                 Verdict::Execute if !is_query && self.is_full() => {
                     self.dropped += 1;
@@ -227,7 +235,7 @@ impl Master {
                 Verdict::Repeat(answer) => {
                     // An earlier master has made it, and settled.
                     let answer = answer.unwrap_or_else(|| Answer::new(id, 0, Ok(Value::None)));
-                    self.fresh.answers.push((client.clone(), answer));
+                    self.answer_later(&client, answer);
                     continue;
                 }
                 Verdict::Ignore => continue,
@@ -240,8 +248,13 @@ impl Master {
             if !is_query {
                 self.senders.remember(&client, answer.clone());
             }
-            self.fresh.answers.push((client.clone(), answer));
+            self.answer_later(&client, answer);
         }
+    }
+
+    fn answer_later(&mut self, client: &ClientId, answer: Answer) {
+        self.answer_bytes += answer.size();
+        self.fresh.answers.push((client.clone(), answer));
     }
 
     fn is_full(&self) -> bool {
@@ -543,6 +556,7 @@ impl Master {
         }
         let mut by_client = BTreeMap::<ClientId, Vec<Answer>>::new();
         for (client, answer) in held.answers {
+            self.answer_bytes -= answer.size();
             by_client.entry(client).or_default().push(answer);
         }
         for (client, answers) in by_client {
@@ -622,7 +636,9 @@ impl Master {
             }
             let unsettled = |(_, answer): &&mut (ClientId, Answer)| answer.sequence > self.settled;
             for (client, answer) in held.answers.iter_mut().filter(unsettled) {
+                self.answer_bytes -= answer.size();
                 *answer = Answer::new(answer.id, self.settled, Err(error.clone()));
+                self.answer_bytes += answer.size();
                 self.senders.remember(client, answer.clone());
             }
             // A chunk or a status may tell of what was undone.

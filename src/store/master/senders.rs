@@ -89,7 +89,7 @@ impl Senders {
     /// The next command of a client was executed, or need not be.
     pub(super) fn executed(&mut self, client: &ClientId) {
         if let Some(sender) = self.clients.get_mut(client) {
-            sender.next += 1;
+            sender.next = sender.next.saturating_add(1);
         }
     }
 

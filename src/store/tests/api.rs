@@ -108,6 +108,44 @@ fn a_file_that_is_no_store_is_an_error_at_once() {
 }
 
 #[test]
+fn a_store_that_was_closed_can_be_created_again() {
+    let stores = stores("manager");
+    let first: Store<u64, u64> = stores.create_master("s", Memory).unwrap();
+    let app = App::new().with(&stores).on_event("Demo::close", {
+        let first = first.clone();
+        move |_, context| {
+            first.close(context);
+            Ok(())
+        }
+    });
+    let layout = layout(&[("manager", "manager")]);
+    let mut harness = Harness::new(app, layout, "manager").unwrap();
+    harness.advance(Duration::from_secs(2));
+    let put = Results::default();
+    first.put(&1, &1).then(into(&put));
+    harness.advance(Duration::ZERO);
+    assert_eq!(*put.borrow(), [Ok(())]);
+    assert!(harness.subscriptions().iter().any(|topic| topic == "zcluster.store.s.master"));
+    harness.published();
+
+    harness.receive("demo", "x", &crate::Event::new("Demo::close", vec![]));
+    assert!(!harness.subscriptions().iter().any(|topic| topic.starts_with(b"zcluster.store.s.")));
+    let goodbye = harness.published().pop().unwrap();
+    assert_eq!(
+        (goodbye.topic.to_string(), goodbye.event.args.last()),
+        ("zcluster.store.s.status".into(), Some(&false.into()))
+    );
+    first.put(&1, &1).then(into(&put));
+    harness.advance(Duration::ZERO);
+    assert_eq!(put.borrow()[1].as_ref().unwrap_err().code, ErrorCode::Unspecified);
+
+    let second: Store<u64, u64> = stores.create_master("s", Memory).unwrap();
+    second.put(&2, &2).then(into(&put));
+    harness.advance(Duration::from_secs(2));
+    assert_eq!((put.borrow().len(), put.borrow().last().cloned()), (3, Some(Ok(()))));
+}
+
+#[test]
 fn a_process_has_a_store_once() {
     let stores = stores("manager");
     let _master: Store<u64, u64> = stores.create_master("s", Memory).unwrap();

@@ -2,6 +2,7 @@
 
 mod api;
 mod errors;
+mod hostile;
 mod operations;
 mod properties;
 mod settled;
