@@ -22,6 +22,7 @@ use super::seat::Seat;
 use super::watch::Noted;
 use crate::app::{Clock, Context, Outcome, TimerId, guarded};
 use crate::peers::ErrorCode;
+use crate::rate_limit::RateLimit;
 use crate::telemetry::StoreMetrics;
 use crate::value::Value;
 
@@ -40,6 +41,8 @@ pub(super) struct Local {
     clock: RefCell<Clock>,
     state: RefCell<State>,
     watchers: RefCell<Vec<Watcher>>,
+    /// How often it is said that functions of the program fail.
+    warnings: RefCell<RateLimit>,
     /// Other threads, and what they see; `None` in a harness.
     outside: Option<Outside>,
 }
@@ -109,6 +112,7 @@ impl Local {
             clock: RefCell::new(clock),
             state: RefCell::new(state),
             watchers: RefCell::default(),
+            warnings: RefCell::new(RateLimit::new(Duration::from_secs(10))),
             outside,
         }
     }
@@ -332,8 +336,10 @@ impl Local {
                     Some(outcome)
                 }
             };
-            if let Some(Err(error)) = outcome {
-                log::warn!("store {}: {error}", self.name);
+            if let Some(Err(error)) = outcome
+                && let Some(more) = self.warnings.borrow_mut().check(self.now().instant)
+            {
+                log::warn!("store {}: {error} ({more} more like this)", self.name);
             }
         }
     }

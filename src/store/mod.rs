@@ -16,6 +16,7 @@ mod master;
 mod names;
 mod operation;
 mod output;
+mod parts;
 mod protocol;
 mod registry;
 mod remote;

@@ -265,7 +265,7 @@ impl Stores {
                 })?
             }
         };
-        Ok(Seat { master, writer, backend: kind })
+        Ok(Seat::new(master, writer, kind))
     }
 
     fn received(&self, store: &BStr, context: &Context<'_>, received: Received) {

@@ -1,9 +1,12 @@
 //! [`Seat`]: a master, where it is in this process, with its backend.
 
+use std::time::Duration;
+
 use super::master::Master;
 use super::output::Output;
 use super::protocol::Moment;
 use super::writer::{Writer, gone};
+use crate::rate_limit::RateLimit;
 
 /// A master and what writes its changes.
 pub(super) struct Seat {
@@ -11,15 +14,24 @@ pub(super) struct Seat {
     pub(super) writer: Writer,
     /// The name of the backend.
     pub(super) backend: &'static str,
+    /// How often it is said that the backend fails.
+    failures: RateLimit,
 }
 
 impl Seat {
+    pub(super) fn new(master: Master, writer: Writer, backend: &'static str) -> Self {
+        let failures = RateLimit::new(Duration::from_secs(10));
+        Seat { master, writer, backend, failures }
+    }
+
     /// Ends the turn of the master, and gives the backend what it is to keep.
     pub(super) fn advance(&mut self, now: Moment, outputs: &mut Vec<Output>) {
         loop {
             if let Some((sequence, result)) = self.writer.written() {
-                if let Err(error) = &result {
-                    log::error!("cannot keep changes of a store: {error}");
+                if let Err(error) = &result
+                    && let Some(more) = self.failures.check(now.instant)
+                {
+                    log::error!("changes of a store are not kept: {error} ({more} more like this)");
                 }
                 self.master.written(sequence, result, outputs);
             }

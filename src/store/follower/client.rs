@@ -8,8 +8,8 @@ use crate::store::StoreError;
 use crate::store::limits::{
     MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES, MAX_WAITING, MAX_WAITING_BYTES, RESEND_FIRST, RESEND_MOST,
 };
-use crate::store::master::parts;
 use crate::store::output::Ticket;
+use crate::store::parts::parts;
 use crate::store::protocol::Command;
 
 /// A command that was not answered yet.

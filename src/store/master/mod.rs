@@ -4,17 +4,23 @@
 //! | module | owns |
 //! |---|---|
 //! | here | the order of changes, and what may leave the master when |
+//! | `held` | what waits until its changes are settled |
+//! | `log` | what the backend is to keep |
+//! | `size` | how large and how deep values may be |
 //! | `senders` | what every client has sent, so that nothing is executed twice |
 //! | `sessions` | snapshots on their way to clones |
 //! | `history` | the last changes, for clones that have missed some |
 //! | `deadlines` | what expires when |
 
 mod deadlines;
+mod held;
 mod history;
+mod log;
 mod senders;
 mod sessions;
+mod size;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use bstr::{BStr, BString};
@@ -23,26 +29,27 @@ use super::StoreError;
 use super::backend::{ClientId, Record};
 use super::content::{Content, Entry};
 use super::limits::{
-    EVENT_BYTES, MAX_IN_FLIGHT, MAX_PER_EVENT, MAX_UNSENT_BYTES, MAX_UNSETTLED,
-    MAX_UNSETTLED_BYTES, PROBE_INTERVAL, PROBE_TIME, STATUS_INTERVAL,
+    MAX_IN_FLIGHT, MAX_UNSENT_BYTES, MAX_UNSETTLED, PROBE_INTERVAL, PROBE_TIME, STATUS_INTERVAL,
 };
 use super::operation::{self, Effect};
 use super::output::{Figures, Output};
+use super::parts::parts;
 use super::protocol::{
-    Answer, Answers, Change, Changes, Chunk, Command, Kind, Message, Moment, Probe, Pull, Request,
-    Status, Sync, To,
+    Answer, Answers, Change, Changes, Chunk, Command, Kind, Moment, Probe, Pull, Request, Status,
+    Sync, To,
 };
 use super::watch::Noted;
 use crate::peers::ErrorCode;
 use crate::value::{Timestamp, Value, from_value};
-use crate::wire::{MAX_DEPTH, broker_bin};
+use crate::wire::broker_bin;
 use deadlines::Deadlines;
+use held::{Applied, Held, Old};
 use history::History;
+pub(super) use log::Batch;
+use log::{Log, encoded};
 use senders::{Senders, Verdict};
 use sessions::Sessions;
 
-/// How deep a key or value may nest: answers and changes put it into containers of their own.
-const MAX_NESTING: usize = MAX_DEPTH - 16;
 /// How many chunks of snapshots are sent at once, so that others get their turn.
 const CHUNKS_AT_ONCE: usize = 4;
 
@@ -55,61 +62,6 @@ enum Phase {
     },
     Open,
     Closed,
-}
-
-/// A change that was made, and what it has replaced.
-#[derive(Debug)]
-struct Applied {
-    change: Change,
-    old: Old,
-}
-
-#[derive(Debug)]
-enum Old {
-    Entry(Option<Entry>),
-    Content(Content),
-}
-
-/// What must not leave the master before the changes up to `sequence` are settled.
-#[derive(Debug, Default)]
-struct Held {
-    sequence: u64,
-    applied: Vec<Applied>,
-    answers: Vec<(ClientId, Answer)>,
-    /// Clients that must send again from `next`.
-    gaps: BTreeSet<ClientId>,
-    sends: Vec<(To, Message)>,
-}
-
-impl Held {
-    fn is_empty(&self) -> bool {
-        self.applied.is_empty()
-            && self.answers.is_empty()
-            && self.gaps.is_empty()
-            && self.sends.is_empty()
-    }
-}
-
-/// What the backend keeps next.
-#[derive(Debug, Default)]
-struct Unwritten {
-    records: Vec<Record>,
-    clients: BTreeSet<ClientId>,
-    bytes: usize,
-}
-
-#[derive(Debug)]
-struct Writing {
-    clients: BTreeSet<ClientId>,
-    bytes: usize,
-}
-
-/// A batch for the backend.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// The last change in it.
-    pub(super) sequence: u64,
-    pub(super) records: Vec<Record>,
 }
 
 /// The master of a store.
@@ -126,9 +78,7 @@ pub(super) struct Master {
     /// The last change, and the last one that is settled.
     sequence: u64,
     settled: u64,
-    unwritten: Unwritten,
-    /// What the backend is writing.
-    writing: Option<Writing>,
+    log: Log,
     /// What has happened since [`Master::flush`].
     fresh: Held,
     held: VecDeque<Held>,
@@ -159,8 +109,7 @@ impl Master {
             deadlines: Deadlines::default(),
             sequence: 0,
             settled: 0,
-            unwritten: Unwritten::default(),
-            writing: None,
+            log: Log::default(),
             fresh: Held::default(),
             held: VecDeque::new(),
             history: History::default(),
@@ -258,9 +207,7 @@ impl Master {
     }
 
     fn is_full(&self) -> bool {
-        let waiting =
-            self.unwritten.bytes + self.writing.as_ref().map_or(0, |writing| writing.bytes);
-        self.sequence - self.settled >= MAX_UNSETTLED as u64 || waiting >= MAX_UNSETTLED_BYTES
+        self.sequence - self.settled >= MAX_UNSETTLED as u64 || self.log.is_full()
     }
 
     fn execute(
@@ -274,31 +221,15 @@ impl Master {
         }
         let (effect, result) = operation::effect(self.content.get(&command.key), command, now)?;
         if let Effect::Set(entry) = &effect {
-            self.check_size(&command.key, &entry.value)?;
+            size::check(&command.key, &entry.value, self.max_value_size)?;
         }
         if effect != Effect::Nothing {
             self.change(&command.key, effect, client.process.as_ref());
             if !self.is_volatile {
-                self.unwritten.clients.insert(client.clone());
+                self.log.by(client);
             }
         }
         Ok(result)
-    }
-
-    fn check_size(&self, key: &Value, value: &Value) -> Result<(), StoreError> {
-        let size = key.size() + value.size();
-        if size > self.max_value_size {
-            let text = format!(
-                "key and value have {size} bytes; max_value_size is {}",
-                self.max_value_size
-            );
-            return Err(StoreError::new(ErrorCode::InvalidData, text));
-        }
-        if depth(key).max(depth(value)) > MAX_NESTING {
-            let text = format!("expected at most {MAX_NESTING} nested containers");
-            return Err(StoreError::new(ErrorCode::InvalidData, text));
-        }
-        Ok(())
     }
 
     /// Makes a change that has an effect.
@@ -335,17 +266,8 @@ impl Master {
         self.sequence += 1;
         self.fresh.applied.push(applied);
         if !self.is_volatile {
-            self.write(record);
+            self.log.push(record);
         }
-    }
-
-    fn write(&mut self, record: Record) {
-        self.unwritten.bytes += match &record {
-            Record::Put { key, value, .. } => 64 + key.len() + value.len(),
-            Record::Erase { key } => 64 + key.len(),
-            _ => 64,
-        };
-        self.unwritten.records.push(record);
     }
 
     fn set(&mut self, key: &Value, entry: Option<Entry>) -> Option<Entry> {
@@ -400,7 +322,8 @@ impl Master {
         if status.epoch == self.epoch || !status.is_open || self.phase == Phase::Closed {
             return;
         }
-        if status.epoch < self.epoch {
+        let is_probing = matches!(self.phase, Phase::Probing { .. });
+        if is_probing || status.epoch < self.epoch {
             self.close();
         } else {
             self.wants_status |= self.phase == Phase::Open;
@@ -579,14 +502,10 @@ impl Master {
 
     /// What the backend is to keep next, once it is done with the batch before. Call it after [`Master::flush`].
     pub(super) fn take_batch(&mut self) -> Option<Batch> {
-        if self.writing.is_some() || self.unwritten.records.is_empty() {
-            return None;
-        }
-        let Unwritten { mut records, clients, bytes } = std::mem::take(&mut self.unwritten);
-        for client in &clients {
+        let (mut records, clients) = self.log.take()?;
+        for client in clients {
             records.extend(self.senders.take_unkept(client));
         }
-        self.writing = Some(Writing { clients, bytes });
         Some(Batch { sequence: self.sequence, records })
     }
 
@@ -597,11 +516,11 @@ impl Master {
         result: Result<(), StoreError>,
         outputs: &mut Vec<Output>,
     ) {
-        let writing = self.writing.take();
+        let clients = self.log.done();
         match result {
             Ok(()) => self.settled = sequence,
             Err(error) => {
-                for client in writing.iter().flat_map(|writing| &writing.clients) {
+                for client in &clients {
                     self.senders.not_kept(client);
                 }
                 self.undo(&error);
@@ -612,7 +531,7 @@ impl Master {
 
     /// Undoes all changes that are not settled: those after a change that failed depend on it.
     fn undo(&mut self, error: &StoreError) {
-        self.unwritten = Unwritten::default();
+        self.log.clear();
         self.sessions.abort();
         let fresh = std::mem::take(&mut self.fresh);
         self.held.push_back(fresh);
@@ -676,7 +595,7 @@ impl Master {
 
     /// Whether changes are not kept yet.
     pub(super) fn is_writing(&self) -> bool {
-        self.writing.is_some() || !self.unwritten.records.is_empty()
+        !self.log.is_empty()
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -706,23 +625,6 @@ impl Master {
     }
 }
 
-fn encoded(value: &Value) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    broker_bin::encode_value(value, &mut bytes);
-    bytes
-}
-
-fn depth(value: &Value) -> usize {
-    let deepest =
-        |values: &mut dyn Iterator<Item = &Value>| 1 + values.map(depth).max().unwrap_or(0);
-    match value {
-        Value::Set(elements) => deepest(&mut elements.iter()),
-        Value::Table(entries) => deepest(&mut entries.iter().flat_map(|(k, v)| [k, v])),
-        Value::Vector(elements) => deepest(&mut elements.iter()),
-        _ => 0,
-    }
-}
-
 /// Consecutive changes as events of limited size.
 fn split(store: &BString, epoch: u64, first: u64, changes: Vec<Change>) -> Vec<Changes> {
     let mut first = first;
@@ -733,22 +635,4 @@ fn split(store: &BString, epoch: u64, first: u64, changes: Vec<Change>) -> Vec<C
         first += count;
     }
     events
-}
-
-/// Cuts a list into parts of limited number and size.
-pub(super) fn parts<T>(items: Vec<T>, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
-    let (mut parts, mut bytes) = (Vec::<Vec<T>>::new(), 0);
-    for item in items {
-        match parts.last_mut() {
-            Some(part) if part.len() < MAX_PER_EVENT && bytes < EVENT_BYTES => {
-                bytes += size(&item);
-                part.push(item);
-            }
-            _ => {
-                bytes = size(&item);
-                parts.push(vec![item]);
-            }
-        }
-    }
-    parts
 }

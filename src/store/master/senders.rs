@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::encoded;
+use super::log::encoded;
 use crate::peers::ErrorCode;
 use crate::store::backend::{ClientId, Record};
 use crate::store::limits::{MAX_CLIENTS, MAX_IN_FLIGHT_BYTES, MAX_REMEMBERED_BYTES};
