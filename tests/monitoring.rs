@@ -45,11 +45,12 @@ struct Metrics {
 fn metrics() -> &'static Metrics {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     METRICS.get_or_init(|| {
-        let options = "[broker]\nmetrics_port = 0\nsubscriber_hwm = 10\n";
+        let options = "[broker]\nmetrics_port = 0\nsubscriber_hwm = 10\n[stores.hosts]\n";
         let cluster = Cluster::new(NODES, options);
         let broker = cluster.broker();
         let mut nodes = cluster.start_all(NODES);
         support::wait_all_see_all(&mut nodes);
+        nodes["manager"].wait_metric("zcluster_store_has_master", 1.0);
         // Each node has written to cluster.log that it greeted the others.
         nodes["logger-1"].wait_metric("zcluster_logger_records_written_total", 6.0);
         for process in nodes.values().chain([&broker]) {
@@ -440,6 +441,16 @@ const INCIDENTS: &[(&str, &[Change], &[&str])] = &[
     (
         "ZclusterHandshakesFailing",
         &[(&["zcluster_handshakes_failed_total{", "worker-1", "xsub"], "0x12 1x20")],
+        &[],
+    ),
+    (
+        "ZclusterStoreWithoutMaster",
+        &[(&["zcluster_store_has_master{", "manager", "hosts"], "1x5 0x20")],
+        &[],
+    ),
+    (
+        "ZclusterStoreTooSlow",
+        &[(&["zcluster_store_commands_dropped_total{", "manager", "hosts"], "0x12 1x20")],
         &[],
     ),
 ];
