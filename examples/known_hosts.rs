@@ -14,7 +14,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use zcluster::app::{App, Context, Inbox, Outcome};
+use zcluster::app::{App, Inbox};
 use zcluster::store::{Change, Expiry, Store, Stores};
 use zcluster::value::{Address, Timestamp};
 use zcluster::{Event, Node, layout};
@@ -53,10 +53,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         });
     }
     let inbox = Inbox::new(&node);
-    let app = App::new()
-        .with(&stores)
-        .inbox(&inbox)
-        .on::<Seen>(move |Seen { host }, context| seen(&hosts, host, context));
+    let app = App::new().with(&stores).inbox(&inbox).on::<Seen>(move |Seen { host }, context| {
+        seen(&hosts, host, context.time());
+        Ok(())
+    });
     // Standard input needs a thread of its own.
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
@@ -75,12 +75,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Reports the host if nobody has, and notes that it was seen.
-fn seen(hosts: &Hosts, host: Address, context: &mut Context<'_>) -> Outcome {
-    let now = context.time();
+fn seen(hosts: &Hosts, host: Address, now: Timestamp) {
     // Of a host that is seen all the time, the content that is here knows, without asking anybody.
-    if hosts.local_get(&host).is_ok_and(|last| now.0 - last.0 < NOTED_EVERY) {
+    if hosts.local_get(&host).is_ok_and(|last| now.0.saturating_sub(last.0) < NOTED_EVERY) {
         println!("{host} is known");
-        return Ok(());
+        return;
     }
     // The master adds it for one of those who ask.
     let expiry = Expiry::after(KNOWN_FOR);
@@ -96,5 +95,4 @@ fn seen(hosts: &Hosts, host: Address, context: &mut Context<'_>) -> Outcome {
         }
         Ok(())
     });
-    Ok(())
 }
