@@ -285,7 +285,7 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Store<K, 
     }
 
     /// Calls a function with each change, from now on, in their order, once it is as durable as it will be. A clone that has
-    /// missed changes is told the difference.
+    /// missed changes is told the difference, and what its first content is as [`Change::Insert`].
     pub fn watch(&self, mut call: impl FnMut(Change<K, V>, &mut Context<'_>) -> Outcome + 'static)
     where
         K: 'static,

@@ -182,7 +182,7 @@ impl Local {
     pub(super) fn len(&self) -> Option<usize> {
         let state = self.state.borrow();
         match &state.master {
-            Some(Seat { master, .. }) => Some(master.len()),
+            Some(Seat { master, .. }) => Some(master.settled_len()),
             None => state.follower.len(),
         }
     }
@@ -245,8 +245,8 @@ impl Local {
         master.is_open().then(|| Info {
             store: self.name.clone(),
             epoch: master.epoch(),
-            sequence: master.sequence(),
-            size: master.len() as u64,
+            sequence: master.settled(),
+            size: master.settled_len() as u64,
             backend: (*backend).into(),
         })
     }

@@ -30,7 +30,8 @@ use crate::layout::{self, Layout, StoreBackend, check_store_name};
 use crate::node::Node;
 use crate::peers::ErrorCode;
 
-/// How long a command waits for its answer, if nothing else is said.
+/// How long a command waits for its answer, if nothing else is said. Changes at a clone wait for
+/// `clone_mutation_buffer_interval`, if that is longer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The stores of an app: [`App::with`] takes it. This is a handle: clones are the same stores, and stores may be

@@ -168,13 +168,22 @@ impl Client {
         failed
     }
 
-    /// Gives everything up.
+    /// Gives everything up: what was sent may happen, or may have happened.
     pub(super) fn fail_all(&mut self, error: &StoreError) -> Vec<Failed> {
         self.bytes = 0;
         self.resend_at = None;
         self.sent = self.next_id;
         let waiting = std::mem::take(&mut self.waiting);
-        waiting.into_iter().map(|waiting| (waiting.ticket, error.clone())).collect()
+        let failed = |waiting: Waiting| {
+            let error = match error.code {
+                ErrorCode::Unspecified if waiting.was_sent => {
+                    StoreError::new(ErrorCode::RequestTimeout, error.text.clone())
+                }
+                _ => error.clone(),
+            };
+            (waiting.ticket, error)
+        };
+        waiting.into_iter().map(failed).collect()
     }
 
     /// When to call [`Client::tick`].

@@ -602,12 +602,22 @@ impl Master {
         self.epoch
     }
 
-    pub(super) fn sequence(&self) -> u64 {
-        self.sequence
+    /// The last change that is settled.
+    pub(super) fn settled(&self) -> u64 {
+        self.settled
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.content.len()
+    /// How many entries there are, as [`Master::settled_value`] has them.
+    pub(super) fn settled_len(&self) -> usize {
+        let unsettled = self.held.iter().chain([&self.fresh]).flat_map(|held| &held.applied);
+        unsettled.rev().fold(self.content.len(), |len, Applied { change, old }| match old {
+            Old::Content(old) => old.len(),
+            Old::Entry(_) => match change.kind {
+                Kind::Insert => len - 1,
+                Kind::Erase | Kind::Expire => len + 1,
+                Kind::Update | Kind::Clear => len,
+            },
+        })
     }
 
     pub(super) fn figures(&self) -> Figures {

@@ -17,6 +17,7 @@ fn content(master: &Master) -> Vec<(Value, Value)> {
     for (key, entry) in &entries {
         assert_eq!(master.settled_value(key), Some(&entry.value));
     }
+    assert_eq!(entries.len(), master.settled_len());
     entries.into_iter().map(|(key, entry)| (key, entry.value)).collect()
 }
 
