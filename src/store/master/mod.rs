@@ -211,8 +211,12 @@ impl Master {
         let client = ClientId { process: from.into(), number: request.client };
         self.senders.heard(&client, request.oldest);
         let end = request.oldest.saturating_add(MAX_IN_FLIGHT);
-        for command in request.commands {
+        for (index, command) in request.commands.into_iter().enumerate() {
             let (id, is_query) = (command.id, command.operation.is_query());
+            if index > 0 {
+                // What is missing after the command before has ended for its client.
+                self.senders.ended(&client, id);
+            }
             let result = match self.senders.verdict(&client, id) {
                 Verdict::Execute if id >= end => break,
                 Verdict::Execute if !is_query && self.is_full() => {
@@ -364,7 +368,7 @@ impl Master {
         if is_known {
             self.behind.insert(client, sync.sequence);
         } else {
-            self.sessions.begin(&client, &self.content, now.instant);
+            self.sessions.begin(&client, now.instant);
         }
     }
 
@@ -508,7 +512,7 @@ impl Master {
         outputs: &mut Vec<Output>,
     ) {
         let Some(changes) = self.history.after(sequence) else {
-            return self.sessions.begin(client, &self.content, now.instant);
+            return self.sessions.begin(client, now.instant);
         };
         let changes: Vec<Change> = changes.cloned().collect();
         self.wants_status |= changes.is_empty();
