@@ -10,6 +10,8 @@ FUZZ_TARGETS := broker_bin broker_json curve frames gateway_json zeek_bin zmtp
 CHAOS_ROUNDS ?= 50
 # Rounds of `make chaos` that kill peers of the broker under load, about five a second.
 SOAK_ROUNDS ?= 1500
+# Rounds of `make chaos` that kill or stop processes which share a data store, about six a minute.
+STORE_ROUNDS ?= 100
 
 .PHONY: help tools build cluster test chaos lint bench fuzz doc clean
 
@@ -21,6 +23,7 @@ help: ## Print this help
 	@echo "  LAYOUT=FILE       the layout that \`make cluster\` runs (cluster-layout.toml)"
 	@echo "  CHAOS_ROUNDS=N    how many rounds of \`make chaos\` kill loggers (50)"
 	@echo "  SOAK_ROUNDS=N     how many rounds of it load the broker (1500)"
+	@echo "  STORE_ROUNDS=N    how many rounds of it load a data store (100)"
 	@echo "  FUZZ_SECONDS=N    how long \`make fuzz\` runs each target (30)"
 
 # Everything else comes from crates.io: libzmq and libsodium are compiled from source.
@@ -46,10 +49,11 @@ test: tools ## Build and run every test
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
 
-chaos: tools ## Kill loggers and peers of the broker at random under load; check what survives
+chaos: tools ## Kill loggers, peers of the broker and users of a store under load; check what survives
 	$(CARGO) build --workspace --bins
 	ZCLUSTER_SOAK_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --test broker_soak -- --nocapture
 	ZCLUSTER_CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(CARGO) test --test log_crash -- --nocapture killed
+	ZCLUSTER_STORE_ROUNDS=$(STORE_ROUNDS) $(CARGO) test --test store_chaos -- --nocapture
 
 lint: tools ## Check formatting, clippy and rustdoc; any warning fails
 	$(CARGO) fmt --all --check

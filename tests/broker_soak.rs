@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use support::load::{ReadingSink, Sink, Source};
+use support::random::Random;
 use support::zmtp::message;
 use support::{Cluster, Engine, NodeSpec, metric, wait_for};
 
@@ -41,21 +42,6 @@ const MORTAL_SINKS: [(&str, &[&[u8]]); 4] = [
     ("mortal-sink-2", &[b"load.", b"control."]),
     ("mortal-sink-deaf", &[b"load."]),
 ];
-
-/// A pseudo-random generator, reproducible by its seed.
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    /// A number below `end`.
-    fn below(&mut self, end: usize) -> usize {
-        // xorshift64*, whose upper bits are better.
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
-    }
-}
 
 /// Publishes until told to stop.
 fn publish(source: &mut Source, random: &mut Random, stop: &AtomicBool) {
@@ -103,7 +89,7 @@ fn soak(options: &str) {
     let rounds = std::env::var("ZCLUSTER_SOAK_ROUNDS").map_or(ROUNDS, |n| n.parse().unwrap());
     let seed = RandomState::new().hash_one(0);
     eprintln!("{rounds} rounds, seed {seed}, {options:?}");
-    let mut random = Random(seed | 1);
+    let mut random = Random::new(seed);
     let options = format!(
         "[broker]\nmetrics_port = 0\nsubscriber_hwm = 500\ncontrol_prefixes = [\"control.\"]\n\
          control_hwm = 500\npatience = \"20ms\"\n{options}"
@@ -128,7 +114,7 @@ fn soak(options: &str) {
         let threads: Vec<_> = sources
             .into_iter()
             .map(|mut source| {
-                let mut random = Random(random.below(1 << 30) as u64 | 1);
+                let mut random = Random::new(random.below(1 << 30) as u64);
                 let stop = &stop;
                 scope.spawn(move || {
                     publish(&mut source, &mut random, stop);

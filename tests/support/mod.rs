@@ -11,6 +11,9 @@
 //!   an eavesdropper sees.
 //! - [`producer`]: a node inside the test that writes numbered records.
 //! - [`log_dir`]: the files that loggers write.
+//! - [`store_user`]: a process that uses a data store, under the load of [`store_load`];
+//!   [`store_history`]: whether the store agrees with what its users were told.
+//! - [`random`]: random choices that a seed reproduces.
 //! - [`websocket`]: programs that use the WebSocket API, and a cluster that offers it;
 //!   [`websocket_v2`]: those that use version 2; [`pki`]: certificates for both sides of TLS.
 //! - [`small_disk`]: file systems that fill up.
@@ -26,9 +29,13 @@ pub mod peers;
 pub mod pki;
 pub mod producer;
 pub mod programs;
+pub mod random;
 pub mod raw;
 pub mod relay;
 pub mod small_disk;
+pub mod store_history;
+pub mod store_load;
+pub mod store_user;
 pub mod tools;
 pub mod watched;
 pub mod websocket;
@@ -294,6 +301,11 @@ impl Process {
                 return picked;
             }
         }
+    }
+
+    /// The next line of standard output, if it is there. It is not added to `seen`.
+    pub fn try_line(&self) -> Option<Json> {
+        self.lines.try_recv().ok()
     }
 
     /// The lines of standard output that no wait has read. The process must have ended.

@@ -126,7 +126,10 @@ impl Client {
     pub(super) fn lost(&mut self, next: u64, now: Instant) {
         const PAUSE: Duration = Duration::from_millis(100);
         if next < self.sent && self.resent.is_none_or(|at| at + PAUSE <= now) {
-            self.sent = next.max(self.oldest());
+            // If that one was given up, the one before it tells the master so.
+            let after = self.waiting.partition_point(|waiting| waiting.command.id <= next);
+            let from = self.waiting.get(after.saturating_sub(1));
+            self.sent = from.map_or(self.next_id, |waiting| waiting.command.id);
             self.resent = Some(now);
         }
     }

@@ -164,8 +164,13 @@ impl Master {
         self.senders.heard(&client, request.oldest);
         let end = request.oldest.saturating_add(MAX_IN_FLIGHT);
         // No honest client sends more.
-        for command in request.commands.into_iter().take(MAX_IN_FLIGHT as usize) {
+        let commands = request.commands.into_iter().take(MAX_IN_FLIGHT as usize);
+        for (index, command) in commands.enumerate() {
             let (id, is_query) = (command.id, command.operation.is_query());
+            if index > 0 {
+                // What is missing after the command before has ended for its client.
+                self.senders.ended(&client, id);
+            }
             let result = match self.senders.verdict(&client, id) {
                 _ if self.answer_bytes > MAX_UNSENT_BYTES => {
                     self.dropped += 1;
@@ -299,7 +304,7 @@ impl Master {
         if is_known {
             self.behind.insert(client, sync.sequence);
         } else {
-            self.sessions.begin(&client, &self.content, now.instant);
+            self.sessions.begin(&client, now.instant);
         }
     }
 
@@ -444,7 +449,7 @@ impl Master {
         outputs: &mut Vec<Output>,
     ) {
         let Some(changes) = self.history.after(sequence) else {
-            return self.sessions.begin(client, &self.content, now.instant);
+            return self.sessions.begin(client, now.instant);
         };
         let changes: Vec<Change> = changes.cloned().collect();
         self.wants_status |= changes.is_empty();

@@ -93,6 +93,13 @@ impl Senders {
         }
     }
 
+    /// The commands of a client before that one have ended: it was answered, or has given them up.
+    pub(super) fn ended(&mut self, client: &ClientId, id: u64) {
+        if let Some(sender) = self.clients.get_mut(client) {
+            sender.next = sender.next.max(id);
+        }
+    }
+
     /// Remembers the answer to a change.
     pub(super) fn remember(&mut self, client: &ClientId, answer: Answer) {
         if let Some(sender) = self.clients.get_mut(client) {

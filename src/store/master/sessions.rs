@@ -24,8 +24,8 @@ pub(super) struct Part {
 #[derive(Debug)]
 struct Session {
     number: u64,
-    /// How many entries there were when it began.
-    total: usize,
+    /// How many entries there were when its first part was made, once it was: what is added from then on is sent as a change.
+    total: Option<usize>,
     /// Entries at positions below this were not sent yet. Those that move do so only downwards, so going back to
     /// an earlier position misses none either.
     cursor: usize,
@@ -54,17 +54,16 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// Begins a snapshot, unless there are too many.
-    pub(super) fn begin(&mut self, client: &ClientId, content: &Content, now: Instant) {
+    pub(super) fn begin(&mut self, client: &ClientId, now: Instant) {
         let is_new = !self.by_client.contains_key(client);
         if is_new && self.by_client.len() >= MAX_SESSIONS {
             return;
         }
         self.numbers += 1;
-        let total = content.len();
         let session = Session {
             number: self.numbers,
-            total,
-            cursor: total,
+            total: None,
+            cursor: usize::MAX,
             is_complete: false,
             unaccepted: VecDeque::new(),
             pulled: usize::MAX,
@@ -79,7 +78,8 @@ impl Sessions {
         else {
             return;
         };
-        let position = usize::try_from(position).unwrap_or(usize::MAX).min(session.total);
+        let Some(total) = session.total else { return };
+        let position = usize::try_from(position).unwrap_or(usize::MAX).min(total);
         session.heard = now;
         if position >= session.pulled {
             // It says so again: what was sent since is lost.
@@ -105,7 +105,8 @@ impl Sessions {
         let client = next?.0.clone();
         self.turn = Some(client.clone());
         let session = self.by_client.get_mut(&client)?;
-        let begin = session.cursor;
+        let total = *session.total.get_or_insert(content.len());
+        let begin = session.cursor.min(total);
         let mut at = begin.min(content.len());
         let (mut entries, mut bytes) = (Vec::new(), 0);
         while at > 0 && entries.len() < MAX_PER_EVENT && bytes < EVENT_BYTES {
@@ -119,7 +120,7 @@ impl Sessions {
         session.cursor = at;
         session.is_complete = at == 0;
         session.unaccepted.push_back(at);
-        let (number, total) = (session.number, session.total as u64);
+        let (number, total) = (session.number, total as u64);
         let (begin, end) = (begin as u64, at as u64);
         Some(Part { client, session: number, total, begin, end, entries })
     }

@@ -115,6 +115,47 @@ fn changes_wait_for_a_master_that_is_away() {
     assert_eq!(result(&simulation, CLONE, lost), Some(Err(ErrorCode::NoSuchMaster)));
 }
 
+fn put_within(simulation: &mut Simulation, process: usize, millis: u64) -> Ticket {
+    let put = command(Operation::Put, "k", vec![1_u64.into()]);
+    simulation.submit_within(process, put, Some(Duration::from_millis(millis)))
+}
+
+#[test]
+fn commands_that_were_given_up_hold_up_no_others() {
+    let done = Some(Ok(Value::None));
+    let mut simulation = open(false);
+    simulation.kill_master(false);
+    let mut kept = Vec::new();
+    for _ in 0..50 {
+        kept.push(put(&mut simulation, CLONE, 1_u64));
+        let given_up = put_within(&mut simulation, CLONE, 100);
+        simulation.advance(Duration::from_millis(100));
+        let failed = Some(Err(ErrorCode::NoSuchMaster));
+        assert_eq!(result(&simulation, CLONE, given_up), failed);
+    }
+    simulation.start_master();
+    simulation.advance(Duration::from_secs(1));
+    deliver_all(&mut simulation);
+    for ticket in kept {
+        assert_eq!(result(&simulation, CLONE, ticket), done);
+    }
+
+    // The same where it was lost, and so was the answer to the one before.
+    let mut simulation = open(false);
+    let first = put(&mut simulation, FRONTEND, 1_u64);
+    simulation.deliver(0, false, false);
+    simulation.lose(MASTER, FRONTEND);
+    let given_up = put_within(&mut simulation, FRONTEND, 500);
+    simulation.lose(FRONTEND, MASTER);
+    simulation.advance(Duration::from_millis(500));
+    let timed_out = Some(Err(ErrorCode::RequestTimeout));
+    assert_eq!(result(&simulation, FRONTEND, given_up), timed_out);
+    let last = put(&mut simulation, FRONTEND, 1_u64);
+    deliver_all(&mut simulation);
+    assert_eq!(result(&simulation, FRONTEND, first), done);
+    assert_eq!(result(&simulation, FRONTEND, last), done);
+}
+
 #[test]
 fn what_is_not_written_has_not_happened() {
     let mut simulation = open(true);
@@ -165,6 +206,21 @@ fn commands_that_wait_have_a_limit() {
     }
     assert_eq!(result(&simulation, FRONTEND, last), Some(Err(ErrorCode::Unspecified)));
     assert_eq!(simulation.processes[FRONTEND].results.len(), 1);
+}
+
+#[test]
+fn a_snapshot_has_what_is_added_in_the_turn_in_which_it_begins() {
+    let mut simulation = open(false);
+    simulation.restart(CLONE);
+    put(&mut simulation, FRONTEND, 1_u64);
+    // First the clone asks for a snapshot.
+    simulation.deliver_within_turn(0, false, false);
+    simulation.deliver(0, false, false);
+    // Once it hears of the master, it asks again, in vain.
+    while simulation.deliver(0, false, false) {
+        simulation.lose(CLONE, MASTER);
+    }
+    assert_eq!(simulation.processes[CLONE].follower.len(), Some(1));
 }
 
 #[test]

@@ -21,10 +21,13 @@ enum Step {
     /// Adds the next power of two to the counter.
     Count {
         process: usize,
+        /// Time after which it is given up, if not as usual.
+        millis: Option<u64>,
     },
     /// Appends the next letter of the process to a text.
     Log {
         process: usize,
+        millis: Option<u64>,
     },
     Put {
         process: usize,
@@ -50,6 +53,7 @@ enum Step {
         link: usize,
         is_lost: bool,
         is_repeated: bool,
+        ends_turn: bool,
     },
     Write {
         succeeds: bool,
@@ -68,17 +72,21 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let process = 0..CLONES + 2;
     let key = 0..KEYS;
+    let timeout = prop::option::of(1..5000_u64);
     prop_oneof![
-        6 => process.clone().prop_map(|process| Step::Count { process }),
-        4 => process.clone().prop_map(|process| Step::Log { process }),
+        6 => (process.clone(), timeout.clone())
+            .prop_map(|(process, millis)| Step::Count { process, millis }),
+        4 => (process.clone(), timeout).prop_map(|(process, millis)| Step::Log { process, millis }),
         4 => (process.clone(), key.clone(), prop::option::of(1..20_u64))
             .prop_map(|(process, key, seconds)| Step::Put { process, key, seconds }),
         2 => (process.clone(), key.clone()).prop_map(|(process, key)| Step::PutUnique { process, key }),
         2 => (process.clone(), key.clone()).prop_map(|(process, key)| Step::Erase { process, key }),
         1 => process.clone().prop_map(|process| Step::Clear { process }),
         3 => (process.clone(), key).prop_map(|(process, key)| Step::Query { process, key }),
-        60 => (any::<usize>(), prop::bool::weighted(0.1), prop::bool::weighted(0.1))
-            .prop_map(|(link, is_lost, is_repeated)| Step::Deliver { link, is_lost, is_repeated }),
+        60 => (any::<usize>(), prop::bool::weighted(0.1), prop::bool::weighted(0.1), any::<bool>())
+            .prop_map(|(link, is_lost, is_repeated, ends_turn)| {
+                Step::Deliver { link, is_lost, is_repeated, ends_turn }
+            }),
         12 => prop::bool::weighted(0.9).prop_map(|succeeds| Step::Write { succeeds }),
         6 => (1..3000_u64).prop_map(|millis| Step::Advance { millis }),
         1 => any::<bool>().prop_map(|was_written| Step::RestartMaster { was_written }),
@@ -127,23 +135,25 @@ impl Run {
         let simulation = &mut self.simulation;
         let small = |key: u8| Value::Count(key.into());
         match *step {
-            Step::Count { process } => {
+            Step::Count { process, millis } => {
                 let bit = 1 << (self.counters % 60);
                 let add = command(Operation::Increment, counter(self.counters), vec![bit.into()]);
                 self.counters += 1;
                 let number = simulation.processes[process].follower.number();
-                let ticket = simulation.submit(process, add);
+                let timeout = millis.map(Duration::from_millis);
+                let ticket = simulation.submit_within(process, add, timeout);
                 self.counts.push(Sent { process, number, ticket, bit });
             }
-            Step::Log { process } => {
+            Step::Log { process, millis } => {
                 let number = simulation.processes[process].follower.number();
                 let letters = self.letters.entry((process, number)).or_default();
                 let letter = u8::try_from(letters.len()).unwrap();
                 letters.push(letter);
                 let name = u8::try_from(number).unwrap();
                 let text = Value::string(vec![name, letter]);
-                let ticket =
-                    simulation.submit(process, command(Operation::Append, "log", vec![text]));
+                let append = command(Operation::Append, "log", vec![text]);
+                let timeout = millis.map(Duration::from_millis);
+                let ticket = simulation.submit_within(process, append, timeout);
                 self.logs.push((Sent { process, number, ticket, bit: 0 }, letter));
             }
             Step::Put { process, key, seconds } => {
@@ -167,8 +177,11 @@ impl Run {
             Step::Query { process, key } => {
                 simulation.submit(process, command(Operation::Exists, small(key), vec![]));
             }
-            Step::Deliver { link, is_lost, is_repeated } => {
+            Step::Deliver { link, is_lost, is_repeated, ends_turn: true } => {
                 simulation.deliver(link, is_lost, is_repeated);
+            }
+            Step::Deliver { link, is_lost, is_repeated, ends_turn: false } => {
+                simulation.deliver_within_turn(link, is_lost, is_repeated);
             }
             Step::Write { succeeds } => simulation.write(succeeds),
             Step::Advance { millis } => simulation.advance(Duration::from_millis(millis)),

@@ -139,7 +139,17 @@ impl Simulation {
     }
 
     pub(super) fn submit(&mut self, index: usize, command: Command) -> Ticket {
-        let ticket = self.processes[index].follower.submit(command, None, self.now);
+        self.submit_within(index, command, None)
+    }
+
+    /// A command that is given up after that time, if one is given.
+    pub(super) fn submit_within(
+        &mut self,
+        index: usize,
+        command: Command,
+        timeout: Option<Duration>,
+    ) -> Ticket {
+        let ticket = self.processes[index].follower.submit(command, timeout, self.now);
         self.settle();
         ticket
     }
@@ -162,6 +172,18 @@ impl Simulation {
 
     /// The next message of a link arrives, unless it is lost. `false` if there is none.
     pub(super) fn deliver(&mut self, link: usize, is_lost: bool, is_repeated: bool) -> bool {
+        let is_there = self.deliver_within_turn(link, is_lost, is_repeated);
+        self.settle();
+        is_there
+    }
+
+    /// The same, while the turn of the process goes on.
+    pub(super) fn deliver_within_turn(
+        &mut self,
+        link: usize,
+        is_lost: bool,
+        is_repeated: bool,
+    ) -> bool {
         self.links.retain(|_, queue| !queue.is_empty());
         if self.links.is_empty() {
             return false;
@@ -173,7 +195,6 @@ impl Simulation {
             if is_repeated {
                 self.receive(at.0, at.1, message);
             }
-            self.settle();
         }
         true
     }
