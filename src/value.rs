@@ -202,9 +202,9 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// A double with the total order of IEEE 754 (`totalOrder`), so that it can be an element of a set.
+/// A double with a total order, that of IEEE 754 (`totalOrder`), so that it can be an element of a set.
 ///
-/// NaN equals NaN, and -0.0 is less than 0.0.
+/// But there is one NaN, the greatest: which one it is does not survive encoding. -0.0 is less than 0.0.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Real(pub f64);
 
@@ -221,12 +221,16 @@ impl PartialOrd for Real {
 }
 impl Ord for Real {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0)
+        match (self.0.is_nan(), other.0.is_nan()) {
+            (false, false) => self.0.total_cmp(&other.0),
+            (is_nan, other_is) => is_nan.cmp(&other_is),
+        }
     }
 }
 impl Hash for Real {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.to_bits().hash(state);
+        let number = if self.0.is_nan() { f64::NAN } else { self.0 };
+        number.to_bits().hash(state);
     }
 }
 

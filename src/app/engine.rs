@@ -184,13 +184,13 @@ impl Engine {
             return;
         }
         self.app.clock.set(now);
-        self.turn = 0;
         let turn = Turn { bus, origin: None, now };
         self.call_all("hook", "the end of a turn".into(), None, &turn, |handlers, call| {
             for hook in &mut handlers.at_end_of_turn {
                 call(&mut |context| hook(context));
             }
         });
+        self.turn = 0;
         self.settle(bus, now);
     }
 
@@ -269,7 +269,6 @@ impl Engine {
     }
 
     fn dispatch(&mut self, event: &Event, turn: &Turn<'_>) {
-        self.turn += 1;
         let name = event.name.as_bstr();
         self.call_all("handler", name, Some(event), turn, |handlers, call| {
             for handler in handlers.of(name) {
@@ -298,6 +297,7 @@ impl Engine {
         turn: &Turn<'_>,
         each: impl FnOnce(&mut Handlers, &mut Call<'_>),
     ) {
+        self.turn += 1;
         let mut complaints = Vec::new();
         let mut handlers = std::mem::take(&mut self.app.handlers);
         each(&mut handlers, &mut |handler| {

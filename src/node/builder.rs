@@ -1,6 +1,7 @@
 //! Configures a node and starts it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use bstr::BString;
@@ -171,6 +172,7 @@ impl Builder {
         let received_limits = limits(options.onloop_queue_hwm as usize, options.onloop_queue_bytes);
         let (notify, notifications) = queue::bounded(received_limits, || {});
         let nudge = notify.downgrade();
+        let is_nudged = Arc::new(AtomicBool::new(false));
         let batch_limit = usize::try_from(options.log_sndhwm).unwrap_or(0);
         for (messages, bytes, limits) in [
             (
@@ -270,6 +272,7 @@ impl Builder {
             telemetry,
             outgoing,
             notify: nudge,
+            is_nudged: Arc::clone(&is_nudged),
             received_limits,
             waker,
             members,
@@ -284,7 +287,7 @@ impl Builder {
             thread: Mutex::new(Some(thread)),
         };
         let node = Node { shared: Arc::new(shared) };
-        Ok((node, Notifications { queue: notifications }))
+        Ok((node, Notifications { queue: notifications, is_nudged }))
     }
 }
 

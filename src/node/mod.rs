@@ -67,6 +67,7 @@ mod under_way;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -228,6 +229,8 @@ struct Shared {
     outgoing: queue::Sender<Outgoing>,
     /// To the application, as the I/O thread does, which closes the queue when it ends.
     notify: queue::WeakSender<Notification>,
+    /// Whether it waits there already.
+    is_nudged: Arc<AtomicBool>,
     /// Bounds of a queue of received events.
     received_limits: Limits,
     waker: Arc<Waker>,
@@ -586,8 +589,13 @@ impl Node {
     /// As [`Node::subscribe`].
     pub fn nudge(&self) -> Result<(), NodeError> {
         // Not by way of the I/O thread, which may be asleep.
-        let nudged = self.shared.notify.send_control(Notification::Nudged);
-        nudged.map_err(|rejected| refused(&rejected))
+        if self.shared.is_nudged.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.shared.notify.send_control(Notification::Nudged).map_err(|rejected| {
+            self.shared.is_nudged.store(false, Ordering::Release);
+            refused(&rejected)
+        })
     }
 
     fn command(&self, command: Outgoing) -> Result<(), NodeError> {

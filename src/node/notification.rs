@@ -1,6 +1,7 @@
 //! What a node reports to its application.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bstr::{BStr, BString};
@@ -215,12 +216,14 @@ pub enum ReceiveError {
 #[derive(Debug)]
 pub struct Notifications {
     pub(super) queue: queue::Receiver<Notification>,
+    /// Whether a [`Notification::Nudged`] is in the queue: one is enough.
+    pub(super) is_nudged: Arc<AtomicBool>,
 }
 
 impl Notifications {
     /// The next notification. Blocks; `None` once the node has ended.
     pub fn receive(&self) -> Option<Notification> {
-        self.queue.receive()
+        self.queue.receive().inspect(|notification| self.taken(notification))
     }
 
     /// The next notification, waiting for `patience` at most. Blocks.
@@ -228,12 +231,18 @@ impl Notifications {
     /// # Errors
     /// [`Empty::TimedOut`], or [`Empty::Closed`] once the node has ended.
     pub fn receive_timeout(&self, patience: Duration) -> Result<Notification, Empty> {
-        self.queue.receive_timeout(patience)
+        self.queue.receive_timeout(patience).inspect(|notification| self.taken(notification))
     }
 
     /// The next notification if there is one. Does not block.
     pub fn try_receive(&self) -> Option<Notification> {
-        self.queue.try_receive()
+        self.queue.try_receive().inspect(|notification| self.taken(notification))
+    }
+
+    fn taken(&self, notification: &Notification) {
+        if matches!(notification, Notification::Nudged) {
+            self.is_nudged.store(false, Ordering::Release);
+        }
     }
 }
 

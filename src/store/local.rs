@@ -1,6 +1,6 @@
 //! [`Local`]: what this process has of one store. It connects the pure parts with each other and with the app.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ use crate::rate_limit::RateLimit;
 use crate::telemetry::StoreMetrics;
 use crate::value::Value;
 
+/// How often in a turn what was done with results is followed up.
+const ROUNDS: usize = 10;
 /// How long an app that stops waits for its changes to be written.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
@@ -39,6 +41,8 @@ pub(super) struct Local {
     pub(super) name: BString,
     topics: Topics,
     clock: RefCell<Clock>,
+    /// Whether something was asked for that [`Local::step`] has not seen.
+    has_news: Cell<bool>,
     state: RefCell<State>,
     watchers: RefCell<Vec<Watcher>>,
     /// How often it is said that functions of the program fail.
@@ -63,6 +67,8 @@ struct State {
     /// Subscriptions that the app has not made yet.
     to_subscribe: Vec<BString>,
     subscribed: Vec<BString>,
+    /// Nothing more is taken.
+    is_closing: bool,
     is_closed: bool,
     /// What was counted.
     counted: Figures,
@@ -103,6 +109,7 @@ impl Local {
             timer: None,
             to_subscribe,
             subscribed: Vec::new(),
+            is_closing: false,
             is_closed: false,
             counted: Figures::default(),
         };
@@ -110,6 +117,7 @@ impl Local {
             name: name.into(),
             topics,
             clock: RefCell::new(clock),
+            has_news: Cell::new(true),
             state: RefCell::new(state),
             watchers: RefCell::default(),
             warnings: RefCell::new(RateLimit::new(Duration::from_secs(10))),
@@ -130,8 +138,13 @@ impl Local {
     pub(super) fn submit(&self, command: Command, timeout: Option<Duration>, then: Then) {
         let now = self.now();
         let state = &mut *self.state.borrow_mut();
-        let ticket = state.follower.submit(command, timeout, now);
+        let ticket = if state.is_closing {
+            state.follower.fail(closed())
+        } else {
+            state.follower.submit(command, timeout, now)
+        };
         state.then.insert(ticket, then);
+        self.has_news.set(true);
     }
 
     /// A command that cannot even be sent.
@@ -139,6 +152,7 @@ impl Local {
         let state = &mut *self.state.borrow_mut();
         let ticket = state.follower.fail(error);
         state.then.insert(ticket, then);
+        self.has_news.set(true);
     }
 
     pub(super) fn remote(&self) -> Option<Remote> {
@@ -148,6 +162,9 @@ impl Local {
     /// Calls a function with each change from now on.
     pub(super) fn watch(&self, watcher: Watcher) {
         let state = &mut *self.state.borrow_mut();
+        if state.is_closing {
+            return;
+        }
         let is_first = self.watchers.borrow().is_empty();
         if is_first && state.master.is_none() {
             state.follower.watch();
@@ -206,10 +223,10 @@ impl Local {
     }
 
     /// A message comes from the bus.
-    pub(super) fn received(&self, from: &BStr, received: Received) {
+    pub(super) fn received(&self, topic: &BStr, from: &BStr, received: Received) {
         let now = self.now();
         let state = &mut *self.state.borrow_mut();
-        if state.is_closed {
+        if state.is_closed || !self.topics.may_carry(topic, &state.process, &received) {
             return;
         }
         let State { follower, master, .. } = state;
@@ -255,8 +272,10 @@ impl Local {
     pub(super) fn step(self: &Rc<Self>, context: &mut Context<'_>) {
         let now = self.now();
         self.subscribe(context);
+        self.look_for_bus(now);
         // What is done with results may ask for more.
-        for _ in 0..100 {
+        for _ in 0..ROUNDS {
+            self.has_news.set(false);
             let had_master = self.has_master();
             let outputs = self.state.borrow_mut().advance(now);
             if had_master && !self.has_master() {
@@ -272,6 +291,21 @@ impl Local {
         }
         self.count();
         self.arm(now, context);
+    }
+
+    /// Whether something was asked for in a step of another store.
+    pub(super) fn has_news(&self) -> bool {
+        self.has_news.get()
+    }
+
+    /// A master begins once others can hear it. In a harness they always can.
+    fn look_for_bus(&self, now: Moment) {
+        let state = &mut *self.state.borrow_mut();
+        if let Some(seat) = state.master.as_mut().filter(|seat| seat.master.is_waiting())
+            && self.outside.as_ref().is_none_or(|outside| outside.remote.is_bus_ready())
+        {
+            seat.master.bus_is_ready(now);
+        }
     }
 
     fn count(&self) {
@@ -305,6 +339,7 @@ impl Local {
                 Ok(()) => self.state.borrow_mut().subscribed.push(topic),
                 Err(error) => {
                     log::error!("store {}: cannot subscribe to {topic}: {error}", self.name);
+                    self.state.borrow_mut().to_subscribe.push(topic);
                 }
             }
         }
@@ -382,19 +417,13 @@ impl Local {
             return;
         }
         self.step(context);
-        while self.is_writing() {
-            let written = {
-                let state = &mut *self.state.borrow_mut();
-                let Some(seat) = &mut state.master else { break };
-                seat.writer.wait(LAST_WRITE)
-            };
-            let Some((sequence, result)) = written else { break };
-            let mut outputs = Vec::new();
-            if let Some(seat) = &mut self.state.borrow_mut().master {
-                seat.master.written(sequence, result, &mut outputs);
-            }
+        // What is done with results must not go on for ever.
+        self.state.borrow_mut().is_closing = true;
+        let end = Instant::now() + LAST_WRITE;
+        loop {
+            let patience = end.saturating_duration_since(Instant::now());
+            let Some(outputs) = self.state.borrow_mut().drain(patience, self.now()) else { break };
             self.carry_out(outputs, context);
-            self.step(context);
         }
         let outputs = self.state.borrow_mut().end(self.now(), context);
         self.carry_out(outputs, context);
@@ -403,22 +432,23 @@ impl Local {
             (state.master.take(), std::mem::take(&mut state.subscribed))
         };
         if let Some(seat) = seat {
-            seat.writer.close();
+            seat.close();
         }
         for topic in subscribed {
             // It fails only if the node has ended.
             _ = context.unsubscribe(topic);
         }
-    }
-
-    fn is_writing(&self) -> bool {
-        let state = self.state.borrow();
-        state.master.as_ref().is_some_and(|seat| seat.master.is_writing())
+        // They may have handles of the store.
+        self.watchers.take();
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.state.borrow().is_closed
     }
+}
+
+fn closed() -> StoreError {
+    StoreError::new(ErrorCode::Unspecified, "the store was closed")
 }
 
 /// Calls a function of the user, which may panic.
@@ -435,6 +465,19 @@ impl State {
         self.follower.deadline().into_iter().chain(master).min()
     }
 
+    /// Waits for the backend, and returns what is to be done then; `None` if nothing is left, or it takes too long.
+    fn drain(&mut self, patience: Duration, now: Moment) -> Option<Vec<Output>> {
+        let seat = self.master.as_mut().filter(|seat| seat.master.is_writing())?;
+        let mut fresh = Vec::new();
+        if !seat.wait(patience, now, &mut fresh) {
+            return None;
+        }
+        let mut outputs: Vec<Output> =
+            fresh.into_iter().filter_map(|output| self.pass(output, now)).collect();
+        outputs.append(&mut self.advance(now));
+        Some(outputs)
+    }
+
     /// Nothing is done any more; says goodbye.
     fn end(&mut self, now: Moment, context: &mut Context<'_>) -> Vec<Output> {
         let mut outputs = Vec::new();
@@ -445,7 +488,7 @@ impl State {
             seat.master.close();
             seat.master.flush(now, &mut outputs);
         }
-        self.follower.end(&StoreError::new(ErrorCode::Unspecified, "the store was closed"));
+        self.follower.end(&closed());
         self.follower.flush(now, &mut outputs);
         self.is_closed = true;
         outputs
@@ -484,7 +527,7 @@ impl State {
             let text = "another process has the master";
             self.follower.end(&StoreError::new(ErrorCode::MasterExists, text));
             self.follower.flush(now, &mut outputs);
-            seat.writer.close();
+            seat.close();
         }
         outputs
     }

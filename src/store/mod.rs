@@ -100,6 +100,7 @@ mod registry;
 mod remote;
 mod request;
 mod seat;
+mod size;
 mod watch;
 mod writer;
 

@@ -2,6 +2,8 @@
 
 use bstr::{BStr, BString};
 
+use super::local::Received;
+
 /// The topic on which masters are asked what there is.
 pub(super) const STORES: &str = "zcluster.stores";
 
@@ -26,6 +28,19 @@ impl Topics {
             status: of(".status"),
             changes: of(".changes"),
             prefix: of(".to."),
+        }
+    }
+
+    /// Whether a message may come on a topic: who may publish what is decided by topics.
+    pub(super) fn may_carry(&self, topic: &BStr, own_id: &[u8], received: &Received) -> bool {
+        let to_this_process = || topic == self.process(own_id);
+        match received {
+            Received::Request(_) | Received::Sync(_) | Received::Pull(_) | Received::Probe(_) => {
+                topic == self.master
+            }
+            Received::Status(_) => topic == self.status,
+            Received::Changes(_) => topic == self.changes || to_this_process(),
+            Received::Answers(_) | Received::Chunk(_) => to_this_process(),
         }
     }
 

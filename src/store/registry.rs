@@ -29,6 +29,7 @@ use crate::app::{App, Clock, Context, Module, NodeDown};
 use crate::layout::{self, Layout, StoreBackend, check_store_name};
 use crate::node::Node;
 use crate::peers::ErrorCode;
+use crate::value::Timestamp;
 
 /// How long a command waits for its answer, if nothing else is said. Changes at a clone wait for
 /// `clone_mutation_buffer_interval`, if that is longer.
@@ -52,6 +53,8 @@ struct Shared {
     /// Other threads; `None` in a harness.
     wires: Option<(Wires, Submitted)>,
     request_timeout: Cell<Duration>,
+    /// The epoch of the master that was created last.
+    last_epoch: Cell<i64>,
     /// Whether this process can be asked which stores it has.
     is_listed: Cell<bool>,
 }
@@ -89,6 +92,7 @@ impl Stores {
             closed: RefCell::default(),
             wires,
             request_timeout: Cell::new(REQUEST_TIMEOUT),
+            last_epoch: Cell::new(0),
             is_listed: Cell::new(false),
         };
         Stores { shared: Rc::new(shared) }
@@ -245,6 +249,10 @@ impl Stores {
         now: Moment,
     ) -> Result<Seat, StoreError> {
         let max_value_size = usize::try_from(options.max_value_size).unwrap_or(usize::MAX);
+        // Masters have different epochs, however soon one follows another.
+        let time = Timestamp(now.time.0.max(self.shared.last_epoch.get() + 1));
+        self.shared.last_epoch.set(time.0);
+        let now = Moment { time, ..now };
         let mut master = Master::new(name.into(), max_value_size, backend.is_volatile(), now);
         let mut damage = Ok(());
         backend.load(&mut |record| {
@@ -272,7 +280,7 @@ impl Stores {
     fn received(&self, store: &BStr, context: &Context<'_>, received: Received) {
         let local = self.shared.stores.borrow().get(store).cloned();
         if let (Some(local), Some(origin)) = (local, context.origin()) {
-            local.received(origin.sender.as_ref(), received);
+            local.received(origin.topic.as_ref(), origin.sender.as_ref(), received);
         }
     }
 
@@ -307,6 +315,10 @@ impl Stores {
                 log::error!("cannot subscribe to {STORES}: {error}");
             }
             local.step(context);
+        }
+        if self.all().iter().any(|local| local.has_news()) {
+            // What is done with the results of one store may ask for something of another: in the next turn.
+            context.call_after(Duration::ZERO, |_| Ok(()));
         }
         let mut closed = self.shared.closed.take();
         closed.retain(|local| {

@@ -12,7 +12,7 @@ use super::limits::A_YEAR;
 use super::local::Outside;
 use super::protocol::Command;
 use super::request::ended;
-use crate::node::Node;
+use crate::node::{BrokerState, Node};
 use crate::peers::ErrorCode;
 use crate::value::Value;
 
@@ -112,6 +112,11 @@ impl Awaited {
 }
 
 impl Remote {
+    /// Whether what is published now reaches those who have subscribed.
+    pub(super) fn is_bus_ready(&self) -> bool {
+        self.wires.node.broker_state() == BrokerState::Ready
+    }
+
     /// Gives a command to the app.
     pub(super) fn submit(
         &self,

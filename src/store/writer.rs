@@ -79,11 +79,15 @@ impl Writer {
         matches!(self, Writer::Thread { thread, written, .. } if thread.is_finished() && written.is_empty())
     }
 
-    /// Closes the backend, once it is done with what it was given.
-    pub(super) fn close(self) {
+    /// Closes the backend, and waits until it is, if it is idle.
+    pub(super) fn close(self, is_idle: bool) {
         if let Writer::Thread { batches, written, thread } = self {
             drop((batches, written));
-            if thread.join().is_err() {
+            if !is_idle {
+                log::error!(
+                    "the backend of a store does not return: its last changes are not answered"
+                );
+            } else if thread.join().is_err() {
                 log::error!("the backend of a store has panicked");
             }
         }

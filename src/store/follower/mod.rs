@@ -24,6 +24,7 @@ use super::output::{Figures, Output, Ticket};
 use super::protocol::{
     Answers, Changes, Chunk, Command, Message, Moment, Probe, Pull, Request, Status, Sync, To,
 };
+use super::size;
 use super::watch::Noted;
 use crate::Value;
 use crate::peers::ErrorCode;
@@ -157,6 +158,7 @@ impl Follower {
         if let Some(error) = &self.ended {
             return Err(error.clone());
         }
+        size::check_command(&command)?;
         let is_query = command.operation.is_query();
         let deadline = now + timeout.unwrap_or(self.times.request).min(A_YEAR);
         match &self.replica {
@@ -250,7 +252,8 @@ impl Follower {
     /// Answers of the master.
     pub(super) fn answers(&mut self, from: &BStr, answers: Answers, now: Moment) {
         let epoch = answers.epoch;
-        if answers.client != self.number || !self.hear(from, Position { epoch, sequence: 0 }, now) {
+        let sequence = answers.answers.iter().map(|answer| answer.sequence).max().unwrap_or(0);
+        if answers.client != self.number || !self.hear(from, Position { epoch, sequence }, now) {
             return;
         }
         if answers.answers.is_empty() {
@@ -391,7 +394,7 @@ impl Follower {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let asks = match &self.replica {
             _ if self.ended.is_some() => None,
-            Some(replica) => replica.deadline(self.patience()),
+            Some(replica) => replica.deadline(self.patience(), !self.presence.is_there()),
             None => {
                 self.probed.filter(|_| !self.presence.is_there()).map(|at| at + self.times.resync)
             }

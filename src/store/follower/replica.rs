@@ -18,8 +18,8 @@ pub(in crate::store) struct Position {
     pub(in crate::store) sequence: u64,
 }
 
-/// How often a pull is repeated before the snapshot is begun anew.
-const PULLS: u32 = 3;
+/// How often a pull is repeated before the snapshot is begun anew: a master may have to wait for its disk.
+const PULLS: u32 = 10;
 
 /// What a clone asks its master for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,18 +208,24 @@ impl Replica {
                 }
             }
         }
-        let has_nothing = self.position.is_none() && self.building.is_none();
-        if (has_nothing || self.is_behind() || seeks_master) && self.synced.is_none_or(is_over) {
+        if self.needs_sync(seeks_master) && self.synced.is_none_or(is_over) {
             self.synced = Some(now);
             asks.push(Ask::Sync(self.own()));
         }
         asks
     }
 
+    /// Whether changes are missing that nobody has been asked for.
+    fn needs_sync(&self, seeks_master: bool) -> bool {
+        let has_nothing = self.position.is_none() && self.building.is_none();
+        has_nothing || self.is_behind() || seeks_master
+    }
+
     /// When to call [`Replica::ask`] again.
-    pub(super) fn deadline(&self, patience: Duration) -> Option<Instant> {
+    pub(super) fn deadline(&self, patience: Duration, seeks_master: bool) -> Option<Instant> {
         let pulled = self.pulled.filter(|_| self.building.is_some()).map(|pulled| pulled.at);
-        pulled.into_iter().chain(self.synced).map(|at| at + patience).min()
+        let synced = self.synced.filter(|_| self.needs_sync(seeks_master));
+        pulled.into_iter().chain(synced).map(|at| at + patience).min()
     }
 }
 

@@ -6,7 +6,6 @@
 //! | here | the order of changes, and what may leave the master when |
 //! | `held` | what waits until its changes are settled |
 //! | `log` | what the backend is to keep |
-//! | `size` | how large and how deep values may be |
 //! | `senders` | what every client has sent, so that nothing is executed twice |
 //! | `sessions` | snapshots on their way to clones |
 //! | `history` | the last changes, for clones that have missed some |
@@ -18,10 +17,9 @@ mod history;
 mod log;
 mod senders;
 mod sessions;
-mod size;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bstr::{BStr, BString};
 
@@ -29,7 +27,8 @@ use super::StoreError;
 use super::backend::{ClientId, Record};
 use super::content::{Content, Entry};
 use super::limits::{
-    MAX_IN_FLIGHT, MAX_UNSENT_BYTES, MAX_UNSETTLED, PROBE_INTERVAL, PROBE_TIME, STATUS_INTERVAL,
+    AWAY_AFTER, MAX_IN_FLIGHT, MAX_UNSENT_BYTES, MAX_UNSETTLED, PROBE_INTERVAL, PROBE_TIME,
+    STATUS_INTERVAL,
 };
 use super::operation::{self, Effect};
 use super::output::{Figures, Output};
@@ -50,11 +49,19 @@ use log::{Log, encoded};
 use senders::{Senders, Verdict};
 use sessions::Sessions;
 
-/// How many chunks of snapshots are sent at once, so that others get their turn.
-const CHUNKS_AT_ONCE: usize = 4;
+/// How many chunks of snapshots are sent in a turn, and how many clones are sent what they have missed.
+const SENT_AT_ONCE: usize = 4;
+/// How many entries expire in a turn.
+const EXPIRED_AT_ONCE: usize = 10_000;
+/// How often a master that waits for the bus looks for it, if it is not told.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long nothing expires after changes could not be written.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// The bus is not there yet.
+    Waiting,
     /// It waits for a response of another master, and has asked that often.
     Probing {
         since: Instant,
@@ -90,6 +97,12 @@ pub(super) struct Master {
     next_status: Instant,
     wants_status: bool,
     says_closed: bool,
+    /// When it was called last: a process may be stopped.
+    ticked: Instant,
+    /// Until when nothing expires.
+    paused_until: Option<Instant>,
+    /// Whether this turn has not sent parts of snapshots yet.
+    may_send: bool,
     /// The size of the answers that were not sent yet.
     answer_bytes: usize,
     /// Commands that were dropped because the backend is behind.
@@ -104,7 +117,7 @@ impl Master {
             max_value_size,
             is_volatile,
             epoch: u64::try_from(now.time.0).unwrap_or(1),
-            phase: Phase::Probing { since: now.instant, asked: 0 },
+            phase: Phase::Waiting,
             content: Content::default(),
             deadlines: Deadlines::default(),
             sequence: 0,
@@ -114,11 +127,14 @@ impl Master {
             held: VecDeque::new(),
             history: History::default(),
             senders: Senders::default(),
-            sessions: Sessions::default(),
+            sessions: Sessions::after(u64::try_from(now.time.0).unwrap_or(1)),
             behind: BTreeMap::new(),
             next_status: now.instant,
             wants_status: false,
             says_closed: false,
+            ticked: now.instant,
+            paused_until: None,
+            may_send: true,
             answer_bytes: 0,
             dropped: 0,
         }
@@ -142,7 +158,9 @@ impl Master {
             Record::Erase { key } => _ = self.set(&decode(&key)?, None),
             Record::Clear => _ = self.clear(),
             Record::Epoch(epoch) => self.epoch = self.epoch.max(epoch.saturating_add(1)),
-            Record::Client { client, next, oldest } => self.senders.restore(&client, next, oldest),
+            Record::Client { client, next, oldest } => {
+                self.senders.restore(&client, next, oldest, self.ticked);
+            }
             Record::Answer { client, id, answer } => {
                 let answer = from_value::<Answer>(decode(&answer)?).map_err(|error| {
                     let text = format!("the answer to command {id} is damaged: {error}");
@@ -159,9 +177,12 @@ impl Master {
         if self.phase != Phase::Open {
             return;
         }
-        self.expire(now.time);
+        self.expire(now);
         let client = ClientId { process: from.into(), number: request.client };
-        self.senders.heard(&client, request.oldest);
+        if !self.senders.heard(&client, request.oldest, now.instant) {
+            self.dropped += 1;
+            return;
+        }
         let end = request.oldest.saturating_add(MAX_IN_FLIGHT);
         // No honest client sends more.
         let commands = request.commands.into_iter().take(MAX_IN_FLIGHT as usize);
@@ -226,10 +247,10 @@ impl Master {
         }
         let (effect, result) = operation::effect(self.content.get(&command.key), command, now)?;
         if let Effect::Set(entry) = &effect {
-            size::check(&command.key, &entry.value, self.max_value_size)?;
+            super::size::check(&command.key, &entry.value, self.max_value_size)?;
         }
         if effect != Effect::Nothing {
-            self.change(&command.key, effect, client.process.as_ref());
+            self.change(&command.key, effect, Some(client.process.as_ref()));
             if !self.is_volatile {
                 self.log.by(client);
             }
@@ -237,8 +258,9 @@ impl Master {
         Ok(result)
     }
 
-    /// Makes a change that has an effect.
-    fn change(&mut self, key: &Value, effect: Effect, by: &BStr) {
+    /// Makes a change that has an effect: of a process, or because of its age.
+    fn change(&mut self, key: &Value, effect: Effect, process: Option<&BStr>) {
+        let by = process.unwrap_or_default();
         let (key, entry) = match effect {
             Effect::Nothing => return,
             Effect::Clear => {
@@ -257,7 +279,7 @@ impl Master {
             }
         };
         let kind = match &entry {
-            None if by.is_empty() => Kind::Expire,
+            None if process.is_none() => Kind::Expire,
             None => Kind::Erase,
             Some(_) if self.content.get(key).is_some() => Kind::Update,
             Some(_) => Kind::Insert,
@@ -284,14 +306,30 @@ impl Master {
 
     fn clear(&mut self) -> Content {
         self.deadlines = Deadlines::default();
-        // Snapshots of what is gone would go on to the end of it.
         std::mem::take(&mut self.content)
     }
 
-    fn expire(&mut self, now: Timestamp) {
-        while let Some(key) = self.deadlines.due(now) {
-            self.change(&key, Effect::Erase, BStr::new(""));
+    /// Removes what has expired, as much as there is room for in a turn.
+    fn expire(&mut self, now: Moment) {
+        if self.paused_until.is_some_and(|until| now.instant < until) {
+            return;
         }
+        self.paused_until = None;
+        for _ in 0..EXPIRED_AT_ONCE {
+            let Some(key) = self.deadlines.due(now.time).filter(|_| !self.is_full()) else {
+                return;
+            };
+            self.change(&key, Effect::Erase, None);
+        }
+    }
+
+    /// Whether there is more to do at once.
+    fn has_work(&self, now: Moment) -> bool {
+        let has_expired = self.deadlines.first().is_some_and(|time| time <= now.time);
+        let is_paused = self.paused_until.is_some_and(|until| now.instant < until);
+        self.sessions.has_work()
+            || !self.behind.is_empty()
+            || (has_expired && !is_paused && !self.is_full())
     }
 
     /// A clone misses changes.
@@ -327,8 +365,7 @@ impl Master {
         if status.epoch == self.epoch || !status.is_open || self.phase == Phase::Closed {
             return;
         }
-        let is_probing = matches!(self.phase, Phase::Probing { .. });
-        if is_probing || status.epoch < self.epoch {
+        if self.phase != Phase::Open || status.epoch < self.epoch {
             self.close();
         } else {
             self.wants_status |= self.phase == Phase::Open;
@@ -362,9 +399,29 @@ impl Master {
         Status { store: self.store.clone(), epoch, sequence, is_open }
     }
 
+    /// Whether it waits for the bus, which others need to hear it.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.phase == Phase::Waiting
+    }
+
+    /// The bus is there.
+    pub(super) fn bus_is_ready(&mut self, now: Moment) {
+        if self.is_waiting() {
+            self.phase = Phase::Probing { since: now.instant, asked: 0 };
+        }
+    }
+
     /// Time passes.
     pub(super) fn tick(&mut self, now: Moment) -> Option<Probe> {
+        self.may_send = true;
+        let stood_still = now.instant.saturating_duration_since(self.ticked) > AWAY_AFTER;
+        self.ticked = now.instant;
+        if self.phase == Phase::Open && stood_still {
+            // Others may have taken it for gone.
+            self.phase = Phase::Probing { since: now.instant, asked: 0 };
+        }
         match &mut self.phase {
+            Phase::Waiting => {}
             Phase::Probing { since, .. } if *since + PROBE_TIME <= now.instant => {
                 self.phase = Phase::Open;
                 self.wants_status = true;
@@ -375,7 +432,7 @@ impl Master {
                 return is_due.then(|| Probe { store: self.store.clone(), epoch: self.epoch });
             }
             Phase::Open => {
-                self.expire(now.time);
+                self.expire(now);
                 self.sessions.tick(now.instant);
                 self.wants_status |= self.next_status <= now.instant;
             }
@@ -387,15 +444,18 @@ impl Master {
     /// When to call [`Master::tick`].
     pub(super) fn deadline(&self, now: Moment) -> Option<Instant> {
         match self.phase {
+            Phase::Waiting => Some(now.instant + LOOK_AGAIN),
             Phase::Probing { since, asked } => {
                 Some(since + (PROBE_INTERVAL * asked).min(PROBE_TIME))
             }
-            Phase::Open if self.sessions.has_work() => Some(now.instant),
+            Phase::Open if self.has_work(now) => Some(now.instant),
             Phase::Open => {
                 let expiry = self.deadlines.first().map(|time| {
                     let nanos = u64::try_from(time.0.saturating_sub(now.time.0)).unwrap_or(0);
-                    now.instant + std::time::Duration::from_nanos(nanos.min(1 << 60))
+                    let at = now.instant + Duration::from_nanos(nanos.min(1 << 60));
+                    self.paused_until.map_or(at, |until| at.max(until))
                 });
+                let expiry = expiry.filter(|_| !self.is_full());
                 let others = expiry.into_iter().chain(self.sessions.deadline());
                 others.chain([self.next_status]).min()
             }
@@ -410,11 +470,14 @@ impl Master {
             self.next_status = now.instant + STATUS_INTERVAL;
             outputs.push(Output::Send(To::Status, self.own_status(true).into()));
         }
-        for (client, sequence) in std::mem::take(&mut self.behind) {
+        // Others get their turn between many that miss much.
+        let at_once = if std::mem::take(&mut self.may_send) { SENT_AT_ONCE } else { 0 };
+        for _ in 0..at_once {
+            let Some((client, sequence)) = self.behind.pop_first() else { break };
             self.catch_up(&client, sequence, now, outputs);
         }
-        for _ in 0..CHUNKS_AT_ONCE {
-            let Some(part) = self.sessions.next_part(&self.content) else { break };
+        for _ in 0..at_once {
+            let Some(part) = self.sessions.next_part(&self.content, now.instant) else { break };
             let chunk = Chunk {
                 store: self.store.clone(),
                 client: part.client.number,
@@ -452,7 +515,9 @@ impl Master {
             return self.sessions.begin(client, now.instant);
         };
         let changes: Vec<Change> = changes.cloned().collect();
-        self.wants_status |= changes.is_empty();
+        if changes.is_empty() {
+            outputs.push(Output::Send(To::Status, self.own_status(true).into()));
+        }
         for message in split(&self.store, self.epoch, sequence + 1, changes) {
             outputs.push(Output::Send(To::Process(client.process.clone()), message.into()));
         }
@@ -519,6 +584,7 @@ impl Master {
         &mut self,
         sequence: u64,
         result: Result<(), StoreError>,
+        now: Moment,
         outputs: &mut Vec<Output>,
     ) {
         let clients = self.log.done();
@@ -528,6 +594,7 @@ impl Master {
                 for client in &clients {
                     self.senders.not_kept(client);
                 }
+                self.paused_until = Some(now.instant + PAUSE);
                 self.undo(&error);
             }
         }
@@ -569,7 +636,6 @@ impl Master {
             held.sends.clear();
         }
         self.sequence = self.settled;
-        self.wants_status = self.is_open();
     }
 
     /// A query of this process, which does not wait: what is settled.

@@ -1,6 +1,7 @@
 //! [`Senders`]: what a master remembers of each client, so that no command is executed twice. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use super::log::encoded;
 use crate::peers::ErrorCode;
@@ -9,8 +10,11 @@ use crate::store::limits::{MAX_CLIENTS, MAX_IN_FLIGHT_BYTES, MAX_REMEMBERED_BYTE
 use crate::store::protocol::Answer;
 use crate::value::{Value, to_value};
 
+/// How long a client is silent until it may be forgotten: it would have sent again what it waits for.
+const SILENT: Duration = Duration::from_secs(60);
+
 /// One client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sender {
     /// The id of the command that is expected.
     next: u64,
@@ -23,8 +27,23 @@ struct Sender {
     unkept: BTreeSet<u64>,
     /// The size of its answers.
     bytes: usize,
-    /// When it was heard last, in requests of all clients.
-    heard: u64,
+    /// When it was heard last, and in which request of all clients.
+    heard: Instant,
+    turn: u64,
+}
+
+impl Sender {
+    fn new(now: Instant) -> Self {
+        Sender {
+            next: 0,
+            oldest: 0,
+            answers: BTreeMap::new(),
+            unkept: BTreeSet::new(),
+            bytes: 0,
+            heard: now,
+            turn: 0,
+        }
+    }
 }
 
 /// What to do with a command.
@@ -44,19 +63,24 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Senders {
     clients: HashMap<ClientId, Sender>,
-    by_time: BTreeMap<u64, ClientId>,
-    time: u64,
+    by_turn: BTreeMap<u64, ClientId>,
+    turn: u64,
     bytes: usize,
 }
 
 impl Senders {
-    /// A request arrived: everything below `oldest` is settled.
-    pub(super) fn heard(&mut self, client: &ClientId, oldest: u64) {
-        self.time += 1;
-        let sender = self.clients.entry(client.clone()).or_default();
-        self.by_time.remove(&sender.heard);
-        sender.heard = self.time;
-        self.by_time.insert(self.time, client.clone());
+    /// A request arrived: the client waits for nothing below `oldest`. `false` if there are too many clients to remember
+    /// another one.
+    pub(super) fn heard(&mut self, client: &ClientId, oldest: u64, now: Instant) -> bool {
+        self.forget_silent(now);
+        if self.clients.len() >= MAX_CLIENTS && !self.clients.contains_key(client) {
+            return false;
+        }
+        self.turn += 1;
+        let sender = self.clients.entry(client.clone()).or_insert_with(|| Sender::new(now));
+        self.by_turn.remove(&sender.turn);
+        (sender.turn, sender.heard) = (self.turn, now);
+        self.by_turn.insert(self.turn, client.clone());
         if oldest > sender.oldest {
             sender.oldest = oldest;
             sender.next = sender.next.max(oldest);
@@ -67,8 +91,18 @@ impl Senders {
             sender.bytes -= bytes;
             self.bytes -= bytes;
         }
-        while self.clients.len() > MAX_CLIENTS {
-            let Some((_, client)) = self.by_time.pop_first() else { return };
+        true
+    }
+
+    /// Forgets clients that were silent for long, while there is too much to remember.
+    fn forget_silent(&mut self, now: Instant) {
+        while self.clients.len() >= MAX_CLIENTS || self.bytes > MAX_REMEMBERED_BYTES {
+            let Some(entry) = self.by_turn.first_entry() else { return };
+            let is_silent = |sender: &Sender| sender.heard + SILENT <= now;
+            if !self.clients.get(entry.get()).is_none_or(is_silent) {
+                return;
+            }
+            let client = entry.remove();
             self.bytes -= self.clients.remove(&client).map_or(0, |sender| sender.bytes);
         }
     }
@@ -77,8 +111,12 @@ impl Senders {
     pub(super) fn verdict(&self, client: &ClientId, id: u64) -> Verdict {
         let Some(sender) = self.clients.get(client) else { return Verdict::Gap };
         match id {
-            // It gets its answers before there are more.
-            _ if id == sender.next && sender.bytes > MAX_IN_FLIGHT_BYTES => Verdict::Gap,
+            // Clients get their answers before there are more.
+            _ if id == sender.next
+                && (sender.bytes > MAX_IN_FLIGHT_BYTES || self.bytes > MAX_REMEMBERED_BYTES) =>
+            {
+                Verdict::Gap
+            }
             _ if id == sender.next => Verdict::Execute,
             _ if id > sender.next => Verdict::Gap,
             _ if id < sender.oldest => Verdict::Ignore,
@@ -111,17 +149,6 @@ impl Senders {
             sender.bytes = sender.bytes + size - old;
             self.bytes = self.bytes + size - old;
         }
-        while self.bytes > MAX_REMEMBERED_BYTES {
-            // Not those that have none, which are most.
-            let has_answers = |client: &&ClientId| {
-                self.clients.get(*client).is_some_and(|sender| sender.bytes > 0)
-            };
-            let Some(client) = self.by_time.values().find(has_answers).cloned() else { return };
-            if let Some(sender) = self.clients.remove(&client) {
-                self.by_time.remove(&sender.heard);
-                self.bytes -= sender.bytes;
-            }
-        }
     }
 
     /// The `next` of a client.
@@ -152,8 +179,8 @@ impl Senders {
     }
 
     /// What the backend has kept of a client.
-    pub(super) fn restore(&mut self, client: &ClientId, next: u64, oldest: u64) {
-        self.heard(client, oldest);
+    pub(super) fn restore(&mut self, client: &ClientId, next: u64, oldest: u64, now: Instant) {
+        self.heard(client, oldest, now);
         if let Some(sender) = self.clients.get_mut(client) {
             sender.next = sender.next.max(next);
         }
@@ -185,9 +212,9 @@ mod tests {
 
     #[test]
     fn commands_are_executed_once_and_in_order() {
-        let mut senders = Senders::default();
+        let (mut senders, now) = (Senders::default(), Instant::now());
         let c = client(1);
-        senders.heard(&c, 1);
+        senders.heard(&c, 1, now);
         assert_eq!(senders.verdict(&c, 2), Verdict::Gap);
         assert_eq!(senders.verdict(&c, 1), Verdict::Execute);
         senders.executed(&c);
@@ -198,7 +225,7 @@ mod tests {
         senders.executed(&c);
         assert_eq!(senders.verdict(&c, 2), Verdict::Repeat(None));
         // The client gave up 3 and 4.
-        senders.heard(&c, 5);
+        senders.heard(&c, 5, now);
         assert_eq!(senders.verdict(&c, 4), Verdict::Ignore);
         assert_eq!(senders.verdict(&c, 5), Verdict::Execute);
         assert_eq!(senders.bytes, 0);
@@ -206,25 +233,41 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut senders = Senders::default();
-        for number in 0..MAX_CLIENTS as u64 + 10 {
-            senders.heard(&client(number), 1);
+    fn only_clients_that_are_silent_are_forgotten() {
+        let (mut senders, start) = (Senders::default(), Instant::now());
+        for number in 0..MAX_CLIENTS as u64 {
+            assert!(senders.heard(&client(number), 1, start));
         }
-        assert_eq!((senders.clients.len(), senders.by_time.len()), (MAX_CLIENTS, MAX_CLIENTS));
-        assert_eq!(senders.next(&client(9)), None);
-        assert_eq!(senders.next(&client(10)), Some(1));
+        assert!(
+            !senders.heard(&client(1 << 40), 1, start + SILENT / 2),
+            "all may wait for answers"
+        );
+        assert!(senders.heard(&client(0), 1, start + SILENT / 2));
+        assert!(senders.heard(&client(1 << 40), 1, start + SILENT));
+        assert_eq!((senders.next(&client(0)), senders.next(&client(1))), (Some(1), None));
+        assert_eq!((senders.clients.len(), senders.by_turn.len()), (MAX_CLIENTS, MAX_CLIENTS));
+    }
+
+    #[test]
+    fn clients_get_their_answers_before_there_are_more() {
+        let (mut senders, start) = (Senders::default(), Instant::now());
         let large = Value::string(vec![0; 1 << 20]);
-        for number in 50..60 {
+        for number in 1..=4 {
+            senders.heard(&client(number), 1, start);
             assert_eq!(senders.verdict(&client(number), 1), Verdict::Execute);
             for id in 1..=16 {
                 senders.remember(&client(number), Answer::new(id, 1, Ok(large.clone())));
             }
-            assert_eq!(senders.verdict(&client(number), 1), Verdict::Gap, "it must read first");
+            assert_eq!(senders.verdict(&client(number), 1), Verdict::Gap);
         }
-        assert!(senders.bytes <= MAX_REMEMBERED_BYTES, "{}", senders.bytes);
-        assert_eq!((senders.next(&client(50)), senders.next(&client(49))), (None, Some(1)));
-        senders.heard(&client(59), 17);
-        assert_eq!(senders.verdict(&client(59), 17), Verdict::Execute);
+        // There are too many of others, until they are silent for long.
+        senders.heard(&client(5), 1, start + SILENT / 2);
+        assert_eq!(senders.verdict(&client(5), 1), Verdict::Gap);
+        senders.heard(&client(4), 17, start + SILENT / 2);
+        assert_eq!(senders.verdict(&client(5), 1), Verdict::Execute);
+        senders.remember(&client(5), Answer::new(1, 1, Ok(Value::string(vec![0; 20 << 20]))));
+        senders.heard(&client(6), 1, start + SILENT);
+        assert_eq!(senders.verdict(&client(6), 1), Verdict::Execute);
+        assert_eq!((senders.next(&client(1)), senders.next(&client(4))), (None, Some(17)));
     }
 }

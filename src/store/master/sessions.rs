@@ -1,7 +1,7 @@
 //! [`Sessions`]: snapshots on their way to clones. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bstr::BStr;
 
@@ -9,6 +9,9 @@ use crate::store::backend::ClientId;
 use crate::store::content::Content;
 use crate::store::limits::{CHUNKS_AHEAD, EVENT_BYTES, MAX_PER_EVENT, MAX_SESSIONS, SESSION_IDLE};
 use crate::store::protocol::SentEntry;
+
+/// How long parts are not sent again.
+const SENT_AGAIN: Duration = Duration::from_secs(3);
 
 /// A part of a snapshot: the entries at positions from `end` to below `begin`.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ struct Session {
     /// The last position of a pull.
     pulled: usize,
     heard: Instant,
+    /// When a part was sent last.
+    sent: Option<Instant>,
 }
 
 impl Session {
@@ -47,19 +52,25 @@ impl Session {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     by_client: BTreeMap<ClientId, Session>,
+    first: u64,
     numbers: u64,
     /// Who had the last turn.
     turn: Option<ClientId>,
 }
 
 impl Sessions {
+    /// Numbers of sessions begin after that one, so that none is of an earlier master.
+    pub(super) fn after(number: u64) -> Self {
+        Sessions { first: number, numbers: number, ..Sessions::default() }
+    }
+
     /// Begins a snapshot, unless there are too many.
     pub(super) fn begin(&mut self, client: &ClientId, now: Instant) {
         let is_new = !self.by_client.contains_key(client);
         if is_new && self.by_client.len() >= MAX_SESSIONS {
             return;
         }
-        self.numbers += 1;
+        self.numbers = self.numbers.wrapping_add(1);
         let session = Session {
             number: self.numbers,
             total: None,
@@ -68,6 +79,7 @@ impl Sessions {
             unaccepted: VecDeque::new(),
             pulled: usize::MAX,
             heard: now,
+            sent: None,
         };
         self.by_client.insert(client.clone(), session);
     }
@@ -82,6 +94,10 @@ impl Sessions {
         let position = usize::try_from(position).unwrap_or(usize::MAX).min(total);
         session.heard = now;
         if position >= session.pulled {
+            // What was sent a moment ago may wait until changes are written.
+            if session.sent.is_some_and(|at| now < at + SENT_AGAIN) {
+                return;
+            }
             // It says so again: what was sent since is lost.
             session.cursor = session.pulled;
             session.unaccepted.clear();
@@ -96,7 +112,7 @@ impl Sessions {
     }
 
     /// The next part that may be sent: clones take turns.
-    pub(super) fn next_part(&mut self, content: &Content) -> Option<Part> {
+    pub(super) fn next_part(&mut self, content: &Content, now: Instant) -> Option<Part> {
         let mut hungry = self.by_client.iter().filter(|(_, session)| session.may_send());
         let next = match &self.turn {
             Some(last) => hungry.clone().find(|(client, _)| *client > last).or(hungry.next()),
@@ -118,6 +134,7 @@ impl Sessions {
             }
         }
         session.cursor = at;
+        session.sent = Some(now);
         session.is_complete = at == 0;
         session.unaccepted.push_back(at);
         let (number, total) = (session.number, total as u64);
@@ -132,7 +149,7 @@ impl Sessions {
 
     /// How many have begun so far.
     pub(super) fn begun(&self) -> u64 {
-        self.numbers
+        self.numbers.wrapping_sub(self.first)
     }
 
     /// A process is gone.

@@ -140,6 +140,7 @@ proptest! {
         let mut follower = Follower::new("s".into(), 1, is_clone, TIMES, at(0));
         follower.watch();
         let mut time = 2000;
+        master.bus_is_ready(at(0));
         master.tick(at(time));
         for (message, from, millis) in messages {
             let from = BStr::new(["a", "b"][from]);

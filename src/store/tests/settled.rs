@@ -29,6 +29,7 @@ fn entries_are_those_that_are_written() {
         time: Timestamp(seconds as i64),
     };
     let mut master = Master::new(BStr::new("s"), 1 << 20, false, at(0));
+    master.bus_is_ready(at(0));
     for seconds in 0..3 {
         master.tick(at(seconds));
     }
@@ -52,12 +53,12 @@ fn entries_are_those_that_are_written() {
     // One batch after the other is written; meanwhile more is changed, and everything is removed.
     request(&mut master, vec![put("a", 2), put("c", 1), command(Operation::Erase, "b", vec![])]);
     assert_eq!(content(&master), []);
-    master.written(first, Ok(()), &mut Vec::new());
+    master.written(first, Ok(()), at(3), &mut Vec::new());
     assert_eq!(content(&master), [pair("a", 1), pair("b", 1)]);
     let clear = command(Operation::Clear, Value::None, vec![]);
     request(&mut master, vec![clear, put("d", 1), put("a", 3)]);
     assert_eq!(content(&master), [pair("a", 1), pair("b", 1)]);
     let second = master.take_batch().unwrap().sequence;
-    master.written(second, Ok(()), &mut Vec::new());
+    master.written(second, Ok(()), at(3), &mut Vec::new());
     assert_eq!(content(&master), [pair("a", 3), pair("d", 1)]);
 }

@@ -99,6 +99,7 @@ impl Simulation {
         } else {
             self.published = Content::default();
         }
+        master.bus_is_ready(self.now);
         self.noted = 0;
         self.history.insert((master.epoch(), 0), self.published.clone());
         self.master = Some(master);
@@ -165,7 +166,7 @@ impl Simulation {
             Err(StoreError::from(ErrorCode::BackendFailure))
         };
         let mut outputs = Vec::new();
-        self.master.as_mut().unwrap().written(sequence, result, &mut outputs);
+        self.master.as_mut().unwrap().written(sequence, result, self.now, &mut outputs);
         self.route(0, outputs);
         self.settle();
     }
@@ -212,6 +213,10 @@ impl Simulation {
             self.set_time(deadline.unwrap_or(end).max(self.now.instant));
             self.tick();
             self.settle();
+            for process in &self.processes {
+                let next = process.follower.deadline();
+                assert!(next.is_none_or(|at| at > self.now.instant), "it spins: {}", process.id);
+            }
             if deadline.is_none() {
                 return;
             }
@@ -249,6 +254,9 @@ impl Simulation {
             let mut is_quiet = true;
             if let Some(master) = &mut self.master {
                 let mut outputs = Vec::new();
+                if let Some(probe) = master.tick(self.now) {
+                    outputs.push(Output::Send(To::Master, probe.into()));
+                }
                 master.flush(self.now, &mut outputs);
                 if let Some(file) = &mut self.file
                     && file.writing.is_none()

@@ -1,12 +1,32 @@
 //! How large and how deep values may be. Pure.
 
+use super::StoreError;
+use super::limits::MAX_IN_FLIGHT_BYTES;
+use super::protocol::Command;
 use crate::peers::ErrorCode;
-use crate::store::StoreError;
 use crate::value::Value;
 use crate::wire::MAX_DEPTH;
 
 /// How deep a key or value may nest: answers and changes put it into containers of their own.
 const MAX_NESTING: usize = MAX_DEPTH - 16;
+
+/// Checks a command: one that nobody can read would hold up those behind it.
+pub(super) fn check_command(command: &Command) -> Result<(), StoreError> {
+    let size = command.size();
+    if size > MAX_IN_FLIGHT_BYTES {
+        let text = format!("the command has {size} bytes; expected at most {MAX_IN_FLIGHT_BYTES}");
+        return Err(StoreError::new(ErrorCode::InvalidData, text));
+    }
+    check_depth([&command.key].into_iter().chain(&command.arguments))
+}
+
+fn check_depth<'v>(values: impl Iterator<Item = &'v Value>) -> Result<(), StoreError> {
+    if values.map(depth).max() > Some(MAX_NESTING) {
+        let text = format!("expected at most {MAX_NESTING} nested containers");
+        return Err(StoreError::new(ErrorCode::InvalidData, text));
+    }
+    Ok(())
+}
 
 /// Checks an entry that is to be made.
 pub(super) fn check(key: &Value, value: &Value, max_value_size: usize) -> Result<(), StoreError> {
@@ -15,11 +35,7 @@ pub(super) fn check(key: &Value, value: &Value, max_value_size: usize) -> Result
         let text = format!("key and value have {size} bytes; max_value_size is {max_value_size}");
         return Err(StoreError::new(ErrorCode::InvalidData, text));
     }
-    if depth(key).max(depth(value)) > MAX_NESTING {
-        let text = format!("expected at most {MAX_NESTING} nested containers");
-        return Err(StoreError::new(ErrorCode::InvalidData, text));
-    }
-    Ok(())
+    check_depth([key, value].into_iter())
 }
 
 fn depth(value: &Value) -> usize {
