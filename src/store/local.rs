@@ -149,11 +149,15 @@ impl Local {
     pub(super) fn watch(&self, watcher: Watcher) {
         let state = &mut *self.state.borrow_mut();
         let is_first = self.watchers.borrow().is_empty();
-        if is_first && state.master.is_none() {
-            state.follower.watch();
-            if !state.follower.is_clone() {
-                state.to_subscribe.push(self.topics.changes.clone());
+        match &mut state.master {
+            Some(seat) => seat.master.watch(),
+            None if is_first => {
+                state.follower.watch();
+                if !state.follower.is_clone() {
+                    state.to_subscribe.push(self.topics.changes.clone());
+                }
             }
+            None => {}
         }
         self.watchers.borrow_mut().push(watcher);
     }

@@ -71,6 +71,8 @@ pub(super) struct Master {
     max_value_size: usize,
     /// Nothing is kept: all changes are settled at once.
     is_volatile: bool,
+    /// Somebody in this process wants to know what changes.
+    is_watched: bool,
     epoch: u64,
     phase: Phase,
     content: Content,
@@ -103,6 +105,7 @@ impl Master {
             store: store.into(),
             max_value_size,
             is_volatile,
+            is_watched: false,
             epoch: u64::try_from(now.time.0).unwrap_or(1),
             phase: Phase::Probing { since: now.instant, asked: 0 },
             content: Content::default(),
@@ -122,6 +125,11 @@ impl Master {
             answer_bytes: 0,
             dropped: 0,
         }
+    }
+
+    /// Somebody wants to know what changes, from now on.
+    pub(super) fn watch(&mut self) {
+        self.is_watched = true;
     }
 
     /// Takes over a record of the backend, before anything else is done.
@@ -464,15 +472,16 @@ impl Master {
         let first = held.sequence - held.applied.len() as u64 + 1;
         let mut changes = Vec::with_capacity(held.applied.len());
         for Applied { change, old } in held.applied {
-            self.history.push(change.clone());
             changes.push(change.clone());
             match old {
-                Old::Entry(old) => outputs.push(Output::Noted(Noted::new(change, old))),
+                _ if !self.is_watched => {}
+                Old::Entry(old) => outputs.push(Output::Noted(Noted::new(change.clone(), old))),
                 Old::Content(content) => {
                     let erased = Noted::erased(&content, change.by.as_ref());
                     outputs.extend(erased.map(Output::Noted));
                 }
             }
+            self.history.push(change);
         }
         for message in split(&self.store, self.epoch, first, changes) {
             outputs.push(Output::Send(To::Changes, message.into()));
