@@ -58,7 +58,7 @@ struct State {
     process: BString,
     follower: Follower,
     master: Option<Seat>,
-    then: HashMap<Ticket, Then>,
+    then: HashMap<Ticket, Then, ahash::RandomState>,
     timer: Option<(Instant, TimerId)>,
     /// Subscriptions that the app has not made yet.
     to_subscribe: Vec<BString>,
@@ -99,7 +99,7 @@ impl Local {
             process: BString::default(),
             follower,
             master,
-            then: HashMap::new(),
+            then: HashMap::default(),
             timer: None,
             to_subscribe,
             subscribed: Vec::new(),

@@ -211,7 +211,10 @@ impl Master {
 
     fn answer_later(&mut self, client: &ClientId, answer: Answer) {
         self.answer_bytes += answer.size();
-        self.fresh.answers.push((client.clone(), answer));
+        match self.fresh.answers.last_mut() {
+            Some((last, answers)) if last == client => answers.push(answer),
+            _ => self.fresh.answers.push((client.clone(), vec![answer])),
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -487,9 +490,9 @@ impl Master {
             outputs.push(Output::Send(To::Changes, message.into()));
         }
         let mut by_client = BTreeMap::<ClientId, Vec<Answer>>::new();
-        for (client, answer) in held.answers {
-            self.answer_bytes -= answer.size();
-            by_client.entry(client).or_default().push(answer);
+        for (client, mut answers) in held.answers {
+            self.answer_bytes -= answers.iter().map(Answer::size).sum::<usize>();
+            by_client.entry(client).or_default().append(&mut answers);
         }
         for (client, answers) in by_client {
             for part in parts(answers, Answer::size) {
@@ -562,12 +565,13 @@ impl Master {
                     }
                 }
             }
-            let unsettled = |(_, answer): &&mut (ClientId, Answer)| answer.sequence > self.settled;
-            for (client, answer) in held.answers.iter_mut().filter(unsettled) {
-                self.answer_bytes -= answer.size();
-                *answer = Answer::new(answer.id, self.settled, Err(error.clone()));
-                self.answer_bytes += answer.size();
-                self.senders.remember(client, answer.clone());
+            for (client, answers) in &mut held.answers {
+                for answer in answers.iter_mut().filter(|one| one.sequence > self.settled) {
+                    self.answer_bytes -= answer.size();
+                    *answer = Answer::new(answer.id, self.settled, Err(error.clone()));
+                    self.answer_bytes += answer.size();
+                    self.senders.remember(client, answer.clone());
+                }
             }
             // A chunk or a status may tell of what was undone.
             held.sends.clear();

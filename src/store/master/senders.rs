@@ -43,7 +43,7 @@ pub(super) enum Verdict {
 /// All clients, those that were silent the longest are forgotten first.
 #[derive(Debug, Default)]
 pub(super) struct Senders {
-    clients: HashMap<ClientId, Sender>,
+    clients: HashMap<ClientId, Sender, ahash::RandomState>,
     by_time: BTreeMap<u64, ClientId>,
     time: u64,
     bytes: usize,
