@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use zcluster::app::{App, Context, Outcome};
+use zcluster::app::{App, Context};
 use zcluster::store::StoreError;
 
 use crate::node::{Texts, numbers};
@@ -96,12 +96,13 @@ impl Puts {
         puts.begun += 1;
         puts.in_flight += 1;
         let again = Rc::clone(this);
-        puts.store
-            .put(&key(number), &puts.value)
-            .then(move |result, _| Self::ended(&again, result));
+        puts.store.put(&key(number), &puts.value).then(move |result, _| {
+            Self::ended(&again, result);
+            Ok(())
+        });
     }
 
-    fn ended(this: &Rc<RefCell<Self>>, result: Result<(), StoreError>) -> Outcome {
+    fn ended(this: &Rc<RefCell<Self>>, result: Result<(), StoreError>) {
         result.unwrap_or_else(|error| panic!("a put has failed: {error}"));
         {
             let puts = &mut *this.borrow_mut();
@@ -114,7 +115,6 @@ impl Puts {
             let seconds = puts.start.elapsed().as_secs_f64();
             println!("{}", json!({puts.order: {"done": puts.done, "seconds": seconds}}));
         }
-        Ok(())
     }
 }
 

@@ -49,10 +49,8 @@ impl Ours {
 
 pub(crate) fn measure(plan: &Plan) -> Results {
     let mut ours = Ours::start();
-    let redis: Vec<(Kind, Redis)> = match plan.has_redis {
-        true => plan.kinds.iter().map(|kind| (*kind, Redis::start(*kind))).collect(),
-        false => Vec::new(),
-    };
+    let of_redis = plan.kinds.iter().filter(|_| plan.has_redis);
+    let redis: Vec<(Kind, Redis)> = of_redis.map(|kind| (*kind, Redis::start(*kind))).collect();
     let redis = |kind: Kind| redis.iter().find(|one| one.0 == kind).map(|one| &one.1);
     let mut rows = Vec::new();
     for kind in &plan.kinds {

@@ -54,7 +54,7 @@ impl Redis {
         let cpu = || usage::cpu_time(self.child.id()) + usage::cpu_time_of_children();
         let before = cpu();
         let rate = self.requests(test, clients, count as u64);
-        Flow { rate, cpu: (cpu() - before).as_secs_f64() * 1e6 / count.trunc() }
+        Flow { rate, cpu: cpu().saturating_sub(before).as_secs_f64() * 1e6 / count.trunc() }
     }
 
     /// Fills it, so that gets find something.
