@@ -66,6 +66,7 @@ bench: tools ## Run the benchmarks (benches/README.md)
 	$(CARGO) bench -p zcluster --bench curve
 	$(CARGO) bench -p zcluster --bench framework
 	$(CARGO) bench -p zcluster --bench tables
+	$(CARGO) bench -p zcluster --bench stores
 	$(CARGO) bench -p zcluster-logger --bench format
 	$(CARGO) bench -p zcluster-logger --bench replay
 	$(CARGO) bench -p zcluster-logger --bench paced

@@ -62,7 +62,7 @@ struct State {
     process: BString,
     follower: Follower,
     master: Option<Seat>,
-    then: HashMap<Ticket, Then>,
+    then: HashMap<Ticket, Then, ahash::RandomState>,
     timer: Option<(Instant, TimerId)>,
     /// Subscriptions that the app has not made yet.
     to_subscribe: Vec<BString>,
@@ -105,7 +105,7 @@ impl Local {
             process: BString::default(),
             follower,
             master,
-            then: HashMap::new(),
+            then: HashMap::default(),
             timer: None,
             to_subscribe,
             subscribed: Vec::new(),
@@ -166,11 +166,15 @@ impl Local {
             return;
         }
         let is_first = self.watchers.borrow().is_empty();
-        if is_first && state.master.is_none() {
-            state.follower.watch();
-            if !state.follower.is_clone() {
-                state.to_subscribe.push(self.topics.changes.clone());
+        match &mut state.master {
+            Some(seat) => seat.master.watch(),
+            None if is_first => {
+                state.follower.watch();
+                if !state.follower.is_clone() {
+                    state.to_subscribe.push(self.topics.changes.clone());
+                }
             }
+            None => {}
         }
         self.watchers.borrow_mut().push(watcher);
     }

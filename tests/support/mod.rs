@@ -140,7 +140,7 @@ fn bin_dir() -> &'static Path {
 }
 
 /// Builds what `cargo build` builds with these arguments, and returns the directory for it.
-fn build(what: &[&str]) -> PathBuf {
+pub fn build(what: &[&str]) -> PathBuf {
     // This test is target/<profile>/deps/<name>.
     let test = std::env::current_exe().unwrap();
     let dir = test.ancestors().nth(2).unwrap().to_owned();

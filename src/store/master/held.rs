@@ -25,7 +25,8 @@ pub(super) enum Old {
 pub(super) struct Held {
     pub(super) sequence: u64,
     pub(super) applied: Vec<Applied>,
-    pub(super) answers: Vec<(ClientId, Answer)>,
+    /// In the order of the commands, those of a client that follow each other together.
+    pub(super) answers: Vec<(ClientId, Vec<Answer>)>,
     /// Clients that must send again from `next`.
     pub(super) gaps: BTreeSet<ClientId>,
     pub(super) sends: Vec<(To, Message)>,

@@ -78,6 +78,8 @@ pub(super) struct Master {
     max_value_size: usize,
     /// Nothing is kept: all changes are settled at once.
     is_volatile: bool,
+    /// Somebody in this process wants to know what changes.
+    is_watched: bool,
     epoch: u64,
     phase: Phase,
     content: Content,
@@ -116,6 +118,7 @@ impl Master {
             store: store.into(),
             max_value_size,
             is_volatile,
+            is_watched: false,
             epoch: u64::try_from(now.time.0).unwrap_or(1),
             phase: Phase::Waiting,
             content: Content::default(),
@@ -138,6 +141,11 @@ impl Master {
             answer_bytes: 0,
             dropped: 0,
         }
+    }
+
+    /// Somebody wants to know what changes, from now on.
+    pub(super) fn watch(&mut self) {
+        self.is_watched = true;
     }
 
     /// Takes over a record of the backend, before anything else is done.
@@ -229,7 +237,10 @@ impl Master {
 
     fn answer_later(&mut self, client: &ClientId, answer: Answer) {
         self.answer_bytes += answer.size();
-        self.fresh.answers.push((client.clone(), answer));
+        match self.fresh.answers.last_mut() {
+            Some((last, answers)) if last == client => answers.push(answer),
+            _ => self.fresh.answers.push((client.clone(), vec![answer])),
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -534,23 +545,24 @@ impl Master {
         let first = held.sequence - held.applied.len() as u64 + 1;
         let mut changes = Vec::with_capacity(held.applied.len());
         for Applied { change, old } in held.applied {
-            self.history.push(change.clone());
             changes.push(change.clone());
             match old {
-                Old::Entry(old) => outputs.push(Output::Noted(Noted::new(change, old))),
+                _ if !self.is_watched => {}
+                Old::Entry(old) => outputs.push(Output::Noted(Noted::new(change.clone(), old))),
                 Old::Content(content) => {
                     let erased = Noted::erased(&content, change.by.as_ref());
                     outputs.extend(erased.map(Output::Noted));
                 }
             }
+            self.history.push(change);
         }
         for message in split(&self.store, self.epoch, first, changes) {
             outputs.push(Output::Send(To::Changes, message.into()));
         }
         let mut by_client = BTreeMap::<ClientId, Vec<Answer>>::new();
-        for (client, answer) in held.answers {
-            self.answer_bytes -= answer.size();
-            by_client.entry(client).or_default().push(answer);
+        for (client, mut answers) in held.answers {
+            self.answer_bytes -= answers.iter().map(Answer::size).sum::<usize>();
+            by_client.entry(client).or_default().append(&mut answers);
         }
         for (client, answers) in by_client {
             for part in parts(answers, Answer::size) {
@@ -625,12 +637,13 @@ impl Master {
                     }
                 }
             }
-            let unsettled = |(_, answer): &&mut (ClientId, Answer)| answer.sequence > self.settled;
-            for (client, answer) in held.answers.iter_mut().filter(unsettled) {
-                self.answer_bytes -= answer.size();
-                *answer = Answer::new(answer.id, self.settled, Err(error.clone()));
-                self.answer_bytes += answer.size();
-                self.senders.remember(client, answer.clone());
+            for (client, answers) in &mut held.answers {
+                for answer in answers.iter_mut().filter(|one| one.sequence > self.settled) {
+                    self.answer_bytes -= answer.size();
+                    *answer = Answer::new(answer.id, self.settled, Err(error.clone()));
+                    self.answer_bytes += answer.size();
+                    self.senders.remember(client, answer.clone());
+                }
             }
             // A chunk or a status may tell of what was undone.
             held.sends.clear();

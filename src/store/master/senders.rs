@@ -59,10 +59,10 @@ pub(super) enum Verdict {
     Gap,
 }
 
-/// All clients, those that were silent the longest are forgotten first.
+/// All clients. Those that were silent for long are forgotten when there is no room.
 #[derive(Debug, Default)]
 pub(super) struct Senders {
-    clients: HashMap<ClientId, Sender>,
+    clients: HashMap<ClientId, Sender, ahash::RandomState>,
     by_turn: BTreeMap<u64, ClientId>,
     turn: u64,
     bytes: usize,

@@ -137,6 +137,7 @@ proptest! {
             time: Timestamp(5_000_000_000 + i64::try_from(millis).unwrap() * 1_000_000),
         };
         let mut master = Master::new("s".into(), 1024, true, at(0));
+        master.watch();
         let mut follower = Follower::new("s".into(), 1, is_clone, TIMES, at(0));
         follower.watch();
         let mut time = 2000;

@@ -91,6 +91,7 @@ impl Simulation {
 
     pub(super) fn start_master(&mut self) {
         let mut master = Master::new("s".into(), 1 << 20, self.file.is_none(), self.now);
+        master.watch();
         if let Some(file) = &mut self.file {
             for record in &file.records {
                 master.restore(record.clone()).unwrap();
