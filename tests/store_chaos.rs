@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use support::random::Random;
 use support::store_history::{Action, Content, History};
 use support::store_load::Load;
-use support::store_user::{STORE, User};
+use support::store_user::{PATIENT, STORE, User};
 use support::{Cluster, NodeSpec, PATIENCE, Process, Signal, command, run_to_end};
 
 const NODES: &[NodeSpec<'static>] = &[
@@ -168,7 +168,7 @@ impl Chaos {
         for n in 0..ENTRIES {
             let (key, value) = (format!("entry {n}"), n as u64 + (1 << 40));
             let put = Action::Put { value, expires: None };
-            self.users[at].ask(&key, put, None, &mut self.history);
+            self.users[at].ask(&key, put, Some(PATIENT), &mut self.history);
             self.settled.insert(key, json!(value));
         }
         self.wait_for_answers();
@@ -183,7 +183,7 @@ impl Chaos {
         let end = plan.last().map_or(0, |(at, ..)| *at + 300).max(LOAD);
         let mut plan = plan.into_iter().peekable();
         // Random moments are the point of this test; any will do.
-        while begin.elapsed() < Duration::from_millis(end) {
+        while plan.peek().is_some() || begin.elapsed() < Duration::from_millis(end) {
             while let Some((_, target, fault)) =
                 plan.next_if(|(at, ..)| Duration::from_millis(*at) <= begin.elapsed())
             {
@@ -192,7 +192,6 @@ impl Chaos {
             self.load(&mut load);
             std::thread::park_timeout(Duration::from_millis(1));
         }
-        assert_eq!(plan.next(), None);
         self.wait_for_answers();
         let content = self.wait_until_all_agree();
         for (key, value) in &self.settled {

@@ -198,13 +198,15 @@ fn reads<'a>(asked: &'a [&Asked]) -> impl Iterator<Item = (&'a Asked, Vec<&'a As
 
 fn check_count(asked: &[&Asked], value: &Json) {
     let value = value.as_u64().unwrap_or(0);
-    let mut all = 0;
-    for asked in asked {
-        let Action::Count(bit) = asked.action else { continue };
-        all |= bit;
+    let counts = asked.iter().filter_map(|asked| match asked.action {
+        Action::Count(bit) => Some((asked, bit)),
+        _ => None,
+    });
+    let all = counts.clone().fold(0, |all, (_, bit)| all | bit);
+    assert_eq!(value & !all, 0, "counted twice: {value:b} of {all:b}: {asked:#?}");
+    for (asked, bit) in counts {
         check_there(asked, value & bit != 0);
     }
-    assert_eq!(value & !all, 0, "counted twice: {value:b} of {all:b}: {asked:#?}");
     let mut last = BTreeMap::new();
     for (read, shown) in reads(asked) {
         let seen = read.answer["result"].as_u64().unwrap_or(0);

@@ -11,6 +11,9 @@ use super::{PATIENCE, Process, Signal};
 /// The name of the store.
 pub const STORE: &str = "chaos";
 
+/// The timeout of commands that must succeed.
+pub const PATIENT: &str = "60s";
+
 /// A place for a process, of which there may be several one after the other.
 pub struct User {
     pub name: &'static str,
@@ -149,6 +152,7 @@ impl User {
     /// Asks for something that is no part of the history, and waits for the result.
     pub fn query(&mut self, mut line: Json, history: &mut History) -> Json {
         line["id"] = json!("query");
+        line["timeout"] = json!(PATIENT);
         self.write(line.clone());
         self.wait(&format!("the result of {line:.100}"), history, |user| user.told.take())
     }
