@@ -132,3 +132,53 @@ fn a_second_master_is_found_out() {
     assert_eq!(error.code, ErrorCode::MasterExists);
     assert_eq!(first.store.keys().wait(), Ok(vec![address(1)]));
 }
+
+#[test]
+fn what_is_asked_for_at_the_end_is_written_and_answered() {
+    let cluster = Cluster::new(NODES, "[cluster]\ndefault_store_dir = \"{dir}\"\n");
+    let _broker = cluster.broker();
+    let (node, notifications) = cluster.library_node("manager");
+    let stopper = Stopper::new(&node);
+    let (tell, told) = mpsc::channel();
+    let app = thread::spawn(move || {
+        let stores = Stores::new(&node);
+        let store: Store<u64, u64> = stores.create_store("hosts", true).unwrap();
+        let (at_start, at_end) = (store.clone(), store.clone());
+        let say = tell.clone();
+        App::new()
+            .with(&stores)
+            .stopped_by(&stopper)
+            .on_event("zeek_init", move |_, _| {
+                let (say, stopper) = (tell.clone(), stopper.clone());
+                at_start.put(&1, &1).then(move |result, _| {
+                    say.send(result)?;
+                    stopper.stop();
+                    Ok(())
+                });
+                Ok(())
+            })
+            .on_event("zeek_done", move |_, _| {
+                let (say, again) = (say.clone(), at_end.clone());
+                at_end.put(&2, &2).then(move |result, _| {
+                    say.send(result)?;
+                    // This one comes too late.
+                    again.put(&3, &3).then(move |result, _| Ok(say.send(result)?));
+                    Ok(())
+                });
+                Ok(())
+            })
+            .run(&node, &notifications)
+            .unwrap();
+        node.shutdown(Duration::from_secs(1));
+    });
+    let next = || told.recv_timeout(PATIENCE).unwrap().map_err(|error| error.code);
+    assert_eq!((next(), next()), (Ok(()), Ok(())));
+    assert_eq!(next(), Err(ErrorCode::Unspecified));
+    app.join().unwrap();
+
+    let (node, _notifications) = cluster.library_node("manager");
+    let stores = Stores::new(&node);
+    let store: Store<u64, u64> = stores.create_store("hosts", true).unwrap();
+    assert_eq!((store.local_get(&2), store.local_size()), (Ok(2), Some(2)));
+    node.shutdown(Duration::from_secs(1));
+}

@@ -398,13 +398,10 @@ impl Stopper {
         Stopper { is_stopped: Arc::default(), node: node.clone() }
     }
 
-    /// Ends [`App::run`] after the current handler. Blocks only while thousands of requests to the node
-    /// wait.
+    /// Ends [`App::run`] after the current handler. Does not block.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
-        // Another error means that the node has ended, and with it the app.
-        while let Err(NodeError::QueueFull) = self.node.nudge() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        // If the queue is full, the app has enough to wake up for, and if the node has ended, so has the app.
+        _ = self.node.nudge();
     }
 }

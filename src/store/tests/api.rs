@@ -4,8 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::command;
+use crate::Value;
 use crate::app::{App, Harness};
+use crate::event::ToEvent;
 use crate::peers::ErrorCode;
+use crate::store::operation::Operation;
+use crate::store::protocol::{Command, Request, Status};
 use crate::store::{Change, Entry, Expiry, Memory, Store, StoreError, Stores};
 use crate::testing::layout;
 use crate::value::Address;
@@ -156,4 +161,27 @@ fn a_process_has_a_store_once() {
     stores.create_frontend::<u64, u64>("t").unwrap();
     assert_eq!(code(stores.create_clone("t")), ErrorCode::MasterExists);
     assert_eq!(code(stores.create_clone("a b")), ErrorCode::InvalidData);
+}
+
+#[test]
+fn messages_count_on_their_own_topics_only() {
+    let stores = stores("manager");
+    let store: Store<Value, Value> = stores.create_master("s", Memory).unwrap();
+    let mut harness = start(&stores, "manager");
+    harness.advance(Duration::from_secs(2));
+    let put = command(Operation::Put, "k", vec![1_u64.into()]);
+    let put = Command { id: 1, ..put };
+    let request = Request { store: "s".into(), client: 1, oldest: 1, commands: vec![put] };
+    let request = request.to_event().unwrap().into_owned();
+    let open = Status { store: "s".into(), epoch: 1, sequence: 0, is_open: true };
+    let open = open.to_event().unwrap().into_owned();
+    for topic in ["demo.x", "zcluster.store.s.status", "zcluster.store.s.masters"] {
+        harness.receive(topic, "somebody", &request);
+    }
+    harness.receive("zcluster.store.s.master", "somebody", &open);
+    assert_eq!((store.local_size(), store.is_master()), (Some(0), true));
+    harness.receive("zcluster.store.s.master", "somebody", &request);
+    assert_eq!(store.local_size(), Some(1));
+    harness.receive("zcluster.store.s.status", "somebody", &open);
+    assert!(!store.is_master(), "there is an earlier one");
 }

@@ -7,9 +7,13 @@ use super::simulation::Simulation;
 use crate::Value;
 use crate::peers::ErrorCode;
 use crate::store::StoreError;
+use crate::store::expiry::Expiry;
 use crate::store::limits::MAX_WAITING;
+use crate::store::master::Master;
 use crate::store::operation::Operation;
-use crate::store::output::Ticket;
+use crate::store::output::{Output, Ticket};
+use crate::store::protocol::{Message, Moment, Status};
+use crate::value::Timestamp;
 
 const MASTER: usize = 0;
 const CLONE: usize = 1;
@@ -245,4 +249,89 @@ fn large_contents_come_in_parts() {
     simulation.quiesce();
     let clone = simulation.processes[CLONE].follower.replica().unwrap();
     assert_eq!(clone.content(), simulation.master.as_ref().unwrap().content());
+}
+
+/// What a master does in a turn at that time, and the messages that it sends.
+fn turn(master: &mut Master, now: Moment) -> Vec<&'static str> {
+    let mut outputs = Vec::new();
+    let probe = master.tick(now);
+    master.flush(now, &mut outputs);
+    let sent = outputs.iter().filter_map(|output| match output {
+        Output::Send(_, Message::Status(_)) => Some("status"),
+        Output::Send(_, Message::Changes(_)) => Some("changes"),
+        _ => None,
+    });
+    sent.chain(probe.map(|_| "probe")).collect()
+}
+
+fn at(seconds: u64) -> Moment {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    let start = *START.get_or_init(std::time::Instant::now);
+    let time = Timestamp(i64::try_from(1_000_000 + seconds * 1_000_000_000).unwrap());
+    Moment { instant: start + Duration::from_secs(seconds), time }
+}
+
+fn status(epoch: u64) -> Status {
+    Status { store: "s".into(), epoch, sequence: 0, is_open: true }
+}
+
+#[test]
+fn a_master_that_finds_another_one_closes_whatever_the_clocks_say() {
+    let new = |epoch_of_other: u64| {
+        let mut master = Master::new("s".into(), 1024, true, at(0));
+        assert_eq!(turn(&mut master, at(0)), Vec::<&str>::new(), "nobody can hear it yet");
+        master.bus_is_ready(at(10));
+        assert_eq!(turn(&mut master, at(10)), ["probe"]);
+        master.status(&status(epoch_of_other));
+        master.is_closed()
+    };
+    assert!(new(1) && new(u64::MAX));
+
+    // Once it is open, the one with the earlier epoch stays.
+    for (other, closes) in [(1, true), (u64::MAX, false)] {
+        let mut master = Master::new("s".into(), 1024, true, at(0));
+        master.bus_is_ready(at(0));
+        for seconds in 0..3 {
+            turn(&mut master, at(seconds));
+        }
+        assert!(master.is_open());
+        master.status(&status(other));
+        assert_eq!(master.is_closed(), closes);
+    }
+}
+
+#[test]
+fn a_master_that_stood_still_asks_again() {
+    let mut master = Master::new("s".into(), 1024, true, at(0));
+    master.bus_is_ready(at(0));
+    for seconds in 0..3 {
+        turn(&mut master, at(seconds));
+    }
+    assert_eq!(turn(&mut master, at(3)), ["status"]);
+    assert_eq!(turn(&mut master, at(60)), ["probe"]);
+    assert!(!master.is_open());
+    // It is told of its successor.
+    master.status(&status(u64::MAX));
+    assert!(master.is_closed());
+}
+
+#[test]
+fn what_expires_waits_while_nothing_can_be_written() {
+    let mut simulation = open(true);
+    let mut expiring = command(Operation::Put, "k", vec![1_u64.into()]);
+    expiring.expiry = Some(Expiry::after(Duration::from_secs(5)));
+    simulation.submit(MASTER, expiring);
+    simulation.write(true);
+    simulation.advance(Duration::from_secs(6));
+    let mut failures = 0;
+    while simulation.is_writing() {
+        simulation.write(false);
+        failures += 1;
+        assert!(failures < 3, "one attempt leads to the next one");
+    }
+    assert_eq!(failures, 1);
+    simulation.advance(Duration::from_secs(2));
+    assert!(simulation.is_writing());
+    simulation.write(true);
+    assert_eq!(simulation.published.len(), 0);
 }

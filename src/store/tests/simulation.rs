@@ -156,6 +156,11 @@ impl Simulation {
         ticket
     }
 
+    /// Whether the backend has something to do.
+    pub(super) fn is_writing(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.writing.is_some())
+    }
+
     /// The backend is done with what it was given.
     pub(super) fn write(&mut self, succeeds: bool) {
         let Some(file) = &mut self.file else { return };
