@@ -169,7 +169,9 @@ messages! {
         entries: Vec<SentEntry>,
     }
     /// What a master says about itself.
-    Status = "ZCluster::store_status" { store: BString, epoch: u64, sequence: u64, is_open: bool }
+    Status = "ZCluster::store_status" {
+        store: BString, epoch: u64, sequence: u64, is_open: bool, answers: u64,
+    }
     /// Which stores are there?
     List = "ZCluster::store_list" {}
     /// One is here.

@@ -18,7 +18,7 @@ mod log;
 mod senders;
 mod sessions;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bstr::{BStr, BString};
@@ -51,6 +51,8 @@ use sessions::Sessions;
 
 /// How many chunks of snapshots are sent in a turn, and how many clones are sent what they have missed.
 const SENT_AT_ONCE: usize = 4;
+/// How many of those who ask whether there is a master are answered in a turn.
+const MAX_PROBES: usize = 16;
 /// How many entries expire in a turn.
 const EXPIRED_AT_ONCE: usize = 10_000;
 /// How often a master that waits for the bus looks for it, if it is not told.
@@ -99,6 +101,11 @@ pub(super) struct Master {
     next_status: Instant,
     wants_status: bool,
     says_closed: bool,
+    /// Who has asked whether there is a master, by epoch.
+    probed_by: BTreeSet<u64>,
+    /// Whether to ask a master that seems to be older whether it is alive, and when that was done last.
+    wants_probe: bool,
+    probed: Option<Instant>,
     /// When it was called last: a process may be stopped.
     ticked: Instant,
     /// Until when nothing expires.
@@ -135,6 +142,9 @@ impl Master {
             next_status: now.instant,
             wants_status: false,
             says_closed: false,
+            probed_by: BTreeSet::new(),
+            wants_probe: false,
+            probed: None,
             ticked: now.instant,
             paused_until: None,
             may_send: true,
@@ -368,7 +378,13 @@ impl Master {
 
     /// Somebody asks whether there is a master.
     pub(super) fn probe(&mut self, probe: &Probe) {
-        self.wants_status |= self.phase == Phase::Open && probe.epoch != self.epoch;
+        if self.phase == Phase::Open && probe.epoch != self.epoch {
+            self.probed_by.insert(probe.epoch);
+            // There is hardly ever one.
+            if self.probed_by.len() > MAX_PROBES {
+                self.probed_by.pop_first();
+            }
+        }
     }
 
     /// What another master says about itself.
@@ -376,10 +392,15 @@ impl Master {
         if status.epoch == self.epoch || !status.is_open || self.phase == Phase::Closed {
             return;
         }
-        if self.phase != Phase::Open || status.epoch < self.epoch {
-            self.close();
-        } else {
-            self.wants_status |= self.phase == Phase::Open;
+        let is_older = status.epoch < self.epoch;
+        if status.answers == self.epoch {
+            // It is alive. Anything else may be the last words of one that is not.
+            if is_older || self.phase != Phase::Open {
+                self.close();
+            }
+        } else if self.phase == Phase::Open {
+            self.wants_probe |= is_older;
+            self.wants_status |= !is_older;
         }
     }
 
@@ -405,9 +426,9 @@ impl Master {
         self.phase == Phase::Closed
     }
 
-    fn own_status(&self, is_open: bool) -> Status {
+    fn own_status(&self, is_open: bool, answers: u64) -> Status {
         let (epoch, sequence) = (self.epoch, self.settled);
-        Status { store: self.store.clone(), epoch, sequence, is_open }
+        Status { store: self.store.clone(), epoch, sequence, is_open, answers }
     }
 
     /// Whether it waits for the bus, which others need to hear it.
@@ -479,10 +500,21 @@ impl Master {
         // These tell only of what was published.
         if std::mem::take(&mut self.wants_status) && self.is_open() {
             self.next_status = now.instant + STATUS_INTERVAL;
-            outputs.push(Output::Send(To::Status, self.own_status(true).into()));
+            outputs.push(Output::Send(To::Status, self.own_status(true, 0).into()));
         }
         // Others get their turn between many that miss much.
         let at_once = if std::mem::take(&mut self.may_send) { SENT_AT_ONCE } else { 0 };
+        for asker in std::mem::take(&mut self.probed_by).into_iter().filter(|_| self.is_open()) {
+            let status = self.own_status(true, asker);
+            outputs.push(Output::Send(To::Status, status.into()));
+        }
+        if std::mem::take(&mut self.wants_probe)
+            && self.probed.is_none_or(|at| at + PROBE_TIME <= now.instant)
+        {
+            self.probed = Some(now.instant);
+            let probe = Probe { store: self.store.clone(), epoch: self.epoch };
+            outputs.push(Output::Send(To::Master, probe.into()));
+        }
         for _ in 0..at_once {
             let Some((client, sequence)) = self.behind.pop_first() else { break };
             self.catch_up(&client, sequence, now, outputs);
@@ -511,7 +543,7 @@ impl Master {
         }
         self.release(outputs);
         if std::mem::take(&mut self.says_closed) {
-            outputs.push(Output::Send(To::Status, self.own_status(false).into()));
+            outputs.push(Output::Send(To::Status, self.own_status(false, 0).into()));
         }
     }
 
@@ -527,7 +559,7 @@ impl Master {
         };
         let changes: Vec<Change> = changes.cloned().collect();
         if changes.is_empty() {
-            outputs.push(Output::Send(To::Status, self.own_status(true).into()));
+            outputs.push(Output::Send(To::Status, self.own_status(true, 0).into()));
         }
         for message in split(&self.store, self.epoch, sequence + 1, changes) {
             outputs.push(Output::Send(To::Process(client.process.clone()), message.into()));

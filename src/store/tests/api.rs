@@ -137,7 +137,7 @@ fn a_store_that_was_closed_can_be_created_again() {
     assert!(!harness.subscriptions().iter().any(|topic| topic.starts_with(b"zcluster.store.s.")));
     let goodbye = harness.published().pop().unwrap();
     assert_eq!(
-        (goodbye.topic.to_string(), goodbye.event.args.last()),
+        (goodbye.topic.to_string(), goodbye.event.args.get(3)),
         ("zcluster.store.s.status".into(), Some(&false.into()))
     );
     first.put(&1, &1).then(into(&put));
@@ -173,7 +173,10 @@ fn messages_count_on_their_own_topics_only() {
     let put = Command { id: 1, ..put };
     let request = Request { store: "s".into(), client: 1, oldest: 1, commands: vec![put] };
     let request = request.to_event().unwrap().into_owned();
-    let open = Status { store: "s".into(), epoch: 1, sequence: 0, is_open: true };
+    let own =
+        harness.published().into_iter().find(|one| one.event.name == "ZCluster::store_status");
+    let answers = own.unwrap().event.args[1].as_count().unwrap();
+    let open = Status { store: "s".into(), epoch: 1, sequence: 0, is_open: true, answers };
     let open = open.to_event().unwrap().into_owned();
     for topic in ["demo.x", "zcluster.store.s.status", "zcluster.store.s.masters"] {
         harness.receive(topic, "somebody", &request);

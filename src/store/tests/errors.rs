@@ -259,6 +259,7 @@ fn turn(master: &mut Master, now: Moment) -> Vec<&'static str> {
     let sent = outputs.iter().filter_map(|output| match output {
         Output::Send(_, Message::Status(_)) => Some("status"),
         Output::Send(_, Message::Changes(_)) => Some("changes"),
+        Output::Send(_, Message::Probe(_)) => Some("probe"),
         _ => None,
     });
     sent.chain(probe.map(|_| "probe")).collect()
@@ -272,7 +273,12 @@ fn at(seconds: u64) -> Moment {
 }
 
 fn status(epoch: u64) -> Status {
-    Status { store: "s".into(), epoch, sequence: 0, is_open: true }
+    Status { store: "s".into(), epoch, sequence: 0, is_open: true, answers: 0 }
+}
+
+/// The response to a probe of that master.
+fn response(epoch: u64, to: &Master) -> Status {
+    Status { answers: to.epoch(), ..status(epoch) }
 }
 
 #[test]
@@ -282,7 +288,10 @@ fn a_master_that_finds_another_one_closes_whatever_the_clocks_say() {
         assert_eq!(turn(&mut master, at(0)), Vec::<&str>::new(), "nobody can hear it yet");
         master.bus_is_ready(at(10));
         assert_eq!(turn(&mut master, at(10)), ["probe"]);
+        // What one has said that is dead by now comes late.
         master.status(&status(epoch_of_other));
+        assert!(!master.is_closed());
+        master.status(&response(epoch_of_other, &master));
         master.is_closed()
     };
     assert!(new(1) && new(u64::MAX));
@@ -296,6 +305,11 @@ fn a_master_that_finds_another_one_closes_whatever_the_clocks_say() {
         }
         assert!(master.is_open());
         master.status(&status(other));
+        assert!(!master.is_closed());
+        // The later one asks the earlier one, and that says that it is there.
+        let says = if closes { ["probe"] } else { ["status"] };
+        assert_eq!(turn(&mut master, at(2)), says);
+        master.status(&response(other, &master));
         assert_eq!(master.is_closed(), closes);
     }
 }
@@ -311,7 +325,7 @@ fn a_master_that_stood_still_asks_again() {
     assert_eq!(turn(&mut master, at(60)), ["probe"]);
     assert!(!master.is_open());
     // It is told of its successor.
-    master.status(&status(u64::MAX));
+    master.status(&response(u64::MAX, &master));
     assert!(master.is_closed());
 }
 

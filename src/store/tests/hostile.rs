@@ -117,8 +117,8 @@ fn message() -> impl Strategy<Value = Message> {
                 .into()
             }
         ),
-        (n(), n(), any::<bool>()).prop_map(move |(epoch, sequence, is_open)| {
-            Status { store: store(), epoch, sequence, is_open }.into()
+        (n(), n(), n(), any::<bool>()).prop_map(move |(epoch, sequence, answers, is_open)| {
+            Status { store: store(), epoch, sequence, is_open, answers }.into()
         }),
     ]
 }
