@@ -260,7 +260,8 @@ test("another prefix, stop, and a prefix that is refused", async (gateway, visit
   await until("unsubscribed", () => gateway.requests.some(({ type, topics }) => type === "unsubscribe" && topics[0] === "zeek.a"));
   await page.click("#stop");
   await until("unsubscribed", () => gateway.requests.some(({ type, topics }) => type === "unsubscribe" && topics[0] === "zeek.alerts."));
-  check("rows stay", (await tailRows(page)).length === 2 && (await state(page)) === "Stopped.");
+  await until("stopped", async () => (await state(page)) === "Stopped.");
+  check("rows stay", (await tailRows(page)).length === 2);
   gateway.forbidden = (topic) => topic === "";
   await page.click("#everything");
   await until("refused", async () => /refuses to follow “”.*may not subscribe/.test(await state(page)));
