@@ -10,7 +10,7 @@ use zcluster::app::{App, Context, Module};
 use zcluster::daemon::Failure;
 use zcluster::exit::ExitCode;
 use zcluster::layout::Layout;
-use zcluster::node::{Node, NodeError};
+use zcluster::node::Node;
 use zcluster::peers::ErrorCode;
 use zcluster::queue::{self, Limits};
 use zcluster::readable::{Numbers, rfc3339, write_text, write_value};
@@ -50,10 +50,8 @@ impl Lines {
         if self.commands.send(command, line.len()).is_err() {
             return Err("the node has ended".into());
         }
-        // Another error means that the node has ended.
-        while let Err(NodeError::QueueFull) = self.node.nudge() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        // If the app has so much to wake up for that it cannot be told, it looks anyway. (Or it has ended.)
+        _ = self.node.nudge();
         Ok(true)
     }
 }
@@ -207,9 +205,7 @@ struct How {
 impl How {
     fn then<R: 'static>(self, mut request: Request<R>, value: fn(R) -> Value) {
         let How { expiry, timeout, reporter } = self;
-        if let Some(expiry) = expiry {
-            request = request.expires(expiry);
-        }
+        request = request.expires(expiry);
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
         }
@@ -257,9 +253,7 @@ impl Reporter {
                 write_value(&value, Numbers::Exact, &mut line);
             }
             Err(StoreError { code, text }) => {
-                let code = code.zeek_name();
-                let code = code.strip_prefix("Broker::").unwrap_or(code);
-                line.push_str(&format!(r#","error":"{code}","text":"#));
+                line.push_str(&format!(r#","error":"{}","text":"#, code.name()));
                 write_text(text.as_bytes(), &mut line);
             }
         }

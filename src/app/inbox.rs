@@ -1,6 +1,5 @@
 //! [`Inbox`]: raises events in an app from other threads.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::Event;
@@ -48,8 +47,6 @@ pub struct Inbox {
 pub(super) struct Taken {
     /// Encoded, so that their size is known.
     events: queue::Receiver<Vec<u8>>,
-    /// Whether the app has been woken since it looked last.
-    is_announced: Arc<AtomicBool>,
 }
 
 /// Why an event was not raised.
@@ -69,15 +66,12 @@ pub enum InboxError {
 impl Inbox {
     /// For an app that will run on this node.
     pub fn new(node: &Node) -> Self {
-        let is_announced = Arc::new(AtomicBool::new(false));
-        let (node, announced) = (node.clone(), Arc::clone(&is_announced));
+        let node = node.clone();
         let (sender, events) = queue::bounded(LIMITS, move || {
-            if !announced.swap(true, Ordering::AcqRel) && node.nudge().is_err() {
-                // The next event tries again. (Or the node has ended, and with it the app.)
-                announced.store(false, Ordering::Release);
-            }
+            // If the app has so much to wake up for that it cannot be told, it looks anyway. (Or it has ended.)
+            _ = node.nudge();
         });
-        let taken = Arc::new(Mutex::new(Some(Taken { events, is_announced })));
+        let taken = Arc::new(Mutex::new(Some(Taken { events })));
         Inbox { events: sender, taken }
     }
 
@@ -119,7 +113,6 @@ fn encode(event: &(impl ToEvent + ?Sized)) -> Result<Vec<u8>, EventError> {
 impl Taken {
     /// The next event; [`Empty::Closed`] once nobody can raise any more.
     pub(super) fn next(&self) -> Result<Event, Empty> {
-        self.is_announced.store(false, Ordering::Release);
         loop {
             let bytes = self.events.receive_until(Some(std::time::Instant::now()))?;
             // What was encoded here decodes, but for one thing: sets and tables with duplicates.

@@ -611,7 +611,7 @@ fn refused<T>(rejected: &Rejected<T>) -> NodeError {
 }
 
 /// `now` plus `span`, capped at a year.
-fn later(now: Instant, span: Duration) -> Instant {
+pub(crate) fn later(now: Instant, span: Duration) -> Instant {
     const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     now + span.min(A_YEAR)
 }

@@ -75,6 +75,12 @@ error_codes! {
 }
 
 impl ErrorCode {
+    /// Its name without that of the module: `NO_SUCH_KEY`.
+    pub fn name(self) -> &'static str {
+        let name = self.zeek_name();
+        name.strip_prefix("Broker::").unwrap_or(name)
+    }
+
     /// Its number in Zeek.
     pub const fn number(self) -> u8 {
         self as u8
@@ -112,6 +118,7 @@ mod tests {
         for (number, name) in known.into_iter().chain(more) {
             let code = ErrorCode::from_number(number).unwrap();
             assert_eq!(code.zeek_name(), format!("Broker::{name}"));
+            assert_eq!(code.name(), name);
         }
         assert_eq!((ErrorCode::ALL.len(), ErrorCode::from_number(21)), (22, None));
         for code in ErrorCode::ALL {

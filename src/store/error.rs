@@ -30,8 +30,7 @@ impl From<ErrorCode> for StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.code.zeek_name();
-        f.write_str(name.strip_prefix("Broker::").unwrap_or(name))?;
+        f.write_str(self.code.name())?;
         if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
     }
 }

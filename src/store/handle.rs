@@ -77,7 +77,7 @@ impl<K, V> fmt::Debug for RemoteStore<K, V> {
 }
 
 macro_rules! operations {
-    ($handle:ident, $request:ident) => {
+    ($handle:ident, $request:ident, $target:ident) => {
         /// The operations of the Broker framework (docs/stores.md has a table of them and of their errors).
         impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> $handle<K, V> {
             /// Whether the key exists.
@@ -205,6 +205,17 @@ macro_rules! operations {
                 self.request(Operation::PopLeft, encode(key), Ok(vec![]), decode_some)
             }
 
+            fn request<R>(
+                &self,
+                operation: Operation,
+                key: Result<Value, StoreError>,
+                arguments: Result<Vec<Value>, StoreError>,
+                decode: Decode<R>,
+            ) -> $request<R> {
+                let prepared = Prepared::new(operation, key, arguments, decode);
+                $request { $target: self.$target.clone(), prepared }
+            }
+
             fn with(
                 &self,
                 operation: Operation,
@@ -218,23 +229,12 @@ macro_rules! operations {
     };
 }
 
-operations!(Store, Request);
-operations!(RemoteStore, RemoteRequest);
+operations!(Store, Request, local);
+operations!(RemoteStore, RemoteRequest, remote);
 
 impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Store<K, V> {
     pub(super) fn new(local: Rc<Local>) -> Self {
         Store { local, types: PhantomData }
-    }
-
-    fn request<R>(
-        &self,
-        operation: Operation,
-        key: Result<Value, StoreError>,
-        arguments: Result<Vec<Value>, StoreError>,
-        decode: Decode<R>,
-    ) -> Request<R> {
-        let prepared = Prepared::new(operation, key, arguments, decode);
-        Request { local: Rc::clone(&self.local), prepared }
     }
 
     /// The name of the store.
@@ -309,18 +309,5 @@ impl<K: Serialize + DeserializeOwned, V: Serialize + DeserializeOwned> Store<K, 
             StoreError::new(ErrorCode::Unspecified, "a harness has one thread only")
         })?;
         Ok(RemoteStore { remote, types: PhantomData })
-    }
-}
-
-impl<K, V> RemoteStore<K, V> {
-    fn request<R>(
-        &self,
-        operation: Operation,
-        key: Result<Value, StoreError>,
-        arguments: Result<Vec<Value>, StoreError>,
-        decode: Decode<R>,
-    ) -> RemoteRequest<R> {
-        let prepared = Prepared::new(operation, key, arguments, decode);
-        RemoteRequest { remote: self.remote.clone(), prepared }
     }
 }

@@ -37,8 +37,6 @@ pub(super) const EVENT_BYTES: usize = 256 << 10;
 /// How much a clone that missed changes is sent at once, in bytes.
 pub(super) const CATCH_UP_BYTES: usize = 1 << 20;
 
-/// The longest that anything takes.
-pub(super) const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a new master waits for the response of another one.
 pub(super) const PROBE_TIME: Duration = Duration::from_secs(1);
 /// How often it asks for one meanwhile.

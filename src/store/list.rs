@@ -5,7 +5,7 @@ use std::time::Duration;
 use bstr::BString;
 
 use super::bus::{publish, subscribe};
-use super::names::STORES;
+use super::names::{STORES, stores_to};
 use super::protocol::{Info, List, Message};
 use crate::app::{App, Context, Module, Outcome};
 
@@ -56,7 +56,7 @@ fn install(
 }
 
 fn own_topic(context: &Context<'_>) -> BString {
-    [STORES.as_bytes(), b".to.", context.id().as_bytes()].concat().into()
+    stores_to(context.id().as_bytes())
 }
 
 fn ask(context: &mut Context<'_>) {

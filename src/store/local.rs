@@ -13,9 +13,8 @@ use super::content::Entry;
 use super::follower::Follower;
 use super::names::Topics;
 use super::output::{Figures, Output, Ticket};
-use super::protocol::Probe;
 use super::protocol::{
-    Answers, Changes, Chunk, Command, Info, Message, Moment, Pull, Request, Status, Sync, To,
+    Answers, Changes, Chunk, Command, Info, Message, Moment, Probe, Pull, Request, Status, Sync, To,
 };
 use super::remote::Remote;
 use super::seat::Seat;
@@ -135,22 +134,16 @@ impl Local {
     }
 
     /// Has something done. What is done with the result comes after the current handler.
-    pub(super) fn submit(&self, command: Command, timeout: Option<Duration>, then: Then) {
+    pub(super) fn submit(
+        &self,
+        command: Result<Command, StoreError>,
+        timeout: Option<Duration>,
+        then: Then,
+    ) {
         let now = self.now();
         let state = &mut *self.state.borrow_mut();
-        let ticket = if state.is_closing {
-            state.follower.fail(closed())
-        } else {
-            state.follower.submit(command, timeout, now)
-        };
-        state.then.insert(ticket, then);
-        self.has_news.set(true);
-    }
-
-    /// A command that cannot even be sent.
-    pub(super) fn fail(&self, error: StoreError, then: Then) {
-        let state = &mut *self.state.borrow_mut();
-        let ticket = state.follower.fail(error);
+        let command = if state.is_closing { Err(closed()) } else { command };
+        let ticket = state.follower.submit(command, timeout, now);
         state.then.insert(ticket, then);
         self.has_news.set(true);
     }
@@ -247,6 +240,7 @@ impl Local {
             (Received::Probe(probe), Some(seat)) => seat.master.probe(&probe),
             (_, None) => {}
         }
+        self.has_news.set(true);
     }
 
     /// A process is gone.
@@ -257,6 +251,7 @@ impl Local {
         if let Some(seat) = &mut state.master {
             seat.master.process_gone(process);
         }
+        self.has_news.set(true);
     }
 
     /// Says what there is, if the master is here.
@@ -297,9 +292,18 @@ impl Local {
         self.arm(now, context);
     }
 
-    /// Whether something was asked for in a step of another store.
+    /// Whether something was asked for, or came, that [`Local::step`] has not seen.
     pub(super) fn has_news(&self) -> bool {
         self.has_news.get()
+    }
+
+    /// Whether [`Local::step`] has something to do. Time is not looked at: there are timers.
+    pub(super) fn is_due(&self) -> bool {
+        let state = self.state.borrow();
+        let is_due = |seat: &Seat| seat.master.is_waiting() || seat.writer.is_done();
+        self.has_news()
+            || !state.to_subscribe.is_empty()
+            || state.master.as_ref().is_some_and(is_due)
     }
 
     /// A master begins once others can hear it. In a harness they always can.

@@ -7,6 +7,11 @@ use super::local::Received;
 /// The topic on which masters are asked what there is.
 pub(super) const STORES: &str = "zcluster.stores";
 
+/// The topic on which a process is told what there is.
+pub(super) fn stores_to(id: &[u8]) -> BString {
+    [STORES.as_bytes(), b".to.", id].concat().into()
+}
+
 /// The topics of a store (docs/stores.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Topics {

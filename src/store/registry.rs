@@ -18,7 +18,7 @@ use super::follower::{Follower, Times};
 use super::handle::Store;
 use super::local::{Local, Received};
 use super::master::Master;
-use super::names::STORES;
+use super::names::{STORES, stores_to};
 use super::protocol::{
     Answers, Changes, Chunk, List, Message, Moment, Probe, Pull, Request, Status, Sync,
 };
@@ -277,11 +277,8 @@ impl Stores {
         Ok(Seat::new(master, writer, kind))
     }
 
-    fn received(&self, store: &BStr, context: &Context<'_>, received: Received) {
-        let local = self.shared.stores.borrow().get(store).cloned();
-        if let (Some(local), Some(origin)) = (local, context.origin()) {
-            local.received(origin.topic.as_ref(), origin.sender.as_ref(), received);
-        }
+    fn get(&self, store: &BString) -> Option<Rc<Local>> {
+        self.shared.stores.borrow().get(store).cloned()
     }
 
     fn all(&self) -> Vec<Rc<Local>> {
@@ -292,14 +289,13 @@ impl Stores {
     fn take_submitted(&self) {
         let Some((_, submitted)) = &self.shared.wires else { return };
         for Submission { store, command, timeout, reply } in submitted.take() {
-            let local = self.shared.stores.borrow().get(&store).cloned();
-            if let Some(local) = local {
+            if let Some(local) = self.get(&store) {
                 let then = move |result, _: &mut Context<'_>| {
                     // Whoever has asked may not wait any more.
                     _ = reply.send(result);
                     Ok(())
                 };
-                local.submit(command, timeout, Box::new(then));
+                local.submit(Ok(command), timeout, Box::new(then));
             }
         }
     }
@@ -314,7 +310,9 @@ impl Stores {
             {
                 log::error!("cannot subscribe to {STORES}: {error}");
             }
-            local.step(context);
+            if local.is_due() {
+                local.step(context);
+            }
         }
         if self.all().iter().any(|local| local.has_news()) {
             // What is done with the results of one store may ask for something of another: in the next turn.
@@ -343,8 +341,12 @@ impl Module for Stores {
                 $app$(.on::<$message>({
                     let stores = self.clone();
                     move |message, context| {
-                        let store = message.store.clone();
-                        stores.received(store.as_ref(), context, Received::$message(message));
+                        if let (Some(local), Some(origin)) =
+                            (stores.get(&message.store), context.origin())
+                        {
+                            let received = Received::$message(message);
+                            local.received(origin.topic.as_ref(), origin.sender.as_ref(), received);
+                        }
                         Ok(())
                     }
                 }))*
@@ -354,7 +356,7 @@ impl Module for Stores {
         let (listing, gone, turn) = (self.clone(), self.clone(), self.clone());
         app.on::<List>(move |_, context| {
             let Some(origin) = context.origin() else { return Ok(()) };
-            let topic = [STORES.as_bytes(), b".to.", &origin.sender].concat().into();
+            let topic = stores_to(&origin.sender);
             for info in listing.all().iter().filter_map(|local| local.info()) {
                 publish(&topic, &Message::Info(info), context);
             }

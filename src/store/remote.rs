@@ -1,18 +1,15 @@
 //! [`Remote`]: commands from other threads.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bstr::BString;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
 use super::StoreError;
-use super::limits::A_YEAR;
 use super::local::Outside;
 use super::protocol::Command;
 use super::request::ended;
-use crate::node::{BrokerState, Node};
+use crate::node::{BrokerState, Node, later};
 use crate::peers::ErrorCode;
 use crate::value::Value;
 
@@ -32,16 +29,12 @@ pub(super) struct Submission {
 
 /// The app's side.
 #[derive(Debug)]
-pub(super) struct Submitted {
-    submissions: Receiver<Submission>,
-    is_announced: Arc<AtomicBool>,
-}
+pub(super) struct Submitted(Receiver<Submission>);
 
 impl Submitted {
     /// The commands that wait now.
     pub(super) fn take(&self) -> impl Iterator<Item = Submission> {
-        self.is_announced.store(false, Ordering::Release);
-        self.submissions.try_iter().take(MAX_SUBMITTED)
+        self.0.try_iter().take(MAX_SUBMITTED)
     }
 }
 
@@ -58,28 +51,19 @@ pub(super) struct Remote {
 #[derive(Clone, Debug)]
 pub(super) struct Wires {
     submissions: Sender<Submission>,
-    is_announced: Arc<AtomicBool>,
     node: Node,
 }
 
 impl Wires {
     pub(super) fn new(node: &Node) -> (Self, Submitted) {
-        let (sender, submissions) = bounded(MAX_SUBMITTED);
-        let is_announced = Arc::new(AtomicBool::new(false));
-        let wires = Wires {
-            submissions: sender,
-            is_announced: Arc::clone(&is_announced),
-            node: node.clone(),
-        };
-        (wires, Submitted { submissions, is_announced })
+        let (submissions, submitted) = bounded(MAX_SUBMITTED);
+        (Wires { submissions, node: node.clone() }, Submitted(submitted))
     }
 
-    /// Lets the app have a look, if it is not about to.
+    /// Lets the app have a look.
     pub(super) fn wake(&self) {
-        if !self.is_announced.swap(true, Ordering::AcqRel) && self.node.nudge().is_err() {
-            // The next one tries again. (Or the node has ended, and with it the app.)
-            self.is_announced.store(false, Ordering::Release);
-        }
+        // If it has so much to wake up for that it cannot be told, it looks anyway. (Or it has ended.)
+        _ = self.node.nudge();
     }
 
     /// How the store of that name is seen from outside of the app.
@@ -123,13 +107,13 @@ impl Remote {
         command: Command,
         timeout: Option<Duration>,
     ) -> Result<Awaited, StoreError> {
-        let patience = timeout.unwrap_or(self.patience).min(A_YEAR);
+        let patience = timeout.unwrap_or(self.patience);
         let (reply, result) = bounded(1);
         let submission = Submission { store: self.store.clone(), command, timeout, reply };
         match self.wires.submissions.send_timeout(submission, patience) {
             Ok(()) => {
                 self.wires.wake();
-                Ok(Awaited { result, deadline: Instant::now() + patience + APP_TIME })
+                Ok(Awaited { result, deadline: later(Instant::now(), patience) + APP_TIME })
             }
             Err(SendTimeoutError::Timeout(_)) => {
                 let text = format!("{MAX_SUBMITTED} commands wait for the app");

@@ -40,14 +40,30 @@ impl<R> Prepared<R> {
         });
         Prepared { command, timeout: None, decode }
     }
-
-    fn expires(mut self, expiry: Expiry) -> Self {
-        if let Ok(command) = &mut self.command {
-            command.expiry = Some(expiry);
-        }
-        self
-    }
 }
+
+macro_rules! options {
+    ($request:ident) => {
+        impl<R> $request<R> {
+            /// The entry is to expire then, if that is set. Has no meaning for queries, `erase` and `clear`.
+            pub fn expires(mut self, expiry: impl Into<Option<Expiry>>) -> Self {
+                if let Ok(command) = &mut self.prepared.command {
+                    command.expiry = expiry.into().or(command.expiry);
+                }
+                self
+            }
+
+            /// How long to wait for the result, instead of the store's time.
+            pub fn timeout(mut self, timeout: Duration) -> Self {
+                self.prepared.timeout = Some(timeout);
+                self
+            }
+        }
+    };
+}
+
+options!(Request);
+options!(RemoteRequest);
 
 /// An operation on a [`Store`](super::Store): nothing happens until [`Request::then`] or [`Request::send`].
 #[must_use = "nothing happens until `then` or `send`"]
@@ -63,18 +79,6 @@ impl<R> fmt::Debug for Request<R> {
 }
 
 impl<R: 'static> Request<R> {
-    /// The entry is to expire then. Has no meaning for queries, `erase` and `clear`.
-    pub fn expires(mut self, expiry: Expiry) -> Self {
-        self.prepared = self.prepared.expires(expiry);
-        self
-    }
-
-    /// How long to wait for the result, instead of the store's time.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.prepared.timeout = Some(timeout);
-        self
-    }
-
     /// Does it, and calls a function with the result, after the current handler or later.
     pub fn then(
         self,
@@ -82,10 +86,7 @@ impl<R: 'static> Request<R> {
     ) {
         let Prepared { command, timeout, decode } = self.prepared;
         let then: Then = Box::new(move |result, context| call(result.and_then(decode), context));
-        match command {
-            Ok(command) => self.local.submit(command, timeout, then),
-            Err(error) => self.local.fail(error, then),
-        }
+        self.local.submit(command, timeout, then);
     }
 
     /// Does it. If it fails, a warning is logged.
@@ -96,10 +97,7 @@ impl<R: 'static> Request<R> {
             Ok(_) => Ok(()),
             Err(error) => Err(format!("{what:?} failed: {error}").into()),
         });
-        match command {
-            Ok(command) => self.local.submit(command, timeout, then),
-            Err(error) => self.local.fail(error, then),
-        }
+        self.local.submit(command, timeout, then);
     }
 }
 
@@ -120,18 +118,6 @@ impl<R> fmt::Debug for RemoteRequest<R> {
 }
 
 impl<R> RemoteRequest<R> {
-    /// The entry is to expire then. Has no meaning for queries, `erase` and `clear`.
-    pub fn expires(mut self, expiry: Expiry) -> Self {
-        self.prepared = self.prepared.expires(expiry);
-        self
-    }
-
-    /// How long to wait for the result, instead of the store's time.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.prepared.timeout = Some(timeout);
-        self
-    }
-
     /// Does it, and waits for the result. Not for handlers of the app that has the store: nothing happens there while
     /// one of them waits.
     ///

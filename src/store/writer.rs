@@ -74,6 +74,14 @@ impl Writer {
         }
     }
 
+    /// Whether [`Writer::written`] or [`Writer::is_gone`] says something.
+    pub(super) fn is_done(&self) -> bool {
+        match self {
+            Writer::Here { done, .. } => done.is_some(),
+            Writer::Thread { written, thread, .. } => !written.is_empty() || thread.is_finished(),
+        }
+    }
+
     /// Whether its thread has ended by itself: a backend has panicked.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Writer::Thread { thread, written, .. } if thread.is_finished() && written.is_empty())

@@ -50,21 +50,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let value = words::value("VALUE", &args.value).map_err(data)?;
     let expiry = args.expires.map(Expiry::after).or(args.expires_at.map(Expiry::at));
     if !args.unique {
-        return ask(&args.store, |store| {
-            let put = store.put(&key, &value);
-            match expiry {
-                Some(expiry) => put.expires(expiry),
-                None => put,
-            }
-        });
+        return ask(&args.store, |store| store.put(&key, &value).expires(expiry));
     }
-    let was_added = ask(&args.store, |store| {
-        let put = store.put_unique(&key, &value);
-        match expiry {
-            Some(expiry) => put.expires(expiry),
-            None => put,
-        }
-    })?;
+    let was_added = ask(&args.store, |store| store.put_unique(&key, &value).expires(expiry))?;
     if was_added {
         return Ok(());
     }

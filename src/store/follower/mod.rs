@@ -18,7 +18,7 @@ use bstr::{BStr, BString};
 
 use super::StoreError;
 use super::content::{Content, Entry};
-use super::limits::{A_YEAR, ASK_AGAIN, MAX_WAITING};
+use super::limits::{ASK_AGAIN, MAX_WAITING};
 use super::operation;
 use super::output::{Figures, Output, Ticket};
 use super::protocol::{
@@ -27,6 +27,7 @@ use super::protocol::{
 use super::size;
 use super::watch::Noted;
 use crate::Value;
+use crate::node::later;
 use crate::peers::ErrorCode;
 use client::Client;
 use presence::{Heard, Presence};
@@ -126,26 +127,20 @@ impl Follower {
         }
     }
 
-    /// Somebody wants something done. The result follows as [`Output::Done`].
+    /// Somebody wants something done, or something that cannot be. The result follows as [`Output::Done`].
     pub(super) fn submit(
         &mut self,
-        command: Command,
+        command: Result<Command, StoreError>,
         timeout: Option<Duration>,
         now: Moment,
     ) -> Ticket {
         self.tickets += 1;
         let ticket = self.tickets;
-        if let Err(error) = self.begin(ticket, command, timeout, now.instant) {
+        let begun = command.and_then(|command| self.begin(ticket, command, timeout, now.instant));
+        if let Err(error) = begun {
             self.outputs.push(Output::Done(ticket, Err(error)));
         }
         ticket
-    }
-
-    /// Something that cannot be done at all: its result follows as well.
-    pub(super) fn fail(&mut self, error: StoreError) -> Ticket {
-        self.tickets += 1;
-        self.outputs.push(Output::Done(self.tickets, Err(error)));
-        self.tickets
     }
 
     fn begin(
@@ -160,7 +155,7 @@ impl Follower {
         }
         size::check_command(&command)?;
         let is_query = command.operation.is_query();
-        let deadline = now + timeout.unwrap_or(self.times.request).min(A_YEAR);
+        let deadline = later(now, timeout.unwrap_or(self.times.request));
         match &self.replica {
             Some(replica) if is_query => {
                 self.check_fresh(now)?;
@@ -180,7 +175,7 @@ impl Follower {
             }
             _ => {}
         }
-        let buffered = now + self.times.buffer.min(A_YEAR);
+        let buffered = later(now, self.times.buffer);
         let deadline = match timeout {
             None if !is_query && self.replica.is_some() => deadline.max(buffered),
             _ => deadline,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::store::content::Entry;
+use crate::store::Expiry;
 use crate::value::{Timestamp, Value};
 
 /// The keys of all entries that expire, by time.
@@ -10,10 +10,10 @@ use crate::value::{Timestamp, Value};
 pub(super) struct Deadlines(BTreeSet<(Timestamp, Value)>);
 
 impl Deadlines {
-    /// An entry replaces another one.
-    pub(super) fn replace(&mut self, key: &Value, old: Option<&Entry>, new: Option<&Entry>) {
-        let time = |entry: Option<&Entry>| Some(entry?.expiry?.expires);
-        let (old, new) = (time(old), time(new));
+    /// The entry of a key has another expiry.
+    pub(super) fn replace(&mut self, key: &Value, old: Option<Expiry>, new: Option<Expiry>) {
+        let time = |expiry: Expiry| expiry.expires;
+        let (old, new) = (old.map(time), new.map(time));
         if old == new {
             return;
         }

@@ -287,18 +287,18 @@ impl Master {
             Effect::Clear => {
                 let change = Change::new(Kind::Clear, &Value::None, None, by);
                 let old = Old::Content(self.clear());
-                return self.made(Applied { change, old }, Record::Clear);
+                return self
+                    .made(Applied { change, old }, (!self.is_volatile).then_some(Record::Clear));
             }
             Effect::Erase => (key, None),
             Effect::Set(entry) => (key, Some(entry)),
         };
-        let record = match &entry {
-            _ if self.is_volatile => Record::Clear,
+        let record = (!self.is_volatile).then(|| match &entry {
             None => Record::Erase { key: encoded(key) },
             Some(Entry { value, expiry }) => {
                 Record::Put { key: encoded(key), value: encoded(value), expiry: *expiry }
             }
-        };
+        });
         let kind = match &entry {
             None if process.is_none() => Kind::Expire,
             None => Kind::Erase,
@@ -310,18 +310,19 @@ impl Master {
         self.made(Applied { change, old: Old::Entry(old) }, record);
     }
 
-    fn made(&mut self, applied: Applied, record: Record) {
+    fn made(&mut self, applied: Applied, record: Option<Record>) {
         self.sequence += 1;
         self.fresh.applied.push(applied);
-        if !self.is_volatile {
+        if let Some(record) = record {
             self.log.push(record);
         }
     }
 
     fn set(&mut self, key: &Value, entry: Option<Entry>) -> Option<Entry> {
-        let new_expiry = entry.as_ref().map(|entry| Entry { value: Value::None, ..*entry });
+        let expiry = |entry: &Option<Entry>| entry.as_ref().and_then(|entry| entry.expiry);
+        let new = expiry(&entry);
         let old = self.content.set(key, entry);
-        self.deadlines.replace(key, old.as_ref(), new_expiry.as_ref());
+        self.deadlines.replace(key, expiry(&old), new);
         old
     }
 
@@ -649,22 +650,18 @@ impl Master {
     fn undo(&mut self, error: &StoreError) {
         self.log.clear();
         self.sessions.abort();
-        let fresh = std::mem::take(&mut self.fresh);
-        self.held.push_back(fresh);
-        for held in self.held.make_contiguous().iter_mut().rev() {
+        let mut all = std::mem::take(&mut self.held);
+        all.push_back(std::mem::take(&mut self.fresh));
+        for held in all.iter_mut().rev() {
             held.sequence = self.settled;
             for Applied { change, old } in held.applied.drain(..).rev() {
                 match old {
-                    Old::Entry(old) => {
-                        let new = old.as_ref().map(|old| Entry { value: Value::None, ..*old });
-                        let undone = self.content.set(&change.key, old);
-                        self.deadlines.replace(&change.key, undone.as_ref(), new.as_ref());
-                    }
+                    Old::Entry(old) => _ = self.set(&change.key, old),
                     Old::Content(content) => {
                         self.content = content;
                         self.deadlines = Deadlines::default();
                         for (key, entry) in self.content.iter() {
-                            self.deadlines.replace(key, None, Some(entry));
+                            self.deadlines.replace(key, None, entry.expiry);
                         }
                     }
                 }
@@ -680,6 +677,7 @@ impl Master {
             // A chunk or a status may tell of what was undone.
             held.sends.clear();
         }
+        self.held = all;
         self.sequence = self.settled;
     }
 

@@ -147,7 +147,7 @@ proptest! {
             let from = BStr::new(["a", "b"][from]);
             time += millis;
             let now = at(time);
-            follower.submit(super::command(Operation::Increment, "k", vec![1_u64.into()]), None, now);
+            follower.submit(Ok(super::command(Operation::Increment, "k", vec![1_u64.into()])), None, now);
             match message {
                 Message::Request(request) => master.request(from, request, now),
                 Message::Sync(sync) => master.sync(from, &sync, now),

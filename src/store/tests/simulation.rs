@@ -151,7 +151,7 @@ impl Simulation {
         command: Command,
         timeout: Option<Duration>,
     ) -> Ticket {
-        let ticket = self.processes[index].follower.submit(command, timeout, self.now);
+        let ticket = self.processes[index].follower.submit(Ok(command), timeout, self.now);
         self.settle();
         ticket
     }

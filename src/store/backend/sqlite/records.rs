@@ -3,11 +3,11 @@
 use rusqlite::{Connection, Result, Row, Transaction, params};
 
 use super::super::{ClientId, Record};
-use crate::store::Expiry;
+use crate::store::{Expiry, limits};
 use crate::value::{Timespan, Timestamp};
 
 /// Clients that are kept, and their answers.
-pub(super) const MAX_CLIENTS: u64 = 10_000;
+pub(super) const MAX_CLIENTS: u64 = limits::MAX_CLIENTS as u64;
 /// When there are more, so many go at once.
 const CLIENTS_AT_ONCE: u64 = 1_000;
 /// How long a silent client is kept, in nanoseconds.
